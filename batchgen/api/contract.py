@@ -1,0 +1,251 @@
+"""The service's contract as types, shared by the client and by the built-in server.
+
+Source: the OpenAPI document of `POST /v1/completions` (tests/writer_completions_openapi.yaml) and
+the vendor's own pages. Pure: bytes and numbers in, values out; no I/O, no clock, no retry policy.
+Requests are strict, answers are read liberally: unknown fields pass, a text that was paid for is kept.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from batchgen.api import stream
+
+PATH = "/v1/completions"
+VENDOR_HOST = "api.writer.com"
+VENDOR_URL = f"https://{VENDOR_HOST}"
+SERVER_MAX_TOKENS = 100
+"""What the server takes where a request has no `max_tokens` (vendor's documentation)."""
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`completions_request`: a field that is None is not sent."""
+
+    model: str
+    prompt: str
+    max_tokens: Int64 | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: list[str] | str | None = None
+    best_of: Int32 | None = None
+    random_seed: Int32 | None = None
+    stream: bool | None = None
+
+
+class TopLogProb(msgspec.Struct, frozen=True, gc=False):
+    token: str
+    logprob: float | None
+    bytes: list[Int32] | None = None
+
+
+class TokenLogProb(msgspec.Struct, frozen=True, gc=False):
+    token: str
+    logprob: float | None
+    bytes: list[Int32] | None = None
+    top_logprobs: list[TopLogProb] | None = None
+
+
+class LogProbs(msgspec.Struct, frozen=True, gc=False):
+    content: list[TokenLogProb] | None = None
+    refusal: list[TokenLogProb] | None = None
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    text: str
+    log_probs: LogProbs | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, gc=False):
+    """`completions_response`. A stream names no model and has no log-probs."""
+
+    choices: Annotated[list[Choice], msgspec.Meta(min_length=1)]
+    model: str | None = None
+
+
+class Kind(enum.StrEnum):
+    """Why an attempt failed, by what can be done about it."""
+
+    INVALID = "invalid"  # this row cannot be served
+    REFUSED = "refused"  # this row's content is refused
+    KEY = "key"  # no row can be served: bad key, no permission, no payment
+    MODEL = "model"  # no row can be served: the model is unknown or removed
+    QUOTA = "quota"  # no row can be served: the month's quota is used up
+    MISDIRECTED = "misdirected"  # the address does not answer as this service does
+    BUSY = "busy"  # everyone slows down, then this row again
+    TRANSIENT = "transient"  # this row again
+    UNSENT = "unsent"  # the request never left: this row again
+    UNANSWERED = "unanswered"  # sent and not answered: possibly billed
+    UNUSABLE = "unusable"  # answered with 200 and nothing usable in it: billed
+
+
+STOPS_THE_RUN = frozenset({Kind.KEY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
+ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED})
+POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt without a text. `retry_after` is in seconds, as the server asked; `body` as it came."""
+
+    kind: Kind
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+    body: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+_completion = msgspec.json.Decoder(Completion)
+
+
+def read_answer(body: bytes) -> Completion:
+    """The completion in a 200's body, JSON or server-sent events, told apart by how the body begins.
+
+    Raises ValueError, or RecursionError on absurd nesting, where the body is not the contract's.
+    """
+    if body.lstrip()[:1] in (b"{", b""):
+        return _completion.decode(body)
+    return Completion(choices=[Choice(text=stream.text(body))])
+
+
+MONTHLY_QUOTA_CODES = frozenset({"CompletionModelQuotaError", "fail.model.quotaExceeded"})
+GUARDRAIL_CODES = frozenset({"fail.guardrail.blocked", "CompletionModelUnsafeRequestError"})
+_STATUS_KINDS = {
+    401: Kind.KEY,
+    402: Kind.KEY,
+    403: Kind.KEY,
+    429: Kind.BUSY,
+    **dict.fromkeys((408, 409, 500, 502, 503, 504, 507, 529), Kind.TRANSIENT),
+    **dict.fromkeys((404, 405, 410, 501), Kind.MISDIRECTED),
+}
+SLOWS_EVERYONE = frozenset({429, 503, 529})
+"""Statuses after which everybody waits, not this row alone."""
+
+
+class _ErrorDetail(msgspec.Struct, frozen=True):
+    description: str | None = None
+    key: str | None = None
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    tpe: str | None = None
+    errors: list[_ErrorDetail] = []
+
+    def codes(self) -> set[str]:
+        return {code for code in (self.tpe, *(e.key for e in self.errors)) if code}
+
+    def description(self) -> str:
+        return "; ".join(e.description for e in self.errors if e.description)
+
+
+_error_body = msgspec.json.Decoder(_ErrorBody)
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes, model: str, now: datetime) -> Failure:
+    """What an answer other than 200 means. `model` is the one asked for; `now` (UTC) is for HTTP dates.
+
+    Goes by status and by the body's codes, never by words in a message, but for one question the
+    service leaves to words: whether a 400, 404 or 410 is about the model.
+    """
+    error = _read_error(body)
+    codes = error.codes()
+    kind = _STATUS_KINDS.get(status)
+    if codes & MONTHLY_QUOTA_CODES:
+        kind = Kind.QUOTA
+    elif codes & GUARDRAIL_CODES:
+        kind = Kind.REFUSED
+    elif status in (400, 404, 410) and _names_the_model(error, model):
+        kind = Kind.MODEL
+    elif kind is None:
+        kind = _other_status(status)
+    return Failure(kind, _say(status, error, body), status, retry_after(headers, now), body)
+
+
+def _other_status(status: int) -> Kind:
+    if status >= 500:
+        return Kind.TRANSIENT
+    return Kind.INVALID if status >= 400 else Kind.MISDIRECTED
+
+
+def _read_error(body: bytes) -> _ErrorBody:
+    try:
+        return _error_body.decode(body)
+    except (ValueError, RecursionError):
+        return _ErrorBody()  # a proxy's HTML, or nothing
+
+
+_GONE = re.compile(
+    r"not (be )?found|no such|does(n't| not) exist|unknown|invalid model|unrecogni[sz]ed|deprecated|removed|retired"
+    r"|not available|unavailable|no longer|(not |un)supported|not allowed|no access",
+    re.IGNORECASE,
+)
+
+
+def _names_the_model(error: _ErrorBody, model: str) -> bool:
+    if "model" in {code.casefold() for code in error.codes()}:
+        return True
+    named = any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes())
+    said = error.description()
+    return named or ((model in said or "model" in said.casefold()) and _GONE.search(said) is not None)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def _say(status: int, error: _ErrorBody, body: bytes) -> str:
+    said = error.description() or body[:300].decode(errors="replace")
+    parts = (str(status), error.tpe or "", said)
+    return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:500].strip()
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds the server asks to wait: `retry-after-ms`, else `Retry-After` (RFC 9110, 10.2.3).
+
+    Seconds, fractions of them, or an HTTP date; None where there is none or it makes no sense.
+    """
+    waits = (*_number(headers.get("retry-after-ms"), 1000), *_number(headers.get("Retry-After"), 1))
+    for seconds in waits:
+        return seconds
+    try:
+        when = email.utils.parsedate_to_datetime(headers.get("Retry-After", ""))
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
+
+
+def _number(value: str | None, per_second: int) -> Iterator[float]:
+    if value is not None and re.fullmatch(r"\s*[0-9]{1,30}(\.[0-9]{0,30})?\s*", value, re.ASCII):
+        yield float(value) / per_second
+
+
+@dataclass(frozen=True, slots=True)
+class Deprecation:
+    replacement: str
+    removed_on: str  # ISO date
+
+
+DEPRECATED = dict.fromkeys(
+    ("palmyra-x-003-instruct", "palmyra-vision", "palmyra-med", "palmyra-fin", "palmyra-creative"),
+    Deprecation(replacement="palmyra-x5", removed_on="2026-07-13"),
+)
+
+PRICES = {"palmyra-x5": (0.60, 6.00), "palmyra-x4": (2.50, 10.00)}
+"""USD per million tokens, (prompt, answer), as documented; a job may override them."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens in a text, by the rule of thumb of four bytes each: the service counts none for us."""
+    return -(-len(text.encode()) // 4)

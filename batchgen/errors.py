@@ -1,0 +1,49 @@
+"""What stops a run, each with the exit code the shell sees.
+
+A row that fails is never an exception here: it is a value (`api.contract.Failure`).
+The docstring of each class is its default message.
+"""
+
+from __future__ import annotations
+
+OK = 0
+ROWS_FAILED = 1
+
+
+class BatchgenError(Exception):
+    """batchgen stopped."""
+
+    exit_code = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class UsageError(BatchgenError):
+    """The job file or the input is wrong; nothing was sent."""
+
+    exit_code = 2
+
+
+class Stopped(BatchgenError):
+    """Stopped before the end; what is done is published, the rest resumes with the next run."""
+
+    exit_code = 3
+
+
+class ServiceRefused(BatchgenError):
+    """The service refuses the run; fix the cause and run the same command again."""
+
+    exit_code = 4
+
+
+class MachineRefused(BatchgenError):
+    """This machine refuses the run; nothing that was finished is lost."""
+
+    exit_code = 5
+
+
+class AlreadyRunning(BatchgenError):
+    """Another run of this job holds the lock."""
+
+    exit_code = 75
