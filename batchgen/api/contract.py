@@ -194,7 +194,13 @@ _GONE = re.compile(
 )
 
 
+_TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
+"""Said of a prompt that does not fit the model, which is the row's fault."""
+
+
 def _names_the_model(error: _ErrorBody, model: str) -> bool:
+    if _TOO_MUCH.search(error.description()):
+        return False
     if "model" in {code.casefold() for code in error.codes()}:
         return True
     named = any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes())
