@@ -108,6 +108,15 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An attempt with a text: the body as it came, how many choices it holds, its tokens by estimate."""
+
+    body: bytes
+    choices: int
+    tokens: int
+
+
 _completion = msgspec.json.Decoder(Completion)
 
 
@@ -119,6 +128,16 @@ def read_answer(body: bytes) -> Completion:
     if body.lstrip()[:1] in (b"{", b""):
         return _completion.decode(body)
     return Completion(choices=[Choice(text=stream.text(body))])
+
+
+def judge(body: bytes) -> Answer | Failure:
+    """What a 200's body is worth."""
+    try:
+        completion = read_answer(body)
+    except (ValueError, RecursionError) as error:
+        said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
+        return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)
+    return Answer(body, len(completion.choices), sum(estimate_tokens(c.text) for c in completion.choices))
 
 
 MONTHLY_QUOTA_CODES = frozenset({"CompletionModelQuotaError", "fail.model.quotaExceeded"})

@@ -1,0 +1,101 @@
+"""Exactly one attempt: bytes out, an Answer or a Failure back. The one place that knows aiohttp and its errors.
+
+Never retries, never follows a redirect, never raises for a row; the key goes into the header and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Self
+
+import aiohttp
+
+from batchgen import __version__
+from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
+from batchgen.errors import UsageError
+
+MAX_ANSWER = 64 << 20
+
+
+def check_key(key: str, source: str) -> str:
+    """The key without white space around it. Raises UsageError, which never shows it."""
+    key = key.strip()
+    if not key:
+        raise UsageError(f"{source}: no key: set it to the service's API key, or try the job with --local")
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise UsageError(f"{source}: the key holds a space or a character that no key has: copy it again")
+    return key
+
+
+class Client:
+    """A pool of connections to one endpoint, as an asynchronous context. Time-outs are in seconds."""
+
+    def __init__(self, base_url: str, key: str, *, connect: float, total: float) -> None:
+        self._url = base_url + PATH
+        self._key = key
+        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=connect)
+
+    def __repr__(self) -> str:
+        return f"Client({self._url!r})"
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the pump's slots are the limit
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            auto_decompress=False,
+            headers={
+                "Authorization": f"Bearer {self._key}",
+                "Content-Type": "application/json",
+                "Accept": "application/json, text/event-stream",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"batchgen/{__version__}",
+            },
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def attempt(self, body: bytes, model: str) -> Answer | Failure:
+        """`model` is the one the body asks for. Every way an attempt can end is a value."""
+        try:
+            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+                answer = await _read(response)
+                if answer is None:
+                    kind = Kind.UNUSABLE if response.status == 200 else Kind.TRANSIENT  # noqa: PLR2004
+                    return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
+                if response.status == 200:  # noqa: PLR2004
+                    return judge(answer)
+                answer = answer.replace(self._key.encode(), b"[key]")
+                return classify(response.status, response.headers, answer, model, datetime.now(UTC))
+        except aiohttp.ClientConnectorCertificateError as error:
+            return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
+        except TimeoutError:
+            return Failure(Kind.UNANSWERED, f"no answer within {self._timeout.total:g} s")
+        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
+            return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body; None where it is larger than MAX_ANSWER."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            response.close()
+            return None
+    return b"".join(chunks)
+
+
+def _reason(error: Exception) -> str:
+    """Never `repr`: that of aiohttp's response errors holds the request's headers, and so the key."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    return type(error).__name__

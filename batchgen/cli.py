@@ -1,0 +1,187 @@
+"""The command line: parses and prints; decides nothing. Every import that costs time is inside a command."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from batchgen import __version__
+from batchgen.errors import OK, BatchgenError
+
+JOB = click.argument("job", type=click.Path())
+LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
+LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+RETRY_FAILED = click.option(
+    "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="batchgen")
+def cli() -> None:
+    """Send thousands or millions of prompts to a text-generation API, and get one complete Parquet file.
+
+    \b
+    batchgen plan jobs/seo.yaml          what would a run do, and cost?
+    batchgen run jobs/seo.yaml --local   try it on the built-in model, free
+    batchgen run jobs/seo.yaml           run it, or resume it
+    """
+
+
+@cli.command()
+@JOB
+@LOCAL
+@click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
+@LIMIT
+@RETRY_FAILED
+@click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
+@JSON
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def run(
+    job: str,
+    *,
+    local: bool,
+    fresh: bool,
+    limit: int | None,
+    retry_failed: bool,
+    quiet: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Run JOB, or resume it: only what has no answer yet is sent.
+
+    \b
+    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was
+    sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run;
+    75 another run of this job is at work.
+    """
+    _log(quiet=quiet, verbose=verbose)
+    from batchgen import commands, show
+
+    summary = commands.run(job, local=local, fresh=fresh, limit=limit, retry_failed=retry_failed, quiet=quiet)
+    if as_json:
+        _print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+    elif not quiet:
+        _print(show.summary(summary))
+    elif summary.exit_code != OK:
+        click.echo(show.summary(summary), err=True)
+    sys.exit(summary.exit_code)
+
+
+@cli.command()
+@JOB
+@LOCAL
+@LIMIT
+@RETRY_FAILED
+@JSON
+def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, as_json: bool) -> None:
+    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace."""
+    _log()
+    from batchgen import commands, show
+
+    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed)
+    _print(json.dumps(show.forecast_values(forecast), ensure_ascii=False) if as_json else show.forecast(forecast))
+
+
+@cli.command()
+@JOB
+@LOCAL
+@JSON
+def status(job: str, *, local: bool, as_json: bool) -> None:
+    """How far the last run of JOB is, or was. Works while it runs."""
+    from batchgen import commands, show
+
+    now = commands.status(job, local=local)
+    _print(json.dumps(dataclasses.asdict(now)) if as_json else show.status(now))
+
+
+@cli.command()
+@JOB
+@LOCAL
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of the job's output.")
+def export(job: str, *, local: bool, output: str | None) -> None:
+    """Publish what is done of JOB so far, also while it runs."""
+    _log()
+    from batchgen import commands, show
+
+    _print(show.published(commands.export(job, output, local=local)))
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+def serve(host: str, port: int) -> None:
+    """Serve the built-in model by the service's own API, until Ctrl-C.
+
+    \b
+    Point a job at it: WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
+    """
+    from batchgen.simulator import server
+
+    server.run(host, port, lambda url: _print(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it"))
+
+
+@cli.command()
+@click.argument("name")
+def init(name: str) -> None:
+    """Write NAME.yaml, a commented job, and NAME.csv, a small input for it."""
+    from batchgen import template
+
+    for path in template.write(name):
+        _print(f"wrote {path}")
+    _print(f"next: batchgen run {name}.yaml --local")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the job file's JSON Schema, for editors that complete and check by one."""
+    from batchgen.job import Job
+
+    _print(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
+
+
+def _print(text: str) -> None:
+    """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _log(*, quiet: bool = False, verbose: bool = False) -> None:
+    logging.raiseExceptions = False  # a closed stderr must not end a run
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("batchgen")
+    logger.handlers, logger.level, logger.propagate = [handler], level, False
+
+
+def _refuse_platform() -> None:
+    if sys.platform not in ("linux", "darwin"):
+        _fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    sys.exit(code)
+
+
+def main(args: Any = None) -> None:
+    """The `batchgen` command."""
+    _refuse_platform()
+    try:
+        cli(args, prog_name="batchgen")
+    except BatchgenError as error:
+        _fail(str(error), error.exit_code)

@@ -1,0 +1,159 @@
+"""What each command does, as functions that return values; `cli.py` and notebooks only show them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgen import job as jobs
+from batchgen.errors import MachineRefused
+from batchgen.job import Job
+from batchgen.night import Night, Signals, Summary, about
+from batchgen.results.parquet import Published, publish
+from batchgen.run import lock
+from batchgen.run.checkpoint import OK, Checkpoint, Reader, Run
+from batchgen.run.index import Index
+from batchgen.run.plan import Plan, make_plan
+from batchgen.setup import Setup, key_of, length_warnings, make_folders, model_warnings, refuse_unwritable, set_up
+
+
+def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
+    job = jobs.load(path).with_limit(limit)
+    return job.localised() if local else job
+
+
+def run(
+    path: str | Path,
+    *,
+    local: bool = False,
+    fresh: bool = False,
+    limit: int | None = None,
+    retry_failed: bool = True,
+    quiet: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Summary:
+    """Runs or resumes a job and publishes its results.
+
+    Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
+    """
+    with Signals() as signals:
+        job = _load(path, limit, local=local)
+        key = key_of(job, environ)
+        setup = set_up(job, environ)
+        make_folders(setup, datetime.datetime.now().astimezone().date().isoformat())
+        with lock.exclusive(setup.lock), closing(Checkpoint(setup.checkpoint)) as checkpoint:
+            with closing(Reader(setup.checkpoint)) as reader:
+                night = Night(setup, key, checkpoint, reader, signals)
+                return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do. `latency_s`: the median of the last answers, None before there are any."""
+
+    name: str
+    path: str
+    endpoint: str
+    plan: Plan
+    limits: jobs.Limits
+    latency_s: float | None
+    warnings: list[str]
+
+
+def plan(
+    path: str | Path,
+    *,
+    local: bool = False,
+    limit: int | None = None,
+    retry_failed: bool = True,
+    environ: Mapping[str, str] = os.environ,
+) -> Forecast:
+    """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does."""
+    job = _load(path, limit, local=local)
+    setup = set_up(job, environ)
+    refuse_unwritable(setup)
+    date = datetime.datetime.now().astimezone().date().isoformat()
+    index, latency = Index((), 0), None
+    names: list[str] = []
+    if setup.checkpoint.exists():
+        with closing(Reader(setup.checkpoint)) as reader:
+            last = reader.last_run()
+            if last is not None:
+                unfinished = last.outcome != "finished"
+                date = last.date if unfinished else date
+                floor = last.floor if unfinished or job.reuse else reader.last_id()
+            index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
+    made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
+    warnings = [*model_warnings(setup, made.models, datetime.datetime.now(datetime.UTC).date()), *length_warnings(job)]
+    endpoint = job.endpoint.name or setup.base_url or ""
+    return Forecast(job.name, str(job.output_path(date)), endpoint, made, setup.limits, latency, warnings)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds."""
+
+    name: str
+    state: str
+    rows: int
+    done: int
+    failed: int
+    left: int
+    sent: int
+    rate: float | None
+    left_s: float | None
+    started_at: str
+
+
+def status(path: str | Path, *, local: bool = False) -> Status:
+    """Works while the job runs. Raises MachineRefused where it has not run yet."""
+    job = _load(path, None, local=local)
+    checkpoint = job.state_folder / f"{job.name}.sqlite"
+    with closing(Reader(checkpoint)) as reader:
+        last = reader.last_run()
+        if last is None:
+            raise MachineRefused(f"{checkpoint}: the job has not run yet")
+        counts = reader.outcomes_of(last)
+    ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
+    failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
+    live = lock.is_held(checkpoint.with_suffix(".lock"))
+    left = last.todo - ok - failed
+    ended = time.time() if last.ended_at is None else last.ended_at / 1e6
+    rate = (ok + failed) / max(ended - last.started_at / 1e6, 1e-3) if ok + failed else None
+    return Status(
+        name=job.name,
+        state="running" if live else last.outcome or "killed",
+        rows=last.rows,
+        done=last.rows - last.todo + ok,
+        failed=failed,
+        left=left,
+        sent=sum(counts.values()),
+        rate=rate if live else None,
+        left_s=left / rate if live and rate else None,
+        started_at=datetime.datetime.fromtimestamp(last.started_at / 1e6, datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def export(
+    path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
+) -> Published:
+    """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
+    job = _load(path, None, local=local)
+    setup = set_up(job, environ)
+    with closing(Reader(setup.checkpoint)) as reader:
+        last = reader.last_run()
+        if last is None:
+            raise MachineRefused(f"{setup.checkpoint}: the job has not run yet")
+        target = Path(output) if output is not None else job.output_path(last.date)
+        return _export(setup, reader, last, target)
+
+
+def _export(setup: Setup, reader: Reader, last: Run, target: Path) -> Published:
+    index = Index(reader.states(), last.floor)
+    made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+    return publish(setup.source, made.rows, made.models, reader, target.absolute(), about(setup, last))

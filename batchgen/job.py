@@ -1,0 +1,371 @@
+"""The job file -> a frozen Job: every setting checked, every path absolute, no secret in it.
+
+Knows the file and nothing else: it opens no input, asks no server, reads no key. All mistakes of a
+file are told at once, each with file, line, column and key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from batchgen import yaml
+from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
+from batchgen.errors import UsageError
+
+DOCUMENTED_REQUESTS_PER_MINUTE = 400
+DOCUMENTED_TOKENS_PER_MINUTE = 25_000
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+LOCAL = "local"
+"""The endpoint's name where the built-in model answers."""
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
+ColumnType = Literal[
+    "String", "Boolean", "Date", "Datetime", "Float32", "Float64",
+    "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
+]  # fmt: skip
+RequestField = Literal["model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _context(info: ValidationInfo) -> dict[str, Any]:
+    """`folder` and `stem` of the job file."""
+    return info.context or {}
+
+
+def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
+    if not isinstance(path, str) or "\x00" in path:
+        raise ValueError("should be a path")
+    if "://" in path:
+        raise ValueError("should be a path on this machine: object stores are not read yet")
+    return os.path.normpath(Path(_context(info)["folder"]) / Path(path).expanduser())
+
+
+JobPath = Annotated[str, BeforeValidator(_relative_to_job), Field(min_length=1)]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
+            raise ValueError("should be a duration such as 90s, 45m, 6h or 1h30m")
+        return sum(float(n) * _UNITS[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
+
+
+class Input(_Part):
+    """Where the rows come from."""
+
+    path: JobPath = Field(description="CSV, Parquet or NDJSON: one file, or a glob whose files are read in order")
+    limit: int | None = Field(None, ge=1, description="the first N rows only")
+    id: str | None = Field(None, description="a column whose value names a row in messages; unique")
+    types: dict[str, ColumnType] = Field(
+        {}, alias="schema", description="types of CSV columns; they are text unless typed here"
+    )
+    rename: dict[str, str] = Field({}, description="input column -> the name it gets")
+
+
+class Request(_Part):
+    """The request, sent as it stands; the API's own names. What is left out is not sent."""
+
+    model: str = Field(min_length=1, description="the model's id, such as palmyra-x5")
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="longest answer; the server cuts at 100 without it"
+    )
+    temperature: Finite | None = Field(None, ge=0)
+    top_p: Finite | None = Field(None, ge=0, le=1)
+    stop: str | list[str] | None = Field(None, description="a text or a list of texts that end the answer")
+    best_of: int | None = Field(None, ge=1, le=2**31 - 1)
+    random_seed: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
+    stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
+
+
+def _endpoint_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be an address such as https://api.writer.com")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            "should be https: the key would cross the network in the clear (http is for this machine only)"
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+class Endpoint(_Part):
+    """Which service answers, and which variable holds its key."""
+
+    url: Annotated[str, AfterValidator(_endpoint_url)] | None = Field(
+        None, description="else the variable WRITER_BASE_URL, else https://api.writer.com"
+    )
+    name: str | None = Field(None, min_length=1, description="what the answers belong to, where the address may change")
+    key_env: str = Field("WRITER_API_KEY", description="the name of the variable that holds the key; never the key")
+    allow_removed_models: bool = Field(False, description="send to models that the vendor announced as removed")
+
+    @field_validator("key_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("should be the NAME of an environment variable, in capitals; a key has no place in a file")
+        return value
+
+
+class Limits(_Part):
+    """What the service may be asked for."""
+
+    concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
+    requests_per_minute: Finite | None = Field(None, gt=0)
+    tokens_per_minute: Finite | None = Field(None, gt=0)
+
+
+class Retry(_Part):
+    """How often a row is tried, and the longest wait between, in seconds."""
+
+    attempts: int = Field(6, ge=1, le=100)
+    max_wait: Finite = Field(60.0, ge=0)
+
+
+class Timeout(_Part):
+    """Seconds to connect, and for one attempt in all."""
+
+    connect: Finite = Field(10.0, gt=0)
+    total: Finite = Field(300.0, gt=0)
+
+
+class Until(_Part):
+    """When to stop before the end: whichever comes first."""
+
+    after: Duration | None = Field(None, description="a duration such as 6h")
+    at: str | None = Field(None, pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$", description="a time of day such as 06:00")
+    requests: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    cost: Finite | None = Field(None, gt=0, description="US dollars, by estimate")
+
+    def seconds(self, now: datetime) -> float | None:
+        """From `now` (local time) to the deadline; None without one."""
+        waits = [self.after] if self.after is not None else []
+        if self.at is not None:
+            hour, minute = map(int, self.at.split(":"))
+            moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            waits.append((moment + timedelta(days=moment <= now) - now).total_seconds())
+        return min(waits, default=None)
+
+
+class Price(_Part):
+    """US dollars per million tokens."""
+
+    input: Finite = Field(ge=0)
+    output: Finite = Field(ge=0)
+
+
+def _output_path(path: str) -> str:
+    for placeholder in PLACEHOLDER.findall(path):
+        if placeholder not in ("date", "name"):
+            raise ValueError(f"{{{placeholder}}} is not known; {{date}} and {{name}} are")
+    if not path.endswith(".parquet"):
+        raise ValueError("should end in .parquet")
+    return path
+
+
+class Output(_Part):
+    """Where the results go."""
+
+    path: Annotated[JobPath, AfterValidator(_output_path)] = Field(
+        description="a .parquet file; {date} and {name} may stand in it"
+    )
+
+
+class Job(_Part):
+    """A batchgen job: rows in, prompts sent, one Parquet file out."""
+
+    name: str = Field("", pattern=NAME, description="default: the file's stem")
+    input: Input
+    prompt: str = Field(min_length=1, description="a Jinja template; the row's columns are its names")
+    request: Request
+    columns: dict[RequestField, str] = Field({}, description="request fields that a row's own column sets")
+    endpoint: Endpoint = Endpoint()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    timeout: Timeout = Timeout()
+    until: Until = Until()
+    prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
+    reuse: bool = Field(True, description="false: a finished run starts afresh next time")
+    output: Output
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
+        if isinstance(values, dict):
+            values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
+            return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", _context(info)["stem"]), **values}
+        return values
+
+    def with_limit(self, limit: int | None) -> Self:
+        return (
+            self if limit is None else self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
+        )
+
+    def localised(self) -> Self:
+        """The same job for the built-in model: no limits, results and a checkpoint of its own."""
+        return self.model_copy(
+            update={
+                "name": f"{self.name}.local",
+                "endpoint": Endpoint(name=LOCAL),
+                "limits": Limits(concurrency=self.limits.concurrency),
+                "output": Output.model_construct(path=self.output.path.removesuffix(".parquet") + ".local.parquet"),
+            }
+        )
+
+    @property
+    def is_local(self) -> bool:
+        return self.endpoint.name == LOCAL and self.endpoint.url is None
+
+    def base_url(self, environ: Mapping[str, str]) -> str:
+        """Raises UsageError where WRITER_BASE_URL is used and is no good address."""
+        if self.endpoint.url is not None:
+            return self.endpoint.url
+        url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
+        try:
+            return _endpoint_url(url)
+        except ValueError as error:
+            raise UsageError(f"WRITER_BASE_URL {error}") from None
+
+    def granted(self, base_url: str) -> Limits:
+        """The limits in force: the documented ones on the vendor's host where the job names none."""
+        given = self.limits
+        if not is_vendor(base_url):
+            return given
+        unset = {
+            "requests_per_minute": given.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
+            "tokens_per_minute": given.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
+        }
+        return given.model_copy(update=unset)
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the checkpoint and the lock lie: beside the output, under no placeholder."""
+        folder = Path(self.output.path).parent
+        while PLACEHOLDER.search(str(folder)):
+            folder = folder.parent
+        return folder / ".batchgen"
+
+    def output_path(self, date: str) -> Path:
+        """`date` is the run's (ISO), fixed when it started."""
+        return Path(self.output.path.replace("{date}", date).replace("{name}", self.name))
+
+
+def is_vendor(base_url: str) -> bool:
+    return urlsplit(base_url).hostname == VENDOR_HOST
+
+
+def load(path: str | Path) -> Job:
+    """The job of a file. Raises UsageError with one line for each mistake."""
+    source = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read: {error.strerror}") from None
+    values, marks = yaml.parse(text, source)
+    if not isinstance(values, dict):
+        raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
+    where = Path(path).resolve()
+    try:
+        return Job.model_validate(values, context={"folder": where.parent, "stem": where.stem})
+    except ValidationError as error:
+        raise UsageError("\n".join(_messages(error, marks, source))) from None
+
+
+def _messages(error: ValidationError, marks: yaml.Marks, source: str) -> Iterable[str]:
+    """One line a mistake, in the file's order; a union's alternatives are joined by `or`."""
+    told: dict[yaml.Path, list[str]] = {}
+    for mistake in error.errors(include_url=False):
+        path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
+        said = told.setdefault(path, [])
+        said.extend(text for text in [_explain(mistake)] if text not in said)
+    for path in sorted(told, key=lambda path: _mark(path, marks)):
+        line, column = _mark(path, marks)
+        yield f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(told[path])}"
+
+
+def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
+    """The longest part of a pydantic location that stands in the file; a missing key stands nowhere."""
+    if missing and loc[:-1] in marks:
+        return loc
+    while loc and loc not in marks:
+        loc = loc[:-1]
+    return loc
+
+
+def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:
+    return marks.get(path) or marks.get(path[:-1]) or (1, 1)
+
+
+_PATTERNS = {
+    ("name",): "should be letters, digits, '.', '_' and '-' only",
+    ("until", "at"): "should be a time of day such as 06:00",
+}
+
+
+def _explain(mistake: Any) -> str:
+    kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_near_miss(str(loc[-1]), _keys(loc[:-1]))}"
+    if kind == "missing":
+        return "missing"
+    if kind == "literal_error" and loc[-1] == "[key]":
+        return f"unknown request field{_near_miss(str(loc[-2]), RequestField.__args__)}"  # type: ignore[attr-defined]
+    said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    if kind == "string_pattern_mismatch":
+        said = _PATTERNS[loc]
+    if loc[0] == "endpoint" or not isinstance(given, str | int | float | bool | None):
+        return said  # an endpoint's value may be a secret in the wrong place
+    return f"{said}, not {given!r:.60}"
+
+
+def _keys(loc: tuple[Any, ...]) -> Iterable[str]:
+    """The keys that may stand at a location of the file."""
+    part: Any = Job
+    for key in loc:
+        part = part.model_fields[key].annotation
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
+def _near_miss(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"

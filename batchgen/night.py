@@ -1,0 +1,356 @@
+"""One run of a job, from the lock to the published file: recover, plan, send, publish, sum up.
+
+The order is the safety: nothing is sent before everything was checked, nothing is published that is not
+committed, and the lock is held throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Self
+
+import polars as pl
+
+from batchgen import __version__, loop
+from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
+from batchgen.engines import local
+from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped, UsageError
+from batchgen.results.parquet import Published, publish
+from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Reader, Record, Run, Writer
+from batchgen.run.feed import tasks
+from batchgen.run.flight import Flight, left_behind
+from batchgen.run.index import Index
+from batchgen.run.limits import Budget, Limits
+from batchgen.run.plan import Plan, make_plan, price_of
+from batchgen.run.progress import duration, progress
+from batchgen.run.pump import Pump, Stats
+from batchgen.run.retry import Retries
+from batchgen.setup import Setup, length_warnings, model_warnings
+from batchgen.simulator.child import child
+
+DRAIN = 60.0
+"""Seconds that requests in flight get to end after the first signal."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+log = logging.getLogger("batchgen")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
+
+    `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
+    killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
+    """
+
+    name: str
+    path: str
+    exit_code: int
+    rows: int
+    ok: int
+    reused: int
+    failed: int
+    pending: int
+    reasons: dict[str, int]
+    failures: list[str]
+    sent: int
+    retries: int
+    possibly_billed: int
+    interrupted: int
+    seconds: float
+    stopped: str | None
+
+
+@dataclass
+class _Sent:
+    """What the pump did, summed over its passes."""
+
+    stats: list[Stats] = field(default_factory=list)
+    stopped: str | None = None
+    refusal: Failure | None = None
+
+    def total(self, count: Callable[[Stats], int]) -> int:
+        return sum(map(count, self.stats))
+
+
+class Night:
+    """One run, under the lock. `checkpoint` and `reader` are of the job's own file."""
+
+    def __init__(self, setup: Setup, key: str, checkpoint: Checkpoint, reader: Reader, signals: Signals) -> None:
+        self._setup = setup
+        self._job = setup.job
+        self._key = key
+        self._checkpoint = checkpoint
+        self._reader = reader
+        self._signals = signals
+        self._sent = _Sent()
+
+    def run(self, *, fresh: bool, retry_failed: bool, quiet: bool) -> Summary:
+        """Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
+        started = time.monotonic()
+        interrupted = self._recover()
+        date, floor = self._continue(fresh=fresh)
+        warned = False
+        while True:
+            plan = self.plan(floor, retry_failed=retry_failed)
+            if not warned:
+                self._warn(plan, interrupted)
+                warned = True
+            run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo)
+            self._signals.hold()
+            if plan.todo:
+                self._send(plan, quiet=quiet)
+            published = self._publish(plan, run)
+            if not published.damaged or self._sent.stopped:
+                break
+            self._give_up(published, plan)
+        self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished")
+        return self._sum_up(published, interrupted, time.monotonic() - started)
+
+    def plan(self, floor: int, *, retry_failed: bool) -> Plan:
+        setup = self._setup
+        index = Index(self._reader.states(), floor)
+        names = self._reader.names()
+        return make_plan(setup.job, setup.source, setup.requests, index, names, setup.limits, retry_failed=retry_failed)
+
+    def _recover(self) -> int:
+        """Records what was in flight when an earlier run was killed; how many requests that were."""
+        marks = left_behind(self._setup.flight)
+        known = self._reader.attempts_of([key for key, _ in marks])
+        lost = [(key, attempt) for key, attempt in marks if attempt > known.get(key, 0)]
+        said = "in flight when the run was killed: possibly billed, and the answer is lost"
+        if lost:
+            now = _now()
+            self._checkpoint.add(
+                [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
+            )
+        self._setup.flight.unlink(missing_ok=True)
+        return len(lost)
+
+    def _continue(self, *, fresh: bool) -> tuple[str, int]:
+        """(date, floor) of this run: an unfinished run's own, or new ones."""
+        last = self._reader.last_run()
+        today = datetime.datetime.now().astimezone().date().isoformat()
+        if fresh:
+            return today, self._checkpoint.last_id
+        if last is None:
+            return today, 0
+        if last.outcome != "finished":
+            return last.date, last.floor
+        return today, last.floor if self._job.reuse else self._checkpoint.last_id
+
+    def _warn(self, plan: Plan, interrupted: int) -> None:
+        today = datetime.datetime.now(datetime.UTC).date()
+        for warning in (*model_warnings(self._setup, plan.models, today), *length_warnings(self._job)):
+            log.warning("warning: %s", warning)
+        if interrupted:
+            log.warning(
+                "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
+            )
+        if not plan.todo:
+            log.info("%s: nothing to send: all %s rows are answered", self._job.name, f"{plan.rows.height:,}")
+
+    def _send(self, plan: Plan, *, quiet: bool) -> None:
+        budget = self._budget(plan)
+        with self._service() as base_url, closing(Flight(self._setup.flight, self._job.limits.concurrency)) as flight:
+            loop.run(self._pump(plan, base_url, flight, budget, quiet=quiet))
+
+    def _service(self) -> AbstractContextManager[str]:
+        return child() if self._setup.base_url is None else nullcontext(self._setup.base_url)
+
+    def _budget(self, plan: Plan) -> Budget:
+        until = self._job.until
+        unpriced = [model for model in plan.models if price_of(self._job, model) is None]
+        if until.cost is not None and unpriced:
+            raise UsageError(f"until.cost: no price is known for {unpriced[0]}: set it under `prices`")
+        seconds = until.seconds(datetime.datetime.now().astimezone())
+        deadline = None if seconds is None else time.monotonic() + seconds
+        return Budget(deadline, until.requests, until.tokens, until.cost)
+
+    async def _pump(self, plan: Plan, base_url: str, flight: Flight, budget: Budget, *, quiet: bool) -> None:
+        job, setup = self._job, self._setup
+        stats = Stats(todo=plan.todo)
+        granted = setup.limits
+        limits = Limits(granted.concurrency, granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
+        async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
+            pump = Pump(
+                batches=tasks(job, setup.source, setup.requests, plan),
+                attempt=engine.attempt,
+                save=writer.save,
+                flight=flight,
+                limits=limits,
+                budget=budget,
+                retries=Retries(job.retry.attempts, job.retry.max_wait),
+                stats=stats,
+                concurrency=granted.concurrency,
+                stops=STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set()),
+            )
+            view = progress(job.name, stats, plan.seconds, quiet=quiet)
+            ticker = asyncio.create_task(_tick(view.every, lambda: view.show(stats)))
+            try:
+                with self._signals.to(pump):
+                    await pump.run()
+            finally:
+                ticker.cancel()
+                view.close(stats)
+                self._sent.stats.append(stats)
+        self._sent.stopped = self._sent.stopped or pump.stopped
+        self._sent.refusal = self._sent.refusal or pump.refusal
+
+    def _publish(self, plan: Plan, run: Run) -> Published:
+        index = Index(self._reader.states(), run.floor)
+        rows = plan.rows.select("hi", "lo", "model")
+        rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
+        path = self._job.output_path(run.date)
+        return publish(self._setup.source, rows, plan.models, self._reader, path, about(self._setup, run))
+
+    def _give_up(self, published: Published, plan: Plan) -> None:
+        """Damaged answers are as if they had never been; the next pass buys them again."""
+        for row in published.damaged.values():
+            log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
+        keys = self._reader.keys_of(list(published.damaged))
+        known = self._reader.attempts_of(list(keys.values()))
+        said = "the stored answer was damaged"
+        now = _now()
+        self._checkpoint.add(
+            [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
+        )
+
+    def _sum_up(self, published: Published, interrupted: int, seconds: float) -> Summary:
+        sent = self._sent
+        fresh = sent.total(lambda stats: stats.ok)
+        return Summary(
+            name=self._job.name,
+            path=str(published.path),
+            exit_code=self._exit_code(published),
+            rows=published.rows,
+            ok=published.ok,
+            reused=published.ok - fresh,
+            failed=published.failed,
+            pending=published.pending,
+            reasons=dict(published.reasons),
+            failures=published.failures,
+            sent=sent.total(lambda stats: stats.sent),
+            retries=sent.total(lambda stats: stats.retries.total()),
+            possibly_billed=sent.total(lambda stats: sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
+            interrupted=interrupted,
+            seconds=seconds,
+            stopped=self._why_stopped(published),
+        )
+
+    def _why_stopped(self, published: Published) -> str | None:
+        refusal = self._sent.refusal
+        if refusal is None:
+            return self._sent.stopped if published.pending else None
+        advice = {
+            Kind.KEY: f"check the key in {self._job.endpoint.key_env} and what it may do",
+            Kind.MODEL: "name a model that the service has in request.model",
+            Kind.QUOTA: "the month's quota is used up: raise it, or run again when it is renewed",
+            Kind.MISDIRECTED: "check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",
+        }
+        return f"the service refuses the run: {refusal.message}; {advice[refusal.kind]}"
+
+    def _exit_code(self, published: Published) -> int:
+        if self._sent.refusal is not None:
+            return ServiceRefused.exit_code
+        if published.pending:
+            return Stopped.exit_code
+        return ROWS_FAILED if published.failed else OK
+
+
+async def _tick(seconds: float, call: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        call()
+
+
+def _now() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def about(setup: Setup, run: Run) -> dict[str, Any]:
+    """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
+    return {
+        "version": __version__,
+        "job": setup.job.name,
+        "date": run.date,
+        "started_at": run.started_at,
+        "endpoint": setup.job.endpoint.name or setup.base_url,
+        "settings": setup.job.model_dump(mode="json", by_alias=True),
+    }
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP end a run in order, whatever it is doing; as a context, in the main thread.
+
+    While it plans they end it at once; while it sends, the first drains and the second gives up what is in
+    flight; while it publishes they wait.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._holding = False
+        self._received: str | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        """From here on a signal is noted, and acted on when the pump runs."""
+        self._holding = True
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._received = signal.Signals(number).name
+        if not self._holding:
+            raise Stopped(f"stopped by {self._received} before anything was sent")
+
+    @contextmanager
+    def to(self, pump: Pump) -> Iterator[None]:
+        """Inside the event loop, while the pump runs."""
+        running = asyncio.get_running_loop()
+        deadlines: list[asyncio.TimerHandle] = []
+
+        def act(name: str) -> None:
+            if deadlines:
+                log.warning("%s again: what is in flight is given up; what has arrived is saved", name)
+                pump.abort()
+                return
+            deadlines.append(running.call_later(DRAIN, pump.abort))
+            pump.stop(f"stopped by {name}")
+            log.warning(
+                "%s: no new requests; %s in flight get %s to end (once more: stop at once)",
+                name,
+                pump.stats.in_flight,
+                duration(DRAIN),
+            )
+
+        if self._received is not None:
+            act(self._received)
+        for number in self._before:
+            running.add_signal_handler(number, act, number.name)
+        try:
+            yield
+        finally:
+            for deadline in deadlines:
+                deadline.cancel()
+            for number in self._before:
+                running.remove_signal_handler(number)
+                signal.signal(number, self._on_signal)

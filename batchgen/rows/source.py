@@ -1,0 +1,169 @@
+"""The job's input as one stream of row batches: files in order, the limit, types and new names applied.
+
+Reading is repeatable: planning, sending and publishing each read the same rows, and `Source.verify`
+says when somebody changed the files in between. Never holds more than one batch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.job import Input
+from batchgen.rows.formats import BY_SUFFIX, Format, Schema
+
+_BOOLEANS = {"true": True, "false": False}
+_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "Boolean": lambda c: c.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean),
+    "Date": lambda c: c.str.to_date(strict=False),
+    "Datetime": lambda c: c.str.to_datetime(strict=False),
+}
+
+
+def _parsed(name: str, dtype: str) -> pl.Expr:
+    column = pl.col(name)
+    return _PARSERS[dtype](column) if dtype in _PARSERS else column.cast(getattr(pl, dtype), strict=False)
+
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files."""
+
+    spec: Input
+    files: tuple[Path, ...]
+    format: Format
+    raw: Schema
+    columns: Schema
+    fingerprint: Fingerprint
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """At most 4,096 rows and about 16 MiB each. Raises UsageError with the file, and line or row."""
+        left = self.spec.limit
+        row = 0
+        for frame in self._raw_batches():
+            batch = frame if left is None else frame.head(left - row)
+            if batch.height:
+                yield self._typed(batch, row).rename(self.spec.rename)
+            row += batch.height
+            if row == left:
+                return
+
+    def _raw_batches(self) -> Iterator[pl.DataFrame]:
+        for path in self.files:
+            yield from self.format.batches(path, self.raw)
+
+    def _typed(self, frame: pl.DataFrame, before: int) -> pl.DataFrame:
+        for name, wanted in self.spec.types.items():
+            given = frame[name]
+            typed = frame.select(_parsed(name, wanted)).to_series()
+            wrong = (given.is_not_null() & typed.is_null()).arg_true()
+            if wrong.len():
+                at = wrong[0]
+                raise UsageError(f"{self.spec.path}: row {before + at + 1:,}: {name}: {given[at]!r} is no {wanted}")
+            frame = frame.with_columns(typed)
+        return frame
+
+    def verify(self) -> None:
+        """Raises UsageError where a file is not as it was when the source was opened."""
+        if _fingerprint(self.files) != self.fingerprint:
+            raise UsageError(
+                f"{self.spec.path}: changed while the job was at work; every answer is kept: run the job again"
+            )
+
+
+def open_source(spec: Input) -> Source:
+    """Finds the files and reads their columns. Raises UsageError where there is nothing to read or no agreement."""
+    files = _find(spec.path)
+    reader = _format(files)
+    fingerprint = _fingerprint(files)
+    raw = _agreed_schema(files, reader)
+    if spec.types and not spec.path.endswith(".csv"):
+        raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input brings its own")
+    for key, names in (("schema", spec.types), ("rename", spec.rename)):
+        for name in names:
+            require_column(name, raw, f"input.{key}")
+    columns = _final_columns(spec, raw)
+    if spec.id is not None:
+        require_column(spec.id, columns, "input.id")
+    return Source(spec, files, reader, raw, columns, fingerprint)
+
+
+def _find(pattern: str) -> tuple[Path, ...]:
+    path = Path(pattern)
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        raise UsageError(f"{pattern}: a folder: give a file, or a glob such as {pattern}/*.parquet")
+    found = tuple(sorted(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()))
+    if not found:
+        raise UsageError(f"{pattern}: no such input{_neighbour(path)}")
+    return found
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return f" (there is no folder {path.parent})"
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""
+
+
+def _format(files: tuple[Path, ...]) -> Format:
+    kinds = {path.suffix.lower() for path in files}
+    readers = {BY_SUFFIX.get(kind) for kind in kinds}
+    if None in readers:
+        raise UsageError(f"{files[0]}: an input is named by what it is: {', '.join(BY_SUFFIX)}")
+    if len({type(reader) for reader in readers}) > 1:
+        raise UsageError(f"{files[0].parent}: the files are of several formats: {', '.join(sorted(kinds))}")
+    return BY_SUFFIX[files[0].suffix.lower()]
+
+
+def _fingerprint(files: tuple[Path, ...]) -> Fingerprint:
+    try:
+        stats = [path.stat() for path in files]
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return tuple((str(p), s.st_ino, s.st_size, s.st_mtime_ns) for p, s in zip(files, stats, strict=True))
+
+
+def _agreed_schema(files: tuple[Path, ...], reader: Format) -> Schema:
+    try:
+        first, *others = [reader.schema(path) for path in files]
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    for path, other in zip(files[1:], others, strict=True):
+        if list(other) != list(first):
+            raise UsageError(f"{path}: its columns ({', '.join(other)}) are not those of {files[0].name}")
+        for name, dtype in other.items():
+            if dtype != first[name]:
+                raise UsageError(f"{path}: {name} is {dtype} here and {first[name]} in {files[0].name}")
+    return first
+
+
+def _final_columns(spec: Input, raw: Schema) -> Schema:
+    columns: Schema = {}
+    for name, dtype in raw.items():
+        final = spec.rename.get(name, name)
+        if final in columns:
+            raise UsageError(f"{spec.path}: input.rename gives two columns the name {final!r}")
+        columns[final] = getattr(pl, spec.types[name])() if name in spec.types else dtype
+    return columns
+
+
+def require_column(name: str, columns: Schema, key: str) -> None:
+    """Raises UsageError, with the near miss, where the input has no such column."""
+    if name not in columns:
+        close = difflib.get_close_matches(name, list(columns), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"its columns: {', '.join(columns)}"
+        raise UsageError(f"{key}: the input has no column {name!r}; {hint}")

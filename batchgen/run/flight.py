@@ -1,0 +1,52 @@
+"""Which requests are in flight, in memory that outlives the process: a mapped file beside the checkpoint.
+
+A kill leaves the marks in the page cache, so the next run can say exactly what may have been billed without
+an answer. Never synced: after a power loss marks may be missing, and nothing but that count depends on them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from batchgen.errors import MachineRefused
+
+_MARK = struct.Struct("=16sI")
+_NONE = bytes(_MARK.size)
+
+
+class Flight:
+    """One mark a slot: the row's key, and which attempt at it this is, counted over all runs."""
+
+    def __init__(self, path: Path, slots: int) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.truncate(descriptor, slots * _MARK.size)
+                self._map = mmap.mmap(descriptor, slots * _MARK.size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise MachineRefused(f"{path}: cannot be made: {error.strerror}") from None
+
+    def begin(self, slot: int, key: bytes, attempt: int) -> None:
+        _MARK.pack_into(self._map, slot * _MARK.size, key, attempt)
+
+    def end(self, slot: int) -> None:
+        """The attempt's outcome is committed."""
+        self._map[slot * _MARK.size : (slot + 1) * _MARK.size] = _NONE
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def left_behind(path: Path) -> list[tuple[bytes, int]]:
+    """(key, attempt) of what was in flight when the last run ended without ending its requests."""
+    marks = b""
+    with suppress(FileNotFoundError):
+        marks = path.read_bytes()
+    whole = len(marks) - len(marks) % _MARK.size
+    return [(key, attempt) for key, attempt in _MARK.iter_unpack(marks[:whole]) if attempt]

@@ -1,0 +1,52 @@
+"""Whether a failed attempt is made again, and after how long: by kind, with full jitter.
+
+tenacity's strategies are asked only for what failed; the waiting is the pump's. Pure but for the jitter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
+from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
+
+BILLED_TRIES = 4
+"""Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
+BUSY_FACTOR = 5
+"""A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""
+
+
+class Retries:
+    """`attempts` at a row for each class of failure, waits of up to `max_wait` seconds."""
+
+    def __init__(self, attempts: int, max_wait: float) -> None:
+        self._max_wait = max_wait
+        self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
+        self._most = Counter(dict.fromkeys(Kind, 1))
+        self._most.update({kind: attempts - 1 for kind in (Kind.TRANSIENT, Kind.UNSENT)})
+        self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
+        self._most[Kind.BUSY] = attempts * BUSY_FACTOR
+
+    def delay(self, failure: Failure, tries: Counter[Kind]) -> float | None:
+        """Seconds until the next attempt at a row; None: it is done with.
+
+        `tries` are the row's attempts in this run by how they failed, this failure included. What the
+        server asks for is honoured up to `max_wait`, and is everyone's to wait (`Limits.refused`).
+        """
+        alike = POSSIBLY_BILLED if failure.kind in POSSIBLY_BILLED else {failure.kind}
+        if sum(tries[kind] for kind in alike) >= self._most[failure.kind]:
+            return None
+        return max(self.back_off(tries.total()), self.capped(failure.retry_after or 0))
+
+    def back_off(self, failures: int) -> float:
+        """Uniform between 0 and half a second doubled for each failure: full jitter."""
+        state = RetryCallState(_POLICY, None, (), {})
+        state.attempt_number = failures
+        return self._wait(state)
+
+    def capped(self, seconds: float) -> float:
+        return min(seconds, self._max_wait)
+
+
+_POLICY = AsyncRetrying()

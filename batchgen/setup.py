@@ -1,0 +1,123 @@
+"""Everything a command needs before it can begin: the job's input, template, service and folders, checked.
+
+Nothing here sends a request, takes the lock or writes an answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgen.api.client import check_key
+from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
+from batchgen.errors import MachineRefused, UsageError
+from batchgen.job import Job, Limits, is_vendor
+from batchgen.results.parquet import refuse_collisions
+from batchgen.rows.request import Requests
+from batchgen.rows.source import Source, open_source
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet."""
+
+    job: Job
+    base_url: str | None
+    source: Source
+    requests: Requests
+    limits: Limits
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.job.state_folder / f"{self.job.name}.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.checkpoint.with_suffix(".lock")
+
+    @property
+    def flight(self) -> Path:
+        return self.checkpoint.with_suffix(".flight")
+
+
+def set_up(job: Job, environ: Mapping[str, str]) -> Setup:
+    """Raises UsageError for whatever does not fit; the input's rows are not read yet."""
+    base_url = None if job.is_local else job.base_url(environ)
+    source = open_source(job.input)
+    refuse_collisions(list(source.columns))
+    _refuse_same_file(job, source)
+    requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
+    return Setup(job, base_url, source, requests, job.limits if base_url is None else job.granted(base_url))
+
+
+def _refuse_same_file(job: Job, source: Source) -> None:
+    output = job.output_path("{date}")
+    if any(output.exists() and output.samefile(path) for path in source.files):
+        raise UsageError(f"{output}: is the input too: give output.path another name")
+
+
+def key_of(job: Job, environ: Mapping[str, str]) -> str:
+    """Raises UsageError where there is none; the built-in model takes any."""
+    return "local" if job.is_local else check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
+
+
+def make_folders(setup: Setup, date: str) -> None:
+    """Makes the folders of output and checkpoint, and tries them. Raises UsageError where they cannot be written."""
+    for folder in (setup.job.state_folder, setup.job.output_path(date).parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            refusal = MachineRefused if error.errno in _MACHINE else UsageError
+            raise refusal(f"{folder}: cannot be written: {error.strerror}; nothing was sent") from None
+
+
+_MACHINE = {28, 30, 122}  # ENOSPC, EROFS, EDQUOT: the job file is right, the machine is not
+
+
+def model_warnings(setup: Setup, models: Iterable[str], today: datetime.date) -> list[str]:
+    """Raises UsageError for a model that the vendor's own host no longer serves."""
+    warnings = []
+    for model in models:
+        deprecation = DEPRECATED.get(model)
+        if deprecation is None:
+            continue
+        advice = f"use {deprecation.replacement} in its place"
+        removed = today >= datetime.date.fromisoformat(deprecation.removed_on)
+        vendor = setup.base_url is not None and is_vendor(setup.base_url)
+        if removed and vendor and not setup.job.endpoint.allow_removed_models:
+            raise UsageError(
+                f"request.model: {model} was announced as removed on {deprecation.removed_on}: {advice}, or set "
+                "`endpoint: {allow_removed_models: true}` to send to it all the same; nothing was sent"
+            )
+        when = "was announced as removed on" if removed else "is deprecated and will be removed on"
+        warnings.append(f"{model} {when} {deprecation.removed_on}: {advice}")
+    return warnings
+
+
+def length_warnings(job: Job) -> list[str]:
+    if job.request.max_tokens is not None:
+        return []
+    whose = " where a row sets none" if "max_tokens" in job.columns else ""
+    return [
+        f"no request.max_tokens: the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}, "
+        "and a cut cannot be seen in the answer"
+    ]
+
+
+def nearest_existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def refuse_unwritable(setup: Setup) -> None:
+    """What `make_folders` would find, without making any: for commands that leave no trace."""
+    folder = nearest_existing(setup.job.state_folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: cannot be written")

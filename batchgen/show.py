@@ -1,0 +1,155 @@
+"""Values -> the text a person reads at eighty columns. Formats only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from batchgen.commands import Forecast, Status
+from batchgen.errors import ServiceRefused
+from batchgen.night import Summary
+from batchgen.results.parquet import Published
+from batchgen.run.progress import duration
+
+PROMPT_LINES = 6
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<9} {text}"
+
+
+def _shown_path(path: str) -> str:
+    """Relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) else path
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def summary(ended: Summary) -> str:
+    """Five lines: rows, reused, failed and why, time, where the file is; and one more where it was stopped."""
+    verdict = "refused" if ended.exit_code == ServiceRefused.exit_code else "stopped" if ended.pending else "finished"
+    pending = f", {ended.pending:,} still to do" if ended.pending else ""
+    lines = [f"{ended.name}: {verdict}: {ended.ok:,} of {_count(ended.rows, 'row')} have their text{pending}"]
+    lines.append(_line("reused", f"{_count(ended.reused, 'answer')} of earlier runs" if ended.reused else "none"))
+    lines.append(_line("failed", _failures(ended)))
+    rate = f" ({(ended.ok - ended.reused) / ended.seconds:,.1f} rows/s)" if ended.ok > ended.reused else ""
+    lines.append(_line("time", f"{duration(ended.seconds)}{rate}; {_requests(ended)}"))
+    lines.append(_line("results", _shown_path(ended.path)))
+    if ended.stopped:
+        lines.append(_line("stopped", f"{ended.stopped}; the same command resumes"))
+    return "\n".join(lines)
+
+
+def _failures(ended: Summary) -> str:
+    if not ended.failed:
+        return "none"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in ended.reasons.items())
+    more = f"\n{'':12}and {ended.failed - len(ended.failures):,} more" if ended.failed > len(ended.failures) else ""
+    return f"{_count(ended.failed, 'row')}: {reasons}" + "".join(f"\n{'':12}{row}" for row in ended.failures) + more
+
+
+def _requests(ended: Summary) -> str:
+    if not ended.sent:
+        return "nothing sent"
+    parts = [f"{_count(ended.sent, 'request')} sent"]
+    if ended.retries:
+        parts.append(f"{ended.retries:,} tried again")
+    if ended.possibly_billed:
+        parts.append(f"{ended.possibly_billed:,} possibly billed without an answer")
+    if ended.interrupted:
+        parts.append(f"{ended.interrupted:,} were in flight when an earlier run was killed")
+    return ", ".join(parts)
+
+
+def forecast_values(forecast: Forecast) -> dict[str, Any]:
+    """The plan as plain values, for `--json`."""
+    plan = forecast.plan
+    kept = ("reused", "new", "changed", "failed_before", "unfinished", "gone", "todo", "prompt_tokens", "answer_tokens")
+    return {
+        "name": forecast.name,
+        "path": forecast.path,
+        "endpoint": forecast.endpoint,
+        "rows": plan.rows.height,
+        **{name: getattr(plan, name) for name in kept},
+        "cost": plan.cost,
+        "seconds": seconds(forecast),
+        "limits": forecast.limits.model_dump(),
+        "models": list(plan.models),
+        "prompts": list(plan.prompts),
+        "warnings": forecast.warnings,
+    }
+
+
+def seconds(forecast: Forecast) -> float | None:
+    """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+    by_latency = (forecast.latency_s or 0) * forecast.plan.todo / forecast.limits.concurrency
+    return max(forecast.plan.seconds, by_latency) or (0.0 if not forecast.plan.todo else None)
+
+
+def forecast(forecast: Forecast) -> str:
+    plan = forecast.plan
+    lines = [
+        f"{forecast.name}: {_count(plan.rows.height, 'row')}, {plan.todo:,} to send to {forecast.endpoint}",
+        _line("reused", f"{plan.reused:,}"),
+        _line("new", f"{plan.new:,}" + (f", {plan.changed:,} of them known rows that changed" if plan.changed else "")),
+    ]
+    if plan.failed_before:
+        lines.append(_line("failed", f"{plan.failed_before:,} in an earlier run"))
+    if plan.unfinished:
+        lines.append(_line("begun", f"{plan.unfinished:,} tried and not finished"))
+    if plan.gone:
+        lines.append(_line("gone", f"{_count(plan.gone, 'stored answer')} that the input no longer uses"))
+    lines += [
+        _line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
+        _line("cost", f"at most ${plan.cost:,.2f} (an estimate)" if plan.cost is not None else "no price is known"),
+        _line("time", _time(forecast)),
+        _line("results", _shown_path(forecast.path)),
+    ]
+    lines += [_line("warning", warning) for warning in forecast.warnings]
+    for number, prompt in enumerate(plan.prompts, 1):
+        lines += ["", f"prompt {number}:", *_excerpt(prompt)]
+    return "\n".join(lines)
+
+
+def _time(forecast: Forecast) -> str:
+    expected = seconds(forecast)
+    limits = forecast.limits
+    named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
+    given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+    under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
+    if expected is None:
+        return f"as fast as the service answers{under}"
+    return f"about {duration(expected)}{under}" if expected else "nothing to wait for"
+
+
+def _excerpt(prompt: str) -> list[str]:
+    lines = prompt.splitlines()
+    cut = [f"  | {line[:74]}{'…' if len(line) > 74 else ''}" for line in lines[:PROMPT_LINES]]  # noqa: PLR2004
+    return [*cut, f"  | … {len(lines) - PROMPT_LINES:,} more lines"] if len(lines) > PROMPT_LINES else cut
+
+
+def status(now: Status) -> str:
+    lines = [
+        f"{now.name}: {now.state}, started {now.started_at}",
+        _line("rows", f"{now.rows:,}: {now.done:,} have their text, {now.failed:,} failed, {now.left:,} left"),
+    ]
+    if now.rate is not None:
+        left = f", about {duration(now.left_s)} left" if now.left_s is not None else ""
+        lines.append(_line("rate", f"{now.rate:,.1f} rows/s{left}"))
+    return "\n".join(lines)
+
+
+def published(done: Published) -> str:
+    lines = [
+        f"{_shown_path(str(done.path))}: {_count(done.rows, 'row')}: {done.ok:,} ok, "
+        f"{done.failed:,} failed, {done.pending:,} pending"
+    ]
+    lines += [
+        _line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again")
+        for row in done.damaged.values()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+"""The built-in server as a child process: `python -m batchgen.simulator`. Says where on stdout, and nothing else
+there; ends when its standard input does, so that it never outlives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+from batchgen import loop
+from batchgen.simulator import server
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which still has requests to end here
+    loop.run(_serve())
+
+
+async def _serve() -> None:
+    stop = asyncio.Event()
+    _on_stdin_closed(asyncio.get_running_loop(), stop)
+    await server.serve("127.0.0.1", 0, stop, _announce)
+
+
+def _on_stdin_closed(running: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def watch() -> None:
+        # os.read and not sys.stdin: its lock, held here, would abort the interpreter's exit.
+        while os.read(0, 4096):
+            pass
+        with suppress(RuntimeError):  # the loop was closed first
+            running.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What `batchgen init` writes: a job file that explains itself, and a small input for it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from batchgen.errors import UsageError
+from batchgen.job import NAME
+
+_JOB = """\
+# Try it on the built-in model, free:  batchgen run {name}.yaml --local
+# What would a run do, and cost?       batchgen plan {name}.yaml
+# Run it, or resume it:                WRITER_API_KEY=... batchgen run {name}.yaml
+input:
+  path: {name}.csv                # CSV, Parquet or NDJSON; one file or a glob; relative to this file
+  id: sku                         # names a row in messages; unique
+prompt: |                         # a Jinja template; the row's columns are its names
+  Write two sentences about {{{{ name }}}} for {{{{ audience or "everyone" }}}}.
+request:                          # sent as it stands; the API's own names
+  model: palmyra-x5
+  max_tokens: 120
+  temperature: 0.7
+limits:
+  concurrency: 16                 # most requests in flight
+  requests_per_minute: 400
+  tokens_per_minute: 25000
+output:
+  path: out/{name}.parquet        # {{date}} and {{name}} may stand in it
+"""
+
+_INPUT = """\
+sku,name,audience
+001,Two-person tent,families
+002,Cast-iron pan,
+003,"Headlamp, rechargeable",night hikers
+"""
+
+
+def write(name: str) -> list[Path]:
+    """Writes NAME.yaml and NAME.csv into the working directory. Raises UsageError rather than overwrite."""
+    if not re.match(NAME, name):
+        raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only")
+    files = {Path(f"{name}.yaml"): _JOB.format(name=name), Path(f"{name}.csv"): _INPUT}
+    for path in files:
+        if path.exists():
+            raise UsageError(f"{path}: is there already; give another name")
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+    return list(files)

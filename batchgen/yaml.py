@@ -1,0 +1,120 @@
+"""A job file's text -> plain values, and where in the text each stands.
+
+YAML 1.2's core scalars only (`no` is a text, `06:00` is a text), no tags, no repeated keys, bounded in
+size. Never builds a Python object that the text names, never guesses.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from batchgen.errors import UsageError
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 20_000
+
+Path = tuple[Hashable, ...]
+Marks = dict[Path, tuple[int, int]]
+"""Path of keys and indices -> (line, column), both from 1. A mapping's entry is marked at its key."""
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]{1,400}")
+_HEX_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]{1,400}|0o[0-7]{1,400}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def parse(text: str, source: str) -> tuple[Any, Marks]:
+    """The values of a YAML text and their marks. Raises UsageError, which names `source`, line and column."""
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"{source}: larger than {MAX_BYTES:,} characters; a job file has a few dozen lines")
+    try:
+        _refuse_tags(text, source)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        reader = _Reader(source)
+        return (None if node is None else reader.value(node, ())), reader.marks
+    except yaml.MarkedYAMLError as error:
+        raise UsageError(f"{_at(source, error.problem_mark)}: not valid YAML: {_problem(error)}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source}: not valid YAML: {_one_line(error)}") from None
+    except RecursionError:
+        raise UsageError(f"{source}: nested too deeply, or an alias that contains itself") from None
+
+
+def _refuse_tags(text: str, source: str) -> None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if getattr(event, "tag", None):
+            raise UsageError(
+                f"{_at(source, event.start_mark)}: tags ({event.tag}) are not accepted: write a plain value"
+            )
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
+    if error.problem and "'\\t'" in error.problem:
+        return f"{problem} (indent with spaces, not tabs)"
+    return problem
+
+
+def _at(source: str, mark: Any) -> str:
+    return source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
+
+
+class _Reader:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.marks: Marks = {}
+        self.nodes = 0
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise UsageError(f"{self.source}: more than {MAX_NODES:,} values once its aliases are expanded")
+        self.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
+        return plain(node.value) if getattr(node, "style", None) is None else node.value
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Hashable, Any]:
+        values: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UsageError(f"{_at(self.source, key_node.start_mark)}: a key must be a plain word")
+            key = key_node.value
+            if key in values:
+                first = self.marks[(*path, key)][0]
+                raise UsageError(
+                    f"{_at(self.source, key_node.start_mark)}: {key}: repeated key; it is set already in line {first}"
+                )
+            self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            values[key] = self.value(value_node, (*path, key))
+        return values
+
+
+def plain(word: str) -> Any:
+    """A plain scalar's value under YAML 1.2's core schema (https://yaml.org/spec/1.2.2/, 10.3.2)."""
+    if _NULL.fullmatch(word):
+        return None
+    if _BOOL.fullmatch(word):
+        return word.lower() == "true"
+    if _INT.fullmatch(word):
+        return int(word)
+    if _HEX_OR_OCTAL.fullmatch(word):
+        return int(word, 0)
+    if _FLOAT.fullmatch(word):
+        return float(word)
+    if found := _INFINITE.fullmatch(word):
+        return math.nan if found[3] else float(f"{found[1]}inf")
+    return word
