@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import time
 from collections.abc import Mapping
@@ -13,13 +13,15 @@ from pathlib import Path
 from batchgen import job as jobs
 from batchgen.errors import MachineRefused
 from batchgen.job import Job
-from batchgen.night import Night, Signals, Summary, about
+from batchgen.night import Night, Summary, about
 from batchgen.results.parquet import Published, publish
 from batchgen.run import lock
-from batchgen.run.checkpoint import OK, Checkpoint, Reader, Run
+from batchgen.run.checkpoint import OK, Checkpoint, Run
 from batchgen.run.index import Index
 from batchgen.run.plan import Plan, make_plan
+from batchgen.run.reader import Reader
 from batchgen.setup import Setup, key_of, length_warnings, make_folders, model_warnings, refuse_unwritable, set_up
+from batchgen.signals import Signals
 
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
@@ -45,11 +47,14 @@ def run(
         job = _load(path, limit, local=local)
         key = key_of(job, environ)
         setup = set_up(job, environ)
-        make_folders(setup, datetime.datetime.now().astimezone().date().isoformat())
-        with lock.exclusive(setup.lock), closing(Checkpoint(setup.checkpoint)) as checkpoint:
-            with closing(Reader(setup.checkpoint)) as reader:
-                night = Night(setup, key, checkpoint, reader, signals)
-                return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+        make_folders(setup, dt.datetime.now().astimezone().date().isoformat())
+        with (
+            lock.exclusive(setup.lock),
+            closing(Checkpoint(setup.checkpoint)) as checkpoint,
+            closing(Reader(setup.checkpoint)) as reader,
+        ):
+            night = Night(setup, key, checkpoint, reader, signals)
+            return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def plan(
     job = _load(path, limit, local=local)
     setup = set_up(job, environ)
     refuse_unwritable(setup)
-    date = datetime.datetime.now().astimezone().date().isoformat()
+    date = dt.datetime.now().astimezone().date().isoformat()
     index, latency = Index((), 0), None
     names: list[str] = []
     if setup.checkpoint.exists():
@@ -89,7 +94,7 @@ def plan(
                 floor = last.floor if unfinished or job.reuse else reader.last_id()
             index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
-    warnings = [*model_warnings(setup, made.models, datetime.datetime.now(datetime.UTC).date()), *length_warnings(job)]
+    warnings = [*model_warnings(setup, made.models, dt.datetime.now(dt.UTC).date()), *length_warnings(job)]
     endpoint = job.endpoint.name or setup.base_url or ""
     return Forecast(job.name, str(job.output_path(date)), endpoint, made, setup.limits, latency, warnings)
 
@@ -135,7 +140,7 @@ def status(path: str | Path, *, local: bool = False) -> Status:
         sent=sum(counts.values()),
         rate=rate if live else None,
         left_s=left / rate if live and rate else None,
-        started_at=datetime.datetime.fromtimestamp(last.started_at / 1e6, datetime.UTC).isoformat(timespec="seconds"),
+        started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
     )
 
 

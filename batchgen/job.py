@@ -6,10 +6,9 @@ file are told at once, each with file, line, column and key.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from batchgen import yaml
+from batchgen import mistakes, yaml
 from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.errors import UsageError
 
@@ -133,7 +132,7 @@ class Endpoint(_Part):
     )
     name: str | None = Field(None, min_length=1, description="what the answers belong to, where the address may change")
     key_env: str = Field("WRITER_API_KEY", description="the name of the variable that holds the key; never the key")
-    allow_removed_models: bool = Field(False, description="send to models that the vendor announced as removed")
+    allow_removed_models: bool = Field(default=False, description="send to models that the vendor announced as removed")
 
     @field_validator("key_env")
     @classmethod
@@ -222,7 +221,7 @@ class Job(_Part):
     timeout: Timeout = Timeout()
     until: Until = Until()
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
-    reuse: bool = Field(True, description="false: a finished run starts afresh next time")
+    reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output
 
     @model_validator(mode="before")
@@ -307,65 +306,4 @@ def load(path: str | Path) -> Job:
     try:
         return Job.model_validate(values, context={"folder": where.parent, "stem": where.stem})
     except ValidationError as error:
-        raise UsageError("\n".join(_messages(error, marks, source))) from None
-
-
-def _messages(error: ValidationError, marks: yaml.Marks, source: str) -> Iterable[str]:
-    """One line a mistake, in the file's order; a union's alternatives are joined by `or`."""
-    told: dict[yaml.Path, list[str]] = {}
-    for mistake in error.errors(include_url=False):
-        path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
-        said = told.setdefault(path, [])
-        said.extend(text for text in [_explain(mistake)] if text not in said)
-    for path in sorted(told, key=lambda path: _mark(path, marks)):
-        line, column = _mark(path, marks)
-        yield f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(told[path])}"
-
-
-def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
-    """The longest part of a pydantic location that stands in the file; a missing key stands nowhere."""
-    if missing and loc[:-1] in marks:
-        return loc
-    while loc and loc not in marks:
-        loc = loc[:-1]
-    return loc
-
-
-def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:
-    return marks.get(path) or marks.get(path[:-1]) or (1, 1)
-
-
-_PATTERNS = {
-    ("name",): "should be letters, digits, '.', '_' and '-' only",
-    ("until", "at"): "should be a time of day such as 06:00",
-}
-
-
-def _explain(mistake: Any) -> str:
-    kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
-    if kind == "extra_forbidden":
-        return f"unknown key{_near_miss(str(loc[-1]), _keys(loc[:-1]))}"
-    if kind == "missing":
-        return "missing"
-    if kind == "literal_error" and loc[-1] == "[key]":
-        return f"unknown request field{_near_miss(str(loc[-2]), RequestField.__args__)}"  # type: ignore[attr-defined]
-    said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
-    if kind == "string_pattern_mismatch":
-        said = _PATTERNS[loc]
-    if loc[0] == "endpoint" or not isinstance(given, str | int | float | bool | None):
-        return said  # an endpoint's value may be a secret in the wrong place
-    return f"{said}, not {given!r:.60}"
-
-
-def _keys(loc: tuple[Any, ...]) -> Iterable[str]:
-    """The keys that may stand at a location of the file."""
-    part: Any = Job
-    for key in loc:
-        part = part.model_fields[key].annotation
-    return [field.alias or name for name, field in part.model_fields.items()]
-
-
-def _near_miss(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+        raise UsageError(mistakes.told(error, marks, source, Job)) from None

@@ -7,41 +7,33 @@ committed, and the lock is held throughout.
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import logging
-import signal
-import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, Self
-
-import polars as pl
+from typing import Any
 
 from batchgen import __version__, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped, UsageError
 from batchgen.results.parquet import Published, publish
-from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Reader, Record, Run, Writer
+from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.run.feed import tasks
 from batchgen.run.flight import Flight, left_behind
 from batchgen.run.index import Index
 from batchgen.run.limits import Budget, Limits
 from batchgen.run.plan import Plan, make_plan, price_of
-from batchgen.run.progress import duration, progress
+from batchgen.run.progress import progress
 from batchgen.run.pump import Pump, Stats
+from batchgen.run.reader import Reader
 from batchgen.run.retry import Retries
+from batchgen.run.writer import Writer
 from batchgen.setup import Setup, length_warnings, model_warnings
+from batchgen.signals import Signals
 from batchgen.simulator.child import child
-
-DRAIN = 60.0
-"""Seconds that requests in flight get to end after the first signal."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 log = logging.getLogger("batchgen")
 
@@ -114,7 +106,7 @@ class Night:
             published = self._publish(plan, run)
             if not published.damaged or self._sent.stopped:
                 break
-            self._give_up(published, plan)
+            self._give_up(published)
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished")
         return self._sum_up(published, interrupted, time.monotonic() - started)
 
@@ -141,7 +133,7 @@ class Night:
     def _continue(self, *, fresh: bool) -> tuple[str, int]:
         """(date, floor) of this run: an unfinished run's own, or new ones."""
         last = self._reader.last_run()
-        today = datetime.datetime.now().astimezone().date().isoformat()
+        today = dt.datetime.now().astimezone().date().isoformat()
         if fresh:
             return today, self._checkpoint.last_id
         if last is None:
@@ -151,7 +143,7 @@ class Night:
         return today, last.floor if self._job.reuse else self._checkpoint.last_id
 
     def _warn(self, plan: Plan, interrupted: int) -> None:
-        today = datetime.datetime.now(datetime.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         for warning in (*model_warnings(self._setup, plan.models, today), *length_warnings(self._job)):
             log.warning("warning: %s", warning)
         if interrupted:
@@ -174,7 +166,7 @@ class Night:
         unpriced = [model for model in plan.models if price_of(self._job, model) is None]
         if until.cost is not None and unpriced:
             raise UsageError(f"until.cost: no price is known for {unpriced[0]}: set it under `prices`")
-        seconds = until.seconds(datetime.datetime.now().astimezone())
+        seconds = until.seconds(dt.datetime.now().astimezone())
         deadline = None if seconds is None else time.monotonic() + seconds
         return Budget(deadline, until.requests, until.tokens, until.cost)
 
@@ -215,7 +207,7 @@ class Night:
         path = self._job.output_path(run.date)
         return publish(self._setup.source, rows, plan.models, self._reader, path, about(self._setup, run))
 
-    def _give_up(self, published: Published, plan: Plan) -> None:
+    def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
         for row in published.damaged.values():
             log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
@@ -290,67 +282,3 @@ def about(setup: Setup, run: Run) -> dict[str, Any]:
         "endpoint": setup.job.endpoint.name or setup.base_url,
         "settings": setup.job.model_dump(mode="json", by_alias=True),
     }
-
-
-class Signals:
-    """SIGINT, SIGTERM and SIGHUP end a run in order, whatever it is doing; as a context, in the main thread.
-
-    While it plans they end it at once; while it sends, the first drains and the second gives up what is in
-    flight; while it publishes they wait.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._holding = False
-        self._received: str | None = None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def hold(self) -> None:
-        """From here on a signal is noted, and acted on when the pump runs."""
-        self._holding = True
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._received = signal.Signals(number).name
-        if not self._holding:
-            raise Stopped(f"stopped by {self._received} before anything was sent")
-
-    @contextmanager
-    def to(self, pump: Pump) -> Iterator[None]:
-        """Inside the event loop, while the pump runs."""
-        running = asyncio.get_running_loop()
-        deadlines: list[asyncio.TimerHandle] = []
-
-        def act(name: str) -> None:
-            if deadlines:
-                log.warning("%s again: what is in flight is given up; what has arrived is saved", name)
-                pump.abort()
-                return
-            deadlines.append(running.call_later(DRAIN, pump.abort))
-            pump.stop(f"stopped by {name}")
-            log.warning(
-                "%s: no new requests; %s in flight get %s to end (once more: stop at once)",
-                name,
-                pump.stats.in_flight,
-                duration(DRAIN),
-            )
-
-        if self._received is not None:
-            act(self._received)
-        for number in self._before:
-            running.add_signal_handler(number, act, number.name)
-        try:
-            yield
-        finally:
-            for deadline in deadlines:
-                deadline.cancel()
-            for number in self._before:
-                running.remove_signal_handler(number)
-                signal.signal(number, self._on_signal)

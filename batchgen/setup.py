@@ -5,7 +5,7 @@ Nothing here sends a request, takes the lock or writes an answer.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ def make_folders(setup: Setup, date: str) -> None:
 _MACHINE = {28, 30, 122}  # ENOSPC, EROFS, EDQUOT: the job file is right, the machine is not
 
 
-def model_warnings(setup: Setup, models: Iterable[str], today: datetime.date) -> list[str]:
+def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:
     """Raises UsageError for a model that the vendor's own host no longer serves."""
     warnings = []
     for model in models:
@@ -88,7 +88,7 @@ def model_warnings(setup: Setup, models: Iterable[str], today: datetime.date) ->
         if deprecation is None:
             continue
         advice = f"use {deprecation.replacement} in its place"
-        removed = today >= datetime.date.fromisoformat(deprecation.removed_on)
+        removed = today >= dt.date.fromisoformat(deprecation.removed_on)
         vendor = setup.base_url is not None and is_vendor(setup.base_url)
         if removed and vendor and not setup.job.endpoint.allow_removed_models:
             raise UsageError(
@@ -104,10 +104,8 @@ def length_warnings(job: Job) -> list[str]:
     if job.request.max_tokens is not None:
         return []
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
-    return [
-        f"no request.max_tokens: the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}, "
-        "and a cut cannot be seen in the answer"
-    ]
+    cut = f"the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}"
+    return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
 
 
 def nearest_existing(path: Path) -> Path:

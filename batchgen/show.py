@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any
 
@@ -144,10 +143,8 @@ def status(now: Status) -> str:
 
 
 def published(done: Published) -> str:
-    lines = [
-        f"{_shown_path(str(done.path))}: {_count(done.rows, 'row')}: {done.ok:,} ok, "
-        f"{done.failed:,} failed, {done.pending:,} pending"
-    ]
+    counts = f"{done.ok:,} ok, {done.failed:,} failed, {done.pending:,} pending"
+    lines = [f"{_shown_path(str(done.path))}: {_count(done.rows, 'row')}: {counts}"]
     lines += [
         _line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again")
         for row in done.damaged.values()

@@ -49,10 +49,9 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
 
 def _refuse_tags(text: str, source: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if getattr(event, "tag", None):
-            raise UsageError(
-                f"{_at(source, event.start_mark)}: tags ({event.tag}) are not accepted: write a plain value"
-            )
+        tag = getattr(event, "tag", None)  # None unless the text names it
+        if tag:
+            raise UsageError(f"{_at(source, event.start_mark)}: tags ({tag}) are not accepted: write a plain value")
 
 
 def _one_line(error: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Self
 
 import aiohttp
@@ -64,10 +65,11 @@ class Client:
         try:
             async with self._session.post(self._url, data=body, allow_redirects=False) as response:
                 answer = await _read(response)
+                answered = response.status == HTTPStatus.OK
                 if answer is None:
-                    kind = Kind.UNUSABLE if response.status == 200 else Kind.TRANSIENT  # noqa: PLR2004
+                    kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
                     return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
-                if response.status == 200:  # noqa: PLR2004
+                if answered:
                     return judge(answer)
                 answer = answer.replace(self._key.encode(), b"[key]")
                 return classify(response.status, response.headers, answer, model, datetime.now(UTC))

@@ -194,9 +194,9 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, model: str, n
 
 
 def _other_status(status: int) -> Kind:
-    if status >= 500:
-        return Kind.TRANSIENT
-    return Kind.INVALID if status >= 400 else Kind.MISDIRECTED
+    """By class: 5xx may heal, 4xx is about the row, and 3xx is no service of ours."""
+    by_class = {5: Kind.TRANSIENT, 4: Kind.INVALID}
+    return by_class.get(status // 100, Kind.MISDIRECTED)
 
 
 def _read_error(body: bytes) -> _ErrorBody:

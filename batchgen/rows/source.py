@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +111,7 @@ def _find(pattern: str) -> tuple[Path, ...]:
 
 def _neighbour(path: Path) -> str:
     try:
-        names = os.listdir(path.parent)
+        names = [other.name for other in path.parent.iterdir()]
     except OSError:
         return f" (there is no folder {path.parent})"
     close = difflib.get_close_matches(path.name, names, n=1)

@@ -51,12 +51,11 @@ def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[
             raise UsageError(f"{job.input.path}: has more rows than a moment ago")
         if not todo.any():
             continue
-        frame, rows = frame.filter(todo), rows.filter(todo)
-        names = frame[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * frame.height
-        known = rows.select("hi", "lo", "occurrence", "attempts").iter_rows()
+        left = frame.filter(todo)
+        names = left[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * left.height
+        known = rows.filter(todo).select("hi", "lo", "occurrence", "attempts").iter_rows()
         yield [
-            _task(job, made, row, name, prices)
-            for made, row, name in zip(requests.of(frame), known, names, strict=True)
+            _task(job, made, row, name, prices) for made, row, name in zip(requests.of(left), known, names, strict=True)
         ]
     source.verify()
 

@@ -24,7 +24,7 @@ class Retries:
         self._max_wait = max_wait
         self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
         self._most = Counter(dict.fromkeys(Kind, 1))
-        self._most.update({kind: attempts - 1 for kind in (Kind.TRANSIENT, Kind.UNSENT)})
+        self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
         self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
 

@@ -1,0 +1,81 @@
+"""A job file's mistakes -> one line each: file, line, column, key, what is wrong, and the near miss.
+
+Says what stands in the file only where that cannot be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from batchgen import yaml
+
+
+def told(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
+    """One line a mistake, in the file's order; a union's alternatives are joined by `or`."""
+    found: dict[yaml.Path, list[str]] = {}
+    for mistake in error.errors(include_url=False):
+        path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
+        said = found.setdefault(path, [])
+        text = _explain(mistake, model)
+        if text not in said:
+            said.append(text)
+    lines = []
+    for path in sorted(found, key=lambda path: _mark(path, marks)):
+        line, column = _mark(path, marks)
+        lines.append(f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
+    return "\n".join(lines)
+
+
+def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
+    """The longest part of a pydantic location that stands in the file; a missing key stands nowhere."""
+    if missing and loc[:-1] in marks:
+        return loc
+    while loc and loc not in marks:
+        loc = loc[:-1]
+    return loc
+
+
+def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:
+    return marks.get(path) or marks.get(path[:-1]) or (1, 1)
+
+
+_PATTERNS = {
+    ("name",): "should be letters, digits, '.', '_' and '-' only",
+    ("until", "at"): "should be a time of day such as 06:00",
+}
+
+
+def _explain(mistake: Any, model: type[BaseModel]) -> str:
+    kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
+    if kind == "missing":
+        return "missing"
+    if kind == "literal_error" and loc[-1] == "[key]":
+        known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
+        return f"unknown request field{_near_miss(str(loc[-2]), known)}"
+    said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    if kind == "string_pattern_mismatch":
+        said = _PATTERNS[loc]
+    if loc[0] == "endpoint" or not isinstance(given, str | int | float | bool | None):
+        return said  # an endpoint's value may be a secret in the wrong place
+    return f"{said}, not {given!r:.60}"
+
+
+def _keys(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    """The keys that may stand at a location of the file."""
+    part: Any = model
+    for key in loc:
+        part = part.model_fields[key].annotation
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
+def _near_miss(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"

@@ -1,0 +1,108 @@
+"""The checkpoint as others see it: what is committed, read-only, in short transactions.
+
+Never writes and never keeps a transaction open between calls, so that a reader disturbs no run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchgen.errors import MachineRefused
+from batchgen.run.checkpoint import Record, Run, refusals, refuse_foreign
+
+
+class Reader:
+    def __init__(self, path: Path) -> None:
+        """Raises MachineRefused where there is no checkpoint that can be read."""
+        self.path = path
+        if not path.exists():
+            raise MachineRefused(f"{path}: there is no checkpoint yet: the job has not run")
+        with refusals(path):
+            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)
+            refuse_foreign(path, self._db)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def last_run(self) -> Run | None:
+        with refusals(self.path):
+            row = self._db.execute("SELECT * FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        return Run(*row) if row else None
+
+    def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
+        """Attempts of a run, by outcome and finality."""
+        sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
+        with refusals(self.path):
+            return {(outcome, bool(final)): count for outcome, final, count in self._db.execute(sql, (run.first,))}
+
+    def states(self) -> Iterator[tuple[bytes, int, str, int, int]]:
+        """(key, id, outcome, final, attempts) of every attempt, in the order of the commits."""
+        with (
+            refusals(self.path),
+            closing(self._db.execute("SELECT key, id, outcome, final, attempts FROM attempts")) as rows,
+        ):
+            yield from rows
+
+    def last_id(self) -> int:
+        with refusals(self.path):
+            return int(self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
+
+    def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Requests sent so far for the rows of a few keys; keys that were never tried are left out."""
+        sql = f"SELECT key, max(attempts) FROM attempts WHERE key IN ({_marks(keys)}) GROUP BY key"  # noqa: S608
+        with refusals(self.path):
+            return dict(self._db.execute(sql, keys))
+
+    def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The keys of a few attempts."""
+        sql = f"SELECT id, key FROM attempts WHERE id IN ({_marks(ids)})"  # noqa: S608
+        with refusals(self.path):
+            return dict(self._db.execute(sql, ids))
+
+    def names(self) -> Iterator[str]:
+        """The `input.id` of every row that was ever answered or tried."""
+        with refusals(self.path):
+            for (name,) in self._db.execute("SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL"):
+                yield name
+
+    def median_latency(self) -> float | None:
+        """Of the last thousand answers, in seconds."""
+        sql = "SELECT latency FROM attempts WHERE outcome = 'ok' ORDER BY id DESC LIMIT 1000"
+        with refusals(self.path):
+            latencies = sorted(latency for (latency,) in self._db.execute(sql))
+        return latencies[len(latencies) // 2] if latencies else None
+
+    def with_more_choices(self) -> set[int]:
+        with refusals(self.path):
+            return {i for (i,) in self._db.execute("SELECT id FROM attempts WHERE choices > 1")}
+
+    def records(self, ids: Sequence[int]) -> dict[int, Record]:
+        """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
+        found: dict[int, Record] = {}
+        with refusals(self.path):
+            columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+            for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
+                record = _checked(row)
+                if record is not None:
+                    found[row[0]] = record
+        return found
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _checked(row: tuple[Any, ...]) -> Record | None:
+    *fields, crc, size, body = row[1:]
+    try:
+        whole = body if size is None else pa.decompress(body, size, codec="zstd", asbytes=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        return None
+    record = Record._make((*fields[:2], bool(fields[2]), *fields[3:], whole))
+    return record if record.crc() == crc else None

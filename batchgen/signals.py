@@ -1,0 +1,86 @@
+"""SIGINT, SIGTERM and SIGHUP, turned into an orderly end of a run. Knows the pump; records nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+from batchgen.errors import Stopped
+from batchgen.run.progress import duration
+from batchgen.run.pump import Pump
+
+DRAIN = 60.0
+"""Seconds that requests in flight get to end after the first signal."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+log = logging.getLogger("batchgen")
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP end a run in order, whatever it is doing; as a context, in the main thread.
+
+    While it plans they end it at once; while it sends, the first drains and the second gives up what is in
+    flight; while it publishes they wait.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._holding = False
+        self._received: str | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        """From here on a signal is noted, and acted on when the pump runs."""
+        self._holding = True
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._received = signal.Signals(number).name
+        if not self._holding:
+            raise Stopped(f"stopped by {self._received} before anything was sent")
+
+    @contextmanager
+    def to(self, pump: Pump) -> Iterator[None]:
+        """Inside the event loop, while the pump runs."""
+        running = asyncio.get_running_loop()
+        deadlines: list[asyncio.TimerHandle] = []
+
+        def act(name: str) -> None:
+            if deadlines:
+                log.warning("%s again: what is in flight is given up; what has arrived is saved", name)
+                pump.abort()
+                return
+            deadlines.append(running.call_later(DRAIN, pump.abort))
+            pump.stop(f"stopped by {name}")
+            log.warning(
+                "%s: no new requests; %s in flight get %s to end (once more: stop at once)",
+                name,
+                pump.stats.in_flight,
+                duration(DRAIN),
+            )
+
+        if self._received is not None:
+            act(self._received)
+        for number in self._before:
+            running.add_signal_handler(number, act, number.name)
+        try:
+            yield
+        finally:
+            for deadline in deadlines:
+                deadline.cancel()
+            for number in self._before:
+                running.remove_signal_handler(number)
+                signal.signal(number, self._on_signal)
