@@ -1,3 +1,32 @@
-"""Thousands or millions of prompts through a paid text-generation API, into one complete Parquet file."""
+"""Thousands or millions of prompts through a paid text-generation API, into one complete Parquet file.
+
+In a notebook: `batchgen.run("jobs/seo.yaml")`, `batchgen.plan(...)`, `batchgen.load("out/seo.parquet")`,
+`batchgen.tokens(frame)`, `batchgen.confidence(frame)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchgen.notebook import plan, run
+    from batchgen.results.frames import confidence, load, tokens
 
 __version__ = "0.1.0"
+__all__ = ["confidence", "load", "plan", "run", "tokens"]
+
+_HOMES = {
+    "run": "notebook",
+    "plan": "notebook",
+    "load": "results.frames",
+    "tokens": "results.frames",
+    "confidence": "results.frames",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, when it is asked for: the command line starts without polars."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

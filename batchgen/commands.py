@@ -161,4 +161,4 @@ def export(
 def _export(setup: Setup, reader: Reader, last: Run, target: Path) -> Published:
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish(setup.source, made.rows, made.models, reader, target.absolute(), about(setup, last))
+    return publish(setup.source, made.rows, setup.answering(made.models), reader, target.absolute(), about(setup, last))

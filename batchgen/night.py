@@ -205,7 +205,9 @@ class Night:
         rows = plan.rows.select("hi", "lo", "model")
         rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
         path = self._job.output_path(run.date)
-        return publish(self._setup.source, rows, plan.models, self._reader, path, about(self._setup, run))
+        return publish(
+            self._setup.source, rows, self._setup.answering(plan.models), self._reader, path, about(self._setup, run)
+        )
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""

@@ -19,6 +19,7 @@ from batchgen.job import Job, Limits, is_vendor
 from batchgen.results.parquet import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source
+from batchgen.simulator.model import NAME as BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Setup:
     @property
     def checkpoint(self) -> Path:
         return self.job.state_folder / f"{self.job.name}.sqlite"
+
+    def answering(self, models: Iterable[str]) -> list[str]:
+        """Who answers where an answer names no model, as in a stream: the model asked for, or the built-in one."""
+        return [BUILT_IN if self.job.is_local else model for model in models]
 
     @property
     def lock(self) -> Path:

@@ -71,19 +71,31 @@ class Template:
 
     def render(self, cells: tuple[Any, ...]) -> str:
         """Raises PromptError where a null is printed, a name inside a value is unknown, or nothing is left."""
-        if None in cells or self._nested:
-            cells = tuple(self._nullable(name, cell) for name, cell in zip(self.names, cells, strict=True))
-        prompt, problem = self._try(cells)
-        shown = [name for name, null in self._nulls.items() if null.take_shown()]
-        if shown:
-            raise PromptError(f"{', '.join(shown)} is missing or empty")
-        if problem is not None:
-            raise PromptError(problem)
+        prompt = self._render_with_nulls(cells) if None in cells or self._nested else self._render(cells)
         if not prompt or prompt.isspace():
             raise PromptError("the prompt is empty")
         if len(prompt) > MAX_PROMPT_CHARS:
             raise PromptError(f"the prompt is longer than {MAX_PROMPT_CHARS:,} characters")
         return prompt
+
+    def _render(self, cells: tuple[Any, ...]) -> str:
+        try:
+            return self._env.render_template("prompt", **dict(zip(self.names, cells, strict=True)))
+        except minijinja.TemplateError as error:
+            empty = [name for name, cell in zip(self.names, cells, strict=True) if isinstance(cell, _Null)]
+            raise PromptError(
+                _sentence(error) + (f"; empty in this row: {', '.join(empty)}" if empty else "")
+            ) from None
+
+    def _render_with_nulls(self, cells: tuple[Any, ...]) -> str:
+        for null in self._nulls.values():
+            null.take_shown()
+        try:
+            return self._render(tuple(self._nullable(name, cell) for name, cell in zip(self.names, cells, strict=True)))
+        finally:
+            shown = [name for name, null in self._nulls.items() if null.take_shown()]
+            if shown:
+                raise PromptError(f"{', '.join(shown)} is missing or empty")
 
     def _nullable(self, name: str, value: Any) -> Any:
         if value is None:
@@ -141,5 +153,5 @@ def _line_of(name: str, text: str) -> int:
 
 
 def _sentence(error: minijinja.TemplateError) -> str:
-    """The error's first line, without the dump of the row's values that follows it."""
-    return str(error).split("\n", 1)[0].replace(" (in prompt:", " (template line ")
+    """The error without the dump of the row's values that `str` appends, and prints them for."""
+    return str(error.message).replace(" (in prompt:", " (template line ")

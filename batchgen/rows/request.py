@@ -18,8 +18,7 @@ from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import require_column
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """One row's request. Token counts are estimates: of the prompt, and of the longest answer."""
 
     digest: bytes
@@ -35,6 +34,9 @@ class Problem:
     """Why no request can be made of a row."""
 
     reason: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Requests:

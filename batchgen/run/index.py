@@ -9,10 +9,14 @@ from __future__ import annotations
 import enum
 from array import array
 from collections.abc import Iterable
+from itertools import islice
 
 import polars as pl
 
+from batchgen.rows.identity import KEY_BYTES
 from batchgen.run.checkpoint import OK
+
+CHUNK = 50_000
 
 
 class State(enum.IntEnum):
@@ -28,17 +32,11 @@ class Index:
     """The last attempt of every key. Attempts up to `floor` count as requests, but their answers are not reused."""
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
-        keys = bytearray()
-        ids, state, attempts = array("q"), array("B"), array("I")
-        for key, id_, outcome, final, sent in states:
-            keys += key if len(key) == 16 else bytes(16)  # noqa: PLR2004  a damaged key matches no row
-            ids.append(id_)
-            state.append(_state(outcome, final, id_ > floor))
-            attempts.append(sent)
-        self._frame = pl.DataFrame(
-            {**split(keys), "id": pl.Series(ids), "state": pl.Series(state), "attempts": pl.Series(attempts)},
-            schema_overrides={"id": pl.Int64, "state": pl.UInt8, "attempts": pl.UInt32},
-        ).sort("hi", "id")
+        parts = [_frame([], floor)]
+        iterator = iter(states)
+        while chunk := list(islice(iterator, CHUNK)):
+            parts.append(_frame(chunk, floor))
+        self._frame = pl.concat(parts).sort("hi", "id")
         self._is_last = self._frame["hi"] != self._frame["hi"].shift(-1)
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
@@ -65,6 +63,22 @@ class Index:
     def done(self) -> int:
         """Keys that have an answer."""
         return int(((self._frame["state"] == State.DONE) & self._is_last.fill_null(value=True)).sum())
+
+
+def _frame(chunk: list[tuple[bytes, int, str, int, int]], floor: int) -> pl.DataFrame:
+    keys = b"".join(
+        key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key, *_ in chunk
+    )  # a damaged key fits no row
+    return pl.DataFrame(
+        {
+            **split(keys),
+            "id": pl.Series([id_ for _, id_, *_ in chunk], dtype=pl.Int64),
+            "state": pl.Series(
+                [_state(outcome, final, id_ > floor) for _, id_, outcome, final, _ in chunk], dtype=pl.UInt8
+            ),
+            "attempts": pl.Series([sent for *_, sent in chunk], dtype=pl.UInt32),
+        }
+    )
 
 
 def _state(outcome: str, final: int, reusable: bool) -> State:  # noqa: FBT001  one caller

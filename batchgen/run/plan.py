@@ -54,10 +54,7 @@ class Plan:
 class _Survey:
     """What the pass over the input gathers."""
 
-    keys: bytearray = field(default_factory=bytearray)
-    prompt_tokens: array[int] = field(default_factory=lambda: array("I"))
-    answer_tokens: array[int] = field(default_factory=lambda: array("I"))
-    model: array[int] = field(default_factory=lambda: array("H"))
+    rows: list[pl.DataFrame] = field(default_factory=list)
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
@@ -65,17 +62,24 @@ class _Survey:
     troubled: int = 0
     height: int = 0
 
-    def add(self, prepared: Prepared) -> None:
-        self.keys += prepared.digest
-        self.prompt_tokens.append(prepared.prompt_tokens)
-        self.answer_tokens.append(min(prepared.answer_tokens, 2**32 - 1))
-        self.model.append(self.models.setdefault(prepared.model, len(self.models)))
-        if len(self.prompts) < SHOWN_PROMPTS:
-            self.prompts.append(prepared.prompt)
+    def add(self, made: list[Prepared]) -> None:
+        models = self.models
+        self.rows.append(
+            pl.DataFrame(
+                {
+                    **split(b"".join([p.digest for p in made])),
+                    "prompt_tokens": pl.Series([p.prompt_tokens for p in made], dtype=pl.UInt32),
+                    "answer_tokens": pl.Series([min(p.answer_tokens, 2**32 - 1) for p in made], dtype=pl.UInt32),
+                    "model": pl.Series([models.setdefault(p.model, len(models)) for p in made], dtype=pl.UInt16),
+                }
+            )
+        )
+        self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
 
-    def refuse(self, problem: Problem, row: str) -> None:
-        rows = self.problems.setdefault(problem.reason, [])
-        rows.append(row) if len(rows) < SHOWN_PROBLEMS else None
+    def refuse(self, reason: str, row: str) -> None:
+        rows = self.problems.setdefault(reason, [])
+        if len(rows) < SHOWN_PROBLEMS:
+            rows.append(row)
         self.troubled += 1
 
 
@@ -118,18 +122,18 @@ def make_plan(
 
 def _survey(job: Job, source: Source, requests: Requests) -> _Survey:
     survey = _Survey()
+    survey.add([])  # its types, also where the input has no row
     for frame in source.batches():
         names = None if job.input.id is None else frame[job.input.id]
-        for at, made in enumerate(requests.of(frame)):
-            if isinstance(made, Prepared):
-                survey.add(made)
-            else:
-                survey.refuse(made, row_name(survey.height + at, names[at] if names is not None else None))
+        made = list(requests.of(frame))
+        survey.add([p for p in made if isinstance(p, Prepared)])
+        for at in [at for at, p in enumerate(made) if isinstance(p, Problem)]:
+            name = names[at] if names is not None else None
+            survey.refuse(str(made[at]), row_name(survey.height + at, name))
         if names is not None:
             survey.names.append(names.cast(pl.String).hash())
-            if names.null_count():
-                first = names.is_null().arg_true()[0]
-                survey.refuse(Problem(f"input.id: {job.input.id} is empty"), row_name(survey.height + first, None))
+            for at in names.is_null().arg_true():
+                survey.refuse(f"input.id: {job.input.id} is empty", row_name(survey.height + at, None))
         survey.height += frame.height
         if len(survey.models) > MAX_MODELS:
             raise UsageError(f"columns.model: more than {MAX_MODELS:,} different models: is it the right column?")
@@ -166,38 +170,31 @@ def _refuse_repeated_names(job: Job, source: Source, survey: _Survey) -> None:
             name = names[at]
             if name is not None and first.setdefault(name, row + at) != row + at:
                 survey.refuse(
-                    Problem(f"input.id: {job.input.id} {name!r} repeats row {first[name] + 1:,}"),
+                    (f"input.id: {job.input.id} {name!r} repeats row {first[name] + 1:,}"),
                     row_name(row + at, None),
                 )
         row += frame.height
 
 
 def _rows(survey: _Survey) -> pl.DataFrame:
-    """The survey as a frame, with the keys of repeated bodies told apart by their occurrence."""
-    frame = pl.DataFrame(
-        {
-            **split(survey.keys),
-            "prompt_tokens": pl.Series(survey.prompt_tokens, dtype=pl.UInt32),
-            "answer_tokens": pl.Series(survey.answer_tokens, dtype=pl.UInt32),
-            "model": pl.Series(survey.model, dtype=pl.UInt16),
-            "occurrence": pl.repeat(0, survey.height, dtype=pl.UInt32, eager=True),
-        }
-    )
+    """The survey as one frame, with the keys of repeated bodies told apart by their occurrence."""
+    frame = pl.concat(survey.rows).with_columns(occurrence=pl.lit(0, pl.UInt32))
+    survey.rows.clear()  # a copy less while the rest is made
     if frame["hi"].n_unique() == frame.height:
         return frame
-    repeated = (
-        frame.lazy()
-        .select("hi", at=pl.int_range(pl.len()))
-        .filter(pl.col("hi").is_duplicated())
-        .select("at", occurrence=pl.int_range(pl.len()).over("hi"))
-        .filter(pl.col("occurrence") > 0)
-        .collect()
+    again = frame.lazy().select(
+        "hi",
+        "lo",
+        at=pl.int_range(pl.len(), dtype=pl.UInt32),
+        occurrence=pl.int_range(pl.len(), dtype=pl.UInt32).over("hi"),
     )
-    for at, occurrence in repeated.iter_rows():
-        span = slice(at * 16, at * 16 + 16)
-        survey.keys[span] = occurrence_key(bytes(survey.keys[span]), occurrence)
-    occurrences = frame["occurrence"].scatter(repeated["at"], repeated["occurrence"].cast(pl.UInt32))
-    return frame.with_columns(occurrence=occurrences, **split(survey.keys))
+    repeated = again.filter(pl.col("occurrence") > 0).collect()
+    keys = b"".join(
+        occurrence_key(array("Q", (hi, lo)).tobytes(), occurrence)
+        for hi, lo, occurrence in repeated.select("hi", "lo", "occurrence").iter_rows()
+    )
+    new = {**split(keys), "occurrence": repeated["occurrence"]}
+    return frame.with_columns(**{name: frame[name].scatter(repeated["at"], values) for name, values in new.items()})
 
 
 def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[str]) -> int:
