@@ -116,6 +116,22 @@ def export(job: str, *, local: bool, output: str | None) -> None:
 
 
 @cli.command()
+@JOB
+@LOCAL
+def prune(job: str, *, local: bool) -> None:
+    """Drop stored answers that JOB's input no longer uses, after saying how many."""
+    _log()
+    from batchgen import commands
+
+    def agree(count: int) -> bool:
+        _print(f"{count:,} stored attempts belong to requests that the input no longer makes")
+        return not sys.stdin.isatty() or click.confirm("drop them for good?")
+
+    dropped = commands.prune(job, agree, local=local)
+    _print(f"dropped {dropped:,}" if dropped else "nothing dropped")
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 def serve(host: str, port: int) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchgen import folders
 from batchgen import job as jobs
 from batchgen.errors import MachineRefused
 from batchgen.job import Job
@@ -20,7 +21,7 @@ from batchgen.run.checkpoint import OK, Checkpoint, Run
 from batchgen.run.index import Index
 from batchgen.run.plan import Plan, make_plan
 from batchgen.run.reader import Reader
-from batchgen.setup import Setup, key_of, length_warnings, make_folders, model_warnings, refuse_unwritable, set_up
+from batchgen.setup import Setup, key_of, length_warnings, model_warnings, set_up
 from batchgen.signals import Signals
 
 
@@ -47,12 +48,9 @@ def run(
         job = _load(path, limit, local=local)
         key = key_of(job, environ)
         setup = set_up(job, environ)
-        make_folders(setup, dt.datetime.now().astimezone().date().isoformat())
-        with (
-            lock.exclusive(setup.lock),
-            closing(Checkpoint(setup.checkpoint)) as checkpoint,
-            closing(Reader(setup.checkpoint)) as reader,
-        ):
+        folders.make([job.state_folder, job.output_path(dt.datetime.now().astimezone().date().isoformat()).parent])
+        folders.refuse_network(job.state_folder)
+        with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
             return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
 
@@ -81,7 +79,7 @@ def plan(
     """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does."""
     job = _load(path, limit, local=local)
     setup = set_up(job, environ)
-    refuse_unwritable(setup)
+    folders.refuse_unwritable(job.state_folder)
     date = dt.datetime.now().astimezone().date().isoformat()
     index, latency = Index((), 0), None
     names: list[str] = []
@@ -156,6 +154,39 @@ def export(
             raise MachineRefused(f"{setup.checkpoint}: the job has not run yet")
         target = Path(output) if output is not None else job.output_path(last.date)
         return _export(setup, reader, last, target)
+
+
+def prune(
+    path: str | Path, agree: Callable[[int], bool], *, local: bool = False, environ: Mapping[str, str] = os.environ
+) -> int:
+    """Drops the stored attempts that the input no longer uses, if `agree` says so to their number.
+
+    Raises AlreadyRunning while the job runs.
+    """
+    job = _load(path, None, local=local)
+    setup = set_up(job, environ)
+    Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
+    with _held(setup) as (checkpoint, reader):
+        last = reader.last_run()
+        index = Index(reader.states(), last.floor if last else 0)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        unused = index.foreign(made.rows.select("hi", "lo")).to_list()
+        if not unused or not agree(len(unused)):
+            return 0
+        checkpoint.drop(unused)
+        return len(unused)
+
+
+@contextmanager
+def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
+    """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one."""
+    with (
+        lock.exclusive(setup.lock),
+        lock.exclusive(setup.flight),
+        closing(Checkpoint(setup.checkpoint)) as checkpoint,
+        closing(Reader(setup.checkpoint)) as reader,
+    ):
+        yield checkpoint, reader
 
 
 def _export(setup: Setup, reader: Reader, last: Run, target: Path) -> Published:

@@ -15,14 +15,14 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchgen import __version__, loop
+from batchgen import __version__, folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped, UsageError
 from batchgen.results.parquet import Published, publish
 from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.run.feed import tasks
-from batchgen.run.flight import Flight, left_behind
+from batchgen.run.flight import Flight, forget, left_behind
 from batchgen.run.index import Index
 from batchgen.run.limits import Budget, Limits
 from batchgen.run.plan import Plan, make_plan, price_of
@@ -99,6 +99,7 @@ class Night:
             if not warned:
                 self._warn(plan, interrupted)
                 warned = True
+            folders.refuse_full(self._job.state_folder, plan.todo)
             run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo)
             self._signals.hold()
             if plan.todo:
@@ -127,7 +128,7 @@ class Night:
             self._checkpoint.add(
                 [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
             )
-        self._setup.flight.unlink(missing_ok=True)
+        forget(self._setup.flight)
         return len(lost)
 
     def _continue(self, *, fresh: bool) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Everything a command needs before it can begin: the job's input, template, service and folders, checked.
+"""Everything a command needs before it can begin: the job's input, template and service, checked.
 
 Nothing here sends a request, takes the lock or writes an answer.
 """
@@ -6,15 +6,13 @@ Nothing here sends a request, takes the lock or writes an answer.
 from __future__ import annotations
 
 import datetime as dt
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen.api.client import check_key
 from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
-from batchgen.errors import MachineRefused, UsageError
+from batchgen.errors import UsageError
 from batchgen.job import Job, Limits, is_vendor
 from batchgen.results.parquet import refuse_collisions
 from batchgen.rows.request import Requests
@@ -70,21 +68,6 @@ def key_of(job: Job, environ: Mapping[str, str]) -> str:
     return "local" if job.is_local else check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
 
 
-def make_folders(setup: Setup, date: str) -> None:
-    """Makes the folders of output and checkpoint, and tries them. Raises UsageError where they cannot be written."""
-    for folder in (setup.job.state_folder, setup.job.output_path(date).parent):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            refusal = MachineRefused if error.errno in _MACHINE else UsageError
-            raise refusal(f"{folder}: cannot be written: {error.strerror}; nothing was sent") from None
-
-
-_MACHINE = {28, 30, 122}  # ENOSPC, EROFS, EDQUOT: the job file is right, the machine is not
-
-
 def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:
     """Raises UsageError for a model that the vendor's own host no longer serves."""
     warnings = []
@@ -111,16 +94,3 @@ def length_warnings(job: Job) -> list[str]:
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
     cut = f"the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
-
-
-def nearest_existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def refuse_unwritable(setup: Setup) -> None:
-    """What `make_folders` would find, without making any: for commands that leave no trace."""
-    folder = nearest_existing(setup.job.state_folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder}: cannot be written")

@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchgen import folders
 from batchgen.api.contract import Completion, read_answer
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
@@ -209,7 +210,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes `path`'s place, whole and synced, when the block ends well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.make([path.parent])
         remove_stale_temporaries(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(temporary, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
@@ -217,7 +218,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105
-        _sync_folder(path.parent)
+        folders.sync(path.parent)
     except (OSError, pa.ArrowException) as error:
         raise MachineRefused(
             f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}. "
@@ -258,11 +259,3 @@ def _verify(file: BinaryIO, schema: pa.Schema, rows: int) -> None:
     written = pq.ParquetFile(file)
     if written.metadata.num_rows != rows or not written.schema_arrow.equals(schema):
         raise MachineRefused("the file that was written does not read back as what was meant: it was not published")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 A kill leaves the marks in the page cache, so the next run can say exactly what may have been billed without
 an answer. Never synced: after a power loss marks may be missing, and nothing but that count depends on them.
+Never unlinked: the file is locked as well (`lock.py`), for the day when somebody removes the lock file.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ class Flight:
 
     def __init__(self, path: Path, slots: int) -> None:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                os.truncate(descriptor, slots * _MARK.size)
-                self._map = mmap.mmap(descriptor, slots * _MARK.size)
-            finally:
-                os.close(descriptor)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(os.open(path, flags, 0o600), "r+b") as file:  # noqa: PTH123  a descriptor, not a path
+                file.truncate(0)
+                file.write(_NONE * slots)  # not a hole: a full disk is an error here, and no SIGBUS later
+                file.flush()
+                self._map = mmap.mmap(file.fileno(), slots * _MARK.size)
         except OSError as error:
             raise MachineRefused(f"{path}: cannot be made: {error.strerror}") from None
 
@@ -50,3 +51,9 @@ def left_behind(path: Path) -> list[tuple[bytes, int]]:
         marks = path.read_bytes()
     whole = len(marks) - len(marks) % _MARK.size
     return [(key, attempt) for key, attempt in _MARK.iter_unpack(marks[:whole]) if attempt]
+
+
+def forget(path: Path) -> None:
+    """What was left behind is recorded in the checkpoint now."""
+    with suppress(FileNotFoundError):
+        os.truncate(path, 0)

@@ -56,9 +56,12 @@ class Index:
             pl.when(known).then(pl.all()).otherwise(0)
         )
 
-    def unused(self, used: pl.Series) -> pl.Series:
-        """Ids of the attempts, superseded ones too, that are none of these records."""
-        return self._frame["id"].filter(~self._frame["id"].is_in(used.implode()))
+    def foreign(self, keys: pl.DataFrame) -> pl.Series:
+        """Ids of all attempts that are of none of these keys (`hi`, `lo`), or lie under the floor."""
+        under = pl.col("state") == State.NEW
+        return pl.concat(
+            [self._frame.filter(under), self._frame.filter(~under).join(keys, on=["hi", "lo"], how="anti")]
+        )["id"]
 
     def done(self) -> int:
         """Keys that have an answer."""

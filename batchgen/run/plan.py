@@ -207,7 +207,9 @@ def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[s
 
 
 def price_of(job: Job, model: str) -> tuple[float, float] | None:
-    """US dollars a token, of prompt and answer; the job's own prices first."""
+    """US dollars a token, of prompt and answer; the job's own prices first. The built-in model is free."""
+    if job.is_local:
+        return 0.0, 0.0
     if model in job.prices:
         return job.prices[model].input / 1e6, job.prices[model].output / 1e6
     if model in PRICES:

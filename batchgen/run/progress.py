@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from batchgen.run.pump import Stats
 
@@ -52,6 +53,8 @@ class Bar:
 
     def __init__(self, name: str, stats: Stats) -> None:
         self._bar = tqdm(total=stats.todo, desc=name, unit="row", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
+        self._messages = logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
+        self._messages.__enter__()
 
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
@@ -62,6 +65,7 @@ class Bar:
         self.show(stats)
         with suppress(OSError, ValueError):
             self._bar.close()
+        self._messages.__exit__(None, None, None)
 
 
 class Lines:

@@ -1,0 +1,93 @@
+"""The folders of a job: made, tried, synced, and refused before anything is spent where they cannot serve."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from batchgen.errors import BatchgenError, MachineRefused, UsageError
+
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""Errors that no change of the job file mends."""
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre"}
+"""File systems on which SQLite's write-ahead log is not safe (https://sqlite.org/wal.html, 4 and 9)."""
+ROW_BYTES = 400
+"""What a row takes in the checkpoint at the very least."""
+
+
+def make(folders: Iterable[Path]) -> None:
+    """Makes what is missing, and tries each. Raises UsageError where one cannot be written, MachineRefused where
+    the machine is at fault."""
+    for folder in folders:
+        try:
+            _make(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise _refusal(error)(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _refusal(error: OSError) -> type[BatchgenError]:
+    return MachineRefused if error.errno in OF_THE_MACHINE else UsageError
+
+
+def _make(folder: Path) -> None:
+    """As mkdir -p; each new entry is on stable storage before anything is put below it."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Returns when the folder's entries are on stable storage."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """What `make` would find, without a trace."""
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: cannot be written")
+
+
+def refuse_network(folder: Path) -> None:
+    """Raises MachineRefused where the checkpoint would lie on a network file system."""
+    kind = file_system(folder)
+    if kind in NETWORK:
+        raise MachineRefused(
+            f"{folder}: is on a network file system ({kind}), where no checkpoint is safe: "
+            "put the output on a local disk"
+        )
+
+
+def file_system(folder: Path) -> str | None:
+    """Its type, as Linux names it; None where that is not to be known."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    kinds = {fields[1]: fields[2] for fields in map(str.split, lines)}  # later mounts cover earlier ones
+    return next(
+        (kinds[str(parent)] for parent in (folder.resolve(), *folder.resolve().parents) if str(parent) in kinds), None
+    )
+
+
+def refuse_full(folder: Path, rows: int) -> None:
+    """Raises MachineRefused where not even short answers for so many rows would fit."""
+    free, needed = shutil.disk_usage(folder).free, rows * ROW_BYTES
+    if free < needed:
+        raise MachineRefused(
+            f"{folder}: {free / 1e6:,.0f} MB are free, and {rows:,} rows take at least {needed / 1e6:,.0f} MB: "
+            "make room; nothing was sent"
+        )
