@@ -15,8 +15,10 @@ LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN)
 CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
 
 
-def log_probs(values: Sequence[LogProbs | None]) -> pa.StructArray:
+def log_probs(values: Sequence[LogProbs | None]) -> pa.Array[Any]:
     """One row a value, type LOG_PROBS; nulls stay null."""
+    if not any(values):
+        return pa.nulls(len(values), LOG_PROBS)
     fields = [_tokens([None if v is None else getattr(v, name) for v in values]) for name in ("content", "refusal")]
     return pa.StructArray.from_arrays(fields, fields=list(LOG_PROBS), mask=_nulls(values))
 

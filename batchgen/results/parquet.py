@@ -44,7 +44,8 @@ RESULTS = pa.schema(
 )
 MORE_CHOICES = pa.field("more_choices", CHOICES)
 METADATA_KEY = b"batchgen"
-FETCHED_ROWS = 256
+FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 8 << 20
+"""Rows taken from the checkpoint at once: so many that their answers are about 8 MiB."""
 ROW_GROUP_BYTES = 32 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
@@ -106,80 +107,85 @@ def _tables(
     schema: pa.Schema,
     done: Published,
 ) -> Iterator[pa.Table]:
+    fetched = FIRST_FETCH
     for frame in source.batches():
-        for piece in frame.iter_slices(FETCHED_ROWS):
-            known = rows.slice(done.rows, piece.height)
-            results = _Results(done, piece, source.spec.id)
-            records = reader.records(known["record"].to_list())
-            for id_, state, model in known.select("record", "state", "model").iter_rows():
-                results.add(id_, State(state), records.get(id_), models[model])
+        start = 0
+        while start < frame.height:
+            piece = frame.slice(start, fetched)
+            results = _Results(rows.slice(done.rows, piece.height), models, reader)
+            _count(done, results, piece[source.spec.id] if source.spec.id else None)
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
             columns = [*inputs.columns, *results.columns(more=MORE_CHOICES.name in schema.names)]
             yield pa.table(columns, names=schema.names).cast(schema)
+            start += piece.height
+            fetched = max(1, min(MOST_FETCHED, FETCHED_BYTES * piece.height // max(results.size, 1)))
 
 
 class _Results:
-    """The result columns of a piece of the input, row by row."""
+    """The result columns of a piece of the input. `size`: bytes of its answers as they came."""
 
-    def __init__(self, done: Published, piece: pl.DataFrame, id_column: str | None) -> None:
-        self._done = done
-        self._names = piece[id_column] if id_column else None
-        self._start = done.rows
-        self._text: list[str | None] = []
-        self._model: list[str | None] = []
-        self._answers: list[Completion | None] = []
-        self._status: list[str] = []
-        self._error: list[str | None] = []
-        self._record: list[Record | None] = []
+    def __init__(self, known: pl.DataFrame, models: Sequence[str], reader: Reader) -> None:
+        self.ids: list[int] = known["record"].to_list()
+        self.states: list[int] = known["state"].to_list()
+        stored = reader.records(self.ids)
+        self.records = [stored.get(id_) for id_ in self.ids]
+        self.size = sum(len(record.body) for record in stored.values() if record.body)
+        self.answers = [
+            _answer(record) if state == State.DONE else None
+            for state, record in zip(self.states, self.records, strict=True)
+        ]
+        self._models = [models[model] for model in known["model"]]
 
-    def add(self, id_: int, state: State, record: Record | None, model: str) -> None:
-        done = self._done
-        answer = _answer(record) if state is State.DONE else None
-        if state is State.DONE and answer is None:
-            done.damaged[id_] = self._row_name()
-        if answer is not None:
-            status, error = "ok", None
-            done.ok += 1
-        elif state is State.FAILED and record is not None:
-            status, error = "failed", f"{record.outcome}: {record.error}"
-            self._tell_failure(record, error)
-        else:
-            status, error = "pending", f"{record.outcome}: {record.error}" if record and record.error else None
-            done.pending += 1
-        done.rows += 1
-        self._text.append(answer.choices[0].text if answer else None)
-        self._model.append((answer.model or model) if answer else None)
-        self._answers.append(answer)
-        self._status.append(status)
-        self._error.append(error)
-        self._record.append(record)
+    def error(self, at: int) -> str | None:
+        record = self.records[at]
+        if self.answers[at] is not None or record is None or record.error is None:
+            return None
+        return f"{record.outcome}: {record.error}"
 
-    def _tell_failure(self, record: Record, error: str) -> None:
-        self._done.failed += 1
-        self._done.reasons[record.outcome] += 1
-        if len(self._done.failures) < SHOWN_FAILURES:
-            self._done.failures.append(f"{self._row_name()}: {error}")
-
-    def _row_name(self) -> str:
-        at = len(self._text)
-        return row_name(self._start + at, self._names[at] if self._names is not None else None)
+    def status(self, at: int) -> str:
+        if self.answers[at] is not None:
+            return "ok"
+        return "failed" if self.states[at] == State.FAILED and self.records[at] is not None else "pending"
 
     def columns(self, *, more: bool) -> list[pa.Array[Any]]:
-        firsts = [answer.choices[0].log_probs if answer else None for answer in self._answers]
-        answered = [record if answer else None for answer, record in zip(self._answers, self._record, strict=True)]
+        answers, records = self.answers, self.records
+        every = range(len(answers))
+        firsts = [answer.choices[0] if answer else None for answer in answers]
+        names = [(a.model or model) if a else None for a, model in zip(answers, self._models, strict=True)]
+        latencies = [r.latency if r and a else None for r, a in zip(records, answers, strict=True)]
         columns: list[pa.Array[Any]] = [
-            pa.array(self._text, pa.string()),
-            pa.array(self._model, pa.string()),
-            log_probs(firsts),
-            pa.array(self._status, pa.string()),
-            pa.array(self._error, pa.string()),
-            pa.array([record.attempts if record else 0 for record in self._record], pa.int32()),
-            pa.array([record and record.latency for record in answered], pa.float64()),
-            pa.array([record and record.finished_at for record in self._record], pa.timestamp("us", "UTC")),
+            pa.array([first.text if first else None for first in firsts], pa.string()),
+            pa.array(names, pa.string()),
+            log_probs([first.log_probs if first else None for first in firsts]),
+            pa.array([self.status(at) for at in every], pa.string()),
+            pa.array([self.error(at) for at in every], pa.string()),
+            pa.array([record.attempts if record else 0 for record in records], pa.int32()),
+            pa.array(latencies, pa.float64()),
+            pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),
         ]
         if more:
-            columns.append(choices([(answer and answer.choices[1:]) or None for answer in self._answers]))
+            columns.append(choices([(answer and answer.choices[1:]) or None for answer in answers]))
         return columns
+
+
+def _count(done: Published, results: _Results, names: pl.Series | None) -> None:
+    """Adds a piece to what the file holds; names the rows that have no text."""
+    for at, answer in enumerate(results.answers):
+        if answer is not None:
+            continue
+        row = row_name(done.rows + at, names[at] if names is not None else None)
+        record = results.records[at]
+        if results.states[at] == State.DONE:
+            done.damaged[results.ids[at]] = row
+        if record is not None and results.status(at) == "failed":
+            done.failed += 1
+            done.reasons[record.outcome] += 1
+            if len(done.failures) < SHOWN_FAILURES:
+                done.failures.append(f"{row}: {results.error(at)}")
+        else:
+            done.pending += 1
+    done.rows += len(results.answers)
+    done.ok = done.rows - done.failed - done.pending
 
 
 def _answer(record: Record | None) -> Completion | None:
