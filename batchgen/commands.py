@@ -15,7 +15,7 @@ from batchgen import job as jobs
 from batchgen.errors import MachineRefused
 from batchgen.job import Job
 from batchgen.night import Night, Summary, about
-from batchgen.results.parquet import Published, publish
+from batchgen.results.parquet import Published, publish, refuse_target
 from batchgen.run import lock
 from batchgen.run.checkpoint import OK, Checkpoint, Run
 from batchgen.run.index import Index
@@ -81,7 +81,7 @@ def plan(
     setup = set_up(job, environ)
     folders.refuse_unwritable(job.state_folder)
     date = dt.datetime.now().astimezone().date().isoformat()
-    index, latency = Index((), 0), None
+    index, floor, latency = Index((), 0), 0, None
     names: list[str] = []
     if setup.checkpoint.exists():
         with closing(Reader(setup.checkpoint)) as reader:
@@ -91,6 +91,7 @@ def plan(
                 date = last.date if unfinished else date
                 floor = last.floor if unfinished or job.reuse else reader.last_id()
             index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
+    refuse_target(job.output_path(date), setup.source)
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
     warnings = [*model_warnings(setup, made.models, dt.datetime.now(dt.UTC).date()), *length_warnings(job)]
     endpoint = job.endpoint.name or setup.base_url or ""

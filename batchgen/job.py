@@ -51,11 +51,14 @@ def _context(info: ValidationInfo) -> dict[str, Any]:
 
 
 def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
-    if not isinstance(path, str) or "\x00" in path:
+    if not isinstance(path, str) or not path.strip() or "\x00" in path:
         raise ValueError("should be a path")
     if "://" in path:
         raise ValueError("should be a path on this machine: object stores are not read yet")
-    return os.path.normpath(Path(_context(info)["folder"]) / Path(path).expanduser())
+    try:
+        return os.path.normpath(Path(_context(info)["folder"]) / Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError("names the home of somebody who has none here") from None
 
 
 JobPath = Annotated[str, BeforeValidator(_relative_to_job), Field(min_length=1)]
@@ -106,13 +109,20 @@ class Request(_Part):
 
 
 def _endpoint_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """Its messages show nothing of the address, which may hold a password in the wrong place."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is no address: its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ValueError("should be an address such as https://api.writer.com")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user name or password")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query or fragment")
+    if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
+        raise ValueError("holds a character that no address has")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError(
             "should be https: the key would cross the network in the clear (http is for this machine only)"

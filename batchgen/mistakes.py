@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,24 +16,29 @@ from batchgen import yaml
 
 
 def told(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
-    """One line a mistake, in the file's order; a union's alternatives are joined by `or`."""
+    """One line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`."""
     found: dict[yaml.Path, list[str]] = {}
-    for mistake in error.errors(include_url=False):
+    mistakes = error.errors(include_url=False)
+    meant = {_meant(mistake, model) for mistake in mistakes}
+    for mistake in mistakes:
+        if mistake["type"] == "missing" and mistake["loc"] in meant:
+            continue  # it is there, with a typing mistake that is told
         path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
         said = found.setdefault(path, [])
         text = _explain(mistake, model)
         if text not in said:
             said.append(text)
     lines = []
-    for path in sorted(found, key=lambda path: _mark(path, marks)):
+    for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
         line, column = _mark(path, marks)
         lines.append(f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
     return "\n".join(lines)
 
 
 def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
-    """The longest part of a pydantic location that stands in the file; a missing key stands nowhere."""
-    if missing and loc[:-1] in marks:
+    """The longest part of a pydantic location that stands in the file; a missing key, or one that was made
+    of something else (the name of a file), stands nowhere."""
+    if (missing and loc[:-1] in marks) or len(loc) == 1:
         return loc
     while loc and loc not in marks:
         loc = loc[:-1]
@@ -67,15 +72,28 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     return f"{said}, not {given!r:.60}"
 
 
+def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:
+    """Where an unknown key would stand if it were what it resembles."""
+    if mistake["type"] != "extra_forbidden":
+        return None
+    *parents, key = mistake["loc"]
+    return (*parents, *_close(str(key), _keys(tuple(parents), model)))
+
+
 def _keys(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     """The keys that may stand at a location of the file."""
     part: Any = model
     for key in loc:
-        part = part.model_fields[key].annotation
+        fields = getattr(part, "model_fields", None)
+        part = get_args(part)[-1] if fields is None else fields[key].annotation  # a mapping's values
     return [field.alias or name for name, field in part.model_fields.items()]
 
 
 def _near_miss(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = _close(word, known)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _close(word: str, known: list[str]) -> list[str]:
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.6)

@@ -18,14 +18,14 @@ from typing import Any
 from batchgen import __version__, folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
-from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped, UsageError
-from batchgen.results.parquet import Published, publish
+from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
+from batchgen.results.parquet import Published, publish, refuse_target
 from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.run.feed import tasks
 from batchgen.run.flight import Flight, forget, left_behind
 from batchgen.run.index import Index
 from batchgen.run.limits import Budget, Limits
-from batchgen.run.plan import Plan, make_plan, price_of
+from batchgen.run.plan import Plan, make_plan
 from batchgen.run.progress import progress
 from batchgen.run.pump import Pump, Stats
 from batchgen.run.reader import Reader
@@ -93,6 +93,7 @@ class Night:
         started = time.monotonic()
         interrupted = self._recover()
         date, floor = self._continue(fresh=fresh)
+        refuse_target(self._job.output_path(date), self._setup.source)
         warned = False
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -155,18 +156,15 @@ class Night:
             log.info("%s: nothing to send: all %s rows are answered", self._job.name, f"{plan.rows.height:,}")
 
     def _send(self, plan: Plan, *, quiet: bool) -> None:
-        budget = self._budget(plan)
+        budget = self._budget()
         with self._service() as base_url, closing(Flight(self._setup.flight, self._job.limits.concurrency)) as flight:
             loop.run(self._pump(plan, base_url, flight, budget, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self._setup.base_url is None else nullcontext(self._setup.base_url)
 
-    def _budget(self, plan: Plan) -> Budget:
+    def _budget(self) -> Budget:
         until = self._job.until
-        unpriced = [model for model in plan.models if price_of(self._job, model) is None]
-        if until.cost is not None and unpriced:
-            raise UsageError(f"until.cost: no price is known for {unpriced[0]}: set it under `prices`")
         seconds = until.seconds(dt.datetime.now().astimezone())
         deadline = None if seconds is None else time.monotonic() + seconds
         return Budget(deadline, until.requests, until.tokens, until.cost)

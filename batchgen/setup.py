@@ -52,15 +52,8 @@ def set_up(job: Job, environ: Mapping[str, str]) -> Setup:
     base_url = None if job.is_local else job.base_url(environ)
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
-    _refuse_same_file(job, source)
     requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
     return Setup(job, base_url, source, requests, job.limits if base_url is None else job.granted(base_url))
-
-
-def _refuse_same_file(job: Job, source: Source) -> None:
-    output = job.output_path("{date}")
-    if any(output.exists() and output.samefile(path) for path in source.files):
-        raise UsageError(f"{output}: is the input too: give output.path another name")
 
 
 def key_of(job: Job, environ: Mapping[str, str]) -> str:

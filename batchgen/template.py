@@ -39,7 +39,7 @@ sku,name,audience
 
 def write(name: str) -> list[Path]:
     """Writes NAME.yaml and NAME.csv into the working directory. Raises UsageError rather than overwrite."""
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name):
         raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only")
     files = {Path(f"{name}.yaml"): _JOB.format(name=name), Path(f"{name}.csv"): _INPUT}
     for path in files:

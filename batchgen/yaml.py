@@ -17,6 +17,7 @@ from batchgen.errors import UsageError
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000
+MAX_DEPTH = 50
 
 Path = tuple[Hashable, ...]
 Marks = dict[Path, tuple[int, int]]
@@ -35,7 +36,7 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
     if len(text) > MAX_BYTES:
         raise UsageError(f"{source}: larger than {MAX_BYTES:,} characters; a job file has a few dozen lines")
     try:
-        _refuse_tags(text, source)
+        _refuse_tags_and_depth(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         reader = _Reader(source)
         return (None if node is None else reader.value(node, ())), reader.marks
@@ -47,11 +48,16 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
         raise UsageError(f"{source}: nested too deeply, or an alias that contains itself") from None
 
 
-def _refuse_tags(text: str, source: str) -> None:
+def _refuse_tags_and_depth(text: str, source: str) -> None:
+    """And depth: composing takes time that grows with its square."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)  # None unless the text names it
         if tag:
             raise UsageError(f"{_at(source, event.start_mark)}: tags ({tag}) are not accepted: write a plain value")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UsageError(f"{source}: nested too deeply")
 
 
 def _one_line(error: object) -> str:

@@ -154,23 +154,17 @@ SLOWS_EVERYONE = frozenset({429, 503, 529})
 """Statuses after which everybody waits, not this row alone."""
 
 
-class _ErrorDetail(msgspec.Struct, frozen=True):
-    description: str | None = None
-    key: str | None = None
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """What can be made of an error's body: `tpe`, and the `key` and `description` of its `errors`."""
 
+    tpe: str = ""
+    keys: tuple[str, ...] = ()
+    description: str = ""
 
-class _ErrorBody(msgspec.Struct, frozen=True):
-    tpe: str | None = None
-    errors: list[_ErrorDetail] = []
-
+    @property
     def codes(self) -> set[str]:
-        return {code for code in (self.tpe, *(e.key for e in self.errors)) if code}
-
-    def description(self) -> str:
-        return "; ".join(e.description for e in self.errors if e.description)
-
-
-_error_body = msgspec.json.Decoder(_ErrorBody)
+        return {self.tpe, *self.keys}
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, model: str, now: datetime) -> Failure:
@@ -180,7 +174,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, model: str, n
     service leaves to words: whether a 400, 404 or 410 is about the model.
     """
     error = _read_error(body)
-    codes = error.codes()
+    codes = error.codes
     kind = _STATUS_KINDS.get(status)
     if codes & MONTHLY_QUOTA_CODES:
         kind = Kind.QUOTA
@@ -199,11 +193,20 @@ def _other_status(status: int) -> Kind:
     return by_class.get(status // 100, Kind.MISDIRECTED)
 
 
-def _read_error(body: bytes) -> _ErrorBody:
+def _read_error(body: bytes) -> _Error:
+    """Takes what is there: a proxy's HTML, nothing, or half of the documented shape."""
     try:
-        return _error_body.decode(body)
+        value = msgspec.json.decode(body)
     except (ValueError, RecursionError):
-        return _ErrorBody()  # a proxy's HTML, or nothing
+        return _Error()
+    if not isinstance(value, dict):
+        return _Error()
+    errors = value.get("errors")
+    details = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    descriptions = [e["description"] for e in details if isinstance(e.get("description"), str)]
+    keys = tuple(e["key"] for e in details if isinstance(e.get("key"), str))
+    tpe = value.get("tpe")
+    return _Error(tpe if isinstance(tpe, str) else "", keys, "; ".join(filter(None, descriptions)))
 
 
 _GONE = re.compile(
@@ -217,22 +220,22 @@ _TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", r
 """Said of a prompt that does not fit the model, which is the row's fault."""
 
 
-def _names_the_model(error: _ErrorBody, model: str) -> bool:
-    if _TOO_MUCH.search(error.description()):
+def _names_the_model(error: _Error, model: str) -> bool:
+    if _TOO_MUCH.search(error.description):
         return False
-    if "model" in {code.casefold() for code in error.codes()}:
+    if "model" in {code.casefold() for code in error.codes}:
         return True
-    named = any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes())
-    said = error.description()
+    named = any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes)
+    said = error.description
     return named or ((model in said or "model" in said.casefold()) and _GONE.search(said) is not None)
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
-def _say(status: int, error: _ErrorBody, body: bytes) -> str:
-    said = error.description() or body[:300].decode(errors="replace")
-    parts = (str(status), error.tpe or "", said)
+def _say(status: int, error: _Error, body: bytes) -> str:
+    said = error.description or body[:300].decode(errors="replace")
+    parts = (str(status), error.tpe, said)
     return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:500].strip()
 
 

@@ -76,6 +76,14 @@ def refuse_collisions(columns: Sequence[str]) -> None:
         )
 
 
+def refuse_target(path: Path, source: Source) -> None:
+    """Raises UsageError where the results cannot stand at `path`, whatever the machine does."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder: give output.path the name of a file")
+    if any(path.exists() and path.samefile(file) for file in source.files):
+        raise UsageError(f"{path}: is the input too: give output.path another name")
+
+
 def publish(
     source: Source, rows: pl.DataFrame, models: Sequence[str], reader: Reader, path: Path, about: dict[str, Any]
 ) -> Published:
@@ -83,6 +91,7 @@ def publish(
 
     Raises MachineRefused where it cannot be written, UsageError where the input changed meanwhile.
     """
+    refuse_target(path, source)
     done = Published(path)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
     inputs = pl.DataFrame(schema=source.columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema

@@ -108,11 +108,20 @@ class Ndjson:
     """One JSON object a line. Types are the narrowest that hold the whole file's values."""
 
     def schema(self, path: Path) -> Schema:
-        parts = [_infer(path, number, lines) for number, lines in _line_chunks(path)]
-        if not parts:
-            return {}
-        merged = pl.concat([pl.DataFrame(schema=part) for part in parts], how="diagonal_relaxed").schema
-        return {name: _kept(path, name, dtype) for name, dtype in merged.items()}
+        parts: list[pl.Schema] = []
+        beyond: set[str] = set()
+        for number, lines in _line_chunks(path):
+            beyond |= _check(path, number, lines)
+            parts.append(_infer(path, number, lines))
+        try:
+            merged = pl.concat(
+                [pl.DataFrame(schema=part) for part in [pl.Schema(), *parts]], how="diagonal_relaxed"
+            ).schema
+        except pl.exceptions.PolarsError as error:
+            raise UsageError(f"{path}: a key's values do not go together: {_first_line(error)}") from None
+        if parts and not all(name.strip() for name in merged or [""]):
+            raise UsageError(f"{path}: {'a key is empty' if merged else 'its objects have no keys'}")
+        return {name: _kept(path, name, dtype, beyond) for name, dtype in merged.items()}
 
     def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
         for _, lines in _line_chunks(path):
@@ -120,20 +129,33 @@ class Ndjson:
 
 
 _object = msgspec.json.Decoder(dict[str, Any])
+_EXACT = 2**53
+"""Integers up to this a double holds exactly (IEEE 754)."""
+
+
+def _check(path: Path, first: int, lines: Sequence[bytes]) -> set[str]:
+    """The keys that hold an integer which no double holds. Strict where polars is not: lone surrogates, say."""
+    beyond: set[str] = set()
+    for number, line in enumerate(lines, first):
+        try:
+            values = _object.decode(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}:{number}: not a JSON object in UTF-8: {error}") from None
+        beyond.update(name for name, value in values.items() if type(value) is int and abs(value) > _EXACT)
+    return beyond
 
 
 def _infer(path: Path, first: int, lines: Sequence[bytes]) -> pl.Schema:
-    for number, line in enumerate(lines, first):
-        try:
-            _object.decode(line)  # strict where polars is not: lone surrogates, trailing characters
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}:{number}: not a JSON object in UTF-8: {error}") from None
-    return pl.read_ndjson(io.BytesIO(b"".join(lines)), infer_schema_length=None).schema
+    try:
+        return pl.read_ndjson(io.BytesIO(b"".join(lines)), infer_schema_length=None).schema
+    except pl.exceptions.PolarsError as error:
+        where = f"{path}: lines {first:,} to {first + len(lines) - 1:,}"
+        raise UsageError(f"{where}: a key's values do not go together: {_first_line(error)}") from None
 
 
-def _kept(path: Path, name: str, dtype: pl.DataType) -> pl.DataType:
-    if dtype == pl.Int128:
-        raise UsageError(f"{path}: column {name!r} holds integers beyond 64 bits: write them as text")
+def _kept(path: Path, name: str, dtype: pl.DataType, beyond: set[str]) -> pl.DataType:
+    if dtype == pl.Int128 or (dtype.is_float() and name in beyond):
+        raise UsageError(f"{path}: {name!r} holds integers that its type cannot: write them as text")
     return pl.String() if dtype == pl.Null else dtype
 
 
@@ -163,8 +185,8 @@ class Parquet:
 
     def schema(self, path: Path) -> Schema:
         try:
-            return dict(pl.read_parquet_schema(path))
-        except (pl.exceptions.PolarsError, OSError) as error:
+            return dict(pl.scan_parquet(path, glob=False).collect_schema())
+        except pl.exceptions.PolarsError as error:
             raise UsageError(f"{path}: not a readable Parquet file: {_first_line(error)}") from None
 
     def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:

@@ -7,6 +7,7 @@ error, one that the template handles (`or`, `if`, `is none`, `default`) is not.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,12 +22,16 @@ FUEL = 10_000_000
 """Template instructions a row may take: loops over long lists end in an error, not in a night of nothing."""
 
 
+RESERVED = {"self", "loop", "super", "caller"}
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
 class PromptError(Exception):
     """This row's prompt cannot be made; the message does not name the row."""
 
 
 class _Null:
-    """What a null cell is inside the template: false, and on record when it is printed."""
+    """A null cell that is false, and remembers that it was printed. Templates cannot reach its attributes."""
 
     __slots__ = ("_shown",)
 
@@ -36,7 +41,7 @@ class _Null:
     def __bool__(self) -> bool:
         return False
 
-    def take_shown(self) -> bool:
+    def _take_shown(self) -> bool:
         """Whether it was printed since the last call."""
         shown, self._shown = self._shown, False
         return shown
@@ -56,11 +61,14 @@ class Template:
         self._env = _environment()
         try:
             self._env.add_template("prompt", text)
-            wanted = self._env.undeclared_variables_in_str(text) - set(self._env.globals)
+            wanted = self._env.undeclared_variables_in_str(text)
         except minijinja.TemplateError as error:
             raise UsageError(f"prompt: line {error.line}: {_sentence(error)}") from None
-        for name in sorted(wanted - set(columns)):
+        for name in sorted(wanted - set(columns) - set(self._env.globals)):
             raise UsageError(f"prompt: line {_line_of(name, text)}: {_unknown(name, columns)}")
+        for name in RESERVED & set(columns):
+            if line := _line_of(name, text):
+                raise UsageError(f"prompt: line {line}: {name!r} is a word of the template language: see input.rename")
         self.names: list[str] = [name for name in columns if name in wanted]
         self._columns = [_shown(name, columns[name]) for name in self.names]
         self._nested = any(columns[name].is_nested() for name in self.names)
@@ -70,58 +78,68 @@ class Template:
         return frame.select(self._columns).rows() if self.names else [()] * frame.height
 
     def render(self, cells: tuple[Any, ...]) -> str:
-        """Raises PromptError where a null is printed, a name inside a value is unknown, or nothing is left."""
-        prompt = self._render_with_nulls(cells) if None in cells or self._nested else self._render(cells)
+        """Raises PromptError where a null is used, a name inside a value is unknown, or nothing is left."""
+        values = dict(zip(self.names, cells, strict=True))
+        prompt = self._render_with_nulls(values) if None in cells or self._nested else self._render(values)
         if not prompt or prompt.isspace():
             raise PromptError("the prompt is empty")
         if len(prompt) > MAX_PROMPT_CHARS:
             raise PromptError(f"the prompt is longer than {MAX_PROMPT_CHARS:,} characters")
         return prompt
 
-    def _render(self, cells: tuple[Any, ...]) -> str:
+    def _render(self, values: dict[str, Any]) -> str:
         try:
-            return self._env.render_template("prompt", **dict(zip(self.names, cells, strict=True)))
+            return self._env.render_template("prompt", **values)
         except minijinja.TemplateError as error:
-            empty = [name for name, cell in zip(self.names, cells, strict=True) if isinstance(cell, _Null)]
-            raise PromptError(
-                _sentence(error) + (f"; empty in this row: {', '.join(empty)}" if empty else "")
-            ) from None
+            raise PromptError(_sentence(error)) from None
+        except Exception as error:  # noqa: BLE001  a method of a value, called by the template, may raise anything
+            raise PromptError(f"{type(error).__name__}: {error}") from None
 
-    def _render_with_nulls(self, cells: tuple[Any, ...]) -> str:
-        for null in self._nulls.values():
-            null.take_shown()
+    def _render_with_nulls(self, values: dict[str, Any]) -> str:
+        """Twice: nulls that remember being printed find those that get into the text, also through lists and
+        filters; nulls left out are undefined, which refuses to be compared and calculated with."""
+        problem: PromptError | None = None
         try:
-            return self._render(tuple(self._nullable(name, cell) for name, cell in zip(self.names, cells, strict=True)))
-        finally:
-            shown = [name for name, null in self._nulls.items() if null.take_shown()]
-            if shown:
-                raise PromptError(f"{', '.join(shown)} is missing or empty")
+            self._render({name: self._watched(name, value) for name, value in values.items()})
+        except PromptError as error:
+            problem = error
+        shown = [name for name, null in self._nulls.items() if null._take_shown()]  # noqa: SLF001  hidden from templates
+        if shown:
+            raise PromptError(f"{', '.join(shown)} is missing or empty")
+        try:
+            prompt = self._render(_without_nulls(values))
+        except PromptError as error:
+            problem = error
+        if problem is not None:
+            empty = ", ".join(name for name, value in values.items() if value is None)
+            raise PromptError(f"{problem}; empty in this row: {empty}" if empty else str(problem))
+        return prompt
 
-    def _nullable(self, name: str, value: Any) -> Any:
+    def _watched(self, name: str, value: Any) -> Any:
         if value is None:
             return self._nulls.setdefault(name, _Null())
         if isinstance(value, dict):
-            return {key: self._nullable(f"{name}.{key}", item) for key, item in value.items()}
+            return {key: self._watched(f"{name}.{key}", item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._nullable(f"{name}[]", item) for item in value]
+            return [self._watched(f"{name}[]", item) for item in value]
         return value
 
-    def _try(self, cells: tuple[Any, ...]) -> tuple[str, str | None]:
-        try:
-            return self._env.render_template("prompt", **dict(zip(self.names, cells, strict=True))), None
-        except minijinja.TemplateError as error:
-            empty = [name for name, cell in zip(self.names, cells, strict=True) if isinstance(cell, _Null)]
-            return "", _sentence(error) + (f"; empty in this row: {', '.join(empty)}" if empty else "")
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _environment() -> minijinja.Environment:
-    env = minijinja.Environment(undefined_behavior="strict", fuel=FUEL, auto_escape_callback=lambda _: False)
+    behavior: Any = "semi_strict"  # its type stub knows three of the four
+    env = minijinja.Environment(undefined_behavior=behavior, fuel=FUEL, auto_escape_callback=lambda _: False)
     env.remove_global("debug")
     for name in ("default", "d"):
         env.add_filter(name, _default)
     env.add_test("none", lambda value: value is None or isinstance(value, _Null))
-    env.add_test("defined", lambda value: not isinstance(value, _Null))
-    env.add_test("undefined", lambda value: isinstance(value, _Null))
+    env.add_test("defined", lambda value: value is not None and not isinstance(value, _Null))
+    env.add_test("undefined", lambda value: value is None or isinstance(value, _Null))
     return env
 
 
@@ -149,7 +167,11 @@ def _unknown(name: str, columns: Schema) -> str:
 
 
 def _line_of(name: str, text: str) -> int:
-    return text[: max(text.find(name), 0)].count("\n") + 1
+    """The line of the template that uses the name; 0: none does."""
+    for tag in _TAG.finditer(text):
+        if word := re.search(rf"(?<![\w.'\"]){re.escape(name)}\b", tag[0]):
+            return text[: tag.start() + word.start()].count("\n") + 1
+    return 0
 
 
 def _sentence(error: minijinja.TemplateError) -> str:

@@ -73,11 +73,16 @@ class Requests:
             if value is None or value == "":
                 continue
             try:
-                own[name] = adapter.validate_python(value)
+                own[name] = adapter.validate_python(_no_number(value) if name != "stream" else value)
             except ValidationError as error:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
                 raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
         return own
+
+
+def _no_number(value: Any) -> Any:
+    """A truth value as text: for Python, and so for pydantic, True would be 1."""
+    return str(value) if isinstance(value, bool) else value
 
 
 def _adapter(name: str) -> TypeAdapter[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,15 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.job import Input
-from batchgen.rows.formats import BY_SUFFIX, Format, Schema
+from batchgen.rows.formats import BY_SUFFIX, Csv, Format, Schema
 
 _BOOLEANS = {"true": True, "false": False}
-_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+_DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
+_MOMENTS = [f"{_DAY}{joint}{time}" for joint in "T " for time in _TIMES] + [_DAY]
+_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess which of 01/02 is the month
     "Boolean": lambda c: c.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean),
-    "Date": lambda c: c.str.to_date(strict=False),
-    "Datetime": lambda c: c.str.to_datetime(strict=False),
+    "Date": lambda c: c.str.to_date(_DAY, strict=False),
+    "Datetime": lambda c: pl.coalesce([c.str.to_datetime(moment, strict=False, time_unit="us") for moment in _MOMENTS]),
 }
 
 
@@ -50,7 +53,7 @@ class Source:
         left = self.spec.limit
         row = 0
         for frame in self._raw_batches():
-            batch = frame if left is None else frame.head(left - row)
+            batch = frame if left is None else frame.head(min(left - row, frame.height))
             if batch.height:
                 yield self._typed(batch, row).rename(self.spec.rename)
             row += batch.height
@@ -58,14 +61,19 @@ class Source:
                 return
 
     def _raw_batches(self) -> Iterator[pl.DataFrame]:
-        for path in self.files:
-            yield from self.format.batches(path, self.raw)
+        try:
+            for path in self.files:
+                yield from self.format.batches(path, self.raw)
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            self.verify()  # the likely cause: somebody is writing the file
+            raise UsageError(f"{self.spec.path}: cannot be read: {str(error).splitlines()[0]}") from None
 
     def _typed(self, frame: pl.DataFrame, before: int) -> pl.DataFrame:
         for name, wanted in self.spec.types.items():
             given = frame[name]
             typed = frame.select(_parsed(name, wanted)).to_series()
-            wrong = (given.is_not_null() & typed.is_null()).arg_true()
+            lost = typed.is_null() | (typed.is_infinite() if typed.dtype.is_float() else False)
+            wrong = (given.is_not_null() & lost).arg_true()
             if wrong.len():
                 at = wrong[0]
                 raise UsageError(f"{self.spec.path}: row {before + at + 1:,}: {name}: {given[at]!r} is no {wanted}")
@@ -74,10 +82,10 @@ class Source:
 
     def verify(self) -> None:
         """Raises UsageError where a file is not as it was when the source was opened."""
-        if _fingerprint(self.files) != self.fingerprint:
-            raise UsageError(
-                f"{self.spec.path}: changed while the job was at work; every answer is kept: run the job again"
-            )
+        with suppress(UsageError):
+            if _fingerprint(self.files) == self.fingerprint:
+                return
+        raise UsageError(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
 
 
 def open_source(spec: Input) -> Source:
@@ -86,7 +94,7 @@ def open_source(spec: Input) -> Source:
     reader = _format(files)
     fingerprint = _fingerprint(files)
     raw = _agreed_schema(files, reader)
-    if spec.types and not spec.path.endswith(".csv"):
+    if spec.types and not isinstance(reader, Csv):
         raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input brings its own")
     for key, names in (("schema", spec.types), ("rename", spec.rename)):
         for name in names:

@@ -97,6 +97,7 @@ def make_plan(
     survey = _survey(job, source, requests)
     if survey.problems:
         raise UsageError(_tell(survey, job))
+    _refuse_unpriced(job, survey)
     rows = _rows(survey)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
@@ -215,6 +216,12 @@ def price_of(job: Job, model: str) -> tuple[float, float] | None:
     if model in PRICES:
         return PRICES[model][0] / 1e6, PRICES[model][1] / 1e6
     return None
+
+
+def _refuse_unpriced(job: Job, survey: _Survey) -> None:
+    unpriced = [model for model in survey.models if price_of(job, model) is None]
+    if job.until.cost is not None and unpriced:
+        raise UsageError(f"until.cost: no price is known for {unpriced[0]}: set it under `prices`")
 
 
 def _cost(job: Job, todo: pl.DataFrame, models: tuple[str, ...]) -> float | None:

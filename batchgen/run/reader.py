@@ -24,7 +24,10 @@ class Reader:
         if not path.exists():
             raise MachineRefused(f"{path}: there is no checkpoint yet: the job has not run")
         with refusals(path):
-            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)
+            # Without a log beside it nobody is writing, and reading need leave no trace (-wal, -shm). A run that
+            # starts meanwhile writes to its log first.
+            how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
             refuse_foreign(path, self._db)
 
     def close(self) -> None:
