@@ -122,7 +122,7 @@ class Night:
         """Records what was in flight when an earlier run was killed; how many requests that were."""
         marks = left_behind(self._setup.flight)
         known = self._reader.attempts_of([key for key, _ in marks])
-        lost = [(key, attempt) for key, attempt in marks if attempt > known.get(key, 0)]
+        lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
         said = "in flight when the run was killed: possibly billed, and the answer is lost"
         if lost:
             now = _now()
