@@ -84,7 +84,7 @@ def plan(
     index, floor, latency = Index((), 0), 0, None
     names: list[str] = []
     if setup.checkpoint.exists():
-        with closing(Reader(setup.checkpoint)) as reader:
+        with closing(Reader(setup.checkpoint, without_trace=True)) as reader:
             last = reader.last_run()
             if last is not None:
                 unfinished = last.outcome != "finished"

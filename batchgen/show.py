@@ -9,7 +9,7 @@ from batchgen.commands import Forecast, Status
 from batchgen.errors import ServiceRefused
 from batchgen.night import Summary
 from batchgen.results.parquet import Published
-from batchgen.run.progress import duration
+from batchgen.run.progress import counted, duration
 
 PROMPT_LINES = 6
 
@@ -24,16 +24,13 @@ def _shown_path(path: str) -> str:
     return relative if len(relative) < len(path) else path
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def summary(ended: Summary) -> str:
     """Five lines: rows, reused, failed and why, time, where the file is; and one more where it was stopped."""
     verdict = "refused" if ended.exit_code == ServiceRefused.exit_code else "stopped" if ended.pending else "finished"
     pending = f", {ended.pending:,} still to do" if ended.pending else ""
-    lines = [f"{ended.name}: {verdict}: {ended.ok:,} of {_count(ended.rows, 'row')} have their text{pending}"]
-    lines.append(_line("reused", f"{_count(ended.reused, 'answer')} of earlier runs" if ended.reused else "none"))
+    have = "has its" if ended.rows == 1 else "have their"
+    lines = [f"{ended.name}: {verdict}: {ended.ok:,} of {counted(ended.rows, 'row')} {have} text{pending}"]
+    lines.append(_line("reused", f"{counted(ended.reused, 'answer')} of earlier runs" if ended.reused else "none"))
     lines.append(_line("failed", _failures(ended)))
     rate = f" ({(ended.ok - ended.reused) / ended.seconds:,.1f} rows/s)" if ended.ok > ended.reused else ""
     lines.append(_line("time", f"{duration(ended.seconds)}{rate}; {_requests(ended)}"))
@@ -48,13 +45,13 @@ def _failures(ended: Summary) -> str:
         return "none"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in ended.reasons.items())
     more = f"\n{'':12}and {ended.failed - len(ended.failures):,} more" if ended.failed > len(ended.failures) else ""
-    return f"{_count(ended.failed, 'row')}: {reasons}" + "".join(f"\n{'':12}{row}" for row in ended.failures) + more
+    return f"{counted(ended.failed, 'row')}: {reasons}" + "".join(f"\n{'':12}{row}" for row in ended.failures) + more
 
 
 def _requests(ended: Summary) -> str:
     if not ended.sent:
         return "nothing sent"
-    parts = [f"{_count(ended.sent, 'request')} sent"]
+    parts = [f"{counted(ended.sent, 'request')} sent"]
     if ended.retries:
         parts.append(f"{ended.retries:,} tried again")
     if ended.possibly_billed:
@@ -92,7 +89,7 @@ def seconds(forecast: Forecast) -> float | None:
 def forecast(forecast: Forecast) -> str:
     plan = forecast.plan
     lines = [
-        f"{forecast.name}: {_count(plan.rows.height, 'row')}, {plan.todo:,} to send to {forecast.endpoint}",
+        f"{forecast.name}: {counted(plan.rows.height, 'row')}, {plan.todo:,} to send to {forecast.endpoint}",
         _line("reused", f"{plan.reused:,}"),
         _line("new", f"{plan.new:,}" + (f", {plan.changed:,} of them known rows that changed" if plan.changed else "")),
     ]
@@ -101,7 +98,7 @@ def forecast(forecast: Forecast) -> str:
     if plan.unfinished:
         lines.append(_line("begun", f"{plan.unfinished:,} tried and not finished"))
     if plan.gone:
-        lines.append(_line("gone", f"{_count(plan.gone, 'stored answer')} that the input no longer uses"))
+        lines.append(_line("gone", f"{counted(plan.gone, 'stored answer')} that the input no longer uses"))
     lines += [
         _line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
         _line("cost", f"at most ${plan.cost:,.2f} (an estimate)" if plan.cost is not None else "no price is known"),
@@ -144,7 +141,7 @@ def status(now: Status) -> str:
 
 def published(done: Published) -> str:
     counts = f"{done.ok:,} ok, {done.failed:,} failed, {done.pending:,} pending"
-    lines = [f"{_shown_path(str(done.path))}: {_count(done.rows, 'row')}: {counts}"]
+    lines = [f"{_shown_path(str(done.path))}: {counted(done.rows, 'row')}: {counts}"]
     lines += [
         _line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again")
         for row in done.damaged.values()

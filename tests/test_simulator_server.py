@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from batchgen.simulator.server import make_app
 
 DOCUMENT = yaml.safe_load((Path(__file__).parent / "writer_completions_openapi.yaml").read_text())
 REGISTRY = Registry().with_resource("urn:api", DRAFT4.create_resource(DOCUMENT))
+COMMAND = str(Path(sys.executable).with_name("batchgen"))
 KEY = {"Authorization": "Bearer any"}
 ASK = {"model": "palmyra-x5", "prompt": "Write about the Alder Peak stove.", "random_seed": 1}
 
@@ -178,18 +181,25 @@ async def test_the_ledger_counts_what_is_billed(client):
     assert (ledger["requests"], ledger["billed"], ledger["in_flight_max"]) == (4, 4, 1)
 
 
-async def child(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "batchgen.simulator", "--port", "0", *arguments,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    url = (await asyncio.wait_for(process.stdout.readline(), 10)).decode()
-    assert url.startswith("http://127.0.0.1:"), (await process.stderr.read()).decode()
-    return process, url.rstrip("\n")
+async def started(*command: str, stdin: int) -> tuple[asyncio.subprocess.Process, str]:
+    """The process, and the first line that it says."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=pipe, stderr=pipe)
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    assert "http://127.0.0.1:" in line, (await process.stderr.read()).decode()
+    return process, line.rstrip("\n")
+
+
+async def serve() -> tuple[asyncio.subprocess.Process, str]:
+    """`batchgen serve`, whose standard input is closed as a service manager's is, and its URL."""
+    process, line = await started(COMMAND, "serve", "--port", "0", stdin=asyncio.subprocess.DEVNULL)
+    said = re.fullmatch(r"serving local-ngram at (http://127\.0\.0\.1:\d+)/v1/completions; Ctrl-C ends it", line)
+    assert said, line
+    return process, said[1]
 
 
 async def ended(process) -> tuple[int, bytes, bytes]:
-    out, err = await asyncio.wait_for(process.communicate(), 10)
+    out, err = await asyncio.wait_for(process.communicate(), 30)
     return process.returncode, out, err
 
 
@@ -202,32 +212,50 @@ async def answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-async def test_the_process_serves_until_a_signal(sent):
-    process, url = await child()
+async def test_serve_serves_until_a_signal(sent):
+    process, url = await serve()
     assert await answers(url)
     process.send_signal(sent)
     assert await ended(process) == (0, b"", b"")
 
 
-async def test_the_process_ends_with_its_parent_and_leaves_ctrl_c_to_it():
-    process, url = await child("--until-stdin-closes")
+async def test_serve_says_when_the_port_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, "serve", "--port", port, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        code, out, err = await ended(process)
+    assert code != 0
+    assert out == b""
+    assert b"error: " in err
+    assert port.encode() in err
+    assert b"Traceback" not in err
+
+
+async def test_the_child_leaves_ctrl_c_to_its_parent_and_ends_with_its_stdin():
+    process, url = await started(sys.executable, "-m", "batchgen.simulator", stdin=asyncio.subprocess.PIPE)
     process.send_signal(signal.SIGINT)
-    await asyncio.sleep(0.2)
     assert await answers(url)
     process.stdin.close()
     assert await ended(process) == (0, b"", b"")
 
 
-async def test_the_process_ends_on_sigterm_while_stdin_is_open():
-    process, _ = await child("--until-stdin-closes")
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+PARENT = """
+import sys
+from batchgen.simulator.child import child
+with child() as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
 
 
-async def test_without_the_option_a_closed_stdin_is_nothing():
-    process, url = await child()
-    process.stdin.close()
-    await asyncio.sleep(0.2)
+async def test_the_child_ends_with_its_parent_however_that_ends():
+    process, url = await started(sys.executable, "-c", PARENT, stdin=asyncio.subprocess.PIPE)
     assert await answers(url)
-    process.terminate()
-    assert await ended(process) == (0, b"", b"")
+    process.kill()
+    # Both hold this pipe: it ends when the last of them has.
+    assert await asyncio.wait_for(process.stderr.read(), 30) == b""
+    await process.wait()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await answers(url)

@@ -95,7 +95,9 @@ def publish(
     done = Published(path)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
     inputs = pl.DataFrame(schema=source.columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    schema = pa.schema([*inputs, *RESULTS, *([MORE_CHOICES] if more else [])])
+    schema = pa.schema(
+        [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
+    )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
     with _replacing(path) as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -106,6 +108,21 @@ def publish(
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
         _verify(file, schema, done.rows)
     return done
+
+
+def _plain(dtype: pa.DataType) -> pa.DataType:
+    """The type without polars' 64-bit offsets, which other readers of the file need not know."""
+    if pa.types.is_large_string(dtype):
+        return pa.string()
+    if pa.types.is_large_binary(dtype):
+        return pa.binary()
+    if isinstance(dtype, pa.LargeListType):
+        return pa.list_(_plain(dtype.value_type))
+    if isinstance(dtype, pa.StructType):
+        return pa.struct([field.with_type(_plain(field.type)) for field in dtype])
+    if isinstance(dtype, pa.DictionaryType):
+        return _plain(dtype.value_type)
+    return dtype
 
 
 def _tables(

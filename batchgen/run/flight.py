@@ -16,7 +16,7 @@ from pathlib import Path
 from batchgen.errors import MachineRefused
 
 _MARK = struct.Struct("=16sI12x")
-"""Key, attempt, and nothing up to 32 bytes: no mark straddles a sector, so a power loss keeps it whole or not at all."""
+"""Key, attempt, and padding: no mark straddles a sector, so a power loss keeps it whole or not at all."""
 _NONE = bytes(_MARK.size)
 
 

@@ -75,7 +75,7 @@ class Lines:
         self._name, self._least, self._clock = name, least_seconds, clock
         self._started = clock()
         about = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
-        log.info("%s: %s rows to send%s", name, f"{stats.todo:,}", about)
+        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), about)
 
     def show(self, stats: Stats) -> None:
         done, elapsed = stats.todo - stats.left, self._clock() - self._started
@@ -115,3 +115,7 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days:,} d {hours} h" if hours else f"{days:,} d"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

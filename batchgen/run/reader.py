@@ -18,15 +18,18 @@ from batchgen.run.checkpoint import Record, Run, refusals, refuse_foreign
 
 
 class Reader:
-    def __init__(self, path: Path) -> None:
-        """Raises MachineRefused where there is no checkpoint that can be read."""
+    def __init__(self, path: Path, *, without_trace: bool = False) -> None:
+        """`without_trace`: leaves no -wal and -shm behind where nobody was writing. A run that starts meanwhile
+        writes to its log first, so this is for readings of seconds.
+
+        Raises MachineRefused where there is no checkpoint that can be read.
+        """
         self.path = path
         if not path.exists():
             raise MachineRefused(f"{path}: there is no checkpoint yet: the job has not run")
+        has_log = path.with_name(f"{path.name}-wal").exists()
+        how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
-            # Without a log beside it nobody is writing, and reading need leave no trace (-wal, -shm). A run that
-            # starts meanwhile writes to its log first.
-            how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
             refuse_foreign(path, self._db)
 

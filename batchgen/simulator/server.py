@@ -20,6 +20,7 @@ from aiohttp import web
 from batchgen import loop
 from batchgen.api import stream
 from batchgen.api.contract import PATH, Choice, Completion, CompletionRequest
+from batchgen.errors import UsageError
 from batchgen.simulator import model
 
 LARGEST_BODY = 64 * 2**20
@@ -169,7 +170,7 @@ def _values(choice: Choice) -> list[str]:
 
 
 def run(host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM, with an event loop of its own. Raises as `serve`."""
+    """Serve until SIGINT or SIGTERM, with an event loop of its own. Raises UsageError where the address is taken."""
 
     async def until_signal() -> None:
         stop = asyncio.Event()
@@ -177,7 +178,10 @@ def run(host: str, port: int, ready: Callable[[str], None]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve(host, port, stop, ready)
 
-    loop.run(until_signal())
+    try:
+        loop.run(until_signal())
+    except OSError as error:
+        raise UsageError(f"{host}:{port}: cannot be served: {error.strerror}; give another --host or --port") from None
 
 
 async def serve(host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]) -> None:

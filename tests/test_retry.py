@@ -1,0 +1,83 @@
+"""Retries: how often each kind of failure is tried again, and after how long."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgen.api.contract import ENDS_THE_ROW, STOPS_THE_RUN, Failure, Kind
+from batchgen.run.retry import BILLED_TRIES, BUSY_FACTOR, Retries
+
+MANY = 1000
+
+
+def sent_until_done(retries: Retries, kinds: list[Kind]) -> int:
+    """Requests sent for a row whose attempts fail in these ways, over and over."""
+    tries: Counter[Kind] = Counter()
+    for sent in range(1, MANY + 1):
+        kind = kinds[(sent - 1) % len(kinds)]
+        tries[kind] += 1
+        if retries.delay(Failure(kind, "why"), tries) is None:
+            return sent
+    return MANY
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempts", "sent"),
+    [
+        *((kind, 6, 1) for kind in sorted(ENDS_THE_ROW | STOPS_THE_RUN)),
+        *((kind, 100, 1) for kind in sorted(ENDS_THE_ROW | STOPS_THE_RUN)),
+        *((kind, attempts, attempts) for kind in (Kind.TRANSIENT, Kind.UNSENT) for attempts in (1, 2, 6, 100)),
+        *((kind, attempts, min(attempts, BILLED_TRIES)) for kind in (Kind.UNANSWERED, Kind.UNUSABLE) for attempts in (1, 2, 4, 6, 100)),
+        *((Kind.BUSY, attempts, attempts * BUSY_FACTOR) for attempts in (1, 2, 6, 100)),
+    ],
+)  # fmt: skip
+def test_how_often_a_row_is_sent(kind, attempts, sent):
+    assert sent_until_done(Retries(attempts, 60), [kind]) == sent
+
+
+def test_few_tries_where_each_may_be_billed():
+    assert 2 <= BILLED_TRIES <= 4
+
+
+def test_all_that_may_be_billed_counts_together():
+    assert sent_until_done(Retries(6, 60), [Kind.UNANSWERED, Kind.UNUSABLE]) == BILLED_TRIES
+
+
+def test_refusals_by_rate_take_nothing_from_other_tries():
+    assert sent_until_done(Retries(6, 60), [Kind.BUSY, Kind.TRANSIENT]) == 12
+
+
+def test_a_row_of_every_misfortune_is_done_with_at_last():
+    kinds = [Kind.BUSY, Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED, Kind.UNUSABLE]
+    assert sent_until_done(Retries(6, 60), kinds) < 30
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 2000])
+@pytest.mark.parametrize("max_wait", [0, 0.1, 1, 60])
+def test_waits_are_jittered_in_full(failures, max_wait):
+    most = min(max_wait, 0.5 * 2 ** min(failures - 1, 50))
+    waits = [Retries(6, max_wait).back_off(failures) for _ in range(300)]
+    assert 0 <= min(waits) <= most / 2
+    assert most / 2 <= max(waits) <= most
+
+
+@given(st.floats(0, 1e12), st.floats(0, 600), st.integers(1, 5))
+@settings(deadline=None)
+def test_what_the_server_asks_for_is_honoured_up_to_the_longest_wait(asked, max_wait, failures):
+    retries = Retries(6, max_wait)
+    delay = retries.delay(Failure(Kind.BUSY, "why", 429, retry_after=asked), Counter({Kind.BUSY: failures}))
+    assert delay is not None
+    assert min(asked, max_wait) <= delay <= max_wait
+    assert retries.capped(asked) == min(asked, max_wait)
+
+
+def test_a_wait_of_years_is_capped():
+    failure = Failure(Kind.BUSY, "why", 429, retry_after=1e9)
+    assert Retries(6, 60).delay(failure, Counter({Kind.BUSY: 1})) == 60
+
+
+def test_what_is_done_with_is_not_waited_for():
+    failure = Failure(Kind.INVALID, "why", 400, retry_after=5)
+    assert Retries(6, 60).delay(failure, Counter({Kind.INVALID: 1})) is None
