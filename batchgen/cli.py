@@ -188,6 +188,17 @@ def _refuse_platform() -> None:
         _fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
 
 
+def _open_standard_streams() -> None:
+    """Where the caller closed one, its number must not go to a file of ours, nor a message into it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
         click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
@@ -197,6 +208,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def main(args: Any = None) -> None:
     """The `batchgen` command."""
     _refuse_platform()
+    _open_standard_streams()
     try:
         cli(args, prog_name="batchgen")
     except BatchgenError as error:

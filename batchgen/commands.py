@@ -6,21 +6,21 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen import folders
 from batchgen import job as jobs
-from batchgen.errors import MachineRefused
+from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.night import Night, Summary, about
 from batchgen.results.parquet import Published, publish, refuse_target
-from batchgen.run import lock
-from batchgen.run.checkpoint import OK, Checkpoint, Run
-from batchgen.run.index import Index
-from batchgen.run.plan import Plan, make_plan
-from batchgen.run.reader import Reader
+from batchgen.runner import lock
+from batchgen.runner.checkpoint import OK, Checkpoint, Run
+from batchgen.runner.index import Index
+from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.reader import Reader
 from batchgen.setup import Setup, key_of, length_warnings, model_warnings, set_up
 from batchgen.signals import Signals
 
@@ -83,14 +83,13 @@ def plan(
     date = dt.datetime.now().astimezone().date().isoformat()
     index, floor, latency = Index((), 0), 0, None
     names: list[str] = []
-    if setup.checkpoint.exists():
-        with closing(Reader(setup.checkpoint, without_trace=True)) as reader:
-            last = reader.last_run()
-            if last is not None:
-                unfinished = last.outcome != "finished"
-                date = last.date if unfinished else date
-                floor = last.floor if unfinished or job.reuse else reader.last_id()
-            index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
+    with suppress(NotRunYet), closing(Reader(setup.checkpoint, without_trace=True)) as reader:
+        last = reader.last_run()
+        if last is not None:
+            unfinished = last.outcome != "finished"
+            date = last.date if unfinished else date
+            floor = last.floor if unfinished or job.reuse else reader.last_id()
+        index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
     refuse_target(job.output_path(date), setup.source)
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
     warnings = [*model_warnings(setup, made.models, dt.datetime.now(dt.UTC).date()), *length_warnings(job)]
@@ -115,13 +114,13 @@ class Status:
 
 
 def status(path: str | Path, *, local: bool = False) -> Status:
-    """Works while the job runs. Raises MachineRefused where it has not run yet."""
+    """Works while the job runs. Raises NotRunYet where there is none."""
     job = _load(path, None, local=local)
     checkpoint = job.state_folder / f"{job.name}.sqlite"
     with closing(Reader(checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
-            raise MachineRefused(f"{checkpoint}: the job has not run yet")
+            raise NotRunYet(f"{checkpoint}: the job has not run yet")
         counts = reader.outcomes_of(last)
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
@@ -152,7 +151,7 @@ def export(
     with closing(Reader(setup.checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
-            raise MachineRefused(f"{setup.checkpoint}: the job has not run yet")
+            raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
         target = Path(output) if output is not None else job.output_path(last.date)
         return _export(setup, reader, last, target)
 

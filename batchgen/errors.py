@@ -43,6 +43,10 @@ class MachineRefused(BatchgenError):
     exit_code = 5
 
 
+class NotRunYet(MachineRefused):
+    """The job has not run yet."""
+
+
 class AlreadyRunning(BatchgenError):
     """Another run of this job holds the lock."""
 

@@ -20,17 +20,17 @@ from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.results.parquet import Published, publish, refuse_target
-from batchgen.run.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
-from batchgen.run.feed import tasks
-from batchgen.run.flight import Flight, forget, left_behind
-from batchgen.run.index import Index
-from batchgen.run.limits import Budget, Limits
-from batchgen.run.plan import Plan, make_plan
-from batchgen.run.progress import progress
-from batchgen.run.pump import Pump, Stats
-from batchgen.run.reader import Reader
-from batchgen.run.retry import Retries
-from batchgen.run.writer import Writer
+from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
+from batchgen.runner.feed import tasks
+from batchgen.runner.flight import Flight, forget, left_behind
+from batchgen.runner.index import Index
+from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.progress import progress
+from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.reader import Reader
+from batchgen.runner.retry import Retries
+from batchgen.runner.writer import Writer
 from batchgen.setup import Setup, length_warnings, model_warnings
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
@@ -130,7 +130,8 @@ class Night:
                 [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
             )
         forget(self._setup.flight)
-        return len(lost)
+        last = self._reader.last_run()
+        return self._reader.interrupted_since(last) if last else len(lost)
 
     def _continue(self, *, fresh: bool) -> tuple[str, int]:
         """(date, floor) of this run: an unfinished run's own, or new ones."""

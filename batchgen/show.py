@@ -9,7 +9,7 @@ from batchgen.commands import Forecast, Status
 from batchgen.errors import ServiceRefused
 from batchgen.night import Summary
 from batchgen.results.parquet import Published
-from batchgen.run.progress import counted, duration
+from batchgen.runner.progress import counted, duration
 
 PROMPT_LINES = 6
 

@@ -12,8 +12,8 @@ from types import FrameType
 from typing import Any, Self
 
 from batchgen.errors import Stopped
-from batchgen.run.progress import duration
-from batchgen.run.pump import Pump
+from batchgen.runner.progress import duration
+from batchgen.runner.pump import Pump
 
 DRAIN = 60.0
 """Seconds that requests in flight get to end after the first signal."""
@@ -36,21 +36,27 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's is not
+            self._before = {number: signal.signal(number, self._on_signal) for number in heeded}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raises Stopped where a signal came before anything was sent, whatever became of it on the way."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is not None and self._received is not None and not self._holding:
+            raise Stopped(f"stopped by {self._received} before anything was sent") from None
 
     def hold(self) -> None:
-        """From here on a signal is noted, and acted on when the pump runs."""
+        """From here on a signal is noted, and acted on when the pump runs. One that was swallowed counts still."""
+        if self._received is not None:
+            raise KeyboardInterrupt
         self._holding = True
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._received = signal.Signals(number).name
         if not self._holding:
-            raise Stopped(f"stopped by {self._received} before anything was sent")
+            raise KeyboardInterrupt
 
     @contextmanager
     def to(self, pump: Pump) -> Iterator[None]:

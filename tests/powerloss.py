@@ -51,9 +51,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from batchgen import commands
 from batchgen.errors import BatchgenError
 from batchgen.night import Night
-from batchgen.run.checkpoint import OK, Checkpoint
-from batchgen.run.flight import Flight
-from batchgen.run.reader import Reader
+from batchgen.runner.checkpoint import OK, Checkpoint
+from batchgen.runner.flight import Flight
+from batchgen.runner.reader import Reader
 
 if TYPE_CHECKING:
     from durability import Work

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
+
+from batchgen import errors
 from batchgen import job as jobs
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +26,7 @@ yaml
 api.contract? api.stream api.contract api.client
 mistakes job
 rows.formats rows.source rows.prompt rows.identity rows.request
-runner.checkpoint runner.reader runner.writer runner.lock runner.flight runner.index runner.plan runner.feed
+runner.checkpoint runner.reader runner.writer runner.lock runner.salvage runner.flight runner.index runner.plan runner.feed
 runner.limits runner.retry runner.pump runner.progress
 results.log_probs results.parquet results.frames
 engines.local
@@ -88,8 +91,6 @@ def test_the_readme_job_file_is_a_job_file(tmp_path: Path):
 
 
 def test_the_readme_names_every_exit_code():
-    from batchgen import errors
-
     codes = {0, errors.ROWS_FAILED} | {
         kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
     }
@@ -118,8 +119,6 @@ def test_the_readme_first_command_in_a_fresh_clone(tmp_path: Path):
     ran = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "309 of 309 rows have their text" in ran.stdout
-    import polars as pl
-
     frame = pl.read_parquet(clone / "out" / "seo.local.parquet")
     assert frame["status"].to_list() == ["ok"] * 309
     assert frame["text"].null_count() == 0

@@ -4,8 +4,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.run.checkpoint import OK
-from batchgen.run.index import Index, State, split
+from batchgen.runner.checkpoint import OK
+from batchgen.runner.index import Index, State, split
 
 KEYS = st.integers(1, 40).map(lambda n: n.to_bytes(8, "little") + (n * 7919).to_bytes(8, "big"))
 OUTCOMES = st.sampled_from([OK, "transient", "invalid", "unanswered", "interrupted"])

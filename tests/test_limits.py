@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.run.limits import BURST, Budget, Limits, Pace
+from batchgen.runner.limits import BURST, Budget, Limits, Pace
 
 TINY = 1e-6
 COSTS = st.lists(st.floats(0.01, 9000), min_size=2, max_size=200)

@@ -23,7 +23,7 @@ from powerloss import (
     Weakness,
 )
 
-from batchgen.run.flight import Flight, left_behind
+from batchgen.runner.flight import Flight, left_behind
 
 SEED = 20
 STATES = 2_500

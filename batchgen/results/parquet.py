@@ -25,10 +25,10 @@ from batchgen.api.contract import Completion, read_answer
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
 from batchgen.rows.source import Source
-from batchgen.run.checkpoint import OK, Record
-from batchgen.run.index import State
-from batchgen.run.plan import row_name
-from batchgen.run.reader import Reader
+from batchgen.runner.checkpoint import OK, Record
+from batchgen.runner.index import State
+from batchgen.runner.plan import row_name
+from batchgen.runner.reader import Reader
 
 RESULTS = pa.schema(
     [

@@ -26,7 +26,9 @@ Recovery.
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +46,8 @@ COMPRESS_FROM = 2048
 OK = "ok"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
+DAMAGE = ("malformed", "not a database", "no such")
+"""What SQLite's messages for a damaged file have in common."""
 
 _SCHEMA = f"""
 CREATE TABLE attempts (
@@ -81,6 +85,13 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
+TABLES = {
+    "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
+    "bodies": "id,size,body",
+    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome",
+}
+
+
 class Record(NamedTuple):
     """One attempt that had an outcome: what everything downstream reads."""
 
@@ -97,7 +108,7 @@ class Record(NamedTuple):
     body: bytes | None
 
     def crc(self) -> int:
-        fields = repr((self.key, self.outcome, int(self.final), *self[3:-1])).encode()
+        fields = repr((self.key, self.outcome, int(self.final), *self[3:-1], self.body is None)).encode()
         return zlib.crc32(self.body or b"", zlib.crc32(fields))
 
 
@@ -120,17 +131,19 @@ def refusals(path: Path) -> Iterator[None]:
     """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _refusal(path, error) from None
 
 
-def _refusal(path: Path, error: sqlite3.DatabaseError) -> MachineRefused:
+def _refusal(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> MachineRefused:
     said = str(error)
-    if "malformed" in said or "not a database" in said:
+    if isinstance(error, UnicodeDecodeError) or any(
+        word in said for word in ("malformed", "not a database", "no such")
+    ):
+        salvage = shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
         return MachineRefused(
-            f"{path}: the checkpoint is damaged ({said}). What can be saved of it: "
-            f"`sqlite3 {path} .recover | sqlite3 repaired.sqlite`, then put the repaired file in its place; "
-            "or move it away to start anew (everything is bought again)"
+            f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "
+            "start anew (everything is bought again)"
         )
     return MachineRefused(
         f"{path}: cannot be kept up: {said}. What is committed is safe; run again when that is mended"
@@ -148,8 +161,20 @@ class Checkpoint:
             self._next_id = 1 + (self._one("SELECT max(id) FROM attempts") or 0)
 
     def _open(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        try:  # before SQLite makes it, which goes by the umask
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it away") from None
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
+        new = is_empty(db)
+        if not new:
+            refuse_foreign(self.path, db)  # before a byte of it is changed
+        self._make_safe(db)
+        if new:
+            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        return db
+
+    def _make_safe(self, db: sqlite3.Connection) -> None:
         mode = db.execute("PRAGMA journal_mode = wal").fetchone()[0]
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
@@ -159,12 +184,6 @@ class Checkpoint:
                 f"{self.path}: this file system supports no write-ahead log (journal_mode={mode}, "
                 f"synchronous={synchronous}): put the output on a local disk"
             )
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        else:
-            refuse_foreign(self.path, db)
-        return db
 
     def _one(self, sql: str, *values: Any) -> Any:
         row = self._db.execute(sql, values).fetchone()
@@ -189,9 +208,14 @@ class Checkpoint:
 
     def add(self, records: Sequence[Record]) -> None:
         """Commits the records: on return they are on stable storage."""
-        ids = range(self._next_id, self._next_id + len(records))
-        attempts = [(i, *record[:-1], record.crc()) for i, record in zip(ids, records, strict=True)]
-        bodies = [(i, *_packed(record.body)) for i, record in zip(ids, records, strict=True) if record.body is not None]
+        self.put(list(enumerate(records, self._next_id)))
+
+    def put(self, records: Sequence[tuple[int, Record]]) -> int:
+        """As `add`, under ids of their own, which grow; how many there were."""
+        if not records:
+            return 0
+        attempts = [(id_, *record[:-1], record.crc()) for id_, record in records]
+        bodies = [(id_, *_packed(record.body)) for id_, record in records if record.body is not None]
         with refusals(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -202,7 +226,13 @@ class Checkpoint:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        self._next_id = ids.stop
+        self._next_id = records[-1][0] + 1
+        return len(records)
+
+    def put_run(self, run: Sequence[Any]) -> None:
+        """A row of `runs` as another checkpoint had it."""
+        with refusals(self.path):
+            self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers, for good, and gives their space back."""
@@ -220,6 +250,11 @@ def _packed(body: bytes) -> tuple[int | None, bytes]:
     return len(body), pa.compress(body, codec="zstd", asbytes=True)
 
 
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether it was killed before its first table was made, or is new."""
+    return not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+
+
 def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
     """Raises MachineRefused where the file is no checkpoint, or one of another version."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -231,3 +266,6 @@ def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
             f"{path}: written by another version of batchgen (schema {version}, this one knows {SCHEMA_VERSION}): "
             "finish the job with that version, or move the file away to start anew"
         )
+    for table, columns in TABLES.items():
+        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").fetchone()[0] != columns:  # noqa: S608
+            raise _refusal(path, sqlite3.DatabaseError(f"no such table as its own: {table}"))

@@ -10,7 +10,7 @@ import queue
 import threading
 from typing import Self
 
-from batchgen.run.checkpoint import Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint, Record
 
 
 class Writer:

@@ -18,7 +18,7 @@ from batchgen.job import Job, Limits
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.run.index import Index, State, split
+from batchgen.runner.index import Index, State, split
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3

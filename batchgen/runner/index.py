@@ -13,8 +13,9 @@ from itertools import islice
 
 import polars as pl
 
+from batchgen.api.contract import Kind
 from batchgen.rows.identity import KEY_BYTES
-from batchgen.run.checkpoint import OK
+from batchgen.runner.checkpoint import OK
 
 CHUNK = 50_000
 
@@ -89,7 +90,11 @@ def _state(outcome: str, final: int, reusable: bool) -> State:  # noqa: FBT001  
         return State.NEW
     if outcome == OK:
         return State.DONE
-    return State.FAILED if final else State.OPEN
+    return State.FAILED if final and outcome in _KINDS else State.OPEN
+
+
+_KINDS = frozenset(Kind)
+"""A damaged outcome is none of these: the row is sent again."""
 
 
 def split(keys: bytes | bytearray) -> dict[str, pl.Series]:

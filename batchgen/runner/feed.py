@@ -16,7 +16,7 @@ from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.run.plan import Plan, price_of
+from batchgen.runner.plan import Plan, price_of
 
 
 @dataclass(slots=True)

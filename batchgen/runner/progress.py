@@ -13,7 +13,7 @@ from typing import Protocol
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from batchgen.run.pump import Stats
+from batchgen.runner.pump import Stats
 
 LINE_EVERY = 30.0
 BAR_EVERY = 0.2

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchgen.errors import MachineRefused
-from batchgen.run.checkpoint import Record, Run, refusals, refuse_foreign
+from batchgen.errors import NotRunYet
+from batchgen.runner.checkpoint import INTERRUPTED, Record, Run, is_empty, refusals, refuse_foreign
 
 
 class Reader:
@@ -22,15 +22,18 @@ class Reader:
         """`without_trace`: leaves no -wal and -shm behind where nobody was writing. A run that starts meanwhile
         writes to its log first, so this is for readings of seconds.
 
-        Raises MachineRefused where there is no checkpoint that can be read.
+        Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
         if not path.exists():
-            raise MachineRefused(f"{path}: there is no checkpoint yet: the job has not run")
+            raise NotRunYet(f"{path}: the job has not run yet")
         has_log = path.with_name(f"{path.name}-wal").exists()
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
+            self._db.text_factory = lambda text: text.decode(errors="replace")  # damaged text is found by its checksum
+            if is_empty(self._db):
+                raise NotRunYet(f"{path}: the job has not run yet")
             refuse_foreign(path, self._db)
 
     def close(self) -> None:
@@ -58,6 +61,12 @@ class Reader:
     def last_id(self) -> int:
         with refusals(self.path):
             return int(self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
+
+    def interrupted_since(self, run: Run) -> int:
+        """Requests that were in flight when this run, or a run since, was killed."""
+        sql = "SELECT count(*) FROM attempts WHERE id > ? AND outcome = ?"
+        with refusals(self.path):
+            return int(self._db.execute(sql, (run.first, INTERRUPTED)).fetchone()[0])
 
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Requests sent so far for the rows of a few keys; keys that were never tried are left out."""
@@ -94,7 +103,7 @@ class Reader:
         with refusals(self.path):
             columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
             for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
-                record = _checked(row)
+                record = checked(row)
                 if record is not None:
                     found[row[0]] = record
         return found
@@ -104,11 +113,12 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _checked(row: tuple[Any, ...]) -> Record | None:
+def checked(row: tuple[Any, ...]) -> Record | None:
+    """A row of `attempts` with its body's columns; None where it is damaged."""
     *fields, crc, size, body = row[1:]
     try:
         whole = body if size is None else pa.decompress(body, size, codec="zstd", asbytes=True)
-    except Exception:  # noqa: BLE001  a flipped bit in size or body makes pyarrow raise nearly anything
+        record = Record._make((*fields[:2], bool(fields[2]), *fields[3:], whole))
+    except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None
-    record = Record._make((*fields[:2], bool(fields[2]), *fields[3:], whole))
     return record if record.crc() == crc else None

@@ -17,11 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
-from batchgen.run.checkpoint import OK, Record
-from batchgen.run.feed import Task
-from batchgen.run.flight import Flight
-from batchgen.run.limits import Budget, Limits
-from batchgen.run.retry import Retries
+from batchgen.runner.checkpoint import OK, Record
+from batchgen.runner.feed import Task
+from batchgen.runner.flight import Flight
+from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.retry import Retries
 
 
 @dataclass

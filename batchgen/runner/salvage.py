@@ -1,0 +1,86 @@
+"""A damaged checkpoint -> a sound one with every attempt that can still be read and holds its checksum.
+
+`python -m batchgen.runner.salvage FILE`. The damaged file is kept beside it, as FILE.damaged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from batchgen.errors import BatchgenError, UsageError
+from batchgen.runner import lock
+from batchgen.runner.checkpoint import Checkpoint, Record
+from batchgen.runner.reader import checked
+
+LEAST_ROW = 40
+"""Bytes; no file holds more attempts than its size allows."""
+AT_ONCE = 500
+
+
+def salvage(path: Path) -> tuple[int, int]:
+    """(attempts saved, attempts lost), by the highest id that is to be seen. Raises AlreadyRunning, MachineRefused."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    sound, damaged = path.with_name("repaired.sqlite"), path.with_name(f"{path.name}.damaged")
+    with lock.exclusive(path.with_suffix(".lock")):
+        sound.unlink(missing_ok=True)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            db.text_factory = lambda text: text.decode(errors="replace")
+            with closing(Checkpoint(sound)) as checkpoint:
+                saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
+        path.rename(damaged)
+        for tail in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + tail).rename(damaged.with_name(damaged.name + tail))
+        sound.rename(path)
+    return saved, highest - saved
+
+
+def _copy(db: sqlite3.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Row by row, so that a broken page costs its own rows alone. Ids stay: they are the order of the commits."""
+    last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").fetchone()[0])
+    saved = highest = 0
+    batch: list[tuple[int, Record]] = []
+    for id_, record in _readable(db, most if last is None else last):
+        batch.append((id_, record))
+        highest = id_
+        if len(batch) == AT_ONCE:
+            saved += checkpoint.put(batch)
+            batch = []
+    saved += checkpoint.put(batch)
+    for run in _or_none(lambda: db.execute("SELECT * FROM runs").fetchall()) or []:
+        checkpoint.put_run(run)
+    return saved, max(highest, last or 0)
+
+
+def _readable(db: sqlite3.Connection, last: int) -> Iterator[tuple[int, Record]]:
+    columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+    for id_ in range(1, last + 1):
+        row = _or_none(lambda id_=id_: db.execute(f"SELECT {columns} WHERE a.id = ?", (id_,)).fetchone())  # type: ignore[misc]
+        record = checked(row) if row else None
+        if record is not None:
+            yield id_, record
+
+
+def _or_none(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return None
+
+
+def main() -> None:
+    try:
+        saved, lost = salvage(Path(sys.argv[1] if len(sys.argv) > 1 else ""))
+    except BatchgenError as error:
+        sys.exit(f"error: {error}")
+    print(f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
