@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 from batchgen import __version__, folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
@@ -201,13 +203,16 @@ class Night:
         self._sent.refusal = self._sent.refusal or pump.refusal
 
     def _publish(self, plan: Plan, run: Run) -> Published:
-        index = Index(self._reader.states(), run.floor)
-        rows = plan.rows.select("hi", "lo", "model")
-        rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
-        path = self._job.output_path(run.date)
-        return publish(
-            self._setup.source, rows, self._setup.answering(plan.models), self._reader, path, about(self._setup, run)
+        """What the plan knew, and over it what this run has stored."""
+        index = Index(self._reader.states(after=run.first), run.floor)
+        new = index.find(plan.rows["hi"], plan.rows["lo"])
+        known = plan.rows.select("model", "record", "state")
+        rows = known.with_columns(
+            pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
+            for name in ("record", "state")
         )
+        path, models = self._job.output_path(run.date), self._setup.answering(plan.models)
+        return publish(self._setup.source, rows, models, self._reader, path, about(self._setup, run))
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""

@@ -442,7 +442,7 @@ def test_ndjson_as_it_stands(tmp_path, monkeypatch, batch, content, columns):
 @pytest.mark.parametrize("batch", [1, 4096], ids=["a row a batch", "all in a batch"])
 def test_ndjson_that_is_refused(tmp_path, monkeypatch, batch, content, line):
     monkeypatch.setattr(formats, "BATCH_ROWS", batch)
-    assert refused(tmp_path, "in.ndjson", content).startswith(f"in.ndjson:{line}: not a JSON object in UTF-8: ")
+    assert refused(tmp_path, "in.ndjson", content).startswith(f"in.ndjson:{line}: not a JSON object that can be read: ")
 
 
 def test_an_ndjson_line_far_below_is_named(tmp_path):

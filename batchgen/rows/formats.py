@@ -128,6 +128,7 @@ class Ndjson:
             yield pl.read_ndjson(io.BytesIO(b"".join(lines)), schema=schema)
 
 
+NO_OBJECT = "not a JSON object that can be read"
 _object = msgspec.json.Decoder(dict[str, Any])
 _EXACT = 2**53
 """Integers up to this a double holds exactly (IEEE 754)."""
@@ -140,7 +141,7 @@ def _check(path: Path, first: int, lines: Sequence[bytes]) -> set[str]:
         try:
             values = _object.decode(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}:{number}: not a JSON object in UTF-8: {error}") from None
+            raise UsageError(f"{path}:{number}: {NO_OBJECT}: {error}") from None
         beyond.update(name for name, value in values.items() if type(value) is int and abs(value) > _EXACT)
     return beyond
 
@@ -149,6 +150,10 @@ def _infer(path: Path, first: int, lines: Sequence[bytes]) -> pl.Schema:
     try:
         return pl.read_ndjson(io.BytesIO(b"".join(lines)), infer_schema_length=None).schema
     except pl.exceptions.PolarsError as error:
+        if len(lines) == 1:
+            raise UsageError(f"{path}:{first}: {NO_OBJECT}: {_first_line(error)}") from None
+        for number, line in enumerate(lines, first):
+            _infer(path, number, [line])
         where = f"{path}: lines {first:,} to {first + len(lines) - 1:,}"
         raise UsageError(f"{where}: a key's values do not go together: {_first_line(error)}") from None
 

@@ -166,12 +166,13 @@ class Checkpoint:
         except OSError as error:
             raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it away") from None
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
-        new = is_empty(db)
-        if not new:
-            refuse_foreign(self.path, db)  # before a byte of it is changed
-        self._make_safe(db)
-        if new:
-            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        with closed_on_error(db):
+            new = is_empty(db)
+            if not new:
+                refuse_foreign(self.path, db)  # before a byte of it is changed
+            self._make_safe(db)
+            if new:
+                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         return db
 
     def _make_safe(self, db: sqlite3.Connection) -> None:
@@ -242,6 +243,15 @@ class Checkpoint:
             self._db.executemany("DELETE FROM bodies WHERE id = ?", ((id_,) for id_ in ids))
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
+
+
+@contextmanager
+def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def _packed(body: bytes) -> tuple[int | None, bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchgen.errors import NotRunYet
-from batchgen.runner.checkpoint import INTERRUPTED, Record, Run, is_empty, refusals, refuse_foreign
+from batchgen.runner.checkpoint import INTERRUPTED, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 
 class Reader:
@@ -32,9 +32,10 @@ class Reader:
         with refusals(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
             self._db.text_factory = lambda text: text.decode(errors="replace")  # damaged text is found by its checksum
-            if is_empty(self._db):
-                raise NotRunYet(f"{path}: the job has not run yet")
-            refuse_foreign(path, self._db)
+            with closed_on_error(self._db):
+                if is_empty(self._db):
+                    raise NotRunYet(f"{path}: the job has not run yet")
+                refuse_foreign(path, self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -50,12 +51,10 @@ class Reader:
         with refusals(self.path):
             return {(outcome, bool(final)): count for outcome, final, count in self._db.execute(sql, (run.first,))}
 
-    def states(self) -> Iterator[tuple[bytes, int, str, int, int]]:
-        """(key, id, outcome, final, attempts) of every attempt, in the order of the commits."""
-        with (
-            refusals(self.path),
-            closing(self._db.execute("SELECT key, id, outcome, final, attempts FROM attempts")) as rows,
-        ):
+    def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
+        """(key, id, outcome, final, attempts) of every attempt after an id, in the order of the commits."""
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id"
+        with refusals(self.path), closing(self._db.execute(sql, (after,))) as rows:
             yield from rows
 
     def last_id(self) -> int:
