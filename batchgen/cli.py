@@ -180,7 +180,8 @@ def _log(*, quiet: bool = False, verbose: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("batchgen")
-    logger.handlers, logger.level, logger.propagate = [handler], level, False
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
 
 
 def _refuse_platform() -> None:

@@ -127,7 +127,7 @@ class Work:
 
 def records(reader: Reader) -> list[Record]:
     """All that read back whole, in the order of the commits."""
-    ids = [id_ for _, id_, *_ in reader.states()]
+    ids = sorted(id_ for _, id_, *_ in reader.states())
     found: dict[int, Record] = {}
     for start in range(0, len(ids), 500):
         found |= reader.records(ids[start : start + 500])

@@ -35,6 +35,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from batchgen.errors import MachineRefused
@@ -92,6 +93,9 @@ TABLES = {
 }
 
 
+_packer = msgspec.msgpack.Encoder()
+
+
 class Record(NamedTuple):
     """One attempt that had an outcome: what everything downstream reads."""
 
@@ -108,7 +112,7 @@ class Record(NamedTuple):
     body: bytes | None
 
     def crc(self) -> int:
-        fields = repr((self.key, self.outcome, int(self.final), *self[3:-1], self.body is None)).encode()
+        fields = _packer.encode((*self[:-1], self.body is None))
         return zlib.crc32(self.body or b"", zlib.crc32(fields))
 
 
@@ -158,7 +162,8 @@ class Checkpoint:
         self.path = path
         with refusals(path):
             self._db = self._open()
-            self._next_id = 1 + (self._one("SELECT max(id) FROM attempts") or 0)
+            with closed_on_error(self._db):
+                self._next_id = 1 + (self._one("SELECT max(id) FROM attempts") or 0)
 
     def _open(self) -> sqlite3.Connection:
         try:  # before SQLite makes it, which goes by the umask

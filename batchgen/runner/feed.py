@@ -3,7 +3,6 @@ holds it against the plan; never more than one batch in memory."""
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
+from batchgen.runner.index import join
 from batchgen.runner.plan import Plan, price_of
 
 
@@ -68,7 +68,7 @@ def _task(
     prices: dict[str, tuple[float, float]],
 ) -> Task:
     hi, lo, occurrence, attempts = row
-    key = array("Q", (hi, lo)).tobytes()
+    key = join(hi, lo)
     if isinstance(made, Problem) or occurrence_key(made.digest, occurrence) != key:
         raise UsageError(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
     return Task(key, made.body, made.model, name, attempts, made.prompt_tokens, made.answer_tokens, prices[made.model])

@@ -18,11 +18,13 @@ from batchgen.job import Job, Limits
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import Index, State, split
+from batchgen.runner.index import Index, State, add_keys, join, split, to_frame
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3
 MAX_MODELS = 1000
+COLUMNS = {"hi": "Q", "lo": "Q", "prompt_tokens": "I", "answer_tokens": "I", "model": "H"}
+"""Of the survey, as array type codes: 26 bytes a row."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Plan:
 class _Survey:
     """What the pass over the input gathers."""
 
-    rows: list[pl.DataFrame] = field(default_factory=list)
+    columns: dict[str, array[int]] = field(
+        default_factory=lambda: {name: array(code) for name, code in COLUMNS.items()}
+    )
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
@@ -63,17 +67,11 @@ class _Survey:
     height: int = 0
 
     def add(self, made: list[Prepared]) -> None:
-        models = self.models
-        self.rows.append(
-            pl.DataFrame(
-                {
-                    **split(b"".join([p.digest for p in made])),
-                    "prompt_tokens": pl.Series([p.prompt_tokens for p in made], dtype=pl.UInt32),
-                    "answer_tokens": pl.Series([min(p.answer_tokens, 2**32 - 1) for p in made], dtype=pl.UInt32),
-                    "model": pl.Series([models.setdefault(p.model, len(models)) for p in made], dtype=pl.UInt16),
-                }
-            )
-        )
+        columns, models = self.columns, self.models
+        add_keys(columns, b"".join([p.digest for p in made]))
+        columns["prompt_tokens"].extend([p.prompt_tokens for p in made])
+        columns["answer_tokens"].extend([min(p.answer_tokens, 2**32 - 1) for p in made])
+        columns["model"].extend([models.setdefault(p.model, len(models)) for p in made])
         self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
 
     def refuse(self, reason: str, row: str) -> None:
@@ -123,7 +121,6 @@ def make_plan(
 
 def _survey(job: Job, source: Source, requests: Requests) -> _Survey:
     survey = _Survey()
-    survey.add([])  # its types, also where the input has no row
     for frame in source.batches():
         names = None if job.input.id is None else frame[job.input.id]
         made = list(requests.of(frame))
@@ -179,8 +176,7 @@ def _refuse_repeated_names(job: Job, source: Source, survey: _Survey) -> None:
 
 def _rows(survey: _Survey) -> pl.DataFrame:
     """The survey as one frame, with the keys of repeated bodies told apart by their occurrence."""
-    frame = pl.concat(survey.rows).with_columns(occurrence=pl.lit(0, pl.UInt32))
-    survey.rows.clear()  # a copy less while the rest is made
+    frame = to_frame(survey.columns).with_columns(occurrence=pl.lit(0, pl.UInt32))
     if frame["hi"].n_unique() == frame.height:
         return frame
     again = frame.lazy().select(
@@ -191,7 +187,7 @@ def _rows(survey: _Survey) -> pl.DataFrame:
     )
     repeated = again.filter(pl.col("occurrence") > 0).collect()
     keys = b"".join(
-        occurrence_key(array("Q", (hi, lo)).tobytes(), occurrence)
+        occurrence_key(join(hi, lo), occurrence)
         for hi, lo, occurrence in repeated.select("hi", "lo", "occurrence").iter_rows()
     )
     new = {**split(keys), "occurrence": repeated["occurrence"]}

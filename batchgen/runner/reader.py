@@ -52,8 +52,8 @@ class Reader:
             return {(outcome, bool(final)): count for outcome, final, count in self._db.execute(sql, (run.first,))}
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
-        """(key, id, outcome, final, attempts) of every attempt after an id, in the order of the commits."""
-        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id"
+        """(key, id, outcome, final, attempts) of every attempt after an id, ordered by key, then id."""
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY key, id"
         with refusals(self.path), closing(self._db.execute(sql, (after,))) as rows:
             yield from rows
 
