@@ -44,9 +44,9 @@ RESULTS = pa.schema(
 )
 MORE_CHOICES = pa.field("more_choices", CHOICES)
 METADATA_KEY = b"batchgen"
-FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 8 << 20
-"""Rows taken from the checkpoint at once: so many that their answers are about 8 MiB."""
-ROW_GROUP_BYTES = 32 << 20
+FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 4 << 20
+"""Rows taken from the checkpoint at once: so many that their answers are about 4 MiB."""
+ROW_GROUP_BYTES = 16 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
 
