@@ -203,16 +203,18 @@ class Night:
         self._sent.refusal = self._sent.refusal or pump.refusal
 
     def _publish(self, plan: Plan, run: Run) -> Published:
+        path, models = self._job.output_path(run.date), self._setup.answering(plan.models)
+        rows = self._rows_now(plan, run)
+        return publish(self._setup.source, rows, models, self._reader, path, about(self._setup, run))
+
+    def _rows_now(self, plan: Plan, run: Run) -> pl.DataFrame:
         """What the plan knew, and over it what this run has stored."""
-        index = Index(self._reader.states(after=run.first), run.floor)
-        new = index.find(plan.rows["hi"], plan.rows["lo"])
-        known = plan.rows.select("model", "record", "state")
-        rows = known.with_columns(
+        new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
+        newer = (
             pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
             for name in ("record", "state")
         )
-        path, models = self._job.output_path(run.date), self._setup.answering(plan.models)
-        return publish(self._setup.source, rows, models, self._reader, path, about(self._setup, run))
+        return plan.rows.select("model", "record", "state").with_columns(newer)
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
