@@ -47,7 +47,7 @@ def run(
     with Signals() as signals:
         job = _load(path, limit, local=local)
         key = key_of(job, environ)
-        setup = set_up(job, environ)
+        setup = set_up(job, environ, path)
         folders.make([job.state_folder, job.output_path(dt.datetime.now().astimezone().date().isoformat()).parent])
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
@@ -78,7 +78,7 @@ def plan(
 ) -> Forecast:
     """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does."""
     job = _load(path, limit, local=local)
-    setup = set_up(job, environ)
+    setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     date = dt.datetime.now().astimezone().date().isoformat()
     index, floor, latency = Index((), 0), 0, None
@@ -147,7 +147,7 @@ def export(
 ) -> Published:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
-    setup = set_up(job, environ)
+    setup = set_up(job, environ, path)
     with closing(Reader(setup.checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
@@ -164,7 +164,7 @@ def prune(
     Raises AlreadyRunning while the job runs.
     """
     job = _load(path, None, local=local)
-    setup = set_up(job, environ)
+    setup = set_up(job, environ, path)
     Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
         last = reader.last_run()

@@ -47,12 +47,15 @@ class Setup:
         return self.checkpoint.with_suffix(".flight")
 
 
-def set_up(job: Job, environ: Mapping[str, str]) -> Setup:
-    """Raises UsageError for whatever does not fit; the input's rows are not read yet."""
+def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
+    """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
     base_url = None if job.is_local else job.base_url(environ)
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
-    requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
+    try:
+        requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
     return Setup(job, base_url, source, requests, job.limits if base_url is None else job.granted(base_url))
 
 

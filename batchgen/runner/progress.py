@@ -88,7 +88,7 @@ class Lines:
             f"{stats.todo:,}",
             100 * done // max(stats.todo, 1),
             rate,
-            f"about {duration(left)} left" if done else "no answer yet",
+            "done" if not stats.left else f"about {duration(left)} left" if done else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
         )
 

@@ -41,7 +41,7 @@ def make(folder: Path, rows: int) -> Path:
 
 def answer(job: Path, rows: int) -> None:
     """Stores an answer for all rows but the last ten, as a run would have."""
-    setup = set_up(jobs.load(job).localised(), {})
+    setup = set_up(jobs.load(job).localised(), {}, job)
     folders.make([setup.job.state_folder])
     checkpoint = Checkpoint(setup.checkpoint)
     made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, Prepared))
