@@ -20,7 +20,7 @@ from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
 from batchgen.runner.index import Index
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.reader import Reader
+from batchgen.runner.reader import LearnedRate, Reader
 from batchgen.setup import Setup, key_of, length_warnings, model_warnings, set_up
 from batchgen.signals import Signals
 
@@ -57,7 +57,8 @@ def run(
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do. `latency_s`: the median of the last answers, None before there are any."""
+    """What a run would do. `latency_s`: the median of the last answers, None before there are any;
+    `learned`: the rate that an earlier run found."""
 
     name: str
     path: str
@@ -65,6 +66,7 @@ class Forecast:
     plan: Plan
     limits: jobs.Limits
     latency_s: float | None
+    learned: LearnedRate | None
     warnings: list[str]
 
 
@@ -81,7 +83,7 @@ def plan(
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     date = dt.datetime.now().astimezone().date().isoformat()
-    index, floor, latency = Index((), 0), 0, None
+    index, floor, latency, learned = Index((), 0), 0, None, None
     names: list[str] = []
     with suppress(NotRunYet), closing(Reader(setup.checkpoint, without_trace=True)) as reader:
         last = reader.last_run()
@@ -89,12 +91,13 @@ def plan(
             unfinished = last.outcome != "finished"
             date = last.date if unfinished else date
             floor = last.floor if unfinished or job.reuse else reader.last_id()
-        index, names, latency = Index(reader.states(), floor), list(reader.names()), reader.median_latency()
+        index, names = Index(reader.states(), floor), list(reader.names())
+        latency, learned = reader.median_latency(), reader.learned()
     refuse_target(job.output_path(date), setup.source)
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
     warnings = [*model_warnings(setup, made.models, dt.datetime.now(dt.UTC).date()), *length_warnings(job)]
     endpoint = job.endpoint.name or setup.base_url or ""
-    return Forecast(job.name, str(job.output_path(date)), endpoint, made, setup.limits, latency, warnings)
+    return Forecast(job.name, str(job.output_path(date)), endpoint, made, setup.limits, latency, learned, warnings)
 
 
 @dataclass(frozen=True)

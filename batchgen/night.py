@@ -73,6 +73,7 @@ class _Sent:
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
     refusal: Failure | None = None
+    learned: float | None = None
 
     def total(self, count: Callable[[Stats], int]) -> int:
         return sum(map(count, self.stats))
@@ -111,7 +112,7 @@ class Night:
             if not published.damaged or self._sent.stopped:
                 break
             self._give_up(published)
-        self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished")
+        self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
         return self._sum_up(published, interrupted, time.monotonic() - started)
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
@@ -176,7 +177,7 @@ class Night:
         job, setup = self._job, self._setup
         stats = Stats(todo=plan.todo)
         granted = setup.limits
-        limits = Limits(granted.concurrency, granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
+        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), self._earlier_rate())
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
@@ -199,8 +200,14 @@ class Night:
                 ticker.cancel()
                 view.close(stats)
                 self._sent.stats.append(stats)
+                self._sent.learned = limits.learned(time.monotonic())
         self._sent.stopped = self._sent.stopped or pump.stopped
         self._sent.refusal = self._sent.refusal or pump.refusal
+
+    def _earlier_rate(self) -> float | None:
+        """What an earlier run learned, where the job itself names no rate."""
+        learned = self._reader.learned()
+        return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
     def _publish(self, plan: Plan, run: Run) -> Published:
         path, models = self._job.output_path(run.date), self._setup.answering(plan.models)

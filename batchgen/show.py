@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from batchgen.errors import ServiceRefused
 from batchgen.night import Summary
 from batchgen.results.parquet import Published
 from batchgen.runner.progress import counted, duration
+from batchgen.runner.reader import LearnedRate
 
 PROMPT_LINES = 6
 
@@ -36,8 +38,14 @@ def summary(ended: Summary) -> str:
     lines.append(_line("time", f"{duration(ended.seconds)}{rate}; {_requests(ended)}"))
     lines.append(_line("results", _shown_path(ended.path)))
     if ended.stopped:
-        lines.append(_line("stopped", f"{ended.stopped}; the same command resumes"))
+        lines.append(_line("stopped", f"{ended.stopped}; the same command resumes{_runs_left(ended)}"))
     return "\n".join(lines)
+
+
+def _runs_left(ended: Summary) -> str:
+    """How many runs like this one are left to do."""
+    bought = ended.ok - ended.reused
+    return f": {counted(-(-ended.pending // bought), 'more run')} like this one" if bought and ended.pending else ""
 
 
 def _failures(ended: Summary) -> str:
@@ -74,6 +82,7 @@ def forecast_values(forecast: Forecast) -> dict[str, Any]:
         "cost": plan.cost,
         "seconds": seconds(forecast),
         "limits": forecast.limits.model_dump(),
+        "learned": forecast.learned._asdict() if forecast.learned else None,
         "models": list(plan.models),
         "prompts": list(plan.prompts),
         "warnings": forecast.warnings,
@@ -83,7 +92,8 @@ def forecast_values(forecast: Forecast) -> dict[str, Any]:
 def seconds(forecast: Forecast) -> float | None:
     """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
     by_latency = (forecast.latency_s or 0) * forecast.plan.todo / forecast.limits.concurrency
-    return max(forecast.plan.seconds, by_latency) or (0.0 if not forecast.plan.todo else None)
+    by_rate = forecast.plan.todo * 60 / forecast.learned.per_minute if forecast.learned else 0
+    return max(forecast.plan.seconds, by_latency, by_rate) or (0.0 if not forecast.plan.todo else None)
 
 
 def forecast(forecast: Forecast) -> str:
@@ -103,6 +113,7 @@ def forecast(forecast: Forecast) -> str:
         _line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
         _line("cost", f"at most ${plan.cost:,.2f} (an estimate)" if plan.cost is not None else "no price is known"),
         _line("time", _time(forecast)),
+        *([_line("learned", _learned(forecast.learned))] if forecast.learned else []),
         _line("results", _shown_path(forecast.path)),
     ]
     lines += [_line("warning", warning) for warning in forecast.warnings]
@@ -120,6 +131,11 @@ def _time(forecast: Forecast) -> str:
     if expected is None:
         return f"as fast as the service answers{under}"
     return f"about {duration(expected)}{under}" if expected else "nothing to wait for"
+
+
+def _learned(learned: LearnedRate) -> str:
+    day = dt.datetime.fromtimestamp(learned.found_at / 1e6, dt.UTC).date().isoformat()
+    return f"the service granted about {learned.per_minute:,.0f} requests a minute on {day}"
 
 
 def _excerpt(prompt: str) -> list[str]:

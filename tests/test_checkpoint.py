@@ -601,3 +601,14 @@ def test_every_file_of_the_state_is_the_owners_alone_after_a_run(tmp_path):
     with service() as built_in:
         assert run(work, built_in.url)[0] == 0
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in work.checkpoint.parent.iterdir())
+
+
+def test_an_id_is_never_given_twice_though_the_last_attempts_were_pruned(tmp_path):
+    """Else a new answer would lie under the floor of the last fresh start, and be bought again and again."""
+    with closing(Checkpoint(tmp_path / "c.sqlite")) as checkpoint:
+        checkpoint.add([record(n) for n in range(5)])
+        checkpoint.start_run(0, "2026-01-01", floor=5, rows=0, todo=0)
+        checkpoint.drop([1, 2, 3, 4, 5])
+    with closing(Checkpoint(tmp_path / "c.sqlite")) as checkpoint:
+        checkpoint.add([record(9)])
+        assert checkpoint.last_id == 6

@@ -1,12 +1,15 @@
-"""Pace, window, cool-down and budget: arithmetic over hours that pass in no time."""
+"""Pace, learned rate, outage, cool-down and budget: arithmetic over hours that pass in no time."""
 
+import heapq
+import itertools
 import math
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.runner.limits import BURST, Budget, Limits, Pace
+from batchgen.runner.limits import BURST, Budget, Limits, Outage, Pace
 
 TINY = 1e-6
 COSTS = st.lists(st.floats(0.01, 9000), min_size=2, max_size=200)
@@ -114,7 +117,7 @@ def test_what_was_used_beyond_the_estimate_is_paid_for():
 @given(st.lists(st.floats(1, 3000), min_size=2, max_size=150), RATES, RATES)
 @settings(deadline=None)
 def test_requests_and_tokens_hold_together(tokens, requests_rate, tokens_rate):
-    limits, now, times = Limits(64, requests_rate, tokens_rate, 0), 0.0, []
+    limits, now, times = Limits(requests_rate, tokens_rate, 0), 0.0, []
     for cost in tokens:
         now += max(0.0, limits.wait(now, 0))
         limits.take(now, cost)
@@ -125,7 +128,7 @@ def test_requests_and_tokens_hold_together(tokens, requests_rate, tokens_rate):
 
 def test_the_vendors_tokens_for_a_night():
     """25,000 a minute are 12 million in eight hours: 24,000 requests of 500."""
-    limits, now, count = Limits(64, 400, 25_000, 0), 0.0, 0
+    limits, now, count = Limits(400, 25_000, 0), 0.0, 0
     while (now := now + max(0.0, limits.wait(now, 0))) < 8 * 3600:
         limits.take(now, 500)
         count += 1
@@ -133,7 +136,7 @@ def test_the_vendors_tokens_for_a_night():
 
 
 def test_limits_that_are_left_out_hold_nothing_back():
-    limits = Limits(4, None, None, 0)
+    limits = Limits(None, None, 0)
     for _ in range(1000):
         assert limits.wait(0, 3) <= 0
         limits.take(0, 1e9)
@@ -149,100 +152,226 @@ def test_limits_that_are_left_out_hold_nothing_back():
     ],
 )
 def test_what_holds_the_next_request_back(requests, tokens, wait):
-    limits = Limits(4, requests, tokens, 0)
+    limits = Limits(requests, tokens, 0)
     limits.take(0, 500)
     assert limits.wait(0, 1) == pytest.approx(wait)
 
 
 def test_tokens_that_were_not_used_are_given_back():
-    limits = Limits(64, None, 60, 0)
+    limits = Limits(None, 60, 0)
     limits.take(0, 300)
     assert limits.wait(0, 1) == pytest.approx(300)
     limits.give_back(290)
     assert limits.wait(0, 1) == pytest.approx(10)
 
 
-# The window
+# A rate that only the server knows: simulated, so that a minute takes a moment
 
 
-@given(st.integers(1, 1000))
-@settings(deadline=None)
-def test_no_more_in_flight_than_allowed(concurrency):
-    limits = Limits(concurrency, None, None, 0)
-    assert limits.wait(0, concurrency - 1) <= 0
-    assert limits.wait(0, concurrency) == math.inf
+class Bucket:
+    """A server that grants `rate` a second from a bucket of `size`, and otherwise says when to come back."""
+
+    def __init__(self, rate: float, size: int) -> None:
+        self.rate, self.size, self.level, self.at = rate, size, float(size), 0.0
+
+    def asked(self, now: float) -> float | None:
+        self.level = min(self.size, self.level + (now - self.at) * self.rate)
+        self.at = now
+        if self.level >= 1:
+            self.level -= 1
+            return None
+        return (1 - self.level) / self.rate
 
 
-def window(limits: Limits, now: float) -> int:
-    """How many may be in flight: the first number at which one more may not go."""
-    return next(count for count in range(100_000) if limits.wait(now, count) == math.inf)
+class Chance:
+    """A server without a limit that refuses one in so many, for no reason."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.dice = share, random.Random(4)
+
+    def asked(self, _: float) -> float | None:
+        return 1.0 if self.dice.random() < self.share else None
 
 
-def test_a_burst_of_refusals_halves_the_window_once():
-    limits = Limits(64, None, None, 0)
-    for refused_at in range(10, 20):
-        limits.refused(refused_at, sent_at=9, wait=0)
-    assert window(limits, 100) == 32
-    assert limits.refusals == 1
-
-
-def test_refusals_of_what_was_sent_after_a_cut_halve_it_again():
-    limits = Limits(64, None, None, 0)
-    for sent_at, left in ((0, 32), (10, 16), (20, 8), (30, 4), (40, 2), (50, 1), (60, 1)):
-        limits.refused(sent_at + 5, sent_at=sent_at, wait=0)
-        assert window(limits, 1000) == left
-    assert limits.refusals == 7
-
-
-def test_answers_open_the_window_again_and_no_further_than_it_was():
-    limits = Limits(64, None, None, 0)
-    limits.refused(1, sent_at=0, wait=0)
-    for before in range(32, 64):
-        for _ in range(before + 1):
-            limits.answered()
-        assert before < window(limits, 100) <= before + 2
-    for _ in range(10_000):
-        limits.answered()
-    assert window(limits, 100) == 64
-    assert limits.refusals == 0
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(0, 100)), max_size=100), st.integers(1, 64))
-@settings(deadline=None)
-def test_the_window_is_never_shut_and_never_wider_than_allowed(happenings, concurrency):
-    limits, now = Limits(concurrency, None, None, 0), 0.0
-    for refused, passed, ago in happenings:
-        now += passed
-        if refused:
-            limits.refused(now, sent_at=now - ago, wait=0)
+def night(server: Bucket | Chance, rows: int, header: str, latency: float, slots: int = 64) -> tuple[float, int]:
+    """(seconds, refusals) until every row has its answer. `header`: what a refusal says of when to come back."""
+    dice, limits = random.Random(1), Limits(None, None, 0)
+    said = {"exact": lambda wait: wait, "seconds": math.ceil, "nothing": lambda _: dice.uniform(0, 0.5)}[header]
+    now, done, todo, refusals = 0.0, 0, rows, 0
+    flying: list[tuple[float, int, float, float | None]] = []
+    again: list[float] = []
+    for number in itertools.count():
+        while flying and flying[0][0] <= now:
+            _, _, sent_at, wait = heapq.heappop(flying)
+            if wait is None:
+                done += 1
+                limits.answered(now, 100, 50)
+            else:
+                refusals += 1
+                limits.refused(now, sent_at, min(said(wait), 60), by_rate=True)
+                heapq.heappush(again, now + max(said(wait), dice.uniform(0, 0.5)))
+        if done == rows:
+            return now, refusals
+        due = bool(again) and again[0] <= now
+        free = len(flying) < slots and (due or todo)
+        wait = limits.wait(now, len(flying)) if free else math.inf
+        if wait <= 0:
+            limits.take(now, 1)
+            todo -= not due
+            if due:
+                heapq.heappop(again)
+            refused = server.asked(now)
+            ends = now + (0.005 if refused is not None else latency * dice.uniform(0.5, 1.5))
+            heapq.heappush(flying, (ends, number, now, refused))
         else:
-            limits.answered()
-        assert 1 <= window(limits, now) <= concurrency
+            moments = [flying[0][0]] if flying else []
+            moments += [again[0]] if again and again[0] > now and len(flying) < slots else []
+            now = min([*moments, now + wait])
+    raise AssertionError("never")
+
+
+@pytest.mark.parametrize("header", ["exact", "seconds", "nothing"])
+@pytest.mark.parametrize("latency", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("size", [4, 20])
+def test_a_limit_that_only_the_server_knows_is_found_and_used(header, latency, size):
+    """1,200 a minute: within a quarter of the ideal time, with at most a tenth of the rows refused."""
+    seconds, refusals = night(Bucket(20, size), 1200, header, latency)
+    ideal = max((1200 - size) / 20, 1200 * latency / 64) + 1.5 * latency
+    assert seconds <= 1.25 * ideal
+    assert refusals <= 120
+
+
+def test_a_server_that_refuses_at_random_is_not_taken_for_one_with_a_limit():
+    """3 % of 2,000 rows refused, for half a second at most: 60 waits of a quarter on average, and the rows."""
+    seconds, refusals = night(Chance(0.03), 2000, "nothing", 0.1)
+    assert seconds < 60
+    assert refusals < 120
+
+
+def test_nothing_is_held_back_after_the_first_half_second_where_nothing_is_refused():
+    limits = Limits(None, None, 0)
+    assert limits.wait(0, 15) <= 0
+    assert limits.wait(0, 16) > 0
+    assert limits.wait(0.5, 10_000) <= 0
+
+
+def test_the_start_after_a_cool_down_is_as_gentle_as_the_first():
+    limits = Limits(None, None, 0)
+    limits.wait(0, 0)
+    limits.refused(50, sent_at=49, wait=10, by_rate=True)
+    assert limits.wait(60, 15) <= 0
+    assert limits.wait(60, 16) > 0
+
+
+def test_overload_says_nothing_of_the_rate():
+    limits, now = Limits(None, None, 0), 0.0
+    for _ in range(100):
+        limits.take(now, 1)
+        limits.refused(now, sent_at=now, wait=0.1, by_rate=False)
+        now += 0.1
+    assert limits.learned(now) is None
+
+
+def test_what_was_learned_is_where_the_next_night_begins():
+    limits = Limits(None, None, 0, learned=1200)
+    times, now = [], 0.0
+    for _ in range(100):
+        now += max(0.0, limits.wait(now, 0))
+        limits.take(now, 1)
+        times.append(now)
+    assert 0.85 * 20 < 99 / (times[-1] - times[0]) < 20
+    assert limits.learned(now) == 1200
+
+
+# What answers take of what they may
+
+
+def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_took():
+    limits = Limits(None, 1000, 0)
+    assert limits.expect(10, 100) == 110
+    for _ in range(500):
+        limits.answered(0, 100, 20)
+    assert limits.expect(10, 100) == pytest.approx(30, abs=1)
+    for _ in range(1000):
+        limits.answered(0, 100, 80)
+    assert limits.expect(10, 100) == pytest.approx(90, abs=1), "what is long ago counts less"
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 5000)), max_size=300), st.integers(1, 10_000))
+@settings(deadline=None)
+def test_no_more_is_expected_than_allowed(answers, longest):
+    limits = Limits(None, None, 0)
+    for allowed, used in answers:
+        limits.answered(0, allowed, used)
+    assert 0 <= limits.expect(0, longest) <= longest * (1 + 1e-9)
+
+
+# When nothing gets through
+
+
+def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
+    limits = Limits(None, None, 0)
+    for _ in range(Outage.BEGINS - 1):
+        limits.failed(10)
+    assert limits.outage(10) == 0
+    assert limits.wait(10, 0) <= 0, "so many failures are no outage yet"
+    limits.failed(10)
+    probes, now = [], 10.0
+    while now < 70:
+        now += max(0.0, limits.wait(now, 0))
+        limits.take(now, 1)
+        limits.failed(now)
+        probes.append(now)
+    assert probes == pytest.approx(list(range(11, 71)))
+    assert limits.outage(70) == 60
+    limits.answered(70, 100, 50)
+    assert limits.outage(70) == 0
+    assert limits.wait(70, 0) <= 0
+
+
+def test_an_answer_between_begins_the_count_anew():
+    limits = Limits(None, None, 0)
+    for _ in range(10):
+        for _ in range(Outage.BEGINS - 1):
+            limits.failed(1)
+        limits.answered(1, 100, 50)
+    assert limits.outage(1) == 0
 
 
 # The cool-down
 
 
+def test_a_burst_of_refusals_counts_once():
+    limits = Limits(None, None, 0)
+    for refused_at in range(10, 20):
+        limits.refused(refused_at, sent_at=9, wait=0, by_rate=True)
+    assert limits.refusals == 1
+    limits.refused(30, sent_at=25, wait=0, by_rate=True)
+    assert limits.refusals == 2
+    limits.answered(31, 100, 50)
+    assert limits.refusals == 0
+
+
 def test_everyone_waits_as_long_as_the_server_asked():
-    limits = Limits(64, None, None, 0)
-    limits.refused(100, sent_at=99, wait=30)
+    limits = Limits(None, None, 0)
+    limits.refused(100, sent_at=99, wait=30, by_rate=True)
     assert limits.wait(100, 0) == 30
     assert limits.wait(129, 0) == 1
     assert limits.wait(130, 0) <= 0
 
 
 def test_the_longest_of_several_waits_holds():
-    limits = Limits(64, None, None, 0)
-    limits.refused(100, sent_at=99, wait=30)
-    limits.refused(101, sent_at=99, wait=5)
+    limits = Limits(None, None, 0)
+    limits.refused(100, sent_at=99, wait=30, by_rate=True)
+    limits.refused(101, sent_at=99, wait=5, by_rate=True)
     assert limits.wait(101, 0) == 29
-    limits.refused(102, sent_at=99, wait=60)
+    limits.refused(102, sent_at=99, wait=60, by_rate=True)
     assert limits.wait(102, 0) == 60
 
 
 def test_a_cool_down_saves_nothing_up():
-    limits, now, times = Limits(64, 60, None, 0), 0.0, []
-    limits.refused(0, sent_at=0, wait=600)
+    limits, now, times = Limits(60, None, 0), 0.0, []
+    limits.refused(0, sent_at=0, wait=600, by_rate=True)
     for _ in range(100):
         now += max(0.0, limits.wait(now, 0))
         limits.take(now, 1)

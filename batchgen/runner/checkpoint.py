@@ -79,7 +79,8 @@ CREATE TABLE runs (
   rows INTEGER NOT NULL,
   todo INTEGER NOT NULL,
   ended_at INTEGER,
-  outcome TEXT                 -- finished or stopped; null: at work, or killed
+  outcome TEXT,                -- finished or stopped; null: at work, or killed
+  learned REAL                 -- requests a minute that the server was found to grant
 ) STRICT;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -89,7 +90,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 TABLES = {
     "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
     "bodies": "id,size,body",
-    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome",
+    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
 }
 
 
@@ -128,6 +129,7 @@ class Run(NamedTuple):
     todo: int
     ended_at: int | None
     outcome: str | None
+    learned: float | None
 
 
 @contextmanager
@@ -163,7 +165,7 @@ class Checkpoint:
         with refusals(path):
             self._db = self._open()
             with closed_on_error(self._db):
-                self._next_id = 1 + (self._one("SELECT max(id) FROM attempts") or 0)
+                self._next_id = 1 + self._highest_id()
 
     def _open(self) -> sqlite3.Connection:
         try:  # before SQLite makes it, which goes by the umask
@@ -191,22 +193,26 @@ class Checkpoint:
                 f"synchronous={synchronous}): put the output on a local disk"
             )
 
-    def _one(self, sql: str, *values: Any) -> Any:
-        row = self._db.execute(sql, values).fetchone()
-        return row[0] if row else None
+    def _highest_id(self) -> int:
+        """Of what is stored and of what was: pruning may drop the last attempts, and an id given again would lie
+        under a floor."""
+        stored = self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+        given = self._db.execute("SELECT coalesce(max(max(floor, first)), 0) FROM runs").fetchone()[0]
+        return max(int(stored), int(given))
 
     def close(self) -> None:
         self._db.close()
 
     def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int) -> Run:
-        run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None)
+        run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with refusals(self.path):
-            cursor = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
+            cursor = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
         return run._replace(id=cursor.lastrowid or 0)
 
-    def end_run(self, run: Run, ended_at: int, outcome: str) -> None:
+    def end_run(self, run: Run, ended_at: int, outcome: str, learned: float | None) -> None:
+        sql = "UPDATE runs SET ended_at = ?, outcome = ?, learned = ? WHERE id = ?"
         with refusals(self.path):
-            self._db.execute("UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", (ended_at, outcome, run.id))
+            self._db.execute(sql, (ended_at, outcome, learned, run.id))
 
     @property
     def last_id(self) -> int:
@@ -238,7 +244,7 @@ class Checkpoint:
     def put_run(self, run: Sequence[Any]) -> None:
         """A row of `runs` as another checkpoint had it."""
         with refusals(self.path):
-            self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
+            self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers, for good, and gives their space back."""

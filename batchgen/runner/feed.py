@@ -31,6 +31,7 @@ class Task:
     prompt_tokens: int
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
+    reserved: float = 0.0  # tokens, of the limits, while in flight
     tries: Counter[Kind] = field(default_factory=Counter)
 
     def cost(self, answer_tokens: float) -> float:

@@ -23,6 +23,10 @@ from batchgen.runner.flight import Flight
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
 
+NOTHING_BILLED = frozenset({Kind.TRANSIENT, Kind.UNSENT})
+WITHOUT_THE_SERVICE = NOTHING_BILLED | {Kind.UNANSWERED}
+"""How attempts end when the service is away."""
+
 
 @dataclass
 class Stats:
@@ -152,13 +156,13 @@ class Pump:
 
     def _reserve(self, task: Task, now: float) -> bool:
         """Takes what the request may use from limits and budget; False: the budget stops the run."""
-        tokens = task.prompt_tokens + task.answer_tokens
-        cost = task.cost(task.answer_tokens)
-        if reason := self.budget.exhausted(now, tokens, cost):
+        most, cost = task.prompt_tokens + task.answer_tokens, task.cost(task.answer_tokens)
+        if reason := self.budget.exhausted(now, most, cost):
             self.stop(reason)
             return False
-        self.limits.take(now, tokens)
-        self.budget.take(tokens, cost)
+        task.reserved = self.limits.expect(task.prompt_tokens, task.answer_tokens)
+        self.limits.take(now, task.reserved)
+        self.budget.take(most, cost)
         self.stats.in_flight += 1
         self.stats.sent += 1
         return True
@@ -171,7 +175,8 @@ class Pump:
         now = self.clock()
         if isinstance(outcome, Answer):
             self._settle(task, task.prompt_tokens + outcome.tokens, task.cost(outcome.tokens))
-            self.limits.answered()
+            self.limits.answered(now, task.answer_tokens, outcome.tokens)
+            self.budget.observe(now - sent_at)
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
         else:
@@ -181,12 +186,12 @@ class Pump:
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         if failure.kind not in POSSIBLY_BILLED:
             self._settle(task, 0, 0)
-        task.tries[failure.kind] += 1
         self.stats.tries[failure.kind] += 1
+        self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
         if failure.status in SLOWS_EVERYONE:
             pause = failure.retry_after or self.retries.back_off(1 + self.limits.refusals)
-            self.limits.refused(now, sent_at, self.retries.capped(pause))
+            self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=failure.kind is Kind.BUSY)
         stops = self._stops_the_run(failure)
         await self.save(self._record(task, failure, now - sent_at, final=delay is None and not stops))
         if stops:
@@ -198,15 +203,25 @@ class Pump:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + delay, self.stats.sent, task))
 
+    def _weigh(self, task: Task, failure: Failure, now: float) -> None:
+        """In an outage a failure is not the row's, and is not held against it."""
+        if failure.kind in WITHOUT_THE_SERVICE:
+            self.limits.failed(now)
+        outage = self.limits.outage(now)
+        if not (outage and failure.kind in NOTHING_BILLED):
+            task.tries[failure.kind] += 1
+        if outage > self.retries.patience:
+            self.stop(f"no answer for {outage:,.0f} s: {failure}")
+
     def _stops_the_run(self, failure: Failure) -> bool:
         """An address that has answered before is no wrong address: then it is about this row."""
         return failure.kind in self.stops and not (failure.kind is Kind.MISDIRECTED and self.stats.ok)
 
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""
-        unused = task.prompt_tokens + task.answer_tokens - tokens
-        self.limits.give_back(unused)
-        self.budget.give_back(unused, task.cost(task.answer_tokens) - cost)
+        self.limits.give_back(task.reserved - tokens)
+        most = task.prompt_tokens + task.answer_tokens
+        self.budget.give_back(most - tokens, task.cost(task.answer_tokens) - cost)
 
     def _record(self, task: Task, result: Answer | Failure, latency: float, *, final: bool = True) -> Record:
         outcome, status, error, choices, body = _told(result)

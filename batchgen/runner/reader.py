@@ -9,12 +9,19 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from batchgen.errors import NotRunYet
 from batchgen.runner.checkpoint import INTERRUPTED, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
+
+
+class LearnedRate(NamedTuple):
+    """Requests a minute that the server was found to grant, and when (microseconds since 1970, UTC)."""
+
+    per_minute: float
+    found_at: int
 
 
 class Reader:
@@ -44,6 +51,13 @@ class Reader:
         with refusals(self.path):
             row = self._db.execute("SELECT * FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         return Run(*row) if row else None
+
+    def learned(self) -> LearnedRate | None:
+        """What the last run that met a limit found out."""
+        sql = "SELECT learned, ended_at FROM runs WHERE learned IS NOT NULL ORDER BY id DESC LIMIT 1"
+        with refusals(self.path):
+            row = self._db.execute(sql).fetchone()
+        return LearnedRate(*row) if row else None
 
     def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
         """Attempts of a run, by outcome and finality."""

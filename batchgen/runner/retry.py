@@ -16,12 +16,16 @@ BILLED_TRIES = 4
 BUSY_FACTOR = 5
 """A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""
 
+LEAST_PATIENCE = 30.0
+"""Seconds of an outage that a run sits out at least; at most what a row's attempts and waits would take."""
+
 
 class Retries:
     """`attempts` at a row for each class of failure, waits of up to `max_wait` seconds."""
 
     def __init__(self, attempts: int, max_wait: float) -> None:
         self._max_wait = max_wait
+        self.patience = max(LEAST_PATIENCE, attempts * max_wait)
         self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
         self._most = Counter(dict.fromkeys(Kind, 1))
         self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
@@ -42,7 +46,7 @@ class Retries:
     def back_off(self, failures: int) -> float:
         """Uniform between 0 and half a second doubled for each failure: full jitter."""
         state = RetryCallState(_POLICY, None, (), {})
-        state.attempt_number = failures
+        state.attempt_number = max(failures, 1)
         return self._wait(state)
 
     def capped(self, seconds: float) -> float:
