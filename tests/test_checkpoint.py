@@ -135,7 +135,9 @@ def test_large_bodies_are_kept_compressed_and_small_ones_readable(tmp_path):
 
 def test_the_log_and_full_syncs_are_really_in_force(tmp_path):
     with closing(Checkpoint(tmp_path / "c.sqlite")) as checkpoint:
-        settings_ = {name: checkpoint._one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}
+        settings_ = {
+            name: checkpoint._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        }
         assert settings_ == {"journal_mode": "wal", "synchronous": 2}
         checkpoint.add([record(1)])
         assert (tmp_path / "c.sqlite-wal").stat().st_size > 0
