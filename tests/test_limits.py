@@ -272,6 +272,37 @@ def test_overload_says_nothing_of_the_rate():
     assert limits.learned(now) is None
 
 
+HAPPENINGS = st.lists(st.tuples(st.sampled_from("trafo"), st.floats(0, 86_400), st.floats(0, 600)), max_size=200)
+
+
+@given(HAPPENINGS, st.floats(1, 1e6) | st.none())
+@settings(deadline=None, max_examples=300)
+def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, learned):
+    limits, now = Limits(None, None, 0, learned), 0.0
+    for what, passed, wait in happenings:
+        now += passed
+        if what == "t":
+            limits.take(now, 100)
+        elif what == "r":
+            limits.refused(now, now - passed / 2, wait, by_rate=True)
+        elif what == "a":
+            limits.answered(now, 100, 50)
+        elif what == "f":
+            limits.failed(now)
+        else:
+            limits.refused(now, now, wait, by_rate=False)
+        assert limits.wait(now, 0) <= 86_400
+        assert (limits.learned(now) or 1) > 0
+
+
+def test_a_day_after_its_only_refusals_a_rate_is_no_limit_any_more():
+    limits = Limits(None, None, 0)
+    for _ in range(10):
+        limits.take(0, 1)
+        limits.refused(0, 0, 0, by_rate=True)
+    assert limits.wait(86_400, 1000) <= 0
+
+
 def test_what_was_learned_is_where_the_next_night_begins():
     limits = Limits(None, None, 0, learned=1200)
     times, now = [], 0.0

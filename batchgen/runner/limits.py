@@ -93,7 +93,7 @@ class Learned:
         if self._ceiling is not None:
             short = (self.FLAT - since) / self.FLAT
             return self._ceiling * (1 - (1 - self.BACK) * short**3)
-        return None if self._base is None else self._base * 2 ** (since / self.GROWS)
+        return None if self._base is None else self._base * 2 ** min(since / self.GROWS, 40)
 
     def wait(self, now: float, in_flight: int) -> float:
         if self._began is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import math
 import time
 from collections import Counter, deque
@@ -47,6 +48,8 @@ class Stats:
 
 Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
 Save = Callable[[Record], Awaitable[None]]
+
+log = logging.getLogger("batchgen")
 
 
 @dataclass
@@ -186,6 +189,7 @@ class Pump:
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         if failure.kind not in POSSIBLY_BILLED:
             self._settle(task, 0, 0)
+        log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         self.stats.tries[failure.kind] += 1
         self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
