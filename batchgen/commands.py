@@ -21,7 +21,7 @@ from batchgen.runner.checkpoint import OK, Checkpoint, Run
 from batchgen.runner.index import Index
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.reader import LearnedRate, Reader
-from batchgen.setup import Setup, key_of, length_warnings, model_warnings, set_up
+from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.signals import Signals
 
 
@@ -48,7 +48,7 @@ def run(
         job = _load(path, limit, local=local)
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
-        folders.make([job.state_folder, job.output_path(dt.datetime.now().astimezone().date().isoformat()).parent])
+        folders.make([job.state_folder, job.output_path(today()).parent])
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
@@ -82,22 +82,25 @@ def plan(
     job = _load(path, limit, local=local)
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
-    date = dt.datetime.now().astimezone().date().isoformat()
-    index, floor, latency, learned = Index((), 0), 0, None, None
+    date, index, latency, learned = today(), Index((), 0), None, None
     names: list[str] = []
     with suppress(NotRunYet), closing(Reader(setup.checkpoint, without_trace=True)) as reader:
-        last = reader.last_run()
-        if last is not None:
-            unfinished = last.outcome != "finished"
-            date = last.date if unfinished else date
-            floor = last.floor if unfinished or job.reuse else reader.last_id()
+        date, floor = reader.next_run(date, reuse=job.reuse)
         index, names = Index(reader.states(), floor), list(reader.names())
         latency, learned = reader.median_latency(), reader.learned()
     refuse_target(job.output_path(date), setup.source)
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
-    warnings = [*model_warnings(setup, made.models, dt.datetime.now(dt.UTC).date()), *length_warnings(job)]
     endpoint = job.endpoint.name or setup.base_url or ""
-    return Forecast(job.name, str(job.output_path(date)), endpoint, made, setup.limits, latency, learned, warnings)
+    return Forecast(
+        job.name,
+        str(job.output_path(date)),
+        endpoint,
+        made,
+        setup.limits,
+        latency,
+        learned,
+        warnings(setup, made.models),
+    )
 
 
 @dataclass(frozen=True)
@@ -119,15 +122,14 @@ class Status:
 def status(path: str | Path, *, local: bool = False) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
     job = _load(path, None, local=local)
-    checkpoint = job.state_folder / f"{job.name}.sqlite"
-    with closing(Reader(checkpoint)) as reader:
+    with closing(Reader(job.checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
-            raise NotRunYet(f"{checkpoint}: the job has not run yet")
+            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
         counts = reader.outcomes_of(last)
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
-    live = lock.is_held(checkpoint.with_suffix(".lock"))
+    live = lock.is_held(job.checkpoint.with_suffix(".lock"))
     left = last.todo - ok - failed
     ended = time.time() if last.ended_at is None else last.ended_at / 1e6
     rate = (ok + failed) / max(ended - last.started_at / 1e6, 1e-3) if ok + failed else None

@@ -291,6 +291,10 @@ class Job(_Part):
             folder = folder.parent
         return folder / ".batchgen"
 
+    @property
+    def checkpoint(self) -> Path:
+        return self.state_folder / f"{self.name}.sqlite"
+
     def output_path(self, date: str) -> Path:
         """`date` is the run's (ISO), fixed when it started."""
         return Path(self.output.path.replace("{date}", date).replace("{name}", self.name))

@@ -33,7 +33,7 @@ from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.reader import Reader
 from batchgen.runner.retry import Retries
 from batchgen.runner.writer import Writer
-from batchgen.setup import Setup, length_warnings, model_warnings
+from batchgen.setup import Setup, today, warnings
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
 
@@ -95,7 +95,7 @@ class Night:
         """Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
         started = time.monotonic()
         interrupted = self._recover()
-        date, floor = self._continue(fresh=fresh)
+        date, floor = self._reader.next_run(today(), reuse=self._job.reuse, fresh=fresh)
         refuse_target(self._job.output_path(date), self._setup.source)
         warned = False
         while True:
@@ -136,21 +136,8 @@ class Night:
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
-    def _continue(self, *, fresh: bool) -> tuple[str, int]:
-        """(date, floor) of this run: an unfinished run's own, or new ones."""
-        last = self._reader.last_run()
-        today = dt.datetime.now().astimezone().date().isoformat()
-        if fresh:
-            return today, self._checkpoint.last_id
-        if last is None:
-            return today, 0
-        if last.outcome != "finished":
-            return last.date, last.floor
-        return today, last.floor if self._job.reuse else self._checkpoint.last_id
-
     def _warn(self, plan: Plan, interrupted: int) -> None:
-        today = dt.datetime.now(dt.UTC).date()
-        for warning in (*model_warnings(self._setup, plan.models, today), *length_warnings(self._job)):
+        for warning in warnings(self._setup, plan.models):
             log.warning("warning: %s", warning)
         if interrupted:
             log.warning(

@@ -32,7 +32,7 @@ class Setup:
 
     @property
     def checkpoint(self) -> Path:
-        return self.job.state_folder / f"{self.job.name}.sqlite"
+        return self.job.checkpoint
 
     def answering(self, models: Iterable[str]) -> list[str]:
         """Who answers where an answer names no model, as in a stream: the model asked for, or the built-in one."""
@@ -62,6 +62,16 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
 def key_of(job: Job, environ: Mapping[str, str]) -> str:
     """Raises UsageError where there is none; the built-in model takes any."""
     return "local" if job.is_local else check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
+
+
+def today() -> str:
+    """The local date, ISO: what `{date}` stands for when a run starts."""
+    return dt.datetime.now().astimezone().date().isoformat()
+
+
+def warnings(setup: Setup, models: Iterable[str]) -> list[str]:
+    """What a job should hear before it spends anything. Raises UsageError as `model_warnings`."""
+    return [*model_warnings(setup, models, dt.datetime.now(dt.UTC).date()), *length_warnings(setup.job)]
 
 
 def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:

@@ -143,9 +143,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 def _refusal(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> MachineRefused:
     said = str(error)
-    if isinstance(error, UnicodeDecodeError) or any(
-        word in said for word in ("malformed", "not a database", "no such")
-    ):
+    if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
         salvage = shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
         return MachineRefused(
             f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "

@@ -52,6 +52,15 @@ class Reader:
             row = self._db.execute("SELECT * FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         return Run(*row) if row else None
 
+    def next_run(self, today: str, *, reuse: bool, fresh: bool = False) -> tuple[str, int]:
+        """(date, floor) of a run that starts now: an unfinished run's own, or new ones."""
+        last = self.last_run()
+        if last is not None and last.outcome != "finished" and not fresh:
+            return last.date, last.floor
+        if fresh or (last is not None and not reuse):
+            return today, self.last_id()
+        return today, last.floor if last is not None else 0
+
     def learned(self) -> LearnedRate | None:
         """What the last run that met a limit found out."""
         sql = "SELECT learned, ended_at FROM runs WHERE learned IS NOT NULL ORDER BY id DESC LIMIT 1"
