@@ -25,7 +25,7 @@ errors loop folders
 yaml
 api.contract? api.stream api.contract api.client
 mistakes job
-rows.formats rows.source rows.prompt rows.identity rows.request
+rows.bounds rows.csv_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.salvage runner.flight runner.index runner.plan runner.feed
 runner.limits runner.retry runner.pump runner.progress
 results.log_probs results.parquet results.frames

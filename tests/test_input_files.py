@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
 from batchgen.job import Input
-from batchgen.rows import formats
+from batchgen.rows import csv_format, formats
 from batchgen.rows.source import Source, open_source
 
 BOM = b"\xef\xbb\xbf"
@@ -54,6 +54,7 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
 @pytest.fixture
 def small_batches(monkeypatch):
     monkeypatch.setattr(formats, "BATCH_ROWS", 3)
+    monkeypatch.setattr(csv_format, "BATCH_ROWS", 3)
 
 
 # CSV
@@ -127,7 +128,7 @@ def test_csv_that_is_refused(tmp_path, content, said):
 
 
 def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_CELL", 2 << 20)
+    monkeypatch.setattr(csv_format, "MAX_CELL", 2 << 20)
     assert read(tmp_path, "in.csv", b"a\n" + b"x" * (2 << 20) + b"\n")["a"] == ["x" * (2 << 20)]
     said = refused(tmp_path, "in.csv", b"a\n1\n" + b"x" * ((2 << 20) + 1) + b"\n")
     assert said == "in.csv:3: a cell of more than 2 MiB"
@@ -135,6 +136,7 @@ def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(csv_format, "BLOCK", 1000)
     (tmp_path / "in.csv").write_bytes(b"a\n" + (b"x" * 400 + b"\n") * 10)
     (tmp_path / "in.ndjson").write_bytes(b'{"a":"' + b"x" * 400 + b'"}\n' + (b'{"a":"' + b"x" * 400 + b'"}\n') * 9)
     for name in ("in.csv", "in.ndjson"):
@@ -168,6 +170,35 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
     frame = frame_of(opened(tmp_path, "in.csv"))
     assert frame.columns == names
     assert frame.rows() == [tuple(cell or None for cell in row) for row in rows]
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from(
+            ["1,2", "3,", ",", '"5","6"', "7", "8,9,0", "", " ", '1"2,3', "é,\ufeff", "\ufeff,x", "\x00,\t"]
+        )
+    ),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    block=st.integers(1, 40),
+)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeypatch, small_batches, lines, end, block):
+    """Blocks of a few bytes, with and without quotes: the rows, or what is said, are those of the exact reader alone."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(end.join(["a,b", *lines]).encode())
+
+    def outcome() -> object:
+        try:
+            return frame_of(opened(tmp_path, "in.csv")).rows()
+        except UsageError as told:
+            return str(told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(csv_format, "BLOCK", block)
+        mixed = outcome()
+        patch.setattr(csv_format, "_at_once", lambda *_: None)
+        patch.setattr(csv_format, "BLOCK", 1 << 20)
+        assert mixed == outcome()
 
 
 @given(st.binary(max_size=120))

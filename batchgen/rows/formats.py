@@ -1,107 +1,21 @@
-"""CSV, NDJSON and Parquet files -> batches of rows, in bounded memory, exactly as they stand.
+"""The formats of input files: each reads batches of rows, in bounded memory, exactly as they stand.
 
-CSV goes through the standard library's reader in strict mode: polars fills a short line with nulls,
-stumbles over a quote within a cell, and names no line in its errors. Each reader refuses what it
-cannot represent, with file and line; none guesses a type, skips a bad line or repairs one.
+Each refuses what it cannot represent, with file and line; none guesses a type, skips a bad line or repairs one.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from batchgen.errors import UsageError
-
-BATCH_ROWS = 4096
-BATCH_BYTES = 16 << 20
-MAX_CELL = 16 << 20
-
-Schema = dict[str, pl.DataType]
-
-
-class Csv:
-    """RFC 4180, UTF-8 with or without a byte order mark; every column is text, an empty cell is null."""
-
-    def schema(self, path: Path) -> Schema:
-        with _text(path) as file:
-            header = next(_records(path, file), [])
-        if not any(header):
-            raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
-        for position, name in enumerate(header, 1):
-            if not name.strip():
-                raise UsageError(f"{path}:1: column {position} has no name")
-            if header.count(name) > 1:
-                raise UsageError(f"{path}:1: two columns are named {name!r}")
-        return dict.fromkeys(header, pl.String())
-
-    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
-        with _text(path) as file:
-            records = _records(path, file)
-            next(records, None)
-            while batch := list(_bounded(records)):
-                cells = zip(*batch, strict=True)
-                columns = {name: [cell or None for cell in column] for name, column in zip(schema, cells, strict=True)}
-                yield pl.DataFrame(columns, schema=schema)
-
-
-def _text(path: Path) -> TextIO:
-    csv.field_size_limit(MAX_CELL)
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _records(path: Path, file: TextIO) -> Iterator[list[str]]:
-    """The header, then each record; blank lines are no records. Raises UsageError with the line."""
-    reader = csv.reader(file, strict=True)
-    width = 0
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except UnicodeDecodeError:
-            raise UsageError(_bad_utf8(path)) from None
-        except csv.Error as error:
-            raise UsageError(f"{path}:{reader.line_num}: {_explain(error)}") from None
-        if not record:
-            continue
-        width = width or len(record)
-        if len(record) != width:
-            fields = f"{len(record)} field{'s' * (len(record) != 1)}"
-            raise UsageError(f"{path}:{reader.line_num}: {fields} where the header has {width}")
-        yield record
-
-
-def _explain(error: csv.Error) -> str:
-    if "field larger than" in str(error):
-        return f"a cell of more than {MAX_CELL >> 20} MiB"
-    if "unexpected end of data" in str(error):
-        return "the file ends within quotes: a quote was opened and never closed"
-    return f"not valid CSV: {error}"
-
-
-def _bad_utf8(path: Path) -> str:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x} (save the file as UTF-8)"
-    return f"{path}: not UTF-8"
-
-
-def _bounded(records: Iterator[list[str]]) -> Iterator[list[str]]:
-    size = 0
-    for count, record in enumerate(records, 1):
-        yield record
-        size += sum(map(len, record))
-        if count == BATCH_ROWS or size >= BATCH_BYTES:
-            return
+from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.rows.csv_format import Csv
 
 
 class Ndjson:

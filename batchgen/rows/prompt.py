@@ -15,7 +15,7 @@ import minijinja
 import polars as pl
 
 from batchgen.errors import UsageError
-from batchgen.rows.formats import Schema
+from batchgen.rows.bounds import Schema
 
 MAX_PROMPT_CHARS = 16 << 20
 FUEL = 10_000_000

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batchgen.api.contract import SERVER_MAX_TOKENS, CompletionRequest, estimate_tokens
 from batchgen.job import Job, Request
-from batchgen.rows.formats import Schema
+from batchgen.rows.bounds import Schema
 from batchgen.rows.identity import Identity
 from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import require_column

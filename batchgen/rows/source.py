@@ -17,7 +17,9 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.job import Input
-from batchgen.rows.formats import BY_SUFFIX, Csv, Format, Schema
+from batchgen.rows.bounds import Schema
+from batchgen.rows.csv_format import Csv
+from batchgen.rows.formats import BY_SUFFIX, Format
 
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")

@@ -1,0 +1,11 @@
+"""How much of an input is held at once, and the largest that is taken. Constants, and nothing that uses them."""
+
+from __future__ import annotations
+
+import polars as pl
+
+BATCH_ROWS = 4096
+BATCH_BYTES = 16 << 20
+MAX_CELL = 16 << 20
+
+Schema = dict[str, pl.DataType]

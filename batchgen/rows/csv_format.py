@@ -1,0 +1,194 @@
+"""CSV files -> batches of rows: RFC 4180, UTF-8 with or without a byte order mark, every cell as it stands.
+
+Two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid and
+names the line of what is not. Blocks without a quote go through Arrow's, which is six times as fast and must agree
+with it: what Arrow refuses is read again by the exact one. polars would fill a short line with nulls, stumble over a
+quote within a cell, and name no line. Never holds more than a block and a batch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import polars as pl
+import pyarrow as pa
+
+from batchgen.errors import UsageError
+from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+
+BLOCK = 2 << 20
+MAX_LINE = 8 * MAX_CELL
+BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+
+
+class Csv:
+    """Every column is text, an empty cell is null; blank lines are no rows."""
+
+    def schema(self, path: Path) -> Schema:
+        with path.open("rb") as file:
+            header = next(_records(_Lines(path, file)), [])
+        if not any(header):
+            raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
+        for position, name in enumerate(header, 1):
+            if not name.strip():
+                raise UsageError(f"{path}:1: column {position} has no name")
+            if header.count(name) > 1:
+                raise UsageError(f"{path}:1: two columns are named {name!r}")
+        return dict.fromkeys(header, pl.String())
+
+    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
+        with path.open("rb") as file:
+            lines = _Lines(path, file)
+            records = _records(lines)
+            next(records, None)
+            lines.put_back()
+            while True:
+                frame = None if lines.opened else _at_once(lines.block(), schema)
+                if frame is not None:
+                    lines.pass_over()
+                    yield from frame.iter_slices(BATCH_ROWS)
+                elif batch := list(_bounded(records, lines)):
+                    yield _frame(batch, schema)
+                else:
+                    return
+
+
+def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
+    cells = zip(*records, strict=True)
+    columns = {name: [cell or None for cell in column] for name, column in zip(schema, cells, strict=True)}
+    return pl.DataFrame(columns, schema=schema)
+
+
+def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
+    """The rows of whole lines; None where only the exact reader can tell."""
+    only_exactly = len(block) > MAX_CELL or b'"' in block or block.count(b"\r") != block.count(b"\r\n")
+    if not block or only_exactly or block.startswith(BOM):
+        return None
+    import pyarrow.csv as arrow  # noqa: PLC0415  what Parquet jobs need not wait for
+
+    text = dict.fromkeys(schema, pa.string())
+    try:
+        table = arrow.read_csv(
+            io.BytesIO(block),
+            read_options=arrow.ReadOptions(column_names=list(schema), block_size=len(block) + 1, use_threads=False),
+            parse_options=arrow.ParseOptions(quote_char=False),
+            convert_options=arrow.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True),
+        )
+    except pa.ArrowInvalid:
+        return None
+    frame = pl.from_arrow(table)
+    return frame if isinstance(frame, pl.DataFrame) else None
+
+
+class _Lines:
+    """A file's lines, one by one for the exact reader, or all whole lines of a block at once.
+
+    `opened`: some lines of the block at hand were given and some are left. `number`: of the last line given.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.number = 0
+        self._file = file
+        self._block: bytes | None = None
+        self._rest = b""
+        self._lines: deque[bytes] = deque()
+
+    @property
+    def opened(self) -> bool:
+        return bool(self._lines)
+
+    def block(self) -> bytes:
+        """The next lines, which stay to be read; b"" at the end of the file."""
+        if self._block is None:
+            self._block = self._read()
+        return self._block
+
+    def put_back(self) -> None:
+        """The lines that are left of the block at hand are a block again."""
+        self._block = b"".join(self._lines) or None
+        self._lines.clear()
+
+    def pass_over(self) -> None:
+        """The block was read otherwise."""
+        self.number += (self._block or b"").count(b"\n")
+        self._block = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        """Raises UsageError where the line is not UTF-8."""
+        if not self._lines:
+            self._lines.extend(_LINE.findall(self.block()))
+            self._block = None
+        if not self._lines:
+            raise StopIteration
+        self.number += 1
+        line = self._lines.popleft()
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            said = f"not UTF-8: byte 0x{line[error.start]:02x} (save the file as UTF-8)"
+            raise UsageError(f"{self.path}:{self.number}: {said}") from None
+
+    def _read(self) -> bytes:
+        begins = not self._file.tell()
+        while True:
+            more = self._file.read(BLOCK)
+            block = self._rest + more
+            if begins:
+                block = block.removeprefix(BOM)
+            begins = False
+            end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1 if more else len(block)
+            self._rest = block[end:]
+            if end or not more:
+                return block[:end]
+            if len(block) > MAX_LINE:
+                raise UsageError(f"{self.path}:{self.number + 1}: a line of more than {MAX_LINE >> 20} MiB")
+
+
+def _records(lines: _Lines) -> Iterator[list[str]]:
+    """The header, then each record; blank lines are no records. Raises UsageError with the line."""
+    csv.field_size_limit(MAX_CELL)
+    reader = csv.reader(lines, strict=True)
+    width = 0
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UsageError(f"{lines.path}:{lines.number}: {_explain(error)}") from None
+        if not record:
+            continue
+        width = width or len(record)
+        if len(record) != width:
+            fields = f"{len(record)} field{'s' * (len(record) != 1)}"
+            raise UsageError(f"{lines.path}:{lines.number}: {fields} where the header has {width}")
+        yield record
+
+
+def _explain(error: csv.Error) -> str:
+    if "field larger than" in str(error):
+        return f"a cell of more than {MAX_CELL >> 20} MiB"
+    if "unexpected end of data" in str(error):
+        return "the file ends within quotes: a quote was opened and never closed"
+    return f"not valid CSV: {error}"
+
+
+def _bounded(records: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
+    """The next batch: it ends with the block at hand, so that the next may be read at once."""
+    size = 0
+    for count, record in enumerate(records, 1):
+        yield record
+        size += sum(map(len, record))
+        if count == BATCH_ROWS or size >= BATCH_BYTES or not lines.opened:
+            return
