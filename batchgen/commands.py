@@ -12,9 +12,11 @@ from pathlib import Path
 
 from batchgen import folders
 from batchgen import job as jobs
+from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.night import Night, Summary, about
+from batchgen.rehearsal import Rehearsal
 from batchgen.results.parquet import Published, publish, refuse_target
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
@@ -58,7 +60,7 @@ def run(
 @dataclass(frozen=True)
 class Forecast:
     """What a run would do. `latency_s`: the median of the last answers, None before there are any;
-    `learned`: the rate that an earlier run found."""
+    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for."""
 
     name: str
     path: str
@@ -68,6 +70,7 @@ class Forecast:
     latency_s: float | None
     learned: LearnedRate | None
     warnings: list[str]
+    rehearsal: Rehearsal | None
 
 
 def plan(
@@ -76,30 +79,37 @@ def plan(
     local: bool = False,
     limit: int | None = None,
     retry_failed: bool = True,
+    rehearse: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
-    """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does."""
+    """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does.
+
+    `rehearse`: plays the night on a simulated clock, too.
+    """
     job = _load(path, limit, local=local)
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     date, index, latency, learned = today(), Index((), 0), None, None
     names: list[str] = []
+    answers: list[tuple[float, int]] = []
     with suppress(NotRunYet), closing(Reader(setup.checkpoint, without_trace=True)) as reader:
         date, floor = reader.next_run(date, reuse=job.reuse)
         index, names = Index(reader.states(), floor), list(reader.names())
         latency, learned = reader.median_latency(), reader.learned()
+        answers = reader.last_answers() if rehearse else []
     refuse_target(job.output_path(date), setup.source)
     made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
-    endpoint = job.endpoint.name or setup.base_url or ""
+    rate = learned.per_minute if learned else None
     return Forecast(
-        job.name,
-        str(job.output_path(date)),
-        endpoint,
-        made,
-        setup.limits,
-        latency,
-        learned,
-        warnings(setup, made.models),
+        name=job.name,
+        path=str(job.output_path(date)),
+        endpoint=job.endpoint.name or setup.base_url or "",
+        plan=made,
+        limits=setup.limits,
+        latency_s=latency,
+        learned=learned,
+        warnings=warnings(setup, made.models),
+        rehearsal=rehearsals.rehearse(setup, made, rate, answers) if rehearse and made.todo else None,
     )
 
 

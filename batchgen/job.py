@@ -230,6 +230,8 @@ class Job(_Part):
     retry: Retry = Retry()
     timeout: Timeout = Timeout()
     until: Until = Until()
+    priority: str | None = Field(None, description="a column: the rows with the highest values are sent first")
+    order: Literal["input", "random"] = Field("input", description="random: a run that is cut short is a fair sample")
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
     reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output

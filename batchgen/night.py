@@ -10,8 +10,8 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.results.parquet import Published, publish, refuse_target
+from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.runner.feed import tasks
 from batchgen.runner.flight import Flight, forget, left_behind
@@ -161,10 +162,10 @@ class Night:
         return Budget(deadline, until.requests, until.tokens, until.cost)
 
     async def _pump(self, plan: Plan, base_url: str, flight: Flight, budget: Budget, *, quiet: bool) -> None:
-        job, setup = self._job, self._setup
+        job, setup, granted = self._job, self._setup, self._setup.limits
         stats = Stats(todo=plan.todo)
-        granted = setup.limits
-        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), self._earlier_rate())
+        now = time.monotonic()
+        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, self._earlier_rate())
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
@@ -179,17 +180,26 @@ class Night:
                 stops=STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set()),
             )
             view = progress(job.name, stats, plan.seconds, quiet=quiet)
-            ticker = asyncio.create_task(_tick(view.every, lambda: view.show(stats)))
             try:
-                with self._signals.to(pump):
-                    await pump.run()
+                with self._signals.to(pump), self._shared(limits, base_url) as look:
+                    async with _ticking((view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)):
+                        await pump.run()
             finally:
-                ticker.cancel()
                 view.close(stats)
                 self._sent.stats.append(stats)
                 self._sent.learned = limits.learned(time.monotonic())
         self._sent.stopped = self._sent.stopped or pump.stopped
         self._sent.refusal = self._sent.refusal or pump.refusal
+
+    @contextmanager
+    def _shared(self, limits: Limits, base_url: str) -> Iterator[Callable[[], None]]:
+        """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
+        if not limits.declared:
+            yield lambda: None
+            return
+        with share.joined(base_url, self._key) as runs:
+            limits.share(time.monotonic(), runs(), wait=2 * share.LOOKS_EVERY)
+            yield lambda: limits.share(time.monotonic(), runs())
 
     def _earlier_rate(self) -> float | None:
         """What an earlier run learned, where the job itself names no rate."""
@@ -264,10 +274,21 @@ class Night:
         return ROWS_FAILED if published.failed else OK
 
 
-async def _tick(seconds: float, call: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        call()
+@asynccontextmanager
+async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
+    """Each is called every so many seconds while the block lasts."""
+
+    async def tick(seconds: float, call: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            call()
+
+    tickers = [asyncio.create_task(tick(*every)) for every in calls]
+    try:
+        yield
+    finally:
+        for ticker in tickers:
+            ticker.cancel()
 
 
 def _now() -> int:

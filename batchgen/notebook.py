@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batchgen import commands
 from batchgen.commands import Forecast
 from batchgen.night import Summary
 
-plan = commands.plan
-"""What a run of a job would do; sends nothing: see `commands.plan`."""
+T = TypeVar("T")
 
 
 def run(path: str | Path, **options: Any) -> Summary:
     """Runs or resumes a job; options as those of `commands.run`: `local`, `fresh`, `limit`, `retry_failed`, `quiet`."""
+    return _apart(commands.run, path, options)
+
+
+def plan(path: str | Path, **options: Any) -> Forecast:
+    """What a run of a job would do; sends nothing. Options as those of `commands.plan`: `local`, `limit`,
+    `retry_failed`, `rehearse`."""
+    return _apart(commands.plan, path, options)
+
+
+def _apart(command: Callable[..., T], path: str | Path, options: dict[str, Any]) -> T:
+    """In a thread of its own where this one has a loop at work."""
     if not _in_a_loop():
-        return commands.run(path, **options)
+        return command(path, **options)
     with ThreadPoolExecutor(1, "batchgen") as thread:
-        return thread.submit(commands.run, path, **options).result()
+        return thread.submit(command, path, **options).result()
 
 
 def _in_a_loop() -> bool:

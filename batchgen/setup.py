@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from batchgen.api.client import check_key
 from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
 from batchgen.errors import UsageError
 from batchgen.job import Job, Limits, is_vendor
 from batchgen.results.parquet import refuse_collisions
 from batchgen.rows.request import Requests
-from batchgen.rows.source import Source, open_source
+from batchgen.rows.source import Source, open_source, require_column
 from batchgen.simulator.model import NAME as BUILT_IN
 
 
@@ -52,11 +54,20 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
     base_url = None if job.is_local else job.base_url(environ)
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
+    if job.priority is not None:
+        _refuse_unordered(job.priority, source)
     try:
         requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     return Setup(job, base_url, source, requests, job.limits if base_url is None else job.granted(base_url))
+
+
+def _refuse_unordered(priority: str, source: Source) -> None:
+    require_column(priority, source.columns, "priority")
+    dtype = source.columns[priority]
+    if not (dtype in (pl.String, pl.Boolean) or dtype.is_numeric() or dtype.is_temporal()):
+        raise UsageError(f"priority: column {priority!r} is {dtype}, of which none is highest: give one of numbers")
 
 
 def key_of(job: Job, environ: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from batchgen.commands import Forecast, Status
 from batchgen.errors import ServiceRefused
 from batchgen.night import Summary
+from batchgen.rehearsal import Rehearsal
 from batchgen.results.parquet import Published
+from batchgen.runner.limits import dollars
 from batchgen.runner.progress import counted, duration
 from batchgen.runner.reader import LearnedRate
 
@@ -82,6 +85,7 @@ def forecast_values(forecast: Forecast) -> dict[str, Any]:
         "cost": plan.cost,
         "seconds": seconds(forecast),
         "limits": forecast.limits.model_dump(),
+        "rehearsal": dataclasses.asdict(forecast.rehearsal) if forecast.rehearsal else None,
         "learned": forecast.learned._asdict() if forecast.learned else None,
         "models": list(plan.models),
         "prompts": list(plan.prompts),
@@ -111,9 +115,10 @@ def forecast(forecast: Forecast) -> str:
         lines.append(_line("gone", f"{counted(plan.gone, 'stored answer')} that the input no longer uses"))
     lines += [
         _line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
-        _line("cost", f"at most ${plan.cost:,.2f} (an estimate)" if plan.cost is not None else "no price is known"),
+        _line("cost", f"at most {dollars(plan.cost)} (an estimate)" if plan.cost is not None else "no price is known"),
         _line("time", _time(forecast)),
         *([_line("learned", _learned(forecast.learned))] if forecast.learned else []),
+        *([_line("rehearsed", _rehearsed(forecast, forecast.rehearsal))] if forecast.rehearsal else []),
         _line("results", _shown_path(forecast.path)),
     ]
     lines += [_line("warning", warning) for warning in forecast.warnings]
@@ -136,6 +141,27 @@ def _time(forecast: Forecast) -> str:
 def _learned(learned: LearnedRate) -> str:
     day = dt.datetime.fromtimestamp(learned.found_at / 1e6, dt.UTC).date().isoformat()
     return f"the service granted about {learned.per_minute:,.0f} requests a minute on {day}"
+
+
+def _rehearsed(forecast: Forecast, night: Rehearsal) -> str:
+    """When it would end, which concurrency is enough, and what of it is assumed."""
+    ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
+    verdict = (
+        "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {forecast.plan.todo:,} rows are done"
+    )
+    lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+    allowed = forecast.limits.concurrency
+    if night.enough is None:
+        lines.append("no limit is known: every slot more makes it faster")
+    elif night.enough > allowed:
+        lines.append(f"{night.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
+    else:
+        lines.append(f"{night.enough:,} in flight are enough; the job allows {allowed:,}")
+    how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
+    lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
+    if night.rehearsed < forecast.plan.todo:
+        lines.append(f"reckoned from the first {night.rehearsed:,} rows")
+    return f"\n{'':12}".join(lines)
 
 
 def _excerpt(prompt: str) -> list[str]:

@@ -170,7 +170,9 @@ def batchgen(start: Start, ended):
 
 
 @pytest.fixture
-def called(pointing: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def called(
+    pointing: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     """The same command line as `batchgen`, called in this process: at a hundredth of the start-up time: for
     refusals, of which there are many, and for what follows on a run that was a process of its own."""
 
@@ -179,7 +181,7 @@ def called(pointing: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pyt
         before = log.handlers, log.level, log.propagate, logging.raiseExceptions
         capfd.readouterr()
         with monkeypatch.context() as patch:
-            for name, value in {**pointing, **(env or {})}.items():
+            for name, value in {**pointing, "HOME": str(tmp_path), **(env or {})}.items():
                 patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
             with pytest.raises(SystemExit) as exit_:
                 cli.main([*map(str, arguments)])

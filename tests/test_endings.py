@@ -51,7 +51,7 @@ def test_a_service_that_stays_away_stops_the_run_and_the_next_one_goes_on(job, s
     [
         pytest.param({"requests": 7}, "the budget of 7 requests is spent", id="requests"),
         pytest.param({"tokens": 600}, "the budget of 600 tokens is spent", id="tokens"),
-        pytest.param({"cost": 0.003}, "the budget of $0.00 is spent, by estimate", id="cost"),
+        pytest.param({"cost": 0.003}, "the budget of $0.003 is spent, by estimate", id="cost"),
         pytest.param({"after": "0.000001s"}, "the deadline has come", id="a deadline"),
     ],
 )

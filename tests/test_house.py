@@ -26,12 +26,13 @@ yaml
 api.contract? api.stream api.contract api.client
 mistakes job
 rows.bounds rows.csv_format rows.formats rows.source rows.prompt rows.identity rows.request
-runner.checkpoint runner.reader runner.writer runner.lock runner.salvage runner.flight runner.index runner.plan runner.feed
-runner.limits runner.retry runner.pump runner.progress
-results.log_probs results.parquet results.frames
+runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
+runner.pace runner.limits runner.retry runner.pump runner.progress
+results.log_probs results.columns results.parquet results.frames
 engines.local
-simulator.model simulator.server simulator.child simulator.__main__
-setup signals night commands notebook show template cli
+simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
+simulator.child simulator.__main__
+setup rehearsal signals night commands notebook show template cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 

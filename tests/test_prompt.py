@@ -309,6 +309,38 @@ def test_each_row_is_judged_by_its_own_nulls():
     assert said == ["1x", "a is missing or empty", "a, b is missing or empty", "b is missing or empty"]
 
 
+PIECES = st.sampled_from(
+    ["{{ a }}", "{{b}}", "{{ a}}", "{{a }}", "{{  a }}", "{{ a|upper }}", "{{- a }}", "{% if a %}", "{% endif %}", "{# c #}", "{", "}", "}}", "{{",
+     "\n", "\r", "\r\n", " ", "text", "{{ true }}", "{{ 'a' }}", "{{ loop }}", "é\u2028", "%}", "{ {", "{{ a }"]
+)  # fmt: skip
+CELLS = st.none() | st.text(max_size=5) | st.sampled_from(["{{ b }}", "\n", " ", "\x1c", "\u200b", "\x00"])
+
+
+@given(pieces=st.lists(PIECES, max_size=6), rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=500)
+def test_a_template_of_texts_and_columns_is_joined_as_it_would_be_rendered(pieces, rows):
+    """What polars joins, or leaves to the engine, is what the engine makes of every row."""
+    frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.String}, orient="row")
+    try:
+        template = Template("".join(pieces), dict(frame.schema))
+    except UsageError:
+        return
+    made = [str(said) for said in template.prompts(frame)]
+    template._joins = []
+    assert made == [str(said) for said in template.prompts(frame)]
+
+
+def test_columns_of_text_are_joined():
+    frame = pl.DataFrame({"a": ["x", "y"], "n": [1, 2]})
+    assert [
+        bool(Template(text, dict(frame.schema))._joins) for text in ("{{ a }}!", "{{ n }}!", "{{ a | upper }}")
+    ] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_not_a_number_is_as_good_as_nothing():
     with pytest.raises(PromptError, match="a is missing or empty"):
         rendered("{{ a }}", a=float("nan"))

@@ -111,6 +111,8 @@ def test_the_validator_can_fail():
         ({"best_of": 21}, "best_of"),
         ({"random_seed": 2**31}, "random_seed"),
         ({"stream": "yes"}, "stream"),
+        ({"temperature": None}, "temperature"),
+        ({"stop": None, "prompt": "null"}, "stop"),
     ],
 )
 async def test_a_wrong_field_is_named(client, change, key):
@@ -126,6 +128,15 @@ async def test_a_body_that_is_no_request_is_refused(client, body):
     headers = {**KEY, "Content-Type": "application/json"}
     tpe, _ = await refusal(client, 400, data=body, headers=headers)
     assert tpe == "InvalidInputParameters"
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused(client):
+    headers = {**KEY, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert await refusal(client, 400, data=b"no gzip", headers=headers) == ("BadRequest", "body")
+
+
+async def test_a_null_in_a_text_is_none(client):
+    await ask(client, prompt="null", stop=["null", "a null"])
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer "}, {"Authorization": "Basic abc"}])
@@ -164,6 +175,16 @@ async def test_a_prompt_of_megabytes_is_served(client):
         validate(await response.json(), "completions_response")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "tpe", "allow"),
+    [("GET", "/v1/completions", 405, "MethodNotAllowed", "POST"), ("POST", "/v1/chat", 404, "NotFound", None)],
+)
+async def test_other_paths_and_methods_are_refused_in_the_contracts_words(client, method, path, status, tpe, allow):
+    async with client.request(method, path) as response:
+        assert (response.status, response.headers.get("Allow")) == (status, allow)
+        assert (await response.json())["tpe"] == tpe
+
+
 async def test_models(client):
     async with client.get("/v1/models") as response:
         assert [m["id"] for m in (await response.json())["models"]] == ["local-ngram"]
@@ -178,7 +199,8 @@ async def test_the_ledger_counts_what_is_billed(client):
         ledger = await response.json()
     digests = {p: hashlib.sha256(p.encode()).hexdigest() for p in (ASK["prompt"], "another")}
     assert ledger["prompts"] == {digests[ASK["prompt"]]: 3, digests["another"]: 1}
-    assert (ledger["requests"], ledger["billed"], ledger["in_flight_max"]) == (4, 4, 1)
+    assert (ledger["requests"], ledger["billed"], ledger["in_flight"], ledger["in_flight_max"]) == (4, 4, 0, 1)
+    assert (ledger["refusals"], ledger["faults"]) == (0, {})
 
 
 async def started(*command: str, stdin: int) -> tuple[asyncio.subprocess.Process, str]:
@@ -217,6 +239,36 @@ async def test_serve_serves_until_a_signal(sent):
     assert await answers(url)
     process.send_signal(sent)
     assert await ended(process) == (0, b"", b"")
+
+
+NOT_HTTP = {
+    "a wrong chunk": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a header of bytes": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+    "a length below nothing": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+    "a body that is no gzip": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer any\r\n"
+    b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+async def test_what_clients_do_wrong_is_no_trouble_of_the_servers():
+    process, url = await serve()
+    for sent in NOT_HTTP.values():
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(sent)
+        assert (await asyncio.wait_for(reader.read(), 30)).split()[1] == b"400"
+        writer.close()
+    await gone_in_the_middle_of_a_stream(url)
+    assert await answers(url)
+    process.send_signal(signal.SIGTERM)
+    assert await ended(process) == (0, b"", b"")
+
+
+async def gone_in_the_middle_of_a_stream(url: str) -> None:
+    body = {**ASK, "stream": True, "max_tokens": 4000, "temperature": 2}
+    async with aiohttp.ClientSession(url, headers=KEY) as session:
+        response = await session.post("/v1/completions", json=body)
+        await response.content.readany()
+        response.close()
 
 
 async def test_serve_says_when_the_port_is_taken():

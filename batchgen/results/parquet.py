@@ -2,7 +2,7 @@
 
 Atomic: a temporary file in the same folder, fsync, read back, rename, fsync of the folder. A reader sees
 the old file or the new one, whole; a failure at any step leaves the old one untouched. Never holds more
-than a row group, and never opens the network.
+than two row groups, and never opens the network.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,28 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen import folders
-from batchgen.api.contract import Completion, read_answer
 from batchgen.errors import MachineRefused, UsageError
-from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
+from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
 from batchgen.rows.source import Source
-from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
-from batchgen.runner.plan import row_name
 from batchgen.runner.reader import Reader
+from batchgen.runner.survey import row_name
 
-RESULTS = pa.schema(
-    [
-        ("text", pa.string()),
-        ("model", pa.string()),
-        ("log_probs", LOG_PROBS),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("attempts", pa.int32()),
-        ("latency_s", pa.float64()),
-        ("finished_at", pa.timestamp("us", "UTC")),
-    ]
-)
-MORE_CHOICES = pa.field("more_choices", CHOICES)
 METADATA_KEY = b"batchgen"
 FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 4 << 20
 """Rows taken from the checkpoint at once: so many that their answers are about 4 MiB."""
@@ -101,13 +87,29 @@ def publish(
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
     with _replacing(path) as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for group in _row_groups(_tables(source, rows, models, reader, schema, done)):
-                writer.write_table(group, row_group_size=group.num_rows)
+            _write(writer, _row_groups(_tables(source, rows, models, reader, schema, done)), schema)
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
         _verify(file, schema, done.rows)
     return done
+
+
+def _write(writer: pq.ParquetWriter, groups: Iterator[list[pa.Table]], schema: pa.Schema) -> None:
+    """One row group is encoded and written beside the gathering of the next, without the interpreter's lock."""
+
+    def write(tables: list[pa.Table]) -> None:
+        group = pa.concat_tables(tables).cast(schema)
+        writer.write_table(group, row_group_size=group.num_rows)
+
+    with ThreadPoolExecutor(1) as beside:
+        written: list[Future[None]] = []
+        for tables in groups:
+            for before in written:
+                before.result()
+            written = [beside.submit(write, tables)]
+        for last in written:
+            last.result()
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:
@@ -138,63 +140,16 @@ def _tables(
         start = 0
         while start < frame.height:
             piece = frame.slice(start, fetched)
-            results = _Results(rows.slice(done.rows, piece.height), models, reader)
+            results = Results(rows.slice(done.rows, piece.height), models, reader)
             _count(done, results, piece[source.spec.id] if source.spec.id else None)
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
             columns = [*inputs.columns, *results.columns(more=MORE_CHOICES.name in schema.names)]
-            yield pa.table(columns, names=schema.names).cast(schema)
+            yield pa.table(columns, names=schema.names)
             start += piece.height
             fetched = max(1, min(MOST_FETCHED, FETCHED_BYTES * piece.height // max(results.size, 1)))
 
 
-class _Results:
-    """The result columns of a piece of the input. `size`: bytes of its answers as they came."""
-
-    def __init__(self, known: pl.DataFrame, models: Sequence[str], reader: Reader) -> None:
-        self.ids: list[int] = known["record"].to_list()
-        self.states: list[int] = known["state"].to_list()
-        stored = reader.records(self.ids)
-        self.records = [stored.get(id_) for id_ in self.ids]
-        self.size = sum(len(record.body) for record in stored.values() if record.body)
-        self.answers = [
-            _answer(record) if state == State.DONE else None
-            for state, record in zip(self.states, self.records, strict=True)
-        ]
-        self._models = [models[model] for model in known["model"]]
-
-    def error(self, at: int) -> str | None:
-        record = self.records[at]
-        if self.answers[at] is not None or record is None or record.error is None:
-            return None
-        return f"{record.outcome}: {record.error}"
-
-    def status(self, at: int) -> str:
-        if self.answers[at] is not None:
-            return "ok"
-        return "failed" if self.states[at] == State.FAILED and self.records[at] is not None else "pending"
-
-    def columns(self, *, more: bool) -> list[pa.Array[Any]]:
-        answers, records = self.answers, self.records
-        every = range(len(answers))
-        firsts = [answer.choices[0] if answer else None for answer in answers]
-        names = [(a.model or model) if a else None for a, model in zip(answers, self._models, strict=True)]
-        latencies = [r.latency if r and a else None for r, a in zip(records, answers, strict=True)]
-        columns: list[pa.Array[Any]] = [
-            pa.array([first.text if first else None for first in firsts], pa.string()),
-            pa.array(names, pa.string()),
-            log_probs([first.log_probs if first else None for first in firsts]),
-            pa.array([self.status(at) for at in every], pa.string()),
-            pa.array([self.error(at) for at in every], pa.string()),
-            pa.array([record.attempts if record else 0 for record in records], pa.int32()),
-            pa.array(latencies, pa.float64()),
-            pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),
-        ]
-        if more:
-            columns.append(choices([(answer and answer.choices[1:]) or None for answer in answers]))
-        return columns
-
-
-def _count(done: Published, results: _Results, names: pl.Series | None) -> None:
+def _count(done: Published, results: Results, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text."""
     for at, answer in enumerate(results.answers):
         if answer is not None:
@@ -214,27 +169,17 @@ def _count(done: Published, results: _Results, names: pl.Series | None) -> None:
     done.ok = done.rows - done.failed - done.pending
 
 
-def _answer(record: Record | None) -> Completion | None:
-    """None where the stored answer is damaged or missing."""
-    if record is None or record.outcome != OK or record.body is None:
-        return None
-    try:
-        return read_answer(record.body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
     waiting: list[pa.Table] = []
     size = rows = 0
     for table in tables:
         waiting.append(table)
         size, rows = size + table.nbytes, rows + table.num_rows
         if size >= ROW_GROUP_BYTES or rows >= ROW_GROUP_ROWS:
-            yield pa.concat_tables(waiting)
+            yield waiting
             waiting, size, rows = [], 0, 0
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield waiting
 
 
 @contextmanager

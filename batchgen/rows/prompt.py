@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import minijinja
@@ -18,6 +18,7 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import Schema
 
 MAX_PROMPT_CHARS = 16 << 20
+JOINED_BYTES = 32 << 20
 FUEL = 10_000_000
 """Template instructions a row may take: loops over long lists end in an error, not in a night of nothing."""
 
@@ -71,7 +72,30 @@ class Template:
                 raise UsageError(f"prompt: line {line}: {name!r} is a word of the template language: see input.rename")
         self.names: list[str] = [name for name in columns if name in wanted]
         self._columns = [_shown(name, columns[name]) for name in self.names]
+        self._joins = _joins(text, columns)
         self._nested = any(columns[name].is_nested() for name in self.names)
+
+    def prompts(self, frame: pl.DataFrame) -> Iterator[str | PromptError]:
+        """Each row's prompt, or why it has none."""
+        joined = self._joined(frame)
+        cells = iter(self.cells(frame.filter(pl.Series([prompt is None for prompt in joined], dtype=pl.Boolean))))
+        for prompt in joined:
+            try:
+                yield self.render(next(cells)) if prompt is None else prompt
+            except PromptError as error:
+                yield error
+
+    def _joined(self, frame: pl.DataFrame) -> list[str | None]:
+        """Prompts of a template that only joins texts, made at once in a fifth of the time; None: `render` it."""
+        if not self._joins or self._longest(frame) * frame.height > JOINED_BYTES:
+            return [None] * frame.height
+        prompts = frame.select(pl.concat_str(self._joins)).to_series().to_list()
+        return [prompt if prompt and not prompt.isspace() else None for prompt in prompts]
+
+    def _longest(self, frame: pl.DataFrame) -> int:
+        """An upper bound of the bytes of a joined prompt."""
+        longest = frame.select(pl.sum_horizontal([part.str.len_bytes().max() for part in self._joins])).item()
+        return int(longest or 0)
 
     def cells(self, frame: pl.DataFrame) -> Sequence[tuple[Any, ...]]:
         """The cells `render` needs, a tuple a row."""
@@ -145,6 +169,16 @@ def _environment() -> minijinja.Environment:
 
 def _default(value: Any, fallback: Any = "", falsy: bool = False) -> Any:  # noqa: FBT001, FBT002  Jinja's signature
     return fallback if value is None or isinstance(value, _Null) or (falsy and not value) else value
+
+
+def _joins(text: str, columns: Schema) -> list[pl.Expr]:
+    """The parts of a template that is nothing but texts and columns of text, in order; else none."""
+    pieces = re.split(r"\{\{ ?(\w+) ?\}\}", text.removesuffix("\n"))  # the engine, too, drops the last line end
+    texts, names = pieces[::2], pieces[1::2]
+    simple = all(columns.get(name) == pl.String for name in names) and not re.search(r"\{[{%#]|\r$", "\0".join(texts))
+    if not names or not simple:
+        return []
+    return [pl.col(piece) if at % 2 else pl.lit(piece) for at, piece in enumerate(pieces) if at % 2 or piece]
 
 
 def _shown(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batchgen.api.contract import SERVER_MAX_TOKENS, CompletionRequest, estimate_tokens
 from batchgen.job import Job, Request
-from batchgen.rows.bounds import Schema
+from batchgen.rows.bounds import BATCH_BYTES, Schema
 from batchgen.rows.identity import Identity
 from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import require_column
@@ -26,6 +26,15 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     model: str
     prompt: str
     prompt_tokens: int
+    answer_tokens: int
+
+
+class _Mould(msgspec.Struct, frozen=True, gc=False):
+    """What a body holds around its prompt."""
+
+    head: bytes
+    tail: bytes
+    model: str
     answer_tokens: int
 
 
@@ -45,27 +54,40 @@ class Requests:
     def __init__(self, job: Job, columns: Schema, endpoint: str) -> None:
         self._template = Template(job.prompt, columns)
         self._base = {name: value for name, value in job.request.model_dump().items() if value is not None}
+        self._mould = _mould(self._base)
         self._identity = Identity(endpoint)
         self._fields = {name: _adapter(name) for name in job.columns}
         self._sources = list(job.columns.values())
         for name, column in job.columns.items():
             require_column(column, columns, f"columns.{name}")
 
+    def batches(self, frame: pl.DataFrame) -> Iterator[list[Prepared | Problem]]:
+        """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
+        made: list[Prepared | Problem] = []
+        size = 0
+        for one in self.of(frame):
+            made.append(one)
+            size += len(one.body) if isinstance(one, Prepared) else 0
+            if size >= BATCH_BYTES:
+                yield made
+                made, size = [], 0
+        if made:
+            yield made
+
     def of(self, frame: pl.DataFrame) -> Iterator[Prepared | Problem]:
         """One for each row, in order."""
         own = frame.select(self._sources).rows() if self._fields else [()] * frame.height
-        for cells, values in zip(self._template.cells(frame), own, strict=True):
+        for prompt, values in zip(self._template.prompts(frame), own, strict=True):
             try:
-                yield self._prepare(self._template.render(cells), values)
+                yield Problem(str(prompt)) if isinstance(prompt, PromptError) else self._prepare(prompt, values)
             except PromptError as error:
                 yield Problem(str(error))
 
     def _prepare(self, prompt: str, values: tuple[Any, ...]) -> Prepared:
-        fields = {**self._base, **self._own(values)} if values else self._base
-        request = CompletionRequest(prompt=prompt, **fields)
-        body = msgspec.json.encode(request)
-        answer = (request.max_tokens or SERVER_MAX_TOKENS) * (request.best_of or 1)
-        return Prepared(self._identity.digest(body), body, request.model, prompt, estimate_tokens(prompt), answer)
+        mould = _mould({**self._base, **self._own(values)}) if values else self._mould
+        body = mould.head + msgspec.json.encode(prompt) + mould.tail
+        digest = self._identity.digest(body)
+        return Prepared(digest, body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
 
     def _own(self, values: tuple[Any, ...]) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -78,6 +100,13 @@ class Requests:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
                 raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
         return own
+
+
+def _mould(fields: dict[str, Any]) -> _Mould:
+    request = CompletionRequest(prompt="", **fields)
+    head, tail = msgspec.json.encode(request).split(b'"prompt":""', 1)
+    longest = (request.max_tokens or SERVER_MAX_TOKENS) * (request.best_of or 1)
+    return _Mould(head + b'"prompt":', tail, request.model, longest)
 
 
 def _no_number(value: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Plan x input -> the tasks of the rows that are to be done, in batches. Reads the input a second time and
-holds it against the plan; never more than one batch in memory."""
+"""Plan x input -> the tasks of the rows that are to be done, in batches. Reads the input again and holds it against
+the plan; never more than one batch in memory, or one portion where the rows have an order of their own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
 from batchgen.runner.index import join
 from batchgen.runner.plan import Plan, price_of
+
+PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 
 
 @dataclass(slots=True)
@@ -39,25 +41,54 @@ class Task:
 
 
 def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:
-    """The rows that are to be done, by batch, in input order. Raises UsageError where the input is no longer
+    """The rows that are to be done, by batch, in the plan's order. Raises UsageError where the input is no longer
     the one that was planned: then a row's answer might be stored for another's prompt."""
-    prices = {model: price_of(job, model) or (0.0, 0.0) for model in plan.models}
+    if plan.order is None:
+        for made in _chosen(job, source, requests, plan, plan.rows["todo"]):
+            yield list(made.values())
+        return
+    for portion in _portions(plan.rows, plan.order):
+        chosen = pl.repeat(value=False, n=plan.rows.height, eager=True).scatter(portion, values=True)
+        found: dict[int, Task] = {}
+        for made in _chosen(job, source, requests, plan, chosen):
+            found |= made
+        yield [found[row] for row in portion]
+
+
+def _portions(rows: pl.DataFrame, order: pl.Series) -> Iterator[pl.Series]:
+    """As many rows as may wait in memory, by their prompts' lengths: for each the input is read once more."""
+    size = rows["prompt_tokens"].gather(order).cast(pl.Int64) * TOKEN_BYTES + TASK_BYTES
+    portion = (size.cum_sum() // PORTION_BYTES).rle_id()
     start = 0
+    for length in portion.rle().struct.field("len"):
+        yield order.slice(start, length)
+        start += length
+
+
+def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl.Series) -> Iterator[dict[int, Task]]:
+    """The tasks of some rows by number, in input order. `chosen`: a truth value for each row of the input."""
+    prices = {model: price_of(job, model) or (0.0, 0.0) for model in plan.models}
+    start, left = 0, int(chosen.sum())
     for frame in source.batches():
-        rows = plan.rows.slice(start, frame.height)
-        start += frame.height
-        todo = rows["todo"]
+        rows, here = plan.rows.slice(start, frame.height), chosen.slice(start, frame.height)
         if rows.height != frame.height:
             source.verify()
             raise UsageError(f"{job.input.path}: has more rows than a moment ago")
-        if not todo.any():
-            continue
-        left = frame.filter(todo)
-        names = left[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * left.height
-        known = rows.filter(todo).select("hi", "lo", "occurrence", "attempts").iter_rows()
-        yield [
-            _task(job, made, row, name, prices) for made, row, name in zip(requests.of(left), known, names, strict=True)
-        ]
+        if here.any():
+            wanted = frame.filter(here)
+            numbers = (here.arg_true() + start).to_list()
+            names = wanted[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * wanted.height
+            known = rows.filter(here).select("hi", "lo", "occurrence", "attempts").iter_rows()
+            told = zip(numbers, known, names, strict=True)
+            for made in requests.batches(wanted):
+                yield {
+                    row: _task(job, one, facts, name, prices)
+                    for one, (row, facts, name) in zip(made, told, strict=False)
+                }
+            left -= wanted.height
+        start += frame.height
+        if not left:
+            break
     source.verify()
 
 

@@ -11,6 +11,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable
+from functools import cache
 from itertools import islice
 
 import polars as pl
@@ -39,12 +40,15 @@ class Index:
         columns = {"hi": array("Q"), "lo": array("Q"), "id": array("q"), "state": array("B"), "attempts": array("I")}
         iterator = iter(states)
         while chunk := list(islice(iterator, CHUNK)):
-            # a damaged key fits no row
-            add_keys(columns, b"".join(key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key, *_ in chunk))
-            columns["id"].extend([id_ for _, id_, *_ in chunk])
-            columns["state"].extend([_state(outcome, final, id_ > floor) for _, id_, outcome, final, _ in chunk])
-            columns["attempts"].extend([sent for *_, sent in chunk])
+            keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
+            add_keys(columns, _whole(keys))
+            columns["id"].extend(ids)
+            columns["state"].extend(map(_state, outcomes, finals))
+            columns["attempts"].extend(attempts)
         self._frame = to_frame(columns)
+        if floor:
+            reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
+            self._frame = self._frame.with_columns(state=reusable)
         self._is_last = self._frame["hi"] != self._frame["hi"].shift(-1)
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
@@ -80,9 +84,13 @@ class Index:
         return int(((self._frame["state"] == State.DONE) & self._is_last.fill_null(value=True)).sum())
 
 
-def _state(outcome: str, final: int, reusable: bool) -> State:  # noqa: FBT001  one caller
-    if not reusable:
-        return State.NEW
+def _whole(keys: Iterable[bytes]) -> bytes:
+    """The keys end to end; a damaged one becomes a key that fits no row."""
+    return b"".join([key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys])
+
+
+@cache
+def _state(outcome: str, final: int) -> State:
     if outcome == OK:
         return State.DONE
     return State.FAILED if final and outcome in _KINDS else State.OPEN

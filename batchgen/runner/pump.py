@@ -16,11 +16,11 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.feed import Task
-from batchgen.runner.flight import Flight
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
 
@@ -46,6 +46,14 @@ class Stats:
         return self.todo - self.ok - self.failed
 
 
+class Marks(Protocol):
+    """Where it is marked what is in flight (`flight.py`)."""
+
+    def begin(self, slot: int, key: bytes, attempt: int) -> None: ...
+
+    def end(self, slot: int) -> None: ...
+
+
 Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
 Save = Callable[[Record], Awaitable[None]]
 
@@ -59,7 +67,7 @@ class Pump:
     batches: Iterator[list[Task]]
     attempt: Attempt
     save: Save
-    flight: Flight
+    flight: Marks
     limits: Limits
     budget: Budget
     retries: Retries

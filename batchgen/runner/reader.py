@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from batchgen.api.contract import Answer, judge
 from batchgen.errors import NotRunYet
-from batchgen.runner.checkpoint import INTERRUPTED, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
+from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 
 class LearnedRate(NamedTuple):
@@ -108,11 +109,19 @@ class Reader:
             for (name,) in self._db.execute("SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL"):
                 yield name
 
+    def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
+        """Latency in seconds and tokens, by estimate, of the last answers."""
+        sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
+        with refusals(self.path):
+            ids = [id_ for (id_,) in self._db.execute(sql, (OK, count))]
+        judged = [(record.latency, judge(record.body)) for record in self.records(ids).values() if record.body]
+        return [(latency, answer.tokens) for latency, answer in judged if latency and isinstance(answer, Answer)]
+
     def median_latency(self) -> float | None:
         """Of the last thousand answers, in seconds."""
-        sql = "SELECT latency FROM attempts WHERE outcome = 'ok' ORDER BY id DESC LIMIT 1000"
+        sql = "SELECT latency FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT 1000"
         with refusals(self.path):
-            latencies = sorted(latency for (latency,) in self._db.execute(sql))
+            latencies = sorted(latency for (latency,) in self._db.execute(sql, (OK,)))
         return latencies[len(latencies) // 2] if latencies else None
 
     def with_more_choices(self) -> set[int]:
@@ -137,10 +146,10 @@ def _marks(values: Sequence[object]) -> str:
 
 def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
-    *fields, crc, size, body = row[1:]
+    _, key, outcome, final, *told, name, crc, size, body = row
     try:
         whole = body if size is None else pa.decompress(body, size, codec="zstd", asbytes=True)
-        record = Record._make((*fields[:2], bool(fields[2]), *fields[3:], whole))
+        record = Record._make((key, outcome, final == 1, *told, name, whole))
+        return record if record.crc() == crc else None
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None
-    return record if record.crc() == crc else None

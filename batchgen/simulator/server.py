@@ -7,22 +7,27 @@ for the service, forward anything to it, or keep a prompt (the ledger holds dige
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import re
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import loop
-from batchgen.api import stream
-from batchgen.api.contract import PATH, Choice, Completion, CompletionRequest
+from batchgen.api.contract import PATH, CompletionRequest, estimate_tokens
 from batchgen.errors import UsageError
-from batchgen.simulator import model
+from batchgen.simulator import model, wire
+from batchgen.simulator.buckets import Gate
+from batchgen.simulator.faults import Fates, Outages
+from batchgen.simulator.ledger import Ledger, digest
+from batchgen.simulator.rig import Rig
+from batchgen.simulator.wire import Answer, RejectedError
 
+LEDGER_PATH = "/ledger"
 LARGEST_BODY = 64 * 2**20
 HOTTEST = 2.0
 MOST_CANDIDATES = 20
@@ -34,63 +39,54 @@ _SHUTDOWN = 2.0
 _FIELD = re.compile(r"at `\$\.(\w+)|field `(.+)`$")
 
 
-class Ledger:
-    """What was asked and what was billed. An answer counts as billed once it is generated, read or not."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.billed: Counter[str] = Counter()
-        self.in_flight = 0
-        self.in_flight_max = 0
-
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """While a request that was accepted is being answered."""
-        self.requests += 1
-        self.in_flight += 1
-        self.in_flight_max = max(self.in_flight_max, self.in_flight)
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-
-    def bill(self, prompt: str) -> None:
-        self.billed[hashlib.sha256(prompt.encode()).hexdigest()] += 1
-
-    def as_json(self) -> bytes:
-        """`prompts` is times billed by the prompt's SHA-256, in hex."""
-        totals = {"requests": self.requests, "billed": self.billed.total(), "in_flight_max": self.in_flight_max}
-        return msgspec.json.encode({**totals, "prompts": self.billed})
-
-
 LEDGER = web.AppKey("ledger", Ledger)
+GATE = web.AppKey("gate", Gate)
+FATES = web.AppKey("fates", Fates)
 
 
-class RejectedError(Exception):
-    """A request that is answered with the contract's error body; `key` names the field at fault."""
-
-    def __init__(self, status: int, tpe: str, description: str, key: str) -> None:
-        super().__init__(description)
-        self.status, self.tpe, self.description, self.key = status, tpe, description, key
-
-    def response(self) -> web.Response:
-        error = {"description": self.description, "key": self.key, "extras": None}
-        return _json({"tpe": self.tpe, "errors": [error], "extras": None}, self.status)
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-def make_app() -> web.Application:
+def make_app(rig: Rig | None = None) -> web.Application:
     """The server's application, with an empty ledger. The model is loaded here, not by the first request."""
     model.load()
-    app = web.Application(client_max_size=LARGEST_BODY)
-    app[LEDGER] = Ledger()
+    rig = rig or Rig()
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_told])
+    app[LEDGER], app[GATE], app[FATES] = Ledger(), rig.gate(), rig.fates()
+    if rig.outages:
+        app.middlewares.append(_losing(Outages(rig.outages)))
     app.router.add_post(PATH, completions)
     app.router.add_get("/v1/models", models)
-    app.router.add_get("/ledger", ledger)
+    app.router.add_get(LEDGER_PATH, ledger)
     return app
+
+
+@web.middleware
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever is refused is refused in the contract's words."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        return web.Response()  # the client has gone, and there is nobody to tell
+    except RejectedError as rejected:
+        return rejected.response()
+    except web.HTTPException as error:  # aiohttp's own: no such path, no such method, a body too large
+        response = RejectedError(error.status, wire.tpe(error.status), error.reason).response()
+        response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
+        return response
+
+
+def _losing(outages: Outages) -> Middleware:
+    @web.middleware
+    async def lose(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Nothing of it is read. The ledger stays open: it is the rig's, not the service's."""
+        if request.path == LEDGER_PATH or not outages.struck(_now()):
+            return await handler(request)
+        request.app[LEDGER].faults["outage"] += 1
+        return await wire.reset(request)
+
+    return lose
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def models(_: web.Request) -> web.Response:
@@ -103,16 +99,10 @@ async def ledger(request: web.Request) -> web.Response:
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/completions`. Generates on the event loop: an answer is milliseconds of work."""
-    try:
-        asked = await _accept(request)
-    except RejectedError as rejected:
-        return rejected.response()
+    asked = await _accept(request)
+    _admit(request.app, asked)
     with request.app[LEDGER].request():
-        choice = model.load().generate(asked)
-        request.app[LEDGER].bill(asked.prompt)
-        if asked.stream:
-            return await _stream(request, choice)
-        return _json(Completion(choices=[choice], model=model.NAME))
+        return await _answer(request, asked)
 
 
 async def _accept(request: web.Request) -> CompletionRequest:
@@ -122,22 +112,56 @@ async def _accept(request: web.Request) -> CompletionRequest:
         raise RejectedError(401, "Unauthorized", "a bearer key is required", "Authorization")
     if request.content_type != "application/json":
         raise RejectedError(415, "InvalidContentType", "the body must be application/json", "Content-Type")
-    asked = decode(await request.read())
+    try:
+        asked = decode(await request.read())
+    except web.RequestPayloadError:
+        raise RejectedError(400, "BadRequest", "the body is not encoded as its headers say", "body") from None
     check(asked)
     return asked
 
 
+def _admit(app: web.Application, asked: CompletionRequest) -> None:
+    """Raises RejectedError where a limit of the rig refuses the request."""
+    ledger = app[LEDGER]
+    refusal = app[GATE].admit(_now(), estimate_tokens(asked.prompt), ledger.in_flight)
+    if refusal is not None:
+        ledger.refuse()
+        raise RejectedError(429, wire.TPES[429], refusal.reason, retry_after=refusal.retry_after)
+
+
+async def _answer(request: web.Request, asked: CompletionRequest) -> web.StreamResponse:
+    """What the request's fate is. An answer is bought before it is waited for: who goes meanwhile has asked, and
+    pays."""
+    ledger, name = request.app[LEDGER], digest(asked.prompt)
+    fate = request.app[FATES].draw(name)
+    if fate.fault is not None:
+        ledger.faults[fate.fault] += 1
+    if fate.status is not None:
+        return wire.on_demand(fate.status).response()
+    choice = model.load().generate(asked)
+    ledger.billed[name] += 1
+    request.app[GATE].charge(_now(), estimate_tokens(choice.text))
+    if fate.latency:
+        await asyncio.sleep(fate.latency)
+    return await wire.SPOILS[fate.fault](request, Answer.of(choice, streamed=bool(asked.stream)))
+
+
 _request = msgspec.json.Decoder(CompletionRequest)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(body: bytes) -> CompletionRequest:
-    """Strictly, unknown fields refused. Raises RejectedError with 400."""
+    """Strictly: unknown fields are refused, and so are nulls, of which the contract has none. Raises RejectedError."""
     try:
-        return _request.decode(body)
+        asked = _request.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         field = _FIELD.search(str(e))
         key = (field[1] or field[2]) if field else "body"
-        raise RejectedError(400, "InvalidInputParameters", str(e), key) from None
+        raise RejectedError(400, "InvalidInputParameters", str(e).replace(" | null", ""), key) from None
+    for name, value in _fields.decode(body).items() if b"null" in body else ():
+        if bytes(value) == b"null":
+            raise RejectedError(400, "InvalidInputParameters", f"{name} must not be null", name)
+    return asked
 
 
 def check(asked: CompletionRequest) -> None:
@@ -153,30 +177,14 @@ def check(asked: CompletionRequest) -> None:
             raise RejectedError(400, "InvalidInputParameters", f"{field} must be {wanted}", field)
 
 
-async def _stream(request: web.Request, choice: Choice) -> web.StreamResponse:
-    """One event a token, and the end of the body as the only end marker: the contract documents no other."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
-    for value in _values(choice):
-        await response.write(b"data: " + msgspec.json.encode(stream.Event(value)) + b"\n\n")
-    await response.write_eof()
-    return response
-
-
-def _values(choice: Choice) -> list[str]:
-    """The text by tokens. An empty text is one empty event: a stream without any says nothing at all."""
-    tokens = choice.log_probs.content if choice.log_probs else None
-    return [t.token for t in tokens or ()] or [""]
-
-
-def run(host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(host: str, port: int, ready: Callable[[str], None], rig: Rig) -> None:
     """Serve until SIGINT or SIGTERM, with an event loop of its own. Raises UsageError where the address is taken."""
 
     async def until_signal() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(host, port, stop, ready)
+        await serve(host, port, stop, ready, rig)
 
     try:
         loop.run(until_signal())
@@ -184,12 +192,15 @@ def run(host: str, port: int, ready: Callable[[str], None]) -> None:
         raise UsageError(f"{host}:{port}: cannot be served: {error.strerror}; give another --host or --port") from None
 
 
-async def serve(host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+async def serve(
+    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], rig: Rig | None = None
+) -> None:
     """Serve until `stop` is set. `port` 0 is any free one; `ready` gets the URL once connections are accepted.
 
     Raises OSError where the address cannot be bound.
     """
-    runner = web.AppRunner(make_app(), access_log=None, shutdown_timeout=_SHUTDOWN)
+    app = make_app(rig)
+    runner = web.AppRunner(app, access_log=None, logger=_log(), shutdown_timeout=_SHUTDOWN, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
@@ -197,6 +208,18 @@ async def serve(host: str, port: int, stop: asyncio.Event, ready: Callable[[str]
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def _log() -> logging.Logger:
+    """For what goes wrong here. What clients send that is no HTTP is theirs, and was refused."""
+
+    def ours(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, web.RequestPayloadError | BadHttpMessage)
+
+    log = logging.getLogger("batchgen.simulator")
+    log.addFilter(ours)
+    return log
 
 
 def _url(host: str, port: int) -> str:

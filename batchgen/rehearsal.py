@@ -1,0 +1,183 @@
+"""A night on a simulated clock: the real pump, limits and budget, against answers as they were of late.
+
+Hours pass in seconds. Sends nothing, writes nothing, and never says more than what the limits and the latency make
+likely: failures and refusals are not played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import math
+import random
+import selectors
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from batchgen.api.contract import Answer
+from batchgen.job import Limits as Granted
+from batchgen.job import Until
+from batchgen.runner.checkpoint import Record
+from batchgen.runner.feed import Task, tasks
+from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.plan import Plan
+from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.retry import Retries
+from batchgen.setup import Setup
+
+MOST_ROWS, SEARCH_ROWS = 20_000, 5_000
+"""Rehearsed at most; what is longer is reckoned from these."""
+MOST_CONCURRENCY = 10_000
+AS_GOOD = 1.02
+BEGINS, TOKENS_PER_SECOND = 0.5, 50.0
+"""Assumed of a service that never answered yet: seconds to the first token, and from there."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How a run that starts now would end. `done` rows of those to be sent; `seconds` until then; `stopped`: by what,
+    None where it does all. `enough`: the concurrency at which the limits bind, None where none is known.
+    `latency_s`: the median that was played; `assumed`: it was not measured. `rehearsed`: rows that were played."""
+
+    done: int
+    seconds: float
+    stopped: str | None
+    enough: int | None
+    latency_s: float
+    assumed: bool
+    rehearsed: int
+
+
+def rehearse(setup: Setup, plan: Plan, learned: float | None, seen: Sequence[tuple[float, int]]) -> Rehearsal:
+    """`learned`: requests a minute that an earlier run found. `seen`: latency and tokens of the last answers."""
+    waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
+    rows = list(islice(waiting, MOST_ROWS))
+    played = list(seen) or [_assumed(plan)]
+    granted = setup.limits
+    if learned is not None and granted.requests_per_minute is None:
+        granted = granted.model_copy(update={"requests_per_minute": learned})
+    part = len(rows) / max(plan.todo, 1)
+    latency = sorted(latency for latency, _ in played)[len(played) // 2]
+    stats, seconds, stopped = _play(rows, granted, _budget(setup.job.until, part), setup, played)
+    return Rehearsal(
+        done=plan.todo if stopped is None else round(stats.ok / part),
+        seconds=(seconds - latency) / part + latency,  # the last answers are waited for once
+        stopped=stopped,
+        enough=_enough(rows[:SEARCH_ROWS], granted, setup, played),
+        latency_s=latency,
+        assumed=not seen,
+        rehearsed=len(rows),
+    )
+
+
+def _assumed(plan: Plan) -> tuple[float, int]:
+    tokens = plan.answer_tokens // max(plan.todo, 1)
+    return BEGINS + tokens / TOKENS_PER_SECOND, tokens
+
+
+def _budget(until: Until, part: float) -> Budget:
+    """Of a night whose rows are this part of all, which begins now, at 0 of its clock."""
+    seconds = until.seconds(dt.datetime.now().astimezone())
+    return Budget(
+        deadline=None if seconds is None else seconds * part,
+        requests=None if until.requests is None else math.ceil(until.requests * part),
+        tokens=None if until.tokens is None else until.tokens * part,
+        cost=None if until.cost is None else until.cost * part,
+    )
+
+
+def _enough(rows: list[Task], granted: Granted, setup: Setup, played: Sequence[tuple[float, int]]) -> int | None:
+    """The fewest in flight that end as early as any number would, by bisection."""
+    if not rows or (granted.requests_per_minute is None and granted.tokens_per_minute is None):
+        return None
+
+    def seconds(concurrency: int) -> float:
+        given = granted.model_copy(update={"concurrency": concurrency})
+        return _play(rows, given, Budget(), setup, played)[1]
+
+    goal = AS_GOOD * seconds(MOST_CONCURRENCY)
+    high = 1
+    while high < MOST_CONCURRENCY and seconds(high) > goal:
+        high *= 2
+    low = high // 2
+    while high - low > max(1, low // 50):
+        middle = (low + high) // 2
+        low, high = (low, middle) if seconds(middle) <= goal else (middle, high)
+    return high
+
+
+def _play(
+    rows: list[Task], granted: Granted, budget: Budget, setup: Setup, played: Sequence[tuple[float, int]]
+) -> tuple[Stats, float, str | None]:
+    """One night: what was done, in how many seconds, and what stopped it."""
+    chance = random.Random(0)
+    stats = Stats(todo=len(rows))
+
+    async def attempt(_: bytes, __: str) -> Answer:
+        latency, tokens = chance.choice(played)
+        await asyncio.sleep(latency)
+        return Answer(b"", 1, tokens)
+
+    async def save(_: Record) -> None:
+        return
+
+    async def night() -> tuple[float, str | None]:
+        clock = asyncio.get_running_loop().time
+        pump = Pump(
+            batches=iter([[copy.copy(task) for task in rows]]),
+            attempt=attempt,
+            save=save,
+            flight=_NoFlight(),
+            limits=Limits(granted.requests_per_minute, granted.tokens_per_minute, clock()),
+            budget=budget,
+            retries=Retries(setup.job.retry.attempts, setup.job.retry.max_wait),
+            stats=stats,
+            concurrency=min(granted.concurrency, len(rows)),
+            clock=clock,
+        )
+        await pump.run()
+        return clock(), pump.stopped
+
+    with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
+        return stats, *runner.run(night())
+
+
+class _NoFlight:
+    def begin(self, slot: int, key: bytes, attempt: int) -> None:
+        pass
+
+    def end(self, slot: int) -> None:
+        pass
+
+
+class _SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time, from 0, jumps to the next timer as soon as nothing is left to do."""
+
+    def __init__(self) -> None:
+        self._elapsed = 0.0
+        super().__init__(_Jump(self))
+
+    def time(self) -> float:
+        return self._elapsed
+
+    def pass_by(self, seconds: float) -> None:
+        self._elapsed += seconds
+
+    def run_in_executor(self, _: Any, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """At once: in simulated time, reading a batch takes none."""
+        done = self.create_future()
+        done.set_result(call(*args))
+        return done
+
+
+class _Jump(selectors.DefaultSelector):
+    def __init__(self, loop: _SimulatedLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self._loop.pass_by(timeout or 0.0)
+        return super().select(0)

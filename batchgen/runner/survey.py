@@ -1,0 +1,145 @@
+"""The pass over the whole input before anything is sent: every prompt is rendered and every row's value checked, so
+that a mistake in the last row costs nothing. Keeps 26 bytes a row, and of the prompts the first few."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.job import Job
+from batchgen.rows.request import Prepared, Problem, Requests
+from batchgen.rows.source import Source
+from batchgen.runner.index import add_keys
+
+SHOWN_PROBLEMS = 5
+SHOWN_PROMPTS = 3
+MAX_MODELS = 1000
+COLUMNS = {"hi": "Q", "lo": "Q", "prompt_tokens": "I", "answer_tokens": "I", "model": "H"}
+"""Of the survey, as array type codes: 26 bytes a row."""
+
+
+@dataclass
+class Survey:
+    """What the pass over the input gathers. `names` are hashes; `problems` the first rows of each reason."""
+
+    columns: dict[str, array[int]] = field(
+        default_factory=lambda: {name: array(code) for name, code in COLUMNS.items()}
+    )
+    models: dict[str, int] = field(default_factory=dict)
+    names: list[pl.Series] = field(default_factory=list)
+    priorities: list[pl.Series] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    troubled: int = 0
+    height: int = 0
+
+    def add(self, made: list[Prepared]) -> None:
+        columns, models = self.columns, self.models
+        add_keys(columns, b"".join([p.digest for p in made]))
+        columns["prompt_tokens"].extend([p.prompt_tokens for p in made])
+        columns["answer_tokens"].extend([min(p.answer_tokens, 2**32 - 1) for p in made])
+        columns["model"].extend([models.setdefault(p.model, len(models)) for p in made])
+        self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
+
+    def refuse(self, reason: str, row: str) -> None:
+        rows = self.problems.setdefault(reason, [])
+        if len(rows) < SHOWN_PROBLEMS:
+            rows.append(row)
+        self.troubled += 1
+
+
+def survey(job: Job, source: Source, requests: Requests) -> Survey:
+    """Raises UsageError where a row cannot be sent; then it names the first rows and counts them all."""
+    seen = Survey()
+    for frame in source.batches():
+        names = None if job.input.id is None else frame[job.input.id]
+        if names is not None:
+            seen.names.append(names.cast(pl.String).hash())
+            for at in names.is_null().arg_true():
+                seen.refuse(f"input.id: {job.input.id} is empty", row_name(seen.height + at, None))
+        if job.priority is not None:
+            seen.priorities.append(_priorities(job, frame[job.priority], seen.height))
+        start = seen.height
+        for made in requests.batches(frame):
+            prepared = [p for p in made if isinstance(p, Prepared)]
+            seen.add(prepared)
+            if len(prepared) < len(made):
+                _refuse_problems(seen, made, names, start)
+            seen.height += len(made)
+        if len(seen.models) > MAX_MODELS:
+            raise UsageError(f"columns.model: more than {MAX_MODELS:,} different models: is it the right column?")
+    _refuse_repeated_names(job, source, seen)
+    source.verify()
+    if seen.problems:
+        raise UsageError(_tell(seen, job))
+    return seen
+
+
+def _refuse_problems(seen: Survey, made: list[Prepared | Problem], names: pl.Series | None, start: int) -> None:
+    """`start`: the row that `names` begins with."""
+    for row, problem in enumerate(made, seen.height):
+        if isinstance(problem, Problem):
+            seen.refuse(str(problem), row_name(row, names[row - start] if names is not None else None))
+
+
+def _priorities(job: Job, column: pl.Series, start: int) -> pl.Series:
+    """The values of `priority` as what can be ordered; a CSV's texts are numbers here."""
+    if column.dtype != pl.String:
+        return column.fill_nan(None) if column.dtype.is_float() else column
+    numbers = column.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
+    wrong = (column.is_not_null() & numbers.is_null()).arg_true()
+    if wrong.len():
+        at = int(wrong[0])
+        said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
+        raise UsageError(f"{job.input.path}: {row_name(start + at, None)}: {said}; nothing was sent")
+    return numbers
+
+
+def row_name(at: int, name: object) -> str:
+    """How a message names the row at an index of the input."""
+    return f"row {at + 1:,}" if name is None else f"row {at + 1:,} ({name})"
+
+
+def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
+    """How a message names these rows, which are in order."""
+    named: list[str] = []
+    start = 0
+    for frame in source.batches():
+        here = [at for at in rows[len(named) :] if at < start + frame.height]
+        named += [row_name(at, frame[job.input.id][at - start] if job.input.id else None) for at in here]
+        start += frame.height
+        if len(named) == len(rows):
+            break
+    return named
+
+
+def _refuse_repeated_names(job: Job, source: Source, seen: Survey) -> None:
+    if not seen.names or (hashes := pl.concat(seen.names)).n_unique() == hashes.len():
+        return
+    first: dict[object, int] = {}
+    row = 0
+    repeated = set(hashes.filter(hashes.is_duplicated()).unique())
+    for frame in source.batches():
+        names = frame[job.input.id or ""].cast(pl.String)
+        for at in names.hash().is_in(list(repeated)).arg_true():
+            name = names[at]
+            if name is not None and first.setdefault(name, row + at) != row + at:
+                seen.refuse(
+                    (f"input.id: {job.input.id} {name!r} repeats row {first[name] + 1:,}"),
+                    row_name(row + at, None),
+                )
+        row += frame.height
+
+
+def _tell(seen: Survey, job: Job) -> str:
+    lines = [f"{job.input.path}: {seen.troubled:,} of {seen.height:,} rows cannot be sent; nothing was sent:"]
+    for reason, rows in list(seen.problems.items())[:SHOWN_PROBLEMS]:
+        lines.append(f"  {reason}: {', '.join(rows)}")
+    if len(seen.problems) > SHOWN_PROBLEMS:
+        lines.append(f"  and {len(seen.problems) - SHOWN_PROBLEMS:,} further reasons")
+    elif seen.troubled > sum(map(len, seen.problems.values())):
+        lines.append(f"  (the first {SHOWN_PROBLEMS} rows of each reason are named)")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""The rig as it was asked for: what `batchgen serve` was told on the command line, read and checked.
+
+It must never keep state: one rig may be set up many times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchgen.errors import UsageError
+from batchgen.simulator.buckets import Gate
+from batchgen.simulator.faults import SPOILED, STATUSES, Fates, Faults, Latency
+
+ROUNDING = 1e-9
+"""Ten tenths are a little more than one."""
+AT_ONCE = Latency()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """As it stands: answers everything, at once and always."""
+
+    latency: Latency = AT_ONCE
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    burst: int = 4
+    concurrency: int | None = None
+    shares: tuple[tuple[str, float], ...] = ()
+    outages: tuple[tuple[float, float], ...] = ()
+    seed: int = 0
+
+    def gate(self) -> Gate:
+        return Gate(self.requests_per_minute, self.tokens_per_minute, self.burst, self.concurrency)
+
+    def fates(self) -> Fates:
+        return Fates(self.seed, Faults(dict(self.shares)), self.latency)
+
+
+def read(*, latency: str, fault: Sequence[str], outage: Sequence[str], **counts: Any) -> Rig:
+    """Of the options of the command line, by their names. Raises UsageError, which says what to write."""
+    outages = tuple(map(read_outage, outage))
+    return Rig(latency=read_latency(latency), shares=read_shares(fault), outages=outages, **counts)
+
+
+def read_latency(text: str) -> Latency:
+    """`SECONDS` or `P50,P99`. Raises UsageError."""
+    found = _numbers(text, ",")
+    if len(found) == 1 and found[0] >= 0:
+        return Latency(found[0])
+    if len(found) == 2 and 0 < found[0] <= found[1]:  # noqa: PLR2004  the pair of them
+        return Latency(*found)
+    raise UsageError(
+        f"--latency {text}: write seconds, such as 0.5, or the median and the 99th percentile, such as 0.8,6"
+    )
+
+
+def read_shares(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """`KIND=SHARE`, each kind once. Raises UsageError."""
+    shares = dict(map(_read_share, texts))
+    if len(shares) < len(texts):
+        raise UsageError("--fault: a kind is given twice; give each one share")
+    if (total := math.fsum(shares.values())) > 1 + ROUNDING:
+        raise UsageError(f"--fault: the shares sum to {total:g}; more than 1, which is every request, cannot be met")
+    return tuple(shares.items())
+
+
+def _read_share(text: str) -> tuple[str, float]:
+    kind, _, share = text.partition("=")
+    found = _numbers(share, "=")
+    if kind not in SPOILED and kind not in STATUSES:
+        kinds = f"a status from {STATUSES[0]} to {STATUSES[-1]}, {', '.join(SPOILED[:-1])} or {SPOILED[-1]}"
+        raise UsageError(f"--fault {text}: there is no such fault; write {kinds}, and its share, such as 503=0.02")
+    if len(found) != 1 or not 0 <= found[0] <= 1:
+        raise UsageError(f"--fault {text}: write the share of the requests, from 0 to 1, such as {kind}=0.02")
+    return kind, found[0]
+
+
+def read_outage(text: str) -> tuple[float, float]:
+    """`FROM:TO`. Raises UsageError."""
+    found = _numbers(text, ":")
+    if len(found) == 2 and 0 <= found[0] < found[1]:  # noqa: PLR2004  the pair of them
+        return found[0], found[1]
+    raise UsageError(f"--outage {text}: write two times in seconds since the first request, such as 60:120")
+
+
+def _numbers(text: str, separator: str) -> list[float]:
+    """The finite numbers in a text; none where anything else is in it."""
+    try:
+        found = [float(part) for part in text.split(separator)]
+    except ValueError:
+        return []
+    return found if all(map(math.isfinite, found)) else []

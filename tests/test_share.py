@@ -1,0 +1,198 @@
+"""Several runs under one key: each takes its part of the rate, and a run that died takes none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgen.runner import share
+from batchgen.runner.limits import Limits
+
+URL, KEY = "http://127.0.0.1:1", "key-of-tests"
+MEMBER = """
+import sys, time
+from batchgen.runner import share
+with share.joined(*sys.argv[1:]) as runs:
+    print(runs(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def member(home):
+    """Starts a process that is one run more, and returns it when it has joined."""
+    started = []
+
+    def start(url: str = URL, key: str = KEY) -> subprocess.Popen:
+        process = subprocess.Popen([sys.executable, "-c", MEMBER, url, key], stdout=subprocess.PIPE)
+        started.append(process)
+        process.told = int(process.stdout.readline())
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_runs_are_counted_while_they_live(member):
+    with share.joined(URL, KEY) as runs:
+        assert runs() == 1
+        others = [member() for _ in range(3)]
+        assert [other.told for other in others] == [2, 3, 4]
+        assert runs() == 4
+        others[0].kill()
+        others[0].wait()
+        assert runs() == 3
+        others[1].send_signal(signal.SIGINT)
+        others[1].wait()
+        assert runs() == 2
+    assert member().told == 2
+
+
+def test_another_key_or_another_endpoint_is_another_rate(member):
+    with share.joined(URL, KEY) as runs:
+        assert member(key="another").told == 1
+        assert member(url="http://127.0.0.1:2").told == 1
+        assert runs() == 1
+
+
+def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
+    dead = member()
+    dead.kill()
+    dead.wait()
+    (left,) = home.rglob("*.run")
+    with share.joined(URL, KEY) as runs:
+        assert runs() == 1
+        assert left.exists(), "it might be a run that is about to lock it"
+        os.utime(left, (0, time.time() - 2 * share.STALE))
+        assert runs() == 1
+        assert not left.exists()
+    assert not list(home.rglob("*.run"))
+
+
+def test_no_key_can_be_told_from_what_is_kept(home):
+    with share.joined(URL, KEY):
+        kept = list(home.rglob("*"))
+        assert kept
+        assert not any(KEY in str(path) or (path.is_file() and path.read_bytes()) for path in kept)
+        assert {path.stat().st_mode & 0o077 for path in kept if "batchgen" in str(path)} == {0}
+
+
+def test_without_a_home_runs_meet_among_the_temporary_files(tmp_path, monkeypatch, caplog):
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with share.joined(URL, KEY) as runs, share.joined(URL, KEY):
+        assert runs() == 2
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere" / "at all"))
+    monkeypatch.setattr(share.Path, "mkdir", _refused)
+    with caplog.at_level("WARNING", logger="batchgen"), share.joined(URL, KEY) as runs, share.joined(URL, KEY):
+        assert runs() == 1
+    assert "will not share its rate" in caplog.text
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise PermissionError
+
+
+def test_a_folder_that_is_somebody_elses_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "batchgen").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    with share.joined(URL, KEY):
+        assert list((tmp_path / "tmp").rglob("*.run"))
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# What they do to the rate
+
+
+class Bucket:
+    """A server that grants `per_minute`, and holds `size` requests."""
+
+    def __init__(self, per_minute: float, size: float) -> None:
+        self._rate, self._size, self._level, self._at = per_minute / 60, size, size, 0.0
+
+    def granted(self, now: float) -> bool:
+        self._level = min(self._size, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if self._level < 1 - 1e-9:
+            return False
+        self._level -= 1
+        return True
+
+
+@given(
+    joins=st.lists(st.floats(0, 100), min_size=1, max_size=4),
+    phases=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    leaves=st.integers(0, 3),
+)
+@settings(deadline=None, max_examples=60)
+def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
+    """Runs that join and leave at any time, each looking once a second: a bucket of four requests and one for each
+    run refuses none, and while runs are at work the rate is used."""
+    rate, end = 1200.0, 160.0
+    joins = sorted(joins)
+    gone = [120.0 if n < leaves and n < len(joins) - 1 else end for n in range(len(joins))]
+    living = lambda now: max(1, sum(join <= now < leave for join, leave in zip(joins, gone, strict=True)))  # noqa: E731
+    runs = [Limits(rate, None, join) for join in joins]
+    for join, run in zip(joins, runs, strict=True):
+        run.share(join, living(join), wait=2 * share.LOOKS_EVERY)
+    looked = [join + phase for join, phase in zip(joins, phases, strict=False)]
+    bucket, refused = Bucket(rate, 4 + len(joins)), 0
+    sent: Counter[int] = Counter()
+    now = joins[0]
+    while now < end:
+        for n, run in enumerate(runs):
+            if not joins[n] <= now < gone[n]:
+                continue
+            if now >= looked[n]:
+                looked[n] += share.LOOKS_EVERY
+                run.share(now, living(now))
+            if run.wait(now, 1) <= 0:
+                run.take(now, 0)
+                refused += not bucket.granted(now)
+                sent[n] += 1
+        now += 0.005
+    assert refused == 0
+    idle = 2 * share.LOOKS_EVERY * (len(joins) + 1) + 1.5 * leaves
+    assert sent.total() >= 0.97 * (end - joins[0] - idle) * rate / 60
+
+
+def test_two_jobs_started_together_get_half_each(job, service, start, ended):
+    """100 requests a second for two jobs of 150: the server sees no more of them, and of neither much more."""
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(150)]
+    seen: list[tuple[float, str]] = []
+    service.script = lambda _, body: seen.append((time.monotonic(), body["model"]))
+    limits = {"requests_per_minute": 6000, "concurrency": 16}
+    one, two = (
+        job(rows, name=name, limits=limits, request={"model": name}, output={"path": f"out/{name}.parquet"})
+        for name in ("one", "two")
+    )
+    processes = [start("run", path) for path in (one, two)]
+    assert [ended(process).returncode for process in processes] == [0, 0]
+    times = [moment for moment, _ in seen]
+    both = [n for n, (_, model) in enumerate(seen) if model != seen[0][1]]
+    most = max(sum(t <= other < t + 1 for other in times) for t in times)
+    assert most <= 100 * 1.1 + 4
+    half = Counter(model for _, model in seen[both[0] + 100 : both[0] + 200])
+    assert all(30 <= count <= 70 for count in half.values()), half
