@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
-import json
-import logging
 import os
 import sys
 from typing import Any, NoReturn
@@ -71,7 +68,7 @@ def run(
     _spare_the_collector()
     summary = commands.run(job, local=local, fresh=fresh, limit=limit, retry_failed=retry_failed, quiet=quiet)
     if as_json:
-        _print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        _print(show.as_json(summary))
     elif not quiet:
         _print(show.summary(summary))
     elif summary.exit_code != OK:
@@ -93,7 +90,7 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
 
     _spare_the_collector()
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
-    _print(json.dumps(show.forecast_values(forecast), ensure_ascii=False) if as_json else show.forecast(forecast))
+    _print(show.as_json(show.forecast_values(forecast)) if as_json else show.forecast(forecast))
 
 
 @cli.command()
@@ -105,7 +102,7 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     from batchgen import commands, show
 
     now = commands.status(job, local=local)
-    _print(json.dumps(dataclasses.asdict(now)) if as_json else show.status(now))
+    _print(show.as_json(now) if as_json else show.status(now))
 
 
 @cli.command()
@@ -203,6 +200,8 @@ def init(name: str) -> None:
 @cli.command()
 def schema() -> None:
     """Print the job file's JSON Schema, for editors that complete and check by one."""
+    import json
+
     from batchgen.job import Job
 
     _print(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
@@ -219,6 +218,8 @@ def _print(text: str) -> None:
 
 
 def _log(*, quiet: bool = False, verbose: bool = False) -> None:
+    import logging
+
     logging.raiseExceptions = False  # a closed stderr must not end a run
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     handler = logging.StreamHandler(sys.stderr)

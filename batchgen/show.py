@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import os
 from typing import Any
 
@@ -27,6 +28,11 @@ def _shown_path(path: str) -> str:
     """Relative where that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) else path
+
+
+def as_json(value: Any) -> str:
+    """Plain values, or a dataclass of them, as one line."""
+    return json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, ensure_ascii=False)  # type: ignore[arg-type]
 
 
 def summary(ended: Summary) -> str:

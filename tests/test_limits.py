@@ -206,7 +206,7 @@ def night(server: Bucket | Chance, rows: int, header: str, latency: float, slots
             _, _, sent_at, wait = heapq.heappop(flying)
             if wait is None:
                 done += 1
-                limits.answered(now, 100, 50)
+                limits.answered(now, now, 100, 50)
             else:
                 refusals += 1
                 limits.refused(now, sent_at, min(said(wait), 60), by_rate=True)
@@ -287,7 +287,7 @@ def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, lea
         elif what == "r":
             limits.refused(now, now - passed / 2, wait, by_rate=True)
         elif what == "a":
-            limits.answered(now, 100, 50)
+            limits.answered(now, now, 100, 50)
         elif what == "f":
             limits.failed(now)
         else:
@@ -322,10 +322,10 @@ def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_
     limits = Limits(None, 1000, 0)
     assert limits.expect(10, 100) == 110
     for _ in range(500):
-        limits.answered(0, 100, 20)
+        limits.answered(0, 0, 100, 20)
     assert limits.expect(10, 100) == pytest.approx(30, abs=1)
     for _ in range(1000):
-        limits.answered(0, 100, 80)
+        limits.answered(0, 0, 100, 80)
     assert limits.expect(10, 100) == pytest.approx(90, abs=1), "what is long ago counts less"
 
 
@@ -334,7 +334,7 @@ def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_
 def test_no_more_is_expected_than_allowed(answers, longest):
     limits = Limits(None, None, 0)
     for allowed, used in answers:
-        limits.answered(0, allowed, used)
+        limits.answered(0, 0, allowed, used)
     assert 0 <= limits.expect(0, longest) <= longest * (1 + 1e-9)
 
 
@@ -356,7 +356,7 @@ def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
         probes.append(now)
     assert probes == pytest.approx(list(range(11, 71)))
     assert limits.outage(70) == 60
-    limits.answered(70, 100, 50)
+    limits.answered(70, 70, 100, 50)
     assert limits.outage(70) == 0
     assert limits.wait(70, 0) <= 0
 
@@ -366,7 +366,7 @@ def test_an_answer_between_begins_the_count_anew():
     for _ in range(10):
         for _ in range(Outage.BEGINS - 1):
             limits.failed(1)
-        limits.answered(1, 100, 50)
+        limits.answered(1, 1, 100, 50)
     assert limits.outage(1) == 0
 
 
@@ -380,7 +380,7 @@ def test_a_burst_of_refusals_counts_once():
     assert limits.refusals == 1
     limits.refused(30, sent_at=25, wait=0, by_rate=True)
     assert limits.refusals == 2
-    limits.answered(31, 100, 50)
+    limits.answered(31, 31, 100, 50)
     assert limits.refusals == 0
 
 

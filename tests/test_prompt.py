@@ -1,6 +1,8 @@
 """The template: names and nulls refused before anything is sent, cells printed byte for byte and never evaluated."""
 
 import datetime as dt
+import subprocess
+import sys
 import time
 from decimal import Decimal
 
@@ -386,6 +388,33 @@ def test_a_prompt_may_not_grow_without_end():
     assert len(rendered("{{ a }}{{ a }}", a=cell)) == prompt.MAX_PROMPT_CHARS
     with pytest.raises(PromptError, match="longer than 16,777,216 characters"):
         rendered("{{ a }}{{ a }}.", a=cell)
+
+
+GROWS = """
+import resource, sys
+import polars as pl
+from batchgen.rows.prompt import Template
+frame = pl.DataFrame({"a": ["x" * int(sys.argv[1])], "xs": [["y"] * int(sys.argv[2])]})
+text = "{% for i in range(900) %}{{ a }}{% endfor %}{% for x in xs %}{{ a }}{% endfor %}"
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for said in Template(text, dict(frame.schema)).prompts(frame):
+    print(said, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    ("length", "members"),
+    [
+        pytest.param(1 << 20, 1, id="a long cell, 900 times"),
+        pytest.param(10_000, 50_000, id="a cell as often as a list has members"),
+    ],
+)
+def test_a_prompt_that_grows_without_end_is_ended_while_it_grows(length, members):
+    """A process of its own tells its peak memory: without the end it would be a gigabyte and half of one."""
+    command = [sys.executable, "-c", GROWS, str(length), str(members)]
+    said, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rsplit(maxsplit=1)
+    assert said == "the prompt is longer than 16,777,216 characters"
+    assert int(megabytes) < 200
 
 
 @pytest.mark.parametrize(

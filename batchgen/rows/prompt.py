@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import minijinja
@@ -18,6 +18,9 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import Schema
 
 MAX_PROMPT_CHARS = 16 << 20
+_TOO_LONG = f"the prompt is longer than {MAX_PROMPT_CHARS:,} characters"
+BULKY_CHARS = 20_000
+"""Cells of so many characters in all may make a prompt beyond measure, if the template prints them in a loop."""
 JOINED_BYTES = 32 << 20
 FUEL = 10_000_000
 """Template instructions a row may take: loops over long lists end in an error, not in a night of nothing."""
@@ -60,8 +63,11 @@ class Template:
     def __init__(self, text: str, columns: Schema) -> None:
         self._nulls: dict[str, _Null] = {}
         self._env = _environment()
+        self._counting = _environment(finalizer=self._count)
+        self._printed = 0
         try:
             self._env.add_template("prompt", text)
+            self._counting.add_template("prompt", text)
             wanted = self._env.undeclared_variables_in_str(text)
         except minijinja.TemplateError as error:
             raise UsageError(f"prompt: line {error.line}: {_sentence(error)}") from None
@@ -104,20 +110,31 @@ class Template:
     def render(self, cells: tuple[Any, ...]) -> str:
         """Raises PromptError where a null is used, a name inside a value is unknown, or nothing is left."""
         values = dict(zip(self.names, cells, strict=True))
+        self._bulky = self._nested or sum([len(cell) for cell in cells if isinstance(cell, str)]) > BULKY_CHARS
         prompt = self._render_with_nulls(values) if None in cells or self._nested else self._render(values)
         if not prompt or prompt.isspace():
             raise PromptError("the prompt is empty")
         if len(prompt) > MAX_PROMPT_CHARS:
-            raise PromptError(f"the prompt is longer than {MAX_PROMPT_CHARS:,} characters")
+            raise PromptError(_TOO_LONG)
         return prompt
 
     def _render(self, values: dict[str, Any]) -> str:
+        self._printed = 0
         try:
-            return self._env.render_template("prompt", **values)
+            return (self._counting if self._bulky else self._env).render_template("prompt", **values)
+        except PromptError:
+            raise
         except minijinja.TemplateError as error:
             raise PromptError(_sentence(error)) from None
         except Exception as error:  # noqa: BLE001  a method of a value, called by the template, may raise anything
             raise PromptError(f"{type(error).__name__}: {error}") from None
+
+    def _count(self, value: Any) -> Any:
+        """Ends a prompt that grows without end while it grows: called with whatever is printed of a bulky row."""
+        self._printed += len(value) if isinstance(value, str) else len(str(value))
+        if self._printed > MAX_PROMPT_CHARS:
+            raise PromptError(_TOO_LONG)
+        return value
 
     def _render_with_nulls(self, values: dict[str, Any]) -> str:
         """Twice: nulls that remember being printed find those that get into the text, also through lists and
@@ -155,9 +172,11 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _environment() -> minijinja.Environment:
+def _environment(finalizer: Callable[[Any], Any] | None = None) -> minijinja.Environment:
     behavior: Any = "semi_strict"  # its type stub knows three of the four
-    env = minijinja.Environment(undefined_behavior=behavior, fuel=FUEL, auto_escape_callback=lambda _: False)
+    env = minijinja.Environment(
+        undefined_behavior=behavior, fuel=FUEL, auto_escape_callback=lambda _: False, finalizer=finalizer
+    )
     env.remove_global("debug")
     for name in ("default", "d"):
         env.add_filter(name, _default)

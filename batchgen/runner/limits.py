@@ -12,22 +12,34 @@ from batchgen.runner.pace import Learned, Pace
 
 
 class Outage:
-    """When nothing gets through: after so many failures in a row one probe a second, until an answer comes."""
+    """When nothing gets through: after so many failures in a row one probe a second, until an answer comes.
+
+    An answer to what was sent before the first of them says nothing of the service as it is now. After one of
+    those the failures must be half of what was sent since, too: else a few quick ones among slow answers would do.
+    """
 
     BEGINS, PROBE = 16, 1.0
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures = self._sent = 0
+        self._first = 0.0
+        self._doubtful = False
         self._since: float | None = None
         self._next_probe = -math.inf
 
     def failed(self, now: float) -> None:
+        if not self._failures:
+            self._first, self._sent, self._doubtful = now, 0, False
         self._failures += 1
-        if self._failures == self.BEGINS:
+        likely = not self._doubtful or 2 * self._failures >= self._sent
+        if self._since is None and self._failures >= self.BEGINS and likely:
             self._since, self._next_probe = now, now + self.PROBE
 
-    def answered(self) -> bool:
+    def answered(self, sent_at: float) -> bool:
         """Whether this ended an outage."""
+        if self._failures and sent_at < self._first:
+            self._doubtful = True
+            return False
         ended = self._since is not None
         self._failures, self._since = 0, None
         return ended
@@ -40,6 +52,7 @@ class Outage:
         return 0.0 if self._since is None else self._next_probe - now
 
     def take(self, now: float) -> None:
+        self._sent += 1
         if self._since is not None:
             self._next_probe = now + self.PROBE
 
@@ -121,10 +134,10 @@ class Limits:
         if self._tokens is not None:
             self._tokens.give_back(tokens)
 
-    def answered(self, now: float, longest_answer: int, used: float) -> None:
+    def answered(self, now: float, sent_at: float, longest_answer: int, used: float) -> None:
         self._refusals = 0
         self._estimate.observe(longest_answer, used)
-        if self._outage.answered():
+        if self._outage.answered(sent_at):
             self._learned.restart(now)
 
     def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool) -> None:

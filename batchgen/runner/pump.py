@@ -2,7 +2,8 @@
 
 A crew of `concurrency` workers is the semaphore: each holds a slot from the moment its request is admitted
 until the COMMIT of its outcome has returned. Nobody holds a slot while waiting: a row that is to be tried
-again lies in a heap, and whoever comes to the door takes it, when it is due, before any new row.
+again lies in a heap, and whoever comes to the door takes it, when it is due, before any new row. Only the probes
+of an outage are new rows, so that no row uses up its tries on it.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ class Pump:
         async with self._door:
             while self.stopped is None:
                 now = self.clock()
-                again = self._is_due(now)
+                again = self._is_due(now) and not (self.limits.outage(now) and await self._peek())
                 task = self._waiting[0][2] if again else await self._peek()
                 if task is None and not self._waiting and not self.stats.in_flight:
                     return None
@@ -186,7 +187,7 @@ class Pump:
         now = self.clock()
         if isinstance(outcome, Answer):
             self._settle(task, task.prompt_tokens + outcome.tokens, task.cost(outcome.tokens))
-            self.limits.answered(now, task.answer_tokens, outcome.tokens)
+            self.limits.answered(now, sent_at, task.answer_tokens, outcome.tokens)
             self.budget.observe(now - sent_at)
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
@@ -201,7 +202,7 @@ class Pump:
         self.stats.tries[failure.kind] += 1
         self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
-        if failure.status in SLOWS_EVERYONE:
+        if failure.status in SLOWS_EVERYONE and (failure.retry_after or not self.limits.outage(now)):
             pause = failure.retry_after or self.retries.back_off(1 + self.limits.refusals)
             self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=failure.kind is Kind.BUSY)
         stops = self._stops_the_run(failure)

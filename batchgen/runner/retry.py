@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 
-BILLED_TRIES = 4
+BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
 BUSY_FACTOR = 5
 """A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""

@@ -1,0 +1,86 @@
+"""The pump on a simulated clock: hours of a service's moods in no time. What it does for real, all other tests see."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.rehearsal import _NoFlight, _SimulatedLoop
+from batchgen.runner.feed import Task
+from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.retry import BILLED_TRIES, Retries
+
+
+class Night:
+    """`rows` rows at a service that answers in 0.2 to 1 s, but from `away` to `back` seconds ends all in `failure`."""
+
+    def __init__(self, rows: int, away: float, back: float, failure: Failure, seed: int = 0) -> None:
+        self._chance = random.Random(seed)
+        random.seed(seed)  # the jitter's
+        self._away, self._back, self._failure = away, back, failure
+        self.sent_at: list[float] = []
+        self.tries: Counter[bytes] = Counter()
+        self.stats = Stats(todo=rows)
+        tasks = [
+            Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(rows)
+        ]
+        with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
+            runner.run(self._run(tasks))
+
+    async def _attempt(self, body: bytes, _: str) -> Answer | Failure:
+        now = asyncio.get_running_loop().time()
+        self.sent_at.append(now)
+        self.tries[body] += 1
+        if self._away <= now < self._back:
+            await asyncio.sleep(0.01)
+            return self._failure
+        await asyncio.sleep(self._chance.uniform(0.2, 1))
+        return Answer(b"", 1, 20)
+
+    async def _run(self, tasks: list[Task]) -> None:
+        clock = asyncio.get_running_loop().time
+        self.pump = Pump(
+            batches=iter([tasks]),
+            attempt=self._attempt,
+            save=lambda _: asyncio.sleep(0),
+            flight=_NoFlight(),
+            limits=Limits(None, None, clock()),
+            budget=Budget(),
+            retries=Retries(6, 60),
+            stats=self.stats,
+            concurrency=32,
+            clock=clock,
+        )
+        await self.pump.run()
+        self.ended = clock()
+
+
+AWAY = {
+    "resets": Failure(Kind.UNANSWERED, "the connection broke"),
+    "nobody listens": Failure(Kind.UNSENT, "no connection"),
+    "503": Failure(Kind.TRANSIENT, "503", 503),
+}
+
+
+@pytest.mark.parametrize("seconds", [5, 30, 120])
+@pytest.mark.parametrize("failure", AWAY.values(), ids=AWAY)
+def test_no_row_fails_of_an_outage(failure, seconds):
+    for seed in range(10):
+        night = Night(400, 2, 2 + seconds, failure, seed)
+        assert night.stats.failed == 0
+        assert night.stats.ok == 400
+        assert max(night.tries.values()) <= BILLED_TRIES or failure.kind is not Kind.UNANSWERED
+
+
+@pytest.mark.parametrize("failure", AWAY.values(), ids=AWAY)
+def test_an_outage_is_met_by_a_trickle_and_its_end_by_all(failure):
+    night = Night(2000, 2, 62, failure)
+    within = [moment for moment in night.sent_at if 10 <= moment < 62]
+    assert len(within) <= 53
+    after = [moment for moment in night.sent_at if 62 <= moment < 67]
+    assert len(after) > 100, "five seconds after it is back"
