@@ -25,7 +25,7 @@ errors loop folders
 yaml
 api.contract? api.stream api.contract api.client
 mistakes job
-rows.bounds rows.csv_format rows.formats rows.source rows.prompt rows.identity rows.request
+rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.progress
 results.log_probs results.columns results.parquet results.frames

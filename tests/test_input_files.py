@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
 from batchgen.job import Input
-from batchgen.rows import csv_format, formats
+from batchgen.rows import csv_format, formats, parquet_format
 from batchgen.rows.source import Source, open_source
 
 BOM = b"\xef\xbb\xbf"
@@ -55,6 +55,7 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
 def small_batches(monkeypatch):
     monkeypatch.setattr(formats, "BATCH_ROWS", 3)
     monkeypatch.setattr(csv_format, "BATCH_ROWS", 3)
+    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 3)
 
 
 # CSV
@@ -575,7 +576,8 @@ ALL_TYPES = pl.DataFrame(
 def test_a_parquet_column_keeps_its_type_and_values(tmp_path, small_batches, column):
     frame = pl.concat([ALL_TYPES.select(column)] * 3)
     frame.write_parquet(tmp_path / "in.parquet", row_group_size=2)
-    assert_frame_equal(frame_of(opened(tmp_path, "in.parquet")), frame)
+    expected = frame.cast({pl.Categorical: pl.String})  # a dictionary is a way to store texts
+    assert_frame_equal(frame_of(opened(tmp_path, "in.parquet")), expected)
 
 
 def test_a_parquet_file_without_rows(tmp_path):
@@ -586,7 +588,7 @@ def test_a_parquet_file_without_rows(tmp_path):
 
 
 def test_parquet_rows_stay_in_order_across_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "BATCH_ROWS", 100)
+    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 100)
     pl.DataFrame({"n": range(5000)}).write_parquet(tmp_path / "in.parquet", row_group_size=333)
     assert frame_of(opened(tmp_path, "in.parquet"))["n"].to_list() == list(range(5000))
 

@@ -12,13 +12,14 @@ from batchgen.runner.retry import BILLED_TRIES, BUSY_FACTOR, Retries
 MANY = 1000
 
 
-def sent_until_done(retries: Retries, kinds: list[Kind]) -> int:
-    """Requests sent for a row whose attempts fail in these ways, over and over."""
-    tries: Counter[Kind] = Counter()
+def sent_until_done(retries: Retries, causes: list[Kind | int]) -> int:
+    """Requests sent for a row whose attempts fail in these ways, over and over; a number is a status that may heal."""
+    tries: Counter[str] = Counter()
     for sent in range(1, MANY + 1):
-        kind = kinds[(sent - 1) % len(kinds)]
-        tries[kind] += 1
-        if retries.delay(Failure(kind, "why"), tries) is None:
+        cause = causes[(sent - 1) % len(causes)]
+        failure = Failure(cause, "why") if isinstance(cause, Kind) else Failure(Kind.TRANSIENT, "why", cause)
+        tries[failure.cause] += 1
+        if retries.delay(failure, tries) is None:
             return sent
     return MANY
 
@@ -47,6 +48,12 @@ def test_all_that_may_be_billed_counts_together():
 
 def test_refusals_by_rate_take_nothing_from_other_tries():
     assert sent_until_done(Retries(6, 60), [Kind.BUSY, Kind.TRANSIENT]) == 12
+
+
+def test_each_status_that_may_heal_has_its_own_tries_and_all_together_have_an_end():
+    assert sent_until_done(Retries(6, 60), [500]) == 6
+    assert sent_until_done(Retries(6, 60), [500, 502]) == 11
+    assert sent_until_done(Retries(6, 60), [408, 409, 500, 502, 503, 504, 507]) == 18
 
 
 def test_a_row_of_every_misfortune_is_done_with_at_last():

@@ -104,6 +104,11 @@ class Failure:
     retry_after: float | None = None
     body: bytes = b""
 
+    @property
+    def cause(self) -> str:
+        """What a row's failures are counted by: its kind; what may heal, by each status on its own."""
+        return f"{self.kind} {self.status}" if self.kind is Kind.TRANSIENT else str(self.kind)
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
 

@@ -16,6 +16,7 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.csv_format import Csv
+from batchgen.rows.parquet_format import Parquet
 
 
 class Ndjson:
@@ -97,33 +98,6 @@ def _line_chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
                 size += len(line)
     if lines:
         yield number - len(lines) + 1, lines
-
-
-class Parquet:
-    """Columns and types as the file has them."""
-
-    def schema(self, path: Path) -> Schema:
-        try:
-            return dict(pl.scan_parquet(path, glob=False).collect_schema())
-        except pl.exceptions.PolarsError as error:
-            raise UsageError(f"{path}: not a readable Parquet file: {_first_line(error)}") from None
-
-    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
-        frames = pl.scan_parquet(path, glob=False).select(list(schema))
-        rows = _rows_within(path)
-        try:
-            yield from frames.collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
-        except pl.exceptions.PolarsError as error:
-            raise UsageError(f"{path}: damaged Parquet: {_first_line(error)}") from None
-
-
-def _rows_within(path: Path) -> int:
-    """How many rows of this file make a batch, by the sizes its footer gives."""
-    import pyarrow.parquet as pq  # noqa: PLC0415  140 ms that CSV jobs need not wait for
-
-    footer = pq.read_metadata(path)
-    size = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
-    return max(1, min(BATCH_ROWS, BATCH_BYTES * footer.num_rows // max(size, 1)))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from batchgen.api.contract import Kind
 from batchgen.errors import UsageError
 from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
@@ -34,7 +33,7 @@ class Task:
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
     reserved: float = 0.0  # tokens, of the limits, while in flight
-    tries: Counter[Kind] = field(default_factory=Counter)
+    tries: Counter[str] = field(default_factory=Counter)
 
     def cost(self, answer_tokens: float) -> float:
         return self.prompt_tokens * self.price[0] + answer_tokens * self.price[1]

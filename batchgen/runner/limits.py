@@ -44,6 +44,10 @@ class Outage:
         self._failures, self._since = 0, None
         return ended
 
+    def likely(self) -> bool:
+        """Whether there is one, or half of what makes one has come together."""
+        return self._failures >= self.BEGINS // 2
+
     def lasts(self, now: float) -> float:
         """Seconds; 0 where there is none."""
         return 0.0 if self._since is None else now - self._since
@@ -152,6 +156,9 @@ class Limits:
     def failed(self, now: float) -> None:
         """An attempt ended without any answer of the service itself."""
         self._outage.failed(now)
+
+    def outage_likely(self) -> bool:
+        return self._outage.likely()
 
     def outage(self, now: float) -> float:
         """Seconds since nothing gets through; 0 where something does."""

@@ -131,7 +131,7 @@ class Pump:
         async with self._door:
             while self.stopped is None:
                 now = self.clock()
-                again = self._is_due(now) and not (self.limits.outage(now) and await self._peek())
+                again = self._is_due(now) and not (self.limits.outage_likely() and await self._peek())
                 task = self._waiting[0][2] if again else await self._peek()
                 if task is None and not self._waiting and not self.stats.in_flight:
                     return None
@@ -222,7 +222,7 @@ class Pump:
             self.limits.failed(now)
         outage = self.limits.outage(now)
         if not (outage and failure.kind in NOTHING_BILLED):
-            task.tries[failure.kind] += 1
+            task.tries[failure.cause] += 1
         if outage > self.retries.patience:
             self.stop(f"no answer for {outage:,.0f} s: {failure}")
 

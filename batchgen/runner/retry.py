@@ -15,6 +15,9 @@ BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
 BUSY_FACTOR = 5
 """A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""
+CAUSES = 3
+"""A row may meet this many passing causes in full: at a service where each of seven statuses comes to three in a
+hundred, one of thousands of rows would else meet six of them in a row."""
 
 LEAST_PATIENCE = 30.0
 """Seconds of an outage that a run sits out at least; at most what a row's attempts and waits would take."""
@@ -32,14 +35,17 @@ class Retries:
         self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
 
-    def delay(self, failure: Failure, tries: Counter[Kind]) -> float | None:
+    def delay(self, failure: Failure, tries: Counter[str]) -> float | None:
         """Seconds until the next attempt at a row; None: it is done with.
 
-        `tries` are the row's attempts in this run by how they failed, this failure included. What the
+        `tries` are the row's attempts in this run by the cause of their failure, this failure included. What the
         server asks for is honoured up to `max_wait`, and is everyone's to wait (`Limits.refused`).
         """
-        alike = POSSIBLY_BILLED if failure.kind in POSSIBLY_BILLED else {failure.kind}
-        if sum(tries[kind] for kind in alike) >= self._most[failure.kind]:
+        most = self._most[failure.kind]
+        alike = POSSIBLY_BILLED if failure.kind in POSSIBLY_BILLED else {failure.cause}
+        if sum(tries[cause] for cause in alike) >= most:
+            return None
+        if failure.kind is Kind.TRANSIENT and _passing(tries) >= CAUSES * most:
             return None
         return max(self.back_off(tries.total()), self.capped(failure.retry_after or 0))
 
@@ -51,6 +57,10 @@ class Retries:
 
     def capped(self, seconds: float) -> float:
         return min(seconds, self._max_wait)
+
+
+def _passing(tries: Counter[str]) -> int:
+    return sum(count for cause, count in tries.items() if cause.startswith(Kind.TRANSIENT))
 
 
 _POLICY = AsyncRetrying()
