@@ -12,6 +12,7 @@ import click
 
 from batchgen import __version__
 from batchgen.errors import OK, BatchgenError
+from batchgen.terminal import inert
 
 JOB = click.argument("job", type=click.Path())
 LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
@@ -72,7 +73,7 @@ def run(
     elif not quiet:
         _print(show.summary(summary))
     elif summary.exit_code != OK:
-        click.echo(show.summary(summary), err=True)
+        click.echo(inert(show.summary(summary)), err=True)
     sys.exit(summary.exit_code)
 
 
@@ -108,7 +109,12 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
 @cli.command()
 @JOB
 @LOCAL
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of the job's output.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
+)
 def export(job: str, *, local: bool, output: str | None) -> None:
     """Publish what is done of JOB so far, also while it runs."""
     _log()
@@ -210,7 +216,7 @@ def schema() -> None:
 def _print(text: str) -> None:
     """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
     try:
-        click.echo(text)
+        click.echo(inert(text))
         sys.stdout.flush()
     except OSError:
         with contextlib.suppress(OSError):
@@ -220,10 +226,14 @@ def _print(text: str) -> None:
 def _log(*, quiet: bool = False, verbose: bool = False) -> None:
     import logging
 
+    class Inert(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return inert(super().format(record))
+
     logging.raiseExceptions = False  # a closed stderr must not end a run
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("batchgen")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(level)
@@ -254,7 +264,7 @@ def _open_standard_streams() -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
-        click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+        click.echo(click.style("error: ", fg="red", bold=True) + inert(message), err=True)
     sys.exit(code)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from batchgen import folders
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
-from batchgen.errors import NotRunYet
+from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
 from batchgen.night import Night, Summary, about
 from batchgen.rehearsal import Rehearsal
-from batchgen.results.parquet import Published, publish, refuse_target
+from batchgen.results.parquet import SPREADSHEET, Published, publish, refuse_target
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
 from batchgen.runner.index import Index
@@ -161,6 +161,8 @@ def export(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Published:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
+    if output is not None and Path(output).suffix not in (".parquet", SPREADSHEET):
+        raise UsageError(f"{output}: should end in .parquet or {SPREADSHEET}")
     job = _load(path, None, local=local)
     setup = set_up(job, environ, path)
     with closing(Reader(setup.checkpoint)) as reader:

@@ -6,7 +6,6 @@ file are told at once, each with file, line, column and key.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -16,19 +15,17 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from batchgen import mistakes, yaml
 from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
+from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
+from batchgen.fields import Duration, Finite, JobPath, Part, context
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -42,46 +39,9 @@ ColumnType = Literal[
     "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
 ]  # fmt: skip
 RequestField = Literal["model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _context(info: ValidationInfo) -> dict[str, Any]:
-    """`folder` and `stem` of the job file."""
-    return info.context or {}
-
-
-def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
-    if not isinstance(path, str) or not path.strip() or "\x00" in path:
-        raise ValueError("should be a path")
-    if "://" in path:
-        raise ValueError("should be a path on this machine: object stores are not read yet")
-    try:
-        return os.path.normpath(Path(_context(info)["folder"]) / Path(path).expanduser())
-    except RuntimeError:
-        raise ValueError("names the home of somebody who has none here") from None
-
-
-JobPath = Annotated[str, BeforeValidator(_relative_to_job), Field(min_length=1)]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, str):
-        if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
-            raise ValueError("should be a duration such as 90s, 45m, 6h or 1h30m")
-        return sum(float(n) * _UNITS[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
-
-
-class Input(_Part):
+class Input(Part):
     """Where the rows come from."""
 
     path: JobPath = Field(description="CSV, Parquet or NDJSON: one file, or a glob whose files are read in order")
@@ -93,7 +53,7 @@ class Input(_Part):
     rename: dict[str, str] = Field({}, description="input column -> the name it gets")
 
 
-class Request(_Part):
+class Request(Part):
     """The request, sent as it stands; the API's own names. What is left out is not sent."""
 
     model: str = Field(min_length=1, description="the model's id, such as palmyra-x5")
@@ -108,51 +68,7 @@ class Request(_Part):
     stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
 
 
-def _endpoint_url(url: str) -> str:
-    """Its messages show nothing of the address, which may hold a password in the wrong place."""
-    try:
-        parts = urlsplit(url)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("is no address: its host or port cannot be read") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ValueError("should be an address such as https://api.writer.com")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not hold a query or fragment")
-    if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
-        raise ValueError("holds a character that no address has")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            "should be https: the key would cross the network in the clear (http is for this machine only)"
-        )
-    return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-class Endpoint(_Part):
-    """Which service answers, and which variable holds its key."""
-
-    url: Annotated[str, AfterValidator(_endpoint_url)] | None = Field(
-        None, description="else the variable WRITER_BASE_URL, else https://api.writer.com"
-    )
-    name: str | None = Field(None, min_length=1, description="what the answers belong to, where the address may change")
-    key_env: str = Field("WRITER_API_KEY", description="the name of the variable that holds the key; never the key")
-    allow_removed_models: bool = Field(default=False, description="send to models that the vendor announced as removed")
-
-    @field_validator("key_env")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError("should be the NAME of an environment variable, in capitals; a key has no place in a file")
-        return value
-
-
-class Limits(_Part):
+class Limits(Part):
     """What the service may be asked for."""
 
     concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
@@ -160,21 +76,21 @@ class Limits(_Part):
     tokens_per_minute: Finite | None = Field(None, gt=0)
 
 
-class Retry(_Part):
+class Retry(Part):
     """How often a row is tried, and the longest wait between, in seconds."""
 
     attempts: int = Field(6, ge=1, le=100)
     max_wait: Finite = Field(60.0, ge=0)
 
 
-class Timeout(_Part):
+class Timeout(Part):
     """Seconds to connect, and for one attempt in all."""
 
     connect: Finite = Field(10.0, gt=0)
     total: Finite = Field(300.0, gt=0)
 
 
-class Until(_Part):
+class Until(Part):
     """When to stop before the end: whichever comes first."""
 
     after: Duration | None = Field(None, description="a duration such as 6h")
@@ -193,7 +109,7 @@ class Until(_Part):
         return min(waits, default=None)
 
 
-class Price(_Part):
+class Price(Part):
     """US dollars per million tokens."""
 
     input: Finite = Field(ge=0)
@@ -209,7 +125,7 @@ def _output_path(path: str) -> str:
     return path
 
 
-class Output(_Part):
+class Output(Part):
     """Where the results go."""
 
     path: Annotated[JobPath, AfterValidator(_output_path)] = Field(
@@ -217,7 +133,7 @@ class Output(_Part):
     )
 
 
-class Job(_Part):
+class Job(Part):
     """A batchgen job: rows in, prompts sent, one Parquet file out."""
 
     name: str = Field("", pattern=NAME, description="default: the file's stem")
@@ -241,7 +157,7 @@ class Job(_Part):
     def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
         if isinstance(values, dict):
             values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
-            return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", _context(info)["stem"]), **values}
+            return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
         return values
 
     def with_limit(self, limit: int | None) -> Self:
@@ -270,7 +186,7 @@ class Job(_Part):
             return self.endpoint.url
         url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
         try:
-            return _endpoint_url(url)
+            return endpoint_url(url)
         except ValueError as error:
             raise UsageError(f"WRITER_BASE_URL {error}") from None
 

@@ -259,7 +259,7 @@ class Night:
         if refusal is None:
             return self._sent.stopped if published.pending else None
         advice = {
-            Kind.KEY: f"check the key in {self._job.endpoint.key_env} and what it may do",
+            Kind.KEY: f"check the key in {self._job.endpoint.key_source} and what it may do",
             Kind.MODEL: "name a model that the service has in request.model",
             Kind.QUOTA: "the month's quota is used up: raise it, or run again when it is renewed",
             Kind.MISDIRECTED: "check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen.api.client import check_key
+from batchgen.api.client import trust
 from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
+from batchgen.api.key import check_key, read_key
 from batchgen.errors import UsageError
 from batchgen.job import Job, Limits, is_vendor
 from batchgen.results.parquet import refuse_collisions
@@ -52,6 +53,9 @@ class Setup:
 def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
     """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
     base_url = None if job.is_local else job.base_url(environ)
+    trust(job.endpoint.ca_file)
+    if job.endpoint.proxy is not None and (base_url or "").startswith("http:"):
+        raise UsageError("endpoint.proxy: the key would cross the network in the clear: it is for https alone")
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
     if job.priority is not None:
@@ -72,7 +76,11 @@ def _refuse_unordered(priority: str, source: Source) -> None:
 
 def key_of(job: Job, environ: Mapping[str, str]) -> str:
     """Raises UsageError where there is none; the built-in model takes any."""
-    return "local" if job.is_local else check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
+    if job.is_local:
+        return "local"
+    if job.endpoint.key_file is not None:
+        return read_key(Path(job.endpoint.key_file))
+    return check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
 
 
 def today() -> str:

@@ -16,6 +16,7 @@ from batchgen.results.parquet import Published
 from batchgen.runner.limits import dollars
 from batchgen.runner.progress import counted, duration
 from batchgen.runner.reader import LearnedRate
+from batchgen.terminal import inert_json
 
 PROMPT_LINES = 6
 
@@ -32,7 +33,8 @@ def _shown_path(path: str) -> str:
 
 def as_json(value: Any) -> str:
     """Plain values, or a dataclass of them, as one line."""
-    return json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, ensure_ascii=False)  # type: ignore[arg-type]
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+    return inert_json(json.dumps(plain, ensure_ascii=False))
 
 
 def summary(ended: Summary) -> str:

@@ -21,14 +21,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors loop folders
+errors terminal loop folders
 yaml
-api.contract? api.stream api.contract api.client
-mistakes job
+api.contract? api.stream api.contract api.key api.client
+fields endpoint mistakes job
 rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.progress
-results.log_probs results.columns results.parquet results.frames
+results.log_probs results.columns results.spreadsheet results.parquet results.frames
 engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__

@@ -6,7 +6,8 @@ Never retries, never follows a redirect, never raises for a row; the key goes in
 from __future__ import annotations
 
 import asyncio
-import re
+import ssl
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Self
@@ -18,24 +19,43 @@ from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
 from batchgen.errors import UsageError
 
 MAX_ANSWER = 64 << 20
+LARGE, LARGE_AT_ONCE = 4 << 20, 4
+"""Bytes of an answer from which on it waits for one of so many places."""
 
 
-def check_key(key: str, source: str) -> str:
-    """The key without white space around it. Raises UsageError, which never shows it."""
-    key = key.strip()
-    if not key:
-        raise UsageError(f"{source}: no key: set it to the service's API key, or try the job with --local")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise UsageError(f"{source}: the key holds a space or a character that no key has: copy it again")
-    return key
+def trust(ca_file: str | None) -> ssl.SSLContext | bool:
+    """Whom to believe: the file's certificates alone, else the system's. Raises UsageError where it holds none.
+
+    There is no way to believe anybody: verification is never off.
+    """
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise UsageError(f"endpoint.ca_file: {ca_file}: holds no certificate (PEM)") from None
+    except OSError as error:
+        raise UsageError(f"endpoint.ca_file: {ca_file}: cannot be read: {error.strerror}") from None
 
 
 class Client:
     """A pool of connections to one endpoint, as an asynchronous context. Time-outs are in seconds."""
 
-    def __init__(self, base_url: str, key: str, *, connect: float, total: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        connect: float,
+        total: float,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+    ) -> None:
         self._url = base_url + PATH
         self._key = key
+        self._trust = trust(ca_file)
+        self._proxy = proxy
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=connect)
 
     def __repr__(self) -> str:
@@ -43,7 +63,8 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the pump's slots are the limit
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),  # the pump's slots are the limit
+            trust_env=False,  # a proxy is the job's to name
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             auto_decompress=False,
@@ -63,8 +84,8 @@ class Client:
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """`model` is the one the body asks for. Every way an attempt can end is a value."""
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                answer = await _read(response)
+            async with self._session.post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
+                answer = await self._read(response)
                 answered = response.status == HTTPStatus.OK
                 if answer is None:
                     kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
@@ -75,6 +96,8 @@ class Client:
                 return classify(response.status, response.headers, answer, model, datetime.now(UTC))
         except aiohttp.ClientConnectorCertificateError as error:
             return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
+        except aiohttp.ClientHttpProxyError as error:
+            return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
         except TimeoutError:
@@ -82,18 +105,20 @@ class Client:
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
             return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
 
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body; None where it is larger than MAX_ANSWER."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER:
-            response.close()
-            return None
-    return b"".join(chunks)
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""
+        chunks: list[bytes] = []
+        size = 0
+        async with AsyncExitStack() as permits:
+            async for chunk in response.content.iter_any():
+                if size < LARGE <= size + len(chunk):
+                    await permits.enter_async_context(self._large)
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_ANSWER:
+                    response.close()
+                    return None
+            return b"".join(chunks)
 
 
 def _reason(error: Exception) -> str:

@@ -8,4 +8,11 @@ from batchgen.job import Job
 
 def engine(job: Job, base_url: str, key: str) -> Client:
     """An asynchronous context whose `attempt` the pump calls."""
-    return Client(base_url, key, connect=job.timeout.connect, total=job.timeout.total)
+    return Client(
+        base_url,
+        key,
+        connect=job.timeout.connect,
+        total=job.timeout.total,
+        ca_file=job.endpoint.ca_file,
+        proxy=job.endpoint.proxy,
+    )

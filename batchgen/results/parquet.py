@@ -1,4 +1,5 @@
-"""Input + checkpoint -> the one Parquet file: a row for each input row, in input order, whatever happened.
+"""Input + checkpoint -> the one Parquet file (or a CSV, for spreadsheets): a row for each input row, in input order,
+whatever happened.
 
 Atomic: a temporary file in the same folder, fsync, read back, rename, fsync of the folder. A reader sees
 the old file or the new one, whole; a failure at any step leaves the old one untouched. Never holds more
@@ -23,12 +24,14 @@ import pyarrow.parquet as pq
 
 from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
+from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 from batchgen.runner.survey import row_name
 
+SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
 FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 4 << 20
 """Rows taken from the checkpoint at once: so many that their answers are about 4 MiB."""
@@ -86,23 +89,27 @@ def publish(
     )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
     with _replacing(path) as file:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            _write(writer, _row_groups(_tables(source, rows, models, reader, schema, done)), schema)
+        tables = _tables(source, rows, models, reader, schema, done)
+        if path.suffix == SPREADSHEET:
+            spreadsheet.write(file, tables, schema.names)
+        else:
+            _write(file, _row_groups(tables), schema)
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
-        _verify(file, schema, done.rows)
+        if path.suffix != SPREADSHEET:
+            _verify(file, schema, done.rows)
     return done
 
 
-def _write(writer: pq.ParquetWriter, groups: Iterator[list[pa.Table]], schema: pa.Schema) -> None:
+def _write(file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema) -> None:
     """One row group is encoded and written beside the gathering of the next, without the interpreter's lock."""
 
     def write(tables: list[pa.Table]) -> None:
         group = pa.concat_tables(tables).cast(schema)
         writer.write_table(group, row_group_size=group.num_rows)
 
-    with ThreadPoolExecutor(1) as beside:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as beside:
         written: list[Future[None]] = []
         for tables in groups:
             for before in written:

@@ -1,0 +1,48 @@
+"""The kinds of value that a job file holds, each checked as it is read. Opens nothing that a value names."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def context(info: ValidationInfo) -> dict[str, Any]:
+    """`folder` and `stem` of the job file."""
+    return info.context or {}
+
+
+def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
+    if not isinstance(path, str) or not path.strip() or "\x00" in path:
+        raise ValueError("should be a path")
+    if "://" in path:
+        raise ValueError("should be a path on this machine: object stores are not read yet")
+    try:
+        return os.path.normpath(Path(context(info)["folder"]) / Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError("names the home of somebody who has none here") from None
+
+
+JobPath = Annotated[str, BeforeValidator(_relative_to_job), Field(min_length=1)]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
+            raise ValueError("should be a duration such as 90s, 45m, 6h or 1h30m")
+        return sum(float(n) * _UNITS[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
