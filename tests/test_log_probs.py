@@ -1,12 +1,15 @@
 """Log-probs as Arrow columns: what comes out is what went in, to every depth, with every null."""
 
+import json
+
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.contract import Choice, LogProbs, TokenLogProb, TopLogProb, read_answer
+from batchgen.api.contract import NULL, Choice, LogProbs, RawChoice, TokenLogProb, TopLogProb, read_answer
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
 
 TEXT = st.text(max_size=4)
@@ -23,6 +26,14 @@ TOKENS = lists(st.builds(TokenLogProb, TEXT, NUMBER, BYTES, lists(TOPS)))
 LOGS = st.none() | st.builds(LogProbs, TOKENS, TOKENS)
 
 
+def raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def read(value: list[Choice] | None) -> list[RawChoice] | None:
+    return None if value is None else [RawChoice(choice.text, raw(choice.log_probs)) for choice in value]
+
+
 def plain(values: list) -> list:
     return [msgspec.to_builtins(value) for value in values]
 
@@ -30,7 +41,7 @@ def plain(values: list) -> list:
 @given(st.lists(LOGS, max_size=6))
 @settings(deadline=None, max_examples=300)
 def test_log_probs_come_out_as_they_went_in(values):
-    column = log_probs(values)
+    column = log_probs([raw(value) for value in values])
     column.validate(full=True)
     assert column.type == LOG_PROBS
     assert column.to_pylist() == plain(values)
@@ -39,7 +50,7 @@ def test_log_probs_come_out_as_they_went_in(values):
 @given(st.lists(lists(st.builds(Choice, TEXT, LOGS)), max_size=5))
 @settings(deadline=None, max_examples=200)
 def test_choices_come_out_as_they_went_in(values):
-    column = choices(values)
+    column = choices([read(value) for value in values])
     column.validate(full=True)
     assert column.type == CHOICES
     assert column.to_pylist() == plain(values)
@@ -49,7 +60,7 @@ def test_choices_come_out_as_they_went_in(values):
 @settings(deadline=None, max_examples=50)
 def test_a_file_keeps_them(values):
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"log_probs": log_probs(values)}), sink, compression="zstd")
+    pq.write_table(pa.table({"log_probs": log_probs([raw(value) for value in values])}), sink, compression="zstd")
     table = pq.read_table(pa.BufferReader(sink.getvalue()))
     assert table.schema.field("log_probs").type == LOG_PROBS
     assert table["log_probs"].to_pylist() == plain(values)
@@ -58,9 +69,10 @@ def test_a_file_keeps_them(values):
 @given(st.lists(LOGS, min_size=1, max_size=3))
 @settings(deadline=None)
 def test_an_answers_own_json_comes_out(values):
-    body = msgspec.json.encode({"choices": [{"text": "x", "log_probs": value} for value in plain(values)]})
-    read = [choice.log_probs for choice in read_answer(body).choices]
-    assert log_probs(read).to_pylist() == plain(values)
+    said = {"choices": [{"text": "x", "log_probs": value} for value in plain(values)]}
+    for body in (json.dumps(said), json.dumps(said, indent=2), json.dumps(said, ensure_ascii=False, indent="\r\n\t")):
+        found = [choice.log_probs for choice in read_answer(body.encode()).choices]
+        assert log_probs(found).to_pylist() == plain(values)
 
 
 def test_each_null_is_its_own():
@@ -73,7 +85,7 @@ def test_each_null_is_its_own():
         LogProbs([TokenLogProb("b", -0.0, [], [])], [TokenLogProb("c", -5e-324, [0, 255], [TopLogProb("", None, None)])]),
         None,
     ]  # fmt: skip
-    column = log_probs(values)
+    column = log_probs([raw(value) for value in values])
     assert column.to_pylist() == plain(values)
     assert column.null_count == 2
     assert column.slice(3, 2).to_pylist() == plain(values[3:5])
@@ -82,3 +94,35 @@ def test_each_null_is_its_own():
 def test_no_rows():
     assert log_probs([]).type == LOG_PROBS
     assert choices([]).type == CHOICES
+
+
+GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'"x"', id="a text"),
+        pytest.param(b"5", id="a number"),
+        pytest.param(GOOD.replace(b'"a"', b"5"), id="a token that is a number"),
+        pytest.param(GOOD.replace(b'"a"', b'"\xff"'), id="a token that is not UTF-8"),
+        pytest.param(GOOD.replace(b'"a"', b'"\\ud800"'), id="half a surrogate pair"),
+        pytest.param(GOOD.replace(b"-1.5", b'"-1.5"'), id="a log-prob that is a text"),
+        pytest.param(GOOD.replace(b"-1.5", b"1e999"), id="a number beyond all"),
+        pytest.param(GOOD.replace(b"97", b"3000000000"), id="a byte of three thousand million"),
+        pytest.param(GOOD.replace(b"97", b"0.5"), id="half a byte"),
+        pytest.param(b'{"content":null,"content":[]}', id="content twice"),
+    ],
+)
+def test_what_has_another_shape_is_null_and_nothing_else_is(said):
+    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(said), NULL, msgspec.Raw(GOOD)])
+    column.validate(full=True)
+    assert [value is None for value in column.to_pylist()] == [False, True, True, False]
+    assert column[0] == column[3]
+
+
+def test_fields_that_came_later_are_passed_over():
+    later = GOOD.replace(b'"token"', b'"id":[{"x":1}],"token"').replace(b'"refusal"', b'"more":{},"refusal"')
+    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(later)])
+    assert column[0] == column[1]

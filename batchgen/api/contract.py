@@ -73,6 +73,21 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     model: str | None = None
 
 
+NULL = msgspec.Raw(b"null")
+
+
+class RawChoice(msgspec.Struct, frozen=True, gc=False):
+    """A `Choice` as it is read: its log-probs, which may be nearly all of an answer, stay JSON."""
+
+    text: str
+    log_probs: msgspec.Raw = NULL
+
+
+class RawCompletion(msgspec.Struct, frozen=True, gc=False):
+    choices: Annotated[list[RawChoice], msgspec.Meta(min_length=1)]
+    model: str | None = None
+
+
 class Kind(enum.StrEnum):
     """Why an attempt failed, by what can be done about it."""
 
@@ -122,23 +137,29 @@ class Answer:
     tokens: int
 
 
-_completion = msgspec.json.Decoder(Completion)
+_completion = msgspec.json.Decoder(RawCompletion)
+_to_its_depth = msgspec.json.Decoder(Completion)
+CHECKED_TO_ITS_DEPTH = 16 << 10
+"""Bytes of an answer up to which its log-probs, too, are checked when it comes. Larger ones are nearly all log-probs:
+checking those costs as much as the request, and is done when the results are made (`results.log_probs`)."""
 
 
-def read_answer(body: bytes) -> Completion:
+def read_answer(body: bytes) -> RawCompletion:
     """The completion in a 200's body, JSON or server-sent events, told apart by how the body begins.
 
     Raises ValueError, or RecursionError on absurd nesting, where the body is not the contract's.
     """
     if body.lstrip()[:1] in (b"{", b""):
         return _completion.decode(body)
-    return Completion(choices=[Choice(text=stream.text(body))])
+    return RawCompletion(choices=[RawChoice(text=stream.text(body))])
 
 
 def judge(body: bytes) -> Answer | Failure:
     """What a 200's body is worth."""
     try:
         completion = read_answer(body)
+        if len(body) <= CHECKED_TO_ITS_DEPTH and any(c.log_probs != NULL for c in completion.choices):
+            _to_its_depth.decode(body)
     except (ValueError, RecursionError) as error:
         said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
         return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from batchgen.api.contract import Completion, read_answer
+from batchgen.api.contract import NULL, RawCompletion, read_answer
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
@@ -66,7 +66,7 @@ class Results:
         columns: list[pa.Array[Any]] = [
             pa.array([first.text if first else None for first in firsts], pa.string()),
             pa.array(names, pa.string()),
-            log_probs([first.log_probs if first else None for first in firsts]),
+            log_probs([first.log_probs if first else NULL for first in firsts]),
             pa.array(["ok" if a else self.status(at) for at, a in enumerate(answers)], pa.string()),
             pa.array([None if a else self.error(at) for at, a in enumerate(answers)], pa.string()),
             pa.array([record.attempts if record else 0 for record in records], pa.int32()),
@@ -78,7 +78,7 @@ class Results:
         return columns
 
 
-def _answer(record: Record | None) -> Completion | None:
+def _answer(record: Record | None) -> RawCompletion | None:
     """None where the stored answer is damaged or missing."""
     if record is None or record.outcome != OK or record.body is None:
         return None

@@ -1,61 +1,79 @@
-"""Log-probs of answers -> one Arrow column, by batch: flat arrays and offsets, no dictionary a token."""
+"""Log-probs of answers -> one Arrow column, by batch: from their JSON as it came, without an object a token.
+
+What does not have the contract's shape is null: the text that was paid for is there all the same, and the answer as
+it came is in the checkpoint.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+import pyarrow.json as pj
 
-from batchgen.api.contract import Choice, LogProbs, TokenLogProb, TopLogProb
+from batchgen.api.contract import NULL, RawChoice
 
 TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa.list_(pa.int32()))])
 TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
 LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN))])
 CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
+_BLANK = b"{}"
 
 
-def log_probs(values: Sequence[LogProbs | None]) -> pa.Array[Any]:
+def log_probs(values: Sequence[msgspec.Raw]) -> pa.Array[Any]:
     """One row a value, type LOG_PROBS; nulls stay null."""
-    if not any(values):
+    if not any(value != NULL for value in values):
         return pa.nulls(len(values), LOG_PROBS)
-    fields = [_tokens([None if v is None else getattr(v, name) for v in values]) for name in ("content", "refusal")]
-    return pa.StructArray.from_arrays(fields, fields=list(LOG_PROBS), mask=_nulls(values))
+    lines = [_line(value) for value in values]
+    try:
+        table = _read(lines)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        lines = [line if _is_readable(line) else _BLANK for line in lines]
+        table = _read(lines)
+    fields = [column.combine_chunks() for column in table.columns]
+    mask = pa.array([line is _BLANK for line in lines], pa.bool_())
+    return pa.StructArray.from_arrays(fields, fields=list(LOG_PROBS), mask=mask)
 
 
-def choices(values: Sequence[Sequence[Choice] | None]) -> pa.Array[Any]:
+def choices(values: Sequence[Sequence[RawChoice] | None]) -> pa.Array[Any]:
     """One row a value, type CHOICES."""
     flat = [choice for value in values if value for choice in value]
     columns = [pa.array([c.text for c in flat], pa.string()), log_probs([c.log_probs for c in flat])]
-    return _lists(values, pa.StructArray.from_arrays(columns, fields=list(CHOICES.value_type)))
-
-
-def _tokens(values: Sequence[Sequence[TokenLogProb] | None]) -> pa.Array[Any]:
-    flat = [token for value in values if value for token in value]
-    tops = [token.top_logprobs for token in flat]
-    top = pa.StructArray.from_arrays(_columns([t for value in tops if value for t in value]), fields=list(TOP))
-    columns = [*_columns(flat), _lists(tops, top)]
-    return _lists(values, pa.StructArray.from_arrays(columns, fields=list(TOKEN)))
-
-
-def _columns(tokens: Sequence[TokenLogProb] | Sequence[TopLogProb]) -> list[pa.Array[Any]]:
-    spelled = [token.bytes for token in tokens]
-    return [
-        pa.array([token.token for token in tokens], pa.string()),
-        pa.array([token.logprob for token in tokens], pa.float64()),
-        _lists(spelled, pa.array([byte for value in spelled if value for byte in value], pa.int32())),
-    ]
-
-
-def _lists(values: Sequence[Sequence[Any] | None], flat: pa.Array[Any]) -> pa.Array[Any]:
-    """The flat items again as the lists they were; None is a null list."""
+    items = pa.StructArray.from_arrays(columns, fields=list(CHOICES.value_type))
     offsets = [0]
     for value in values:
         offsets.append(offsets[-1] + len(value or ()))
-    mask = _nulls(values)
-    lists: pa.Array[Any] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat, mask=mask)
+    mask = pa.array([value is None for value in values], pa.bool_())
+    lists: pa.Array[Any] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items, mask=mask)
     return lists
 
 
-def _nulls(values: Iterable[object]) -> pa.BooleanArray:
-    return pa.array([value is None for value in values], pa.bool_())
+def _line(value: msgspec.Raw) -> bytes:
+    """The JSON on a line of its own: within it, a line end can only be white space."""
+    if value == NULL:
+        return _BLANK
+    return bytes(value).replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def _read(lines: list[bytes]) -> pa.Table:
+    """Raises ArrowInvalid or UnicodeDecodeError where a line is not of the contract's shape, or not UTF-8."""
+    data = b"\n".join(lines)
+    data.decode()
+    return pj.read_json(
+        io.BytesIO(data),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pj.ParseOptions(
+            explicit_schema=pa.schema(list(LOG_PROBS)), newlines_in_values=False, unexpected_field_behavior="ignore"
+        ),
+    )
+
+
+def _is_readable(line: bytes) -> bool:
+    try:
+        _read([line])
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return False
+    return True
