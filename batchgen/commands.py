@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
 from batchgen.night import Night, Summary, about
 from batchgen.rehearsal import Rehearsal
+from batchgen.results import report as reports
 from batchgen.results.parquet import SPREADSHEET, Published, publish, refuse_target
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
@@ -25,6 +27,8 @@ from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.reader import LearnedRate, Reader
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.signals import Signals
+
+log = logging.getLogger("batchgen")
 
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
@@ -171,6 +175,26 @@ def export(
             raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
         target = Path(output) if output is not None else job.output_path(last.date)
         return _export(setup, reader, last, target)
+
+
+def report(
+    path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
+) -> Path:
+    """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
+    job = _load(path, None, local=local)
+    return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
+
+
+def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.Subject:
+    """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
+    try:
+        setup = set_up(job, environ, path)
+        made = make_plan(job, setup.source, setup.requests, Index((), 0), iter(()), jobs.Limits(), retry_failed=True)
+    except UsageError as error:
+        log.warning("warning: the report shows no prompts: %s", error)
+        return reports.Subject(job, job.limits, job.endpoint.name or "")
+    known = reports.Known(setup.source, setup.requests, made.rows)
+    return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
 
 
 def prune(

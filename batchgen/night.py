@@ -109,7 +109,9 @@ class Night:
             self._signals.hold()
             if plan.todo:
                 self._send(plan, quiet=quiet)
-            published = self._publish(plan, run)
+            rows, models = self._now(plan, run), plan.models
+            del plan  # memory that publishing can use
+            published = self._publish(rows, models, run)
             if not published.damaged or self._sent.stopped:
                 break
             self._give_up(published)
@@ -206,19 +208,21 @@ class Night:
         learned = self._reader.learned()
         return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
-    def _publish(self, plan: Plan, run: Run) -> Published:
-        path, models = self._job.output_path(run.date), self._setup.answering(plan.models)
-        rows = self._rows_now(plan, run)
-        return publish(self._setup.source, rows, models, self._reader, path, about(self._setup, run))
-
-    def _rows_now(self, plan: Plan, run: Run) -> pl.DataFrame:
+    def _now(self, plan: Plan, run: Run) -> pl.DataFrame:
         """What the plan knew, and over it what this run has stored."""
+        rows = plan.rows.select("model", "record", "state")
+        if self._reader.last_id() <= run.first:
+            return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
         newer = (
             pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
             for name in ("record", "state")
         )
-        return plan.rows.select("model", "record", "state").with_columns(newer)
+        return rows.with_columns(newer)
+
+    def _publish(self, rows: pl.DataFrame, models: tuple[str, ...], run: Run) -> Published:
+        setup, path = self._setup, self._job.output_path(run.date)
+        return publish(setup.source, rows, setup.answering(models), self._reader, path, about(setup, run))
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""

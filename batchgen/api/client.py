@@ -16,6 +16,7 @@ import aiohttp
 
 from batchgen import __version__
 from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
+from batchgen.api.deadlines import Deadlines
 from batchgen.errors import UsageError
 
 MAX_ANSWER = 64 << 20
@@ -56,7 +57,8 @@ class Client:
         self._trust = trust(ca_file)
         self._proxy = proxy
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=connect)
+        self._connect = connect
+        self._total = total
 
     def __repr__(self) -> str:
         return f"Client({self._url!r})"
@@ -66,7 +68,7 @@ class Client:
             connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),  # the pump's slots are the limit
             trust_env=False,  # a proxy is the job's to name
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect),  # the whole is `Deadlines`'
             auto_decompress=False,
             headers={
                 "Authorization": f"Bearer {self._key}",
@@ -76,34 +78,46 @@ class Client:
                 "User-Agent": f"batchgen/{__version__}",
             },
         )
+        self._deadlines = Deadlines(self._total)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._deadlines.close()
         await self._session.close()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """`model` is the one the body asks for. Every way an attempt can end is a value."""
+        task = self._deadlines.begin()
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
-                answer = await self._read(response)
-                answered = response.status == HTTPStatus.OK
-                if answer is None:
-                    kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
-                    return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
-                if answered:
-                    return judge(answer)
-                answer = answer.replace(self._key.encode(), b"[key]")
-                return classify(response.status, response.headers, answer, model, datetime.now(UTC))
+            return await self._exchange(body, model)
+        except asyncio.CancelledError:
+            if self._deadlines.missed(task):
+                return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s")
+            raise
         except aiohttp.ClientConnectorCertificateError as error:
             return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
         except aiohttp.ClientHttpProxyError as error:
             return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
-        except TimeoutError:
-            return Failure(Kind.UNANSWERED, f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
             return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
+        finally:
+            self._deadlines.end(task)
+
+    async def _exchange(self, body: bytes, model: str) -> Answer | Failure:
+        data = aiohttp.BytesPayload(body)  # given bytes, aiohttp looks for the payload's class each time
+        async with self._session.post(self._url, data=data, allow_redirects=False, proxy=self._proxy) as response:
+            small = 0 <= (response.content_length or -1) < LARGE
+            answer = await response.read() if small else await self._read(response)
+            answered = response.status == HTTPStatus.OK
+            if answer is None:
+                kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
+                return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
+            if answered:
+                return judge(answer)
+            answer = answer.replace(self._key.encode(), b"[key]")
+            return classify(response.status, response.headers, answer, model, datetime.now(UTC))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""

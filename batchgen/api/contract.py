@@ -128,8 +128,7 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An attempt with a text: the body as it came, how many choices it holds, its tokens by estimate."""
 
     body: bytes
@@ -137,33 +136,37 @@ class Answer:
     tokens: int
 
 
-_completion = msgspec.json.Decoder(RawCompletion)
-_to_its_depth = msgspec.json.Decoder(Completion)
-CHECKED_TO_ITS_DEPTH = 16 << 10
+_raw = msgspec.json.Decoder(RawCompletion)
+_whole = msgspec.json.Decoder(Completion)
+CHECKED_WHOLE = 16 << 10
 """Bytes of an answer up to which its log-probs, too, are checked when it comes. Larger ones are nearly all log-probs:
 checking those costs as much as the request, and is done when the results are made (`results.log_probs`)."""
 
 
+def _is_json(body: bytes) -> bool:
+    """Told apart from server-sent events by how the body begins."""
+    return body[:1] == b"{" or body.lstrip()[:1] in (b"{", b"")
+
+
 def read_answer(body: bytes) -> RawCompletion:
-    """The completion in a 200's body, JSON or server-sent events, told apart by how the body begins.
+    """The completion in a 200's body, JSON or server-sent events.
 
     Raises ValueError, or RecursionError on absurd nesting, where the body is not the contract's.
     """
-    if body.lstrip()[:1] in (b"{", b""):
-        return _completion.decode(body)
+    if _is_json(body):
+        return _raw.decode(body)
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
 
 
 def judge(body: bytes) -> Answer | Failure:
     """What a 200's body is worth."""
     try:
-        completion = read_answer(body)
-        if len(body) <= CHECKED_TO_ITS_DEPTH and any(c.log_probs != NULL for c in completion.choices):
-            _to_its_depth.decode(body)
+        small = len(body) <= CHECKED_WHOLE and _is_json(body)
+        texts = [choice.text for choice in (_whole.decode(body) if small else read_answer(body)).choices]
     except (ValueError, RecursionError) as error:
         said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
         return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)
-    return Answer(body, len(completion.choices), sum(estimate_tokens(c.text) for c in completion.choices))
+    return Answer(body, len(texts), sum([estimate_tokens(text) for text in texts]))
 
 
 MONTHLY_QUOTA_CODES = frozenset({"CompletionModelQuotaError", "fail.model.quotaExceeded"})

@@ -33,9 +33,9 @@ from batchgen.runner.survey import row_name
 
 SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
-FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 4 << 20
-"""Rows taken from the checkpoint at once: so many that their answers are about 4 MiB."""
-ROW_GROUP_BYTES = 16 << 20
+FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 2 << 20
+"""Rows taken from the checkpoint at once: so many that their answers are about 2 MiB."""
+ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
 

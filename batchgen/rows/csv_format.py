@@ -22,7 +22,7 @@ import pyarrow as pa
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 
-BLOCK = 2 << 20
+BLOCK = 1 << 20
 MAX_LINE = 8 * MAX_CELL
 BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")

@@ -77,7 +77,8 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             wanted = frame.filter(here)
             numbers = (here.arg_true() + start).to_list()
             names = wanted[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * wanted.height
-            known = rows.filter(here).select("hi", "lo", "occurrence", "attempts").iter_rows()
+            occurrence = pl.col("occurrence") if "occurrence" in rows.columns else pl.lit(0)
+            known = rows.filter(here).select("hi", "lo", occurrence, "attempts").iter_rows()
             told = zip(numbers, known, names, strict=True)
             for made in requests.batches(wanted):
                 yield {

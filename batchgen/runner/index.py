@@ -10,7 +10,7 @@ import enum
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
 
@@ -20,7 +20,7 @@ from batchgen.api.contract import Kind
 from batchgen.rows.identity import KEY_BYTES
 from batchgen.runner.checkpoint import OK
 
-CHUNK = 50_000
+CHUNK = 10_000
 
 
 class State(enum.IntEnum):
@@ -37,19 +37,15 @@ class Index:
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
         """`states`: (key, id, outcome, final, attempts), ordered by key, then id."""
-        columns = {"hi": array("Q"), "lo": array("Q"), "id": array("q"), "state": array("B"), "attempts": array("I")}
+        columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
         iterator = iter(states)
         while chunk := list(islice(iterator, CHUNK)):
             keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
-            add_keys(columns, _whole(keys))
-            columns["id"].extend(ids)
-            columns["state"].extend(map(_state, outcomes, finals))
-            columns["attempts"].extend(attempts)
-        self._frame = to_frame(columns)
+            columns.add(_whole(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
+        self._frame = columns.frame()
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
             self._frame = self._frame.with_columns(state=reusable)
-        self._is_last = self._frame["hi"] != self._frame["hi"].shift(-1)
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
         """`record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
@@ -81,7 +77,13 @@ class Index:
 
     def done(self) -> int:
         """Keys that have an answer."""
-        return int(((self._frame["state"] == State.DONE) & self._is_last.fill_null(value=True)).sum())
+        return sum(self._done(start) for start in range(0, self._frame.height, CHUNK))
+
+    def _done(self, start: int) -> int:
+        """Of a slice, and of the row after it the key, which tells whether the last of the slice is its key's last."""
+        keys = self._frame["hi"].slice(start, CHUNK + 1)
+        is_last = (keys != keys.shift(-1)).fill_null(value=True).head(CHUNK)
+        return int(((self._frame["state"].slice(start, CHUNK) == State.DONE) & is_last).sum())
 
 
 def _whole(keys: Iterable[bytes]) -> bytes:
@@ -101,35 +103,44 @@ _KINDS = frozenset(Kind)
 
 
 _PAIR = struct.Struct(">QQ")
-_TYPES = {"Q": pl.UInt64, "q": pl.Int64, "I": pl.UInt32, "H": pl.UInt16, "B": pl.UInt8}
+
+
+class Columns:
+    """A frame that grows by batches of rows: `hi` and `lo`, which order as the keys do, and columns of these types.
+
+    Piece by piece, because one array that grows is copied again and again, and leaves holes in memory.
+    """
+
+    def __init__(self, **types: type[pl.DataType]) -> None:
+        self._types = types
+        self._pieces: dict[str, list[pl.Series]] = {name: [] for name in ("hi", "lo", *types)}
+
+    def add(self, keys: bytes, **values: Sequence[int]) -> None:
+        """`keys` stand end to end; a value for each of them in every column."""
+        for name, half in split(keys).items():
+            self._pieces[name].append(half)
+        for name, dtype in self._types.items():
+            self._pieces[name].append(pl.Series(name, values[name], dtype=dtype))
+
+    def frame(self) -> pl.DataFrame:
+        """All of it. The pieces are given up on the way, so that no two copies of all of them exist."""
+        types: dict[str, type[pl.DataType]] = {"hi": pl.UInt64, "lo": pl.UInt64, **self._types}
+        return pl.DataFrame(
+            [
+                pl.concat([pl.Series(name, dtype=dtype), *self._pieces.pop(name)], rechunk=True)
+                for name, dtype in types.items()
+            ]
+        )
 
 
 def split(keys: bytes) -> dict[str, pl.Series]:
-    """Keys of 16 bytes, end to end -> `hi` and `lo`, which order as the keys do."""
-    columns = {"hi": array("Q"), "lo": array("Q")}
-    add_keys(columns, keys)
-    return to_frame(columns).to_dict()
+    """Keys of 16 bytes, end to end -> `hi` and `lo`."""
+    halves = array("Q", keys)
+    if sys.byteorder == "little":
+        halves.byteswap()
+    return {name: pl.Series(name, halves[at::2], dtype=pl.UInt64) for at, name in enumerate(("hi", "lo"))}
 
 
 def join(hi: int, lo: int) -> bytes:
     """The key again."""
     return _PAIR.pack(hi, lo)
-
-
-def add_keys(columns: dict[str, array[int]], keys: bytes) -> None:
-    """Adds keys, end to end, to the columns `hi` and `lo`."""
-    halves = array("Q", keys)
-    if sys.byteorder == "little":
-        halves.byteswap()
-    columns["hi"].extend(halves[::2])
-    columns["lo"].extend(halves[1::2])
-
-
-def to_frame(columns: dict[str, array[int]]) -> pl.DataFrame:
-    """The columns as a frame. Empties `columns` on the way, so that no two copies of all of them exist."""
-    names = list(columns)
-    series = []
-    for name in names:
-        values = columns.pop(name)
-        series.append(pl.Series(name, values, dtype=_TYPES[values.typecode]))
-    return pl.DataFrame(series)

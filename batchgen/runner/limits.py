@@ -117,9 +117,12 @@ class Limits:
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more request may go; 0 or less: now."""
-        waits = [self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight)]
-        waits += [pace.wait(now) for pace in (self._requests, self._tokens) if pace is not None]
-        return max(waits)
+        wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
+        if self._requests is not None:
+            wait = max(wait, self._requests.wait(now))
+        if self._tokens is not None:
+            wait = max(wait, self._tokens.wait(now))
+        return wait
 
     def expect(self, prompt_tokens: int, longest_answer: int) -> float:
         """The tokens a request will take, by what answers took so far."""

@@ -16,14 +16,15 @@ from batchgen.job import Job, Limits
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import Index, State, join, split, to_frame
+from batchgen.runner.index import Index, State, join, split
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows`: for each input row `hi`, `lo`, `occurrence`, `prompt_tokens`, `answer_tokens`, `model`, `record`,
-    `state`, `attempts` and `todo`. `order`: the rows that are to be done as they are to be sent, by number from 0;
+    """`rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`, `state`, `attempts`,
+    `todo`, and `occurrence` where a body is there more than once. `order`:
+    the rows that are to be done as they are to be sent, by number from 0;
     None: as they stand. `changed` is None where no `input.id` names the rows. Costs are US dollars,
     None where a model's price is not known; `seconds` is what the limits allow, 0 where there are none."""
 
@@ -87,8 +88,8 @@ def make_plan(
 
 def _rows(seen: Survey) -> pl.DataFrame:
     """The survey as one frame, with the keys of repeated bodies told apart by their occurrence."""
-    frame = to_frame(seen.columns).with_columns(occurrence=pl.lit(0, pl.UInt32))
-    if frame["hi"].n_unique() == frame.height:
+    frame = seen.columns.frame()
+    if not _repeats(frame["hi"]):
         return frame
     again = frame.lazy().select(
         "hi",
@@ -102,7 +103,14 @@ def _rows(seen: Survey) -> pl.DataFrame:
         for hi, lo, occurrence in repeated.select("hi", "lo", "occurrence").iter_rows()
     )
     new = {**split(keys), "occurrence": repeated["occurrence"]}
+    frame = frame.with_columns(occurrence=pl.lit(0, pl.UInt32))
     return frame.with_columns(**{name: frame[name].scatter(repeated["at"], values) for name, values in new.items()})
+
+
+def _repeats(keys: pl.Series) -> bool:
+    """Whether any is there twice; looked at in sixteen parts, for the memory that counting takes."""
+    parts = (keys.filter(keys.is_between(n << 60, ((n + 1) << 60) - 1)) for n in range(16))
+    return any(part.n_unique() < part.len() for part in parts)
 
 
 def _refuse_unfit(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:

@@ -128,6 +128,10 @@ class Pump:
 
     async def _admit(self) -> Task | None:
         """The next task, when it may go; None when nothing is left, or the run was stopped."""
+        if self._rows and not self._waiting and self.stopped is None:
+            now = self.clock()  # a new row and nothing to wait for: who queues here makes all others queue
+            if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(self._rows[0], now):
+                return self._rows.popleft()
         async with self._door:
             while self.stopped is None:
                 now = self.clock()

@@ -3,7 +3,6 @@ that a mistake in the last row costs nothing. Keeps 26 bytes a row, and of the p
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,21 +11,19 @@ from batchgen.errors import UsageError
 from batchgen.job import Job
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import add_keys
+from batchgen.runner.index import Columns
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3
 MAX_MODELS = 1000
-COLUMNS = {"hi": "Q", "lo": "Q", "prompt_tokens": "I", "answer_tokens": "I", "model": "H"}
-"""Of the survey, as array type codes: 26 bytes a row."""
 
 
 @dataclass
 class Survey:
     """What the pass over the input gathers. `names` are hashes; `problems` the first rows of each reason."""
 
-    columns: dict[str, array[int]] = field(
-        default_factory=lambda: {name: array(code) for name, code in COLUMNS.items()}
+    columns: Columns = field(
+        default_factory=lambda: Columns(prompt_tokens=pl.UInt32, answer_tokens=pl.UInt32, model=pl.UInt16)
     )
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
@@ -37,11 +34,13 @@ class Survey:
     height: int = 0
 
     def add(self, made: list[Prepared]) -> None:
-        columns, models = self.columns, self.models
-        add_keys(columns, b"".join([p.digest for p in made]))
-        columns["prompt_tokens"].extend([p.prompt_tokens for p in made])
-        columns["answer_tokens"].extend([min(p.answer_tokens, 2**32 - 1) for p in made])
-        columns["model"].extend([models.setdefault(p.model, len(models)) for p in made])
+        models = self.models
+        self.columns.add(
+            b"".join([p.digest for p in made]),
+            prompt_tokens=[p.prompt_tokens for p in made],
+            answer_tokens=[min(p.answer_tokens, 2**32 - 1) for p in made],
+            model=[models.setdefault(p.model, len(models)) for p in made],
+        )
         self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
 
     def refuse(self, reason: str, row: str) -> None:

@@ -1,6 +1,6 @@
-"""Group commit: one thread that commits whatever is queued, again and again; no timer, no batch size.
+"""Group commit: one thread that commits whatever has come together, again and again; no timer, no batch size.
 
-The event loop hands records over and waits for their COMMIT; it never touches SQLite itself.
+The event loop hands records over, all that wait in one go, and waits for their COMMIT; it never touches SQLite itself.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import Self
 
 from batchgen.runner.checkpoint import Checkpoint, Record
 
+Waiting = tuple[Record, asyncio.Future[None]]
+
 
 class Writer:
     """Used from one event loop, as a context. `save` returns when the record's COMMIT has returned."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._queue: queue.SimpleQueue[tuple[Record, asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._waiting: list[Waiting] = []
+        self._batches: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
+        self._at_work = False
         self._thread = threading.Thread(target=self._work, name="checkpoint", daemon=True)
         self._failure: Exception | None = None
 
@@ -28,8 +32,9 @@ class Writer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Whatever was queued is committed before this returns, also after a cancellation."""
-        self._queue.put(None)
+        """Whatever was given is committed before this returns, also after a cancellation."""
+        self._hand_over()
+        self._batches.put(None)
         self._thread.join()
 
     async def save(self, record: Record) -> None:
@@ -37,34 +42,33 @@ class Writer:
         if self._failure is not None:
             raise self._failure
         committed = self._loop.create_future()
-        self._queue.put((record, committed))
+        self._waiting.append((record, committed))
+        if not self._at_work:
+            self._at_work = True
+            self._loop.call_soon(self._hand_over)  # with all that this turn of the loop brings
         await committed
 
+    def _hand_over(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._at_work = bool(batch)
+        if batch:
+            self._batches.put(batch)
+
+    def _settle(self, batch: list[Waiting]) -> None:
+        self._hand_over()  # the next is under way before those who waited for this one go on
+        for _, committed in batch:
+            if committed.done():
+                continue  # the waiter was cancelled; the record is committed all the same
+            if self._failure is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(self._failure)
+
     def _work(self) -> None:
-        open_ = True
-        while open_:
-            batch = [self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get())
-            open_ = batch[-1] is not None
-            self._commit([item for item in batch if item is not None])
-
-    def _commit(self, batch: list[tuple[Record, asyncio.Future[None]]]) -> None:
-        if not batch:
-            return
-        if self._failure is None:
-            try:
-                self._checkpoint.add([record for record, _ in batch])
-            except Exception as error:  # noqa: BLE001  it is raised again by every save
-                self._failure = error
-        self._loop.call_soon_threadsafe(_settle, [future for _, future in batch], self._failure)
-
-
-def _settle(futures: list[asyncio.Future[None]], failure: Exception | None) -> None:
-    for future in futures:
-        if future.done():
-            continue  # the waiter was cancelled; the record is committed all the same
-        if failure is None:
-            future.set_result(None)
-        else:
-            future.set_exception(failure)
+        while (batch := self._batches.get()) is not None:
+            if self._failure is None:
+                try:
+                    self._checkpoint.add([record for record, _ in batch])
+                except Exception as error:  # noqa: BLE001  it is raised again by every save
+                    self._failure = error
+            self._loop.call_soon_threadsafe(self._settle, batch)

@@ -7,74 +7,55 @@ the smallest size. No assertion: machines differ; compare the lines of one table
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
-from batchgen import folders
-from batchgen import job as jobs
-from batchgen.rows.request import Prepared
-from batchgen.runner.checkpoint import OK, Checkpoint, Record
-from batchgen.setup import set_up
+import made
+from machine import BATCHGEN, Cost, cost
+from made import Bench
+from table import Line
 
-BATCHGEN = Path(sys.executable).with_name("batchgen")
-LEFT = 10
-ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()
+COMMANDS = {"plan": ("plan",), "run": ("run", "--quiet")}
+MOST_SECONDS, MOST_BYTES = 15, 100
 
 
-def make(folder: Path, rows: int) -> Path:
-    with (folder / "rows.csv").open("w") as file:
-        file.write("sku,name,audience,note\n")
-        file.writelines(f"{n:08d},Camping stove {n},families,a note of some length on row {n}\n" for n in range(rows))
-    job = folder / "job.yaml"
-    job.write_text(
-        "input: {path: rows.csv}\nprompt: 'Write about {{ name }} ({{ sku }}) for {{ audience }}.'\n"
-        "request: {model: palmyra-x5, max_tokens: 8}\noutput: {path: out/job.parquet}\n"
-    )
-    return job
+def costs(bench: Bench, rows: int) -> dict[str, Cost]:
+    """Of `plan`, and of the `run` that does the last ten."""
+    job = made.prepared(bench, rows, f"resume-{rows}")
+    found = {name: cost(BATCHGEN, *command, job, "--local") for name, command in COMMANDS.items()}
+    shutil.rmtree(job.parent)
+    return found
 
 
-def answer(job: Path, rows: int) -> None:
-    """Stores an answer for all rows but the last ten, as a run would have."""
-    setup = set_up(jobs.load(job).localised(), {}, job)
-    folders.make([setup.job.state_folder])
-    checkpoint = Checkpoint(setup.checkpoint)
-    made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, Prepared))
-    answered = Record(b"", OK, True, 1, 200, None, 0.5, 1_700_000_000_000_000, 1, None, ANSWER)  # noqa: FBT003
-    records = (answered._replace(key=prepared.digest) for prepared in made)
-    todo = islice(records, rows - LEFT)
-    while batch := list(islice(todo, 2000)):
-        checkpoint.add(batch)
-    checkpoint.close()
+def bytes_a_row(more: Cost, less: Cost, rows: int) -> float:
+    return (more.peak - less.peak) * (1 << 20) / rows
 
 
-def measured(*command: str | Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds, peak MB of a process."""
-    started = time.monotonic()
-    process = subprocess.Popen([BATCHGEN, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command} ended with {status}")
-    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+def lines(bench: Bench) -> Iterator[Line]:
+    few, many = 10_000, bench.pick(1_000_000, 100_000)
+    less, more = costs(bench, few), costs(bench, many)
+    for command in COMMANDS:
+        wall = more[command].wall
+        yield Line(f"{command}, all but ten of {many:,} done", f"{wall:.1f} s", f"<= {MOST_SECONDS} s")
+    for command in COMMANDS:
+        size = bytes_a_row(more[command], less[command], many)
+        target = "in full only" if bench.quick else f"<= {MOST_BYTES} bytes"  # few rows do not fill the buffers
+        yield Line(f"{command}, memory a row beyond {few:,} rows", f"{size:.0f} bytes", target)
 
 
 def main() -> None:
     sizes = [int(size) for size in sys.argv[1:]] or [10_000, 1_000_000]
-    least: dict[str, float] = {}
+    least: dict[str, Cost] = {}
     print(f"{'rows':>10} {'':6} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'bytes a row more':>17}")
     for rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            job = make(Path(folder), rows)
-            answer(job, rows)
-            for command in ("plan", "run"):
-                wall, cpu, peak = measured(command, job, "--local")
-                more = (peak - least.setdefault(command, peak)) * 1024 * 1024 / rows
-                print(f"{rows:>10,} {command:6} {wall:8.2f} {cpu:8.2f} {peak:8.0f} {more:17.0f}")
+            found = costs(Bench(Path(folder)), rows)
+        for command, spent in found.items():
+            more = bytes_a_row(spent, least.setdefault(command, spent), rows)
+            print(f"{rows:>10,} {command:6} {spent.wall:8.2f} {spent.cpu:8.2f} {spent.peak:8.0f} {more:17.0f}")
 
 
 if __name__ == "__main__":

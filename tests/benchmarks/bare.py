@@ -1,0 +1,51 @@
+"""What aiohttp itself costs: `python bare.py URL ROWS CONCURRENCY`.
+
+Fixed workers, the session's own time-outs, every answer read and parsed by type; nothing is limited, repeated,
+kept or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import aiohttp
+import msgspec
+import uvloop
+from aiohttp.client import ClientSession
+
+from batchgen.api.contract import PATH, Completion
+
+BODY = msgspec.json.encode({"model": "palmyra-x5", "prompt": "p" * 400, "max_tokens": 100})
+HEADERS = {
+    "Authorization": "Bearer any",
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",
+}
+
+
+async def main(url: str, rows: int, concurrency: int) -> None:
+    left = iter(range(rows))
+    parse = msgspec.json.Decoder(Completion).decode
+
+    async def work(session: ClientSession) -> None:
+        for _ in left:
+            async with session.post(url, data=BODY, allow_redirects=False) as response:
+                parse(await response.read())
+
+    async with (
+        ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers=HEADERS,
+        ) as session,
+        asyncio.TaskGroup() as workers,
+    ):
+        for _ in range(concurrency):
+            workers.create_task(work(session))
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(sys.argv[1] + PATH, int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,51 @@
+"""Makes a job whose checkpoint already holds its answers: `python prepared.py FOLDER ROWS LEFT`.
+
+All rows but the last LEFT are answered, as a run with the built-in model would have left them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+from batchgen import folders
+from batchgen import job as jobs
+from batchgen.rows.request import Prepared
+from batchgen.runner.checkpoint import OK, Checkpoint, Record
+from batchgen.setup import set_up
+
+ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()
+
+
+def make(folder: Path, rows: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "rows.csv").open("w") as file:
+        file.write("sku,name,audience,note\n")
+        file.writelines(f"{n:08d},Camping stove {n},families,a note of some length on row {n}\n" for n in range(rows))
+    job = folder / "job.yaml"
+    job.write_text(
+        "input: {path: rows.csv}\nprompt: 'Write about {{ name }} ({{ sku }}) for {{ audience }}.'\n"
+        "request: {model: palmyra-x5, max_tokens: 8}\noutput: {path: out/job.parquet}\n"
+    )
+    return job
+
+
+def answer(job: Path, rows: int) -> None:
+    """Stores an answer for the first rows, as a run would have."""
+    setup = set_up(jobs.load(job).localised(), {}, job)
+    folders.make([setup.job.state_folder])
+    checkpoint = Checkpoint(setup.checkpoint)
+    made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, Prepared))
+    answered = Record(b"", OK, True, 1, 200, None, 0.5, 1_700_000_000_000_000, 1, None, ANSWER)  # noqa: FBT003
+    records = (answered._replace(key=prepared.digest) for prepared in made)
+    todo = islice(records, rows)
+    while batch := list(islice(todo, 2000)):
+        checkpoint.add(batch)
+    checkpoint.close()
+
+
+if __name__ == "__main__":
+    rows, left = int(sys.argv[2]), int(sys.argv[3])
+    answer(make(Path(sys.argv[1]), rows), rows - left)
