@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -296,6 +297,14 @@ def main(args: Any = None) -> None:
     _share_memory()
     _open_standard_streams()
     try:
-        cli(args, prog_name="batchgen")
+        sys.exit(cli(args, prog_name="batchgen", standalone_mode=False) or 0)
     except BatchgenError as error:
         _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        told = io.StringIO()
+        error.show(told)
+        with contextlib.suppress(OSError):
+            click.echo(inert(told.getvalue()), err=True, nl=False)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit("aborted")

@@ -54,7 +54,8 @@ def run(
         job = _load(path, limit, local=local)
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
-        folders.make([job.state_folder, job.output_path(today()).parent])
+        folders.make([job.state_folder])
+        folders.refuse_unwritable(job.output_path(today()).parent)  # made when there is something to put into it
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)

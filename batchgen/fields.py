@@ -41,7 +41,9 @@ def _duration(value: Any) -> Any:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0)]
+Duration = Annotated[
+    float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0, allow_inf_nan=False)
+]
 
 
 class Part(BaseModel):

@@ -44,6 +44,12 @@ def _make(folder: Path) -> None:
     sync(folder.parent)
 
 
+def refuse_special(path: Path) -> None:
+    """Raises MachineRefused where something that is no file stands in a file's place, and might be waited for."""
+    if path.exists() and not path.is_file():
+        raise MachineRefused(f"{path}: is no file: move it away")
+
+
 def sync(folder: Path) -> None:
     """Returns when the folder's entries are on stable storage."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -72,8 +72,8 @@ class Limits(Part):
     """What the service may be asked for."""
 
     concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
-    requests_per_minute: Finite | None = Field(None, gt=0)
-    tokens_per_minute: Finite | None = Field(None, gt=0)
+    requests_per_minute: Finite | None = Field(None, ge=0.001)
+    tokens_per_minute: Finite | None = Field(None, ge=0.001)
 
 
 class Retry(Part):

@@ -33,6 +33,7 @@ MOST_ROWS, SEARCH_ROWS = 20_000, 5_000
 MOST_CONCURRENCY = 10_000
 AS_GOOD = 1.02
 BEGINS, TOKENS_PER_SECOND = 0.5, 50.0
+LONGEST = 8192
 """Assumed of a service that never answered yet: seconds to the first token, and from there."""
 
 
@@ -74,7 +75,7 @@ def rehearse(setup: Setup, plan: Plan, learned: float | None, seen: Sequence[tup
 
 
 def _assumed(plan: Plan) -> tuple[float, int]:
-    tokens = plan.answer_tokens // max(plan.todo, 1)
+    tokens = min(plan.answer_tokens // max(plan.todo, 1), LONGEST)
     return BEGINS + tokens / TOKENS_PER_SECOND, tokens
 
 

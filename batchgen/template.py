@@ -43,8 +43,9 @@ def write(name: str) -> list[Path]:
         raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only")
     files = {Path(f"{name}.yaml"): _JOB.format(name=name), Path(f"{name}.csv"): _INPUT}
     for path in files:
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise UsageError(f"{path}: is there already; give another name")
     for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+        with path.open("x", encoding="utf-8") as file:  # a link that leads nowhere is there, too
+            file.write(text)
     return list(files)

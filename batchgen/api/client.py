@@ -10,18 +10,20 @@ import ssl
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 
 from batchgen import __version__
 from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
 from batchgen.api.deadlines import Deadlines
+from batchgen.api.key import Redactor
 from batchgen.errors import UsageError
 
 MAX_ANSWER = 64 << 20
-LARGE, LARGE_AT_ONCE = 4 << 20, 4
-"""Bytes of an answer from which on it waits for one of so many places."""
+LARGE_AT_ONCE = 4
+"""Answers that are larger than a slot's share of memory, and are read at once."""
+MOST_SHARED, MOST_SMALL, LEAST_SMALL = 256 << 20, 2 << 20, 256 << 10
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext | bool:
@@ -49,11 +51,14 @@ class Client:
         *,
         connect: float,
         total: float,
+        slots: int = 64,
         ca_file: str | None = None,
         proxy: str | None = None,
     ) -> None:
         self._url = base_url + PATH
-        self._key = key
+        self._authorization = {"Authorization": f"Bearer {key}"}  # each request's: a proxy gets what the session has
+        self._redactor = Redactor(key)
+        self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
         self._trust = trust(ca_file)
         self._proxy = proxy
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -65,13 +70,12 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),  # the pump's slots are the limit
+            connector=_Connector(limit=0, ssl=self._trust),  # the pump's slots are the limit
             trust_env=False,  # a proxy is the job's to name
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect),  # the whole is `Deadlines`'
             auto_decompress=False,
             headers={
-                "Authorization": f"Bearer {self._key}",
                 "Content-Type": "application/json",
                 "Accept": "application/json, text/event-stream",
                 "Accept-Encoding": "identity",
@@ -96,8 +100,10 @@ class Client:
             raise
         except aiohttp.ClientConnectorCertificateError as error:
             return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
-        except aiohttp.ClientHttpProxyError as error:
-            return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
+        except aiohttp.ClientResponseError as error:
+            if error.request_info.method == "CONNECT":
+                return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
+            return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
@@ -107,17 +113,19 @@ class Client:
 
     async def _exchange(self, body: bytes, model: str) -> Answer | Failure:
         data = aiohttp.BytesPayload(body)  # given bytes, aiohttp looks for the payload's class each time
-        async with self._session.post(self._url, data=data, allow_redirects=False, proxy=self._proxy) as response:
-            small = 0 <= (response.content_length or -1) < LARGE
+        async with self._session.post(
+            self._url, data=data, headers=self._authorization, allow_redirects=False, proxy=self._proxy
+        ) as response:
+            small = 0 <= (response.content_length or -1) < self._small
             answer = await response.read() if small else await self._read(response)
             answered = response.status == HTTPStatus.OK
             if answer is None:
                 kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
                 return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
             if answered:
-                return judge(answer)
-            answer = answer.replace(self._key.encode(), b"[key]")
-            return classify(response.status, response.headers, answer, model, datetime.now(UTC))
+                return judge(self._redactor.plainly(answer))
+            failure = classify(response.status, response.headers, answer, model, datetime.now(UTC))
+            return self._redactor.failure(failure)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""
@@ -125,7 +133,7 @@ class Client:
         size = 0
         async with AsyncExitStack() as permits:
             async for chunk in response.content.iter_any():
-                if size < LARGE <= size + len(chunk):
+                if size < self._small <= size + len(chunk):
                     await permits.enter_async_context(self._large)
                 chunks.append(chunk)
                 size += len(chunk)
@@ -133,6 +141,18 @@ class Client:
                     response.close()
                     return None
             return b"".join(chunks)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives out no connection in which something lies already: a late second answer to one request is none to the
+    next. `_get` is aiohttp's own; `tests/test_hostile_endpoints.py` tells when it is no longer called."""
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
 
 
 def _reason(error: Exception) -> str:

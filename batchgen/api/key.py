@@ -5,11 +5,16 @@ No message here holds the key or a part of it, nor does any exception carry it a
 
 from __future__ import annotations
 
+import base64
+import html
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
+from batchgen.api.contract import Failure
 from batchgen.errors import UsageError
 
 MOST_BYTES = 4096
@@ -35,8 +40,44 @@ def read_key(path: Path) -> str:
             if found.st_mode & 0o077:
                 raise UsageError(f"{path}: others may read the key: chmod 600 {path}")
             held = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"endpoint.key_file: no such file in {path.parent}") from None  # its name may be a key, pasted
     except OSError as error:
         raise UsageError(f"{path}: the key cannot be read: {error.strerror}") from None
     if len(held) > MOST_BYTES:
         raise UsageError(f"{path}: too long for a key: the file holds the key and nothing else")
     return check_key(held.decode("ascii", errors="replace"), str(path))
+
+
+class Redactor:
+    """Takes the key out of what a service says, as debug pages and encoders spell it. A key so short that it might
+    be a word of a text is no secret, and stays."""
+
+    LEAST = 12
+
+    def __init__(self, key: str) -> None:
+        self._raw = key.encode()
+        self._spelt = re.compile(b"|".join(map(re.escape, sorted(_spellings(key), key=len, reverse=True))))
+        self._idle = len(key) < self.LEAST
+
+    def plainly(self, said: bytes) -> bytes:
+        """Of an answer: the key as it stands alone, for an answer is kept as it came."""
+        return said if self._idle else said.replace(self._raw, b"[key]")
+
+    def failure(self, failure: Failure) -> Failure:
+        """Of all that is kept of a failure, and after it was decoded."""
+        if self._idle:
+            return failure
+        message = self._spelt.sub(b"[key]", failure.message.encode()).decode(errors="replace")
+        return replace(failure, message=message, body=self._spelt.sub(b"[key]", failure.body))
+
+
+def _spellings(key: str) -> set[bytes]:
+    raw = key.encode()
+    spelt = {raw, raw.hex().encode(), raw.hex().upper().encode(), html.escape(key).encode()}
+    spelt |= {quote(key).encode(), quote(key, safe="").encode(), raw.replace(b"/", b"\\/")}
+    for shift in range(3):  # base64, wherever in a longer text the key begins
+        whole = base64.b64encode(b"\0" * shift + raw)
+        within = whole[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
+        spelt |= {within, within.translate(bytes.maketrans(b"+/", b"-_"))}
+    return spelt

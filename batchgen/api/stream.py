@@ -28,10 +28,13 @@ _event = msgspec.json.Decoder(Event)
 def events(body: bytes) -> Iterator[bytes]:
     """The data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.6).
 
-    Unlike a browser, yields a last event that lacks its blank line.
+    Unlike a browser, yields a last event that lacks its blank line. Raises ValueError where it was cut before that.
     """
     data: list[bytes] = []
-    for line in _LINE_END.split(body.removeprefix(b"\xef\xbb\xbf")):
+    lines = _LINE_END.split(body.removeprefix(b"\xef\xbb\xbf"))
+    if lines[-1] and b"data:".startswith(lines[-1]):
+        raise ValueError("the stream was cut in the middle of an event")
+    for line in lines:
         if not line:
             if data:
                 yield b"\n".join(data)

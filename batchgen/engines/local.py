@@ -13,6 +13,7 @@ def engine(job: Job, base_url: str, key: str) -> Client:
         key,
         connect=job.timeout.connect,
         total=job.timeout.total,
+        slots=job.limits.concurrency,
         ca_file=job.endpoint.ca_file,
         proxy=job.endpoint.proxy,
     )

@@ -30,7 +30,7 @@ MORE_CHOICES = pa.field("more_choices", CHOICES)
 
 
 class Results:
-    """The result columns of some rows. `size`: bytes of their answers as they came.
+    """The result columns of some rows.
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for.
     """
@@ -39,7 +39,6 @@ class Results:
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(reader.records(self.ids).get, self.ids))
-        self.size = sum([len(record.body) for record in self.records if record and record.body])
         self.answers = [
             _answer(record) if state == State.DONE else None
             for state, record in zip(self.states, self.records, strict=True)

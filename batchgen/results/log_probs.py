@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from batchgen.api.contract import NULL, RawChoice
@@ -62,13 +63,24 @@ def _read(lines: list[bytes]) -> pa.Table:
     """Raises ArrowInvalid or UnicodeDecodeError where a line is not of the contract's shape, or not UTF-8."""
     data = b"\n".join(lines)
     data.decode()
-    return pj.read_json(
+    table = pj.read_json(
         io.BytesIO(data),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=pj.ParseOptions(
             explicit_schema=pa.schema(list(LOG_PROBS)), newlines_in_values=False, unexpected_field_behavior="ignore"
         ),
     )
+    if any(_is_beyond_bounds(column) for column in table.columns):
+        raise pa.ArrowInvalid("a log-prob beyond all bounds")
+    return table
+
+
+def _is_beyond_bounds(column: pa.ChunkedArray[Any]) -> bool:
+    """Whether it has a log-prob of so many digits that no double holds it: Arrow makes infinity of those."""
+    lists: Any = column.combine_chunks()
+    tokens = lists.flatten()
+    tops = tokens.field("top_logprobs").flatten()
+    return any(pc.any(pc.is_inf(some.field("logprob"))).as_py() for some in (tokens, tops))
 
 
 def _is_readable(line: bytes) -> bool:

@@ -26,6 +26,7 @@ from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
+from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
@@ -33,8 +34,6 @@ from batchgen.runner.survey import row_name
 
 SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
-FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 256, 4096, 2 << 20
-"""Rows taken from the checkpoint at once: so many that their answers are about 2 MiB."""
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
@@ -142,18 +141,19 @@ def _tables(
     schema: pa.Schema,
     done: Published,
 ) -> Iterator[pa.Table]:
-    fetched = FIRST_FETCH
+    few = BATCH_ROWS
     for frame in source.batches():
         start = 0
         while start < frame.height:
-            piece = frame.slice(start, fetched)
-            results = Results(rows.slice(done.rows, piece.height), models, reader)
+            known = rows.slice(done.rows, min(4 * few, frame.height - start))
+            few = reader.as_many_as_fit(known["record"].to_list())
+            piece = frame.slice(start, few)
+            results = Results(known.head(few), models, reader)
             _count(done, results, piece[source.spec.id] if source.spec.id else None)
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
             columns = [*inputs.columns, *results.columns(more=MORE_CHOICES.name in schema.names)]
             yield pa.table(columns, names=schema.names)
             start += piece.height
-            fetched = max(1, min(MOST_FETCHED, FETCHED_BYTES * piece.height // max(results.size, 1)))
 
 
 def _count(done: Published, results: Results, names: pl.Series | None) -> None:

@@ -37,6 +37,8 @@ class Csv:
         if not any(header):
             raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
         for position, name in enumerate(header, 1):
+            if "\x00" in name:
+                raise UsageError(f"{path}:1: the name of column {position} holds a NUL")
             if not name.strip():
                 raise UsageError(f"{path}:1: column {position} has no name")
             if header.count(name) > 1:

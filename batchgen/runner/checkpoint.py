@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
+from batchgen import folders
 from batchgen.errors import MachineRefused
 
 SCHEMA_VERSION = 1
@@ -166,6 +167,7 @@ class Checkpoint:
                 self._next_id = 1 + self._highest_id()
 
     def _open(self) -> sqlite3.Connection:
+        folders.refuse_special(self.path)
         try:  # before SQLite makes it, which goes by the umask
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:

@@ -13,6 +13,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from batchgen import folders
 from batchgen.errors import MachineRefused
 
 _MARK = struct.Struct("=16sI12x")
@@ -49,6 +50,7 @@ def left_behind(path: Path) -> list[tuple[bytes, int]]:
     """(key, attempt) of what was in flight when the last run ended without ending its requests."""
     marks = b""
     with suppress(FileNotFoundError):
+        folders.refuse_special(path)
         marks = path.read_bytes()
     whole = len(marks) - len(marks) % _MARK.size
     return [(key, attempt) for key, attempt in _MARK.iter_unpack(marks[:whole]) if attempt]

@@ -60,7 +60,7 @@ def _is_current(descriptor: int, path: Path) -> bool:
 def is_held(path: Path) -> bool:
     """Whether a run is at work."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:

@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from batchgen import folders
 from batchgen.api.contract import Answer, judge
 from batchgen.errors import NotRunYet
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
+
+FITS = 4 << 20
+"""Bytes of answers that are in memory at once; a larger one is there alone."""
 
 
 class LearnedRate(NamedTuple):
@@ -35,6 +39,7 @@ class Reader:
         self.path = path
         if not path.exists():
             raise NotRunYet(f"{path}: the job has not run yet")
+        folders.refuse_special(path)
         has_log = path.with_name(f"{path.name}-wal").exists()
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
@@ -114,8 +119,15 @@ class Reader:
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
         with refusals(self.path):
             ids = [id_ for (id_,) in self._db.execute(sql, (OK, count))]
-        judged = [(record.latency, judge(record.body)) for record in self.records(ids).values() if record.body]
-        return [(latency, answer.tokens) for latency, answer in judged if latency and isinstance(answer, Answer)]
+        answers: list[tuple[float, int]] = []
+        while ids:
+            few = self.as_many_as_fit(ids)
+            for record in self.records(ids[:few]).values():
+                answer = judge(record.body or b"")
+                if record.latency and isinstance(answer, Answer):
+                    answers.append((record.latency, answer.tokens))
+            ids = ids[few:]
+        return answers
 
     def median_latency(self) -> float | None:
         """Of the last thousand answers, in seconds."""
@@ -127,6 +139,19 @@ class Reader:
     def with_more_choices(self) -> set[int]:
         with refusals(self.path):
             return {i for (i,) in self._db.execute("SELECT id FROM attempts WHERE choices > 1")}
+
+    def as_many_as_fit(self, ids: Sequence[int]) -> int:
+        """How many of the first of these attempts have bodies that fit into memory together; one at least."""
+        few = len(ids)
+        while few > 1 and self._size(ids[:few]) > FITS:
+            few //= 2
+        return few
+
+    def _size(self, ids: Sequence[int]) -> int:
+        """Bytes of their bodies, as they came."""
+        sql = f"SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({_marks(ids)})"  # noqa: S608
+        with refusals(self.path):
+            return int(self._db.execute(sql, ids).fetchone()[0])
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """A few attempts with their bodies, by id; those that are damaged or missing are left out."""

@@ -16,6 +16,7 @@ from batchgen.errors import BatchgenError, UsageError
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint, Record
 from batchgen.runner.reader import checked
+from batchgen.terminal import inert
 
 LEAST_ROW = 40
 """Bytes; no file holds more attempts than its size allows."""
@@ -78,7 +79,7 @@ def main() -> None:
     try:
         saved, lost = salvage(Path(sys.argv[1] if len(sys.argv) > 1 else ""))
     except BatchgenError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(inert(f"error: {error}"))
     print(f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again")  # noqa: T201
 
 

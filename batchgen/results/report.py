@@ -1,0 +1,65 @@
+"""The report of a job: one HTML page of what its checkpoint says, for a person who looks in the morning.
+
+Opens the checkpoint read-only, also while a run is at work. The page appears whole: a temporary file in the same
+folder, fsync, rename. Must never cost a run anything: what is wrong with a report is told, and the results stand.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+
+from batchgen import folders
+from batchgen.errors import MachineRefused, UsageError
+from batchgen.job import Job
+from batchgen.results.parquet import remove_stale_temporaries
+from batchgen.results.report_facts import Subject, gather
+from batchgen.results.report_page import render
+from batchgen.results.report_prompts import Known
+from batchgen.results.report_queries import Archive
+
+__all__ = ["Known", "Subject", "path_of", "write"]
+
+SUFFIX = ".html"
+
+
+def path_of(job: Job, date: str) -> Path:
+    """Beside the results of a run of that date."""
+    return job.output_path(date).with_suffix(f".report{SUFFIX}")
+
+
+def write(subject: Subject, path: Path | None = None) -> Path:
+    """Writes the page, and says where; by default beside the last run's results.
+
+    Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint cannot be read or the page
+    not be written, UsageError where the input changed meanwhile.
+    """
+    if path is not None and (path.suffix != SUFFIX or path.is_dir()):
+        raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
+    with closing(Archive(subject.job.checkpoint)) as archive:
+        facts = gather(archive, subject)
+    target = (path or path_of(subject.job, facts.run.date)).absolute()
+    _replace(target, render(facts).encode())
+    return target
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        folders.make([path.parent])
+        remove_stale_temporaries(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123  a descriptor, not a path
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105
+        folders.sync(path.parent)
+    except OSError as error:
+        raise MachineRefused(
+            f"{path}: cannot be written: {error.strerror}; every answer is in the checkpoint"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,299 @@
+"""A checkpoint -> everything a report says, as values. Knows no page, no plot and no file but the checkpoint.
+
+What is known of the prompts comes from the caller: they are not stored. Must never change anything, nor keep more
+than a few bytes a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from batchgen.errors import NotRunYet
+from batchgen.job import Job, Limits
+from batchgen.results.report_prompts import Known
+from batchgen.results.report_queries import Archive, End, Message, Span, Tries
+from batchgen.results.report_texts import Group, Looked, Odd, answer_of, look, mean_logprob, odd_ones, repeated
+from batchgen.results.report_time import Timeline, timeline
+from batchgen.runner import lock
+from batchgen.runner.checkpoint import OK, Run
+from batchgen.runner.plan import price_of
+
+RUN_ANSWERS = 5_000
+"""Answers of one run that are looked at, where those of the whole job are too many."""
+LEAST_PERIOD = 1.0
+"""A shorter run has no rate."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose report it is. `limits` are those in force, `endpoint` who answers."""
+
+    job: Job
+    limits: Limits
+    endpoint: str
+    known: Known | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of rows. `fresh` of those that are ok were bought by the last run."""
+
+    rows: int
+    ok: int
+    fresh: int
+    reused: int
+    failed: int
+    pending: int
+    gone: int
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows failed: an outcome and status, and the commonest messages."""
+
+    outcome: str
+    status: int | None
+    rows: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row for a person to read. `row` (from 0) and `prompt` where the input is known."""
+
+    why: str
+    key: bytes
+    name: str | None
+    row: int | None
+    prompt: str | None
+    text: str
+    latency: float | None
+    attempts: int
+    mean_logprob: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run in numbers. `seconds` to its last attempt; tokens are estimates, of answers."""
+
+    run: Run
+    ok: int
+    failed: int
+    attempts: int
+    seconds: float
+    latencies: pl.Series
+    looked: Looked
+
+    @property
+    def rate(self) -> float | None:
+        """Answers a second."""
+        return self.ok / self.seconds if self.ok and self.seconds >= LEAST_PERIOD else None
+
+    @property
+    def answer_tokens(self) -> float:
+        mean = self.looked.answers["tokens"].mean()
+        return float(mean) * self.ok if isinstance(mean, int | float) else 0.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run took. `cost` in US dollars, None where a price is unknown; `prompt_tokens` None where the input is."""
+
+    prompt_tokens: float | None
+    answer_tokens: float
+    cost: float | None
+    models: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`figures` are of the last run that sent something, None where none did; `before` of the last good one before
+    it. `repeats` is (groups, rows that share their text, different texts)."""
+
+    job: Job
+    limits: Limits
+    endpoint: str
+    state: str
+    run: Run
+    made_at: int
+    counts: Counts
+    figures: Figures | None
+    before: Figures | None
+    tries: list[Tries]
+    requests_a_row: list[tuple[int, int]]
+    notes: dict[str, int]
+    time: Timeline | None
+    spent: Spent | None
+    looked: Looked
+    repeats: tuple[list[Group], int, int]
+    group_texts: dict[int, str]
+    reasons: list[Reason]
+    samples: list[Sample]
+    rows_of: dict[bytes, int]
+
+
+def gather(archive: Archive, subject: Subject) -> Facts:
+    """Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint is damaged."""
+    runs = archive.runs()
+    if not runs:
+        raise NotRunYet(f"{archive.path}: the job has not run yet")
+    last = runs[-1]
+    known = Span(last.floor, archive.last_id())
+    ends = archive.ends(known, last.first)
+    looked = look(archive, known)
+    worked = [(run, span) for run, span in _spans(runs, known.to) if archive.finished(span)]
+    figures = _figures(archive, *worked[-1], looked) if worked else None
+    span = worked[-1][1] if worked else known
+    repeats = repeated(looked)
+    messages = archive.messages(known)
+    samples, rows_of = _samples(archive, subject.known, odd_ones(looked, repeats[0]), messages)
+    tries = archive.tries(span) if worked else []
+    return Facts(
+        job=subject.job,
+        limits=subject.limits,
+        endpoint=subject.endpoint,
+        state=last.outcome or ("running" if lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
+        run=last,
+        made_at=time.time_ns() // 1000,
+        counts=_counts(last, ends),
+        figures=figures,
+        before=_last_good(archive, worked[:-1]),
+        tries=tries,
+        requests_a_row=archive.requests_a_row(span) if worked else [],
+        notes=archive.notes(known),
+        time=_timeline(archive, span, figures),
+        spent=_spent(subject, figures) if figures and figures.ok else None,
+        looked=looked,
+        repeats=repeats,
+        group_texts=_texts(archive, repeats[0]),
+        reasons=_reasons(ends, messages),
+        samples=samples,
+        rows_of=rows_of,
+    )
+
+
+def _spans(runs: Sequence[Run], to: int) -> list[tuple[Run, Span]]:
+    """Each run with its own attempts."""
+    ends = [*(run.first for run in runs[1:]), to]
+    return [(run, Span(run.first, end)) for run, end in zip(runs, ends, strict=True)]
+
+
+def _counts(run: Run, ends: Sequence[End]) -> Counts:
+    """The run knows how many rows it had and how many of them were to be done; the rest were answered, or failed and
+    left alone. What is beyond that is of rows that the input no longer has."""
+    done = {fresh: sum(e.rows for e in ends if e.outcome == OK and e.fresh is fresh) for fresh in (True, False)}
+    failed = sum(e.rows for e in ends if e.final and e.outcome != OK and e.fresh)
+    reused = min(run.rows - run.todo, done[False])
+    left_alone = run.rows - run.todo - reused
+    pending = max(run.todo - done[True] - failed, 0)
+    ok = reused + done[True]
+    gone = done[False] - reused
+    return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
+
+
+def _figures(archive: Archive, run: Run, span: Span, looked: Looked | None) -> Figures:
+    """`looked`: the whole job's answers, of which the run's own are taken where none is missing."""
+    tries = archive.tries(span)
+    ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
+    own = None if looked is None or looked.is_sample else looked.answers.filter(pl.col("id") > span.after)
+    _, finished = archive.finished(span) or (0, run.started_at)
+    return Figures(
+        run=run,
+        ok=ok,
+        failed=sum(kind.final for kind in tries if kind.outcome != OK),
+        attempts=sum(kind.attempts for kind in tries),
+        seconds=max(finished - run.started_at, 0) / 1e6,
+        latencies=archive.latencies(span),
+        looked=Looked(own, ok) if own is not None else look(archive, span, RUN_ANSWERS),
+    )
+
+
+def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span]]) -> Figures | None:
+    """Finished, and with more answers than failures."""
+    for run, span in reversed(worked):
+        if run.outcome == "finished":
+            figures = _figures(archive, run, span, None)
+            if figures.ok > figures.failed:
+                return figures
+    return None
+
+
+def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline | None:
+    if figures is None:
+        return None
+    start = figures.run.started_at
+    return timeline(archive, span, start, start + int(figures.seconds * 1e6), figures.attempts)
+
+
+def _spent(subject: Subject, figures: Figures) -> Spent:
+    """By estimate, of the answered requests."""
+    answers = figures.looked.answers
+    scale = figures.ok / max(answers.height, 1)
+    grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
+    by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
+    each = subject.known.prompt_tokens() if subject.known is not None else None
+    return Spent(
+        prompt_tokens=None if each is None else each * figures.ok,
+        answer_tokens=figures.answer_tokens,
+        cost=_cost(subject.job, by_model, each),
+        models=tuple((model, round(n)) for model, n, _ in by_model if model),
+    )
+
+
+def _cost(job: Job, by_model: Sequence[tuple[str, float, float]], prompt_tokens: float | None) -> float | None:
+    """A model whose price is unknown is taken for the one asked for: answers may name theirs more exactly."""
+    cost = 0.0
+    for model, requests, tokens in by_model:
+        price = price_of(job, model) or price_of(job, job.request.model)
+        if price is None or (prompt_tokens is None and price[0]):
+            return None
+        cost += requests * (prompt_tokens or 0) * price[0] + tokens * price[1]
+    return cost
+
+
+def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:
+    rows: dict[tuple[str, int | None], int] = defaultdict(int)
+    for end in ends:
+        if end.final and end.outcome != OK:
+            rows[end.outcome, end.status] += end.rows
+    told = [
+        Reason(outcome, status, n, tuple(m for m in messages if (m.outcome, m.status) == (outcome, status)))
+        for (outcome, status), n in rows.items()
+    ]
+    return sorted(told, key=lambda reason: -reason.rows)
+
+
+def _samples(
+    archive: Archive, known: Known | None, odd: Sequence[Odd], messages: Sequence[Message]
+) -> tuple[list[Sample], dict[bytes, int]]:
+    """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
+    records = {one.id: record for one in odd for record in archive.records([one.id]).values()}
+    keys = [record.key for record in records.values()] + [message.key for message in messages]
+    found = known.find(keys) if known is not None else {}
+    samples = []
+    for one in odd:
+        record = records.get(one.id)
+        answer = answer_of(record) if record else None
+        if record is None or answer is None:
+            continue
+        row, prompt = found.get(record.key, (None, None))
+        first = answer.choices[0]
+        confidence = mean_logprob(first.log_probs)
+        told = record.key, record.name, row, prompt, first.text, record.latency, record.attempts, confidence
+        samples.append(Sample(one.why, *told))
+    return samples, {key: row for key, (row, _) in found.items()}
+
+
+def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
+    found = {}
+    for group in groups:
+        for record in archive.records([group.id]).values():
+            answer = answer_of(record)
+            if answer is not None:
+                found[group.id] = answer.choices[0].text
+    return found

@@ -1,0 +1,151 @@
+"""Facts -> one HTML page: its head, and everything in it made inert.
+
+What others wrote goes through `inert` and the template's escaping; the plots alone are ours, and go as they are. The
+page has no script, no link and nothing to load, and says so to the browser.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import minijinja
+import yaml
+
+from batchgen.results import report_sections as sections
+from batchgen.results.report_facts import Facts
+from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
+from batchgen.runner.checkpoint import OK
+from batchgen.runner.limits import dollars
+from batchgen.runner.progress import counted, duration
+from batchgen.terminal import inert
+
+
+def render(facts: Facts) -> str:
+    page = {
+        "title": f"{facts.job.name} \u00b7 report",
+        "name": facts.job.name,
+        "tone": tone(facts),
+        "verdict": verdict(facts),
+        "lede": _lede(facts),
+        "shares": _shares(facts),
+        "facts": _line_of_facts(facts),
+        "failures": [sections.reason(reason, facts) for reason in facts.reasons],
+        "failed": sections.failed(facts),
+        "time": sections.time(facts),
+        "latency": sections.latency(facts),
+        "attempts": sections.attempts(facts),
+        "spent": sections.spent(facts),
+        "lengths": sections.lengths(facts),
+        "confidence": sections.confidence(facts),
+        "repeats": sections.repeats(facts),
+        "samples": [sections.sample(sample) for sample in facts.samples],
+        "before": sections.before(facts),
+        "settings": _settings(facts),
+        "made": f"Made {moment(facts.made_at)} from the checkpoint alone.",
+    }
+    return _environment().render_template("report.html", **_inert(page))
+
+
+def _environment() -> minijinja.Environment:
+    source = resources.files("batchgen.results").joinpath("report.html").read_text(encoding="utf-8")
+    return minijinja.Environment(templates={"report.html": source}, trim_blocks=True, lstrip_blocks=True)
+
+
+def _inert(value: Any) -> Any:
+    """Every text of it without an active character; line ends as line feeds."""
+    if isinstance(value, str):
+        return inert(value.replace("\r\n", "\n"))
+    if isinstance(value, dict):
+        return {key: _inert(one) for key, one in value.items()}
+    return [_inert(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def verdict(facts: Facts) -> str:
+    """How it went, in one sentence."""
+    counts = facts.counts
+    have = f"{counts.ok:,} of {counted(counts.rows, 'row')} {'has its' if counts.rows == 1 else 'have their'} text"
+    left = f"; {counts.pending:,} {'is' if counts.pending == 1 else 'are'} still to do" if counts.pending else ""
+    failed = f"; {counts.failed:,} failed" if counts.failed else ""
+    if not counts.rows:
+        return "The input has no rows: there was nothing to do."
+    if facts.state == "running":
+        return f"At work: {have} so far{failed}."
+    if counts.pending:
+        how = "Killed before the end" if facts.state == "killed" else "Stopped before the end"
+        return f"{how}: {have}{failed}{left}."
+    if counts.failed and not counts.ok:
+        return f"No row has its text: all {counts.rows:,} failed." if counts.rows > 1 else "The one row failed."
+    if counts.failed:
+        return f"{have}{failed}."
+    return f"All {counts.rows:,} rows have their text." if counts.rows > 1 else "The one row has its text."
+
+
+def tone(facts: Facts) -> str:
+    if facts.counts.failed:
+        return "bad"
+    return "wait" if facts.counts.pending or facts.state == "running" else "good"
+
+
+def _lede(facts: Facts) -> str:
+    figures = facts.figures
+    if figures is None:
+        return "Nothing was sent."
+    again = sum(kind.attempts - kind.final for kind in facts.tries if kind.outcome != OK)
+    parts = [f"{counted(figures.attempts, 'request')} in {duration(figures.seconds)}"]
+    parts += [f"{figure(figures.rate)} answers a second"] if figures.rate else []
+    parts += [f"{counted(again, 'attempt')} tried again"] if again else []
+    if facts.spent and facts.spent.cost:
+        parts.append(f"about {dollars(facts.spent.cost)}, by estimate")
+    said = "; ".join(parts) + "."
+    if figures.run.id != facts.run.id:
+        return (
+            f"The last run sent nothing: every row was done with. The run of {moment(figures.run.started_at)}: {said}"
+        )
+    return said
+
+
+def _shares(facts: Facts) -> list[dict[str, Any]]:
+    """The four large figures."""
+    counts = facts.counts
+    new = f"{counts.fresh:,} of them by this run" if counts.reused else ""
+    shown = [
+        ("have their text", counts.ok, "good", new),
+        ("failed", counts.failed, "bad", ""),
+        ("reused", counts.reused, "again", "answered in an earlier run" if counts.reused else ""),
+        ("still to do", counts.pending, "wait", ""),
+    ]
+    widths = (counts.fresh, counts.failed, counts.reused, counts.pending)
+    return [
+        {
+            "label": label,
+            "number": f"{number:,}",
+            "tone": tone,
+            "note": note,
+            "zero": not number,
+            "share": f"{100 * width / max(counts.rows, 1):.3f}",
+        }
+        for (label, number, tone, note), width in zip(shown, widths, strict=True)
+    ]
+
+
+def _line_of_facts(facts: Facts) -> list[tuple[str, str]]:
+    run = facts.run
+    models = facts.spent.models if facts.spent else ()
+    told = [
+        ("started", moment(run.started_at)),
+        ("ended", moment(run.ended_at) if run.ended_at else facts.state),
+        ("took", duration((run.ended_at - run.started_at) / 1e6) if run.ended_at else ""),
+        ("answered by", ", ".join(cut(model, NAME_CHARS) for model, _ in models[:3])),
+        ("at", "" if facts.job.is_local else facts.endpoint),
+    ]
+    return [(label, said) for label, said in told if said]
+
+
+def _settings(facts: Facts) -> dict[str, Any]:
+    """What the job file sets, and the limits in force. A job holds no secret."""
+    job = facts.job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    prompt = job.pop("prompt", "")
+    job["limits"] = facts.limits.model_dump(mode="json", exclude_none=True)
+    text = yaml.safe_dump(job, allow_unicode=True, sort_keys=False, width=100)
+    return {"job": long(text, 10 * TEXT_CHARS), "prompt": long(prompt, 10 * TEXT_CHARS)}

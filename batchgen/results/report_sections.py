@@ -1,0 +1,278 @@
+"""Facts -> the sections of the page, each as plain values for the template; None where it has nothing to say.
+
+Words, numbers and plots only: nothing is counted here, nothing read and nothing written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from batchgen.api.contract import Kind
+from batchgen.results.report_facts import Facts, Figures, Reason, Sample
+from batchgen.results.report_plots import histogram, over_time, plot
+from batchgen.results.report_queries import Message, Tries
+from batchgen.results.report_texts import PLAIN
+from batchgen.results.report_words import (
+    LINE_CHARS,
+    MEANINGS,
+    PROMPT_CHARS,
+    TEXT_CHARS,
+    cut,
+    figure,
+    kind_of,
+    long,
+    moment,
+    named,
+    negative,
+    seconds,
+)
+from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK
+from batchgen.runner.limits import dollars
+from batchgen.runner.progress import counted, duration
+
+LEAST_SAMPLE = 5
+"""Fewer values make no plot."""
+LEAST_CHANGE = 0.5
+"""Percent; less is none."""
+
+
+def failed(facts: Facts) -> str:
+    known = sum(reason.rows for reason in facts.reasons)
+    more = max(known - facts.counts.failed, 0)
+    also = f" {more:,} of them are rows that the input no longer has, or that are to be tried again." if more else ""
+    return f"{counted(known, 'row')} failed, for {counted(len(facts.reasons), 'reason')}.{also}"
+
+
+def reason(reason: Reason, facts: Facts) -> dict[str, Any]:
+    return {
+        "kind": kind_of(reason.outcome, reason.status),
+        "means": MEANINGS.get(reason.outcome, ""),
+        "rows": counted(reason.rows, "row"),
+        "messages": [_message(message, facts) for message in reason.messages],
+        "more": sum(message.rows for message in reason.messages) < reason.rows,
+    }
+
+
+def _message(message: Message, facts: Facts) -> dict[str, str]:
+    first = named(message.key, message.name, facts.rows_of.get(message.key))
+    others = f" and {message.rows - 1:,} more" if message.rows > 1 else ""
+    return {"said": cut(message.error or "no message", LINE_CHARS), "who": first + others}
+
+
+def time(facts: Facts) -> dict[str, Any] | None:
+    time, figures = facts.time, facts.figures
+    if time is None or figures is None:
+        return None
+    refused = sum(time.refused)
+    said = f"{counted(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
+    said += f", {figure(figures.rate)} a second on average." if figures.rate else "."
+    if refused:
+        downs = len(time.cool_downs)
+        waited = f", and {counted(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
+        said += f" {counted(refused, 'refusal')}{waited}."
+    granted = facts.limits.requests_per_minute or figures.run.learned
+    shown = plot("time", said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
+    return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
+
+
+def latency(facts: Facts) -> dict[str, Any] | None:
+    taken = facts.figures.latencies if facts.figures else None
+    if taken is None or taken.is_empty():
+        return None
+    marks = {f"p{share}": float(taken.quantile(share / 100, "nearest") or 0) for share in (50, 95, 99)}
+    slowest = float(taken.max() or 0)  # type: ignore[arg-type]
+    told = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(slowest))]
+    said = (
+        f"Half of the answers took {seconds(marks['p50'])} or less; one in a hundred more than {seconds(marks['p99'])}."
+    )
+    draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
+    return {"said": said, "told": told, "plot": plot("latency", said, draw) if _is_varied(taken) else None}
+
+
+def attempts(facts: Facts) -> dict[str, Any] | None:
+    if not facts.tries:
+        return None
+    most = max(kind.attempts for kind in facts.tries)
+    rows = sum(rows for _, rows in facts.requests_a_row)
+    tries = [f"{rows:,} took {requests:,}" for requests, rows in facts.requests_a_row[:6]]
+    said = f"Of the rows that have their text, {', '.join(tries)}" if rows else ""
+    said += f" or more, up to {facts.requests_a_row[-1][0]:,}" if len(facts.requests_a_row) > len(tries) else ""
+    lost, damaged = facts.notes.get(INTERRUPTED, 0), facts.notes.get(DAMAGED, 0)
+    notes = [f"{said} (requests)." if said else ""]
+    notes += [f"{counted(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
+    notes += [f"{counted(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
+    return {"kinds": [_tries(kind, most) for kind in facts.tries], "notes": [note for note in notes if note]}
+
+
+def _tries(kind: Tries, most: int) -> dict[str, Any]:
+    good = kind.outcome == OK
+    return {
+        "kind": kind_of(kind.outcome, kind.status),
+        "means": MEANINGS.get(kind.outcome, ""),
+        "tone": "good" if good else "wait" if kind.outcome == Kind.BUSY else "bad",
+        "share": f"{100 * kind.attempts / most:.2f}",
+        "attempts": f"{kind.attempts:,}",
+        "again": "" if good else f"{kind.attempts - kind.final:,}",
+        "final": "" if good else f"{kind.final:,}",
+    }
+
+
+def _is_varied(values: pl.Series) -> bool:
+    """Whether there is something to see in a plot of them."""
+    return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
+
+
+def spent(facts: Facts) -> dict[str, Any] | None:
+    spent, figures = facts.spent, facts.figures
+    if spent is None or figures is None:
+        return None
+    if spent.cost is None:
+        cost = "unknown without the input" if spent.prompt_tokens is None else "no price is known"
+    else:
+        cost = "free: the built-in model" if facts.job.is_local else dollars(spent.cost)
+    prompts = f"{spent.prompt_tokens:,.0f}" if spent.prompt_tokens is not None else "unknown without the input"
+    figured = [("prompt tokens", prompts), ("answer tokens", f"{spent.answer_tokens:,.0f}"), ("cost", cost)]
+    told = [{"label": label, "said": said, "plain": any(map(str.isalpha, said))} for label, said in figured]
+    return {"told": told, "used": _used(facts, figures)}
+
+
+def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
+    """How much of each granted rate was used, over the whole run."""
+    if figures.rate is None or facts.spent is None:
+        return []
+    minutes = figures.seconds / 60
+    learned = facts.limits.requests_per_minute is None and figures.run.learned
+    tokens = facts.spent.answer_tokens + (facts.spent.prompt_tokens or 0)
+    rates = [
+        ("requests a minute", figures.attempts / minutes, facts.limits.requests_per_minute or figures.run.learned),
+        ("tokens a minute", tokens / minutes, facts.limits.tokens_per_minute),
+    ]
+    return [
+        {
+            "what": what,
+            "said": f"{used:,.0f} of {granted:,.0f} {'found to be ' if learned and n == 0 else ''}granted",
+            "percent": f"{100 * used / granted:,.0f} %",
+            "share": f"{min(100 * used / granted, 100):.2f}",
+        }
+        for n, (what, used, granted) in enumerate(rates)
+        if granted
+    ]
+
+
+def lengths(facts: Facts) -> dict[str, Any] | None:
+    chars = facts.looked.answers["chars"]
+    if chars.is_empty():
+        return None
+    empty = int((chars == 0).sum())
+    marks = {"median": float(chars.quantile(0.5, "nearest") or 0)}
+    ends = [float(end or 0) for end in (chars.min(), chars.max())]  # type: ignore[arg-type]
+    said = f"Half of the texts have {marks['median']:,.0f} characters or fewer"
+    said += f"; they go from {ends[0]:,.0f} to {ends[1]:,.0f}."
+    said += f" {empty:,} {'is' if empty == 1 else 'are'} empty." if empty else ""
+    draw = histogram(chars, marks, "texts, by characters", lambda value: f"{value:,.0f}")
+    return {
+        "said": said,
+        "looked": _looked(facts),
+        "plot": plot("lengths", said, draw) if _is_varied(chars) else None,
+    }
+
+
+def _looked(facts: Facts) -> str:
+    looked = facts.looked
+    said = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
+    gone = facts.counts.gone
+    return said + (f"{counted(gone, 'answer')} of rows that the input no longer has are among them." if gone else "")
+
+
+def confidence(facts: Facts) -> dict[str, Any] | None:
+    means = facts.looked.answers["mean_logprob"].drop_nulls()
+    if means.is_empty():
+        return None
+    marks = {"median": float(means.quantile(0.5, "nearest") or 0)}
+    lowest = float(means.min() or 0)  # type: ignore[arg-type]
+    said = (
+        f"The mean log-probability of a token is {negative(marks['median'])} in the median text, {negative(lowest)} in "
+        f"the least confident; {means.len():,} texts have some."
+    )
+    draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
+    return {"said": said, "plot": plot("confidence", said, draw) if _is_varied(means) else None}
+
+
+def repeats(facts: Facts) -> dict[str, Any] | None:
+    groups, rows, different = facts.repeats
+    looked = facts.looked.answers.height
+    if not looked:
+        return None
+    among = f" among the {looked:,} that were looked at" if facts.looked.is_sample else f" among {looked:,}"
+    said = f"No text is there twice{among}."
+    if rows:
+        share = f"{figure(100 * rows / looked)} %"
+        said = f"{counted(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
+    shown = [
+        {
+            "rows": f"{group.rows:,}",
+            "share": f"{100 * group.rows / groups[0].rows:.2f}",
+            "text": cut(text, LINE_CHARS // 2),
+        }
+        for group in groups
+        if (text := facts.group_texts.get(group.id)) is not None
+    ]
+    return {"said": said, "groups": shown}
+
+
+def sample(sample: Sample) -> dict[str, Any]:
+    told = [f"{len(sample.text):,} characters"]
+    told += [seconds(sample.latency)] if sample.latency is not None else []
+    told += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
+    told += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
+    return {
+        "why": sample.why,
+        "plain": sample.why == PLAIN,
+        "who": named(sample.key, sample.name, sample.row),
+        "told": " · ".join(told),
+        "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
+        "text": long(sample.text, TEXT_CHARS),
+    }
+
+
+def before(facts: Facts) -> dict[str, Any] | None:
+    now, before = facts.figures, facts.before
+    if now is None or before is None:
+        return None
+    rows = [_compared(name, *values) for name, *values in _comparable(now, before)]
+    return {"said": f"The last good run before it began {moment(before.run.started_at)}.", "rows": rows}
+
+
+def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
+    """(name, now, before, how to show it)"""
+
+    def latency(figures: Figures, share: float) -> float | None:
+        value = figures.latencies.quantile(share, "nearest")
+        return None if value is None else float(value)
+
+    def mean(figures: Figures, column: str) -> float | None:
+        value = figures.looked.answers[column].mean()
+        return float(value) if isinstance(value, int | float) else None
+
+    whole = "{:,.0f}".format
+    two = (now, before)
+    return [
+        ("answers", now.ok, before.ok, whole),
+        ("failed rows", now.failed, before.failed, whole),
+        ("requests", now.attempts, before.attempts, whole),
+        ("time", now.seconds, before.seconds, duration),
+        ("answers a second", now.rate, before.rate, figure),
+        ("latency, p50", *(latency(one, 0.5) for one in two), seconds),
+        ("latency, p95", *(latency(one, 0.95) for one in two), seconds),
+        ("characters a text", *(mean(one, "chars") for one in two), whole),
+        ("mean log-prob", *(mean(one, "mean_logprob") for one in two), negative),
+    ]
+
+
+def _compared(name: str, now: float | None, before: float | None, show: Any) -> dict[str, str]:
+    change = 100 * (now - before) / abs(before) if now is not None and before else None
+    said = "" if change is None else "as before" if abs(change) < LEAST_CHANGE else f"{change:+,.0f} %"
+    values = ["none" if value is None else show(value) for value in (now, before)]
+    return {"name": name, "now": values[0], "before": values[1], "change": said.replace("-", "\u2212")}

@@ -1,0 +1,165 @@
+"""Answers -> what can be said of their texts: lengths, confidence, repetitions, and which of them are odd.
+
+Reads answers by batch and keeps forty bytes of each; of many it looks at an even sample. Must never hold more than
+a batch of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+
+import msgspec
+import polars as pl
+
+from batchgen.api.contract import NULL, RawCompletion, estimate_tokens, read_answer
+from batchgen.results.report_queries import Archive, Span
+from batchgen.runner.checkpoint import Record
+
+MOST_ANSWERS = 50_000
+MOST_BYTES = 1 << 30
+"""Of answers that are read for one report: long log-probs make fewer of them enough."""
+FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 64, 2048, 8 << 20
+MODEL_CHARS = 100
+SAMPLES, OF_EACH = 12, 2
+GROUPS = 8
+PLAIN = "as it came"
+_SCHEMA = {
+    "id": pl.Int64,
+    "chars": pl.Int64,
+    "tokens": pl.Int64,
+    "mean_logprob": pl.Float64,
+    "digest": pl.UInt64,
+    "model": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The answers that were looked at, a row each, and how many there are in all."""
+
+    answers: pl.DataFrame
+    of: int
+
+    @property
+    def is_sample(self) -> bool:
+        return self.answers.height < self.of
+
+
+@dataclass(frozen=True)
+class Group:
+    """A text that several rows have. `id`: the first of its attempts."""
+
+    id: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Odd:
+    """An attempt worth a look, and why."""
+
+    id: int
+    why: str
+
+
+def look(archive: Archive, known: Span, most: int = MOST_ANSWERS) -> Looked:
+    """Answers that cannot be read are left out; the next run finds them and buys them again."""
+    ids, of = archive.answers(known, most)
+    found: list[tuple[object, ...]] = []
+    wanted = iter(_spread(ids))
+    fetched, read = FIRST_FETCH, 0
+    while batch := list(islice(wanted, fetched)):
+        records = archive.records(batch)
+        answers = ((id_, answer_of(record)) for id_, record in records.items())
+        found += [_measured(id_, answer) for id_, answer in answers if answer is not None]
+        size = sum(len(record.body or b"") for record in records.values())
+        read += size
+        if read > MOST_BYTES:
+            break
+        fetched = max(1, min(MOST_FETCHED, FETCHED_BYTES * len(batch) // max(size, 1)))
+    return Looked(pl.DataFrame(found, schema=_SCHEMA, orient="row").sort("id"), of)
+
+
+def _spread(ids: Sequence[int]) -> Iterator[int]:
+    """All of them, so that those up to any point are an even sample of all."""
+    steps = 1 << max(len(ids) - 1, 0).bit_length()
+    width = steps.bit_length() - 1
+    for at in range(steps):
+        turned = int(f"{at:0{width}b}"[::-1], 2) if width else 0
+        if turned < len(ids):
+            yield ids[turned]
+
+
+def answer_of(record: Record) -> RawCompletion | None:
+    """None where there is no answer in it that can be read."""
+    try:
+        return read_answer(record.body) if record.body is not None else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _measured(id_: int, answer: RawCompletion) -> tuple[object, ...]:
+    first = answer.choices[0]
+    digest = blake2b(first.text.encode(errors="replace"), digest_size=8).digest()
+    tokens = sum(estimate_tokens(choice.text) for choice in answer.choices)
+    model = answer.model and answer.model[:MODEL_CHARS]
+    return id_, len(first.text), tokens, mean_logprob(first.log_probs), int.from_bytes(digest), model
+
+
+class _Token(msgspec.Struct, frozen=True, gc=False):
+    logprob: float | None = None
+
+
+class _LogProbs(msgspec.Struct, frozen=True, gc=False):
+    content: list[_Token] | None = None
+
+
+_log_probs = msgspec.json.Decoder(_LogProbs | None)
+
+
+def mean_logprob(raw: msgspec.Raw) -> float | None:
+    """Of the tokens of a text; None where there are none."""
+    if raw == NULL:
+        return None
+    try:
+        decoded = _log_probs.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    values = [t.logprob for t in (decoded and decoded.content) or () if t.logprob is not None]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return mean if math.isfinite(mean) else None
+
+
+def repeated(looked: Looked) -> tuple[list[Group], int, int]:
+    """The commonest texts that several rows have, the rows that share theirs with another, how many texts differ."""
+    groups = looked.answers.group_by("digest").agg(id=pl.col("id").min(), rows=pl.len().cast(pl.Int64))
+    several = groups.filter(pl.col("rows") > 1).sort(["rows", "id"], descending=[True, False])
+    first = [Group(id_, rows) for id_, rows in several.head(GROUPS).select("id", "rows").iter_rows()]
+    return first, int(several["rows"].sum()), groups.height
+
+
+def odd_ones(looked: Looked, groups: Sequence[Group]) -> list[Odd]:
+    """A dozen rows for a person to read: the odd ones first, then some as they come. No text twice."""
+    answers = looked.answers.unique("digest", keep="first").sort("id")
+    unsure = answers.filter(pl.col("mean_logprob").is_not_null())
+    chosen: dict[int, str] = {}
+    _choose(chosen, answers.sort("chars", "id"), "shortest")
+    _choose(chosen, answers.sort(["chars", "id"], descending=[True, False]), "longest")
+    if unsure.height > 2 * OF_EACH:
+        _choose(chosen, unsure.sort("mean_logprob", "id"), "least confident")
+    for group in groups[:OF_EACH]:
+        also = f"one of {group.rows:,} alike"
+        chosen[group.id] = f"{chosen[group.id]}, {also}" if group.id in chosen else also
+    rest = answers.filter(~pl.col("id").is_in(list(chosen)))["id"]
+    left = min(SAMPLES - len(chosen), rest.len())
+    ordinary = [rest[at * rest.len() // left] for at in range(left)] if left > 0 else []
+    return [Odd(id_, why) for id_, why in chosen.items()] + [Odd(id_, PLAIN) for id_ in ordinary]
+
+
+def _choose(chosen: dict[int, str], ordered: pl.DataFrame, why: str) -> None:
+    """The first of them that were not chosen for another reason."""
+    fresh = [id_ for id_ in ordered["id"].head(OF_EACH + len(chosen)).to_list() if id_ not in chosen]
+    chosen.update(dict.fromkeys(fresh[:OF_EACH], why))

@@ -1,0 +1,67 @@
+"""How a report words what several of its sections say: moments, durations, names, and long texts cut short."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from batchgen.api.contract import Kind
+from batchgen.runner.checkpoint import OK
+
+TEXT_CHARS, PROMPT_CHARS, LINE_CHARS, NAME_CHARS = 3000, 1500, 300, 80
+MEANINGS: dict[str, str] = {
+    Kind.INVALID: "the row cannot be served",
+    Kind.REFUSED: "its content is refused",
+    Kind.KEY: "the key, or what it may do",
+    Kind.MODEL: "the model is unknown or removed",
+    Kind.QUOTA: "the quota of the month is used up",
+    Kind.MISDIRECTED: "the address does not answer as the service does",
+    Kind.BUSY: "refused by rate: everyone waits",
+    Kind.TRANSIENT: "the service failed in passing",
+    Kind.UNSENT: "the request never left",
+    Kind.UNANSWERED: "sent and not answered: possibly billed",
+    Kind.UNUSABLE: "answered with nothing usable: billed",
+    OK: "answered",
+}
+
+
+def moment(microseconds: int) -> str:
+    """Local time, as people write it."""
+    try:
+        return dt.datetime.fromtimestamp(microseconds / 1e6).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def long(text: str, most: int) -> dict[str, str]:
+    """A text as it is shown, and what was left out of it."""
+    left = len(text) - most
+    return {"text": text[:most], "more": f"… and {left:,} more characters" if left > 0 else ""}
+
+
+def kind_of(outcome: str, status: int | None) -> str:
+    return f"{outcome} {status}" if status is not None and outcome != OK else outcome
+
+
+def named(key: bytes, name: str | None, row: int | None) -> str:
+    if row is None:
+        return cut(name, NAME_CHARS) if name else f"key {key.hex()[:12]}"
+    return f"row {row + 1:,}" + (f" ({cut(name, NAME_CHARS)})" if name else "")
+
+
+def figure(value: float) -> str:
+    """Three digits that count, and no exponent."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def seconds(value: float) -> str:
+    if value < 0.9995:  # noqa: PLR2004  which rounds to a second
+        return f"{figure(1000 * value)} ms"
+    return f"{value:,.2f} s" if value < 100 else f"{value:,.0f} s"  # noqa: PLR2004  what is seen of it
+
+
+def negative(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\u2212")
