@@ -10,6 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchgen.errors import UsageError
+from batchgen.rows import parquet_format
+from batchgen.rows.parquet_format import Parquet
+
 READS = """
 import resource, sys
 from pathlib import Path
@@ -51,9 +55,6 @@ BOMBS = {
     "a kilobyte, ten million times": lambda path: pq.write_table(pa.table({"name": repeated("x" * 1000, 10_000_000)}), path),
     "ten megabytes, ten thousand times": lambda path: pq.write_table(pa.table({"name": repeated("x" * 10_000_000, 10_000)}), path),
     "after a long fuse": lambda path: pq.write_table(pa.table({"name": late(20_000)}), path, store_schema=False),
-    "zeros that compress": lambda path: pq.write_table(
-        pa.table({"name": pa.repeat("x" * 1_000_000, 1100)}), path, use_dictionary=False, compression="zstd", data_page_size=1 << 31, write_statistics=False
-    ),
     "each like the one before": lambda path: pq.write_table(
         pa.table({"name": pa.repeat("z" * 1_000_000, 2000)}), path, use_dictionary=False, column_encoding={"name": "DELTA_BYTE_ARRAY"}
     ),
@@ -70,6 +71,15 @@ def test_a_parquet_bomb_is_refused_in_little_memory(tmp_path, bomb):
     _, megabytes, said = told(path)
     assert "MB that unfold to" in said
     assert megabytes < 500
+
+
+def test_what_is_compressed_beyond_measure_is_refused_by_its_footer(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_format, "UNFOLDS_FROM", 32 << 20)
+    path = tmp_path / "in.parquet"
+    zeros = pa.table({"name": pa.repeat("x" * 1_000_000, 40)})
+    pq.write_table(zeros, path, use_dictionary=False, compression="zstd", write_statistics=False)
+    with pytest.raises(UsageError, match="MB that unfold to"):
+        Parquet().schema(path)
 
 
 def test_texts_that_repeat_are_no_bomb(tmp_path):

@@ -310,7 +310,7 @@ MISTAKES = [
     ("until: {at: 6}", "job.yaml:8:9: until.at: should be a valid string, not 6", "an hour without minutes"),
     # values out of range
     ("limits: {concurrency: 0}", "job.yaml:8:10: limits.concurrency: should be greater than or equal to 1, not 0", "no slot at all"),
-    ("limits: {requests_per_minute: 0}", "job.yaml:8:10: limits.requests_per_minute: should be greater than 0, not 0", "no request at all"),
+    ("limits: {requests_per_minute: 0}", "job.yaml:8:10: limits.requests_per_minute: should be greater than or equal to 0.001, not 0", "no request at all"),
     ("limits: {requests_per_minute: .inf}", "job.yaml:8:10: limits.requests_per_minute: should be a finite number", "no end of requests"),
     ("limits: {tokens_per_minute: .nan}", "job.yaml:8:10: limits.tokens_per_minute: should be a finite number", "not a number of tokens"),
     ("retry: {attempts: 0}", "job.yaml:8:9: retry.attempts: should be greater than or equal to 1, not 0", "no attempt"),

@@ -41,7 +41,7 @@ def read_key(path: Path) -> str:
                 raise UsageError(f"{path}: others may read the key: chmod 600 {path}")
             held = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise UsageError(f"endpoint.key_file: no such file in {path.parent}") from None  # its name may be a key, pasted
+        raise UsageError(f"endpoint.key_file: No such file in {path.parent}") from None  # its name may be a key, pasted
     except OSError as error:
         raise UsageError(f"{path}: the key cannot be read: {error.strerror}") from None
     if len(held) > MOST_BYTES:

@@ -37,8 +37,6 @@ class Csv:
         if not any(header):
             raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
         for position, name in enumerate(header, 1):
-            if "\x00" in name:
-                raise UsageError(f"{path}:1: the name of column {position} holds a NUL")
             if not name.strip():
                 raise UsageError(f"{path}:1: column {position} has no name")
             if header.count(name) > 1:
@@ -71,7 +69,7 @@ def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
 def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
     """The rows of whole lines; None where only the exact reader can tell."""
     only_exactly = len(block) > MAX_CELL or b'"' in block or block.count(b"\r") != block.count(b"\r\n")
-    if not block or only_exactly or block.startswith(BOM):
+    if not block or only_exactly or block.startswith(BOM) or "\0" in "".join(schema):  # Arrow's names end at a NUL
         return None
     import pyarrow.csv as arrow  # noqa: PLC0415  what Parquet jobs need not wait for
 
