@@ -123,7 +123,7 @@ class Client:
                 kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
                 return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
             if answered:
-                return judge(self._redactor.plainly(answer))
+                return judge(self._redactor.answer(answer))
             failure = classify(response.status, response.headers, answer, model, datetime.now(UTC))
             return self._redactor.failure(failure)
 

@@ -56,13 +56,15 @@ class Redactor:
     LEAST = 12
 
     def __init__(self, key: str) -> None:
-        self._raw = key.encode()
-        self._spelt = re.compile(b"|".join(map(re.escape, sorted(_spellings(key), key=len, reverse=True))))
+        self._spellings = sorted(_spellings(key), key=len, reverse=True)
+        self._spelt = re.compile(b"|".join(map(re.escape, self._spellings)))
         self._idle = len(key) < self.LEAST
 
-    def plainly(self, said: bytes) -> bytes:
-        """Of an answer: the key as it stands alone, for an answer is kept as it came."""
-        return said if self._idle else said.replace(self._raw, b"[key]")
+    def answer(self, said: bytes) -> bytes:
+        """Looks for each spelling before it takes any out: nearly every answer has none, and is kept as it came."""
+        if self._idle or not any(spelling in said for spelling in self._spellings):
+            return said
+        return self._spelt.sub(b"[key]", said)
 
     def failure(self, failure: Failure) -> Failure:
         """Of all that is kept of a failure, and after it was decoded."""

@@ -9,11 +9,9 @@ than two row groups, and never opens the network.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +20,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
+from batchgen.results.replacing import replacing
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
@@ -87,7 +85,7 @@ def publish(
         [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
     )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
-    with _replacing(path) as file:
+    with replacing(path) as file:
         tables = _tables(source, rows, models, reader, schema, done)
         if path.suffix == SPREADSHEET:
             spreadsheet.write(file, tables, schema.names)
@@ -187,53 +185,6 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
             waiting, size, rows = [], 0, 0
     if waiting:
         yield waiting
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes `path`'s place, whole and synced, when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        folders.make([path.parent])
-        remove_stale_temporaries(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(temporary, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-        folders.sync(path.parent)
-    except (OSError, pa.ArrowException) as error:
-        raise MachineRefused(
-            f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}. "
-            "Every answer is in the checkpoint; run again, or `batchgen export`, when that is mended"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def remove_stale_temporaries(path: Path) -> None:
-    """Those that a killed process left beside `path`; a living one's is left alone."""
-    for left in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            with suppress(OSError):
-                left.unlink()
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return pid != os.getpid()
 
 
 def _verify(file: BinaryIO, schema: pa.Schema, rows: int) -> None:

@@ -6,14 +6,12 @@ folder, fsync, rename. Must never cost a run anything: what is wrong with a repo
 
 from __future__ import annotations
 
-import os
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
-from batchgen import folders
-from batchgen.errors import MachineRefused, UsageError
+from batchgen.errors import UsageError
 from batchgen.job import Job
-from batchgen.results.parquet import remove_stale_temporaries
+from batchgen.results.replacing import replacing
 from batchgen.results.report_facts import Subject, gather
 from batchgen.results.report_page import render
 from batchgen.results.report_prompts import Known
@@ -40,26 +38,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     with closing(Archive(subject.job.checkpoint)) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
-    _replace(target, render(facts).encode())
+    page = render(facts).encode()
+    with replacing(target) as file:
+        file.write(page)
     return target
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        folders.make([path.parent])
-        remove_stale_temporaries(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123  a descriptor, not a path
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-        folders.sync(path.parent)
-    except OSError as error:
-        raise MachineRefused(
-            f"{path}: cannot be written: {error.strerror}; every answer is in the checkpoint"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

