@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 FLOORS = """
 errors terminal loop folders
 yaml
-api.contract? api.stream api.contract api.key api.deadlines api.client
+api.contract? api.stream api.contract api.key api.deadlines api.pool api.client
 fields endpoint mistakes job
 rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed

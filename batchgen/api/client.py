@@ -10,14 +10,16 @@ import ssl
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from batchgen import __version__
 from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
 from batchgen.api.deadlines import Deadlines
 from batchgen.api.key import Redactor
+from batchgen.api.pool import Pool
 from batchgen.errors import UsageError
 
 MAX_ANSWER = 64 << 20
@@ -55,45 +57,37 @@ class Client:
         ca_file: str | None = None,
         proxy: str | None = None,
     ) -> None:
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"batchgen/{__version__}",
+        }
         self._url = base_url + PATH
-        self._authorization = {"Authorization": f"Bearer {key}"}  # each request's: a proxy gets what the session has
+        self._pool = Pool(self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
         self._redactor = Redactor(key)
         self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
-        self._trust = trust(ca_file)
-        self._proxy = proxy
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._connect = connect
         self._total = total
 
     def __repr__(self) -> str:
         return f"Client({self._url!r})"
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._trust),  # the pump's slots are the limit
-            trust_env=False,  # a proxy is the job's to name
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect),  # the whole is `Deadlines`'
-            auto_decompress=False,
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json, text/event-stream",
-                "Accept-Encoding": "identity",
-                "User-Agent": f"batchgen/{__version__}",
-            },
-        )
+        await self._pool.__aenter__()
         self._deadlines = Deadlines(self._total)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._deadlines.close()
-        await self._session.close()
+        await self._pool.__aexit__()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """`model` is the one the body asks for. Every way an attempt can end is a value."""
         task = self._deadlines.begin()
         try:
-            return await self._exchange(body, model)
+            return await self._pool.post(body, lambda message, payload: self._judge(message, payload, model))
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
                 return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s")
@@ -101,58 +95,39 @@ class Client:
         except aiohttp.ClientConnectorCertificateError as error:
             return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
         except aiohttp.ClientResponseError as error:
-            if error.request_info.method == "CONNECT":
-                return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
-            return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
+            return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
-        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
         finally:
             self._deadlines.end(task)
 
-    async def _exchange(self, body: bytes, model: str) -> Answer | Failure:
-        data = aiohttp.BytesPayload(body)  # given bytes, aiohttp looks for the payload's class each time
-        async with self._session.post(
-            self._url, data=data, headers=self._authorization, allow_redirects=False, proxy=self._proxy
-        ) as response:
-            small = 0 <= (response.content_length or -1) < self._small
-            answer = await response.read() if small else await self._read(response)
-            answered = response.status == HTTPStatus.OK
-            if answer is None:
-                kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
-                return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", response.status)
-            if answered:
-                return judge(self._redactor.answer(answer))
-            failure = classify(response.status, response.headers, answer, model, datetime.now(UTC))
-            return self._redactor.failure(failure)
+    async def _judge(self, message: RawResponseMessage, payload: aiohttp.StreamReader, model: str) -> Answer | Failure:
+        small = int(message.headers.get("Content-Length", MAX_ANSWER)) < self._small
+        answer = await (payload.read() if small else self._read(payload))
+        answered = message.code == HTTPStatus.OK
+        if answer is None:
+            kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
+            return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
+        if answered:
+            return judge(self._redactor.answer(answer))
+        failure = classify(message.code, message.headers, answer, model, datetime.now(UTC))
+        return self._redactor.failure(failure)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+    async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:
         """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""
         chunks: list[bytes] = []
         size = 0
         async with AsyncExitStack() as permits:
-            async for chunk in response.content.iter_any():
+            async for chunk in payload.iter_any():
                 if size < self._small <= size + len(chunk):
                     await permits.enter_async_context(self._large)
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MAX_ANSWER:
-                    response.close()
                     return None
             return b"".join(chunks)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Gives out no connection in which something lies already: a late second answer to one request is none to the
-    next. `_get` is aiohttp's own; `tests/test_hostile_endpoints.py` tells when it is no longer called."""
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            connection.close()
-        return None
 
 
 def _reason(error: Exception) -> str:
