@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from batchgen import __version__
-from batchgen.errors import OK, BatchgenError
+from batchgen.errors import OK, ROWS_FAILED, BatchgenError
 from batchgen.terminal import inert
 
 JOB = click.argument("job", type=click.Path())
@@ -117,12 +117,14 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
 )
 def export(job: str, *, local: bool, output: str | None) -> None:
-    """Publish what is done of JOB so far, also while it runs."""
+    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it."""
     _log()
     from batchgen import commands, show
 
     _spare_the_collector()
-    _print(show.published(commands.export(job, output, local=local)))
+    done = commands.export(job, output, local=local)
+    _print(show.published(done))
+    sys.exit(ROWS_FAILED if done.rejected else OK)
 
 
 @cli.command()

@@ -7,22 +7,26 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import polars as pl
 
 from batchgen import folders
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
-from batchgen.night import Night, Summary, about
+from batchgen.night import Night, Summary, publish_run
 from batchgen.rehearsal import Rehearsal
 from batchgen.results import report as reports
-from batchgen.results.parquet import SPREADSHEET, Published, publish, refuse_target
+from batchgen.results.parquet import SPREADSHEET, Published, refuse_target
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
 from batchgen.runner.index import Index
+from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.reader import LearnedRate, Reader
 from batchgen.setup import Setup, key_of, set_up, today, warnings
@@ -97,13 +101,26 @@ def plan(
     date, index, latency, learned = today(), Index((), 0), None, None
     names: list[str] = []
     answers: list[tuple[float, int]] = []
-    with suppress(NotRunYet), closing(Reader(setup.checkpoint, without_trace=True)) as reader:
-        date, floor = reader.next_run(date, reuse=job.reuse)
-        index, names = Index(reader.states(), floor), list(reader.names())
-        latency, learned = reader.median_latency(), reader.learned()
-        answers = reader.last_answers() if rehearse else []
-    refuse_target(job.output_path(date), setup.source)
-    made = make_plan(job, setup.source, setup.requests, index, iter(names), setup.limits, retry_failed=retry_failed)
+    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    with ExitStack() as held:
+        with suppress(NotRunYet):
+            reader = held.enter_context(closing(Reader(setup.checkpoint, without_trace=True)))
+            date, floor = reader.next_run(date, reuse=job.reuse)
+            index, names = Index(reader.states(), floor), list(reader.names())
+            latency, learned = reader.median_latency(), reader.learned()
+            answers = reader.last_answers() if rehearse else []
+            restated = partial(restate, reader=reader, fitness=setup.fitness)
+        refuse_target(job.targets(date), setup.source)
+        made = make_plan(
+            job,
+            setup.source,
+            setup.requests,
+            index,
+            iter(names),
+            setup.limits,
+            retry_failed=retry_failed,
+            restated=restated,
+        )
     rate = learned.per_minute if learned else None
     return Forecast(
         name=job.name,
@@ -174,8 +191,7 @@ def export(
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
-        target = Path(output) if output is not None else job.output_path(last.date)
-        return _export(setup, reader, last, target)
+        return _export(setup, reader, last, None if output is None else Path(output).absolute())
 
 
 def report(
@@ -231,7 +247,7 @@ def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
         yield checkpoint, reader
 
 
-def _export(setup: Setup, reader: Reader, last: Run, target: Path) -> Published:
+def _export(setup: Setup, reader: Reader, last: Run, target: Path | None) -> Published:
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish(setup.source, made.rows, setup.answering(made.models), reader, target.absolute(), about(setup, last))
+    return publish_run(setup, made.rows, made.models, reader, last, target)

@@ -26,6 +26,7 @@ from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
+from batchgen.quality import Check, Gate
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -146,6 +147,8 @@ class Job(Part):
     retry: Retry = Retry()
     timeout: Timeout = Timeout()
     until: Until = Until()
+    check: Check = Check()
+    gate: Gate = Gate()
     priority: str | None = Field(None, description="a column: the rows with the highest values are sent first")
     order: Literal["input", "random"] = Field("input", description="random: a run that is cut short is a fair sample")
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
@@ -216,6 +219,16 @@ class Job(Part):
     def output_path(self, date: str) -> Path:
         """`date` is the run's (ISO), fixed when it started."""
         return Path(self.output.path.replace("{date}", date).replace("{name}", self.name))
+
+    def targets(self, date: str) -> list[Path]:
+        """Every file that publishing may write: the output, and what the gate rejects, beside it."""
+        path = self.output_path(date)
+        return [path, rejected(path)] if self.gate.is_set else [path]
+
+
+def rejected(path: Path) -> Path:
+    """Where results go that are not to take the place of those at `path`."""
+    return path.with_name(f"{path.stem}.rejected{path.suffix}")
 
 
 def is_vendor(base_url: str) -> bool:

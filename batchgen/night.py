@@ -10,9 +10,10 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -21,12 +22,14 @@ from batchgen import __version__, folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
+from batchgen.results.gate import Tally, last_good
 from batchgen.results.parquet import Published, publish, refuse_target
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.runner.feed import tasks
 from batchgen.runner.flight import Flight, forget, left_behind
 from batchgen.runner.index import Index
+from batchgen.runner.judging import checked, restate
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.progress import progress
@@ -40,6 +43,9 @@ from batchgen.simulator.child import child
 
 log = logging.getLogger("batchgen")
 
+RELIED_ON = ("model", "record", "state", "occurrence")
+"""Of a plan's rows, what publishing needs."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -47,6 +53,7 @@ class Summary:
 
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
+    `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Summary:
     interrupted: int
     seconds: float
     stopped: str | None
+    rejected: list[str]
 
 
 @dataclass
@@ -97,7 +105,7 @@ class Night:
         started = time.monotonic()
         interrupted = self._recover()
         date, floor = self._reader.next_run(today(), reuse=self._job.reuse, fresh=fresh)
-        refuse_target(self._job.output_path(date), self._setup.source)
+        refuse_target(self._job.targets(date), self._setup.source)
         warned = False
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -121,8 +129,16 @@ class Night:
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         setup = self._setup
         index = Index(self._reader.states(), floor)
-        names = self._reader.names()
-        return make_plan(setup.job, setup.source, setup.requests, index, names, setup.limits, retry_failed=retry_failed)
+        return make_plan(
+            setup.job,
+            setup.source,
+            setup.requests,
+            index,
+            self._reader.names(),
+            setup.limits,
+            retry_failed=retry_failed,
+            restated=lambda rows: restate(rows, self._reader, setup.fitness),
+        )
 
     def _recover(self) -> int:
         """Records what was in flight when an earlier run was killed; how many requests that were."""
@@ -171,12 +187,12 @@ class Night:
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=engine.attempt,
+                attempt=checked(engine.attempt, setup.fitness),
                 save=writer.save,
                 flight=flight,
                 limits=limits,
                 budget=budget,
-                retries=Retries(job.retry.attempts, job.retry.max_wait),
+                retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
                 stats=stats,
                 concurrency=granted.concurrency,
                 stops=STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set()),
@@ -210,7 +226,7 @@ class Night:
 
     def _now(self, plan: Plan, run: Run) -> pl.DataFrame:
         """What the plan knew, and over it what this run has stored."""
-        rows = plan.rows.select("model", "record", "state")
+        rows = plan.rows.select(name for name in RELIED_ON if name in plan.rows.columns)
         if self._reader.last_id() <= run.first:
             return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
@@ -221,8 +237,7 @@ class Night:
         return rows.with_columns(newer)
 
     def _publish(self, rows: pl.DataFrame, models: tuple[str, ...], run: Run) -> Published:
-        setup, path = self._setup, self._job.output_path(run.date)
-        return publish(setup.source, rows, setup.answering(models), self._reader, path, about(setup, run))
+        return publish_run(self._setup, rows, models, self._reader, run)
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
@@ -256,6 +271,7 @@ class Night:
             interrupted=interrupted,
             seconds=seconds,
             stopped=self._why_stopped(published),
+            rejected=published.rejected,
         )
 
     def _why_stopped(self, published: Published) -> str | None:
@@ -275,7 +291,7 @@ class Night:
             return ServiceRefused.exit_code
         if published.pending:
             return Stopped.exit_code
-        return ROWS_FAILED if published.failed else OK
+        return ROWS_FAILED if published.failed or published.rejected else OK
 
 
 @asynccontextmanager
@@ -298,6 +314,24 @@ async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[No
 def _now() -> int:
     """Microseconds since 1970, UTC."""
     return time.time_ns() // 1000
+
+
+def publish_run(
+    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, path: Path | None = None
+) -> Published:
+    """The results as a file: at the job's own place, where the gate is heard, or at `path`. Raises as `publish`."""
+    job, own = setup.job, setup.job.output_path(run.date)
+    gated = job.gate.is_set and (path is None or path.resolve() == own.resolve())
+    return publish(
+        setup.source,
+        rows,
+        setup.answering(models),
+        reader,
+        path or own,
+        about(setup, run),
+        fitness=setup.fitness,
+        tally=Tally(job.gate, last_good(job, run.date)) if gated else None,
+    )
 
 
 def about(setup: Setup, run: Run) -> dict[str, Any]:

@@ -16,22 +16,28 @@ from batchgen.api.client import trust
 from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
 from batchgen.api.key import check_key, read_key
 from batchgen.errors import UsageError
+from batchgen.fitness import Fitness, fitness_of
 from batchgen.job import Job, Limits, is_vendor
 from batchgen.results.parquet import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source, require_column
 from batchgen.simulator.model import NAME as BUILT_IN
 
+CHARS_PER_TOKEN = 4
+"""By the rule of thumb."""
+
 
 @dataclass(frozen=True)
 class Setup:
-    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet."""
+    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet; `fitness` is
+    None where the job checks no text."""
 
     job: Job
     base_url: str | None
     source: Source
     requests: Requests
     limits: Limits
+    fitness: Fitness | None
 
     @property
     def checkpoint(self) -> Path:
@@ -64,7 +70,8 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
         requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    return Setup(job, base_url, source, requests, job.limits if base_url is None else job.granted(base_url))
+    limits = job.limits if base_url is None else job.granted(base_url)
+    return Setup(job, base_url, source, requests, limits, fitness_of(job.check))
 
 
 def _refuse_unordered(priority: str, source: Source) -> None:
@@ -90,7 +97,8 @@ def today() -> str:
 
 def warnings(setup: Setup, models: Iterable[str]) -> list[str]:
     """What a job should hear before it spends anything. Raises UsageError as `model_warnings`."""
-    return [*model_warnings(setup, models, dt.datetime.now(dt.UTC).date()), *length_warnings(setup.job)]
+    job, now = setup.job, dt.datetime.now(dt.UTC)
+    return [*model_warnings(setup, models, now.date()), *length_warnings(job), *check_warnings(job)]
 
 
 def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:
@@ -119,3 +127,17 @@ def length_warnings(job: Job) -> list[str]:
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
     cut = f"the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
+
+
+def check_warnings(job: Job) -> list[str]:
+    """Where asking again for an unfit text buys the same one, or another that is too short."""
+    request, least = job.request, job.check.min_chars
+    told = []
+    same = "temperature 0" if request.temperature == 0 else "a random_seed" if request.random_seed is not None else None
+    if same and job.check.is_set and job.check.retries:
+        told.append(f"check.retries: with request.{same} the same text is likely to come again: set `retries: 0`")
+    tokens = request.max_tokens or SERVER_MAX_TOKENS
+    if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
+        longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
+        told.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")
+    return told

@@ -38,8 +38,9 @@ def as_json(value: Any) -> str:
 
 
 def summary(ended: Summary) -> str:
-    """Five lines: rows, reused, failed and why, time, where the file is; and one more where it was stopped."""
-    verdict = "refused" if ended.exit_code == ServiceRefused.exit_code else "stopped" if ended.pending else "finished"
+    """Five lines: rows, reused, failed and why, time, where the file is; and more where it was stopped or rejected."""
+    verdict = "rejected" if ended.rejected else "finished"
+    verdict = "refused" if ended.exit_code == ServiceRefused.exit_code else "stopped" if ended.pending else verdict
     pending = f", {ended.pending:,} still to do" if ended.pending else ""
     have = "has its" if ended.rows == 1 else "have their"
     lines = [f"{ended.name}: {verdict}: {ended.ok:,} of {counted(ended.rows, 'row')} {have} text{pending}"]
@@ -50,7 +51,15 @@ def summary(ended: Summary) -> str:
     lines.append(_line("results", _shown_path(ended.path)))
     if ended.stopped:
         lines.append(_line("stopped", f"{ended.stopped}; the same command resumes{_runs_left(ended)}"))
+    lines += _rejected(ended.rejected)
     return "\n".join(lines)
+
+
+def _rejected(reasons: list[str]) -> list[str]:
+    """Why the gate kept the results out."""
+    if not reasons:
+        return []
+    return [_line("rejected", f"\n{'':12}".join([*reasons, "what stands in the output's place was left as it is"]))]
 
 
 def _runs_left(ended: Summary) -> str:
@@ -196,4 +205,5 @@ def published(done: Published) -> str:
         _line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again")
         for row in done.damaged.values()
     ]
+    lines += _rejected(done.rejected)
     return "\n".join(lines)

@@ -102,6 +102,7 @@ class Kind(enum.StrEnum):
     UNSENT = "unsent"  # the request never left: this row again
     UNANSWERED = "unanswered"  # sent and not answered: possibly billed
     UNUSABLE = "unusable"  # answered with 200 and nothing usable in it: billed
+    UNFIT = "unfit"  # answered, and the text is not what the job wants: billed
 
 
 STOPS_THE_RUN = frozenset({Kind.KEY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
@@ -111,13 +112,15 @@ POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt without a text. `retry_after` is in seconds, as the server asked; `body` as it came."""
+    """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
+    `answer`: the one whose text is unfit."""
 
     kind: Kind
     message: str
     status: int | None = None
     retry_after: float | None = None
     body: bytes = b""
+    answer: Answer | None = None
 
     @property
     def cause(self) -> str:
@@ -156,6 +159,11 @@ def read_answer(body: bytes) -> RawCompletion:
     if _is_json(body):
         return _raw.decode(body)
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
+
+
+def first_text(body: bytes) -> str:
+    """The text of the first choice. Raises as `read_answer`."""
+    return read_answer(body).choices[0].text
 
 
 def judge(body: bytes) -> Answer | Failure:

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from batchgen.api.contract import NULL, RawCompletion, read_answer
+from batchgen.api.contract import NULL, Kind
+from batchgen.fitness import Fitness
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
-from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
-from batchgen.runner.reader import Reader
+from batchgen.runner.reader import Reader, answer_of
 
 RESULTS = pa.schema(
     [
@@ -33,27 +33,38 @@ class Results:
     """The result columns of some rows.
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for.
+    `answers` are None where a row has none; `unfit` says why a text is not what the job wants.
     """
 
-    def __init__(self, known: pl.DataFrame, models: Sequence[str], reader: Reader) -> None:
+    def __init__(self, known: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> None:
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(reader.records(self.ids).get, self.ids))
         self.answers = [
-            _answer(record) if state == State.DONE else None
+            answer_of(record) if state in (State.DONE, State.FAILED) else None
             for state, record in zip(self.states, self.records, strict=True)
         ]
+        self.texts = [answer.choices[0].text if answer else None for answer in self.answers]
+        self.unfit = _unfit(self.texts, fitness)
         self._models = [models[model] for model in known["model"].to_list()]
+
+    def good(self) -> list[str | None]:
+        """The texts of the rows that are `ok`."""
+        return [None if why else text for text, why in zip(self.texts, self.unfit, strict=True)]
+
+    def outcome(self, at: int) -> str:
+        """How the row's last attempt ended, as the check has it now; empty where it cannot be read."""
+        record = self.records[at]
+        return Kind.UNFIT if self.unfit[at] else record.outcome if record else ""
 
     def error(self, at: int) -> str | None:
         record = self.records[at]
-        if self.answers[at] is not None or record is None or record.error is None:
-            return None
-        return f"{record.outcome}: {record.error}"
+        said = self.unfit[at] if self.answers[at] is not None else record.error if record else None
+        return None if said is None else f"{self.outcome(at)}: {said}"
 
     def status(self, at: int) -> str:
         if self.answers[at] is not None:
-            return "ok"
+            return "failed" if self.unfit[at] else "ok"
         return "failed" if self.states[at] == State.FAILED and self.records[at] is not None else "pending"
 
     def columns(self, *, more: bool) -> list[pa.Array[Any]]:
@@ -63,11 +74,11 @@ class Results:
         names = [(a.model or model) if a else None for a, model in zip(answers, self._models, strict=True)]
         latencies = [r.latency if r and a else None for r, a in zip(records, answers, strict=True)]
         columns: list[pa.Array[Any]] = [
-            pa.array([first.text if first else None for first in firsts], pa.string()),
+            pa.array(self.texts, pa.string()),
             pa.array(names, pa.string()),
             log_probs([first.log_probs if first else NULL for first in firsts]),
-            pa.array(["ok" if a else self.status(at) for at, a in enumerate(answers)], pa.string()),
-            pa.array([None if a else self.error(at) for at, a in enumerate(answers)], pa.string()),
+            pa.array(map(self.status, range(len(answers))), pa.string()),
+            pa.array(map(self.error, range(len(answers))), pa.string()),
             pa.array([record.attempts if record else 0 for record in records], pa.int32()),
             pa.array(latencies, pa.float64()),
             pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),
@@ -77,11 +88,9 @@ class Results:
         return columns
 
 
-def _answer(record: Record | None) -> RawCompletion | None:
-    """None where the stored answer is damaged or missing."""
-    if record is None or record.outcome != OK or record.body is None:
-        return None
-    try:
-        return read_answer(record.body)
-    except (ValueError, RecursionError):
-        return None
+def _unfit(texts: Sequence[str | None], fitness: Fitness | None) -> list[str | None]:
+    """By the check as it is now, whatever was said of a text when it came."""
+    if fitness is None:
+        return [None] * len(texts)
+    reasons = iter(fitness.unfit([text for text in texts if text is not None]))
+    return [None if text is None else next(reasons) for text in texts]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,9 +21,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
+from batchgen.fitness import Fitness
+from batchgen.job import rejected
 from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
+from batchgen.results.gate import Tally
 from batchgen.results.replacing import replacing
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
@@ -32,6 +37,8 @@ from batchgen.runner.survey import row_name
 
 SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
+REJECTED_KEY = "batchgen.rejected"
+"""Of a file that the gate rejected: why, as a JSON list."""
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
@@ -39,7 +46,8 @@ SHOWN_FAILURES = 5
 
 @dataclass
 class Published:
-    """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id."""
+    """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id.
+    `rejected`: why the gate did not let it take the last good one's place; then `path` is beside that."""
 
     path: Path
     rows: int = 0
@@ -49,6 +57,7 @@ class Published:
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
+    rejected: list[str] = field(default_factory=list)
 
 
 def refuse_collisions(columns: Sequence[str]) -> None:
@@ -62,22 +71,32 @@ def refuse_collisions(columns: Sequence[str]) -> None:
         )
 
 
-def refuse_target(path: Path, source: Source) -> None:
-    """Raises UsageError where the results cannot stand at `path`, whatever the machine does."""
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder: give output.path the name of a file")
-    if any(path.exists() and path.samefile(file) for file in source.files):
-        raise UsageError(f"{path}: is the input too: give output.path another name")
+def refuse_target(paths: Iterable[Path], source: Source) -> None:
+    """Raises UsageError where the results cannot stand at one of them, whatever the machine does."""
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder: give output.path the name of a file")
+        if any(path.exists() and path.samefile(file) for file in source.files):
+            raise UsageError(f"{path}: is the input too: give output.path another name")
 
 
 def publish(
-    source: Source, rows: pl.DataFrame, models: Sequence[str], reader: Reader, path: Path, about: dict[str, Any]
+    source: Source,
+    rows: pl.DataFrame,
+    models: Sequence[str],
+    reader: Reader,
+    path: Path,
+    about: dict[str, Any],
+    *,
+    fitness: Fitness | None = None,
+    tally: Tally | None = None,
 ) -> Published:
-    """Writes `path`. `rows` are the plan's, with `record` and `state` as they are now.
+    """Writes `path`, or the file beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
+    with `record` and `state` as they are now.
 
     Raises MachineRefused where it cannot be written, UsageError where the input changed meanwhile.
     """
-    refuse_target(path, source)
+    refuse_target([path] if tally is None else [path, rejected(path)], source)
     done = Published(path)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
     inputs = pl.DataFrame(schema=source.columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
@@ -85,22 +104,47 @@ def publish(
         [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
     )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
-    with replacing(path) as file:
-        tables = _tables(source, rows, models, reader, schema, done)
+    with replacing(path, lambda: done.path) as file:
+        tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
         if path.suffix == SPREADSHEET:
             spreadsheet.write(file, tables, schema.names)
         else:
-            _write(file, _row_groups(tables), schema)
+            _write(file, _row_groups(tables), schema, lambda: _judge(done, tally))
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
         if path.suffix != SPREADSHEET:
             _verify(file, schema, done.rows)
+    if tally is not None and not done.rejected:
+        _drop_rejected(rejected(path))
     return done
 
 
-def _write(file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema) -> None:
-    """One row group is encoded and written beside the gathering of the next, without the interpreter's lock."""
+def _judge(done: Published, tally: Tally | None) -> dict[str, str]:
+    """Sends the file beside the last good one where it falls short; what its metadata say of that."""
+    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally else []
+    if not done.rejected:
+        return {}
+    done.path = rejected(done.path)
+    return {REJECTED_KEY: json.dumps(done.rejected)}
+
+
+def _drop_rejected(path: Path) -> None:
+    """What an earlier run left, now that a later one has passed; somebody's own file of that name stays."""
+    with suppress(OSError, pa.ArrowException):
+        if path.is_file() and REJECTED_KEY.encode() in (pq.read_metadata(path).metadata or {}):
+            path.unlink()
+            folders.sync(path.parent)
+
+
+def _write(
+    file: BinaryIO,
+    groups: Iterator[list[pa.Table]],
+    schema: pa.Schema,
+    metadata: Callable[[], dict[str, str]],
+) -> None:
+    """One row group is encoded and written beside the gathering of the next, without the interpreter's lock.
+    `metadata` are asked for when all are written."""
 
     def write(tables: list[pa.Table]) -> None:
         group = pa.concat_tables(tables).cast(schema)
@@ -114,6 +158,7 @@ def _write(file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema) 
             written = [beside.submit(write, tables)]
         for last in written:
             last.result()
+        writer.add_key_value_metadata(metadata())
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:
@@ -138,6 +183,9 @@ def _tables(
     reader: Reader,
     schema: pa.Schema,
     done: Published,
+    *,
+    fitness: Fitness | None,
+    tally: Tally | None,
 ) -> Iterator[pa.Table]:
     few = BATCH_ROWS
     for frame in source.batches():
@@ -145,9 +193,11 @@ def _tables(
         while start < frame.height:
             known = rows.slice(done.rows, min(4 * few, frame.height - start))
             few = reader.as_many_as_fit(known["record"].to_list())
-            piece = frame.slice(start, few)
-            results = Results(known.head(few), models, reader)
+            known, piece = known.head(few), frame.slice(start, few)
+            results = Results(known, models, reader, fitness)
             _count(done, results, piece[source.spec.id] if source.spec.id else None)
+            if tally is not None:
+                tally.add(known, results.good())
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
             columns = [*inputs.columns, *results.columns(more=MORE_CHOICES.name in schema.names)]
             yield pa.table(columns, names=schema.names)
@@ -155,17 +205,16 @@ def _tables(
 
 
 def _count(done: Published, results: Results, names: pl.Series | None) -> None:
-    """Adds a piece to what the file holds; names the rows that have no text."""
-    for at, answer in enumerate(results.answers):
-        if answer is not None:
+    """Adds a piece to what the file holds; names the rows that have no text that serves."""
+    for at, text in enumerate(results.good()):
+        if text is not None:
             continue
         row = row_name(done.rows + at, names[at] if names is not None else None)
-        record = results.records[at]
-        if results.states[at] == State.DONE:
+        if results.states[at] == State.DONE and results.answers[at] is None:
             done.damaged[results.ids[at]] = row
-        if record is not None and results.status(at) == "failed":
+        if results.status(at) == "failed":
             done.failed += 1
-            done.reasons[record.outcome] += 1
+            done.reasons[results.outcome(at)] += 1
             if len(done.failures) < SHOWN_FAILURES:
                 done.failures.append(f"{row}: {results.error(at)}")
         else:

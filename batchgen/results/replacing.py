@@ -6,7 +6,7 @@ A reader sees the old file or the new one; a failure at any step leaves the old 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +18,10 @@ from batchgen.errors import MachineRefused
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused."""
+def replacing(path: Path, target: Callable[[], Path] | None = None) -> Iterator[BinaryIO]:
+    """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused.
+
+    `target`: asked then, for the file of the same folder whose place it takes instead."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         folders.make([path.parent])
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
+        os.replace(temporary, target() if target else path)  # noqa: PTH105
         folders.sync(path.parent)
     except (OSError, pa.ArrowException) as error:
         raise MachineRefused(

@@ -5,7 +5,7 @@ Keeps some forty bytes a row: its key, and what is known of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -57,12 +57,16 @@ def make_plan(
     limits: Limits,
     *,
     retry_failed: bool,
+    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> Plan:
-    """Raises UsageError where a row cannot be sent; then it names the first rows and counts them all."""
+    """`restated`: the rows with `state` as it is to be taken now. Raises UsageError where a row cannot be sent; then it
+    names the first rows and counts them all."""
     seen = survey(job, source, requests)
     _refuse_unpriced(job, seen)
     rows = _rows(seen)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
+    answered = int((rows["state"] == State.DONE).sum())
+    rows = restated(rows) if restated else rows
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
     rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]))
     count = dict(rows["state"].value_counts().iter_rows())
@@ -78,7 +82,7 @@ def make_plan(
         changed=_changed(rows, seen.names, known_names) if job.input.id else None,
         failed_before=count.get(State.FAILED, 0),
         unfinished=count.get(State.OPEN, 0),
-        gone=index.done() - count.get(State.DONE, 0),
+        gone=index.done() - answered,
         prompt_tokens=_sum(todo["prompt_tokens"]),
         answer_tokens=_sum(todo["answer_tokens"]),
         cost=_cost(job, todo, tuple(seen.models)),

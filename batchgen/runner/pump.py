@@ -189,10 +189,12 @@ class Pump:
         sent_at = self.clock()
         outcome = await self.attempt(task.body, task.model)
         now = self.clock()
-        if isinstance(outcome, Answer):
-            self._settle(task, task.prompt_tokens + outcome.tokens, task.cost(outcome.tokens))
-            self.limits.answered(now, sent_at, task.answer_tokens, outcome.tokens)
+        answer = outcome.answer if isinstance(outcome, Failure) else outcome
+        if answer is not None:
+            self._settle(task, task.prompt_tokens + answer.tokens, task.cost(answer.tokens))
+            self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens)
             self.budget.observe(now - sent_at)
+        if isinstance(outcome, Answer):
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
         else:
@@ -200,7 +202,7 @@ class Pump:
         self.flight.end(slot)
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
-        if failure.kind not in POSSIBLY_BILLED:
+        if failure.kind not in POSSIBLY_BILLED and failure.answer is None:
             self._settle(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         self.stats.tries[failure.kind] += 1
@@ -252,5 +254,6 @@ def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, b
     """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
     if isinstance(result, Answer):
         return OK, 200, None, result.choices, result.body
-    billed = result.kind is Kind.UNUSABLE
-    return str(result.kind), result.status, result.message, 0, result.body if billed else None
+    billed = result.kind in (Kind.UNUSABLE, Kind.UNFIT)
+    choices = result.answer.choices if result.answer else 0
+    return str(result.kind), result.status, result.message, choices, result.body if billed else None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from batchgen import folders
-from batchgen.api.contract import Answer, judge
+from batchgen.api.contract import Answer, Kind, RawCompletion, judge, read_answer
 from batchgen.errors import NotRunYet
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
@@ -140,6 +140,12 @@ class Reader:
         with refusals(self.path):
             return {i for (i,) in self._db.execute("SELECT id FROM attempts WHERE choices > 1")}
 
+    def ids_of(self, outcome: str) -> Iterator[int]:
+        """The attempts that ended so."""
+        with refusals(self.path):
+            for (id_,) in self._db.execute("SELECT id FROM attempts WHERE outcome = ?", (outcome,)):
+                yield id_
+
     def as_many_as_fit(self, ids: Sequence[int]) -> int:
         """How many of the first of these attempts have bodies that fit into memory together; one at least."""
         few = len(ids)
@@ -163,6 +169,16 @@ class Reader:
                 if record is not None:
                     found[row[0]] = record
         return found
+
+
+def answer_of(record: Record | None) -> RawCompletion | None:
+    """What a stored attempt was answered, fit or not; None where it was not, or its body cannot be read."""
+    if record is None or record.body is None or record.outcome not in (OK, Kind.UNFIT):
+        return None
+    try:
+        return read_answer(record.body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -24,9 +24,10 @@ LEAST_PATIENCE = 30.0
 
 
 class Retries:
-    """`attempts` at a row for each class of failure, waits of up to `max_wait` seconds."""
+    """`attempts` at a row for each class of failure, waits of up to `max_wait` seconds. `unfit`: how often an unfit
+    text is asked for again."""
 
-    def __init__(self, attempts: int, max_wait: float) -> None:
+    def __init__(self, attempts: int, max_wait: float, unfit: int = 0) -> None:
         self._max_wait = max_wait
         self.patience = max(LEAST_PATIENCE, attempts * max_wait)
         self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
@@ -34,6 +35,7 @@ class Retries:
         self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
         self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
+        self._most[Kind.UNFIT] = unfit + 1
 
     def delay(self, failure: Failure, tries: Counter[str]) -> float | None:
         """Seconds until the next attempt at a row; None: it is done with.
@@ -47,7 +49,9 @@ class Retries:
             return None
         if failure.kind is Kind.TRANSIENT and _passing(tries) >= CAUSES * most:
             return None
-        return max(self.back_off(tries.total()), self.capped(failure.retry_after or 0))
+        if failure.kind is Kind.UNFIT:
+            return 0.0  # the service is well
+        return max(self.back_off(tries.total() - tries[Kind.UNFIT]), self.capped(failure.retry_after or 0))
 
     def back_off(self, failures: int) -> float:
         """Uniform between 0 and half a second doubled for each failure: full jitter."""

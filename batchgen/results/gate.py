@@ -1,0 +1,131 @@
+"""A run's results against the job's `gate`, by what the pass that writes them sees: some twelve bytes a row."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchgen.job import Job
+from batchgen.quality import Gate
+
+log = logging.getLogger("batchgen")
+
+
+class Tally:
+    """What a gate is judged by. `last`: the last good output, None where there is none."""
+
+    def __init__(self, gate: Gate, last: Path | None) -> None:
+        self._gate, self._last = gate, last
+        self._lengths: list[pl.Series] = [pl.Series(dtype=pl.UInt32)]
+        self._hashes: list[pl.Series] = [pl.Series(dtype=pl.UInt64)]
+
+    def add(self, known: pl.DataFrame, texts: Sequence[str | None]) -> None:
+        """A piece of the plan's rows, and the texts of those that are `ok`. A row that sends what an earlier one has
+        sent is not looked at for duplicates."""
+        column = pl.Series(texts, dtype=pl.String)
+        self._lengths.append(column.drop_nulls().str.len_chars())
+        if self._gate.max_duplicates is not None:
+            own = column.filter(known["occurrence"] == 0) if "occurrence" in known.columns else column
+            self._hashes.append(own.drop_nulls().hash())
+
+    def reasons(self, rows: int, failed: int, pending: int) -> list[str]:
+        """Why these results are not to take the place of the last good ones; nothing where they may."""
+        done = rows - pending
+        if not done:
+            return ["no row is done"]
+        lengths = pl.concat(self._lengths)
+        found = [self._failed(failed, done), self._short(lengths), self._alike(), self._drift(lengths)]
+        return [reason for reason in found if reason]
+
+    def _failed(self, failed: int, done: int) -> str | None:
+        most = self._gate.max_failed
+        if most is None or failed / done <= most:
+            return None
+        return f"{_share_of(failed, done, 'rows')} failed; gate.max_failed allows {_percent(most)}"
+
+    def _short(self, lengths: pl.Series) -> str | None:
+        least = self._gate.min_chars or 0
+        short = int((lengths < least).sum())
+        if not short:
+            return None
+        what = (
+            f"{_share_of(short, lengths.len(), 'texts')} have fewer than {least:,} characters, which is gate.min_chars"
+        )
+        return f"{what}; the shortest has {lengths.sort()[0]:,}"
+
+    def _alike(self) -> str | None:
+        most, hashes = self._gate.max_duplicates, pl.concat(self._hashes).sort()
+        again = int((hashes == hashes.shift()).sum())
+        if most is None or not again or again / hashes.len() <= most:
+            return None
+        what = f"{_share_of(again, hashes.len(), 'texts')} equal an earlier row's"
+        return f"{what}; gate.max_duplicates allows {_percent(most)}"
+
+    def _drift(self, lengths: pl.Series) -> str | None:
+        most = self._gate.max_drift
+        before = None if most is None or self._last is None else lengths_in(self._last)
+        if most is None or before is None or before.is_empty() or lengths.is_empty():
+            return None
+        far = distance(lengths, before)
+        if far <= most:
+            return None
+        medians = f"the median is {_median(lengths):,} characters, and was {_median(before):,}"
+        what = f"the texts' lengths are {_percent(far)} from those of {self._last}: {medians}"
+        return f"{what}; gate.max_drift allows {_percent(most)}"
+
+
+def distance(one: pl.Series, other: pl.Series) -> float:
+    """Kolmogorov's and Smirnov's, from 0 to 1: the largest difference, over all lengths, between the shares of values
+    that are at most so large. Neither is empty."""
+    one, other = one.sort(), other.sort()
+    at = pl.concat([one.unique(), other.unique()])
+    ones, others = (values.search_sorted(at, side="right").cast(pl.Int64) for values in (one, other))
+    apart = (ones * other.len() - others * one.len()).abs().sort()[-1]  # whole numbers: a share is met exactly
+    return float(apart / (one.len() * other.len()))
+
+
+def lengths_in(path: Path) -> pl.Series | None:
+    """Characters of the texts of a results file, row group by row group; None where it cannot be read as one."""
+    try:
+        with pq.ParquetFile(path) as file:
+            pieces = [
+                pl.DataFrame(batch).filter(pl.col("status") == "ok")["text"].drop_nulls().str.len_chars()
+                for batch in file.iter_batches(columns=["text", "status"])
+            ]
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", path, error)
+        return None
+    return pl.concat([pl.Series(dtype=pl.UInt32), *pieces])
+
+
+def last_good(job: Job, date: str) -> Path | None:
+    """The output that stands where this run's is to go; where {date} stands in its path, else that of the latest day
+    before."""
+    pieces = str(job.output_path("{date}")).split("{date}")
+    dated = re.compile(r"(\d{4}-\d\d-\d\d)".join(map(re.escape, pieces)))
+    found: dict[str, Path] = {}
+    for path in glob.glob("????-??-??".join(map(glob.escape, pieces))):
+        match = dated.fullmatch(path)
+        days = set(match.groups() or [date]) if match else set()
+        if len(days) == 1 and max(days) <= date:
+            found[max(days)] = Path(path)
+    return found[max(found)] if found else None
+
+
+def _median(lengths: pl.Series) -> int:
+    return int(lengths.sort()[(lengths.len() - 1) // 2])
+
+
+def _share_of(part: int, whole: int, what: str) -> str:
+    return f"{part:,} of {whole:,} {what} ({_percent(part / whole)})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,59 @@
+"""The job's check on texts: on those that come, and on those that are stored, by whatever check they came."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from batchgen.api.contract import Answer, Failure, Kind, first_text
+from batchgen.fitness import Fitness
+from batchgen.runner.index import State
+from batchgen.runner.pump import Attempt
+from batchgen.runner.reader import Reader, answer_of
+
+AT_ONCE = 1000
+"""Stored answers that are looked up together."""
+
+
+def checked(attempt: Attempt, fitness: Fitness | None) -> Attempt:
+    """The same attempts, of which an answer whose text is unfit is a failure."""
+    if fitness is None:
+        return attempt
+
+    async def judged(body: bytes, model: str) -> Answer | Failure:
+        outcome = await attempt(body, model)
+        if isinstance(outcome, Failure):
+            return outcome
+        (why,) = fitness.unfit([first_text(outcome.body)])
+        return outcome if why is None else Failure(Kind.UNFIT, why, 200, body=outcome.body, answer=outcome)
+
+    return judged
+
+
+def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.DataFrame:
+    """A plan's rows with `state` as the present check has it: a stored text that passes is an answer, whatever was said
+    of it when it came, and an answer that does not is a failure. With a check it reads every stored text."""
+    unfit = rows["record"].is_in(list(reader.ids_of(Kind.UNFIT))) & (rows["state"] != State.NEW)
+    if fitness is None:
+        passes = unfit
+    else:
+        stored = (unfit | (rows["state"] == State.DONE)).arg_true()
+        ids = rows["record"].gather(stored)
+        judged = [_passing(ids.slice(at, AT_ONCE).to_list(), reader, fitness) for at in range(0, ids.len(), AT_ONCE)]
+        passes = pl.repeat(None, rows.height, dtype=pl.Boolean, eager=True)
+        passes = passes.scatter(stored, pl.concat([pl.Series(dtype=pl.Boolean), *judged]))
+    done, failed = pl.lit(State.DONE, pl.UInt8), pl.lit(State.FAILED, pl.UInt8)
+    fails = ~passes & (rows["state"] == State.DONE) if fitness else pl.lit(value=False)
+    return rows.with_columns(state=pl.when(passes).then(done).when(fails).then(failed).otherwise(pl.col("state")))
+
+
+def _passing(ids: list[int], reader: Reader, fitness: Fitness) -> pl.Series:
+    """For each attempt whether its text passes; null where it is damaged."""
+    passes: dict[int, bool] = {}
+    left = ids
+    while left:
+        few = reader.as_many_as_fit(left)
+        read = {id_: answer_of(record) for id_, record in reader.records(left[:few]).items()}
+        texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}
+        passes |= {id_: why is None for id_, why in zip(texts, fitness.unfit([*texts.values()]), strict=True)}
+        left = left[few:]
+    return pl.Series([passes.get(id_) for id_ in ids], dtype=pl.Boolean)
