@@ -26,7 +26,7 @@ def _regex(pattern: str) -> str:
     return pattern
 
 
-Regex = Annotated[str, AfterValidator(_regex), Field(min_length=1)]
+Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
 
 
 def schema_validator(schema: dict[str, Any]) -> Any:

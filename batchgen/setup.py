@@ -133,9 +133,10 @@ def check_warnings(job: Job) -> list[str]:
     """Where asking again for an unfit text buys the same one, or another that is too short."""
     request, least = job.request, job.check.min_chars
     told = []
-    same = "temperature 0" if request.temperature == 0 else "a random_seed" if request.random_seed is not None else None
+    same = ["temperature 0"] if request.temperature == 0 else []
+    same += [f"random_seed {request.random_seed}"] if request.random_seed is not None else []
     if same and job.check.is_set and job.check.retries:
-        told.append(f"check.retries: with request.{same} the same text is likely to come again: set `retries: 0`")
+        told.append(f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`")
     tokens = request.max_tokens or SERVER_MAX_TOKENS
     if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"

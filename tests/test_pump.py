@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 
@@ -19,10 +20,10 @@ from batchgen.runner.retry import BILLED_TRIES, Retries
 class Night:
     """`rows` rows at a service that answers in 0.2 to 1 s, but from `away` to `back` seconds ends all in `failure`."""
 
-    def __init__(self, rows: int, away: float, back: float, failure: Failure, seed: int = 0) -> None:
+    def __init__(self, rows: int, away: float, back: float, failure: Failure, seed: int = 0, unfit: int = 0) -> None:
         self._chance = random.Random(seed)
         random.seed(seed)  # the jitter's
-        self._away, self._back, self._failure = away, back, failure
+        self._away, self._back, self._failure, self._unfit = away, back, failure, unfit
         self.sent_at: list[float] = []
         self.tries: Counter[bytes] = Counter()
         self.stats = Stats(todo=rows)
@@ -51,7 +52,7 @@ class Night:
             flight=_NoFlight(),
             limits=Limits(None, None, clock()),
             budget=Budget(),
-            retries=Retries(6, 60),
+            retries=Retries(6, 60, self._unfit),
             stats=self.stats,
             concurrency=32,
             clock=clock,
@@ -84,3 +85,14 @@ def test_an_outage_is_met_by_a_trickle_and_its_end_by_all(failure):
     assert len(within) <= 53
     after = [moment for moment in night.sent_at if 62 <= moment < 67]
     assert len(after) > 100, "five seconds after it is back"
+
+
+def test_unfit_texts_are_answers_that_are_asked_for_again():
+    """They slow nobody down, are no outage, and take the tokens of an answer and no more."""
+    unfit = Failure(Kind.UNFIT, "too short", 200, answer=Answer(b"", 1, 20))
+    night = Night(500, 0, math.inf, unfit, unfit=2)
+    assert night.pump.stopped is None
+    assert night.stats.failed == 500
+    assert set(night.tries.values()) == {3}
+    assert night.ended == pytest.approx(1500 * 0.01 / 32, rel=0.1)
+    assert night.pump.budget.spent_tokens == pytest.approx(1500 * (5 + 20))

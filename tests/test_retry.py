@@ -38,6 +38,15 @@ def test_how_often_a_row_is_sent(kind, attempts, sent):
     assert sent_until_done(Retries(attempts, 60), [kind]) == sent
 
 
+@pytest.mark.parametrize("unfit", [0, 1, 7])
+def test_an_unfit_text_has_tries_of_its_own_and_nobody_waits(unfit):
+    retries = Retries(6, 60, unfit)
+    assert sent_until_done(retries, [Kind.UNFIT]) == unfit + 1
+    assert sent_until_done(retries, [Kind.TRANSIENT, Kind.UNFIT]) == min(2 * unfit + 2, 11)
+    for before in range(1, unfit + 1):
+        assert retries.delay(Failure(Kind.UNFIT, "why", 200), Counter({Kind.UNFIT: before, Kind.TRANSIENT: 5})) == 0
+
+
 def test_few_tries_where_each_may_be_billed():
     assert 2 <= BILLED_TRIES <= 5
 

@@ -220,7 +220,7 @@ class Pump:
             self.stats.failed += 1
         else:
             self.stats.retries[failure.kind] += 1
-            heapq.heappush(self._waiting, (now + delay, self.stats.sent, task))
+            heapq.heappush(self._waiting, (now + delay, self.stats.retries.total(), task))
 
     def _weigh(self, task: Task, failure: Failure, now: float) -> None:
         """In an outage a failure is not the row's, and is not held against it."""
