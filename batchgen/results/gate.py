@@ -76,7 +76,7 @@ class Tally:
         far = distance(lengths, before)
         if far <= most:
             return None
-        medians = f"the median is {_median(lengths):,} characters, and was {_median(before):,}"
+        medians = f"in characters, the median is {_median(lengths):,} and was {_median(before):,}"
         what = f"the texts' lengths are {_percent(far)} from those of {self._last}: {medians}"
         return f"{what}; gate.max_drift allows {_percent(most)}"
 
