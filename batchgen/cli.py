@@ -60,9 +60,9 @@ def run(
     """Run JOB, or resume it: only what has no answer yet is sent.
 
     \b
-    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was
-    sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run;
-    75 another run of this job is at work.
+    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job
+    file or input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run;
+    5 this machine refuses the run; 75 another run of this job is at work.
     """
     _log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show

@@ -19,7 +19,8 @@ from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
-from batchgen.night import Night, Summary, publish_run
+from batchgen.night import Night, Summary
+from batchgen.publishing import publish_run
 from batchgen.rehearsal import Rehearsal
 from batchgen.results import report as reports
 from batchgen.results.parquet import SPREADSHEET, Published, refuse_target

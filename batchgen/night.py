@@ -10,20 +10,18 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from batchgen import __version__, folders, loop
+from batchgen import folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
-from batchgen.results.gate import Tally, last_good
-from batchgen.results.parquet import Published, publish, refuse_target
+from batchgen.publishing import RELIED_ON, publish_run
+from batchgen.results.parquet import Published, refuse_target
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.runner.feed import tasks
@@ -42,9 +40,6 @@ from batchgen.signals import Signals
 from batchgen.simulator.child import child
 
 log = logging.getLogger("batchgen")
-
-RELIED_ON = ("model", "record", "state", "occurrence")
-"""Of a plan's rows, what publishing needs."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +118,7 @@ class Night:
             if not published.damaged or self._sent.stopped:
                 break
             self._give_up(published)
+            retry_failed = False  # what failed has had its tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
         return self._sum_up(published, interrupted, time.monotonic() - started)
 
@@ -314,33 +310,3 @@ async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[No
 def _now() -> int:
     """Microseconds since 1970, UTC."""
     return time.time_ns() // 1000
-
-
-def publish_run(
-    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, path: Path | None = None
-) -> Published:
-    """The results as a file: at the job's own place, where the gate is heard, or at `path`. Raises as `publish`."""
-    job, own = setup.job, setup.job.output_path(run.date)
-    gated = job.gate.is_set and (path is None or path.resolve() == own.resolve())
-    return publish(
-        setup.source,
-        rows,
-        setup.answering(models),
-        reader,
-        path or own,
-        about(setup, run),
-        fitness=setup.fitness,
-        tally=Tally(job.gate, last_good(job, run.date)) if gated else None,
-    )
-
-
-def about(setup: Setup, run: Run) -> dict[str, Any]:
-    """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
-    return {
-        "version": __version__,
-        "job": setup.job.name,
-        "date": run.date,
-        "started_at": run.started_at,
-        "endpoint": setup.job.endpoint.name or setup.base_url,
-        "settings": setup.job.model_dump(mode="json", by_alias=True),
-    }

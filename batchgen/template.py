@@ -25,6 +25,10 @@ limits:
   concurrency: 16                 # most requests in flight
   requests_per_minute: 400
   tokens_per_minute: 25000
+check:
+  min_chars: 20                   # a shorter text is asked for again; see also max_chars, matches, json_schema
+gate:
+  max_failed: 2%                  # where more rows fail, the last good output stays in its place
 output:
   path: out/{name}.parquet        # {{date}} and {{name}} may stand in it
 """

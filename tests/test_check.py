@@ -155,6 +155,27 @@ def test_a_stored_text_that_now_passes_is_not_bought_again(job, called, service,
     assert service.script.asked["short"] == 6
 
 
+def test_a_damaged_answer_beside_it_buys_no_further_tries(job, called, service):
+    """The run has another pass for what is damaged; what failed in the first one has had its tries."""
+    service.script = Texts(never=[SHORT])
+    path = job(rows("good", "never"), check={"min_chars": 100, "retries": 1})
+    assert called("run", path).returncode == 1
+    with closing(sqlite3.connect(job.checkpoint, isolation_level=None)) as db:
+        db.execute("UPDATE bodies SET body = x'00' WHERE id = (SELECT id FROM attempts WHERE outcome = 'ok')")
+    assert called("run", path).returncode == 1
+    assert service.script.asked == {"good": 2, "never": 4}
+    assert [row["status"] for row in job.rows()] == ["ok", "failed"]
+
+
+def test_a_fresh_run_takes_no_text_of_before(job, called, service):
+    service.script = Texts(short=[SHORT, LONG])
+    path = job(rows("short"), check={"min_chars": 100, "retries": 0})
+    assert called("run", path).returncode == 1
+    job(rows("short"))
+    assert called("run", path, "--fresh").returncode == 0
+    assert job.rows()[0]["text"] == LONG
+
+
 def test_killed_in_the_middle_nothing_is_bought_beyond_the_rule(job, start, called, service):
     """One row was told once that its text is unfit, and is in flight again when the process dies."""
     held = Texts(tried=[SHORT, Hold()], never=[SHORT])

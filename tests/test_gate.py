@@ -42,6 +42,10 @@ def long_text(n):
     return f"{n} " * (100 + n)
 
 
+def alike(_):
+    return "same"
+
+
 def reasons_in(path):
     """As the file's metadata have them; None where it was not rejected."""
     told = (pq.read_metadata(path).metadata or {}).get(b"batchgen.rejected")
@@ -101,8 +105,31 @@ def test_a_run_that_falls_short_leaves_the_last_good_output(job, called, service
     assert not beside.exists(), "what was rejected does not stay beside what was not"
 
 
+def test_a_gate_that_is_gone_leaves_nothing_behind(job, called, service):
+    service.script = answering(alike)
+    path = job(products(4), gate={"max_duplicates": 0})
+    assert called("run", path).returncode == 1
+    job(products(4))
+    assert called("run", path).returncode == 0
+    assert not rejected(job.output).exists()
+
+
+def test_what_was_rejected_may_be_the_next_input(job, called, service):
+    """Without a gate nothing is written beside the output, and an input is never removed."""
+    service.script = answering(alike)
+    path = job(products(4), gate={"max_duplicates": 0})
+    assert called("run", path).returncode == 1
+    renames = {
+        name: f"{name}_before" for name in pl.read_parquet_schema(rejected(job.output)) if name not in products(1)[0]
+    }
+    job(products(4), input={"path": "out/job.rejected.parquet", "rename": renames})
+    assert called("run", path).returncode == 0
+    assert package.load(job.output)["text_before"].to_list() == ["same"] * 4
+    assert rejected(job.output).exists()
+
+
 def test_without_a_last_good_output_there_is_none_afterwards(job, called, service):
-    service.script = answering(lambda n: "same")
+    service.script = answering(alike)
     path = job(products(4), gate={"max_duplicates": 0, "max_drift": 0})
     assert called("run", path).returncode == 1
     assert not job.output.exists()
@@ -112,7 +139,7 @@ def test_without_a_last_good_output_there_is_none_afterwards(job, called, servic
 
 
 def test_export_hears_the_gate_for_the_jobs_own_output_alone(job, called, service):
-    service.script = answering(lambda n: "same")
+    service.script = answering(alike)
     path = job(products(4), gate={"max_duplicates": "10%"})
     assert called("run", path).returncode == 1
     rejected(job.output).unlink()
@@ -131,7 +158,7 @@ def test_export_hears_the_gate_for_the_jobs_own_output_alone(job, called, servic
 
 
 @pytest.mark.parametrize(
-    ("text_of", "left_out"), [(long_text, []), (lambda n: "same", ["4 of 5 texts (80 %) equal an earlier row's; gate.max_duplicates allows 1 %"])]
+    ("text_of", "left_out"), [(long_text, []), (alike, ["4 of 5 texts (80 %) equal an earlier row's; gate.max_duplicates allows 1 %"])]
 )  # fmt: skip
 def test_of_a_stopped_run_what_is_done_is_judged(job, called, service, text_of, left_out):
     service.script = answering(text_of)

@@ -115,8 +115,6 @@ def publish(
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
         if path.suffix != SPREADSHEET:
             _verify(file, schema, done.rows)
-    if tally is not None and not done.rejected:
-        _drop_rejected(rejected(path))
     return done
 
 
@@ -129,10 +127,12 @@ def _judge(done: Published, tally: Tally | None) -> dict[str, str]:
     return {REJECTED_KEY: json.dumps(done.rejected)}
 
 
-def _drop_rejected(path: Path) -> None:
-    """What an earlier run left, now that a later one has passed; somebody's own file of that name stays."""
+def drop_rejected(path: Path, source: Source) -> None:
+    """What an earlier run left, now that a later one stands beside it; the input, and a file of another's, stay."""
     with suppress(OSError, pa.ArrowException):
-        if path.is_file() and REJECTED_KEY.encode() in (pq.read_metadata(path).metadata or {}):
+        if not path.is_file() or any(path.samefile(file) for file in source.files):
+            return
+        if REJECTED_KEY.encode() in (pq.read_metadata(path).metadata or {}):
             path.unlink()
             folders.sync(path.parent)
 

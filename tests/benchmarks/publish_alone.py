@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from batchgen import commands, night
+from batchgen import commands, publishing
 from batchgen.results.parquet import publish
 
 
@@ -18,7 +18,7 @@ def main(job: str, told: str) -> None:
         Path(told).write_text(str(monotonic() - started))
         return published
 
-    night.publish = timed
+    publishing.publish = timed
     commands.export(job, local=True)
 
 

@@ -1,0 +1,53 @@
+"""A run's results, at the job's own place, where its gate is heard, or anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchgen import __version__
+from batchgen.job import rejected
+from batchgen.results.gate import Tally, last_good
+from batchgen.results.parquet import Published, drop_rejected, publish
+from batchgen.runner.checkpoint import Run
+from batchgen.runner.reader import Reader
+from batchgen.setup import Setup
+
+RELIED_ON = ("model", "record", "state", "occurrence")
+"""Of a plan's rows, what publishing needs."""
+
+
+def publish_run(
+    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, path: Path | None = None
+) -> Published:
+    """The results as a file: at the job's own place, where the gate is heard, or at `path`. Raises as `publish`."""
+    job, own = setup.job, setup.job.output_path(run.date)
+    in_place = path is None or path.resolve() == own.resolve()
+    done = publish(
+        setup.source,
+        rows,
+        setup.answering(models),
+        reader,
+        path or own,
+        about(setup, run),
+        fitness=setup.fitness,
+        tally=Tally(job.gate, last_good(job, run.date)) if in_place and job.gate.is_set else None,
+    )
+    if in_place and not done.rejected:
+        drop_rejected(rejected(own), setup.source)
+    return done
+
+
+def about(setup: Setup, run: Run) -> dict[str, Any]:
+    """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
+    return {
+        "version": __version__,
+        "job": setup.job.name,
+        "date": run.date,
+        "started_at": run.started_at,
+        "endpoint": setup.job.endpoint.name or setup.base_url,
+        "settings": setup.job.model_dump(mode="json", by_alias=True),
+    }
