@@ -155,6 +155,16 @@ def test_a_stored_text_that_now_passes_is_not_bought_again(job, called, service,
     assert service.script.asked["short"] == 6
 
 
+def test_further_choices_of_an_unfit_answer_are_kept_too(job, called, service):
+    choices = {"choices": [{"text": SHORT}, {"text": LONG}], "model": "served"}
+    service.script = lambda *_: Raw(json.dumps(choices).encode())
+    path = job(rows("short"), check={"min_chars": 100, "retries": 0}, request={"best_of": 2})
+    assert called("run", path).returncode == 1
+    (row,) = job.rows()
+    assert (row["status"], row["text"]) == ("failed", SHORT), "the first choice is the one that counts"
+    assert [choice["text"] for choice in row["more_choices"]] == [LONG]
+
+
 def test_a_damaged_answer_beside_it_buys_no_further_tries(job, called, service):
     """The run has another pass for what is damaged; what failed in the first one has had its tries."""
     service.script = Texts(never=[SHORT])

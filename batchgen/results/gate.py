@@ -17,6 +17,9 @@ from batchgen.quality import Gate
 
 log = logging.getLogger("batchgen")
 
+AT_ONCE = 10_000
+"""Rows of the last good output that are in memory together."""
+
 
 class Tally:
     """What a gate is judged by. `last`: the last good output, None where there is none."""
@@ -94,10 +97,10 @@ def distance(one: pl.Series, other: pl.Series) -> float:
 def lengths_in(path: Path) -> pl.Series | None:
     """Characters of the texts of a results file, row group by row group; None where it cannot be read as one."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold all of the column
             pieces = [
                 pl.DataFrame(batch).filter(pl.col("status") == "ok")["text"].drop_nulls().str.len_chars()
-                for batch in file.iter_batches(columns=["text", "status"])
+                for batch in file.iter_batches(AT_ONCE, columns=["text", "status"], use_threads=False)
             ]
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", path, error)
