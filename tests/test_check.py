@@ -313,6 +313,18 @@ def test_a_schema_may_be_in_a_file_of_its_own(job, called, service):
     assert load(path).check.json_schema == PRICE
 
 
+def test_no_schema_is_fetched(job, service):
+    """Neither from a server nor from another file: each would be there."""
+    (job.folder / "other.json").write_text(json.dumps(PRICE))
+    text = job(rows("one")).read_text()
+    for reference in (f"{service.url}/schema.json", (job.folder / "other.json").as_uri()):
+        path = job.folder / "job.yaml"
+        path.write_text(f"{text}check: {{json_schema: {{$ref: '{reference}'}}}}\n")
+        with pytest.raises(UsageError, match="is not present in a registry"):
+            load(path)
+    assert service.requests == 0
+
+
 @pytest.mark.parametrize(
     ("check", "told"),
     [

@@ -105,6 +105,17 @@ def test_a_run_that_falls_short_leaves_the_last_good_output(job, called, service
     assert not beside.exists(), "what was rejected does not stay beside what was not"
 
 
+def test_rows_that_ask_the_same_may_be_answered_alike(job, called, service):
+    service.script = answering(long_text)
+    twice = [{**row, "id": f"{at}{row['id']}"} for at in "ab" for row in products(3)]
+    path = job(twice, gate={"max_duplicates": 0})
+    assert called("run", path).returncode == 0
+    assert called("export", path).returncode == 0
+    service.script = answering(lambda n: "same" if n < 2 else long_text(n))
+    ended = called("run", path, "--fresh", "--json")
+    assert ended.json["rejected"] == ["1 of 3 texts (33.3 %) equal an earlier row's; gate.max_duplicates allows 0 %"]
+
+
 def test_a_gate_that_is_gone_leaves_nothing_behind(job, called, service):
     service.script = answering(alike)
     path = job(products(4), gate={"max_duplicates": 0})

@@ -161,11 +161,6 @@ def read_answer(body: bytes) -> RawCompletion:
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
 
 
-def first_text(body: bytes) -> str:
-    """The text of the first choice. Raises as `read_answer`."""
-    return read_answer(body).choices[0].text
-
-
 def judge(body: bytes) -> Answer | Failure:
     """What a 200's body is worth."""
     try:

@@ -11,8 +11,9 @@ import pyarrow as pa
 from batchgen.api.contract import NULL, Kind
 from batchgen.fitness import Fitness
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
+from batchgen.runner.checkpoint import OK
 from batchgen.runner.index import State
-from batchgen.runner.reader import Reader, answer_of
+from batchgen.runner.reader import Reader
 
 RESULTS = pa.schema(
     [
@@ -27,6 +28,8 @@ RESULTS = pa.schema(
     ]
 )
 MORE_CHOICES = pa.field("more_choices", CHOICES)
+ANSWERED = (OK, Kind.UNFIT)
+"""Outcomes of attempts that have a text, whatever it is worth."""
 
 
 class Results:
@@ -41,7 +44,9 @@ class Results:
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(reader.records(self.ids).get, self.ids))
         self.answers = [
-            answer_of(record) if state in (State.DONE, State.FAILED) else None
+            reader.answer(record)
+            if state in (State.DONE, State.FAILED) and record and record.outcome in ANSWERED
+            else None
             for state, record in zip(self.states, self.records, strict=True)
         ]
         self.texts = [answer.choices[0].text if answer else None for answer in self.answers]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
-from batchgen.api.contract import Answer, Failure, Kind, first_text
+from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
 from batchgen.fitness import Fitness
 from batchgen.runner.index import State
 from batchgen.runner.pump import Attempt
-from batchgen.runner.reader import Reader, answer_of
+from batchgen.runner.reader import Reader
 
 AT_ONCE = 1000
 """Stored answers that are looked up together."""
 
 
-def checked(attempt: Attempt, fitness: Fitness | None) -> Attempt:
-    """The same attempts, of which an answer whose text is unfit is a failure."""
+def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
+    """The same attempts, of which an answer whose text is unfit is a failure. `read`: an answer's body."""
     if fitness is None:
         return attempt
 
@@ -23,7 +25,7 @@ def checked(attempt: Attempt, fitness: Fitness | None) -> Attempt:
         outcome = await attempt(body, model)
         if isinstance(outcome, Failure):
             return outcome
-        (why,) = fitness.unfit([first_text(outcome.body)])
+        (why,) = fitness.unfit([read(outcome.body).choices[0].text])
         return outcome if why is None else Failure(Kind.UNFIT, why, 200, body=outcome.body, answer=outcome)
 
     return judged
@@ -52,7 +54,7 @@ def _passing(ids: list[int], reader: Reader, fitness: Fitness) -> pl.Series:
     left = ids
     while left:
         few = reader.as_many_as_fit(left)
-        read = {id_: answer_of(record) for id_, record in reader.records(left[:few]).items()}
+        read = {id_: reader.answer(record) for id_, record in reader.records(left[:few]).items()}
         texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}
         passes |= {id_: why is None for id_, why in zip(texts, fitness.unfit([*texts.values()]), strict=True)}
         left = left[few:]

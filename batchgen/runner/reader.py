@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from batchgen import folders
-from batchgen.api.contract import Answer, Kind, RawCompletion, judge, read_answer
+from batchgen.api.contract import Answer, RawCompletion, judge, read_answer
 from batchgen.errors import NotRunYet
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
@@ -114,6 +114,13 @@ class Reader:
             for (name,) in self._db.execute("SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL"):
                 yield name
 
+    def answer(self, record: Record) -> RawCompletion | None:
+        """None where there is none in it that can be read."""
+        try:
+            return read_answer(record.body) if record.body is not None else None
+        except (ValueError, RecursionError):
+            return None
+
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
         """Latency in seconds and tokens, by estimate, of the last answers."""
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
@@ -169,16 +176,6 @@ class Reader:
                 if record is not None:
                     found[row[0]] = record
         return found
-
-
-def answer_of(record: Record | None) -> RawCompletion | None:
-    """What a stored attempt was answered, fit or not; None where it was not, or its body cannot be read."""
-    if record is None or record.body is None or record.outcome not in (OK, Kind.UNFIT):
-        return None
-    try:
-        return read_answer(record.body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _marks(values: Sequence[object]) -> str:
