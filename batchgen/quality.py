@@ -47,6 +47,8 @@ def _refuse_to_fetch(_: str) -> Any:
 
 
 def _read_schema(path: str) -> Any:
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path}: is no file")  # and might be waited for
     try:
         return msgspec.json.decode(Path(path).read_bytes())
     except OSError as error:

@@ -345,6 +345,7 @@ def test_no_schema_is_fetched(job, service):
         ("{json_schema: {$ref: 'file:///etc/passwd'}}", "check.json_schema: is no JSON Schema: Resource 'file:///etc/passwd'"),
         ("{json_schema: {pattern: '(?=a)'}}", 'check.json_schema: is no JSON Schema at /pattern: "(?=a)" is not a "regex"'),
         ("{json_schema: none.json}", "none.json: cannot be read: No such file or directory"),
+        ("{json_schema: /dev/zero}", "/dev/zero: is no file"),
         ("{json_schema: rows.csv}", "rows.csv: is no JSON: "),
         ("{json_schema: list.json}", "should hold a JSON object"),
         ("{json_schema: 5}", "check.json_schema: should be "),
