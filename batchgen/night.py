@@ -21,7 +21,8 @@ from batchgen import __version__, folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
-from batchgen.results.parquet import Published, publish, refuse_target
+from batchgen.results import destination
+from batchgen.results.parquet import Published, publish
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.runner.feed import tasks
@@ -97,7 +98,7 @@ class Night:
         started = time.monotonic()
         interrupted = self._recover()
         date, floor = self._reader.next_run(today(), reuse=self._job.reuse, fresh=fresh)
-        refuse_target(self._job.output_path(date), self._setup.source)
+        destination.of(self._job, date).refuse(self._setup.source)
         warned = False
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -221,8 +222,8 @@ class Night:
         return rows.with_columns(newer)
 
     def _publish(self, rows: pl.DataFrame, models: tuple[str, ...], run: Run) -> Published:
-        setup, path = self._setup, self._job.output_path(run.date)
-        return publish(setup.source, rows, setup.answering(models), self._reader, path, about(setup, run))
+        setup, to = self._setup, destination.of(self._job, run.date)
+        return publish(setup.source, rows, setup.answering(models), self._reader, to, about(setup, run))
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
