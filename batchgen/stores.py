@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from batchgen import aws_profile
+from batchgen.errors import UsageError
 from batchgen.places import Url
 
 READ_AHEAD = 8 << 20
@@ -30,6 +32,14 @@ _CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+_ENDPOINTS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT",
+    "STORAGE_EMULATOR_HOST",
+    "AZURE_STORAGE_ENDPOINT",
+)
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:]+")
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
 _METADATA = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|token request")
 """Where a machine of the cloud itself has its credentials from: asked when nothing else is there."""
@@ -139,6 +149,8 @@ def _object(bucket: str, meta: Mapping[str, Any], store: Any) -> Object:
 def _store(url: Url) -> Any:
     from obstore.store import from_url  # noqa: PLC0415  for those alone who use it
 
+    for variable in _ENDPOINTS:
+        _refuse_endpoint(variable, os.environ.get(variable, ""))
     config = {"s3": _aws, "gs": _google}.get(url.bucket.partition("://")[0], _azure)(os.environ)
     return from_url(
         url.bucket,
@@ -146,6 +158,13 @@ def _store(url: Url) -> Any:
         client_options={"allow_http": True, "connect_timeout": "10s", "timeout": "300s"},  # http where the user says so
         retry_config={"max_retries": TRIES, "retry_timeout": PATIENCE},
     )
+
+
+def _refuse_endpoint(variable: str, given: str) -> None:
+    """Raises UsageError; obstore would abort on some."""
+    parts = urlsplit(given if "://" in given else f"http://{given}")
+    if given and (parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or "")):
+        raise UsageError(f"{variable}: should be an address such as https://storage.example.com")
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -156,7 +175,7 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
     endpoint = found.pop("endpoint_url", None)
     if endpoint is not None and not (environ.get("AWS_ENDPOINT_URL") or environ.get("AWS_ENDPOINT_URL_S3")):
         found["endpoint"] = endpoint
-    return dict(found)
+    return {"disable_bulk_delete": True, **found}  # which some stores of the kind do not know
 
 
 def _google(environ: Mapping[str, str]) -> dict[str, Any]:

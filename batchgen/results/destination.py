@@ -139,15 +139,15 @@ def _upload_folder(url: Url, files: list[Path]) -> None:
     urls = [url / f"{file.stem}-{tag}{file.suffix}" for file in files]
     try:
         rows = [_read_back(stores.put(to, file), file) for to, file in zip(urls, files, strict=True)]
-        manifest = parts.Manifest([to.name for to in urls], sum(rows))
-        stores.put(url / parts.MANIFEST, msgspec.json.encode(manifest))
     except BaseException:
         with suppress(OSError):
             stores.remove(urls)
         raise
+    stores.put(url / parts.MANIFEST, msgspec.json.encode(parts.Manifest([to.name for to in urls], sum(rows))))
     stale = dt.datetime.now(dt.UTC) - STALE
     ours = (one for one in before if PART.fullmatch(one.name) and one.url.parts[:-1] == url.parts)
-    stores.remove([one.url for one in ours if one.name in named or one.modified < stale])
+    with suppress(OSError):  # nobody reads them any more, and a later publication finds them
+        stores.remove([one.url for one in ours if one.name in named or one.modified < stale])
 
 
 def _read_back(there: Object, here: Path) -> int:

@@ -41,6 +41,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     with refusing(path), set_aside(path) as new:
         yield new
         folders.sync(new)
+        folders.sync(path.parent)  # a name that is not on the disk must not change places with one that is
         _put_in_place(new, path)
 
 

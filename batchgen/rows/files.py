@@ -92,7 +92,8 @@ def _find_objects(url: Url) -> Found:
     listed = in_force(stores.below(Url(url.bucket, "/".join(root))))
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
-    return _found(sorted(matching, key=lambda pair: pair[0].url.parts), str(url), "")
+    in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
+    return _found(in_order, str(url), "")
 
 
 def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
