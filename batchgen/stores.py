@@ -182,7 +182,8 @@ def _google(environ: Mapping[str, str]) -> dict[str, Any]:
     emulator = environ.get("STORAGE_EMULATOR_HOST", "")
     if not emulator:
         return {}
-    return {"base_url": emulator if "://" in emulator else f"http://{emulator}", "skip_signature": True}
+    address = emulator if "://" in emulator else f"http://{emulator}"
+    return {"base_url": address, "bearer_token": "none"}  # real credentials are not for it
 
 
 def _azure(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -64,6 +64,18 @@ def test_a_job_from_a_store_into_a_store(job, store, called, kind):
     assert store.table("out/job.parquet").num_rows == 7
 
 
+def test_google_storage(job, store, called):
+    """Its XML interface is S3's: the same server stands in for it."""
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    output = {"path": f"gs://{BUCKET}/out", "rows_per_file": 20}
+    path = job(ROWS[:1], input={"path": f"gs://{BUCKET}/in/*.csv"}, output=output)
+    aws = dict.fromkeys(name for name in store.environ if name.startswith("AWS_"))
+    ended = called("run", path, "--json", env={**aws, "STORAGE_EMULATOR_HOST": store.url.removeprefix("http://")})
+    assert (ended.returncode, ended.json["ok"]) == (0, 30), ended.stderr
+    parted = sorted(name for name in store.names() if name.startswith("out/part-"))
+    assert [store.table(name).num_rows for name in parted] == [20, 10]
+
+
 def test_the_other_commands(job, store, called, monkeypatch, tmp_path):
     store.put("in/rows.csv", encoded("csv", ROWS))
     path = job(
