@@ -238,7 +238,7 @@ def test_an_object_that_is_replaced_while_the_job_is_at_work(job, store, called,
     path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}, output={"path": OUTPUT})
 
     def meanwhile(number, _):
-        if number == 1:
+        if number == len(ROWS):
             store.put("in/rows.csv", encoded("csv", [*ROWS[:-1], {"id": "29", "name": "shelf XX"}]))
 
     service.script = meanwhile
