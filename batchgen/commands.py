@@ -20,10 +20,13 @@ from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
 from batchgen.night import Night, Summary
+from batchgen.places import place
 from batchgen.publishing import publish_run
 from batchgen.rehearsal import Rehearsal
+from batchgen.results import destination
 from batchgen.results import report as reports
-from batchgen.results.parquet import SPREADSHEET, Published, refuse_target
+from batchgen.results.destination import Destination
+from batchgen.results.parquet import SPREADSHEET, Published
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Checkpoint, Run
 from batchgen.runner.index import Index
@@ -60,7 +63,7 @@ def run(
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
         folders.make([job.state_folder])
-        folders.refuse_unwritable(job.output_path(today()).parent)  # made when there is something to put into it
+        destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
@@ -111,7 +114,7 @@ def plan(
             latency, learned = reader.median_latency(), reader.learned()
             answers = reader.last_answers() if rehearse else []
             restated = partial(restate, reader=reader, fitness=setup.fitness)
-        refuse_target(job.targets(date), setup.source)
+        destination.of(job, date).refuse(setup.source)
         made = make_plan(
             job,
             setup.source,
@@ -184,15 +187,25 @@ def export(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Published:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
-    if output is not None and Path(output).suffix not in (".parquet", SPREADSHEET):
-        raise UsageError(f"{output}: should end in .parquet or {SPREADSHEET}")
     job = _load(path, None, local=local)
+    given = _given(job, output) if output is not None else None
     setup = set_up(job, environ, path)
     with closing(Reader(setup.checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
-        return _export(setup, reader, last, None if output is None else Path(output).absolute())
+        return _export(setup, reader, last, given or destination.of(job, last.date))
+
+
+def _given(job: Job, output: str | Path) -> Destination:
+    """Raises UsageError where it is no place for one file."""
+    try:
+        where = place(output)
+    except ValueError as error:
+        raise UsageError(f"--output: {error}") from None
+    if where.suffix not in (".parquet", SPREADSHEET):
+        raise UsageError(f"{output}: should end in .parquet or {SPREADSHEET}")
+    return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 
 def report(
@@ -248,7 +261,7 @@ def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
         yield checkpoint, reader
 
 
-def _export(setup: Setup, reader: Reader, last: Run, target: Path | None) -> Published:
+def _export(setup: Setup, reader: Reader, last: Run, to: Destination) -> Published:
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish_run(setup, made.rows, made.models, reader, last, target)
+    return publish_run(setup, made.rows, made.models, reader, last, to)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from batchgen.places import Url, is_url
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -20,8 +22,8 @@ def context(info: ValidationInfo) -> dict[str, Any]:
 def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
     if not isinstance(path, str) or not path.strip() or "\x00" in path:
         raise ValueError("should be a path")
-    if "://" in path:
-        raise ValueError("should be a path on this machine: object stores are not read yet")
+    if is_url(path):
+        return str(Url.parse(path))
     try:
         return os.path.normpath(Path(context(info)["folder"]) / Path(path).expanduser())
     except RuntimeError:

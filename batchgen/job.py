@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -26,6 +27,7 @@ from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
+from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
@@ -45,7 +47,9 @@ RequestField = Literal["model", "max_tokens", "temperature", "top_p", "stop", "b
 class Input(Part):
     """Where the rows come from."""
 
-    path: JobPath = Field(description="CSV, Parquet or NDJSON: one file, or a glob whose files are read in order")
+    path: JobPath = Field(
+        description="CSV, Parquet or NDJSON: one file, a folder, or a glob; here, or under s3://, gs:// or az://"
+    )
     limit: int | None = Field(None, ge=1, description="the first N rows only")
     id: str | None = Field(None, description="a column whose value names a row in messages; unique")
     types: dict[str, ColumnType] = Field(
@@ -117,11 +121,11 @@ class Price(Part):
     output: Finite = Field(ge=0)
 
 
-def _output_path(path: str) -> str:
+def _output_path(path: str, info: ValidationInfo) -> str:
     for placeholder in PLACEHOLDER.findall(path):
         if placeholder not in ("date", "name"):
             raise ValueError(f"{{{placeholder}}} is not known; {{date}} and {{name}} are")
-    if not path.endswith(".parquet"):
+    if not path.endswith(".parquet") and info.data.get("rows_per_file", 0) is None:
         raise ValueError("should end in .parquet")
     return path
 
@@ -129,9 +133,28 @@ def _output_path(path: str) -> str:
 class Output(Part):
     """Where the results go."""
 
-    path: Annotated[JobPath, AfterValidator(_output_path)] = Field(
-        description="a .parquet file; {date} and {name} may stand in it"
+    rows_per_file: int | None = Field(
+        None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
     )
+    path: Annotated[JobPath, AfterValidator(_output_path)] = Field(  # checked after the above
+        description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
+    )
+    _job_folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="after")
+    def _beside_its_job(self, info: ValidationInfo) -> Self:
+        self._job_folder = Path(context(info).get("folder", "."))
+        return self
+
+    @property
+    def state_folder(self) -> Path:
+        """Beside the output, under no placeholder; beside the job file where the output is in an object store."""
+        if is_url(self.path):
+            return self._job_folder / ".batchgen"
+        folder = Path(self.path).parent
+        while PLACEHOLDER.search(str(folder)):
+            folder = folder.parent
+        return folder / ".batchgen"
 
 
 class Job(Part):
@@ -175,7 +198,7 @@ class Job(Part):
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
                 "limits": Limits(concurrency=self.limits.concurrency),
-                "output": Output.model_construct(path=self.output.path.removesuffix(".parquet") + ".local.parquet"),
+                "output": self.output.model_copy(update={"path": _local(self.output.path)}),
             }
         )
 
@@ -206,29 +229,21 @@ class Job(Part):
 
     @property
     def state_folder(self) -> Path:
-        """Where the checkpoint and the lock lie: beside the output, under no placeholder."""
-        folder = Path(self.output.path).parent
-        while PLACEHOLDER.search(str(folder)):
-            folder = folder.parent
-        return folder / ".batchgen"
+        """Where the checkpoint and the lock lie, always on this machine."""
+        return self.output.state_folder
 
     @property
     def checkpoint(self) -> Path:
         return self.state_folder / f"{self.name}.sqlite"
 
-    def output_path(self, date: str) -> Path:
+    def output_path(self, date: str) -> Place:
         """`date` is the run's (ISO), fixed when it started."""
-        return Path(self.output.path.replace("{date}", date).replace("{name}", self.name))
-
-    def targets(self, date: str) -> list[Path]:
-        """Every file that publishing may write: the output, and what the gate rejects, beside it."""
-        path = self.output_path(date)
-        return [path, rejected(path)] if self.gate.is_set else [path]
+        return place(self.output.path.replace("{date}", date).replace("{name}", self.name))
 
 
-def rejected(path: Path) -> Path:
-    """Where results go that are not to take the place of those at `path`."""
-    return path.with_name(f"{path.stem}.rejected{path.suffix}")
+def _local(path: str) -> str:
+    stem = path.removesuffix(".parquet")
+    return f"{stem}.local{path[len(stem) :]}"
 
 
 def is_vendor(base_url: str) -> bool:

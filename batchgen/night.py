@@ -21,7 +21,8 @@ from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind,
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
-from batchgen.results.parquet import Published, refuse_target
+from batchgen.results import destination
+from batchgen.results.parquet import Published
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
 from batchgen.runner.feed import tasks
@@ -100,7 +101,7 @@ class Night:
         started = time.monotonic()
         interrupted = self._recover()
         date, floor = self._reader.next_run(today(), reuse=self._job.reuse, fresh=fresh)
-        refuse_target(self._job.targets(date), self._setup.source)
+        destination.of(self._job, date).refuse(self._setup.source)
         warned = False
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -233,7 +234,7 @@ class Night:
         return rows.with_columns(newer)
 
     def _publish(self, rows: pl.DataFrame, models: tuple[str, ...], run: Run) -> Published:
-        return publish_run(self._setup, rows, models, self._reader, run)
+        return publish_run(self._setup, rows, models, self._reader, run, destination.of(self._job, run.date))
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""

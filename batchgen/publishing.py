@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 
 from batchgen import __version__
-from batchgen.job import rejected
+from batchgen.places import Place
+from batchgen.results import destination
+from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, last_good
 from batchgen.results.parquet import Published, drop_rejected, publish
 from batchgen.runner.checkpoint import Run
@@ -21,24 +23,28 @@ RELIED_ON = ("model", "record", "state", "occurrence")
 
 
 def publish_run(
-    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, path: Path | None = None
+    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
 ) -> Published:
-    """The results as a file: at the job's own place, where the gate is heard, or at `path`. Raises as `publish`."""
-    job, own = setup.job, setup.job.output_path(run.date)
-    in_place = path is None or path.resolve() == own.resolve()
+    """The results, at the job's own place, where the gate is heard, or anywhere else. Raises as `publish`."""
+    job, own = setup.job, destination.of(setup.job, run.date)
+    in_place = _resolved(to.place) == _resolved(own.place)
     done = publish(
         setup.source,
         rows,
         setup.answering(models),
         reader,
-        path or own,
+        own if in_place else to,
         about(setup, run),
         fitness=setup.fitness,
         tally=Tally(job.gate, last_good(job, run.date)) if in_place and job.gate.is_set else None,
     )
     if in_place and not done.rejected:
-        drop_rejected(rejected(own), setup.source)
+        drop_rejected(own, setup.source)
     return done
+
+
+def _resolved(place: Place) -> Place:
+    return place.resolve() if isinstance(place, Path) else place
 
 
 def about(setup: Setup, run: Run) -> dict[str, Any]:

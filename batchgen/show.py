@@ -11,6 +11,7 @@ from typing import Any
 from batchgen.commands import Forecast, Status
 from batchgen.errors import ServiceRefused
 from batchgen.night import Summary
+from batchgen.places import is_url
 from batchgen.rehearsal import Rehearsal
 from batchgen.results.parquet import Published
 from batchgen.runner.limits import dollars
@@ -27,6 +28,8 @@ def _line(label: str, text: str) -> str:
 
 def _shown_path(path: str) -> str:
     """Relative where that is shorter."""
+    if is_url(path):
+        return path
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) else path
 

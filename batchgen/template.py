@@ -13,7 +13,7 @@ _JOB = """\
 # What would a run do, and cost?       batchgen plan {name}.yaml
 # Run it, or resume it:                WRITER_API_KEY=... batchgen run {name}.yaml
 input:
-  path: {name}.csv                # CSV, Parquet or NDJSON; one file or a glob; relative to this file
+  path: {name}.csv                # CSV, Parquet or NDJSON; a file, a folder or a glob; relative to this file
   id: sku                         # names a row in messages; unique
 prompt: |                         # a Jinja template; the row's columns are its names
   Write two sentences about {{{{ name }}}} for {{{{ audience or "everyone" }}}}.

@@ -118,6 +118,14 @@ class Rename(NamedTuple):
     node: int
 
 
+class Exchange(NamedTuple):
+    """Two names of a folder change places."""
+
+    folder: int
+    name: str
+    other: str
+
+
 class Remove(NamedTuple):
     folder: int
     name: str
@@ -134,7 +142,7 @@ class Published(NamedTuple):
     ok: int
 
 
-Operation = Write | Truncate | Sync | Enter | Rename | Remove | Acknowledged | Published
+Operation = Write | Truncate | Sync | Enter | Rename | Exchange | Remove | Acknowledged | Published
 ROOT = 0
 """The node of the folder that holds the output folder: it was there before."""
 
@@ -312,15 +320,30 @@ class _Tracer:
         path = self._path(call)
         if not self._is_ours(path):
             return
-        node, folder = self._names.pop(path), self._names[path.parent]
+        folder = self._names[path.parent]
         if not call.name.startswith("rename"):
+            self._names.pop(path)
             self._do(Remove(folder, path.name))
             return
         to = self._path(call, at=1)
         if to.parent != path.parent:
             raise Unmodelled(f"{path} moved to another folder, {to}")
-        self._names[to] = node
-        self._do(Rename(folder, path.name, to.name, node))
+        if "RENAME_EXCHANGE" in call.arguments:
+            self._do(Exchange(folder, path.name, to.name))
+            one, other = self._taken(path), self._taken(to)
+            self._put(one, to)
+            self._put(other, path)
+        else:
+            self._do(Rename(folder, path.name, to.name, self._names[path]))
+            self._put(self._taken(path), to)
+
+    def _taken(self, path: Path) -> dict[Path, int]:
+        """What bears the name, and all below it, by the path from there; it bears it no more."""
+        below = [known for known in self._names if known == path or path in known.parents]
+        return {known.relative_to(path): self._names.pop(known) for known in below}
+
+    def _put(self, taken: dict[Path, int], to: Path) -> None:
+        self._names |= {to / below: node for below, node in taken.items()}
 
     def _used(self, call: Call, file: _Open, begun: int) -> None:
         if file.markers and call.name == "write":
@@ -541,14 +564,19 @@ class Folder:
     def __init__(self) -> None:
         self.live: dict[str, int] = {}
         self.synced: dict[str, int] = {}
-        self.operations: list[tuple[int, Enter | Rename | Remove]] = []
+        self.operations: list[tuple[int, Enter | Rename | Exchange | Remove]] = []
 
-    def do(self, number: int, operation: Enter | Rename | Remove) -> None:
+    def do(self, number: int, operation: Enter | Rename | Exchange | Remove) -> None:
         self._apply(self.live, operation)
         self.operations.append((number, operation))
 
     @staticmethod
-    def _apply(entries: dict[str, int], operation: Enter | Rename | Remove) -> None:
+    def _apply(entries: dict[str, int], operation: Enter | Rename | Exchange | Remove) -> None:
+        if isinstance(operation, Exchange):
+            names = operation.name, operation.other
+            there = [entries.pop(name, None) for name in names]
+            entries |= {name: node for name, node in zip(names, reversed(there), strict=True) if node is not None}
+            return
         if not isinstance(operation, Enter):
             entries.pop(operation.name, None)
         if isinstance(operation, Enter):
@@ -595,7 +623,7 @@ class Disk:
                 if node not in self._folders:
                     self._files[node] = File()
                 self._folders[folder].do(number, operation)
-            case Rename(folder) | Remove(folder):
+            case Rename(folder) | Exchange(folder) | Remove(folder):
                 self._folders[folder].do(number, operation)
 
     def tree(self, entries: Callable[[Folder], dict[str, int]], data: Callable[[File], bytes]) -> dict[Path, bytes]:
@@ -743,7 +771,7 @@ class Known:
     def complaints(self, folder: Path) -> Iterator[tuple[str, str]]:
         """(what, how) is wrong with the disk in `folder`."""
         results = folder / self._recording.results
-        found = hashlib.sha256(results.read_bytes()).hexdigest() if results.exists() else None
+        found = fingerprint(results) if results.exists() else None
         if found not in self._versions[self.publications : self.publications + 2]:
             yield UNPUBLISHED, f"{results.stat().st_size:,} bytes" if found else "no file"
         try:
@@ -762,6 +790,16 @@ class Known:
         again = [key for key in self.answers if key not in lost and recovered.last.get(key) != OK]
         if again:
             yield AGAIN, f"{len(again)} of {len(self.answers)}"
+
+
+def fingerprint(results: Path) -> str:
+    """SHA-256 of a file, or of the names and bytes of a folder's."""
+    if results.is_file():
+        return hashlib.sha256(results.read_bytes()).hexdigest()
+    known = hashlib.sha256()
+    for part in sorted(results.iterdir()):
+        known.update(f"{part.name}:{part.stat().st_size}:".encode() + part.read_bytes())
+    return known.hexdigest()
 
 
 class Recovered(NamedTuple):
@@ -806,7 +844,7 @@ def _drive(order: dict) -> None:
         _leave_out_syncs(weakness)
     environ = {"WRITER_BASE_URL": order["url"], "WRITER_API_KEY": "any"}
     summary = commands.run(order["job"], quiet=True, environ=environ)
-    mark(published=hashlib.sha256(Path(summary.path).read_bytes()).hexdigest(), ok=summary.ok)
+    mark(published=fingerprint(Path(summary.path)), ok=summary.ok)
 
 
 def _mark_acknowledgements(mark: Callable[..., None], *, early: bool) -> None:
@@ -866,7 +904,7 @@ def _leave_out_syncs(weakness: str) -> None:
 
     def weak(descriptor):
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        left_out = path.suffix == ".tmp" if weakness == Weakness.FILE else path.is_dir()
+        left_out = ".tmp" in str(path) and path.is_file() if weakness == Weakness.FILE else path.is_dir()
         if not left_out:
             fsync(descriptor)
 

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from service import Raw, Status, error_body
+from store import Store
 
 import batchgen as package
 from batchgen.errors import UsageError
-from batchgen.job import load, rejected
+from batchgen.job import load
 from batchgen.quality import Gate
+from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, distance, last_good, lengths_in
+
+
+def rejected(path: Path) -> Path:
+    return Destination(path, None, Path()).rejected
 
 
 def products(count):
@@ -280,6 +286,44 @@ def test_a_local_trial_is_rejected_beside_its_own_output(job, called):
     ended = called("run", path, "--local")
     assert ended.returncode == 1
     assert {file for file in job.files() if file.endswith(".parquet")} == {"out/job.local.rejected.parquet"}
+
+
+def test_a_folder_of_parts_is_kept_as_a_file_is(job, called, service):
+    given = {"output": {"path": "out/shelf", "rows_per_file": 4}}
+    service.script = answering(long_text)
+    path = job(products(10), gate={"max_drift": "50%"}, **given)
+    assert called("run", path).returncode == 0
+    service.script = answering(lambda n: f"a short text {n}")
+    ended = called("run", path, "--fresh", "--json")
+    good, beside = job.folder / "out/shelf", job.folder / "out/shelf.rejected"
+    assert (ended.returncode, ended.json["path"]) == (1, str(beside))
+    assert f"the texts' lengths are 100 % from those of {good}" in ended.json["rejected"][0]
+    assert package.load(good)["text"].to_list() == [long_text(n) for n in range(10)]
+    assert package.load(beside)["text"].to_list() == [f"a short text {n}" for n in range(10)]
+    ended = called("run", job(products(10), gate={"max_drift": 1.0}, **given), "--json")
+    assert (ended.returncode, ended.json["sent"], beside.exists()) == (0, 0, False)
+    assert package.load(good)["text"].to_list() == [f"a short text {n}" for n in range(10)]
+
+
+@pytest.mark.parametrize("output", [{"path": "s3://shelf/{date}/job.parquet"}, {"path": "s3://shelf/{date}/job", "rows_per_file": 4}], ids=["object", "parts"])  # fmt: skip
+def test_in_a_store_too(job, called, service, monkeypatch, output):
+    """The last good one is that of an earlier day."""
+    with Store() as store:
+        for variable, value in store.environ.items():
+            monkeypatch.setenv(variable, value)
+        service.script = answering(long_text)
+        before = output | {"path": output["path"].replace("{date}", "2020-02-29")}
+        assert called("run", job(products(10), output=before)).returncode == 0
+        service.script = answering(lambda n: f"a short text {n}")
+        path = job(products(10), gate={"max_drift": "50%"}, output=output)
+        ended = called("run", path, "--fresh", "--json")
+        assert (ended.returncode, "/job.rejected" in ended.json["path"]) == (1, True)
+        assert f"100 % from those of {before['path']}" in ended.json["rejected"][0]
+        assert package.load(ended.json["path"])["text"][3] == "a short text 3"
+        assert package.load(before["path"])["text"][3] == long_text(3)
+        ended = called("run", job(products(10), gate={"max_drift": 1.0}, output=output), "--json")
+        assert (ended.returncode, ended.json["sent"]) == (0, 0)
+        assert not [name for name in store.names() if "rejected" in name]
 
 
 def test_check_and_gate_together(job, called, service):

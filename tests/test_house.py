@@ -21,14 +21,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal loop folders
+errors terminal loop folders places aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.key api.deadlines api.pool api.client
 fields endpoint quality mistakes job fitness
-rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
+rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
-results.replacing results.log_probs results.columns results.spreadsheet results.gate results.parquet results.frames
+results.exchange results.replacing results.destination results.log_probs results.columns results.spreadsheet results.gate results.parquet results.frames
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_words results.report_plots results.report_sections results.report_page results.report
 engines.local

@@ -13,6 +13,7 @@ from powerloss import (
     LOST,
     SECTOR,
     UNPUBLISHED,
+    Exchange,
     Fate,
     File,
     Findings,
@@ -29,6 +30,8 @@ SEED = 20
 STATES = 2_500
 """Distinct crash states, at least, that a sound recording must survive."""
 WEAK_STATES = 600
+FOLDER_STATES = 700
+PART_ROWS = 25
 ROWS = 60
 MORE_ROWS = 100
 CONCURRENCY = 4
@@ -57,11 +60,12 @@ def work(tmp_path) -> Work:
 
 @pytest.fixture
 def record(server, work, tmp_path):
-    """Records a job: `sessions` are (rows, what is special about the session)."""
+    """Records a job: `sessions` are (rows, what is special about the session); `output`: more of that section."""
 
-    def recorded(*sessions: tuple[int, dict]) -> Recording:
+    def recorded(*sessions: tuple[int, dict], output: dict | None = None) -> Recording:
         def write(rows: int) -> Work:
-            return work.write(prompts(rows), concurrency=CONCURRENCY)
+            more = {"output": {"path": work.output, **(output or {})}}
+            return work.write(prompts(rows), concurrency=CONCURRENCY, more=more)
 
         planned = [Session(functools.partial(write, rows), **special) for rows, special in sessions]
         return powerloss.record(work, server.url, tmp_path, planned)
@@ -95,6 +99,30 @@ def test_nothing_acknowledged_is_lost(record, replay, work, log_pages):
 
     assert findings.states >= STATES
     assert not findings.wrong, str(findings)
+
+
+@needs_strace
+def test_a_folder_of_parts_is_the_old_one_or_the_new_one(record, replay, work):
+    """Its first publication, one of more parts, and one of fewer."""
+    recording = record((ROWS, {}), (MORE_ROWS, {}), (PART_ROWS, {}), output={"rows_per_file": PART_ROWS})
+    assert [done.ok for done in recording.operations if isinstance(done, Published)] == [ROWS, MORE_ROWS, PART_ROWS]
+    assert recording.count(Exchange) == 2
+    assert [path.name for path in work.result.iterdir()] == ["part-00000.parquet"]
+
+    findings = replay(recording, FOLDER_STATES)
+
+    assert findings.states >= FOLDER_STATES
+    assert not findings.wrong, str(findings)
+
+
+@needs_strace
+@pytest.mark.parametrize("weakness", [Weakness.FILE, Weakness.FOLDER])
+def test_the_rig_finds_what_is_weakened_of_a_folder(record, replay, weakness):
+    weak = {"weakness": weakness}
+    findings = replay(
+        record((PART_ROWS, weak), (ROWS // 2, weak), output={"rows_per_file": PART_ROWS}), WEAK_STATES // 2
+    )
+    assert findings.wrong[UNPUBLISHED], str(findings)
 
 
 @needs_strace

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 
+from batchgen.places import is_url
+from batchgen.rows.files import File, find
+
 
 def load(path: str | Path) -> pl.DataFrame:
-    """The results, a row for each input row, in input order."""
-    return pl.read_parquet(path)
+    """The results, a row for each input row, in input order: of a file or a folder, here or in an object store."""
+    if isinstance(path, str) and is_url(path):
+        return pl.concat([_read(one) for one in find(path).files], rechunk=False)
+    if not Path(path).is_dir():
+        return pl.read_parquet(path)
+    while True:
+        before = Path(path).stat().st_ino
+        with suppress(FileNotFoundError):
+            frame = pl.read_parquet(sorted(Path(path).glob("part-*.parquet")) or path)
+            if Path(path).stat().st_ino == before:  # else it was published anew while it was read
+                return frame
+
+
+def _read(one: File) -> pl.DataFrame:
+    with one.open("rb") as file:
+        return pl.read_parquet(file.read())
 
 
 def tokens(frame: pl.DataFrame) -> pl.DataFrame:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchgen import stores
+from batchgen.errors import UsageError
 from batchgen.job import Job
+from batchgen.places import Place, Url, place
 from batchgen.quality import Gate
+from batchgen.results.replacing import refusing
+from batchgen.rows.files import File, find
 
 log = logging.getLogger("batchgen")
 
@@ -24,7 +30,7 @@ AT_ONCE = 10_000
 class Tally:
     """What a gate is judged by. `last`: the last good output, None where there is none."""
 
-    def __init__(self, gate: Gate, last: Path | None) -> None:
+    def __init__(self, gate: Gate, last: Place | None) -> None:
         self._gate, self._last = gate, last
         self._lengths: list[pl.Series] = [pl.Series(dtype=pl.UInt32)]
         self._hashes: list[pl.Series] = [pl.Series(dtype=pl.UInt64)]
@@ -94,32 +100,40 @@ def distance(one: pl.Series, other: pl.Series) -> float:
     return float(apart / (one.len() * other.len()))
 
 
-def lengths_in(path: Path) -> pl.Series | None:
-    """Characters of the texts of a results file, row group by row group; None where it cannot be read as one."""
+def lengths_in(place: Place) -> pl.Series | None:
+    """Characters of the texts of results, row group by row group; None where they cannot be read as such."""
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold all of the column
-            pieces = [
-                pl.DataFrame(batch).filter(pl.col("status") == "ok")["text"].drop_nulls().str.len_chars()
-                for batch in file.iter_batches(AT_ONCE, columns=["text", "status"], use_threads=False)
-            ]
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", path, error)
+        pieces = [piece for one in find(str(place)).files for piece in _lengths(one)]
+    except (OSError, UsageError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", place, error)
         return None
     return pl.concat([pl.Series(dtype=pl.UInt32), *pieces])
 
 
-def last_good(job: Job, date: str) -> Path | None:
+def _lengths(one: File) -> Iterator[pl.Series]:
+    with one.open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:  # which would hold all of it
+        for batch in file.iter_batches(AT_ONCE, columns=["text", "status"], use_threads=False):
+            yield pl.DataFrame(batch).filter(pl.col("status") == "ok")["text"].drop_nulls().str.len_chars()
+
+
+def last_good(job: Job, date: str) -> Place | None:
     """The output that stands where this run's is to go; where {date} stands in its path, else that of the latest day
-    before."""
+    before. Raises MachineRefused where the store does not answer."""
     pieces = str(job.output_path("{date}")).split("{date}")
-    dated = re.compile(r"(\d{4}-\d\d-\d\d)".join(map(re.escape, pieces)))
-    found: dict[str, Path] = {}
-    for path in glob.glob("????-??-??".join(map(glob.escape, pieces))):
-        match = dated.fullmatch(path)
-        days = set(match.groups() or [date]) if match else set()
-        if len(days) == 1 and max(days) <= date:
-            found[max(days)] = Path(path)
-    return found[max(found)] if found else None
+    dated = re.compile(r"(\d{4}-\d\d-\d\d)".join(map(re.escape, pieces)) + "(?:/.*)?")
+    with refusing(job.output_path(date)):
+        matches = filter(None, map(dated.fullmatch, _standing(job.output_path("{date}"))))
+        found = {match.groups() or (date,) for match in matches}
+    days = [day for day, *others in found if day <= date and set(others) <= {day}]
+    return place(max(days).join(pieces)) if days else None
+
+
+def _standing(there: Place) -> list[str]:
+    """What may be an output, of whatever day: paths, or the names of all objects below what no day stands in."""
+    if isinstance(there, Path):
+        return glob.glob("????-??-??".join(map(glob.escape, str(there).split("{date}"))))
+    fixed = itertools.takewhile(lambda part: "{date}" not in part, there.parts[:-1])
+    return [str(one) for one in stores.below(Url(there.bucket, "/".join(fixed)))]
 
 
 def _median(lengths: pl.Series) -> int:

@@ -1,34 +1,33 @@
-"""Input + checkpoint -> the one Parquet file (or a CSV, for spreadsheets): a row for each input row, in input order,
-whatever happened.
+"""Input + checkpoint -> one Parquet file or a folder of them (or a CSV, for spreadsheets): a row for each input row, in
+input order, whatever happened.
 
-Atomic: a temporary file in the same folder, fsync, read back, rename, fsync of the folder. A reader sees
-the old file or the new one, whole; a failure at any step leaves the old one untouched. Never holds more
-than two row groups, and never opens the network.
+Each file is read back before it appears, and where it appears, and how, is its `Destination`'s. Never holds more than
+two row groups.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.fitness import Fitness
-from batchgen.job import rejected
+from batchgen.places import Place
 from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
+from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally
-from batchgen.results.replacing import replacing
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
@@ -49,7 +48,7 @@ class Published:
     """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id.
     `rejected`: why the gate did not let it take the last good one's place; then `path` is beside that."""
 
-    path: Path
+    path: Place
     rows: int = 0
     ok: int = 0
     failed: int = 0
@@ -71,94 +70,106 @@ def refuse_collisions(columns: Sequence[str]) -> None:
         )
 
 
-def refuse_target(paths: Iterable[Path], source: Source) -> None:
-    """Raises UsageError where the results cannot stand at one of them, whatever the machine does."""
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder: give output.path the name of a file")
-        if any(path.exists() and path.samefile(file) for file in source.files):
-            raise UsageError(f"{path}: is the input too: give output.path another name")
-
-
 def publish(
     source: Source,
     rows: pl.DataFrame,
     models: Sequence[str],
     reader: Reader,
-    path: Path,
+    to: Destination,
     about: dict[str, Any],
     *,
     fitness: Fitness | None = None,
     tally: Tally | None = None,
 ) -> Published:
-    """Writes `path`, or the file beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
+    """Writes what `to` names, or beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
     with `record` and `state` as they are now.
 
     Raises MachineRefused where it cannot be written, UsageError where the input changed meanwhile.
     """
-    refuse_target([path] if tally is None else [path, rejected(path)], source)
-    done = Published(path)
+    to.refuse(source)
+    done = Published(to.place)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
     inputs = pl.DataFrame(schema=source.columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     schema = pa.schema(
         [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
     )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
-    with replacing(path, lambda: done.path) as file:
+    with to.writing(lambda: bool(done.rejected)) as part:
         tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
-        if path.suffix == SPREADSHEET:
-            spreadsheet.write(file, tables, schema.names)
+        if to.place.suffix == SPREADSHEET:
+            with part(0) as file:
+                spreadsheet.write(file, tables, schema.names)
         else:
-            _write(file, _row_groups(tables), schema, lambda: _judge(done, tally))
+            for number, some in _parts(tables, to.rows_per_file):
+                with part(number) as file:
+                    last = partial(_judge, done, tally, to) if to.rows_per_file is None else dict
+                    _verify(file, schema, _write(file, _row_groups(some), schema, last))
+            _judge(done, tally, to)
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
-        if path.suffix != SPREADSHEET:
-            _verify(file, schema, done.rows)
     return done
 
 
-def _judge(done: Published, tally: Tally | None) -> dict[str, str]:
-    """Sends the file beside the last good one where it falls short; what its metadata say of that."""
+def _judge(done: Published, tally: Tally | None, to: Destination) -> dict[str, str]:
+    """Sends the results beside the last good ones where they fall short; what a file's metadata say of that."""
     done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally else []
     if not done.rejected:
         return {}
-    done.path = rejected(done.path)
+    done.path = to.rejected
     return {REJECTED_KEY: json.dumps(done.rejected)}
 
 
-def drop_rejected(path: Path, source: Source) -> None:
-    """What an earlier run left, now that a later one stands beside it; the input, and a file of another's, stay."""
-    with suppress(OSError, pa.ArrowException):
-        if not path.is_file() or any(path.samefile(file) for file in source.files):
-            return
-        if REJECTED_KEY.encode() in (pq.read_metadata(path).metadata or {}):
-            path.unlink()
-            folders.sync(path.parent)
+def drop_rejected(to: Destination, source: Source) -> None:
+    """What the gate rejected earlier goes, now that a later run stands beside it."""
+    to.drop_rejected(source, REJECTED_KEY.encode() if to.rows_per_file is None else METADATA_KEY)
+
+
+def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, Iterator[pa.Table]]]:
+    """The tables, cut after every so many rows; one part at least. Each is used up before the next."""
+    if rows is None:
+        yield 0, tables
+        return
+    pieces = _pieces(tables, rows)
+    first = next(pieces, None)
+    if first is None:
+        yield 0, iter(())
+        return
+    for number, part in itertools.groupby(itertools.chain([first], pieces), key=operator.itemgetter(0)):
+        yield number, (table for _, table in part)
+
+
+def _pieces(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[int, pa.Table]]:
+    """(part, rows of that part alone)."""
+    row = 0
+    for table in tables:
+        start = 0
+        while start < table.num_rows:
+            piece = table.slice(start, rows - row % rows)
+            yield row // rows, piece
+            start, row = start + piece.num_rows, row + piece.num_rows
 
 
 def _write(
-    file: BinaryIO,
-    groups: Iterator[list[pa.Table]],
-    schema: pa.Schema,
-    metadata: Callable[[], dict[str, str]],
-) -> None:
-    """One row group is encoded and written beside the gathering of the next, without the interpreter's lock.
-    `metadata` are asked for when all are written."""
+    file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema, metadata: Callable[[], dict[str, str]]
+) -> int:
+    """How many rows were written. One row group is encoded and written beside the gathering of the next, without the
+    interpreter's lock. `metadata` are asked for when all are written."""
 
-    def write(tables: list[pa.Table]) -> None:
+    def write(tables: list[pa.Table]) -> int:
         group = pa.concat_tables(tables).cast(schema)
         writer.write_table(group, row_group_size=group.num_rows)
+        return group.num_rows
 
+    rows = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as beside:
-        written: list[Future[None]] = []
+        written: list[Future[int]] = []
         for tables in groups:
-            for before in written:
-                before.result()
+            rows += sum(before.result() for before in written)
             written = [beside.submit(write, tables)]
-        for last in written:
-            last.result()
+        rows += sum(last.result() for last in written)
         writer.add_key_value_metadata(metadata())
+    return rows
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:

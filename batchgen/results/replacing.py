@@ -1,6 +1,6 @@
-"""A file that appears whole: a temporary one in the same folder, fsync, rename, fsync of the folder.
+"""What appears whole: a file, or a folder of files. Written aside in the same folder, synced, put in place, synced.
 
-A reader sees the old file or the new one; a failure at any step leaves the old one untouched. Knows no format.
+A reader sees the old one or the new one; a failure at any step leaves the old one untouched. Knows no format.
 """
 
 from __future__ import annotations
@@ -15,41 +15,119 @@ import pyarrow as pa
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
+from batchgen.places import Place
+from batchgen.results.exchange import exchanged
+
+NEW, OLD = ".tmp", ".old"
 
 
 @contextmanager
-def replacing(path: Path, target: Callable[[], Path] | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, final: Callable[[], Path] | None = None) -> Iterator[BinaryIO]:
     """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused.
 
-    `target`: asked then, for the file of the same folder whose place it takes instead."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    `final`: asked then, for the place in the same folder that it takes instead."""
+    temporary = _aside(path)
+    with refusing(path), _discarded(temporary):
         folders.make([path.parent])
         _remove_stale_temporaries(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(temporary, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
+        with created(temporary) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target() if target else path)  # noqa: PTH105
+        os.replace(temporary, final() if final else path)  # noqa: PTH105
         folders.sync(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path, final: Callable[[], Path] | None = None) -> Iterator[Path]:
+    """A new folder that takes `path`'s place, or `final`'s, as above. What stood there is a folder of files alone, or a
+    link. Raises MachineRefused."""
+    with refusing(path), set_aside(path) as new:
+        yield new
+        folders.sync(new)
+        folders.sync(path.parent)  # a name that is not on the disk must not change places with one that is
+        _put_in_place(new, final() if final else path)
+
+
+@contextmanager
+def set_aside(path: Path) -> Iterator[Path]:
+    """A new folder of files beside `path`, gone when the block ends; what a killed process left of it is gone too."""
+    temporary = _aside(path)
+    folders.make([path.parent])
+    _remove_stale_temporaries(path)
+    with _discarded(temporary):
+        temporary.mkdir()
+        yield temporary
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """In one step, where the system has it; else the old folder is set aside, and there is none for a moment."""
+    if not os.path.lexists(path):
+        new.rename(path)
+    elif not exchanged(new, path):
+        old = _aside(path, OLD)
+        path.rename(old)
+        new.rename(path)
+        folders.sync(path.parent)
+        discard(old)
+    folders.sync(path.parent)  # before the old one, which bears the other name now, is removed
+
+
+@contextmanager
+def created(path: Path) -> Iterator[BinaryIO]:
+    """A new file, on stable storage when the block ends well."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def refusing(place: Place) -> Iterator[None]:
+    """What the machine or the store refuses is a MachineRefused, which says that nothing is lost."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise MachineRefused(
-            f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}. "
+            f"{place}: cannot be written: {getattr(error, 'strerror', None) or error}. "
             "Every answer is in the checkpoint; run the command again, or `batchgen export`, when that is mended"
         ) from None
+
+
+@contextmanager
+def _discarded(path: Path) -> Iterator[None]:
+    try:
+        yield
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Removes a file, a link, or a folder of files, as far as that goes; a folder within stays, and what it is in."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+def _aside(path: Path, suffix: str = NEW) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{suffix}")
 
 
 def _remove_stale_temporaries(path: Path) -> None:
-    """Those that a killed process left beside `path`; a living one's is left alone."""
-    for left in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            with suppress(OSError):
-                left.unlink()
+    """Those that a killed process left beside `path`; a living one's is left alone. An old folder stands again where
+    the process was killed before the new one did."""
+    for suffix in (OLD, NEW):
+        for left in path.parent.glob(f".{_escaped(path.name)}.*{suffix}"):
+            pid = left.name.split(".")[-2]
+            if not pid.isdigit() or _is_alive(int(pid)):
+                continue
+            if suffix == OLD and not os.path.lexists(path):
+                left.rename(path)
+            else:
+                discard(left)
 
 
 def _escaped(name: str) -> str:

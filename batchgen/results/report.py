@@ -23,8 +23,10 @@ SUFFIX = ".html"
 
 
 def path_of(job: Job, date: str) -> Path:
-    """Beside the results of a run of that date."""
-    return job.output_path(date).with_suffix(f".report{SUFFIX}")
+    """Beside the results of a run of that date; beside the checkpoint where those are in an object store."""
+    where = job.output_path(date)
+    folder = where.parent if isinstance(where, Path) else job.state_folder
+    return folder / f"{where.name.removesuffix('.parquet')}.report{SUFFIX}"
 
 
 def write(subject: Subject, path: Path | None = None) -> Path:

@@ -13,7 +13,6 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, Self
 
 import polars as pl
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.rows.files import File
 
 BLOCK = 1 << 20
 MAX_LINE = 8 * MAX_CELL
@@ -31,7 +31,7 @@ _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 class Csv:
     """Every column is text, an empty cell is null; blank lines are no rows."""
 
-    def schema(self, path: Path) -> Schema:
+    def schema(self, path: File) -> Schema:
         with path.open("rb") as file:
             header = next(_records(_Lines(path, file)), [])
         if not any(header):
@@ -43,7 +43,7 @@ class Csv:
                 raise UsageError(f"{path}:1: two columns are named {name!r}")
         return dict.fromkeys(header, pl.String())
 
-    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         with path.open("rb") as file:
             lines = _Lines(path, file)
             records = _records(lines)
@@ -93,7 +93,7 @@ class _Lines:
     `opened`: some lines of the block at hand were given and some are left. `number`: of the last line given.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: File, file: BinaryIO) -> None:
         self.path = path
         self.number = 0
         self._file = file

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,13 +15,14 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.csv_format import Csv
+from batchgen.rows.files import File
 from batchgen.rows.parquet_format import Parquet
 
 
 class Ndjson:
     """One JSON object a line. Types are the narrowest that hold the whole file's values."""
 
-    def schema(self, path: Path) -> Schema:
+    def schema(self, path: File) -> Schema:
         parts: list[pl.Schema] = []
         beyond: set[str] = set()
         for number, lines in _line_chunks(path):
@@ -38,7 +38,7 @@ class Ndjson:
             raise UsageError(f"{path}: {'a key is empty' if merged else 'its objects have no keys'}")
         return {name: _kept(path, name, dtype, beyond) for name, dtype in merged.items()}
 
-    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         for _, lines in _line_chunks(path):
             yield pl.read_ndjson(io.BytesIO(b"".join(lines)), schema=schema)
 
@@ -49,7 +49,7 @@ _EXACT = 2**53
 """Integers up to this a double holds exactly (IEEE 754)."""
 
 
-def _check(path: Path, first: int, lines: Sequence[bytes]) -> set[str]:
+def _check(path: File, first: int, lines: Sequence[bytes]) -> set[str]:
     """The keys that hold an integer which no double holds. Strict where polars is not: lone surrogates, say."""
     beyond: set[str] = set()
     for number, line in enumerate(lines, first):
@@ -61,7 +61,7 @@ def _check(path: Path, first: int, lines: Sequence[bytes]) -> set[str]:
     return beyond
 
 
-def _infer(path: Path, first: int, lines: Sequence[bytes]) -> pl.Schema:
+def _infer(path: File, first: int, lines: Sequence[bytes]) -> pl.Schema:
     try:
         return pl.read_ndjson(io.BytesIO(b"".join(lines)), infer_schema_length=None).schema
     except pl.exceptions.PolarsError as error:
@@ -73,13 +73,13 @@ def _infer(path: Path, first: int, lines: Sequence[bytes]) -> pl.Schema:
         raise UsageError(f"{where}: a key's values do not go together: {_first_line(error)}") from None
 
 
-def _kept(path: Path, name: str, dtype: pl.DataType, beyond: set[str]) -> pl.DataType:
+def _kept(path: File, name: str, dtype: pl.DataType, beyond: set[str]) -> pl.DataType:
     if dtype == pl.Int128 or (dtype.is_float() and name in beyond):
         raise UsageError(f"{path}: {name!r} holds integers that its type cannot: write them as text")
     return pl.String() if dtype == pl.Null else dtype
 
 
-def _line_chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+def _line_chunks(path: File) -> Iterator[tuple[int, list[bytes]]]:
     """(number of the first line, lines), each line with its end; blank lines stand only at a chunk's bounds."""
     lines: list[bytes] = []
     size = 0

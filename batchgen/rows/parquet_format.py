@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.rows.files import File, size_of
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
@@ -29,8 +30,8 @@ FEW_ROWS = 32
 
 
 class Parquet:
-    def schema(self, path: Path) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
+    def schema(self, path: File) -> Schema:
+        with _refusing(path, "not a readable Parquet file"), pq.ParquetFile(_readable(path)) as file:
             _refuse_folded(path, file)
             schema = file.schema_arrow
             names = schema.names
@@ -39,8 +40,8 @@ class Parquet:
                 raise UsageError(f"{path}: two columns are named {twice!r}")
             return dict(_frame(schema.empty_table()).schema)
 
-    def batches(self, path: Path, schema: Schema) -> Iterator[pl.DataFrame]:
-        with _refusing(path, "damaged Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+        with _refusing(path, "damaged Parquet"), pq.ParquetFile(_readable(path), pre_buffer=False) as file:
             unfolded = row = 0
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(_step(path, file, group), row_groups=[group], use_threads=False):
@@ -52,8 +53,13 @@ class Parquet:
                         yield frame.select(list(schema))
 
 
+def _readable(path: File) -> Any:
+    """What Arrow opens by itself, or a file that is open."""
+    return path if isinstance(path, Path) else path.open()
+
+
 @contextmanager
-def _refusing(path: Path, what: str) -> Iterator[None]:
+def _refusing(path: File, what: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, OSError) as error:
@@ -76,7 +82,7 @@ def _texts(file: pq.ParquetFile, group: int) -> Iterator[Any]:
     return (chunk for chunk in chunks if chunk.physical_type == "BYTE_ARRAY")
 
 
-def _step(path: Path, file: pq.ParquetFile, group: int) -> int:
+def _step(path: File, file: pq.ParquetFile, group: int) -> int:
     """How many rows of a row group may be decoded at once: with the longest values they are about four batches."""
     of = file.metadata.row_group(group)
     even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)
@@ -84,7 +90,7 @@ def _step(path: Path, file: pq.ParquetFile, group: int) -> int:
     return max(1, min(BATCH_ROWS, even, 4 * BATCH_BYTES // max(longest, 1)))
 
 
-def _longest(path: Path, group: int, chunk: Any) -> int:
+def _longest(path: File, group: int, chunk: Any) -> int:
     """Bytes of the longest value that a chunk may repeat without taking the room for it; 0: none worth a look."""
     repeats = chunk.has_dictionary_page or "DELTA_BYTE_ARRAY" in chunk.encodings
     if not repeats or chunk.total_uncompressed_size * BATCH_ROWS <= 4 * BATCH_BYTES:
@@ -93,7 +99,7 @@ def _longest(path: Path, group: int, chunk: Any) -> int:
     if "DELTA_BYTE_ARRAY" in chunk.encodings:
         return beyond_telling
     name = chunk.path_in_schema
-    with pq.ParquetFile(path, read_dictionary=[name], pre_buffer=False) as file:
+    with pq.ParquetFile(_readable(path), read_dictionary=[name], pre_buffer=False) as file:
         first = next(file.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
     values: Any = None if first is None or first.num_columns != 1 else first.column(0)
     if not isinstance(values, pa.DictionaryArray):
@@ -108,7 +114,7 @@ def _pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from frame.iter_slices(max(1, frame.height * BATCH_BYTES // max(size, 1)))
 
 
-def _refuse_long(path: Path, frame: pl.DataFrame, before: int) -> None:
+def _refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:
     for name, column in frame.select(pl.col(pl.String, pl.Binary)).to_dict().items():
         length = column.str.len_bytes() if column.dtype == pl.String else column.bin.size()
         if (length.max() or 0) > MAX_CELL:  # type: ignore[operator]
@@ -116,7 +122,7 @@ def _refuse_long(path: Path, frame: pl.DataFrame, before: int) -> None:
             raise UsageError(f"{path}: row {row:,}: {name}: a cell of more than {MAX_CELL >> 20} MiB")
 
 
-def _refuse_folded(path: Path, file: pq.ParquetFile) -> None:
+def _refuse_folded(path: File, file: pq.ParquetFile) -> None:
     """By the sizes that the footer gives for what is compressed."""
     for group in range(file.num_row_groups):
         of = file.metadata.row_group(group)
@@ -126,14 +132,14 @@ def _refuse_folded(path: Path, file: pq.ParquetFile) -> None:
                 raise _bomb(path, size)
 
 
-def _refuse_unfolding(path: Path, size: float) -> None:
+def _refuse_unfolding(path: File, size: float) -> None:
     """By the rows that were decoded so far."""
-    if size > UNFOLDS_FROM and size > MOST_UNFOLDED * path.stat().st_size:
+    if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
         raise _bomb(path, size)
 
 
-def _bomb(path: Path, size: float) -> UsageError:
+def _bomb(path: File, size: float) -> UsageError:
     return UsageError(
-        f"{path}: {path.stat().st_size / 1e6:,.1f} MB that unfold to {size / 1e9:,.0f} GB: write what repeats into the "
+        f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to {size / 1e9:,.0f} GB: write what repeats into the "
         "prompt, and leave the column out"
     )

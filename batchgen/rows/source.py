@@ -7,11 +7,9 @@ says when somebody changed the files in between. Never holds more than one batch
 from __future__ import annotations
 
 import difflib
-import glob
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -19,6 +17,7 @@ from batchgen.errors import UsageError
 from batchgen.job import Input
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
+from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
 from batchgen.rows.formats import BY_SUFFIX, Format
 
 _BOOLEANS = {"true": True, "false": False}
@@ -36,15 +35,14 @@ def _parsed(name: str, dtype: str) -> pl.Expr:
     return _PARSERS[dtype](column) if dtype in _PARSERS else column.cast(getattr(pl, dtype), strict=False)
 
 
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-
-
 @dataclass(frozen=True)
 class Source:
-    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files."""
+    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files. `keys`: of each file,
+    what its folders say; `raw`: the columns within the files."""
 
     spec: Input
-    files: tuple[Path, ...]
+    files: tuple[File, ...]
+    keys: tuple[Keys, ...]
     format: Format
     raw: Schema
     columns: Schema
@@ -64,11 +62,14 @@ class Source:
 
     def _raw_batches(self) -> Iterator[pl.DataFrame]:
         try:
-            for path in self.files:
-                yield from self.format.batches(path, self.raw)
+            for file, keys in zip(self.files, self.keys, strict=True):
+                named = [pl.lit(value, pl.String).alias(name) for name, value in keys.items()]
+                for frame in self.format.batches(file, self.raw):
+                    yield frame.with_columns(named) if named else frame
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             self.verify()  # the likely cause: somebody is writing the file
-            raise UsageError(f"{self.spec.path}: cannot be read: {str(error).splitlines()[0]}") from None
+            said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
 
     def _typed(self, frame: pl.DataFrame, before: int) -> pl.DataFrame:
         for name, wanted in self.spec.types.items():
@@ -85,18 +86,19 @@ class Source:
     def verify(self) -> None:
         """Raises UsageError where a file is not as it was when the source was opened."""
         with suppress(UsageError):
-            if _fingerprint(self.files) == self.fingerprint:
+            if fingerprint(self.files) == self.fingerprint:
                 return
         raise UsageError(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
 
 
 def open_source(spec: Input) -> Source:
     """Finds the files and reads their columns. Raises UsageError where there is nothing to read or no agreement."""
-    files = _find(spec.path)
-    reader = _format(files)
-    fingerprint = _fingerprint(files)
-    raw = _agreed_schema(files, reader)
-    if spec.types and not isinstance(reader, Csv):
+    found = find(spec.path)
+    reader = _format(spec.path, found.files)
+    before = fingerprint(found.files)
+    inside = _agreed_schema(found.files, reader)
+    raw = {**inside, **_agreed_keys(found, inside)}
+    if any(name in inside for name in spec.types) and not isinstance(reader, Csv):
         raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input brings its own")
     for key, names in (("schema", spec.types), ("rename", spec.rename)):
         for name in names:
@@ -104,49 +106,22 @@ def open_source(spec: Input) -> Source:
     columns = _final_columns(spec, raw)
     if spec.id is not None:
         require_column(spec.id, columns, "input.id")
-    return Source(spec, files, reader, raw, columns, fingerprint)
+    return Source(spec, found.files, found.keys, reader, inside, columns, before)
 
 
-def _find(pattern: str) -> tuple[Path, ...]:
-    path = Path(pattern)
-    if path.is_file():
-        return (path,)
-    if path.is_dir():
-        raise UsageError(f"{pattern}: a folder: give a file, or a glob such as {pattern}/*.parquet")
-    found = tuple(sorted(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()))
-    if not found:
-        raise UsageError(f"{pattern}: no such input{_neighbour(path)}")
-    return found
-
-
-def _neighbour(path: Path) -> str:
-    try:
-        names = [other.name for other in path.parent.iterdir()]
-    except OSError:
-        return f" (there is no folder {path.parent})"
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.with_name(close[0])}?" if close else ""
-
-
-def _format(files: tuple[Path, ...]) -> Format:
-    kinds = {path.suffix.lower() for path in files}
-    readers = {BY_SUFFIX.get(kind) for kind in kinds}
-    if None in readers:
-        raise UsageError(f"{files[0]}: an input is named by what it is: {', '.join(BY_SUFFIX)}")
-    if len({type(reader) for reader in readers}) > 1:
-        raise UsageError(f"{files[0].parent}: the files are of several formats: {', '.join(sorted(kinds))}")
+def _format(pattern: str, files: tuple[File, ...]) -> Format:
+    known = [file for file in files if file.suffix.lower() in BY_SUFFIX]
+    strange = next((file for file in files if file.suffix.lower() not in BY_SUFFIX), None)
+    if strange is not None:
+        hint = f"; to leave it out, give a glob such as {pattern}/*{known[0].suffix}" if known else ""
+        raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{hint}")
+    if len({type(BY_SUFFIX[file.suffix.lower()]) for file in files}) > 1:
+        kinds = {file.suffix.lower() for file in files}
+        raise UsageError(f"{pattern}: the files are of several formats: {', '.join(sorted(kinds))}")
     return BY_SUFFIX[files[0].suffix.lower()]
 
 
-def _fingerprint(files: tuple[Path, ...]) -> Fingerprint:
-    try:
-        stats = [path.stat() for path in files]
-    except OSError as error:
-        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    return tuple((str(p), s.st_ino, s.st_size, s.st_mtime_ns) for p, s in zip(files, stats, strict=True))
-
-
-def _agreed_schema(files: tuple[Path, ...], reader: Format) -> Schema:
+def _agreed_schema(files: tuple[File, ...], reader: Format) -> Schema:
     try:
         first, *others = [reader.schema(path) for path in files]
     except OSError as error:
@@ -158,6 +133,19 @@ def _agreed_schema(files: tuple[Path, ...], reader: Format) -> Schema:
             if dtype != first[name]:
                 raise UsageError(f"{path}: {name} is {dtype} here and {first[name]} in {files[0].name}")
     return first
+
+
+def _agreed_keys(found: Found, inside: Schema) -> Schema:
+    """The columns that the folders' names make."""
+    first = found.keys[0]
+    for file, keys in zip(found.files, found.keys, strict=True):
+        if list(keys) != list(first):
+            said = [" and ".join(f"{name}=" for name in names) or "no column" for names in (keys, first)]
+            raise UsageError(f"{file}: its folders name {said[0]}, and those of {found.files[0]} {said[1]}")
+    for name in first:
+        if name in inside:
+            raise UsageError(f"{found.files[0]}: {name!r} is a column of the file, and a folder's {name}= too")
+    return dict.fromkeys(first, pl.String())
 
 
 def _final_columns(spec: Input, raw: Schema) -> Schema:

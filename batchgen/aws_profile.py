@@ -1,0 +1,46 @@
+"""The profiles of AWS's own tools, where the environment holds no key: ~/.aws/credentials and ~/.aws/config."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchgen.errors import UsageError
+
+_ELSEWHERE = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Where credentials come from before a profile is asked."""
+_SETTINGS = ("region", "endpoint_url")
+_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Keys, region and endpoint of the profile in force. Raises UsageError where one is named that holds no keys."""
+    name = environ.get("AWS_PROFILE", "")
+    section = {**_section(environ, "config", name), **_section(environ, "credentials", name)}
+    found = {key: section[key] for key in _SETTINGS if key in section}
+    if any(environ.get(variable) for variable in _ELSEWHERE):
+        return found
+    if name and not all(key in section for key in _KEYS[:2]):
+        raise UsageError(
+            f"AWS_PROFILE: the profile {name!r} holds no keys: `aws configure export-credentials --profile {name} "
+            "--format env` gives them as variables"
+        )
+    return found | {key: section[key] for key in _KEYS if key in section}
+
+
+def _section(environ: Mapping[str, str], kind: str, name: str) -> Mapping[str, str]:
+    variable = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}[kind]
+    path = Path(environ.get(variable) or Path(environ.get("HOME", "~")) / ".aws" / kind).expanduser()
+    parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="\0")
+    try:
+        parser.read(path, encoding="utf-8")
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        raise UsageError(f"{path}: cannot be read as a file of AWS profiles") from None
+    section = f"profile {name}" if kind == "config" and name not in ("", "default") else name or "default"
+    return dict(parser[section]) if parser.has_section(section) else {}

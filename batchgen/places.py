@@ -1,0 +1,72 @@
+"""Where a file may be: on this machine, or in an object store. Names only; nothing is opened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9-]*@[A-Za-z0-9]+(\.[A-Za-z0-9-]+)+")
+"""`abfs://container@account.dfs.core.windows.net/...`; everywhere else an @ would be a password's."""
+
+
+@dataclass(frozen=True, order=True)
+class Url:
+    """An object, or what is before the names of several. `bucket`: with its scheme, as `s3://name`; `key`: without
+    a slash at either end. Says of itself what a Path does, where either may stand."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Raises ValueError, which repeats nothing of a text that may hold a password."""
+        scheme, _, rest = text.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme not in SCHEMES:
+            raise ValueError(f"should be a path on this machine, or begin with {', '.join(f'{s}://' for s in SCHEMES)}")
+        if not _BUCKET.fullmatch(bucket) and not (scheme.startswith("abfs") and _CONTAINER.fullmatch(bucket)):
+            raise ValueError(f"should be {scheme}://BUCKET/NAME; credentials come from the environment")
+        key = key.strip("/")
+        if any(part in ("", ".", "..") for part in key.split("/")):
+            raise ValueError(f"should be {scheme}://BUCKET/NAME, without empty parts, '.' and '..'")
+        return cls(f"{scheme}://{bucket}", key)
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.key.split("/")) if self.key else ()
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.key).name
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.key).stem
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.key).suffix
+
+    def with_name(self, name: str) -> Url:
+        return replace(self, key="/".join((*self.parts[:-1], name)))
+
+    def __truediv__(self, name: str) -> Url:
+        return replace(self, key=f"{self.key}/{name}".strip("/"))
+
+
+Place = Path | Url
+
+
+def is_url(path: str) -> bool:
+    return "://" in path
+
+
+def place(path: str | Path) -> Place:
+    """Raises ValueError where it is no address of an object store that is known."""
+    return Url.parse(path) if isinstance(path, str) and is_url(path) else Path(path)

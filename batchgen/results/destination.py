@@ -1,0 +1,196 @@
+"""Where results appear, whole: a file, a folder of parts, an object, or a folder of objects.
+
+Local ones are written beside their place and put there in one step. What goes to a store is written into the state
+folder first, so that it is read back before it is uploaded; an object appears when its upload is complete. A store has
+no folders that could be exchanged: there the parts of each publication have names of their own, and the list of those
+in force is written last (`parts`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchgen import folders, parts, stores
+from batchgen.errors import BatchgenError, MachineRefused, UsageError
+from batchgen.job import Job
+from batchgen.places import Place, Url
+from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside
+from batchgen.rows.files import find
+from batchgen.rows.source import Source
+from batchgen.stores import Object
+
+PARQUET = ".parquet"
+PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
+STALE = dt.timedelta(days=1)
+"""After so long nobody is uploading a part any more that no list names."""
+
+Writing = Callable[[int], AbstractContextManager[BinaryIO]]
+"""The file of a part, by its number, from 0; it is on stable storage when the block ends."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """`rows_per_file`: a folder of parts of so many rows; None: one file. `scratch`: a folder on this machine.
+    `is_gated`: what the gate rejects may appear at `rejected`, beside it."""
+
+    place: Place
+    rows_per_file: int | None
+    scratch: Path
+    is_gated: bool = False
+
+    @property
+    def rejected(self) -> Place:
+        """Where results go that are not to take the place of those that stand there."""
+        return self.place.with_name(f"{self.place.stem}.rejected{self.place.suffix}")
+
+    def refuse(self, source: Source) -> None:
+        """Raises UsageError where the results cannot stand there, whatever the machine does."""
+        for place in (self.place, self.rejected) if self.is_gated else (self.place,):
+            if isinstance(place, Path):
+                _refuse_path(place, source, is_folder=self.rows_per_file is not None)
+            else:
+                _refuse_url(place, source)
+
+    def drop_rejected(self, source: Source, key: bytes) -> None:
+        """What an earlier run left, now that a later one stands beside it. The input stays, and what is another's:
+        whose metadata have no such key."""
+        where = replace(self, place=self.rejected, is_gated=False)
+        with suppress(BatchgenError, OSError, pa.ArrowException):
+            where.refuse(source)
+            with find(str(where.place)).files[-1].open("rb") as file:
+                is_ours = key in (pq.read_metadata(file).metadata or {})
+            if is_ours:
+                where.remove()
+
+    def remove(self) -> None:
+        """Raises OSError."""
+        if isinstance(self.place, Path):
+            discard(self.place)
+            folders.sync(self.place.parent)
+        else:
+            stores.remove([self.place] if self.rows_per_file is None else [o.url for o in stores.below(self.place)])
+
+    def refuse_unwritable(self) -> None:
+        """Raises UsageError where nothing can be written there. In a store a tiny object comes and goes."""
+        if isinstance(self.place, Path):
+            folders.refuse_unwritable(self.place.parent)  # made when there is something to put into it
+            return
+        probe = self.place.with_name(f".{self.place.name}.probe")
+        try:
+            stores.put(probe, b"may be removed")
+            stores.remove([probe])
+        except OSError as error:
+            raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
+
+    @contextmanager
+    def writing(self, is_rejected: Callable[[], bool]) -> Iterator[Writing]:
+        """What was written appears when the block ends well, and else nothing. `is_rejected`: asked then.
+
+        Raises MachineRefused."""
+
+        def final() -> Any:
+            return self.rejected if is_rejected() else self.place
+
+        with refusing(self.place), self._writing(final) as part:
+            yield part
+
+    def _writing(self, final: Callable[[], Any]) -> AbstractContextManager[Writing]:
+        if isinstance(self.place, Path):
+            return _one_file(self.place, final) if self.rows_per_file is None else _folder(self.place, final)
+        return _uploaded(self.place, final, self.scratch, is_folder=self.rows_per_file is not None)
+
+
+def of(job: Job, date: str) -> Destination:
+    """Of a run that began on that date (ISO)."""
+    return Destination(job.output_path(date), job.output.rows_per_file, job.state_folder, job.gate.is_set)
+
+
+def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
+    if not is_folder and path.is_dir():
+        raise UsageError(f"{path}: is a folder: give output.path the name of a file, or set output.rows_per_file")
+    if is_folder and path.is_dir() and not path.is_symlink():
+        strange = next((file.name for file in path.iterdir() if not PART.fullmatch(file.name)), None)
+        if strange is not None:
+            raise UsageError(f"{path}: holds {strange}, and would be replaced: give output.path a folder of its own")
+    elif is_folder and path.exists() and not path.is_symlink():
+        raise UsageError(f"{path}: is a file: output.rows_per_file makes a folder: move it away, or name another")
+    if any(path.exists() and isinstance(f, Path) and (path.samefile(f) or path in f.parents) for f in source.files):
+        raise UsageError(f"{path}: is the input too: give output.path another name")
+    if Path(source.spec.path) in path.parents and Path(source.spec.path).is_dir():
+        raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")
+
+
+def _refuse_url(url: Url, source: Source) -> None:
+    if any(f"{file}/".startswith(f"{url}/") for file in source.files):
+        raise UsageError(f"{url}: is the input too: give output.path another name")
+    if str(url).startswith(f"{source.spec.path}/"):
+        raise UsageError(f"{url}: lies in the input's folder, and would be read as input: give output.path another")
+
+
+@contextmanager
+def _one_file(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
+    with replacing(path, final) as file:
+        yield lambda _: nullcontext(file)
+
+
+@contextmanager
+def _folder(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
+    with replacing_folder(path, final) as folder:
+        yield lambda number: created(folder / f"{_stem(number)}{PARQUET}")
+
+
+def _stem(number: int) -> str:
+    return f"part-{number:05}"
+
+
+@contextmanager
+def _uploaded(url: Url, final: Callable[[], Url], scratch: Path, *, is_folder: bool) -> Iterator[Writing]:
+    suffix = PARQUET if is_folder else url.suffix
+    with set_aside(scratch / "upload") as folder:
+        yield lambda number: created(folder / f"{_stem(number)}{suffix}")
+        files = sorted(folder.iterdir())
+        if is_folder:
+            _upload_folder(final(), files)
+        else:
+            _read_back(stores.put(final(), files[0]), files[0])
+
+
+def _upload_folder(url: Url, files: list[Path]) -> None:
+    """The parts first, under new names; then the list of them; then the parts go that the list before it named."""
+    before = stores.below(url)
+    named = {one.name for one in parts.in_force(before)} if any(o.name == parts.MANIFEST for o in before) else set()
+    tag = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}{secrets.token_hex(3)}"
+    urls = [url / f"{file.stem}-{tag}{file.suffix}" for file in files]
+    try:
+        rows = [_read_back(stores.put(to, file), file) for to, file in zip(urls, files, strict=True)]
+    except BaseException:
+        with suppress(OSError):
+            stores.remove(urls)
+        raise
+    stores.put(url / parts.MANIFEST, msgspec.json.encode(parts.Manifest([to.name for to in urls], sum(rows))))
+    stale = dt.datetime.now(dt.UTC) - STALE
+    ours = (one for one in before if PART.fullmatch(one.name) and one.url.parts[:-1] == url.parts)
+    with suppress(OSError):  # nobody reads them any more, and a later publication finds them
+        stores.remove([one.url for one in ours if one.name in named or one.modified < stale])
+
+
+def _read_back(there: Object, here: Path) -> int:
+    """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
+    if here.suffix != PARQUET:
+        return 0
+    with pq.ParquetFile(here) as meant, there.open() as file:
+        found = pq.ParquetFile(file)
+        if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):
+            raise MachineRefused(f"{there}: does not read back as what was uploaded: run the command again")
+        return found.metadata.num_rows

@@ -1,0 +1,139 @@
+"""The files of an input: one file, a folder with all below it, or a glob; here or in an object store.
+
+In the order of their paths, part by part. Folders named `key=value` below the folder that is given, or below the
+fixed part of a glob, are columns (Hive's partitions), always text. What is hidden, or begins with an underscore as
+`_SUCCESS` does, is not read, unless a glob says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import glob
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from batchgen import stores
+from batchgen.errors import UsageError
+from batchgen.parts import in_force
+from batchgen.places import Url, is_url
+from batchgen.stores import Object
+
+File = Path | Object
+Keys = dict[str, str | None]
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_MAGIC = re.compile(r"[*?[]")
+_LOOKS_AT_ONCE = 16
+
+Fingerprint = tuple[tuple[object, ...], ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """`keys`: each file's partition keys, outermost first."""
+
+    files: tuple[File, ...]
+    keys: tuple[Keys, ...]
+
+
+def find(pattern: str) -> Found:
+    """Raises UsageError where there is nothing, or it cannot be looked for."""
+    try:
+        return _find_objects(Url.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
+    except OSError as error:
+        raise UsageError(f"{pattern}: cannot be read: {error.strerror}") from None
+
+
+def fingerprint(files: tuple[File, ...]) -> Fingerprint:
+    """What changes when a file does. Raises UsageError where one is gone."""
+    try:
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE) as looks:
+            objects = dict(looks.map(_tag, (file for file in files if isinstance(file, Object))))
+        return tuple(objects[file] if isinstance(file, Object) else _stat(file) for file in files)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def size_of(file: File) -> int:
+    return file.size if isinstance(file, Object) else file.stat().st_size
+
+
+def _tag(file: Object) -> tuple[Object, tuple[object, ...]]:
+    now = file.now()
+    return file, (str(now), now.size, now.tag, now.modified)
+
+
+def _stat(path: Path) -> tuple[object, ...]:
+    stat = path.stat()
+    return (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _find_paths(pattern: str) -> Found:
+    path = Path(pattern)
+    if path.is_file():
+        return Found((path,), ({},))
+    wanted = f"{glob.escape(pattern)}/**/*" if path.is_dir() else pattern
+    root, below = _fixed(Path(wanted).parts) if not path.is_dir() else (path.parts, ("**", "*"))
+    paths = sorted(p for p in map(Path, glob.glob(wanted, recursive=True)) if p.is_file())
+    shown = [(p, p.parts[len(root) :]) for p in paths]
+    return _found([(p, parts) for p, parts in shown if _is_shown(parts, below)], pattern, _neighbour(path))
+
+
+def _find_objects(url: Url) -> Found:
+    whole = url.key and stores.look(url)
+    if whole:
+        return Found((whole,), ({},))
+    is_folder = not _MAGIC.search(url.key)
+    root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
+    listed = in_force(stores.below(Url(url.bucket, "/".join(root))))
+    shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
+    matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
+    in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
+    return _found(in_order, str(url), "")
+
+
+def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
+    if not files and not is_url(pattern) and Path(pattern).is_dir():
+        raise UsageError(f"{pattern}: a folder without a file to read: CSV, Parquet or NDJSON")
+    if not files:
+        raise UsageError(f"{pattern}: no such input{hint}")
+    return Found(tuple(file for file, _ in files), tuple(_partition(parts[:-1]) for _, parts in files))
+
+
+def _fixed(parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A glob's parts before the first wildcard, and from there."""
+    at = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
+    return parts[:at], parts[at:]
+
+
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """As `glob.glob` with `recursive`: `*` stays within a part, `**` stands for any parts, or none."""
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if any(part.startswith((".", "_")) for part in pattern):
+        return True
+    return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in parts)
+
+
+def _partition(folders: tuple[str, ...]) -> Keys:
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    return {name: None if value == NULL_PARTITION else unquote(value) for name, _, value in pairs}
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        names = [other.name for other in path.parent.iterdir()]
+    except OSError:
+        return f" (there is no folder {path.parent})"
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""

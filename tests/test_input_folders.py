@@ -1,0 +1,143 @@
+"""Folders as input: every file below, in the order of the paths; partitions become columns."""
+
+import json
+import re
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchgen.errors import UsageError
+from batchgen.job import Input
+from batchgen.results.parquet import refuse_collisions
+from batchgen.rows.source import open_source
+
+
+def opened(folder, path: str, **spec):
+    return open_source(Input.model_validate({"path": path, **spec}, context={"folder": folder}))
+
+
+def rows(source) -> list[dict]:
+    return pl.concat([*source.batches()]).to_dicts()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`folder(**{"a/b.parquet": [1, 2]})`: files that hold so many numbers, as a column `n`."""
+
+    def write(files: dict[str, list[int] | str]):
+        for name, numbers in files.items():
+            path = tmp_path / "in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(numbers, str):
+                path.write_text(numbers)
+            elif path.suffix == ".parquet":
+                pq.write_table(pa.table({"n": numbers}), path)
+            elif path.suffix == ".csv":
+                path.write_text("".join(f"{n}\n" for n in ["n", *numbers]))
+            else:
+                path.write_text("".join(f"{json.dumps({'n': n})}\n" for n in numbers))
+        return tmp_path
+
+    return write
+
+
+HIDDEN = {
+    "_SUCCESS": "", "region=eu/.part.crc": "x", "_temporary/0/part-9.parquet": "x", ".ipynb/a.txt": "x", "_x.parquet": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["in", "in/*/*.parquet", "in/**/*.parquet", "in/region=*/*"])
+def test_partitions_are_columns_of_text(folder, path):
+    at = folder(
+        {
+            "region=us/part-0.parquet": [5],
+            "region=eu/part-10.parquet": [1, 2],
+            "region=eu/part-2.parquet": [3, 4],
+            "region=007/part-0.parquet": [0],
+            "region=a%2Fb c/part-0.parquet": [6],
+            "region=__HIVE_DEFAULT_PARTITION__/part-0.parquet": [7],
+            **HIDDEN,
+        }
+    )
+    source = opened(at, path)
+    assert source.columns == {"n": pl.Int64, "region": pl.String}
+    found = [(row["n"], row["region"]) for row in rows(source)]
+    assert found == [(0, "007"), (7, None), (6, "a/b c"), (1, "eu"), (2, "eu"), (3, "eu"), (4, "eu"), (5, "us")]
+    source.verify()
+    limited = opened(at, path, limit=4, rename={"region": "area"}, id="area")
+    assert [row["area"] for row in rows(limited)] == ["007", None, "a/b c", "eu"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_folders_of_other_formats(folder, kind):
+    at = folder({f"year=2025/b.{kind}": [1], f"year=2024/a.{kind}": [2]})
+    source = opened(at, "in", schema={"year": "Int32"})
+    assert source.columns["year"] == pl.Int32
+    assert [(int(row["n"]), row["year"]) for row in rows(source)] == [(2, 2024), (1, 2025)]
+
+
+def test_two_levels_and_a_folder_below_that_is_no_key(folder):
+    at = folder({"y=2/m=1/old/a.parquet": [1], "y=1/m=12/a.parquet": [2]})
+    assert rows(opened(at, "in")) == [{"n": 2, "y": "1", "m": "12"}, {"n": 1, "y": "2", "m": "1"}]
+    assert rows(opened(at, "in/y=1/m=12/a.parquet")) == [{"n": 2}], "what is given is no partition"
+    assert rows(opened(at, "in/y=1/*/a.parquet")) == [{"n": 2, "m": "12"}]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a.parquet": [1], "b.csv": [1]}, r"in: the files are of several formats: \.csv, \.parquet"),
+        ({"a.parquet": [1], "notes.txt": "x"}, r"in/notes\.txt: an input is named by what it is: .*in/\*\.parquet"),
+        ({"_SUCCESS": ""}, r"in: a folder without a file to read"),
+        ({"a.csv": [1], "b/c.csv": "n,m\n1,2\n"}, r"b/c\.csv: its columns \(n, m\) are not those of a\.csv"),
+        ({"a=1/x.csv": [1], "b=1/x.csv": [1]}, r"b=1/x\.csv: its folders name b=, and those of .*a=1/x\.csv a="),
+        ({"a=1/x.csv": [1], "x.csv": [1]}, r"in/x\.csv: its folders name no column, and those of .* a="),
+        ({"n=1/x.csv": [1]}, r"n=1/x\.csv: 'n' is a column of the file, and a folder's n= too"),
+    ],
+)
+def test_what_no_folder_can_mean_is_told(folder, files, said):
+    at = folder(files)
+    with pytest.raises(UsageError, match=said):
+        opened(at, "in")
+
+
+def test_types_are_for_partitions_and_csv_alone(folder):
+    at = folder({"y=x/a.parquet": [1]})
+    with pytest.raises(UsageError, match=r"input\.schema types the columns of CSV files"):
+        opened(at, "in", schema={"n": "Int32"})
+    with pytest.raises(UsageError, match="row 1: y: 'x' is no Int32"):
+        rows(opened(at, "in", schema={"y": "Int32"}))
+    with pytest.raises(UsageError, match=r"input\.id: the input has no column 'z'"):
+        opened(at, "in", id="z")
+
+
+def test_a_partition_named_as_a_result_collides(folder):
+    source = opened(folder({"text=1/a.parquet": [1]}), "in")
+    with pytest.raises(UsageError, match=re.escape("input: {rename: {text: source_text}}")):
+        refuse_collisions(list(source.columns))
+
+
+def test_a_change_of_any_file_is_noticed(folder):
+    at = folder({"a/x.csv": [1], "b/x.csv": [1]})
+    source = opened(at, "in")
+    (at / "in" / "b" / "x.csv").write_text("n\n2\n")
+    with pytest.raises(UsageError, match="changed while the job was at work"):
+        source.verify()
+
+
+def test_a_job_on_a_folder(job, called, service):
+    for region in ("eu", "us"):
+        (job.folder / "in" / f"region={region}").mkdir(parents=True)
+        pq.write_table(
+            pa.table({"id": [region], "name": ["shelf"]}), job.folder / "in" / f"region={region}" / "0.parquet"
+        )
+    path = job([{"id": "1"}], input={"path": "in"}, prompt="{{ name }} in {{ region }}")
+    ended = called("run", path)
+    assert ended.returncode == 0, ended.stderr
+    assert set(service.asked) == {"shelf in eu", "shelf in us"}
+    assert job.table().column_names[:3] == ["id", "name", "region"]
+    for output in ("in/out.parquet", "in/new/out.parquet"):
+        ended = called("run", job([{"id": "1"}], input={"path": "in"}, output={"path": output}))
+        assert (ended.returncode, "lies in the input's folder" in ended.stderr) == (2, True), ended.stderr

@@ -1,0 +1,314 @@
+"""Input from object stores and output to them, against a real S3 server on the loopback."""
+
+import json
+import random
+import signal
+import threading
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from service import PATIENCE
+from store import BUCKET, SECRET, Refusal, Store
+
+import batchgen as library
+from batchgen import parts, stores
+from batchgen.places import Url
+
+ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
+OUTPUT = f"s3://{BUCKET}/out/job.parquet"
+LARGE = 18 << 20
+"""Bytes of noise in an input's column that make an upload of several parts."""
+
+
+@pytest.fixture(scope="module")
+def shelf():
+    with Store() as store:
+        yield store
+
+
+@pytest.fixture
+def store(shelf, pointing):
+    """Empty; the commands know its address."""
+    shelf.empty()
+    pointing.update(shelf.environ)
+    return shelf
+
+
+def encoded(kind: str, rows: list[dict[str, str]]) -> str | pa.Table:
+    if kind == "csv":
+        return "".join(f"{row['id']},{row['name']}\n" for row in [{"id": "id", "name": "name"}, *rows])
+    return "".join(f"{json.dumps(row)}\n" for row in rows) if kind == "ndjson" else pa.Table.from_pylist(rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
+def test_a_job_from_a_store_into_a_store(job, store, called, kind):
+    store.put(f"in/rows.{kind}", encoded(kind, ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.{kind}"}, output={"path": OUTPUT})
+    assert f"results   {OUTPUT}" in called("plan", path).stdout
+    assert store.names() == [f"in/rows.{kind}"], "a plan leaves a trace"
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["path"]) == (0, 30, OUTPUT), ended.stderr
+    table = store.table("out/job.parquet")
+    assert table.column_names[:3] == ["id", "name", "text"]
+    assert table["id"].to_pylist() == [row["id"] for row in ROWS]
+    assert json.loads(table.schema.metadata[b"batchgen"])["job"] == "job"
+    assert set(store.names()) == {f"in/rows.{kind}", "out/job.parquet"}
+    assert job.files() >= {".batchgen/job.sqlite", ".batchgen/job.lock"}
+    assert not [name for name in job.files() if "upload" in name or "out/" in name]
+
+    store.put(f"in/rows.{kind}", encoded(kind, ROWS[:7]))
+    ended = called("run", path, "--json")
+    assert (ended.json["ok"], ended.json["sent"]) == (7, 0)
+    assert store.table("out/job.parquet").num_rows == 7
+
+
+def test_google_storage(job, store, called):
+    """Its XML interface is S3's: the same server stands in for it."""
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    output = {"path": f"gs://{BUCKET}/out", "rows_per_file": 20}
+    path = job(ROWS[:1], input={"path": f"gs://{BUCKET}/in/*.csv"}, output=output)
+    aws = dict.fromkeys(name for name in store.environ if name.startswith("AWS_"))
+    ended = called("run", path, "--json", env={**aws, "STORAGE_EMULATOR_HOST": store.url.removeprefix("http://")})
+    assert (ended.returncode, ended.json["ok"]) == (0, 30), ended.stderr
+    parted = sorted(name for name in store.names() if name.startswith("out/part-"))
+    assert [store.table(name).num_rows for name in parted] == [20, 10]
+
+
+def test_the_other_commands(job, store, called, monkeypatch, tmp_path):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(
+        ROWS[:1],
+        input={"path": f"s3://{BUCKET}/in/rows.csv"},
+        output={"path": f"s3://{BUCKET}/{{date}}/{{name}}.parquet"},
+    )
+    ended = called("run", path, "--json")
+    day, name = ended.json["path"].removeprefix(f"s3://{BUCKET}/").split("/")
+    assert (len(day), name) == (10, "job.parquet")
+    assert called("status", path, "--json").json["done"] == 30
+    assert called("report", path).stdout == f"wrote {job.folder / '.batchgen' / 'job.report.html'}\n"
+    assert called("export", path, "-o", f"s3://{BUCKET}/sheet.csv").returncode == 0
+    assert store.get("sheet.csv").startswith(b"id,name,text,")
+    local = tmp_path / "local.parquet"
+    assert called("export", path, "-o", local).returncode == 0
+    assert called("export", path).returncode == 0
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    assert library.load(f"s3://{BUCKET}/{day}/job.parquet").equals(pl.read_parquet(local))
+    store.put("in/rows.csv", encoded("csv", ROWS[:20]))
+    assert "dropped 10" in called("prune", path).stdout
+
+
+def test_globs_and_folders_of_objects(job, store, called):
+    for region, numbers in (("eu", range(10)), ("us%20west", range(10, 30))):
+        store.put(f"in/region={region}/part-0.parquet", encoded("parquet", [ROWS[n] for n in numbers]))
+    for hidden in ("_SUCCESS", "region=eu/.part.crc", "_temporary/0/part-0.parquet"):
+        store.put(f"in/{hidden}", b"nothing to read")
+    store.put("inland/part-0.parquet", b"another folder")
+    for given in ("in", "in/", "in/*/*.parquet", "in/**/part-?.parquet"):
+        path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}, prompt="{{ name }} in {{ region }}")
+        ended = called("run", path, "--json")
+        assert ended.returncode == 0, ended.stderr
+        rows = job.rows()
+        assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
+        assert {row["region"] for row in rows} == {"eu", "us west"}
+    for given, said in (("in/*.csv", "no such input"), ("nowhere", "no such input"), ("in/_S*", "named by what it is")):
+        ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
+        assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+def noisy(rows: int) -> pa.Table:
+    chance = random.Random(rows)
+    noise = [chance.randbytes(LARGE // rows) for _ in range(rows)]
+    return pa.table({"id": [str(n) for n in range(rows)], "name": [f"n{n}" for n in range(rows)], "noise": noise})
+
+
+def test_an_upload_that_fails_costs_nothing_and_leaves_the_old_object(job, store, called, service):
+    path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
+    store.put("out/job.parquet", b"the old object")
+    store.script = lambda request: Refusal(403, "AccessDenied") if request.part == 2 else None
+    ended = called("run", path)
+    assert ended.returncode == 5, ended.stderr
+    assert f"{OUTPUT}: cannot be written: the store refuses (403 AccessDenied)" in ended.stderr
+    assert "Every answer is in the checkpoint" in ended.stderr
+    assert SECRET not in ended.stderr
+    assert store.get("out/job.parquet") == b"the old object"
+    assert store.unfinished() == 0
+    assert not [name for name in job.files() if "upload" in name]
+    store.script = lambda _: None
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["sent"], ended.json["reused"]) == (0, 0, 20)
+    assert store.table("out/job.parquet").num_rows == 20
+
+
+def test_killed_while_it_uploads(job, store, start, called):
+    path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
+    store.put("out/job.parquet", b"the old object")
+    reached, over = threading.Event(), threading.Event()
+
+    def held(request):
+        if request.part == 3:
+            reached.set()
+            over.wait(PATIENCE)
+
+    store.script = held
+    process = start("run", path)
+    assert reached.wait(PATIENCE)
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE)
+    over.set()
+    assert store.get("out/job.parquet") == b"the old object"
+    assert [name for name in job.files() if "upload" in name]
+    store.script = lambda _: None
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["sent"], ended.json["reused"]) == (0, 0, 20)
+    assert store.table("out/job.parquet").num_rows == 20
+    assert not [name for name in job.files() if "upload" in name]
+
+
+def test_a_folder_of_parts_in_a_store(job, store, called, monkeypatch):
+    output = {"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8}
+    path = job(ROWS, output=output)
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    for rows, count in ((30, 4), (8, 1), (9, 2)):
+        ended = called("run", path, "--json", "--limit", rows)
+        assert (ended.returncode, ended.json["path"]) == (0, output["path"]), ended.stderr
+        keys = sorted(store.names())
+        manifest = json.loads(store.get(keys[0]))
+        assert (len(keys), manifest["rows"]) == (count + 1, rows), "stale parts"
+        assert [f"out/job/{name}" for name in manifest["parts"]] == keys[1:]
+        assert [store.table(key).num_rows for key in keys[1:]] == [*[8] * (count - 1), (rows - 1) % 8 + 1]
+        assert library.load(output["path"])["id"].to_list() == [row["id"] for row in ROWS[:rows]]
+    before = sorted(store.names())
+    store.script = lambda request: Refusal(403, "AccessDenied") if "part-00001" in request.path else None
+    assert called("export", path).returncode == 5
+    assert sorted(store.names()) == before, "what was uploaded in vain stays"
+    store.script = lambda request: Refusal(403, "AccessDenied") if request.method == "DELETE" else None
+    assert called("export", path).returncode == 0
+    store.script = lambda _: None
+    assert len(store.names()) == 1 + 2 + 4, "the old parts could be removed"
+    assert library.load(output["path"])["id"].to_list() == [row["id"] for row in ROWS], "a part counts twice"
+
+
+REFUSALS = {
+    "no such bucket": ({"path": "s3://nowhere-at-all/job.parquet"}, {}, None, "there is no bucket s3://nowhere-at-all"),
+    "refused": ({"path": OUTPUT}, {}, Refusal(403, "InvalidAccessKeyId"), "refuses (403 InvalidAccessKeyId): check AWS_"),
+    "no address": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "nowhere at all"}, None, "AWS_ENDPOINT_URL: should be an address"),
+    "no profile": ({"path": OUTPUT}, {"AWS_ACCESS_KEY_ID": None, "AWS_PROFILE": "night"}, None, "AWS_PROFILE: the profile 'night' holds no keys"),
+    "no Google": ({"path": "gs://shelf/job.parquet"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no.json"}, None, "check GOOGLE_APPLICATION_CREDENTIALS"),
+    "no Azure": ({"path": "az://shelf/job.parquet"}, {}, None, "no credentials were found: set AZURE_STORAGE_ACCOUNT_NAME"),
+    "a bad key": ({"path": "abfs://shelf@account.dfs.core.windows.net/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_KEY": f"!{SECRET}"}, None, "check AZURE_STORAGE_ACCOUNT_NAME"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_what_cannot_be_written_is_told_before_anything_is_spent(job, store, called, service, why):
+    output, env, refusal, said = REFUSALS[why]
+    store.script = lambda _: refusal
+    ended = called("run", job(ROWS, output=output), env=env)
+    assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+    assert SECRET not in ended.stderr
+    assert service.requests == 0
+
+
+def test_an_input_that_cannot_be_read_is_told(job, store, called):
+    store.put("in/rows.csv", "id,name\n1\n")
+    for given, said in (
+        (f"s3://{BUCKET}/in/rows.csv", f"s3://{BUCKET}/in/rows.csv:2: 1 field where the header has 2"),
+        (f"s3://{BUCKET}/in/row.csv", "no such input"),
+        ("s3://nowhere-at-all/in/rows.csv", "there is no bucket s3://nowhere-at-all"),
+    ):
+        ended = called("plan", job(ROWS, input={"path": given}))
+        assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+def test_a_password_in_an_address_is_never_shown(job, store, called):
+    for section in ("input", "output"):
+        ended = called("plan", job(ROWS, **{section: {"path": f"s3://me:{SECRET}@shelf/rows.parquet"}}))
+        assert ended.returncode == 2
+        assert "credentials come from the environment" in ended.stderr
+        assert SECRET not in ended.stderr
+
+
+def test_an_object_that_is_replaced_while_the_job_is_at_work(job, store, called, service):
+    """By one of the same size, within the same second: only its ETag tells."""
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}, output={"path": OUTPUT})
+
+    def meanwhile(number, _):
+        if number == len(ROWS):
+            store.put("in/rows.csv", encoded("csv", [*ROWS[:-1], {"id": "29", "name": "shelf XX"}]))
+
+    service.script = meanwhile
+    ended = called("run", path)
+    assert (ended.returncode, "changed while the job was at work" in ended.stderr) == (2, True), ended.stderr
+    assert "out/job.parquet" not in store.names()
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"]) == (0, 30)
+    assert ended.json["sent"] <= 1
+
+
+def test_two_versions_are_never_read_as_one(store, monkeypatch):
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    size = stores.READ_AHEAD + 1
+    store.put("in/rows.csv", b"a" * size)
+    seen = stores.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
+    with seen.open() as file:
+        assert file.read(10) == b"a" * 10
+        store.put("in/rows.csv", b"b" * size)
+        with pytest.raises(OSError, match="was replaced while it was read"):
+            file.read()
+
+
+def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store, called):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    store.put("in/a.parquet", encoded("parquet", ROWS))
+    for given, output, said in (
+        ("in/a.parquet", {"path": f"s3://{BUCKET}/in/a.parquet"}, "is the input too"),
+        ("in/a.parquet", {"path": f"s3://{BUCKET}/in", "rows_per_file": 9}, "is the input too"),
+        ("in", {"path": f"s3://{BUCKET}/in/new/b.parquet"}, "lies in the input's folder"),
+    ):
+        if given == "in":
+            store.empty()
+            store.put("in/a.parquet", encoded("parquet", ROWS))
+        ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}, output=output))
+        assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+def test_a_profile_of_aws_own_tools(job, store, called, tmp_path):
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(
+        f"[night]\naws_access_key_id = k\naws_secret_access_key = {SECRET}\n"
+    )
+    (tmp_path / ".aws" / "config").write_text(f"[profile night]\nregion = us-east-1\nendpoint_url = {store.url}\n")
+    unset = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"))
+    path = job(ROWS, output={"path": OUTPUT})
+    ended = called("run", path, env={**unset, "AWS_PROFILE": "night"})
+    assert ended.returncode == 0, ended.stderr
+    assert store.table("out/job.parquet").num_rows == 30
+    assert SECRET.encode() not in b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
+
+
+def test_a_list_of_parts_that_is_none_is_told():
+    with pytest.raises(OSError, match="no list of parts"):
+        parts.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://", "s3://a b/c", "s3:///c", "s3://b/../c", "s3://b/a/./c", "http://b/c", "s3://u:p@b/c", "az://c@a.b/d"],
+)
+def test_what_is_no_address(address):
+    with pytest.raises(ValueError, match="should be"):
+        Url.parse(address)
+
+
+def test_an_address_speaks_as_a_path_does():
+    url = Url.parse("abfs://box@account.dfs.core.windows.net/out/seo.local.parquet/")
+    path = Path("out/seo.local.parquet")
+    assert (url.name, url.stem, url.suffix) == (path.name, path.stem, path.suffix)
+    assert str(url.with_name("x.csv")) == "abfs://box@account.dfs.core.windows.net/out/x.csv"
+    assert url.parts == path.parts
