@@ -105,7 +105,7 @@ def plan(
     restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     with ExitStack() as held:
         with suppress(NotRunYet):
-            reader = held.enter_context(closing(Reader(setup.checkpoint, without_trace=True)))
+            reader = held.enter_context(closing(Reader(setup.checkpoint, setup.dialect, without_trace=True)))
             date, floor = reader.next_run(date, reuse=job.reuse)
             index, names = Index(reader.states(), floor), list(reader.names())
             latency, learned = reader.median_latency(), reader.learned()
@@ -188,7 +188,7 @@ def export(
         raise UsageError(f"{output}: should end in .parquet or {SPREADSHEET}")
     job = _load(path, None, local=local)
     setup = set_up(job, environ, path)
-    with closing(Reader(setup.checkpoint)) as reader:
+    with closing(Reader(setup.checkpoint, setup.dialect)) as reader:
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
@@ -243,7 +243,7 @@ def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
         lock.exclusive(setup.lock),
         lock.exclusive(setup.flight),
         closing(Checkpoint(setup.checkpoint)) as checkpoint,
-        closing(Reader(setup.checkpoint)) as reader,
+        closing(Reader(setup.checkpoint, setup.dialect)) as reader,
     ):
         yield checkpoint, reader
 

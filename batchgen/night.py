@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from batchgen import folders, loop
-from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind, read_answer
+from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
@@ -183,7 +183,7 @@ class Night:
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=checked(engine.attempt, setup.fitness, read_answer),
+                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
                 save=writer.save,
                 flight=flight,
                 limits=limits,

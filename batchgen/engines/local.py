@@ -16,4 +16,5 @@ def engine(job: Job, base_url: str, key: str) -> Client:
         slots=job.limits.concurrency,
         ca_file=job.endpoint.ca_file,
         proxy=job.endpoint.proxy,
+        dialect=job.endpoint.dialect,
     )

@@ -191,7 +191,8 @@ class Pump:
         now = self.clock()
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
-            self._settle(task, task.prompt_tokens + answer.tokens, task.cost(answer.tokens))
+            prompt = answer.prompt_tokens or task.prompt_tokens
+            self._settle(task, prompt + answer.tokens, task.cost(answer.tokens, prompt))
             self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
