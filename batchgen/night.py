@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from batchgen import folders, loop
-from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind
+from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
@@ -191,7 +191,7 @@ class Night:
                 retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
                 stats=stats,
                 concurrency=granted.concurrency,
-                stops=STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set()),
+                stops=local.stops(job),
             )
             view = progress(job.name, stats, plan.seconds, quiet=quiet)
             try:

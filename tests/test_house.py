@@ -31,7 +31,7 @@ runner.pace runner.limits runner.retry runner.pump runner.judging runner.progres
 results.replacing results.log_probs results.columns results.spreadsheet results.gate results.parquet results.frames
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_words results.report_plots results.report_sections results.report_page results.report
-engines.local
+engines.fleet engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
 setup rehearsal signals publishing night commands notebook show template cli

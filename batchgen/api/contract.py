@@ -111,7 +111,8 @@ SLOWS_EVERYONE = frozenset({429, 503, 529})
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
-    `answer`: the one whose text is unfit."""
+    `answer`: the one whose text is unfit. `others_serve`: it is about one of several servers, and nobody else needs
+    to wait."""
 
     kind: Kind
     message: str
@@ -119,6 +120,7 @@ class Failure:
     retry_after: float | None = None
     body: bytes = b""
     answer: Answer | None = None
+    others_serve: bool = False
 
     @property
     def cause(self) -> str:

@@ -34,6 +34,7 @@ from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 from batchgen.runner.survey import row_name
+from batchgen.shards import Shard
 
 SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
@@ -195,7 +196,7 @@ def _tables(
             few = reader.as_many_as_fit(known["record"].to_list())
             known, piece = known.head(few), frame.slice(start, few)
             results = Results(known, models, reader, fitness)
-            _count(done, results, piece[source.spec.id] if source.spec.id else None)
+            _count(done, results, source.spec.part, piece[source.spec.id] if source.spec.id else None)
             if tally is not None:
                 tally.add(known, results.good())
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -204,12 +205,12 @@ def _tables(
             start += piece.height
 
 
-def _count(done: Published, results: Results, names: pl.Series | None) -> None:
+def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text that serves."""
     for at, text in enumerate(results.good()):
         if text is not None:
             continue
-        row = row_name(done.rows + at, names[at] if names is not None else None)
+        row = row_name(part, done.rows + at, names[at] if names is not None else None)
         if results.states[at] == State.DONE and results.answers[at] is None:
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":
