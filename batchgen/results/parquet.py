@@ -60,6 +60,12 @@ class Published:
     damaged: dict[int, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
 
+    def fail(self, row: str, reason: str, error: str) -> None:
+        self.failed += 1
+        self.reasons[reason] += 1
+        if len(self.failures) < SHOWN_FAILURES:
+            self.failures.append(f"{row}: {error}")
+
 
 def refuse_collisions(columns: Sequence[str]) -> None:
     """Raises UsageError where an input column has the name of a result's."""
@@ -110,12 +116,12 @@ def publish(
         if path.suffix == SPREADSHEET:
             spreadsheet.write(file, tables, schema.names)
         else:
-            _write(file, _row_groups(tables), schema, lambda: _judge(done, tally))
+            write(file, row_groups(tables), schema, lambda: _judge(done, tally))
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
         if path.suffix != SPREADSHEET:
-            _verify(file, schema, done.rows)
+            verify(file, schema, done.rows)
     return done
 
 
@@ -138,16 +144,16 @@ def drop_rejected(path: Path, source: Source) -> None:
             folders.sync(path.parent)
 
 
-def _write(
+def write(
     file: BinaryIO,
     groups: Iterator[list[pa.Table]],
     schema: pa.Schema,
-    metadata: Callable[[], dict[str, str]],
+    metadata: Callable[[], dict[str, str]] = dict,
 ) -> None:
     """One row group is encoded and written beside the gathering of the next, without the interpreter's lock.
     `metadata` are asked for when all are written."""
 
-    def write(tables: list[pa.Table]) -> None:
+    def put(tables: list[pa.Table]) -> None:
         group = pa.concat_tables(tables).cast(schema)
         writer.write_table(group, row_group_size=group.num_rows)
 
@@ -156,7 +162,7 @@ def _write(
         for tables in groups:
             for before in written:
                 before.result()
-            written = [beside.submit(write, tables)]
+            written = [beside.submit(put, tables)]
         for last in written:
             last.result()
         writer.add_key_value_metadata(metadata())
@@ -214,17 +220,14 @@ def _count(done: Published, results: Results, part: Shard, names: pl.Series | No
         if results.states[at] == State.DONE and results.answers[at] is None:
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":
-            done.failed += 1
-            done.reasons[results.outcome(at)] += 1
-            if len(done.failures) < SHOWN_FAILURES:
-                done.failures.append(f"{row}: {results.error(at)}")
+            done.fail(row, results.outcome(at), str(results.error(at)))
         else:
             done.pending += 1
     done.rows += len(results.answers)
     done.ok = done.rows - done.failed - done.pending
 
 
-def _row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
+def row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
     waiting: list[pa.Table] = []
     size = rows = 0
     for table in tables:
@@ -237,7 +240,7 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
         yield waiting
 
 
-def _verify(file: BinaryIO, schema: pa.Schema, rows: int) -> None:
+def verify(file: BinaryIO, schema: pa.Schema, rows: int) -> None:
     """Reads back what a reader will rely on, before the old file is given up."""
     file.flush()
     file.seek(0)
