@@ -19,8 +19,8 @@ FIELDS = {
 class OwnServer(Service):
     """`key` is None for one that wants none, and takes a key that is sent all the same for a mistake."""
 
-    def __init__(self, key: str | None = None) -> None:
-        super().__init__()
+    def __init__(self, key: str | None = None, port: int = 0) -> None:
+        super().__init__(port)
         self.key = key
 
     def encoded(self, body: Mapping[str, Any]) -> tuple[bytes, str]:

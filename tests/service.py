@@ -291,7 +291,9 @@ class Service:
     whole answers by prompt, `violations` are requests that the contract forbids, `strays` those to other paths.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """`port`: any free one, or that of a server that is to come back."""
+        self.port = port
         self.key = KEY
         self.script: Script = None
         self.requests = 0
@@ -359,7 +361,7 @@ class Service:
         app.router.add_route("*", "/{path:.*}", self._on_request)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.05)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024).start()
         self.port = runner.addresses[0][1]
         self._ready.set()
         await self._stop.wait()
