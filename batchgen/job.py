@@ -221,7 +221,7 @@ class Job(Part):
         """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
         is no good address."""
         if self.endpoint.urls:
-            return " ".join(self.endpoint.urls)
+            return " ".join(sorted(self.endpoint.urls))
         url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
         try:
             return endpoint_url(url)

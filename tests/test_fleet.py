@@ -78,6 +78,8 @@ def test_requests_that_fail_together_make_one_rest():
     for end in range(50):
         some.sick(0, 0.0, 1 + end / 100)
     assert some.servers[0].rest == FIRST_REST
+    some.sick(0, 0.0, 29.0)
+    assert some.servers[0].rest == FIRST_REST, "one that was sent before, and took its time, is none"
     some.sick(0, 1.5, 30.0)
     assert some.servers[0].rest == 2 * FIRST_REST, "one that was sent since is news"
 
@@ -187,7 +189,7 @@ async def test_nobody_waits_for_one_that_is_busy(three, status):
     now = 0.0
     async with fleet([server.url for server in three[:2]], clock=lambda: now) as some:
         told = await some.attempt(body(0), "m")
-        assert (told.status, told.others_serve) == (status, True)
+        assert (told.status, told.others_serve, told.retry_after) == (status, True, None)
         assert [isinstance(await some.attempt(body(n), "m"), Answer) for n in range(1, 5)] == [True] * 4
         three[1].script = three[0].script
         told = await some.attempt(body(9), "m")
@@ -227,10 +229,13 @@ def test_a_job_on_several_servers_is_known_by_its_name(job, called):
 
 
 def test_a_job_where_one_server_is_loading_slows_nobody(job, called):
+    """Were anybody to wait as that one asks, the time would be up."""
     with OwnServer() as loading, OwnServer() as sound:
         loading.script = lambda *_: Status(503, headers={"Retry-After": "50"})
         endpoint = {"api": "openai", "name": "ours", "url": [loading.url, sound.url]}
-        ended = called("run", job(rows(30), endpoint=endpoint, retry={"max_wait": 0.1}), "--json")
+        ended = called(
+            "run", job(rows(30), endpoint=endpoint, retry={"max_wait": 50}, until={"after": "25s"}), "--json"
+        )
         assert (ended.returncode, sound.served.total()) == (0, 30)
         assert ended.json["retries"] == loading.requests <= 8
 

@@ -155,5 +155,6 @@ class Fleet:
             failure,
             kind=Kind.TRANSIENT if refused and others else failure.kind,
             message=f"{self._urls[at]}: {failure.message}",
+            retry_after=None if others else failure.retry_after,  # the row need not wait for this one
             others_serve=others,
         )

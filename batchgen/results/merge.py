@@ -121,15 +121,9 @@ def _step(files: Sequence[pq.ParquetFile]) -> int:
 
 def _steps(path: Path, file: pq.ParquetFile, step: int, schema: pa.Schema) -> Iterator[pa.Table]:
     """The file's rows, so many at a time, with the columns of all."""
-    held = schema.empty_table()
     with _reading(path):
-        for batch in file.iter_batches(step, use_threads=False):
-            held = pa.concat_tables([held, _with_all(pa.Table.from_batches([batch]), schema)])
-            while held.num_rows >= step:
-                yield held.slice(0, step)
-                held = held.slice(step)
-    if held.num_rows:
-        yield held
+        for batch in file.iter_batches(step, use_threads=False):  # fewer at the end alone
+            yield _with_all(pa.Table.from_batches([batch]), schema)
 
 
 def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
