@@ -251,7 +251,7 @@ def test_a_job_that_no_server_takes_ends(job, called):
 
 def test_a_server_dies_and_comes_back_and_nothing_is_lost(job, start, ended):
     """It dies with requests in flight; what each server billed is counted by the servers."""
-    count, held = 400, 4
+    count, held = 300, 4
     with OwnServer() as b, OwnServer() as c:
         b.script = c.script = lambda *_: Delay(0.1)
         with OwnServer() as a:

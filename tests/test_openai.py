@@ -237,12 +237,12 @@ def prompt_of(row) -> str:
     return f"Write about {row['name']}."
 
 
-def test_a_job_on_an_own_server(job, own, batchgen):
+def test_a_job_on_an_own_server(job, own, called):
     request = {"model": "m", "max_tokens": 20, "temperature": 0.5, "top_p": 0.9, "stop": ["\n\n"], "best_of": 1}
     columns = {"seed": "s", "logprobs": "k"}
     own.script = lambda n, _: {3: Reset(), 5: Status(503, ERRORS[14][2])}.get(n)
     path = job(rows(60), request=request, columns=columns, endpoint=endpoint(own))
-    ended = batchgen("run", path, "--json", env={"WRITER_API_KEY": None})
+    ended = called("run", path, "--json", env={"WRITER_API_KEY": None})
     assert (ended.returncode, own.violations, own.strays) == (0, [], [])
     assert own.served == Counter(map(prompt_of, rows(60)))
     body = next(body for body in own.bodies if body["prompt"] == "Write about product 7.")
@@ -251,7 +251,7 @@ def test_a_job_on_an_own_server(job, own, batchgen):
         prompt = prompt_of(row)
         assert (row["text"], row["model"]) == ("".join(pieces(prompt)), "served/m")
         assert row["log_probs"] == expected_column(prompt, int(row["k"]))
-    assert batchgen("run", path, "--json").json["sent"] == 0
+    assert called("run", path, "--json").json["sent"] == 0
 
 
 def test_a_job_that_streams(job, own, called):
@@ -302,10 +302,10 @@ def test_the_same_request_to_writer_is_another(job, service, own, called):
     assert (ended.returncode, ended.json["sent"]) == (0, 0)
 
 
-def test_a_trial_on_the_built_in_model_leaves_the_dialect_behind(job, batchgen):
+def test_a_trial_on_the_built_in_model_leaves_the_dialect_behind(job, called):
     request = {"model": "m", "max_tokens": 5, "seed": 2**40, "logprobs": 3}
     path = job(rows(5), request=request, columns={"seed": "s"}, endpoint={"api": "openai", "url": "http://10.1.1.1:1"})
-    ended = batchgen("run", path, "--local", env={"WRITER_API_KEY": None})
+    ended = called("run", path, "--local", env={"WRITER_API_KEY": None})
     assert ended.returncode == 0, ended.stderr
     local = job.rows(job.output.with_suffix(".local.parquet"))
     assert {row["model"] for row in local} == {"local-ngram"}
