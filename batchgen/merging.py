@@ -11,7 +11,7 @@ from typing import Any
 from batchgen import __version__
 from batchgen import job as jobs
 from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
-from batchgen.job import Input, Job
+from batchgen.job import Input, Job, rejected
 from batchgen.results import merge as merges
 from batchgen.results.parquet import Published
 from batchgen.runner.reader import Reader
@@ -81,6 +81,8 @@ def _date(job: Job) -> str:
 
 
 def _about(job: Job, file: Path) -> dict[str, Any]:
+    if rejected(file).exists():
+        raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {rejected(file)}")
     said: dict[str, Any] = merges.about(file)
     shard = said.get("settings", {}).get("input", {}).get("shard")
     if shard != job.input.shard:

@@ -255,7 +255,12 @@ def test_a_job_on_an_own_server(job, own, called):
 
 
 def test_a_job_that_streams(job, own, called):
-    path = job(rows(12), request={"stream": True, "logprobs": 1}, endpoint=endpoint(own, url=f"{own.url}/v1"))
+    path = job(
+        rows(12),
+        request={"stream": True, "logprobs": 1},
+        endpoint=endpoint(own, url=f"{own.url}/v1"),
+        check={"min_chars": 1},
+    )
     assert called("run", path).returncode == 0
     assert own.violations == []
     for row in job.rows():

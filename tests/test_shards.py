@@ -262,6 +262,14 @@ def test_an_input_that_changed_between_the_shards_runs_is_refused(shards, job):
     assert "was made with another input.limit" in refused(some, some.files)
 
 
+def test_a_shard_whose_last_run_was_rejected_is_refused(shards, service):
+    some = shards(2).write(rows(6), gate={"max_failed": 0}).run()
+    service.script = lambda _, body: Status(400, error_body("x", "no")) if "product 3." in body["prompt"] else None
+    for file in some.files:
+        some.called("run", file, "--quiet", "--fresh")
+    assert "job-2-of-2.parquet: is of an earlier run" in refused(some, some.files)
+
+
 def test_a_page_that_is_damaged_leaves_the_old_file(shards, job):
     some = shards(2).write(rows(8)).run()
     assert some.merge().returncode == 0
