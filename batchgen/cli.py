@@ -128,6 +128,24 @@ def export(job: str, *, local: bool, output: str | None) -> None:
 
 
 @cli.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path())
+@LOCAL
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of the whole job's output.")
+def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
+    """Put the results of all shards of an input together, in its order.
+
+    Exit status: 0 every row has its text; 1 some rows failed; 2 a shard is missing, doubled, or of another input;
+    3 some rows are still to be done.
+    """
+    _log()
+    from batchgen import merging, show
+
+    done = merging.merge(jobs, output, local=local)
+    _print(show.published(done))
+    sys.exit(merging.exit_code(done))
+
+
+@cli.command()
 @JOB
 @LOCAL
 @click.option(

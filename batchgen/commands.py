@@ -20,7 +20,6 @@ from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
 from batchgen.night import Night, Summary
-from batchgen.places import place
 from batchgen.publishing import publish_run
 from batchgen.rehearsal import Rehearsal
 from batchgen.results import destination
@@ -108,7 +107,7 @@ def plan(
     restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     with ExitStack() as held:
         with suppress(NotRunYet):
-            reader = held.enter_context(closing(Reader(setup.checkpoint, without_trace=True)))
+            reader = held.enter_context(closing(Reader(setup.checkpoint, setup.dialect, without_trace=True)))
             date, floor = reader.next_run(date, reuse=job.reuse)
             index, names = Index(reader.states(), floor), list(reader.names())
             latency, learned = reader.median_latency(), reader.learned()
@@ -188,24 +187,13 @@ def export(
 ) -> Published:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
-    given = _given(job, output) if output is not None else None
+    given = destination.given(job, output, (destination.PARQUET, SPREADSHEET)) if output is not None else None
     setup = set_up(job, environ, path)
-    with closing(Reader(setup.checkpoint)) as reader:
+    with closing(Reader(setup.checkpoint, setup.dialect)) as reader:
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
         return _export(setup, reader, last, given or destination.of(job, last.date))
-
-
-def _given(job: Job, output: str | Path) -> Destination:
-    """Raises UsageError where it is no place for one file."""
-    try:
-        where = place(output)
-    except ValueError as error:
-        raise UsageError(f"--output: {error}") from None
-    if where.suffix not in (".parquet", SPREADSHEET):
-        raise UsageError(f"{output}: should end in .parquet or {SPREADSHEET}")
-    return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 
 def report(
@@ -256,7 +244,7 @@ def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
         lock.exclusive(setup.lock),
         lock.exclusive(setup.flight),
         closing(Checkpoint(setup.checkpoint)) as checkpoint,
-        closing(Reader(setup.checkpoint)) as reader,
+        closing(Reader(setup.checkpoint, setup.dialect)) as reader,
     ):
         yield checkpoint, reader
 

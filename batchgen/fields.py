@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from batchgen.places import Url, is_url
 
@@ -50,3 +51,9 @@ Duration = Annotated[
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
+
+
+def mistake(loc: tuple[str, ...], said: str) -> ValidationError:
+    """What a part's own validator raises for a key in it."""
+    kind = PydanticCustomError("disagreement", "{said}", {"said": said})
+    return ValidationError.from_exception_data("job", [{"type": kind, "loc": loc, "input": ()}])

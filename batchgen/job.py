@@ -22,13 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from batchgen import mistakes, yaml
+from batchgen import agreement, mistakes, yaml
 from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
 from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
+from batchgen.shards import WHOLE, Shard
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -41,7 +42,13 @@ ColumnType = Literal[
     "String", "Boolean", "Date", "Datetime", "Float32", "Float64",
     "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
 ]  # fmt: skip
-RequestField = Literal["model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream"]
+RequestField = Literal[
+    "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs"
+]
+
+
+def _shard(text: str) -> str:
+    return str(Shard.read(text))
 
 
 class Input(Part):
@@ -51,11 +58,18 @@ class Input(Part):
         description="CSV, Parquet or NDJSON: one file, a folder, or a glob; here, or under s3://, gs:// or az://"
     )
     limit: int | None = Field(None, ge=1, description="the first N rows only")
+    shard: Annotated[str, AfterValidator(_shard)] | None = Field(
+        None, description="3/16: the third of sixteen parts of these rows, as a job of its own; see `batchgen merge`"
+    )
     id: str | None = Field(None, description="a column whose value names a row in messages; unique")
     types: dict[str, ColumnType] = Field(
         {}, alias="schema", description="types of CSV columns; they are text unless typed here"
     )
     rename: dict[str, str] = Field({}, description="input column -> the name it gets")
+
+    @property
+    def part(self) -> Shard:
+        return WHOLE if self.shard is None else Shard.read(self.shard)
 
 
 class Request(Part):
@@ -70,6 +84,8 @@ class Request(Part):
     stop: str | list[str] | None = Field(None, description="a text or a list of texts that end the answer")
     best_of: int | None = Field(None, ge=1, le=2**31 - 1)
     random_seed: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="api: openai; its name for random_seed")
+    logprobs: int | None = Field(None, ge=0, le=2**31 - 1, description="api: openai; log-probs of so many tokens each")
     stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
 
 
@@ -186,6 +202,24 @@ class Job(Part):
             return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
         return values
 
+    @model_validator(mode="after")
+    def _speaks_one_dialect(self) -> Self:
+        given = [name for name, value in self.request if value is not None]
+        agreement.refuse_foreign("request", given, self.endpoint.dialect)
+        agreement.refuse_foreign("columns", self.columns, self.endpoint.dialect)
+        return self
+
+    def apart(self) -> Self:
+        """A shard's name, and so its checkpoint, and its results are its own."""
+        if self.input.shard is None:
+            return self
+        suffix, path = self.input.part.suffix, self.output.path
+        if "{name}" not in path:
+            path = _marked(path, suffix)
+        return self.model_copy(
+            update={"name": self.name + suffix, "output": self.output.model_copy(update={"path": path})}
+        )
+
     def with_limit(self, limit: int | None) -> Self:
         return (
             self if limit is None else self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
@@ -197,8 +231,10 @@ class Job(Part):
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
+                "request": Request(**agreement.without_foreign(dict(self.request))),
+                "columns": agreement.without_foreign(self.columns),
                 "limits": Limits(concurrency=self.limits.concurrency),
-                "output": self.output.model_copy(update={"path": _local(self.output.path)}),
+                "output": self.output.model_copy(update={"path": _marked(self.output.path, ".local")}),
             }
         )
 
@@ -207,9 +243,10 @@ class Job(Part):
         return self.endpoint.name == LOCAL and self.endpoint.url is None
 
     def base_url(self, environ: Mapping[str, str]) -> str:
-        """Raises UsageError where WRITER_BASE_URL is used and is no good address."""
-        if self.endpoint.url is not None:
-            return self.endpoint.url
+        """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
+        is no good address."""
+        if self.endpoint.urls:
+            return " ".join(sorted(self.endpoint.urls))
         url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
         try:
             return endpoint_url(url)
@@ -241,13 +278,13 @@ class Job(Part):
         return place(self.output.path.replace("{date}", date).replace("{name}", self.name))
 
 
-def _local(path: str) -> str:
+def _marked(path: str, mark: str) -> str:
     stem = path.removesuffix(".parquet")
-    return f"{stem}.local{path[len(stem) :]}"
+    return f"{stem}{mark}{path[len(stem) :]}"
 
 
 def is_vendor(base_url: str) -> bool:
-    return urlsplit(base_url).hostname == VENDOR_HOST
+    return any(urlsplit(url).hostname == VENDOR_HOST for url in base_url.split())
 
 
 def load(path: str | Path) -> Job:
@@ -264,6 +301,6 @@ def load(path: str | Path) -> Job:
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
     where = Path(path).resolve()
     try:
-        return Job.model_validate(values, context={"folder": where.parent, "stem": where.stem})
+        return Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
     except ValidationError as error:
         raise UsageError(mistakes.told(error, marks, source, Job)) from None

@@ -40,9 +40,10 @@ def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.P
     of something else (the name of a file), stands nowhere."""
     if (missing and loc[:-1] in marks) or len(loc) == 1:
         return loc
-    while loc and loc not in marks:
-        loc = loc[:-1]
-    return loc
+    path: yaml.Path = ()
+    for key in loc:  # between the keys stand the names of a union's alternatives
+        path = (*path, key) if (*path, key) in marks else path
+    return path
 
 
 def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from batchgen import folders, loop
-from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind, read_answer
+from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
@@ -184,7 +184,7 @@ class Night:
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=checked(engine.attempt, setup.fitness, read_answer),
+                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
                 save=writer.save,
                 flight=flight,
                 limits=limits,
@@ -192,7 +192,7 @@ class Night:
                 retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
                 stats=stats,
                 concurrency=granted.concurrency,
-                stops=STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set()),
+                stops=local.stops(job),
             )
             view = progress(job.name, stats, plan.seconds, quiet=quiet)
             try:

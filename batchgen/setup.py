@@ -13,7 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from batchgen.api.client import trust
-from batchgen.api.contract import DEPRECATED, SERVER_MAX_TOKENS
+from batchgen.api.contract import DEPRECATED
+from batchgen.api.dialects import OPENAI, Dialect
 from batchgen.api.key import check_key, read_key
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
@@ -40,6 +41,10 @@ class Setup:
     fitness: Fitness | None
 
     @property
+    def dialect(self) -> Dialect:
+        return self.job.endpoint.dialect
+
+    @property
     def checkpoint(self) -> Path:
         return self.job.checkpoint
 
@@ -60,14 +65,14 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
     """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
     base_url = None if job.is_local else job.base_url(environ)
     trust(job.endpoint.ca_file)
-    if job.endpoint.proxy is not None and (base_url or "").startswith("http:"):
+    if job.endpoint.proxy is not None and "http:" in (base_url or ""):
         raise UsageError("endpoint.proxy: the key would cross the network in the clear: it is for https alone")
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
     if job.priority is not None:
         _refuse_unordered(job.priority, source)
     try:
-        requests = Requests(job, source.columns, job.endpoint.name or base_url or "")
+        requests = Requests(job, source.columns, job.endpoint.identity(base_url or ""))
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     limits = job.limits if base_url is None else job.granted(base_url)
@@ -82,9 +87,11 @@ def _refuse_unordered(priority: str, source: Source) -> None:
 
 
 def key_of(job: Job, environ: Mapping[str, str]) -> str:
-    """Raises UsageError where there is none; the built-in model takes any."""
+    """Raises UsageError where there is none; the built-in model takes any. Empty where the job wants none sent."""
     if job.is_local:
         return "local"
+    if not job.endpoint.has_key:
+        return ""
     if job.endpoint.key_file is not None:
         return read_key(Path(job.endpoint.key_file))
     return check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
@@ -125,7 +132,9 @@ def length_warnings(job: Job) -> list[str]:
     if job.request.max_tokens is not None:
         return []
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
-    cut = f"the service cuts each answer at {SERVER_MAX_TOKENS} tokens{whose}"
+    dialect = job.endpoint.dialect
+    who = "many a server" if dialect is OPENAI else "the service"
+    cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
 
 
@@ -135,9 +144,10 @@ def check_warnings(job: Job) -> list[str]:
     told = []
     same = ["temperature 0"] if request.temperature == 0 else []
     same += [f"random_seed {request.random_seed}"] if request.random_seed is not None else []
+    same += [f"seed {request.seed}"] if request.seed is not None else []
     if same and job.check.is_set and job.check.retries:
         told.append(f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`")
-    tokens = request.max_tokens or SERVER_MAX_TOKENS
+    tokens = request.max_tokens or job.endpoint.dialect.default_tokens
     if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
         told.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")

@@ -30,11 +30,10 @@ from batchgen.api.contract import (
     Failure,
     Kind,
     LogProbs,
-    classify,
     judge,
     read_answer,
-    retry_after,
 )
+from batchgen.api.refusals import classify, retry_after
 from batchgen.errors import UsageError
 from batchgen.results.log_probs import choices, log_probs
 from batchgen.rows.prompt import MAX_PROMPT_CHARS, PromptError, Template

@@ -152,7 +152,7 @@ class Exchange:
 
     async def answer(self) -> web.StreamResponse:
         """The prompt's own answer: JSON whole, or a stream in pieces that respect no character's bounds."""
-        whole, content_type = _encoded(self.body)
+        whole, content_type = self.service.encoded(self.body)
         self.service.count_served(self.body["prompt"])
         if not self.body.get("stream"):
             return web.Response(body=whole, content_type=content_type)
@@ -263,7 +263,7 @@ class Cut:
     chunked: bool
 
     async def __call__(self, exchange):
-        whole, content_type = _encoded(exchange.body)
+        whole, content_type = exchange.service.encoded(exchange.body)
         response = web.StreamResponse(headers={"Content-Type": content_type})
         if self.chunked:
             response.enable_chunked_encoding()
@@ -291,7 +291,9 @@ class Service:
     whole answers by prompt, `violations` are requests that the contract forbids, `strays` those to other paths.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """`port`: any free one, or that of a server that is to come back."""
+        self.port = port
         self.key = KEY
         self.script: Script = None
         self.requests = 0
@@ -319,6 +321,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def encoded(self, body: Mapping[str, Any]) -> tuple[bytes, str]:
+        """The default answer to a request, and its content type."""
+        return _encoded(body)
 
     def release(self) -> None:
         """Lets every `Hold` answer, those to come too."""
@@ -355,7 +361,7 @@ class Service:
         app.router.add_route("*", "/{path:.*}", self._on_request)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.05)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024).start()
         self.port = runner.addresses[0][1]
         self._ready.set()
         await self._stop.wait()

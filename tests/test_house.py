@@ -23,18 +23,18 @@ BIN = Path(sys.executable).parent
 FLOORS = """
 errors terminal loop folders places aws_profile stores parts
 yaml
-api.contract? api.stream api.contract api.key api.deadlines api.pool api.client
-fields endpoint quality mistakes job fitness
+api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
+fields shards endpoint agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
-results.exchange results.replacing results.destination results.log_probs results.columns results.spreadsheet results.gate results.parquet results.frames
+results.exchange results.replacing results.destination results.log_probs results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_words results.report_plots results.report_sections results.report_page results.report
-engines.local
+engines.fleet engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing night commands notebook show template cli
+setup rehearsal signals publishing night commands merging notebook show template cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 
@@ -102,7 +102,7 @@ def test_the_readme_names_every_exit_code():
 
 def test_every_command_the_readme_names_exists():
     listed = subprocess.run([BIN / "batchgen", "--help"], capture_output=True, text=True, check=True).stdout
-    named = set(re.findall(r"batchgen (run|plan|status|export|serve|init|schema|report|prune)\b", README))
+    named = set(re.findall(r"batchgen (run|plan|status|export|serve|init|schema|report|prune|merge)\b", README))
     assert named <= set(re.findall(r"^  (\w+) ", listed, re.MULTILINE))
     assert {"run", "plan", "status", "export", "serve", "init", "schema"} <= named
 

@@ -236,7 +236,7 @@ def test_the_designs_example_loads(tmp_path):
     assert loaded.input.limit is None
     assert loaded.input.types == {"price": "Float64"}
     assert loaded.prompt == "Write a short SEO article about {{ name }} for {{ audience }}.\n"
-    assert loaded.request.model_dump() == {
+    assert loaded.request.model_dump(exclude_none=True) == {
         "model": "palmyra-x5",
         "max_tokens": 300,
         "temperature": 0.7,

@@ -45,7 +45,7 @@ class Aim:
         return self._longest * self._dice.uniform(0.3, 1)
 
     def saw(self, *, new: bool) -> None:
-        self._longest *= 0.9 if new else 1.05
+        self._longest *= 0.8 if new else 1.25
 
 
 @pytest.fixture(scope="module")

@@ -96,3 +96,11 @@ def test_unfit_texts_are_answers_that_are_asked_for_again():
     assert set(night.tries.values()) == {3}
     assert night.ended == pytest.approx(1500 * 0.01 / 32, rel=0.1)
     assert night.pump.budget.spent_tokens == pytest.approx(1500 * (5 + 20))
+
+
+@pytest.mark.parametrize("others_serve", [False, True])
+def test_everyone_waits_for_a_refusal_unless_other_servers_serve(others_serve):
+    night = Night(400, 2, 2.1, Failure(Kind.BUSY, "429", 429, 30.0, others_serve=others_serve))
+    within = [moment for moment in night.sent_at if 3 <= moment < 30]
+    assert bool(within) is others_serve
+    assert night.stats.ok == 400

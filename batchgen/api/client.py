@@ -16,10 +16,12 @@ import aiohttp
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from batchgen import __version__
-from batchgen.api.contract import PATH, Answer, Failure, Kind, classify, judge
+from batchgen.api.contract import Answer, Failure, Kind
 from batchgen.api.deadlines import Deadlines
+from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.key import Redactor
 from batchgen.api.pool import Pool
+from batchgen.api.refusals import classify
 from batchgen.errors import UsageError
 
 MAX_ANSWER = 64 << 20
@@ -44,7 +46,8 @@ def trust(ca_file: str | None) -> ssl.SSLContext | bool:
 
 
 class Client:
-    """A pool of connections to one endpoint, as an asynchronous context. Time-outs are in seconds."""
+    """A pool of connections to one endpoint, as an asynchronous context. Time-outs are in seconds. Without a key (an
+    empty one) none is sent."""
 
     def __init__(
         self,
@@ -56,16 +59,18 @@ class Client:
         slots: int = 64,
         ca_file: str | None = None,
         proxy: str | None = None,
+        dialect: Dialect = WRITER,
     ) -> None:
         headers = {
-            "Authorization": f"Bearer {key}",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
-        self._url = base_url + PATH
+        self._url = base_url + dialect.path
         self._pool = Pool(self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
+        self._dialect = dialect
         self._redactor = Redactor(key)
         self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -111,7 +116,7 @@ class Client:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
         if answered:
-            return judge(self._redactor.answer(answer))
+            return self._dialect.judge(self._redactor.answer(answer))
         failure = classify(message.code, message.headers, answer, model, datetime.now(UTC))
         return self._redactor.failure(failure)
 

@@ -7,12 +7,8 @@ Requests are strict, answers are read liberally: unknown fields pass, a text tha
 
 from __future__ import annotations
 
-import email.utils
 import enum
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -108,12 +104,15 @@ class Kind(enum.StrEnum):
 STOPS_THE_RUN = frozenset({Kind.KEY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
 ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED})
 POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
+SLOWS_EVERYONE = frozenset({429, 503, 529})
+"""Statuses after which everybody waits, not this row alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
-    `answer`: the one whose text is unfit."""
+    `answer`: the one whose text is unfit. `others_serve`: it is about one of several servers, and nobody else needs
+    to wait."""
 
     kind: Kind
     message: str
@@ -121,6 +120,7 @@ class Failure:
     retry_after: float | None = None
     body: bytes = b""
     answer: Answer | None = None
+    others_serve: bool = False
 
     @property
     def cause(self) -> str:
@@ -132,11 +132,13 @@ class Failure:
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An attempt with a text: the body as it came, how many choices it holds, its tokens by estimate."""
+    """An attempt with a text: the body as it came, how many choices it holds, its tokens: by estimate, or as the
+    service counts them. `prompt_tokens` is None where it counts none."""
 
     body: bytes
     choices: int
     tokens: int
+    prompt_tokens: int | None = None
 
 
 _raw = msgspec.json.Decoder(RawCompletion)
@@ -146,7 +148,7 @@ CHECKED_WHOLE = 16 << 10
 checking those costs as much as the request, and is done when the results are made (`results.log_probs`)."""
 
 
-def _is_json(body: bytes) -> bool:
+def is_json(body: bytes) -> bool:
     """Told apart from server-sent events by how the body begins."""
     return body[:1] == b"{" or body.lstrip()[:1] in (b"{", b"")
 
@@ -156,7 +158,7 @@ def read_answer(body: bytes) -> RawCompletion:
 
     Raises ValueError, or RecursionError on absurd nesting, where the body is not the contract's.
     """
-    if _is_json(body):
+    if is_json(body):
         return _raw.decode(body)
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
 
@@ -164,131 +166,12 @@ def read_answer(body: bytes) -> RawCompletion:
 def judge(body: bytes) -> Answer | Failure:
     """What a 200's body is worth."""
     try:
-        small = len(body) <= CHECKED_WHOLE and _is_json(body)
+        small = len(body) <= CHECKED_WHOLE and is_json(body)
         texts = [choice.text for choice in (_whole.decode(body) if small else read_answer(body)).choices]
     except (ValueError, RecursionError) as error:
         said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
         return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)
     return Answer(body, len(texts), sum([estimate_tokens(text) for text in texts]))
-
-
-MONTHLY_QUOTA_CODES = frozenset({"CompletionModelQuotaError", "fail.model.quotaExceeded"})
-GUARDRAIL_CODES = frozenset({"fail.guardrail.blocked", "CompletionModelUnsafeRequestError"})
-_STATUS_KINDS = {
-    401: Kind.KEY,
-    402: Kind.KEY,
-    403: Kind.KEY,
-    429: Kind.BUSY,
-    **dict.fromkeys((408, 409, 500, 502, 503, 504, 507, 529), Kind.TRANSIENT),
-    **dict.fromkeys((404, 405, 410, 501), Kind.MISDIRECTED),
-}
-SLOWS_EVERYONE = frozenset({429, 503, 529})
-"""Statuses after which everybody waits, not this row alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Error:
-    """What can be made of an error's body: `tpe`, and the `key` and `description` of its `errors`."""
-
-    tpe: str = ""
-    keys: tuple[str, ...] = ()
-    description: str = ""
-
-    @property
-    def codes(self) -> set[str]:
-        return {self.tpe, *self.keys}
-
-
-def classify(status: int, headers: Mapping[str, str], body: bytes, model: str, now: datetime) -> Failure:
-    """What an answer other than 200 means. `model` is the one asked for; `now` (UTC) is for HTTP dates.
-
-    Goes by status and by the body's codes, never by words in a message, but for one question the
-    service leaves to words: whether a 400, 404 or 410 is about the model.
-    """
-    error = _read_error(body)
-    codes = error.codes
-    kind = _STATUS_KINDS.get(status)
-    if codes & MONTHLY_QUOTA_CODES:
-        kind = Kind.QUOTA
-    elif codes & GUARDRAIL_CODES:
-        kind = Kind.REFUSED
-    elif status in (400, 404, 410) and _names_the_model(error, model):
-        kind = Kind.MODEL
-    elif kind is None:
-        kind = _other_status(status)
-    return Failure(kind, _say(status, error, body), status, retry_after(headers, now), body)
-
-
-def _other_status(status: int) -> Kind:
-    """By class: 5xx may heal, 4xx is about the row, and 3xx is no service of ours."""
-    by_class = {5: Kind.TRANSIENT, 4: Kind.INVALID}
-    return by_class.get(status // 100, Kind.MISDIRECTED)
-
-
-def _read_error(body: bytes) -> _Error:
-    """Takes what is there: a proxy's HTML, nothing, or half of the documented shape."""
-    try:
-        value = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return _Error()
-    if not isinstance(value, dict):
-        return _Error()
-    errors = value.get("errors")
-    details = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-    descriptions = [e["description"] for e in details if isinstance(e.get("description"), str)]
-    keys = tuple(e["key"] for e in details if isinstance(e.get("key"), str))
-    tpe = value.get("tpe")
-    return _Error(tpe if isinstance(tpe, str) else "", keys, "; ".join(filter(None, descriptions)))
-
-
-_GONE = re.compile(
-    r"not (be )?found|no such|does(n't| not) exist|unknown|invalid model|unrecogni[sz]ed|deprecated|removed|retired"
-    r"|not available|unavailable|no longer|(not |un)supported|not allowed|no access",
-    re.IGNORECASE,
-)
-
-
-_TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
-"""Said of a prompt that does not fit the model, which is the row's fault."""
-
-
-def _names_the_model(error: _Error, model: str) -> bool:
-    if _TOO_MUCH.search(error.description):
-        return False
-    if "model" in {code.casefold() for code in error.codes}:
-        return True
-    named = any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes)
-    said = error.description
-    return named or ((model in said or "model" in said.casefold()) and _GONE.search(said) is not None)
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-
-
-def _say(status: int, error: _Error, body: bytes) -> str:
-    said = error.description or body[:300].decode(errors="replace")
-    parts = (str(status), error.tpe, said)
-    return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:500].strip()
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds the server asks to wait: `retry-after-ms`, else `Retry-After` (RFC 9110, 10.2.3).
-
-    Seconds, fractions of them, or an HTTP date; None where there is none or it makes no sense.
-    """
-    waits = (*_number(headers.get("retry-after-ms"), 1000), *_number(headers.get("Retry-After"), 1))
-    for seconds in waits:
-        return seconds
-    try:
-        when = email.utils.parsedate_to_datetime(headers.get("Retry-After", ""))
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
-
-
-def _number(value: str | None, per_second: int) -> Iterator[float]:
-    if value is not None and re.fullmatch(r"\s*[0-9]{1,30}(\.[0-9]{0,30})?\s*", value, re.ASCII):
-        yield float(value) / per_second
 
 
 @dataclass(frozen=True, slots=True)

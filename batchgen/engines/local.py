@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from batchgen.api.client import Client
+from batchgen.api.contract import STOPS_THE_RUN, Kind
+from batchgen.engines.fleet import Fleet
 from batchgen.job import Job
 
 
-def engine(job: Job, base_url: str, key: str) -> Client:
-    """An asynchronous context whose `attempt` the pump calls."""
+def engine(job: Job, base_url: str, key: str) -> Client | Fleet:
+    """An asynchronous context whose `attempt` the pump calls. `base_url`: one address, or several with spaces."""
+    clients = {url: _client(job, url, key) for url in base_url.split()}
+    return clients[base_url] if base_url in clients else Fleet(clients, stops(job))
+
+
+def stops(job: Job) -> frozenset[Kind]:
+    """What ends the run. Where each row names its model, an unknown one is the row's mistake."""
+    return STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set())
+
+
+def _client(job: Job, url: str, key: str) -> Client:
     return Client(
-        base_url,
+        url,
         key,
         connect=job.timeout.connect,
         total=job.timeout.total,
         slots=job.limits.concurrency,
         ca_file=job.endpoint.ca_file,
         proxy=job.endpoint.proxy,
+        dialect=job.endpoint.dialect,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from batchgen import folders, parts, stores
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.job import Job
-from batchgen.places import Place, Url
+from batchgen.places import Place, Url, place
 from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside
 from batchgen.rows.files import find
 from batchgen.rows.source import Source
@@ -56,11 +56,11 @@ class Destination:
 
     def refuse(self, source: Source) -> None:
         """Raises UsageError where the results cannot stand there, whatever the machine does."""
-        for place in (self.place, self.rejected) if self.is_gated else (self.place,):
-            if isinstance(place, Path):
-                _refuse_path(place, source, is_folder=self.rows_per_file is not None)
+        for there in (self.place, self.rejected) if self.is_gated else (self.place,):
+            if isinstance(there, Path):
+                _refuse_path(there, source, is_folder=self.rows_per_file is not None)
             else:
-                _refuse_url(place, source)
+                _refuse_url(there, source)
 
     def drop_rejected(self, source: Source, key: bytes) -> None:
         """What an earlier run left, now that a later one stands beside it. The input stays, and what is another's:
@@ -114,6 +114,22 @@ class Destination:
 def of(job: Job, date: str) -> Destination:
     """Of a run that began on that date (ISO)."""
     return Destination(job.output_path(date), job.output.rows_per_file, job.state_folder, job.gate.is_set)
+
+
+def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
+    """One file, as the command line names it. Raises UsageError where that is no place for one."""
+    try:
+        where = place(output)
+    except ValueError as error:
+        raise UsageError(f"--output: {error}") from None
+    if where.suffix not in suffixes:
+        raise UsageError(f"{output}: should end in {' or '.join(suffixes)}")
+    return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
+
+
+def stands(there: Place) -> bool:
+    """Raises OSError where the store does not answer."""
+    return there.exists() if isinstance(there, Path) else bool(stores.look(there) or stores.below(there))
 
 
 def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:

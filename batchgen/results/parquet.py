@@ -26,13 +26,14 @@ from batchgen.fitness import Fitness
 from batchgen.places import Place
 from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
-from batchgen.results.destination import Destination
+from batchgen.results.destination import Destination, Writing
 from batchgen.results.gate import Tally
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 from batchgen.runner.survey import row_name
+from batchgen.shards import Shard
 
 SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
@@ -57,6 +58,12 @@ class Published:
     failures: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
+
+    def fail(self, row: str, reason: str, error: str) -> None:
+        self.failed += 1
+        self.reasons[reason] += 1
+        if len(self.failures) < SHOWN_FAILURES:
+            self.failures.append(f"{row}: {error}")
 
 
 def refuse_collisions(columns: Sequence[str]) -> None:
@@ -100,10 +107,7 @@ def publish(
             with part(0) as file:
                 spreadsheet.write(file, tables, schema.names)
         else:
-            for number, some in _parts(tables, to.rows_per_file):
-                with part(number) as file:
-                    last = partial(_judge, done, tally, to) if to.rows_per_file is None else dict
-                    _verify(file, schema, _write(file, _row_groups(some), schema, last))
+            write(part, tables, schema, to.rows_per_file, partial(_judge, done, tally, to))
             _judge(done, tally, to)
         source.verify()
         if done.rows != rows.height:
@@ -150,13 +154,27 @@ def _pieces(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[int, pa.Tab
             start, row = start + piece.num_rows, row + piece.num_rows
 
 
-def _write(
+def write(
+    part: Writing,
+    tables: Iterator[pa.Table],
+    schema: pa.Schema,
+    rows_per_file: int | None,
+    metadata: Callable[[], dict[str, str]] = dict,
+) -> None:
+    """As Parquet: one file, to whose metadata those are added when all is written, or parts; each is read back."""
+    for number, some in _parts(tables, rows_per_file):
+        with part(number) as file:
+            rows = _encode(file, _row_groups(some), schema, metadata if rows_per_file is None else dict)
+            _verify(file, schema, rows)
+
+
+def _encode(
     file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema, metadata: Callable[[], dict[str, str]]
 ) -> int:
     """How many rows were written. One row group is encoded and written beside the gathering of the next, without the
     interpreter's lock. `metadata` are asked for when all are written."""
 
-    def write(tables: list[pa.Table]) -> int:
+    def put(tables: list[pa.Table]) -> int:
         group = pa.concat_tables(tables).cast(schema)
         writer.write_table(group, row_group_size=group.num_rows)
         return group.num_rows
@@ -166,7 +184,7 @@ def _write(
         written: list[Future[int]] = []
         for tables in groups:
             rows += sum(before.result() for before in written)
-            written = [beside.submit(write, tables)]
+            written = [beside.submit(put, tables)]
         rows += sum(last.result() for last in written)
         writer.add_key_value_metadata(metadata())
     return rows
@@ -206,7 +224,7 @@ def _tables(
             few = reader.as_many_as_fit(known["record"].to_list())
             known, piece = known.head(few), frame.slice(start, few)
             results = Results(known, models, reader, fitness)
-            _count(done, results, piece[source.spec.id] if source.spec.id else None)
+            _count(done, results, source.spec.part, piece[source.spec.id] if source.spec.id else None)
             if tally is not None:
                 tally.add(known, results.good())
             inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -215,19 +233,16 @@ def _tables(
             start += piece.height
 
 
-def _count(done: Published, results: Results, names: pl.Series | None) -> None:
+def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text that serves."""
     for at, text in enumerate(results.good()):
         if text is not None:
             continue
-        row = row_name(done.rows + at, names[at] if names is not None else None)
+        row = row_name(part, done.rows + at, names[at] if names is not None else None)
         if results.states[at] == State.DONE and results.answers[at] is None:
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":
-            done.failed += 1
-            done.reasons[results.outcome(at)] += 1
-            if len(done.failures) < SHOWN_FAILURES:
-                done.failures.append(f"{row}: {results.error(at)}")
+            done.fail(row, results.outcome(at), str(results.error(at)))
         else:
             done.pending += 1
     done.rows += len(results.answers)

@@ -37,7 +37,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
-    with closing(Archive(subject.job.checkpoint)) as archive:
+    with closing(Archive(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
     page = render(facts).encode()

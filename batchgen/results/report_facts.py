@@ -17,7 +17,7 @@ from batchgen.errors import NotRunYet
 from batchgen.job import Job, Limits
 from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
-from batchgen.results.report_texts import Group, Looked, Odd, answer_of, look, mean_logprob, odd_ones, repeated
+from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Run
@@ -278,7 +278,7 @@ def _samples(
     samples = []
     for one in odd:
         record = records.get(one.id)
-        answer = answer_of(record) if record else None
+        answer = archive.answer(record) if record else None
         if record is None or answer is None:
             continue
         row, prompt = found.get(record.key, (None, None))
@@ -293,7 +293,7 @@ def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
     found = {}
     for group in groups:
         for record in archive.records([group.id]).values():
-            answer = answer_of(record)
+            answer = archive.answer(record)
             if answer is not None:
                 found[group.id] = answer.choices[0].text
     return found

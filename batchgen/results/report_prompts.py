@@ -27,14 +27,17 @@ class Known:
         return float(mean) if isinstance(mean, int | float) else None
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
-        """The row (from 0) and prompt of each key that the input has. Raises UsageError where it has changed."""
+        """The row (from 0, of the whole input) and prompt of each key that the input has. Raises UsageError where that
+        has changed."""
         wanted = self._at(keys)
         found: dict[bytes, tuple[int, str]] = {}
         start = 0
         for frame in self.source.batches() if wanted else ():
             rows = sorted(row for row in wanted if start <= row < start + frame.height)
             made = self.requests.of(frame[[row - start for row in rows]])
-            found |= {wanted[row]: (row, _prompt(one)) for row, one in zip(rows, made, strict=True)}
+            found |= {
+                wanted[row]: (self.source.spec.part.row(row), _prompt(one)) for row, one in zip(rows, made, strict=True)
+            }
             start += frame.height
             if len(found) == len(wanted):
                 break

@@ -15,9 +15,8 @@ from itertools import islice
 import msgspec
 import polars as pl
 
-from batchgen.api.contract import NULL, RawCompletion, estimate_tokens, read_answer
+from batchgen.api.contract import NULL, RawCompletion, estimate_tokens
 from batchgen.results.report_queries import Archive, Span
-from batchgen.runner.checkpoint import Record
 
 MOST_ANSWERS = 50_000
 MOST_BYTES = 1 << 30
@@ -73,7 +72,7 @@ def look(archive: Archive, known: Span, most: int = MOST_ANSWERS) -> Looked:
     fetched, read = FIRST_FETCH, 0
     while batch := list(islice(wanted, fetched)):
         records = archive.records(batch)
-        answers = ((id_, answer_of(record)) for id_, record in records.items())
+        answers = ((id_, archive.answer(record)) for id_, record in records.items())
         found += [_measured(id_, answer) for id_, answer in answers if answer is not None]
         size = sum(len(record.body or b"") for record in records.values())
         read += size
@@ -91,14 +90,6 @@ def _spread(ids: Sequence[int]) -> Iterator[int]:
         turned = int(f"{at:0{width}b}"[::-1], 2) if width else 0
         if turned < len(ids):
             yield ids[turned]
-
-
-def answer_of(record: Record) -> RawCompletion | None:
-    """None where there is no answer in it that can be read."""
-    try:
-        return read_answer(record.body) if record.body is not None else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def _measured(id_: int, answer: RawCompletion) -> tuple[object, ...]:

@@ -10,7 +10,8 @@ import msgspec
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batchgen.api.contract import SERVER_MAX_TOKENS, CompletionRequest, estimate_tokens
+from batchgen.api.contract import estimate_tokens
+from batchgen.api.dialects import Dialect
 from batchgen.job import Job, Request
 from batchgen.rows.bounds import BATCH_BYTES, Schema
 from batchgen.rows.identity import Identity
@@ -54,7 +55,8 @@ class Requests:
     def __init__(self, job: Job, columns: Schema, endpoint: str) -> None:
         self._template = Template(job.prompt, columns)
         self._base = {name: value for name, value in job.request.model_dump().items() if value is not None}
-        self._mould = _mould(self._base)
+        self._dialect = job.endpoint.dialect
+        self._mould = _mould(self._base, self._dialect)
         self._identity = Identity(endpoint)
         self._fields = {name: _adapter(name) for name in job.columns}
         self._sources = list(job.columns.values())
@@ -84,7 +86,7 @@ class Requests:
                 yield Problem(str(error))
 
     def _prepare(self, prompt: str, values: tuple[Any, ...]) -> Prepared:
-        mould = _mould({**self._base, **self._own(values)}) if values else self._mould
+        mould = _mould({**self._base, **self._own(values)}, self._dialect) if values else self._mould
         body = mould.head + msgspec.json.encode(prompt) + mould.tail
         digest = self._identity.digest(body)
         return Prepared(digest, body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
@@ -102,10 +104,10 @@ class Requests:
         return own
 
 
-def _mould(fields: dict[str, Any]) -> _Mould:
-    request = CompletionRequest(prompt="", **fields)
+def _mould(fields: dict[str, Any], dialect: Dialect) -> _Mould:
+    request = dialect.request(prompt="", **fields)
     head, tail = msgspec.json.encode(request).split(b'"prompt":""', 1)
-    longest = (request.max_tokens or SERVER_MAX_TOKENS) * (request.best_of or 1)
+    longest = (request.max_tokens or dialect.default_tokens) * (request.best_of or 1)
     return _Mould(head + b'"prompt":', tail, request.model, longest)
 
 

@@ -1,4 +1,4 @@
-"""The job's input as one stream of row batches: files in order, the limit, types and new names applied.
+"""The job's input as one stream of row batches: files in order, the limit, the shard, types and new names applied.
 
 Reading is repeatable: planning, sending and publishing each read the same rows, and `Source.verify`
 says when somebody changed the files in between. Never holds more than one batch.
@@ -19,6 +19,7 @@ from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
 from batchgen.rows.formats import BY_SUFFIX, Format
+from batchgen.shards import WHOLE
 
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
@@ -37,8 +38,8 @@ def _parsed(name: str, dtype: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Source:
-    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files. `keys`: of each file,
-    what its folders say; `raw`: the columns within the files."""
+    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files, a shard's too. `keys`: of
+    each file, what its folders say; `raw`: the columns within the files."""
 
     spec: Input
     files: tuple[File, ...]
@@ -50,12 +51,13 @@ class Source:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """At most 4,096 rows and about 16 MiB each. Raises UsageError with the file, and line or row."""
-        left = self.spec.limit
+        left, part = self.spec.limit, self.spec.part
         row = 0
         for frame in self._raw_batches():
             batch = frame if left is None else frame.head(min(left - row, frame.height))
-            if batch.height:
-                yield self._typed(batch, row).rename(self.spec.rename)
+            own = batch if part == WHOLE else batch.gather_every(part.of, part.first(row))
+            if own.height:
+                yield self._typed(own, part.rows(row)).rename(self.spec.rename)
             row += batch.height
             if row == left:
                 return
@@ -72,6 +74,7 @@ class Source:
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
 
     def _typed(self, frame: pl.DataFrame, before: int) -> pl.DataFrame:
+        """`before`: how many of the job's rows came before."""
         for name, wanted in self.spec.types.items():
             given = frame[name]
             typed = frame.select(_parsed(name, wanted)).to_series()
@@ -79,7 +82,8 @@ class Source:
             wrong = (given.is_not_null() & lost).arg_true()
             if wrong.len():
                 at = wrong[0]
-                raise UsageError(f"{self.spec.path}: row {before + at + 1:,}: {name}: {given[at]!r} is no {wanted}")
+                row = self.spec.part.row(before + at) + 1
+                raise UsageError(f"{self.spec.path}: row {row:,}: {name}: {given[at]!r} is no {wanted}")
             frame = frame.with_columns(typed)
         return frame
 

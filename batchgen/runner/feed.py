@@ -35,8 +35,10 @@ class Task:
     reserved: float = 0.0  # tokens, of the limits, while in flight
     tries: Counter[str] = field(default_factory=Counter)
 
-    def cost(self, answer_tokens: float) -> float:
-        return self.prompt_tokens * self.price[0] + answer_tokens * self.price[1]
+    def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
+        """`prompt_tokens`: as the service counted them."""
+        prompt = self.prompt_tokens if prompt_tokens is None else prompt_tokens
+        return prompt * self.price[0] + answer_tokens * self.price[1]
 
 
 def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:

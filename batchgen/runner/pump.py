@@ -191,7 +191,8 @@ class Pump:
         now = self.clock()
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
-            self._settle(task, task.prompt_tokens + answer.tokens, task.cost(answer.tokens))
+            prompt = answer.prompt_tokens or task.prompt_tokens
+            self._settle(task, prompt + answer.tokens, task.cost(answer.tokens, prompt))
             self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
@@ -208,7 +209,8 @@ class Pump:
         self.stats.tries[failure.kind] += 1
         self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
-        if failure.status in SLOWS_EVERYONE and (failure.retry_after or not self.limits.outage(now)):
+        slows = failure.status in SLOWS_EVERYONE and not failure.others_serve
+        if slows and (failure.retry_after or not self.limits.outage(now)):
             pause = failure.retry_after or self.retries.back_off(1 + self.limits.refusals)
             self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=failure.kind is Kind.BUSY)
         stops = self._stops_the_run(failure)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from batchgen import folders
-from batchgen.api.contract import Answer, RawCompletion, judge, read_answer
+from batchgen.api.contract import Answer, RawCompletion
+from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
@@ -30,13 +31,14 @@ class LearnedRate(NamedTuple):
 
 
 class Reader:
-    def __init__(self, path: Path, *, without_trace: bool = False) -> None:
-        """`without_trace`: leaves no -wal and -shm behind where nobody was writing. A run that starts meanwhile
-        writes to its log first, so this is for readings of seconds.
+    def __init__(self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False) -> None:
+        """`dialect` is the stored answers'. `without_trace`: leaves no -wal and -shm behind where nobody was writing. A
+        run that starts meanwhile writes to its log first, so this is for readings of seconds.
 
         Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
+        self._dialect = dialect
         if not path.exists():
             raise NotRunYet(f"{path}: the job has not run yet")
         folders.refuse_special(path)
@@ -117,12 +119,12 @@ class Reader:
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
         try:
-            return read_answer(record.body) if record.body is not None else None
+            return self._dialect.read_answer(record.body) if record.body is not None else None
         except (ValueError, RecursionError):
             return None
 
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
-        """Latency in seconds and tokens, by estimate, of the last answers."""
+        """Latency in seconds and tokens of the last answers."""
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
         with refusals(self.path):
             ids = [id_ for (id_,) in self._db.execute(sql, (OK, count))]
@@ -130,7 +132,7 @@ class Reader:
         while ids:
             few = self.as_many_as_fit(ids)
             for record in self.records(ids[:few]).values():
-                answer = judge(record.body or b"")
+                answer = self._dialect.judge(record.body or b"")
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
             ids = ids[few:]

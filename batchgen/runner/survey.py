@@ -12,6 +12,7 @@ from batchgen.job import Job
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
 from batchgen.runner.index import Columns
+from batchgen.shards import Shard
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3
@@ -58,7 +59,7 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
         if names is not None:
             seen.names.append(names.cast(pl.String).hash())
             for at in names.is_null().arg_true():
-                seen.refuse(f"input.id: {job.input.id} is empty", row_name(seen.height + at, None))
+                seen.refuse(f"input.id: {job.input.id} is empty", row_name(job.input.part, seen.height + at))
         if job.priority is not None:
             seen.priorities.append(_priorities(job, frame[job.priority], seen.height))
         start = seen.height
@@ -66,7 +67,7 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
             prepared = [p for p in made if isinstance(p, Prepared)]
             seen.add(prepared)
             if len(prepared) < len(made):
-                _refuse_problems(seen, made, names, start)
+                _refuse_problems(job.input.part, seen, made, names, start)
             seen.height += len(made)
         if len(seen.models) > MAX_MODELS:
             raise UsageError(f"columns.model: more than {MAX_MODELS:,} different models: is it the right column?")
@@ -77,11 +78,13 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
     return seen
 
 
-def _refuse_problems(seen: Survey, made: list[Prepared | Problem], names: pl.Series | None, start: int) -> None:
+def _refuse_problems(
+    part: Shard, seen: Survey, made: list[Prepared | Problem], names: pl.Series | None, start: int
+) -> None:
     """`start`: the row that `names` begins with."""
     for row, problem in enumerate(made, seen.height):
         if isinstance(problem, Problem):
-            seen.refuse(str(problem), row_name(row, names[row - start] if names is not None else None))
+            seen.refuse(str(problem), row_name(part, row, names[row - start] if names is not None else None))
 
 
 def _priorities(job: Job, column: pl.Series, start: int) -> pl.Series:
@@ -93,13 +96,14 @@ def _priorities(job: Job, column: pl.Series, start: int) -> pl.Series:
     if wrong.len():
         at = int(wrong[0])
         said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
-        raise UsageError(f"{job.input.path}: {row_name(start + at, None)}: {said}; nothing was sent")
+        raise UsageError(f"{job.input.path}: {row_name(job.input.part, start + at)}: {said}; nothing was sent")
     return numbers
 
 
-def row_name(at: int, name: object) -> str:
-    """How a message names the row at an index of the input."""
-    return f"row {at + 1:,}" if name is None else f"row {at + 1:,} ({name})"
+def row_name(part: Shard, at: int, name: object = None) -> str:
+    """How a message names the row at an index of the job's: by its number in the whole input."""
+    number = part.row(at) + 1
+    return f"row {number:,}" if name is None else f"row {number:,} ({name})"
 
 
 def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
@@ -108,7 +112,9 @@ def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
     start = 0
     for frame in source.batches():
         here = [at for at in rows[len(named) :] if at < start + frame.height]
-        named += [row_name(at, frame[job.input.id][at - start] if job.input.id else None) for at in here]
+        named += [
+            row_name(job.input.part, at, frame[job.input.id][at - start] if job.input.id else None) for at in here
+        ]
         start += frame.height
         if len(named) == len(rows):
             break
@@ -127,8 +133,8 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Survey) -> None:
             name = names[at]
             if name is not None and first.setdefault(name, row + at) != row + at:
                 seen.refuse(
-                    (f"input.id: {job.input.id} {name!r} repeats row {first[name] + 1:,}"),
-                    row_name(row + at, None),
+                    f"input.id: {job.input.id} {name!r} repeats {row_name(job.input.part, first[name])}",
+                    row_name(job.input.part, row + at),
                 )
         row += frame.height
 

@@ -1,0 +1,31 @@
+"""The dialects of `POST /v1/completions` that are spoken: what is sent, and how answers are read. Pure.
+
+Errors are told apart by one function for all (`refusals.classify`): proxies, too, answer in anybody's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchgen.api import contract, openai
+from batchgen.api.contract import Answer, CompletionRequest, Failure, RawCompletion
+
+
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """`path` follows the address; `default_tokens` is the longest answer to a request without `max_tokens`.
+
+    `judge` says what a 200's body is worth; `read_answer` raises ValueError or RecursionError where it is no answer.
+    """
+
+    path: str
+    request: type[CompletionRequest | openai.Request]
+    default_tokens: int
+    judge: Callable[[bytes], Answer | Failure]
+    read_answer: Callable[[bytes], RawCompletion]
+
+
+WRITER = Dialect(contract.PATH, CompletionRequest, contract.SERVER_MAX_TOKENS, contract.judge, contract.read_answer)
+OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer)
+DIALECTS = {"writer": WRITER, "openai": OPENAI}

@@ -1,0 +1,135 @@
+"""Shards' jobs -> their results as one file. Refuses what is not every shard of one input, before it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from batchgen import __version__
+from batchgen import job as jobs
+from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
+from batchgen.job import Input, Job
+from batchgen.places import Place, place
+from batchgen.results import destination
+from batchgen.results import merge as merges
+from batchgen.results.destination import PARQUET, Destination, given, stands
+from batchgen.results.parquet import Published
+from batchgen.results.replacing import refusing
+from batchgen.rows.source import open_source
+from batchgen.runner.reader import Reader
+from batchgen.shards import Shard
+
+SHOWN = 5
+
+
+def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> Published:
+    """The results of all shards, in the order of the whole input; by default where the job would have put them
+    without shards. Raises UsageError where one is missing, doubled, or of another input."""
+    shards = _in_order([(str(path), jobs.load(path)) for path in paths])
+    if local:
+        shards = [job.localised() for job in shards]
+    dates = [_date(job) for job in shards]
+    files = [job.output_path(date) for job, date in zip(shards, dates, strict=True)]
+    said = [_about(job, date) for job, date in zip(shards, dates, strict=True)]
+    _refuse_unlike(files, said)
+    to = given(shards[0], output, (PARQUET,)) if output is not None else _whole_place(shards[0], set(dates))
+    _refuse_target(to, files, shards[0])
+    merged = {"version": __version__, "job": _whole(shards[0], shards[0].name), "merged": said}
+    return merges.merge(files, to, merged, shards[0].input.id)
+
+
+def exit_code(done: Published) -> int:
+    """As a run's that ended so."""
+    return Stopped.exit_code if done.pending else ROWS_FAILED if done.failed else OK
+
+
+def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
+    """By their numbers."""
+    first, whole = given[0]
+    of = whole.input.part.of
+    found: dict[int, tuple[str, Job]] = {}
+    for path, job in given:
+        part = job.input.part
+        if job.input.shard is None:
+            raise UsageError(f"{path}: has no input.shard")
+        if part.of != of:
+            raise UsageError(f"{path}: is one of {part.of:,} shards, and {first} one of {of:,}")
+        if part.number in found:
+            raise UsageError(f"{path}: is shard {part}, as {found[part.number][0]} is")
+        if _unsharded(job) != _unsharded(whole):
+            raise UsageError(f"{path}: its input is not that of {first}")
+        found[part.number] = path, job
+    missing = [str(Shard(number, of)) for number in range(1, of + 1) if number not in found]
+    if missing:
+        raise UsageError(f"{len(missing):,} of {of:,} shards are missing: {', '.join(missing[:SHOWN])}")
+    return [found[number][1] for number in sorted(found)]
+
+
+def _unsharded(job: Job) -> Input:
+    return job.input.model_copy(update={"shard": None})
+
+
+def _date(job: Job) -> str:
+    """The last run's, where the path of its results holds one."""
+    if "{date}" not in job.output.path:
+        return ""
+    with closing(Reader(job.checkpoint)) as reader:
+        last = reader.last_run()
+    if last is None:
+        raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+    return last.date
+
+
+def _about(job: Job, date: str) -> dict[str, Any]:
+    own = destination.of(job, date)
+    file, rejected = own.place, own.rejected
+    with refusing(file):
+        if stands(rejected):
+            raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {rejected}")
+    said: dict[str, Any] = merges.about(file)
+    shard = said.get("settings", {}).get("input", {}).get("shard")
+    if shard != job.input.shard:
+        raise UsageError(
+            f"{file}: holds {f'shard {shard}' if shard else 'no shard'}, not {job.input.shard}: run it again"
+        )
+    return said
+
+
+def _refuse_unlike(files: Sequence[Place], said: Sequence[dict[str, Any]]) -> None:
+    """Raises UsageError where one was published from more or other rows than the first, such as by --limit."""
+    own = {"path", "shard"}  # another machine may have the input elsewhere
+    inputs = [{key: value for key, value in one["settings"]["input"].items() if key not in own} for one in said]
+    for file, own_input in zip(files, inputs, strict=True):
+        if own_input != inputs[0]:
+            odd = next(key for key in own_input if own_input[key] != inputs[0].get(key))
+            raise UsageError(f"{file}: was made with another input.{odd} than {files[0].name}: run it again")
+
+
+def _refuse_target(to: Destination, files: Sequence[Place], job: Job) -> None:
+    if any(to.place == file or _is_same(to.place, file) for file in files):
+        raise UsageError(f"{to.place}: is the input or a shard's results: give another name")
+    try:
+        source = open_source(job.input)
+    except UsageError:
+        return  # an input that is gone cannot be overwritten
+    to.refuse(source)
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    both = isinstance(one, Path) and isinstance(other, Path) and one.exists() and other.exists()
+    return both and one.samefile(other)  # type: ignore[union-attr, arg-type]
+
+
+def _whole_place(job: Job, dates: set[str]) -> Destination:
+    if len(dates) > 1:
+        raise UsageError("the shards' results are of several dates: say where to with -o")
+    path = _whole(job, job.output.path).replace("{name}", _whole(job, job.name))
+    return Destination(place(path.replace("{date}", dates.pop())), job.output.rows_per_file, job.state_folder)
+
+
+def _whole(job: Job, name: str) -> str:
+    """A shard's name or path without what tells it from the others'."""
+    before, _, after = name.rpartition(job.input.part.suffix)
+    return before + after

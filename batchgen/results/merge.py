@@ -1,0 +1,173 @@
+"""Results of an input's shards -> one, in the order of the whole input: row r is row r // n of shard r % n + 1.
+
+Appears whole, as published results do, and is read back before. Holds a few hundred rows of each shard, and a row
+group or two of what is written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchgen.errors import UsageError
+from batchgen.places import Place
+from batchgen.results.columns import MORE_CHOICES
+from batchgen.results.destination import Destination, stands
+from batchgen.results.parquet import METADATA_KEY, Published, write
+from batchgen.rows.bounds import BATCH_ROWS
+from batchgen.rows.files import find
+from batchgen.runner.survey import row_name
+from batchgen.shards import WHOLE, Shard
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A shard's results that are open: the files of them, in order."""
+
+    place: Place
+    parts: Sequence[pq.ParquetFile]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.parts[0].schema_arrow.remove_metadata()
+
+    @property
+    def rows(self) -> int:
+        return sum(part.metadata.num_rows for part in self.parts)
+
+    def groups(self) -> Iterator[int]:
+        """Rows of each row group, but for a file's last, which may be short for want of rows."""
+        for part in self.parts:
+            yield from (part.metadata.row_group(group).num_rows for group in range(part.num_row_groups - 1))
+
+    def steps(self, rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
+        """So many rows at a time, fewer at the end alone, with the columns of all shards."""
+        waiting = schema.empty_table()
+        with _reading(self.place):
+            for batch in itertools.chain.from_iterable(
+                part.iter_batches(rows, use_threads=False) for part in self.parts
+            ):
+                waiting = pa.concat_tables([waiting, _with_all(pa.Table.from_batches([batch]), schema)])
+                if waiting.num_rows >= rows:
+                    yield waiting.slice(0, rows)
+                    waiting = waiting.slice(rows)
+        if waiting.num_rows:
+            yield waiting
+
+
+def about(place: Place) -> Any:
+    """What a results file says of where it came from. Raises UsageError where it is no results file."""
+    with _opened(place) as shown:
+        said = (shown.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
+    if said is None:
+        raise UsageError(f"{place}: is no results file of batchgen")
+    return json.loads(said)
+
+
+def merge(shards: Sequence[Place], to: Destination, said: Mapping[str, Any], name: str | None) -> Published:
+    """`shards` are all of an input in their order, `said` goes into the metadata, the column `name` names a row.
+
+    Raises UsageError where they are not of one input, MachineRefused where `to` cannot be written.
+    """
+    done = Published(to.place)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_opened(place)) for place in shards]
+        schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
+        _refuse_uneven(opened)
+        with to.writing(lambda: False) as part:
+            write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file)
+    return done
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UsageError(f"{place}: no such results: run this shard first") from None
+    except (pa.ArrowException, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"{place}: cannot be read: {said}; `batchgen export` publishes it again") from None
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[Shown]:
+    with ExitStack() as stack:
+        with _reading(place):
+            if not stands(place):
+                raise FileNotFoundError
+            files = [stack.enter_context(file.open("rb")) for file in find(str(place)).files]
+            parts = [stack.enter_context(pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)) for file in files]
+        yield Shown(place, parts)
+
+
+def _schema(opened: Sequence[Shown]) -> pa.Schema:
+    """Of all; what some alone have is `more_choices`."""
+    plain = [pa.schema([field for field in shown.schema if field != MORE_CHOICES]) for shown in opened]
+    for shown, schema in zip(opened, plain, strict=True):
+        if schema != plain[0]:
+            names = (f.name for f in [*schema, *plain[0]] if f not in schema or f not in plain[0])
+            odd = next(names, "their order")
+            raise UsageError(f"{shown.place}: its columns are not those of {opened[0].place.name}: {odd}")
+    has_more = any(MORE_CHOICES in shown.schema for shown in opened)
+    return plain[0].append(MORE_CHOICES) if has_more else plain[0]
+
+
+def _refuse_uneven(opened: Sequence[Shown]) -> None:
+    """One input's shards differ by a row at most, the first ones being the longer."""
+    whole = sum(shown.rows for shown in opened)
+    for number, shown in enumerate(opened, 1):
+        due = Shard(number, len(opened)).rows(whole)
+        if shown.rows != due:
+            raise UsageError(
+                f"{shown.place}: has {shown.rows:,} rows where a shard of {whole:,} rows in all has {due:,}: "
+                "the input changed between the runs; run all shards again"
+            )
+
+
+def _woven(opened: Sequence[Shown], schema: pa.Schema) -> Iterator[pa.Table]:
+    step = max(1, min([BATCH_ROWS, *(rows for shown in opened for rows in shown.groups())]) // len(opened))
+    sources = [shown.steps(step, schema) for shown in opened]
+    while tables := [table for source in sources for table in [next(source, None)] if table is not None]:
+        yield pa.concat_tables(tables).combine_chunks().take(_turns([table.num_rows for table in tables]))
+
+
+def _turns(heights: Sequence[int]) -> pa.Array[Any]:
+    """The rows of tables that stand below each other, one of each in turn."""
+    starts = [sum(heights[:at]) for at in range(len(heights))]
+    turns = [
+        start + row
+        for row in range(max(heights))
+        for start, height in zip(starts, heights, strict=True)
+        if row < height
+    ]
+    return pa.array(turns, pa.int64())
+
+
+def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table.column(field.name) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _counted(tables: Iterator[pa.Table], done: Published, name: str | None) -> Iterator[pa.Table]:
+    for table in tables:
+        statuses, errors = table["status"].to_pylist(), table["error"]
+        names = table[name] if name is not None else None
+        for at, status in enumerate(statuses):
+            if status == "failed":
+                said = str(errors[at].as_py())
+                done.fail(row_name(WHOLE, done.rows + at, names and names[at].as_py()), said.partition(":")[0], said)
+        done.rows += table.num_rows
+        done.pending += statuses.count("pending")
+        done.ok = done.rows - done.failed - done.pending
+        yield table

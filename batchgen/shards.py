@@ -1,0 +1,47 @@
+"""One of several equal parts of an input: of sixteen, the third has rows 3, 19, 35, ... Arithmetic, and its names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shard:
+    """`number` counts from 1. Rows are numbered from 0."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def read(cls, text: str) -> Shard:
+        """From `3/16`. Raises ValueError where there is no such part."""
+        if not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}", text):
+            raise ValueError("should be a part and how many there are, such as 3/16")
+        number, of = map(int, text.split("/"))
+        if number > of:
+            raise ValueError(f"should be one of {of:,} parts, which are counted from 1")
+        return cls(number, of)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @property
+    def suffix(self) -> str:
+        """What tells its names from the other parts'."""
+        return f"-{self.number}-of-{self.of}"
+
+    def row(self, at: int) -> int:
+        """Its row `at`, in the whole input."""
+        return at * self.of + self.number - 1
+
+    def first(self, start: int) -> int:
+        """How many rows from `start` of the whole input its next row is away."""
+        return (self.number - 1 - start) % self.of
+
+    def rows(self, whole: int) -> int:
+        """How many it has of so many."""
+        return len(range(self.number - 1, whole, self.of))
+
+
+WHOLE = Shard(1, 1)
