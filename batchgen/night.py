@@ -165,7 +165,8 @@ class Night:
     def _send(self, plan: Plan, *, quiet: bool) -> None:
         budget = self._budget()
         with self._service() as base_url, closing(Flight(self._setup.flight, self._job.limits.concurrency)) as flight:
-            loop.run(self._pump(plan, base_url, flight, budget, quiet=quiet))
+            rate = self._earlier_rate()  # read here: the loop may run in another thread
+            loop.run(self._pump(plan, base_url, flight, budget, rate, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self._setup.base_url is None else nullcontext(self._setup.base_url)
@@ -176,11 +177,13 @@ class Night:
         deadline = None if seconds is None else time.monotonic() + seconds
         return Budget(deadline, until.requests, until.tokens, until.cost)
 
-    async def _pump(self, plan: Plan, base_url: str, flight: Flight, budget: Budget, *, quiet: bool) -> None:
+    async def _pump(
+        self, plan: Plan, base_url: str, flight: Flight, budget: Budget, rate: float | None, *, quiet: bool
+    ) -> None:
         job, setup, granted = self._job, self._setup, self._setup.limits
         stats = Stats(todo=plan.todo)
         now = time.monotonic()
-        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, self._earlier_rate())
+        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, rate)
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
