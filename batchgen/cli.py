@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
-import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from batchgen import __version__
+from batchgen import __version__, process
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError
+from batchgen.process import say
 from batchgen.terminal import inert
 
 JOB = click.argument("job", type=click.Path())
@@ -67,14 +66,12 @@ def run(
     _log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     summary = commands.run(job, local=local, fresh=fresh, limit=limit, retry_failed=retry_failed, quiet=quiet)
     if as_json:
-        _print(show.as_json(summary))
-    elif not quiet:
-        _print(show.summary(summary))
-    elif summary.exit_code != OK:
-        click.echo(inert(show.summary(summary)), err=True)
+        say(show.as_json(summary))
+    elif not quiet or summary.exit_code != OK:
+        say(summary, err=quiet)
     sys.exit(summary.exit_code)
 
 
@@ -90,9 +87,9 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
     _log()
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
-    _print(show.as_json(show.forecast_values(forecast)) if as_json else show.forecast(forecast))
+    say(show.as_json(forecast.values()) if as_json else forecast)
 
 
 @cli.command()
@@ -104,7 +101,7 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     from batchgen import commands, show
 
     now = commands.status(job, local=local)
-    _print(show.as_json(now) if as_json else show.status(now))
+    say(show.as_json(now) if as_json else now)
 
 
 @cli.command()
@@ -121,9 +118,9 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     _log()
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     done = commands.export(job, output, local=local)
-    _print(show.published(done))
+    say(show.published(done))
     sys.exit(ROWS_FAILED if done.rejected else OK)
 
 
@@ -138,8 +135,8 @@ def report(job: str, *, local: bool, output: str | None) -> None:
     _log()
     from batchgen import commands
 
-    _spare_the_collector()
-    _print(f"wrote {commands.report(job, output, local=local)}")
+    process.spare_the_collector()
+    say(f"wrote {commands.report(job, output, local=local)}")
 
 
 @cli.command()
@@ -151,11 +148,11 @@ def prune(job: str, *, local: bool) -> None:
     from batchgen import commands
 
     def agree(count: int) -> bool:
-        _print(f"{count:,} stored attempts belong to requests that the input no longer makes")
+        say(f"{count:,} stored attempts belong to requests that the input no longer makes")
         return not sys.stdin.isatty() or click.confirm("drop them for good?")
 
     dropped = commands.prune(job, agree, local=local)
-    _print(f"dropped {dropped:,}" if dropped else "nothing dropped")
+    say(f"dropped {dropped:,}" if dropped else "nothing dropped")
 
 
 @cli.command()
@@ -205,7 +202,7 @@ def serve(host: str, port: int, **rig: Any) -> None:
     from batchgen.simulator.rig import read
 
     def ready(url: str) -> None:
-        _print(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")
+        say(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")
 
     server.run(host, port, ready, read(**rig))
 
@@ -217,8 +214,8 @@ def init(name: str) -> None:
     from batchgen import template
 
     for path in template.write(name):
-        _print(f"wrote {path}")
-    _print(f"next: batchgen run {name}.yaml --local")
+        say(f"wrote {path}")
+    say(f"next: batchgen run {name}.yaml --local")
 
 
 @cli.command()
@@ -228,17 +225,7 @@ def schema() -> None:
 
     from batchgen.job import Job
 
-    _print(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
-
-
-def _print(text: str) -> None:
-    """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
-    try:
-        click.echo(inert(text))
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    say(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
 
 
 def _log(*, quiet: bool = False, verbose: bool = False) -> None:
@@ -257,51 +244,15 @@ def _log(*, quiet: bool = False, verbose: bool = False) -> None:
     logger.setLevel(level)
 
 
-def _spare_the_collector() -> None:
-    """What was imported is never garbage, and a row makes none: going over both, again and again, is a fifth of the
-    CPU of publishing, and a quarter at 2,000 requests in flight."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def _share_memory() -> None:
-    """Before Arrow and polars are imported: each keeps what it once had, sixty bytes a row of a million. The system's
-    allocator gives it to the next who asks, and polars' gives it back after half a second."""
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
-
-
-def _refuse_platform() -> None:
-    if sys.platform not in ("linux", "darwin"):
-        _fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
-
-
-def _open_standard_streams() -> None:
-    """Where the caller closed one, its number must not go to a file of ours, nor a message into it."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):
-        click.echo(click.style("error: ", fg="red", bold=True) + inert(message), err=True)
-    sys.exit(code)
-
-
 def main(args: Any = None) -> None:
     """The `batchgen` command."""
-    _refuse_platform()
-    _share_memory()
-    _open_standard_streams()
+    process.refuse_platform()
+    process.share_memory()
+    process.open_standard_streams()
     try:
         sys.exit(cli(args, prog_name="batchgen", standalone_mode=False) or 0)
     except BatchgenError as error:
-        _fail(str(error), error.exit_code)
+        process.fail(str(error), error.exit_code)
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)

@@ -6,6 +6,7 @@ file are told at once, each with file, line, column and key.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
 from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
+from batchgen.sheet import Line, Sheet, Shown, Text
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -157,7 +159,7 @@ class Output(Part):
         return folder / ".batchgen"
 
 
-class Job(Part):
+class Job(Shown, Part):
     """A batchgen job: rows in, prompts sent, one Parquet file out."""
 
     name: str = Field("", pattern=NAME, description="default: the file's stem")
@@ -185,6 +187,15 @@ class Job(Part):
             values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
             return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
         return values
+
+    def sheet(self) -> Sheet:
+        """What the file sets, and where the key is to be found; a job holds no secret."""
+        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        shown = [Line(key, _flow(value)) for key, value in given.items() if key not in ("name", "prompt")]
+        key = [] if self.is_local else [Line("key", f"in {self.endpoint.key_source}")]
+        where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
+        about = f" at {where}"
+        return Sheet(self.name, self.request.model, about, [*shown, *key], texts=(Text("prompt", self.prompt),))
 
     def with_limit(self, limit: int | None) -> Self:
         return (
@@ -244,6 +255,16 @@ class Job(Part):
 def _local(path: str) -> str:
     stem = path.removesuffix(".parquet")
     return f"{stem}.local{path[len(stem) :]}"
+
+
+def _flow(value: Any) -> str:
+    """A setting on one line, as YAML would take it; a section without its braces."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    plain = isinstance(value, str) and value.isprintable() and value == value.strip()
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def is_vendor(base_url: str) -> bool:

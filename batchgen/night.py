@@ -39,36 +39,9 @@ from batchgen.runner.writer import Writer
 from batchgen.setup import Setup, today, warnings
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
+from batchgen.summary import Summary
 
 log = logging.getLogger("batchgen")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
-
-    `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
-    killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
-    `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
-    """
-
-    name: str
-    path: str
-    exit_code: int
-    rows: int
-    ok: int
-    reused: int
-    failed: int
-    pending: int
-    reasons: dict[str, int]
-    failures: list[str]
-    sent: int
-    retries: int
-    possibly_billed: int
-    interrupted: int
-    seconds: float
-    stopped: str | None
-    rejected: list[str]
 
 
 @dataclass
