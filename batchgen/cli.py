@@ -233,7 +233,7 @@ def _log(*, quiet: bool = False, verbose: bool = False) -> None:
 
     class Inert(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return inert(super().format(record))
+            return process.logged(super().format(record))
 
     logging.raiseExceptions = False  # a closed stderr must not end a run
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO

@@ -56,6 +56,13 @@ def say(told: str | Sheet | Shown, *, err: bool = False) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if err else 1)
 
 
+def logged(line: str) -> str:
+    """A line of the log on stderr, `22:00:00 warning: ...`, as it is shown."""
+    shown = screen(sys.stderr)
+    told = shown.hang(inert(line), len("22:00:00 "))
+    return told.replace(" warning: ", " " + shown.paint("warning:", fg="yellow", bold=True) + " ", 1)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """On a terminal, mistakes stand under each other; in a pipe each begins its line, as `grep` and editors want it."""
     shown, label = screen(sys.stderr), "error: "

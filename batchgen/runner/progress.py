@@ -1,22 +1,24 @@
-"""What a run looks like while it goes: a bar on a terminal, a line every thirty seconds elsewhere. Renders
-`Stats` on stderr and decides nothing; a closed stderr does not concern the run."""
+"""What a run looks like while it goes: a bar on a terminal and in a notebook, a line every thirty seconds elsewhere.
+Renders `Stats` on stderr and decides nothing; a closed stderr does not concern the run."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, NoReturn, Protocol
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from tqdm import TqdmWarning, tqdm
 
 from batchgen.runner.pump import Stats
 
 LINE_EVERY = 30.0
 BAR_EVERY = 0.2
+WIDGET_EVERY = 1.0
+BAR = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} rows{postfix}"
 
 log = logging.getLogger("batchgen")
 
@@ -35,6 +37,8 @@ def progress(name: str, stats: Stats, least_seconds: float, *, quiet: bool) -> P
         return Silence()
     if sys.stderr.isatty():
         return Bar(name, stats)
+    if _in_notebook():
+        return Widget(name, stats)
     return Lines(name, stats, least_seconds, time.monotonic)
 
 
@@ -52,13 +56,25 @@ class Bar:
     every = BAR_EVERY
 
     def __init__(self, name: str, stats: Stats) -> None:
-        self._bar = tqdm(total=stats.todo, desc=name, unit="row", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
-        self._messages = logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
+        self._bar = self._new(total=stats.todo, desc=name, smoothing=0.1, dynamic_ncols=True, bar_format=BAR)
+        self._messages = self._around()
         self._messages.__enter__()
+
+    def _new(self, **how: Any) -> tqdm[NoReturn]:
+        return tqdm(file=sys.stderr, **how)
+
+    def _around(self) -> AbstractContextManager[None]:
+        from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415  it imports tqdm.auto, see there
+
+        return logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
 
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
-            self._bar.set_postfix_str(_troubles(stats), refresh=False)
+            rate = self._bar.format_dict["rate"]
+            parts = [f"{rate:,.1f} rows/s"] if rate else []
+            parts += [f"{duration(stats.left / rate)} left"] if rate and stats.left else []
+            parts += [troubles] if (troubles := _troubles(stats)) else []
+            self._bar.set_postfix_str(", ".join(parts), refresh=False)
             self._bar.update(stats.ok + stats.failed - self._bar.n)
 
     def close(self, stats: Stats) -> None:
@@ -66,6 +82,27 @@ class Bar:
         with suppress(OSError, ValueError):
             self._bar.close()
         self._messages.__exit__(None, None, None)
+
+
+class Widget(Bar):
+    """A notebook's, where ipywidgets is there to draw it; else a bar of text, and no advice to install it."""
+
+    every = WIDGET_EVERY
+
+    def _new(self, **how: Any) -> tqdm[NoReturn]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TqdmWarning)
+            from tqdm.auto import tqdm as automatic  # noqa: PLC0415  it looks for ipywidgets, and warns, when imported
+        return automatic(**how)
+
+    def _around(self) -> AbstractContextManager[None]:
+        return nullcontext()  # messages stand below
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel runs this: its stderr is no terminal, and yet somebody looks."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class Lines:
