@@ -190,12 +190,13 @@ class Job(Shown, Part):
 
     def sheet(self) -> Sheet:
         """What the file sets, and where the key is to be found; a job holds no secret."""
-        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        shown = [Line(key, _flow(value)) for key, value in given.items() if key not in ("name", "prompt")]
+        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt"})
+        shown = [Line(section, _flow(value, outermost=True)) for section, value in given.items()]
         key = [] if self.is_local else [Line("key", f"in {self.endpoint.key_source}")]
         where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
-        about = f" at {where}"
-        return Sheet(self.name, self.request.model, about, [*shown, *key], texts=(Text("prompt", self.prompt),))
+        return Sheet(
+            self.name, self.request.model, f" at {where}", [*shown, *key], texts=(Text("prompt", self.prompt),)
+        )
 
     def with_limit(self, limit: int | None) -> Self:
         return (
@@ -257,10 +258,11 @@ def _local(path: str) -> str:
     return f"{stem}.local{path[len(stem) :]}"
 
 
-def _flow(value: Any) -> str:
+def _flow(value: Any, *, outermost: bool = False) -> str:
     """A setting on one line, as YAML would take it; a section without its braces."""
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
+        entries = ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
+        return entries if outermost else f"{{{entries}}}"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     plain = isinstance(value, str) and value.isprintable() and value == value.strip()

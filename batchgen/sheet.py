@@ -72,7 +72,7 @@ class Sheet:
             "<div style='max-width:60em;line-height:1.5;overflow-wrap:anywhere'>"
             f"<div><b>{_safe(self.name)}</b>: "
             f"<b style='color:{colour}'>{_safe(self.verdict)}</b>{_safe(self.about)}</div>"
-            "<table style='border-collapse:collapse;border:0;margin:.3em 0;font-size:inherit'>"
+            "<table style='border-collapse:collapse;border:0;margin:.3em 0;font:inherit;color:inherit'>"
             f"<tbody>{''.join(map(_row, self.lines))}</tbody></table>{''.join(map(_details, self.texts))}</div>"
         )
 
@@ -118,9 +118,10 @@ def _excerpt(text: Text, screen: Screen) -> str:
 
 def _row(line: Line) -> str:
     plain = "border:0;background:none;text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
-    colour = f";color:{line.tone.value[1]}" if line.tone.value[0] else ";opacity:.7"
+    faint = ";opacity:.7" if line.tone is Tone.CALM else ""
     return (
-        f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap{colour}'>"
+        f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap;"
+        f"color:{line.tone.value[1]}{faint}'>"
         f"{_safe(line.label)}</th><td style='{plain};white-space:pre-wrap'>{_safe(line.text)}</td></tr>"
     )
 
