@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
 from typing import Any
 
@@ -12,9 +10,15 @@ import click
 from batchgen import __version__, process
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError
 from batchgen.process import say
-from batchgen.terminal import inert
 
-JOB = click.argument("job", type=click.Path())
+
+def _job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    from batchgen.completion import job_files
+
+    return job_files(begun)
+
+
+JOB = click.argument("job", type=click.Path(), shell_complete=_job_files)
 LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
 COUNT = click.IntRange(min=1)
@@ -59,11 +63,16 @@ def run(
     """Run JOB, or resume it: only what has no answer yet is sent.
 
     \b
-    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job
-    file or input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run;
-    5 this machine refuses the run; 75 another run of this job is at work.
+    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was
+    sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run;
+    75 another run of this job is at work.
+
+    \b
+    batchgen run jobs/seo.yaml --local --limit 20   twenty rows on the built-in model, free
+    batchgen run jobs/seo.yaml                      all of it, or what is left of it
+    batchgen run --quiet jobs/seo.yaml              from cron: says something only when something is wrong
     """
-    _log(quiet=quiet, verbose=verbose)
+    process.log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
 
     process.spare_the_collector()
@@ -83,8 +92,13 @@ def run(
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
 @JSON
 def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
-    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace."""
-    _log()
+    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
+
+    \b
+    batchgen plan jobs/seo.yaml              rows, tokens, cost and time, and the first prompts
+    batchgen plan jobs/seo.yaml --rehearse   and when the night would end
+    """
+    process.log()
     from batchgen import commands, show
 
     process.spare_the_collector()
@@ -95,11 +109,24 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
 @cli.command()
 @JOB
 @LOCAL
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run has ended or Ctrl-C.")
 @JSON
-def status(job: str, *, local: bool, as_json: bool) -> None:
-    """How far the last run of JOB is, or was. Works while it runs."""
+def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
+    """How far the last run of JOB is, or was. Works while it runs.
+
+    With --watch: in its place on a terminal; elsewhere one line, with --json one object, whenever something changed.
+
+    \b
+    batchgen status jobs/seo.yaml --watch             look on
+    batchgen status jobs/seo.yaml --json | jq .left   rows still to do
+    """
     from batchgen import commands, show
 
+    if watch:
+        from batchgen import watching
+
+        watching.watch(commands.watch(job, local=local), as_json=as_json)
+        return
     now = commands.status(job, local=local)
     say(show.as_json(now) if as_json else now)
 
@@ -114,8 +141,13 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
 )
 def export(job: str, *, local: bool, output: str | None) -> None:
-    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it."""
-    _log()
+    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
+
+    \b
+    batchgen export jobs/seo.yaml                  to the job's own output
+    batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
+    """
+    process.log()
     from batchgen import commands, show
 
     process.spare_the_collector()
@@ -131,8 +163,13 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     "-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of beside the job's output: a .html."
 )
 def report(job: str, *, local: bool, output: str | None) -> None:
-    """Show the last run of JOB as one HTML page, also while it runs."""
-    _log()
+    """Show the last run of JOB as one HTML page, also while it runs.
+
+    \b
+    batchgen report jobs/seo.yaml                    beside the job's output, as seo.report.html
+    batchgen report jobs/seo.yaml -o monday.html     elsewhere
+    """
+    process.log()
     from batchgen import commands
 
     process.spare_the_collector()
@@ -143,8 +180,13 @@ def report(job: str, *, local: bool, output: str | None) -> None:
 @JOB
 @LOCAL
 def prune(job: str, *, local: bool) -> None:
-    """Drop stored answers that JOB's input no longer uses, after saying how many."""
-    _log()
+    """Drop stored answers that JOB's input no longer uses, after saying how many.
+
+    \b
+    batchgen plan jobs/seo.yaml     says how many, too ("gone")
+    batchgen prune jobs/seo.yaml    asks before it drops them
+    """
+    process.log()
     from batchgen import commands
 
     def agree(count: int) -> bool:
@@ -210,7 +252,11 @@ def serve(host: str, port: int, **rig: Any) -> None:
 @cli.command()
 @click.argument("name")
 def init(name: str) -> None:
-    """Write NAME.yaml, a commented job, and NAME.csv, a small input for it."""
+    """Write NAME.yaml, a commented job, and NAME.csv, a small input for it.
+
+    \b
+    batchgen init letters && batchgen run letters.yaml --local
+    """
     from batchgen import template
 
     for path in template.write(name):
@@ -220,28 +266,17 @@ def init(name: str) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the job file's JSON Schema, for editors that complete and check by one."""
+    """Print the job file's JSON Schema, for editors that complete and check by one.
+
+    \b
+    batchgen schema > batchgen.schema.json
+    and as a job file's first line:  # yaml-language-server: $schema=batchgen.schema.json
+    """
     import json
 
     from batchgen.job import Job
 
     say(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
-
-
-def _log(*, quiet: bool = False, verbose: bool = False) -> None:
-    import logging
-
-    class Inert(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return process.logged(super().format(record))
-
-    logging.raiseExceptions = False  # a closed stderr must not end a run
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("batchgen")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(level)
 
 
 def main(args: Any = None) -> None:
@@ -254,10 +289,6 @@ def main(args: Any = None) -> None:
     except BatchgenError as error:
         process.fail(str(error), error.exit_code)
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        with contextlib.suppress(OSError):
-            click.echo(inert(told.getvalue()), err=True, nl=False)
-        sys.exit(error.exit_code)
+        process.misused(error)
     except click.Abort:
         sys.exit("aborted")

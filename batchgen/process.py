@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
-from batchgen.sheet import Sheet, Shown
 from batchgen.terminal import inert, screen
+
+if TYPE_CHECKING:
+    from batchgen.sheet import Shown
 
 
 def refuse_platform() -> None:
@@ -28,6 +31,8 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
 
 
 def share_memory() -> None:
@@ -44,16 +49,42 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def say(told: str | Sheet | Shown, *, err: bool = False) -> None:
+def say(told: str | Shown, *, err: bool = False) -> None:
     """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
     stream = sys.stderr if err else sys.stdout
-    sheet = told.sheet() if isinstance(told, Shown) else told
     try:
-        click.echo(sheet.text(screen(stream)) if isinstance(sheet, Sheet) else inert(sheet), stream)
-        stream.flush()
+        write(inert(told) if isinstance(told, str) else told.sheet().text(screen(stream)), stream)
     except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if err else 1)
+        discard(stream)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """At once. Raises OSError where nobody reads."""
+    click.echo(text, stream)
+    stream.flush()
+
+
+def discard(stream: TextIO) -> None:
+    """What is still to be written goes nowhere, also what Python writes when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if stream is sys.stderr else 1)
+
+
+def log(*, quiet: bool = False, verbose: bool = False) -> None:
+    """The log goes to stderr."""
+    import logging  # noqa: PLC0415  a third of what `--help` imports
+
+    class Inert(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return logged(super().format(record))
+
+    logging.raiseExceptions = False  # a closed stderr must not end a run
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("batchgen")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
 
 
 def logged(line: str) -> str:
@@ -70,3 +101,12 @@ def fail(message: str, code: int) -> NoReturn:
         told = shown.hang(inert(message), len(label) if shown.width else 0)
         click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)
     sys.exit(code)
+
+
+def misused(error: click.ClickException) -> NoReturn:
+    """How the command is used, and what was wrong with it."""
+    told = io.StringIO()
+    error.show(told)
+    with contextlib.suppress(OSError):
+        click.echo(screen(sys.stderr).hang(inert(told.getvalue().rstrip("\n")), 0), err=True)
+    sys.exit(error.exit_code)

@@ -14,6 +14,7 @@ from batchgen.terminal import Screen, cut, inert
 
 LABEL = 12
 """Columns before a line's text."""
+BAR = 50
 TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
 """Shown of a longer text: so much as plain text, so many characters in a notebook."""
 
@@ -40,9 +41,23 @@ class Text(NamedTuple):
     text: str
 
 
+class Shown:
+    """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
+
+    def sheet(self) -> Sheet:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.sheet().text()
+
+    def _repr_html_(self) -> str:
+        return self.sheet().html()
+
+
 @dataclass(frozen=True)
-class Sheet:
-    """`verdict` and `about` make one sentence about `name`; the tone is the verdict's."""
+class Sheet(Shown):
+    """`verdict` and `about` make one sentence about `name`; the tone is the verdict's. `share`: of what is done, for a
+    bar where there is a screen."""
 
     name: str
     verdict: str
@@ -50,10 +65,15 @@ class Sheet:
     lines: list[Line]
     tone: Tone = Tone.CALM
     texts: tuple[Text, ...] = ()
+    share: float | None = None
+
+    def sheet(self) -> Sheet:
+        return self
 
     def text(self, screen: Screen = Screen()) -> str:  # noqa: B008  it is frozen
         """Inert, but for the colours that a screen has."""
-        lines = [self._heading(screen), *(_line(line, screen) for line in self.lines)]
+        bar = [_bar(self.share, self.tone, screen)] if self.share is not None and screen.width else []
+        lines = [self._heading(screen), *bar, *(_line(line, screen) for line in self.lines)]
         return "\n".join([*lines, *(_excerpt(text, screen) for text in self.texts)])
 
     def _heading(self, screen: Screen) -> str:
@@ -77,19 +97,6 @@ class Sheet:
         )
 
 
-class Shown:
-    """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
-
-    def sheet(self) -> Sheet:
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        return self.sheet().text()
-
-    def _repr_html_(self) -> str:
-        return self.sheet().html()
-
-
 def near(path: str) -> str:
     """A path, relative where that is shorter."""
     if is_url(path):
@@ -105,6 +112,12 @@ def _line(line: Line, screen: Screen) -> str:
     label = inert(f"  {line.label:<{LABEL - 3}} ")
     painted = screen.paint(label, fg=line.tone.value[0]) if line.tone.value[0] else screen.paint(label, dim=True)
     return painted + screen.hang(inert(line.text), LABEL)
+
+
+def _bar(share: float, tone: Tone, screen: Screen) -> str:
+    done = round(share * BAR)
+    full, empty = screen.paint("█" * done, fg=tone.value[0] or None), screen.paint("░" * (BAR - done), dim=True)
+    return f"  {full}{empty}  {100 * share:.0f} %"
 
 
 def _excerpt(text: Text, screen: Screen) -> str:

@@ -34,12 +34,23 @@ class Status(Shown):
     started_at: str
 
     def sheet(self) -> Sheet:
-        counts = f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
-        lines = [Line("rows", f"{self.rows:,}: {counts}")]
+        lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
-            left = f", about {duration(self.left_s)} left" if self.left_s is not None else ""
-            lines.append(Line("rate", f"{self.rate:,.1f} rows/s{left}"))
-        return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone())
+            lines.append(Line("rate", self._rate(self.rate)))
+        share = self.done / max(self.rows, 1)
+        return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
+
+    def line(self) -> str:
+        """What changes, on one line, for a log."""
+        rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
+        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
+
+    def _counts(self) -> str:
+        return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
+
+    def _rate(self, rate: float) -> str:
+        left = f", about {duration(self.left_s)} left" if self.left_s is not None else ""
+        return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
         """In local time, which is what a person's clock shows."""

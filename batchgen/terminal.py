@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import click
 
@@ -29,12 +27,13 @@ def inert_json(line: str) -> str:
     return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
-@dataclass(frozen=True)
-class Screen:
-    """Where text is shown. `width`: columns to wrap at; None in a pipe or a file, where lines stay whole."""
+class Screen(NamedTuple):
+    """Where text is shown. `width`: columns to wrap at; None in a pipe or a file, where lines stay whole. `moves`: what
+    was shown can be shown anew in its place."""
 
     width: int | None = None
     colour: bool = False
+    moves: bool = False
 
     def paint(self, text: str, **style: Any) -> str:
         """`style` is click's. The text is inert already."""
@@ -59,8 +58,8 @@ def screen(stream: IO[Any]) -> Screen:
         return Screen()
     if found is None:
         return Screen()
-    colour = os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
-    return Screen(min(max(found or USUAL, NARROWEST), WIDEST), colour)
+    moves = os.environ.get("TERM", "dumb") != "dumb"
+    return Screen(min(max(found or USUAL, NARROWEST), WIDEST), moves and not os.environ.get("NO_COLOR"), moves)
 
 
 def wrap(line: str, width: int, further: str = "") -> list[str]:
@@ -77,6 +76,10 @@ def wrap(line: str, width: int, further: str = "") -> list[str]:
 
 def columns(text: str) -> int:
     """How wide a terminal shows it: East Asian characters take two columns, combining ones none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # noqa: PLC0415  `--help` does without it
+
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") - bool(unicodedata.combining(c)) for c in text)
 
 

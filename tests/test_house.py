@@ -34,7 +34,8 @@ results.report_words results.report_plots results.report_sections results.report
 engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing summary night forecast status commands notebook show template process cli
+setup rehearsal signals publishing summary night forecast status commands notebook show template process watching
+completion cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 
