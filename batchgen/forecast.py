@@ -11,7 +11,7 @@ from batchgen.job import Limits
 from batchgen.rehearsal import Rehearsal
 from batchgen.runner.limits import dollars
 from batchgen.runner.plan import Plan
-from batchgen.runner.progress import counted, duration
+from batchgen.runner.progress import about, counted, duration
 from batchgen.runner.reader import LearnedRate
 from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
 
@@ -105,7 +105,7 @@ class Forecast(Shown):
         under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
-        return f"about {duration(expected)}{under}" if expected else "nothing to wait for"
+        return f"{about(expected)}{under}" if expected else "nothing to wait for"
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """When it would end, which concurrency is enough, and what of it is assumed."""

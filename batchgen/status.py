@@ -11,7 +11,7 @@ from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK
-from batchgen.runner.progress import duration
+from batchgen.runner.progress import about, duration
 from batchgen.runner.reader import Reader
 from batchgen.sheet import Line, Sheet, Shown, Tone
 
@@ -37,7 +37,7 @@ class Status(Shown):
         lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(Line("rate", self._rate(self.rate)))
-        share = self.done / max(self.rows, 1)
+        share = 1 - self.left / max(self.rows, 1)
         return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
 
     def line(self) -> str:
@@ -49,7 +49,7 @@ class Status(Shown):
         return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
 
     def _rate(self, rate: float) -> str:
-        left = f", about {duration(self.left_s)} left" if self.left_s is not None else ""
+        left = f", {about(self.left_s)} left" if self.left_s is not None else ""
         return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
@@ -59,6 +59,8 @@ class Status(Shown):
         return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
 
     def _tone(self) -> Tone:
+        if self.state == RUNNING:
+            return Tone.CALM
         if self.failed:
             return Tone.BAD
         return Tone.GOOD if self.state == "finished" else Tone.WAIT

@@ -47,7 +47,8 @@ class Summary(Shown):
             Line("results", near(self.path)),
         ]
         if self.stopped:
-            lines.append(Line("stopped", f"{self.stopped}; the same command resumes{self._runs_left()}", self._tone()))
+            why = self.stopped.removeprefix("stopped ")
+            lines.append(Line("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
         lines += kept_out(self.rejected)
         about = f": {self.ok:,} of {counted(self.rows, 'row')} {have} text{pending}"
         return Sheet(self.name, self._verdict(), about, lines, self._tone())
