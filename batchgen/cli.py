@@ -62,15 +62,14 @@ def run(
 ) -> None:
     """Run JOB, or resume it: only what has no answer yet is sent.
 
-    \b
-    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was
-    sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run;
-    75 another run of this job is at work.
+    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was sent;
+    3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run; 75 another run of this
+    job is at work.
 
     \b
-    batchgen run jobs/seo.yaml --local --limit 20   twenty rows on the built-in model, free
-    batchgen run jobs/seo.yaml                      all of it, or what is left of it
-    batchgen run --quiet jobs/seo.yaml              from cron: says something only when something is wrong
+    batchgen run jobs/seo.yaml --local --limit 20   a trial: free, nothing is sent
+    batchgen run jobs/seo.yaml                      all of it, or what is left
+    batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
     process.log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
@@ -95,7 +94,7 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
     """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
 
     \b
-    batchgen plan jobs/seo.yaml              rows, tokens, cost and time, and the first prompts
+    batchgen plan jobs/seo.yaml              rows, tokens, cost, time, prompts
     batchgen plan jobs/seo.yaml --rehearse   and when the night would end
     """
     process.log()
@@ -166,8 +165,8 @@ def report(job: str, *, local: bool, output: str | None) -> None:
     """Show the last run of JOB as one HTML page, also while it runs.
 
     \b
-    batchgen report jobs/seo.yaml                    beside the job's output, as seo.report.html
-    batchgen report jobs/seo.yaml -o monday.html     elsewhere
+    batchgen report jobs/seo.yaml                  beside its output
+    batchgen report jobs/seo.yaml -o monday.html   elsewhere
     """
     process.log()
     from batchgen import commands
@@ -228,7 +227,8 @@ def serve(host: str, port: int, **rig: Any) -> None:
     """Serve the built-in model by the service's own API, until Ctrl-C.
 
     \b
-    Point a job at it: WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
+    Point a job at it:
+      WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
 
     With the options below it is a rig to rehearse a night on. GET /ledger says what was asked, billed, refused
     and spoiled. What a prompt meets depends on the seed, the prompt and how often it was asked, and on nothing
@@ -236,9 +236,11 @@ def serve(host: str, port: int, **rig: Any) -> None:
 
     \b
     The documented limits, and answers that take their time:
-      batchgen serve --requests-per-minute 400 --tokens-per-minute 25000 --latency 0.8,6
-    A bad night: overload, lost answers, refused prompts, and a minute of silence:
-      batchgen serve --fault 503=0.02 --fault reset=0.01 --fault 400=0.005 --outage 60:120
+      batchgen serve --requests-per-minute 400 --tokens-per-minute 25000 \\
+        --latency 0.8,6
+    A bad night: overload, lost answers, refused prompts, a minute of silence:
+      batchgen serve --fault 503=0.02 --fault reset=0.01 --fault 400=0.005 \\
+        --outage 60:120
     """
     from batchgen.simulator import server
     from batchgen.simulator.rig import read
@@ -270,7 +272,8 @@ def schema() -> None:
 
     \b
     batchgen schema > batchgen.schema.json
-    and as a job file's first line:  # yaml-language-server: $schema=batchgen.schema.json
+    and in a job file's first line, for editors:
+      # yaml-language-server: $schema=batchgen.schema.json
     """
     import json
 
