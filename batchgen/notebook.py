@@ -58,7 +58,7 @@ def plan(
 
     >>> would = batchgen.plan("jobs/seo.yaml")
     >>> would.plan.todo, round(would.plan.cost, 2)
-    (309, 0.58)
+    (309, 0.57)
 
     Raises BatchgenError as `run` does.
     """
