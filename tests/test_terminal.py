@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from service import Status
 
 from batchgen import commands, watching
+from batchgen.runner.reader import Reader
 from batchgen.sheet import Line, Sheet, Tone
 from batchgen.status import Status as Look
 from batchgen.terminal import Screen, columns, cut, screen, wrap
@@ -207,22 +208,27 @@ def test_every_help_fits_and_has_an_example(command, called, monkeypatch):
 # status --watch
 
 
-def test_watching_looks_until_the_run_has_ended(tmp_path, server):
-    """By the same clock as the run, which ends between two looks."""
-    asked = prompts(12)
-    work = Work(tmp_path).write(asked, concurrency=4)
+def test_watching_looks_until_the_run_has_ended(tmp_path, server, monkeypatch):
+    """Which it does in the middle of the first look: it was not killed."""
+    work = Work(tmp_path).write(prompts(12), concurrency=4)
     server.hold(after=4)
+    rests: list[float] = []
     with start("run", work.job, "--quiet", url=server.url) as process:
         wait_for(lambda: len(work.answers()) == 4, "four answers")
+        look = Reader.outcomes_of
 
-        def sleep(seconds: float) -> None:
-            assert seconds >= 2
+        def ends_meanwhile(reader, run):
+            counts = look(reader, run)
             server.release()
             process.wait(HUNG)
+            return counts
 
-        first, last = commands.watch(work.job, sleep=sleep)
+        monkeypatch.setattr(Reader, "outcomes_of", ends_meanwhile)
+        first, last = commands.watch(work.job, sleep=rests.append)
     assert (first.state, first.done, first.left) == ("running", 4, 8)
     assert (last.state, last.done, last.left, last.rate) == ("finished", 12, 0, None)
+    assert len(rests) == 1
+    assert rests[0] >= 2
 
 
 def test_watching_without_a_terminal_says_what_changed(capsys):
