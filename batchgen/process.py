@@ -90,7 +90,7 @@ def log(*, quiet: bool = False, verbose: bool = False) -> None:
 def logged(line: str) -> str:
     """A line of the log on stderr, `22:00:00 warning: ...`, as it is shown."""
     shown = screen(sys.stderr)
-    told = shown.hang(inert(line), len("22:00:00 "))
+    told = shown.hang(inert(line), len("22:00:00 ") if shown.width else 0)
     return told.replace(" warning: ", " " + shown.paint("warning:", fg="yellow", bold=True) + " ", 1)
 
 
