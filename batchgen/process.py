@@ -72,7 +72,7 @@ def discard(stream: TextIO) -> None:
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """The log goes to stderr."""
-    import logging  # noqa: PLC0415  a third of what `--help` imports
+    import logging  # noqa: PLC0415  `--help` does without it
 
     class Inert(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
