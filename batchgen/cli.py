@@ -62,9 +62,9 @@ def run(
 ) -> None:
     """Run JOB, or resume it: only what has no answer yet is sent.
 
-    Exit status: 0 every row has its text; 1 some rows failed; 2 the job file or input is wrong, nothing was sent;
-    3 stopped before the end; 4 the service refuses the run; 5 this machine refuses the run; 75 another run of this
-    job is at work.
+    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job file or
+    input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses
+    the run; 75 another run of this job is at work.
 
     \b
     batchgen run jobs/seo.yaml --local --limit 20   a trial: free, nothing is sent

@@ -220,7 +220,7 @@ def test_an_interrupt_while_it_plans_ends_it_before_anything_is_sent(tmp_path, s
 # what shows itself
 
 HOSTILE = "</td></table><script>alert(1)</script><img src=x onerror=alert(1)>&amp;'\"\x1b[31m\u202e\x00"
-SUMMARY = Summary("seo", "/out/seo.parquet", 1, 9, 7, 0, 2, 0, {"invalid": 2}, ["row 2"], 9, 0, 0, 0, 3.0, None)
+SUMMARY = Summary("seo", "/out/seo.parquet", 1, 9, 7, 0, 2, 0, {"invalid": 2}, ["row 2"], 9, 0, 0, 0, 3.0, None, [])
 
 
 class Seen(HTMLParser):
@@ -253,6 +253,7 @@ HARMLESS = {"div", "b", "table", "tbody", "tr", "th", "td", "details", "summary"
         pytest.param(replace(SUMMARY, reasons={HOSTILE: 2}), id="a reason"),
         pytest.param(replace(SUMMARY, path=f"/{HOSTILE}"), id="a path"),
         pytest.param(replace(SUMMARY, pending=1, stopped=HOSTILE), id="why it was stopped"),
+        pytest.param(replace(SUMMARY, rejected=[HOSTILE]), id="why it was rejected"),
         pytest.param(
             Sheet(HOSTILE, HOSTILE, HOSTILE, [Line(HOSTILE, HOSTILE)], texts=(Text(HOSTILE, HOSTILE),)), id="all"
         ),
