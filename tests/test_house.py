@@ -35,7 +35,7 @@ engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
 setup rehearsal signals publishing summary night forecast status commands notebook show template process watching
-completion cli
+completion serving cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 
