@@ -1,7 +1,7 @@
 """Thousands or millions of prompts through a paid text-generation API, into one complete Parquet file.
 
-In a notebook: `batchgen.run("jobs/seo.yaml")`, `batchgen.plan(...)`, `batchgen.load("out/seo.parquet")`,
-`batchgen.tokens(frame)`, `batchgen.confidence(frame)`.
+In a notebook: `batchgen.run("jobs/seo.yaml")`, `batchgen.plan(...)`, `batchgen.read_job(...)`,
+`batchgen.load("out/seo.parquet")`, `batchgen.tokens(frame)`, `batchgen.confidence(frame)`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchgen.notebook import plan, run
+    from batchgen.notebook import plan, read_job, run
     from batchgen.results.frames import confidence, load, tokens
 
 __version__ = "0.1.0"
-__all__ = ["confidence", "load", "plan", "run", "tokens"]
+__all__ = ["confidence", "load", "plan", "read_job", "run", "tokens"]
 
 _HOMES = {
     "run": "notebook",
     "plan": "notebook",
+    "read_job": "notebook",
     "load": "results.frames",
     "tokens": "results.frames",
     "confidence": "results.frames",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import io
-import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from batchgen import __version__
+from batchgen import __version__, process
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError
-from batchgen.terminal import inert
+from batchgen.process import say
+from batchgen.serving import serve
 
-JOB = click.argument("job", type=click.Path())
+
+def _job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    from batchgen.completion import job_files
+
+    return job_files(begun)
+
+
+JOB = click.argument("job", type=click.Path(), shell_complete=_job_files)
 LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
-COUNT = click.IntRange(min=1)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 RETRY_FAILED = click.option(
     "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."
@@ -59,22 +62,24 @@ def run(
 ) -> None:
     """Run JOB, or resume it: only what has no answer yet is sent.
 
+    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job file or
+    input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses
+    the run; 75 another run of this job is at work.
+
     \b
-    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job
-    file or input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run;
-    5 this machine refuses the run; 75 another run of this job is at work.
+    batchgen run jobs/seo.yaml --local --limit 20   a trial: free, nothing is sent
+    batchgen run jobs/seo.yaml                      all of it, or what is left
+    batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
-    _log(quiet=quiet, verbose=verbose)
+    process.log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     summary = commands.run(job, local=local, fresh=fresh, limit=limit, retry_failed=retry_failed, quiet=quiet)
     if as_json:
-        _print(show.as_json(summary))
-    elif not quiet:
-        _print(show.summary(summary))
-    elif summary.exit_code != OK:
-        click.echo(inert(show.summary(summary)), err=True)
+        say(show.as_json(summary))
+    elif not quiet or summary.exit_code != OK:
+        say(summary, err=quiet)
     sys.exit(summary.exit_code)
 
 
@@ -86,25 +91,43 @@ def run(
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
 @JSON
 def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
-    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace."""
-    _log()
+    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
+
+    \b
+    batchgen plan jobs/seo.yaml              rows, tokens, cost, time, prompts
+    batchgen plan jobs/seo.yaml --rehearse   and when the night would end
+    """
+    process.log()
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
-    _print(show.as_json(show.forecast_values(forecast)) if as_json else show.forecast(forecast))
+    say(show.as_json(forecast.values()) if as_json else forecast)
 
 
 @cli.command()
 @JOB
 @LOCAL
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run has ended or Ctrl-C.")
 @JSON
-def status(job: str, *, local: bool, as_json: bool) -> None:
-    """How far the last run of JOB is, or was. Works while it runs."""
+def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
+    """How far the last run of JOB is, or was. Works while it runs.
+
+    With --watch: in its place on a terminal; elsewhere one line, with --json one object, whenever something changed.
+
+    \b
+    batchgen status jobs/seo.yaml --watch             look on
+    batchgen status jobs/seo.yaml --json | jq .left   rows still to do
+    """
     from batchgen import commands, show
 
+    if watch:
+        from batchgen import watching
+
+        watching.watch(commands.watch(job, local=local), as_json=as_json)
+        return
     now = commands.status(job, local=local)
-    _print(show.as_json(now) if as_json else show.status(now))
+    say(show.as_json(now) if as_json else now)
 
 
 @cli.command()
@@ -117,13 +140,18 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
 )
 def export(job: str, *, local: bool, output: str | None) -> None:
-    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it."""
-    _log()
+    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
+
+    \b
+    batchgen export jobs/seo.yaml                  to the job's own output
+    batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
+    """
+    process.log()
     from batchgen import commands, show
 
-    _spare_the_collector()
+    process.spare_the_collector()
     done = commands.export(job, output, local=local)
-    _print(show.published(done))
+    say(show.published(done))
     sys.exit(ROWS_FAILED if done.rejected else OK)
 
 
@@ -134,14 +162,17 @@ def export(job: str, *, local: bool, output: str | None) -> None:
 def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     """Put the results of all shards of an input together, in its order.
 
+    \b
+    batchgen merge shards/seo-*.yaml
+
     Exit status: 0 every row has its text; 1 some rows failed; 2 a shard is missing, doubled, or of another input;
     3 some rows are still to be done.
     """
-    _log()
+    process.log()
     from batchgen import merging, show
 
     done = merging.merge(jobs, output, local=local)
-    _print(show.published(done))
+    say(show.published(done))
     sys.exit(merging.exit_code(done))
 
 
@@ -152,179 +183,84 @@ def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     "-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of beside the job's output: a .html."
 )
 def report(job: str, *, local: bool, output: str | None) -> None:
-    """Show the last run of JOB as one HTML page, also while it runs."""
-    _log()
+    """Show the last run of JOB as one HTML page, also while it runs.
+
+    \b
+    batchgen report jobs/seo.yaml                  beside its output
+    batchgen report jobs/seo.yaml -o monday.html   elsewhere
+    """
+    process.log()
     from batchgen import commands
 
-    _spare_the_collector()
-    _print(f"wrote {commands.report(job, output, local=local)}")
+    process.spare_the_collector()
+    say(f"wrote {commands.report(job, output, local=local)}")
 
 
 @cli.command()
 @JOB
 @LOCAL
 def prune(job: str, *, local: bool) -> None:
-    """Drop stored answers that JOB's input no longer uses, after saying how many."""
-    _log()
+    """Drop stored answers that JOB's input no longer uses, after saying how many.
+
+    \b
+    batchgen plan jobs/seo.yaml     says how many, too ("gone")
+    batchgen prune jobs/seo.yaml    asks before it drops them
+    """
+    process.log()
     from batchgen import commands
 
     def agree(count: int) -> bool:
-        _print(f"{count:,} stored attempts belong to requests that the input no longer makes")
+        say(f"{count:,} stored attempts belong to requests that the input no longer makes")
         return not sys.stdin.isatty() or click.confirm("drop them for good?")
 
     dropped = commands.prune(job, agree, local=local)
-    _print(f"dropped {dropped:,}" if dropped else "nothing dropped")
+    say(f"dropped {dropped:,}" if dropped else "nothing dropped")
 
 
-@cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option(
-    "--latency",
-    default="0",
-    metavar="SECONDS",
-    help="Until an answer begins: always so many, or P50,P99 for log-normal ones with that median and 99th percentile.",
-)
-@click.option("--requests-per-minute", type=COUNT, metavar="N", help="Refuse what is over it with 429 and Retry-After.")
-@click.option("--tokens-per-minute", type=COUNT, metavar="N", help="Likewise; prompt and answer, at four bytes each.")
-@click.option("--burst", default=4, show_default=True, type=COUNT, metavar="N", help="Requests that may come at once.")
-@click.option("--concurrency", type=COUNT, metavar="N", help="Refuse more than so many in flight with 429.")
-@click.option(
-    "--fault",
-    multiple=True,
-    metavar="KIND=SHARE",
-    help="Spoil this share of the requests. KIND is a status from 400 to 599 (400, 413 and 422 strike a prompt each "
-    "time it is asked), or, with the answer billed: reset, hang, cut, drip (50 bytes a second), garbage. Repeatable.",
-)
-@click.option(
-    "--outage",
-    multiple=True,
-    metavar="FROM:TO",
-    help="Drop what comes in this time, in seconds since the first request; nothing is billed. Repeatable.",
-)
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Another night of the same kind.")
-def serve(host: str, port: int, **rig: Any) -> None:
-    """Serve the built-in model by the service's own API, until Ctrl-C.
-
-    \b
-    Point a job at it: WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
-
-    With the options below it is a rig to rehearse a night on. GET /ledger says what was asked, billed, refused
-    and spoiled. What a prompt meets depends on the seed, the prompt and how often it was asked, and on nothing
-    else: a night can be repeated.
-
-    \b
-    The documented limits, and answers that take their time:
-      batchgen serve --requests-per-minute 400 --tokens-per-minute 25000 --latency 0.8,6
-    A bad night: overload, lost answers, refused prompts, and a minute of silence:
-      batchgen serve --fault 503=0.02 --fault reset=0.01 --fault 400=0.005 --outage 60:120
-    """
-    from batchgen.simulator import server
-    from batchgen.simulator.rig import read
-
-    def ready(url: str) -> None:
-        _print(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")
-
-    server.run(host, port, ready, read(**rig))
+cli.add_command(serve)
 
 
 @cli.command()
 @click.argument("name")
 def init(name: str) -> None:
-    """Write NAME.yaml, a commented job, and NAME.csv, a small input for it."""
+    """Write NAME.yaml, a commented job, and NAME.csv, a small input for it.
+
+    \b
+    batchgen init letters && batchgen run letters.yaml --local
+    """
     from batchgen import template
 
     for path in template.write(name):
-        _print(f"wrote {path}")
-    _print(f"next: batchgen run {name}.yaml --local")
+        say(f"wrote {path}")
+    say(f"next: batchgen run {name}.yaml --local")
 
 
 @cli.command()
 def schema() -> None:
-    """Print the job file's JSON Schema, for editors that complete and check by one."""
+    """Print the job file's JSON Schema, for editors that complete and check by one.
+
+    \b
+    batchgen schema > batchgen.schema.json
+    and in a job file's first line, for editors:
+      # yaml-language-server: $schema=batchgen.schema.json
+    """
     import json
 
     from batchgen.job import Job
 
-    _print(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
-
-
-def _print(text: str) -> None:
-    """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
-    try:
-        click.echo(inert(text))
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _log(*, quiet: bool = False, verbose: bool = False) -> None:
-    import logging
-
-    class Inert(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return inert(super().format(record))
-
-    logging.raiseExceptions = False  # a closed stderr must not end a run
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("batchgen")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(level)
-
-
-def _spare_the_collector() -> None:
-    """What was imported is never garbage, and a row makes none: going over both, again and again, is a fifth of the
-    CPU of publishing, and a quarter at 2,000 requests in flight."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def _share_memory() -> None:
-    """Before Arrow and polars are imported: each keeps what it once had, sixty bytes a row of a million. The system's
-    allocator gives it to the next who asks, and polars' gives it back after half a second."""
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
-
-
-def _refuse_platform() -> None:
-    if sys.platform not in ("linux", "darwin"):
-        _fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
-
-
-def _open_standard_streams() -> None:
-    """Where the caller closed one, its number must not go to a file of ours, nor a message into it."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):
-        click.echo(click.style("error: ", fg="red", bold=True) + inert(message), err=True)
-    sys.exit(code)
+    say(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
 
 
 def main(args: Any = None) -> None:
     """The `batchgen` command."""
-    _refuse_platform()
-    _share_memory()
-    _open_standard_streams()
+    process.refuse_platform()
+    process.share_memory()
+    process.open_standard_streams()
     try:
         sys.exit(cli(args, prog_name="batchgen", standalone_mode=False) or 0)
     except BatchgenError as error:
-        _fail(str(error), error.exit_code)
+        process.fail(str(error), error.exit_code)
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        with contextlib.suppress(OSError):
-            click.echo(inert(told.getvalue()), err=True, nl=False)
-        sys.exit(error.exit_code)
+        process.misused(error)
     except click.Abort:
         sys.exit("aborted")

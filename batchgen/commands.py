@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,22 +16,27 @@ from batchgen import folders
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
+from batchgen.forecast import Forecast
 from batchgen.job import Job
-from batchgen.night import Night, Summary
+from batchgen.night import Night
 from batchgen.publishing import publish_run
-from batchgen.rehearsal import Rehearsal
 from batchgen.results import destination
 from batchgen.results import report as reports
 from batchgen.results.destination import Destination
 from batchgen.results.parquet import SPREADSHEET, Published
 from batchgen.runner import lock
-from batchgen.runner.checkpoint import OK, Checkpoint, Run
+from batchgen.runner.checkpoint import Checkpoint, Run
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
-from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.reader import LearnedRate, Reader
+from batchgen.runner.plan import make_plan
+from batchgen.runner.reader import Reader
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.signals import Signals
+from batchgen.status import RUNNING, Status, status_of
+from batchgen.summary import Summary
+
+LEAST_REST = 10
+"""Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
 log = logging.getLogger("batchgen")
 
@@ -67,22 +70,6 @@ def run(
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
             return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a run would do. `latency_s`: the median of the last answers, None before there are any;
-    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for."""
-
-    name: str
-    path: str
-    endpoint: str
-    plan: Plan
-    limits: jobs.Limits
-    latency_s: float | None
-    learned: LearnedRate | None
-    warnings: list[str]
-    rehearsal: Rehearsal | None
 
 
 def plan(
@@ -138,48 +125,24 @@ def plan(
     )
 
 
-@dataclass(frozen=True)
-class Status:
-    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds."""
-
-    name: str
-    state: str
-    rows: int
-    done: int
-    failed: int
-    left: int
-    sent: int
-    rate: float | None
-    left_s: float | None
-    started_at: str
-
-
 def status(path: str | Path, *, local: bool = False) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
+    return status_of(_load(path, None, local=local))
+
+
+def watch(
+    path: str | Path, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Status]:
+    """The status again and again, `every` so many seconds, until no run is at work. Raises as `status`."""
     job = _load(path, None, local=local)
-    with closing(Reader(job.checkpoint)) as reader:
-        last = reader.last_run()
-        if last is None:
-            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
-        counts = reader.outcomes_of(last)
-    ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
-    failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
-    live = lock.is_held(job.checkpoint.with_suffix(".lock"))
-    left = last.todo - ok - failed
-    ended = time.time() if last.ended_at is None else last.ended_at / 1e6
-    rate = (ok + failed) / max(ended - last.started_at / 1e6, 1e-3) if ok + failed else None
-    return Status(
-        name=job.name,
-        state="running" if live else last.outcome or "killed",
-        rows=last.rows,
-        done=last.rows - last.todo + ok,
-        failed=failed,
-        left=left,
-        sent=sum(counts.values()),
-        rate=rate if live else None,
-        left_s=left / rate if live and rate else None,
-        started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
-    )
+    while True:
+        began = time.monotonic()
+        now = status_of(job)
+        took = time.monotonic() - began
+        yield now
+        if now.state != RUNNING:
+            return
+        sleep(max(every, LEAST_REST * took))
 
 
 def export(

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Factory = Callable[[], asyncio.AbstractEventLoop]
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end in a new loop; in a thread that has none."""
-    with asyncio.Runner(loop_factory=_factory()) as runner:
-        runner.run(main)
+def run(main: Coroutine[Any, Any, T], factory: Factory | None = None) -> T:
+    """Runs a coroutine to its end in a new loop: in a thread of its own where this one has a loop at work already, as
+    in a notebook."""
+    factory = factory or _fastest()
+    if not _at_work():
+        return _run(main, factory)
+    with ThreadPoolExecutor(1, "loop") as apart:
+        return apart.submit(copy_context().run, _run, main, factory).result()
 
 
-def _factory() -> Any:
+def _run(main: Coroutine[Any, Any, T], factory: Factory | None) -> T:
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def _at_work() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _fastest() -> Factory | None:
     try:
         import uvloop  # noqa: PLC0415  not on every platform
     except ImportError:

@@ -39,36 +39,9 @@ from batchgen.runner.writer import Writer
 from batchgen.setup import Setup, today, warnings
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
+from batchgen.summary import Summary
 
 log = logging.getLogger("batchgen")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
-
-    `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
-    killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
-    `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
-    """
-
-    name: str
-    path: str
-    exit_code: int
-    rows: int
-    ok: int
-    reused: int
-    failed: int
-    pending: int
-    reasons: dict[str, int]
-    failures: list[str]
-    sent: int
-    retries: int
-    possibly_billed: int
-    interrupted: int
-    seconds: float
-    stopped: str | None
-    rejected: list[str]
 
 
 @dataclass
@@ -165,7 +138,8 @@ class Night:
     def _send(self, plan: Plan, *, quiet: bool) -> None:
         budget = self._budget()
         with self._service() as base_url, closing(Flight(self._setup.flight, self._job.limits.concurrency)) as flight:
-            loop.run(self._pump(plan, base_url, flight, budget, quiet=quiet))
+            rate = self._earlier_rate()  # read here: the loop may run in another thread
+            loop.run(self._pump(plan, base_url, flight, budget, rate, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self._setup.base_url is None else nullcontext(self._setup.base_url)
@@ -176,11 +150,13 @@ class Night:
         deadline = None if seconds is None else time.monotonic() + seconds
         return Budget(deadline, until.requests, until.tokens, until.cost)
 
-    async def _pump(self, plan: Plan, base_url: str, flight: Flight, budget: Budget, *, quiet: bool) -> None:
+    async def _pump(
+        self, plan: Plan, base_url: str, flight: Flight, budget: Budget, rate: float | None, *, quiet: bool
+    ) -> None:
         job, setup, granted = self._job, self._setup, self._setup.limits
         stats = Stats(todo=plan.todo)
         now = time.monotonic()
-        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, self._earlier_rate())
+        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, rate)
         async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+from batchgen import loop
 from batchgen.api.contract import Answer
 from batchgen.job import Limits as Granted
 from batchgen.job import Until
@@ -142,8 +143,7 @@ def _play(
         await pump.run()
         return clock(), pump.stopped
 
-    with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
-        return stats, *runner.run(night())
+    return stats, *loop.run(night(), _SimulatedLoop)
 
 
 class _NoFlight:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -26,13 +26,14 @@ class Signals:
     """SIGINT, SIGTERM and SIGHUP end a run in order, whatever it is doing; as a context, in the main thread.
 
     While it plans they end it at once; while it sends, the first drains and the second gives up what is in
-    flight; while it publishes they wait.
+    flight; while it publishes they wait. The loop that sends may be another thread's (`loop.py`).
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
         self._holding = False
-        self._received: str | None = None
+        self._received: list[str] = []
+        self._wake: Callable[[], object] = _nobody
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -44,25 +45,33 @@ class Signals:
         """Raises Stopped where a signal came before anything was sent, whatever became of it on the way."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is not None and self._received is not None and not self._holding:
-            raise Stopped(f"stopped by {self._received} before anything was sent") from None
+        if kind is not None and self._received and not self._holding:
+            raise Stopped(f"stopped by {self._received[-1]} before anything was sent") from None
 
     def hold(self) -> None:
         """From here on a signal is noted, and acted on when the pump runs. One that was swallowed counts still."""
-        if self._received is not None:
+        if self._received:
             raise KeyboardInterrupt
         self._holding = True
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._received = signal.Signals(number).name
+        self._received.append(signal.Signals(number).name)
         if not self._holding:
             raise KeyboardInterrupt
+        with suppress(RuntimeError):  # the loop has just been closed
+            self._wake()
 
     @contextmanager
     def to(self, pump: Pump) -> Iterator[None]:
-        """Inside the event loop, while the pump runs."""
+        """Inside the event loop, while the pump runs. Each signal is heeded once, also one that came before."""
         running = asyncio.get_running_loop()
+        heeded: list[str] = []
         deadlines: list[asyncio.TimerHandle] = []
+
+        def heed() -> None:
+            while len(heeded) < len(self._received):
+                heeded.append(self._received[len(heeded)])
+                act(heeded[-1])
 
         def act(name: str) -> None:
             if deadlines:
@@ -74,19 +83,19 @@ class Signals:
             log.warning(
                 "%s: no new requests; %s in flight get %s to end (once more: stop at once)",
                 name,
-                pump.stats.in_flight,
+                f"{pump.stats.in_flight:,}",
                 duration(DRAIN),
             )
 
-        if self._received is not None:
-            act(self._received)
-        for number in self._before:
-            running.add_signal_handler(number, act, number.name)
+        self._wake = lambda: running.call_soon_threadsafe(heed)
+        heed()
         try:
             yield
         finally:
+            self._wake = _nobody
             for deadline in deadlines:
                 deadline.cancel()
-            for number in self._before:
-                running.remove_signal_handler(number)
-                signal.signal(number, self._on_signal)
+
+
+def _nobody() -> None:
+    """Who is told of a signal while nothing is sent."""

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal loop folders places aws_profile stores parts
+errors terminal places sheet loop folders aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
 fields shards endpoint agreement quality mistakes job fitness
@@ -34,7 +34,8 @@ results.report_words results.report_plots results.report_sections results.report
 engines.fleet engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing night commands merging notebook show template cli
+setup rehearsal signals publishing summary night forecast status commands merging notebook show template process watching
+completion serving cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 

@@ -1,22 +1,25 @@
-"""What a run looks like while it goes: a bar on a terminal, a line every thirty seconds elsewhere. Renders
-`Stats` on stderr and decides nothing; a closed stderr does not concern the run."""
+"""What a run looks like while it goes: a bar on a terminal and in a notebook, a line every thirty seconds elsewhere.
+Renders `Stats` on stderr and decides nothing; a closed stderr does not concern the run."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, NoReturn, Protocol
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from tqdm import TqdmWarning, tqdm
 
 from batchgen.runner.pump import Stats
+from batchgen.terminal import USUAL, screen
 
 LINE_EVERY = 30.0
 BAR_EVERY = 0.2
+WIDGET_EVERY = 1.0
+BAR = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} rows{postfix}"
 
 log = logging.getLogger("batchgen")
 
@@ -34,7 +37,9 @@ def progress(name: str, stats: Stats, least_seconds: float, *, quiet: bool) -> P
     if quiet:
         return Silence()
     if sys.stderr.isatty():
-        return Bar(name, stats)
+        return Bar(name, stats, least_seconds)
+    if _in_notebook():
+        return Widget(name, stats, least_seconds)
     return Lines(name, stats, least_seconds, time.monotonic)
 
 
@@ -51,14 +56,27 @@ class Silence:
 class Bar:
     every = BAR_EVERY
 
-    def __init__(self, name: str, stats: Stats) -> None:
-        self._bar = tqdm(total=stats.todo, desc=name, unit="row", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
-        self._messages = logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
+    def __init__(self, name: str, stats: Stats, least_seconds: float) -> None:
+        self._least = least_seconds
+        self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR)
+        self._messages = self._around()
         self._messages.__enter__()
+
+    def _new(self, **how: Any) -> tqdm[NoReturn]:
+        bar: tqdm[NoReturn] = tqdm(file=sys.stderr, **how)
+        bar.dynamic_ncols = _columns  # type: ignore[assignment]  # as tqdm itself does
+        return bar
+
+    def _around(self) -> AbstractContextManager[None]:
+        from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415  it imports tqdm.auto, see there
+
+        return logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
 
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
-            self._bar.set_postfix_str(_troubles(stats), refresh=False)
+            rate, left = _pace(stats, self._bar.format_dict["elapsed"], self._least)
+            parts = [f"{rate:,.1f} rows/s" if rate else "", f"{duration(left)} left" if rate and left else ""]
+            self._bar.set_postfix_str(", ".join(filter(None, [*parts, _troubles(stats)])), refresh=False)
             self._bar.update(stats.ok + stats.failed - self._bar.n)
 
     def close(self, stats: Stats) -> None:
@@ -68,19 +86,44 @@ class Bar:
         self._messages.__exit__(None, None, None)
 
 
+def _columns(_: object) -> tuple[int, int | None]:
+    """For tqdm, again and again: the bar's width, which leaves room for the `^C` that the terminal writes behind it."""
+    return (screen(sys.stderr).width or USUAL) - 2, None
+
+
+class Widget(Bar):
+    """A notebook's, where ipywidgets is there to draw it; else a bar of text, and no advice to install it."""
+
+    every = WIDGET_EVERY
+
+    def _new(self, **how: Any) -> tqdm[NoReturn]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TqdmWarning)
+            from tqdm.auto import tqdm as automatic  # noqa: PLC0415  it looks for ipywidgets, and warns, when imported
+        return automatic(dynamic_ncols=True, **how)
+
+    def _around(self) -> AbstractContextManager[None]:
+        return nullcontext()  # messages stand below
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel runs this: its stderr is no terminal, and yet somebody looks."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 class Lines:
     every = LINE_EVERY
 
     def __init__(self, name: str, stats: Stats, least_seconds: float, clock: Callable[[], float]) -> None:
         self._name, self._least, self._clock = name, least_seconds, clock
         self._started = clock()
-        about = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
-        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), about)
+        least = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
+        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), least)
 
     def show(self, stats: Stats) -> None:
-        done, elapsed = stats.todo - stats.left, self._clock() - self._started
-        rate = done / elapsed if elapsed else 0.0
-        left = max(stats.left / rate if rate else 0.0, self._least - elapsed if stats.left else 0.0)
+        done = stats.todo - stats.left
+        rate, left = _pace(stats, self._clock() - self._started, self._least)
         log.info(
             "%s: %s of %s rows (%d %%), %.1f rows/s, %s%s",
             self._name,
@@ -88,12 +131,18 @@ class Lines:
             f"{stats.todo:,}",
             100 * done // max(stats.todo, 1),
             rate,
-            "done" if not stats.left else f"about {duration(left)} left" if done else "no answer yet",
+            "done" if not stats.left else f"{about(left)} left" if done else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
         )
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
+
+
+def _pace(stats: Stats, elapsed: float, least: float) -> tuple[float, float]:
+    """Rows a second so far, and the seconds that are left at that, or under the limits where they ask for more."""
+    rate = (stats.todo - stats.left) / elapsed if elapsed else 0.0
+    return rate, max(stats.left / rate if rate else 0.0, least - elapsed) if stats.left else 0.0
 
 
 def _troubles(stats: Stats) -> str:
@@ -115,6 +164,11 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days:,} d {hours} h" if hours else f"{days:,} d"
+
+
+def about(seconds: float) -> str:
+    """A duration that nobody measured."""
+    return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
 
 
 def counted(number: int, noun: str) -> str:

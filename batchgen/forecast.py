@@ -1,0 +1,133 @@
+"""What a run of a job would do, and how that is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from batchgen.job import Limits
+from batchgen.rehearsal import Rehearsal
+from batchgen.runner.limits import dollars
+from batchgen.runner.plan import Plan
+from batchgen.runner.progress import about, counted, duration
+from batchgen.runner.reader import LearnedRate
+from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
+
+
+@dataclass(frozen=True)
+class Forecast(Shown):
+    """What a run would do. `latency_s`: the median of the last answers, None before there are any;
+    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for."""
+
+    name: str
+    path: str
+    endpoint: str
+    plan: Plan
+    limits: Limits
+    latency_s: float | None
+    learned: LearnedRate | None
+    warnings: list[str]
+    rehearsal: Rehearsal | None
+
+    @property
+    def seconds(self) -> float | None:
+        """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+        by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.concurrency
+        by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
+        return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
+
+    def values(self) -> dict[str, Any]:
+        """All of it as plain values, for `--json`."""
+        plan = self.plan
+        kept = (
+            "reused",
+            "new",
+            "changed",
+            "failed_before",
+            "unfinished",
+            "gone",
+            "todo",
+            "prompt_tokens",
+            "answer_tokens",
+        )
+        return {
+            "name": self.name,
+            "path": self.path,
+            "endpoint": self.endpoint,
+            "rows": plan.rows.height,
+            **{name: getattr(plan, name) for name in kept},
+            "cost": plan.cost,
+            "seconds": self.seconds,
+            "limits": self.limits.model_dump(),
+            "rehearsal": dataclasses.asdict(self.rehearsal) if self.rehearsal else None,
+            "learned": self.learned._asdict() if self.learned else None,
+            "models": list(plan.models),
+            "prompts": list(plan.prompts),
+            "warnings": self.warnings,
+        }
+
+    def sheet(self) -> Sheet:
+        plan = self.plan
+        lines = [
+            *self._rows(),
+            Line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
+            Line(
+                "cost", f"at most {dollars(plan.cost)} (an estimate)" if plan.cost is not None else "no price is known"
+            ),
+            Line("time", self._time()),
+            *([Line("learned", _learned(self.learned))] if self.learned else []),
+            *([Line("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
+            Line("results", near(self.path)),
+            *(Line("warning", warning, Tone.WAIT) for warning in self.warnings),
+        ]
+        verdict = f"{counted(plan.rows.height, 'row')}, {plan.todo:,} to send"
+        prompts = tuple(Text(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
+        return Sheet(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
+
+    def _rows(self) -> list[Line]:
+        plan = self.plan
+        changed = f", {plan.changed:,} of them known rows that changed" if plan.changed else ""
+        lines = [Line("reused", f"{plan.reused:,}"), Line("new", f"{plan.new:,}{changed}")]
+        if plan.failed_before:
+            lines.append(Line("failed", f"{plan.failed_before:,} in an earlier run"))
+        if plan.unfinished:
+            lines.append(Line("begun", f"{plan.unfinished:,} tried and not finished"))
+        if plan.gone:
+            lines.append(Line("gone", f"{counted(plan.gone, 'stored answer')} that the input no longer uses"))
+        return lines
+
+    def _time(self) -> str:
+        limits, expected = self.limits, self.seconds
+        named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
+        given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+        under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
+        if expected is None:
+            return f"as fast as the service answers{under}"
+        return f"{about(expected)}{under}" if expected else "nothing to wait for"
+
+    def _rehearsed(self, night: Rehearsal) -> str:
+        """When it would end, which concurrency is enough, and what of it is assumed."""
+        ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
+        verdict = (
+            "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
+        )
+        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+        allowed = self.limits.concurrency
+        if night.enough is None:
+            lines.append("no limit is known: every slot more makes it faster")
+        elif night.enough > allowed:
+            lines.append(f"{night.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
+        else:
+            lines.append(f"{night.enough:,} in flight are enough; the job allows {allowed:,}")
+        how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
+        lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
+        if night.rehearsed < self.plan.todo:
+            lines.append(f"reckoned from the first {night.rehearsed:,} rows")
+        return "\n".join(lines)
+
+
+def _learned(learned: LearnedRate) -> str:
+    day = dt.datetime.fromtimestamp(learned.found_at / 1e6, dt.UTC).date().isoformat()
+    return f"the service granted about {learned.per_minute:,.0f} requests a minute on {day}"

@@ -1,0 +1,112 @@
+"""The process of the command line: made ready before anything is imported that costs time, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+import click
+
+from batchgen.terminal import inert, screen
+
+if TYPE_CHECKING:
+    from batchgen.sheet import Shown
+
+
+def refuse_platform() -> None:
+    if sys.platform not in ("linux", "darwin"):
+        fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
+
+
+def open_standard_streams() -> None:
+    """Where the caller closed one, its number must not go to a file of ours, nor a message into it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
+
+
+def share_memory() -> None:
+    """Before Arrow and polars are imported: each keeps what it once had, sixty bytes a row of a million. The system's
+    allocator gives it to the next who asks, and polars' gives it back after half a second."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
+
+
+def spare_the_collector() -> None:
+    """What was imported is never garbage, and a row makes none: going over both, again and again, is a fifth of the
+    CPU of publishing, and a quarter at 2,000 requests in flight."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def say(told: str | Shown, *, err: bool = False) -> None:
+    """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        write(inert(told) if isinstance(told, str) else told.sheet().text(screen(stream)), stream)
+    except OSError:
+        discard(stream)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """At once. Raises OSError where nobody reads."""
+    click.echo(text, stream)
+    stream.flush()
+
+
+def discard(stream: TextIO) -> None:
+    """What is still to be written goes nowhere, also what Python writes when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if stream is sys.stderr else 1)
+
+
+def log(*, quiet: bool = False, verbose: bool = False) -> None:
+    """The log goes to stderr."""
+    import logging  # noqa: PLC0415  `--help` does without it
+
+    class Inert(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return logged(super().format(record))
+
+    logging.raiseExceptions = False  # a closed stderr must not end a run
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("batchgen")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
+
+
+def logged(line: str) -> str:
+    """A line of the log on stderr, `22:00:00 warning: ...`, as it is shown."""
+    shown = screen(sys.stderr)
+    told = shown.hang(inert(line), len("22:00:00 ") if shown.width else 0)
+    return told.replace(" warning: ", " " + shown.paint("warning:", fg="yellow", bold=True) + " ", 1)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """On a terminal, mistakes stand under each other; in a pipe each begins its line, as `grep` and editors want it."""
+    shown, label = screen(sys.stderr), "error: "
+    with contextlib.suppress(OSError):
+        told = shown.hang(inert(message), len(label) if shown.width else 0)
+        click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)
+    sys.exit(code)
+
+
+def misused(error: click.ClickException) -> NoReturn:
+    """How the command is used, and what was wrong with it."""
+    told = io.StringIO()
+    error.show(told)
+    with contextlib.suppress(OSError):
+        click.echo(screen(sys.stderr).hang(inert(told.getvalue().rstrip("\n")), 0), err=True)
+    sys.exit(error.exit_code)

@@ -1,0 +1,66 @@
+"""`batchgen serve`: the built-in model as a server, and its faults as options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from batchgen.process import say
+
+COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option(
+    "--latency",
+    default="0",
+    metavar="SECONDS",
+    help="Until an answer begins: always so many, or P50,P99 for log-normal ones with that median and 99th percentile.",
+)
+@click.option("--requests-per-minute", type=COUNT, metavar="N", help="Refuse what is over it with 429 and Retry-After.")
+@click.option("--tokens-per-minute", type=COUNT, metavar="N", help="Likewise; prompt and answer, at four bytes each.")
+@click.option("--burst", default=4, show_default=True, type=COUNT, metavar="N", help="Requests that may come at once.")
+@click.option("--concurrency", type=COUNT, metavar="N", help="Refuse more than so many in flight with 429.")
+@click.option(
+    "--fault",
+    multiple=True,
+    metavar="KIND=SHARE",
+    help="Spoil this share of the requests. KIND is a status from 400 to 599 (400, 413 and 422 strike a prompt each "
+    "time it is asked), or, with the answer billed: reset, hang, cut, drip (50 bytes a second), garbage. Repeatable.",
+)
+@click.option(
+    "--outage",
+    multiple=True,
+    metavar="FROM:TO",
+    help="Drop what comes in this time, in seconds since the first request; nothing is billed. Repeatable.",
+)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Another night of the same kind.")
+def serve(host: str, port: int, **rig: Any) -> None:
+    """Serve the built-in model by the service's own API, until Ctrl-C.
+
+    \b
+    Point a job at it:
+      WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
+
+    With the options below it is a rig to rehearse a night on. GET /ledger says what was asked, billed, refused
+    and spoiled. What a prompt meets depends on the seed, the prompt and how often it was asked, and on nothing
+    else: a night can be repeated.
+
+    \b
+    The documented limits, and answers that take their time:
+      batchgen serve --requests-per-minute 400 --tokens-per-minute 25000 \\
+        --latency 0.8,6
+    A bad night: overload, lost answers, refused prompts, a minute of silence:
+      batchgen serve --fault 503=0.02 --fault reset=0.01 --fault 400=0.005 \\
+        --outage 60:120
+    """
+    from batchgen.simulator import server
+    from batchgen.simulator.rig import read
+
+    def ready(url: str) -> None:
+        say(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")
+
+    server.run(host, port, ready, read(**rig))

@@ -1,0 +1,155 @@
+"""What a person should know of a run, a plan or a job, the verdict first: plain text in a pipe, wrapped and in colour
+on a terminal, a little HTML in a notebook. Knows none of them."""
+
+from __future__ import annotations
+
+import html
+import os
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from batchgen.places import is_url
+from batchgen.terminal import Screen, cut, inert
+
+LABEL = 12
+"""Columns before a line's text."""
+BAR = 50
+TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
+"""Shown of a longer text: so much as plain text, so many characters in a notebook."""
+
+
+class Tone(Enum):
+    """How it bodes: the colour on a terminal, and one that is read on light and on dark paper."""
+
+    CALM = ("", "inherit")
+    GOOD = ("green", "#2f9e5f")
+    WAIT = ("yellow", "#c08a1e")
+    BAD = ("red", "#d9534f")
+
+
+class Line(NamedTuple):
+    label: str
+    text: str
+    tone: Tone = Tone.CALM
+
+
+class Text(NamedTuple):
+    """A longer one, shown as it is: its beginning, at least."""
+
+    title: str
+    text: str
+
+
+class Shown:
+    """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
+
+    def sheet(self) -> Sheet:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.sheet().text()
+
+    def _repr_html_(self) -> str:
+        return self.sheet().html()
+
+
+@dataclass(frozen=True)
+class Sheet(Shown):
+    """`verdict` and `about` make one sentence about `name`; the tone is the verdict's. `share`: of what is done, for a
+    bar where there is a screen."""
+
+    name: str
+    verdict: str
+    about: str
+    lines: list[Line]
+    tone: Tone = Tone.CALM
+    texts: tuple[Text, ...] = ()
+    share: float | None = None
+
+    def sheet(self) -> Sheet:
+        return self
+
+    def text(self, screen: Screen = Screen()) -> str:  # noqa: B008  it is frozen
+        """Inert, but for the colours that a screen has."""
+        bar = [_bar(self.share, self.tone, screen)] if self.share is not None and screen.width else []
+        lines = [self._heading(screen), *bar, *(_line(line, screen) for line in self.lines)]
+        return "\n".join([*lines, *(_excerpt(text, screen) for text in self.texts)])
+
+    def _heading(self, screen: Screen) -> str:
+        begin = inert(f"{self.name}: {self.verdict}")
+        told = screen.hang(begin + inert(self.about), 2)
+        if not told.startswith(begin):
+            return told  # it is wrapped before its end
+        name, verdict = inert(f"{self.name}: "), inert(self.verdict)
+        colour = self.tone.value[0] or None
+        return screen.paint(name, bold=True) + screen.paint(verdict, bold=True, fg=colour) + told[len(begin) :]
+
+    def html(self) -> str:
+        """Self-contained, without a script; everything in it is escaped."""
+        colour = self.tone.value[1]
+        return (
+            "<div style='max-width:60em;line-height:1.5;overflow-wrap:anywhere'>"
+            f"<div><b>{_safe(self.name)}</b>: "
+            f"<b style='color:{colour}'>{_safe(self.verdict)}</b>{_safe(self.about)}</div>"
+            "<table style='border-collapse:collapse;border:0;margin:.3em 0;font:inherit;color:inherit'>"
+            f"<tbody>{''.join(map(_row, self.lines))}</tbody></table>{''.join(map(_details, self.texts))}</div>"
+        )
+
+
+def near(path: str) -> str:
+    """A path, relative where that is shorter."""
+    if is_url(path):
+        return path
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # the working directory is gone
+        return path
+    return relative if len(relative) < len(path) else path
+
+
+def _line(line: Line, screen: Screen) -> str:
+    label = inert(f"  {line.label:<{LABEL - 3}} ")
+    painted = screen.paint(label, fg=line.tone.value[0]) if line.tone.value[0] else screen.paint(label, dim=True)
+    return painted + screen.hang(inert(line.text), LABEL)
+
+
+def _bar(share: float, tone: Tone, screen: Screen) -> str:
+    done = round(share * BAR)
+    full, empty = screen.paint("█" * done, fg=tone.value[0] or None), screen.paint("░" * (BAR - done), dim=True)
+    return f"  {full}{empty}  {100 * share:.0f} %"
+
+
+def _excerpt(text: Text, screen: Screen) -> str:
+    lines = text.text.splitlines()
+    shown = [cut(inert(line), TEXT_COLUMNS) for line in lines[:TEXT_LINES]]
+    if len(lines) > TEXT_LINES:
+        shown.append(f"… {len(lines) - TEXT_LINES:,} more lines")
+    gutter = screen.paint("  | ", dim=True)
+    return "\n".join(["", inert(f"{text.title}:"), *(gutter + line for line in shown)])
+
+
+def _row(line: Line) -> str:
+    plain = "border:0;background:none;text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
+    faint = ";opacity:.7" if line.tone is Tone.CALM else ""
+    return (
+        f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap;"
+        f"color:{line.tone.value[1]}{faint}'>"
+        f"{_safe(line.label)}</th><td style='{plain};white-space:pre-wrap'>{_safe(line.text)}</td></tr>"
+    )
+
+
+def _details(text: Text) -> str:
+    return (
+        f"<details><summary style='cursor:pointer;opacity:.7'>{_safe(text.title)}</summary>"
+        f"<pre style='white-space:pre-wrap;margin:.3em 0 .6em 1em'>{_safe(_begin(text.text))}</pre></details>"
+    )
+
+
+def _begin(text: str) -> str:
+    left = len(text) - TEXT_CHARS
+    return f"{text[:TEXT_CHARS]}\n… and {left:,} more characters" if left > 0 else text
+
+
+def _safe(text: str) -> str:
+    return html.escape(inert(text))

@@ -1,0 +1,95 @@
+"""How far a run is: read from the checkpoint, also while it is at work."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+from batchgen.errors import NotRunYet
+from batchgen.job import Job
+from batchgen.runner import lock
+from batchgen.runner.checkpoint import OK
+from batchgen.runner.progress import about, duration
+from batchgen.runner.reader import Reader
+from batchgen.sheet import Line, Sheet, Shown, Tone
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Status(Shown):
+    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds."""
+
+    name: str
+    state: str
+    rows: int
+    done: int
+    failed: int
+    left: int
+    sent: int
+    rate: float | None
+    left_s: float | None
+    started_at: str
+
+    def sheet(self) -> Sheet:
+        lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
+        if self.rate is not None:
+            lines.append(Line("rate", self._rate(self.rate)))
+        share = 1 - self.left / max(self.rows, 1)
+        return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
+
+    def line(self) -> str:
+        """What changes, on one line, for a log."""
+        rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
+        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
+
+    def _counts(self) -> str:
+        return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
+
+    def _rate(self, rate: float) -> str:
+        left = f", {about(self.left_s)} left" if self.left_s is not None else ""
+        return f"{rate:,.1f} rows/s{left}"
+
+    def _started(self) -> str:
+        """In local time, which is what a person's clock shows."""
+        then = dt.datetime.fromisoformat(self.started_at).astimezone()
+        ago = (dt.datetime.now().astimezone() - then).total_seconds()
+        return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
+
+    def _tone(self) -> Tone:
+        if self.state == RUNNING:
+            return Tone.CALM
+        if self.failed:
+            return Tone.BAD
+        return Tone.GOOD if self.state == "finished" else Tone.WAIT
+
+
+def status_of(job: Job) -> Status:
+    """Works while the job runs. Raises NotRunYet where there is none."""
+    path = job.checkpoint.with_suffix(".lock")
+    live = lock.is_held(path)
+    with closing(Reader(job.checkpoint)) as reader:
+        last = reader.last_run()
+        if last is None:
+            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+        counts = reader.outcomes_of(last)
+    ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
+    failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
+    live = live or lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
+    left = last.todo - ok - failed
+    ended = time.time() if last.ended_at is None else last.ended_at / 1e6
+    rate = (ok + failed) / max(ended - last.started_at / 1e6, 1e-3) if ok + failed else None
+    return Status(
+        name=job.name,
+        state=RUNNING if live else last.outcome or "killed",
+        rows=last.rows,
+        done=last.rows - last.todo + ok,
+        failed=failed,
+        left=left,
+        sent=sum(counts.values()),
+        rate=rate if live else None,
+        left_s=left / rate if live and rate else None,
+        started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,101 @@
+"""How a run ended, and how that is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchgen.errors import ServiceRefused
+from batchgen.runner.progress import counted, duration
+from batchgen.sheet import Line, Sheet, Shown, Tone, near
+
+
+@dataclass(frozen=True)
+class Summary(Shown):
+    """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
+
+    `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
+    killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
+    `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
+    """
+
+    name: str
+    path: str
+    exit_code: int
+    rows: int
+    ok: int
+    reused: int
+    failed: int
+    pending: int
+    reasons: dict[str, int]
+    failures: list[str]
+    sent: int
+    retries: int
+    possibly_billed: int
+    interrupted: int
+    seconds: float
+    stopped: str | None
+    rejected: list[str]
+
+    def sheet(self) -> Sheet:
+        """Rows, reused, failed and why, time, where the file is; and more where it was stopped or rejected."""
+        pending = f", {self.pending:,} still to do" if self.pending else ""
+        have = "has its" if self.rows == 1 else "have their"
+        lines = [
+            Line("reused", f"{counted(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
+            Line("failed", self._failures(), Tone.BAD if self.failed else Tone.CALM),
+            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}"),
+            Line("results", near(self.path)),
+        ]
+        if self.stopped:
+            why = self.stopped.removeprefix("stopped ")
+            lines.append(Line("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
+        lines += kept_out(self.rejected)
+        about = f": {self.ok:,} of {counted(self.rows, 'row')} {have} text{pending}"
+        return Sheet(self.name, self._verdict(), about, lines, self._tone())
+
+    def _refused(self) -> bool:
+        return self.exit_code == ServiceRefused.exit_code
+
+    def _verdict(self) -> str:
+        verdict = "rejected" if self.rejected else "finished"
+        return "refused" if self._refused() else "stopped" if self.pending else verdict
+
+    def _tone(self) -> Tone:
+        if self.failed or self.rejected or self._refused():
+            return Tone.BAD
+        return Tone.WAIT if self.pending else Tone.GOOD
+
+    def _rate(self) -> str:
+        bought = self.ok - self.reused
+        return f" ({bought / self.seconds:,.1f} rows/s)" if bought > 0 else ""
+
+    def _runs_left(self) -> str:
+        """How many runs like this one are left to do."""
+        bought = self.ok - self.reused
+        return f": {counted(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
+
+    def _failures(self) -> str:
+        if not self.failed:
+            return "none"
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
+        left = self.failed - len(self.failures)
+        more = [f"and {left:,} more"] if left else []
+        return "\n".join([f"{counted(self.failed, 'row')}: {reasons}", *self.failures, *more])
+
+    def _requests(self) -> str:
+        if not self.sent:
+            return "nothing sent"
+        parts = [f"{counted(self.sent, 'request')} sent"]
+        if self.retries:
+            parts.append(f"{self.retries:,} tried again")
+        if self.possibly_billed:
+            parts.append(f"{self.possibly_billed:,} possibly billed without an answer")
+        if self.interrupted:
+            parts.append(f"{self.interrupted:,} were in flight when an earlier run was killed")
+        return ", ".join(parts)
+
+
+def kept_out(reasons: list[str]) -> list[Line]:
+    """Why the gate kept results out."""
+    kept = "what stands in the output's place was left as it is"
+    return [Line("rejected", "\n".join([*reasons, kept]), Tone.BAD)] if reasons else []

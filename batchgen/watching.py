@@ -1,0 +1,48 @@
+"""`status --watch`: one sheet in its place on a terminal, a line at each change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+
+from batchgen import show
+from batchgen.process import discard, write
+from batchgen.status import Status
+from batchgen.terminal import Screen, inert, screen
+
+ANEW = "\x1b[{lines}F\x1b[J"
+WHOLE_LINES = "\x1b[?7l{text}\x1b[?7h"
+"""Without the terminal's own line breaks, which nobody could count."""
+
+
+def watch(statuses: Iterable[Status], *, as_json: bool) -> None:
+    """Shows them until they end, the reader goes away, or Ctrl-C, which is a way to end."""
+    shown = screen(sys.stdout)
+    in_place = shown.moves and not as_json
+    try:
+        if in_place:
+            _in_place(statuses, shown)
+        else:
+            _by_line(statuses, show.as_json if as_json else lambda now: inert(now.line()))
+    except KeyboardInterrupt:
+        if in_place:
+            write("", sys.stdout)  # the shell's prompt on a line of its own
+    except OSError:
+        discard(sys.stdout)
+
+
+def _in_place(statuses: Iterable[Status], shown: Screen) -> None:
+    before = ""
+    for now in statuses:
+        text = now.sheet().text(shown)
+        write(before + WHOLE_LINES.format(text=text), sys.stdout)
+        before = ANEW.format(lines=text.count("\n") + 1)
+
+
+def _by_line(statuses: Iterable[Status], told: Callable[[Status], str]) -> None:
+    before = None
+    for now in statuses:
+        changing = (now.state, now.done, now.failed, now.left, now.started_at)
+        if changing != before:
+            write(told(now), sys.stdout)
+        before = changing
