@@ -25,6 +25,8 @@ from batchgen.runner.plan import price_of
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
+MOST_TIMES = 100_000
+"""Latencies and moments of one run that are looked at; of more, an even sample."""
 LEAST_PERIOD = 1.0
 """A shorter run has no rate."""
 
@@ -79,15 +81,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `seconds` to its last attempt; tokens are estimates, of answers."""
+    """One run in numbers. `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every`
+    answers; tokens are estimates, of answers."""
 
     run: Run
+    tries: Sequence[Tries]
     ok: int
     failed: int
     attempts: int
     seconds: float
-    latencies: pl.Series
+    slowest: float
+    every: int
+    times: pl.DataFrame
     looked: Looked
+
+    @property
+    def latencies(self) -> pl.Series:
+        """Seconds."""
+        return self.times["latency"]
 
     @property
     def rate(self) -> float | None:
@@ -124,7 +135,6 @@ class Facts:
     counts: Counts
     figures: Figures | None
     before: Figures | None
-    tries: list[Tries]
     requests_a_row: list[tuple[int, int]]
     notes: dict[str, int]
     time: Timeline | None
@@ -136,6 +146,10 @@ class Facts:
     samples: list[Sample]
     rows_of: dict[bytes, int]
 
+    @property
+    def tries(self) -> Sequence[Tries]:
+        return self.figures.tries if self.figures else ()
+
 
 def gather(archive: Archive, subject: Subject) -> Facts:
     """Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint is damaged."""
@@ -144,15 +158,15 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         raise NotRunYet(f"{archive.path}: the job has not run yet")
     last = runs[-1]
     known = Span(last.floor, archive.last_id())
+    worked = [(run, span, tries) for run, span in _spans(runs, known.to) if (tries := archive.tries(span))]
+    span = worked[-1][1] if worked else known
+    archive.gather_stories(Span(min(span.after, known.after), known.to))
     ends = archive.ends(known, last.first)
     looked = look(archive, known)
-    worked = [(run, span) for run, span in _spans(runs, known.to) if archive.finished(span)]
     figures = _figures(archive, *worked[-1], looked) if worked else None
-    span = worked[-1][1] if worked else known
     repeats = repeated(looked)
     messages = archive.messages(known)
     samples, rows_of = _samples(archive, subject.known, odd_ones(looked, repeats[0]), messages)
-    tries = archive.tries(span) if worked else []
     return Facts(
         job=subject.job,
         limits=subject.limits,
@@ -163,8 +177,7 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         counts=_counts(last, ends),
         figures=figures,
         before=_last_good(archive, worked[:-1]),
-        tries=tries,
-        requests_a_row=archive.requests_a_row(span) if worked else [],
+        requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
         notes=archive.notes(known),
         time=_timeline(archive, span, figures),
         spent=_spent(subject, figures) if figures and figures.ok else None,
@@ -196,30 +209,32 @@ def _counts(run: Run, ends: Sequence[End]) -> Counts:
     return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
 
 
-def _figures(archive: Archive, run: Run, span: Span, looked: Looked | None) -> Figures:
-    """`looked`: the whole job's answers, of which the run's own are taken where none is missing."""
-    tries = archive.tries(span)
+def _figures(archive: Archive, run: Run, span: Span, tries: Sequence[Tries], looked: Looked | None) -> Figures:
+    """`looked`: the whole job's answers, of which the run's own are taken where they are enough."""
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
-    own = None if looked is None or looked.is_sample else looked.answers.filter(pl.col("id") > span.after)
-    _, finished = archive.finished(span) or (0, run.started_at)
+    own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
+    enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
+    every = -(-ok // MOST_TIMES) or 1
     return Figures(
         run=run,
+        tries=tries,
         ok=ok,
         failed=sum(kind.final for kind in tries if kind.outcome != OK),
         attempts=sum(kind.attempts for kind in tries),
-        seconds=max(finished - run.started_at, 0) / 1e6,
-        latencies=archive.latencies(span),
-        looked=Looked(own, ok) if own is not None else look(archive, span, RUN_ANSWERS),
+        seconds=max(max(kind.finished_at for kind in tries) - run.started_at, 0) / 1e6,
+        slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
+        every=every,
+        times=archive.answers_over_time(span, every),
+        looked=Looked(own, ok) if own is not None and enough else look(archive, span, RUN_ANSWERS, RUN_ANSWERS),
     )
 
 
-def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span]]) -> Figures | None:
+def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span, Sequence[Tries]]]) -> Figures | None:
     """Finished, and with more answers than failures."""
-    for run, span in reversed(worked):
-        if run.outcome == "finished":
-            figures = _figures(archive, run, span, None)
-            if figures.ok > figures.failed:
-                return figures
+    for run, span, tries in reversed(worked):
+        ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
+        if run.outcome == "finished" and ok > sum(kind.final for kind in tries if kind.outcome != OK):
+            return _figures(archive, run, span, tries, None)
     return None
 
 
@@ -227,7 +242,8 @@ def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline
     if figures is None:
         return None
     start = figures.run.started_at
-    return timeline(archive, span, start, start + int(figures.seconds * 1e6), figures.attempts)
+    end = start + int(figures.seconds * 1e6)
+    return timeline(archive, span, (start, end), figures.tries, figures.times["finished_at"], figures.every)
 
 
 def _spent(subject: Subject, figures: Figures) -> Spent:

@@ -19,8 +19,9 @@ from batchgen.api.contract import NULL, RawCompletion, estimate_tokens, read_ans
 from batchgen.results.report_queries import Archive, Span
 from batchgen.runner.checkpoint import Record
 
-MOST_ANSWERS = 50_000
-MOST_BYTES = 1 << 30
+ALL_UP_TO, SAMPLE = 100_000, 20_000
+"""Answers that are all looked at; and how many of more than these."""
+MOST_BYTES = 256 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
 FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 64, 2048, 8 << 20
 MODEL_CHARS = 100
@@ -65,9 +66,9 @@ class Odd:
     why: str
 
 
-def look(archive: Archive, known: Span, most: int = MOST_ANSWERS) -> Looked:
+def look(archive: Archive, known: Span, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> Looked:
     """Answers that cannot be read are left out; the next run finds them and buys them again."""
-    ids, of = archive.answers(known, most)
+    ids, of = archive.answers(known, all_up_to, sample)
     found: list[tuple[object, ...]] = []
     wanted = iter(_spread(ids))
     fetched, read = FIRST_FETCH, 0
