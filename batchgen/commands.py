@@ -211,7 +211,7 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.Known(setup.source, setup.requests, made.rows)
+    known = reports.Known.of(setup.source, setup.requests, made.rows)
     return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
 
 

@@ -154,6 +154,7 @@ class Job(Part):
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
     reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output
+    report: bool = Field(default=True, description="the run as one HTML page, beside the output")
 
     @model_validator(mode="before")
     @classmethod

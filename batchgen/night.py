@@ -21,6 +21,7 @@ from batchgen.api.contract import POSSIBLY_BILLED, STOPS_THE_RUN, Failure, Kind,
 from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
+from batchgen.results import report as reports
 from batchgen.results.parquet import Published, refuse_target
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
@@ -49,6 +50,7 @@ class Summary:
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
     `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
+    `report`: where the page is, None where there is none.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Summary:
     seconds: float
     stopped: str | None
     rejected: list[str]
+    report: str | None = None
 
 
 @dataclass
@@ -113,6 +116,7 @@ class Night:
             if plan.todo:
                 self._send(plan, quiet=quiet)
             rows, models = self._now(plan, run), plan.models
+            known = reports.Known.of(self._setup.source, self._setup.requests, plan.rows) if self._job.report else None
             del plan  # memory that publishing can use
             published = self._publish(rows, models, run)
             if not published.damaged or self._sent.stopped:
@@ -120,7 +124,8 @@ class Night:
             self._give_up(published)
             retry_failed = False  # what failed has had its tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
-        return self._sum_up(published, interrupted, time.monotonic() - started)
+        del rows
+        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         setup = self._setup
@@ -247,7 +252,14 @@ class Night:
             [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
         )
 
-    def _sum_up(self, published: Published, interrupted: int, seconds: float) -> Summary:
+    def _report(self, known: reports.Known | None, date: str) -> str | None:
+        if known is None:
+            return None
+        setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
+        subject = reports.Subject(self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known)
+        return reports.after_run(subject, date, sent=bool(sent))
+
+    def _sum_up(self, published: Published, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
         fresh = sent.total(lambda stats: stats.ok)
         return Summary(
@@ -268,6 +280,7 @@ class Night:
             seconds=seconds,
             stopped=self._why_stopped(published),
             rejected=published.rejected,
+            report=report,
         )
 
     def _why_stopped(self, published: Published) -> str | None:

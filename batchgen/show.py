@@ -38,7 +38,8 @@ def as_json(value: Any) -> str:
 
 
 def summary(ended: Summary) -> str:
-    """Five lines: rows, reused, failed and why, time, where the file is; and more where it was stopped or rejected."""
+    """Six lines: rows, reused, failed and why, time, where file and report are; and more where it was stopped or
+    rejected."""
     verdict = "rejected" if ended.rejected else "finished"
     verdict = "refused" if ended.exit_code == ServiceRefused.exit_code else "stopped" if ended.pending else verdict
     pending = f", {ended.pending:,} still to do" if ended.pending else ""
@@ -49,6 +50,7 @@ def summary(ended: Summary) -> str:
     rate = f" ({(ended.ok - ended.reused) / ended.seconds:,.1f} rows/s)" if ended.ok > ended.reused else ""
     lines.append(_line("time", f"{duration(ended.seconds)}{rate}; {_requests(ended)}"))
     lines.append(_line("results", _shown_path(ended.path)))
+    lines += [_line("report", _shown_path(ended.report))] if ended.report else []
     if ended.stopped:
         lines.append(_line("stopped", f"{ended.stopped}; the same command resumes{_runs_left(ended)}"))
     lines += _rejected(ended.rejected)

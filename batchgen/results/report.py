@@ -6,10 +6,11 @@ folder, fsync, rename. Must never cost a run anything: what is wrong with a repo
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from pathlib import Path
 
-from batchgen.errors import UsageError
+from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
 from batchgen.results.replacing import replacing
 from batchgen.results.report_facts import Subject, gather
@@ -17,9 +18,11 @@ from batchgen.results.report_page import render
 from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive
 
-__all__ = ["Known", "Subject", "path_of", "write"]
+__all__ = ["Known", "Subject", "after_run", "path_of", "write"]
 
 SUFFIX = ".html"
+
+log = logging.getLogger("batchgen")
 
 
 def path_of(job: Job, date: str) -> Path:
@@ -42,3 +45,16 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     with replacing(target) as file:
         file.write(page)
     return target
+
+
+def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
+    """Writes the page of a run that has just ended; where it sent nothing, the page that is there stands. Where it is,
+    or None: what is wrong with it is told in one line, and costs the run nothing."""
+    target = path_of(subject.job, date)
+    try:
+        return str(write(subject, target) if sent or not target.exists() else target)
+    except BatchgenError as error:
+        log.warning("warning: there is no report of this run: %s", error)
+    except Exception as error:  # noqa: BLE001  the results are there, and whole
+        log.warning("warning: there is no report of this run: %s: %.200s", type(error).__name__, error)
+    return None

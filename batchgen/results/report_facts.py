@@ -252,7 +252,7 @@ def _spent(subject: Subject, figures: Figures) -> Spent:
     scale = figures.ok / max(answers.height, 1)
     grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
-    each = subject.known.prompt_tokens() if subject.known is not None else None
+    each = subject.known.prompt_tokens if subject.known is not None else None
     return Spent(
         prompt_tokens=None if each is None else each * figures.ok,
         answer_tokens=figures.answer_tokens,

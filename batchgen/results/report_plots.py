@@ -55,15 +55,16 @@ class _Area:
     """Where values are drawn: `across` from left to right, from 0 up to `top`."""
 
     def __init__(self, size: Size, across: tuple[float, float], top: float, room: float = 0) -> None:
-        """`room`: pixels that are kept free above the top."""
+        """`room`: pixels that the drawing is taller, and that are kept free above the top."""
         self._size = size
         self._low, self._high = across
         self._top = top
         ticks = _ticks(top)
         self.left = 8 + LETTER * max(len(_number(tick)) for tick in ticks)
-        self.right, self.bottom = size.width - 2.0, size.height - FOOT
+        height = size.height + room
+        self.right, self.bottom = size.width - 2.0, height - FOOT
         self.ceiling = TITLE + room
-        self.drawn = [f'<svg viewBox="0 0 {size.width} {size.height}" aria-hidden="true">']
+        self.drawn = [f'<svg viewBox="0 0 {size.width} {_n(height)}" aria-hidden="true">']
         for tick in ticks:
             self.line("grid" if tick else "base", (self.left, self.y(tick)), (self.right, self.y(tick)))
             self.text(_number(tick), self.left - 8, self.y(tick) + 4, "end")
@@ -105,7 +106,8 @@ def over_time(time: Timeline, granted: float | None) -> Callable[[Size], str]:
     """Answers as they came; refusals as marks beneath, cool-downs as bands. `granted`: requests a minute."""
     per_second = max(time.ok, default=0) / time.width >= 2  # noqa: PLR2004  below that a minute reads better
     unit, unit_said = (1.0, "answers a second") if per_second else (60.0, "answers a minute")
-    most = max(*time.ok, 1e-9) * unit / time.width
+    answers, refusals = ([count * unit / time.width for count in counts] for counts in (time.ok, time.refused))
+    most = max(*answers, 1e-9)
     limit = (granted or math.inf) * unit / 60
     is_near = limit <= 2.4 * most  # a far higher one would flatten the rest
     top = max(most, limit if is_near else 0) * 1.08
@@ -115,13 +117,11 @@ def over_time(time: Timeline, granted: float | None) -> Callable[[Size], str]:
         for start, to in time.cool_downs:
             left, right = area.x(start), area.x(max(to, start + time.seconds / 400))
             area.path("cool", f"M{_at(left, area.ceiling)}H{_n(right)}V{_n(area.bottom)}H{_n(left)}z")
-        stairs = _stairs(area, [count * unit / time.width for count in time.ok], time.width)
+        stairs = _stairs(area, answers, time.width)
         area.path("area", f"M{_at(area.left, area.bottom)}{stairs}V{_n(area.bottom)}z")
         area.path("line", f"M{stairs[1:]}")
         if len(time.refusals) > size.width / MARK_PIXELS:
-            area.path(
-                "refused", f"M{_stairs(area, [count * unit / time.width for count in time.refused], time.width)[1:]}"
-            )
+            area.path("refused", f"M{_stairs(area, refusals, time.width)[1:]}")
         elif time.refusals:
             area.path("refused", "".join(f"M{_at(area.x(at), area.bottom)}v-11" for at in time.refusals))
         if is_near:

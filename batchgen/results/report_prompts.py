@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import polars as pl
 
@@ -15,16 +16,20 @@ from batchgen.runner.index import join, split
 
 @dataclass(frozen=True)
 class Known:
-    """The input, where it is there: `rows` are the plan's, of which `hi`, `lo` and `prompt_tokens` are read."""
+    """The input, where it is there: `keys` of its rows are `hi` and `lo`; `prompt_tokens` those of a prompt in the
+    mean, None where there is no row."""
 
     source: Source
     requests: Requests
-    rows: pl.DataFrame
+    keys: pl.DataFrame
+    prompt_tokens: float | None
 
-    def prompt_tokens(self) -> float | None:
-        """Of a prompt, in the mean; None where there are none."""
-        mean = self.rows["prompt_tokens"].mean()
-        return float(mean) if isinstance(mean, int | float) else None
+    @classmethod
+    def of(cls, source: Source, requests: Requests, rows: pl.DataFrame) -> Self:
+        """`rows` are the plan's, of which sixteen bytes each are kept."""
+        mean = rows["prompt_tokens"].mean()
+        tokens = float(mean) if isinstance(mean, int | float) else None
+        return cls(source, requests, rows.select("hi", "lo"), tokens)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
         """The row (from 0) and prompt of each key that the input has. Raises UsageError where it has changed."""
@@ -44,7 +49,7 @@ class Known:
     def _at(self, keys: Sequence[bytes]) -> dict[int, bytes]:
         """The rows that have one of these keys."""
         halves = pl.DataFrame(split(b"".join(key for key in keys if len(key) == KEY_BYTES)))
-        at = self.rows.select("hi", "lo").with_row_index("at").join(halves, on=["hi", "lo"])
+        at = self.keys.with_row_index("at").join(halves, on=["hi", "lo"])
         return {row: join(hi, lo) for row, hi, lo in at.select("at", "hi", "lo").iter_rows()}
 
 

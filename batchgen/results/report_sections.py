@@ -86,7 +86,7 @@ def latency(facts: Facts) -> dict[str, Any] | None:
     said = (
         f"Half of the answers took {seconds(marks['p50'])} or less; one in a hundred more than {seconds(marks['p99'])}."
     )
-    said += f" By one of each {facts.figures.every:,} answers." if facts.figures.every > 1 else ""
+    said += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
     draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
     return {"said": said, "told": told, "plot": plot(said, draw) if _is_varied(taken) else None}
 
