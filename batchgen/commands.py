@@ -207,11 +207,14 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
     try:
         setup = set_up(job, environ, path)
-        made = make_plan(job, setup.source, setup.requests, Index((), 0), iter(()), jobs.Limits(), retry_failed=True)
+        index = Index((), 0)
+        with suppress(NotRunYet), closing(Reader(setup.checkpoint)) as reader:
+            index = Index(reader.states(), 0)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), jobs.Limits(), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.Known.of(setup.source, setup.requests, made.rows)
+    known = reports.Known(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
     return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
 
 

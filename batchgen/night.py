@@ -116,7 +116,7 @@ class Night:
             if plan.todo:
                 self._send(plan, quiet=quiet)
             rows, models = self._now(plan, run), plan.models
-            known = reports.Known.of(self._setup.source, self._setup.requests, plan.rows) if self._job.report else None
+            prompt_tokens = reports.mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             published = self._publish(rows, models, run)
             if not published.damaged or self._sent.stopped:
@@ -124,6 +124,7 @@ class Night:
             self._give_up(published)
             retry_failed = False  # what failed has had its tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
+        known = reports.Known(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
         return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date))
 
@@ -252,8 +253,8 @@ class Night:
             [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
         )
 
-    def _report(self, known: reports.Known | None, date: str) -> str | None:
-        if known is None:
+    def _report(self, known: reports.Known, date: str) -> str | None:
+        if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
         subject = reports.Subject(self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known)

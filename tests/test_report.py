@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from html.parser import HTMLParser
@@ -334,6 +336,79 @@ def test_a_night_in_which_all_failed(job, service, called):
     page = page_of(job.folder / "out" / "job.report.html")
     assert "No row has its text: all 9 failed." in page.text
     assert "row 1 (r0) and 8 more" in page.text
+
+
+# after each run
+
+
+def test_each_run_leaves_its_report_and_says_where(job, service, batchgen):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    ended = batchgen("run", path)
+    assert ended.stdout.splitlines()[-1].split()[0] == "report"
+    page = page_of(job.folder / "out" / "job.report.html")
+    assert "All 8 rows have their text." in page.text
+    assert "Write about shelf 0." in page.text
+    assert batchgen("run", path, "--fresh", "--json").json["report"] == str(job.folder / "out" / "job.report.html")
+
+
+def test_a_job_may_do_without(job, service, called):
+    path = job([{"id": "r0", "name": "shelf"}], report=False)
+    ended = called("run", path)
+    assert ended.returncode == 0
+    assert "report.html" not in ended.stdout
+    assert not list(job.folder.rglob("*.html"))
+
+
+def test_a_page_that_has_seen_all_stands_where_nothing_was_sent(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 0
+    page.write_text("read, and kept", encoding="utf-8")
+    assert str(page) in called("run", path).stdout
+    assert page.read_text(encoding="utf-8") == "read, and kept"
+    os.utime(page, (1, 1))  # as if the run that sent them had been killed before it wrote its own
+    assert called("run", path).returncode == 0
+    assert "All 8 rows have their text." in page_of(page).text
+    page.unlink()
+    assert called("run", path).returncode == 0
+    assert page.exists()
+
+
+@pytest.mark.parametrize("broken", ["a folder", "a bug"])
+def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, monkeypatch, broken):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    if broken == "a folder":
+        (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
+    else:
+        monkeypatch.setattr("batchgen.results.report.gather", lambda *_: 1 / 0)
+    ended = called("run", path)
+    assert ended.returncode == 0
+    assert len(job.rows()) == 8
+    (said,) = [line for line in ended.stderr.splitlines() if "warning" in line]
+    assert "there is no report of this run" in said
+    assert "report.html" not in ended.stdout
+    assert not [name for name in job.files() if name.endswith(".tmp")]
+
+
+def test_a_run_that_was_stopped_and_the_run_that_ends_it(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], until={"requests": 6})
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 3
+    assert "Stopped before the end: 6 of 12 rows have their text; 6 are still to do." in page_of(page).text
+    assert called("run", path).returncode == 0
+    assert "All 12 rows have their text." in page_of(page).text
+
+
+def test_a_damaged_answer_is_bought_again_and_told_in_the_same_report(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)])
+    assert called("run", path).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        db.execute("UPDATE bodies SET body = x'00', size = NULL WHERE id = 2")
+        db.commit()
+    assert called("run", path).returncode == 0
+    text = page_of(job.folder / "out" / "job.report.html").text
+    assert "All 6 rows have their text." in text
+    assert "1 stored answer found damaged, and bought again." in text
 
 
 def test_before_the_first_run_there_is_none(job, service, called):

@@ -15,10 +15,10 @@ from batchgen.job import Job
 from batchgen.results.replacing import replacing
 from batchgen.results.report_facts import Subject, gather
 from batchgen.results.report_page import render
-from batchgen.results.report_prompts import Known
+from batchgen.results.report_prompts import Known, mean_tokens
 from batchgen.results.report_queries import Archive
 
-__all__ = ["Known", "Subject", "after_run", "path_of", "write"]
+__all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 
 SUFFIX = ".html"
 
@@ -48,13 +48,21 @@ def write(subject: Subject, path: Path | None = None) -> Path:
 
 
 def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
-    """Writes the page of a run that has just ended; where it sent nothing, the page that is there stands. Where it is,
-    or None: what is wrong with it is told in one line, and costs the run nothing."""
+    """Writes the page of a run that has just ended; where it sent nothing, a page that has seen all stands. Where it
+    is, or None: what is wrong with it is told in one line, and costs the run nothing."""
     target = path_of(subject.job, date)
     try:
-        return str(write(subject, target) if sent or not target.exists() else target)
+        return str(write(subject, target) if sent or not _has_seen_all(target, subject.job) else target)
     except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
     except Exception as error:  # noqa: BLE001  the results are there, and whole
         log.warning("warning: there is no report of this run: %s: %.200s", type(error).__name__, error)
     return None
+
+
+def _has_seen_all(page: Path, job: Job) -> bool:
+    """Whether it was written after the last attempt ended."""
+    if not page.exists():
+        return False
+    with closing(Archive(job.checkpoint)) as archive:
+        return page.stat().st_mtime_ns // 1000 >= archive.last_finished_at()

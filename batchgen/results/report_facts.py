@@ -144,7 +144,7 @@ class Facts:
     group_texts: dict[int, str]
     reasons: list[Reason]
     samples: list[Sample]
-    rows_of: dict[bytes, int]
+    rows_of: dict[int, int]
 
     @property
     def tries(self) -> Sequence[Tries]:
@@ -286,23 +286,22 @@ def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:
 
 def _samples(
     archive: Archive, known: Known | None, odd: Sequence[Odd], messages: Sequence[Message]
-) -> tuple[list[Sample], dict[bytes, int]]:
+) -> tuple[list[Sample], dict[int, int]]:
     """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
     records = {one.id: record for one in odd for record in archive.records([one.id]).values()}
-    keys = [record.key for record in records.values()] + [message.key for message in messages]
-    found = known.find(keys) if known is not None else {}
+    found = known.find([*records, *(message.id for message in messages)]) if known is not None else {}
     samples = []
     for one in odd:
         record = records.get(one.id)
         answer = answer_of(record) if record else None
         if record is None or answer is None:
             continue
-        row, prompt = found.get(record.key, (None, None))
+        row, prompt = found.get(one.id, (None, None))
         first = answer.choices[0]
         confidence = mean_logprob(first.log_probs)
         told = record.key, record.name, row, prompt, first.text, record.latency, record.attempts, confidence
         samples.append(Sample(one.why, *told))
-    return samples, {key: row for key, (row, _) in found.items()}
+    return samples, {id_: row for id_, (row, _) in found.items()}
 
 
 def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:

@@ -83,6 +83,11 @@ class Archive(Reader):
     def runs(self) -> list[Run]:
         return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id", {})]
 
+    def last_finished_at(self) -> int:
+        """When the last attempt of all ended, in microseconds; 0 where there is none."""
+        rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})
+        return int(rows[0][0]) if rows else 0
+
     def gather_stories(self, span: Span) -> None:
         """Every attempt of the rows that had anything but an answer in the span; what follows asks them."""
         failed = f"SELECT key FROM attempts WHERE {_within(span)} AND outcome != '{OK}'"

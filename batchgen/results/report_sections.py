@@ -56,7 +56,7 @@ def reason(reason: Reason, facts: Facts) -> dict[str, Any]:
 
 
 def _message(message: Message, facts: Facts) -> dict[str, str]:
-    first = named(message.key, message.name, facts.rows_of.get(message.key))
+    first = named(message.key, message.name, facts.rows_of.get(message.id))
     others = f" and {message.rows - 1:,} more" if message.rows > 1 else ""
     return {"said": cut(message.error or "no message", LINE_CHARS), "who": first + others}
 
