@@ -23,6 +23,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on 
 RETRY_FAILED = click.option(
     "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."
 )
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update(log_format=value),
+    help="On stderr: lines for people, or one JSON object a line.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,6 +54,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
 @JSON
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@LOG_FORMAT
 def run(
     job: str,
     *,
@@ -74,7 +83,7 @@ def run(
     elif not quiet:
         _print(show.summary(summary))
     elif summary.exit_code != OK:
-        click.echo(inert(show.summary(summary)), err=True)
+        _tell(show.summary(summary))
     sys.exit(summary.exit_code)
 
 
@@ -85,6 +94,7 @@ def run(
 @RETRY_FAILED
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
 @JSON
+@LOG_FORMAT
 def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
     """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace."""
     _log()
@@ -116,6 +126,7 @@ def status(job: str, *, local: bool, as_json: bool) -> None:
     type=click.Path(dir_okay=False),
     help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
 )
+@LOG_FORMAT
 def export(job: str, *, local: bool, output: str | None) -> None:
     """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it."""
     _log()
@@ -133,6 +144,7 @@ def export(job: str, *, local: bool, output: str | None) -> None:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of beside the job's output: a .html."
 )
+@LOG_FORMAT
 def report(job: str, *, local: bool, output: str | None) -> None:
     """Show the last run of JOB as one HTML page, also while it runs."""
     _log()
@@ -145,6 +157,7 @@ def report(job: str, *, local: bool, output: str | None) -> None:
 @cli.command()
 @JOB
 @LOCAL
+@LOG_FORMAT
 def prune(job: str, *, local: bool) -> None:
     """Drop stored answers that JOB's input no longer uses, after saying how many."""
     _log()
@@ -244,17 +257,10 @@ def _print(text: str) -> None:
 def _log(*, quiet: bool = False, verbose: bool = False) -> None:
     import logging
 
-    class Inert(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return inert(super().format(record))
+    from batchgen import logs
 
-    logging.raiseExceptions = False  # a closed stderr must not end a run
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("batchgen")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(level)
+    kind = click.get_current_context().meta["log_format"]
+    logs.start(kind, logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def _spare_the_collector() -> None:
@@ -289,8 +295,18 @@ def _open_standard_streams() -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
-        click.echo(click.style("error: ", fg="red", bold=True) + inert(message), err=True)
+        _tell(message, click.style("error: ", fg="red", bold=True))
     sys.exit(code)
+
+
+def _tell(message: str, before: str = "") -> None:
+    """On stderr, as the log's lines are."""
+    from batchgen import logs
+
+    if logs.are_objects():
+        logs.log.error("%s", message)
+    else:
+        click.echo(before + inert(message), err=True)
 
 
 def main(args: Any = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen import folders
+from batchgen import aftermath, folders, logs
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
@@ -38,7 +38,9 @@ log = logging.getLogger("batchgen")
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
     job = jobs.load(path).with_limit(limit)
-    return job.localised() if local else job
+    job = job.localised() if local else job
+    logs.name(job.name)
+    return job
 
 
 def run(
@@ -55,8 +57,9 @@ def run(
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
-    with Signals() as signals:
+    with aftermath.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
+        after.of(job)
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
         folders.make([job.state_folder])
@@ -64,7 +67,8 @@ def run(
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
-            return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+            after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+    return after.summary
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def plan(
     `rehearse`: plays the night on a simulated clock, too.
     """
     job = _load(path, limit, local=local)
+    aftermath.check(job)
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     date, index, latency, learned = today(), Index((), 0), None, None

@@ -12,7 +12,7 @@ from batchgen.fields import JobPath, Part
 
 
 def endpoint_url(url: str) -> str:
-    parts = _parts(url, "an address such as https://api.writer.com")
+    parts = parts_of(url, "an address such as https://api.writer.com")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "should be https: the key would cross the network in the clear (http is for this machine only)"
@@ -22,13 +22,14 @@ def endpoint_url(url: str) -> str:
 
 def proxy_url(url: str) -> str:
     example = "a proxy's address such as http://proxy.example.com:3128"
-    if _parts(url, example).path.strip("/"):
+    if parts_of(url, example).path.strip("/"):
         raise ValueError(f"should be {example}")
     return url.rstrip("/")
 
 
-def _parts(url: str, example: str) -> SplitResult:
-    """Its messages show nothing of the address, which may hold a password in the wrong place."""
+def parts_of(url: str, example: str, *, query: bool = False) -> SplitResult:
+    """`query`: whether it may have one. The messages show nothing of the address, which may hold a password in the
+    wrong place."""
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
@@ -38,8 +39,8 @@ def _parts(url: str, example: str) -> SplitResult:
         raise ValueError(f"should be {example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not hold a query or fragment")
+    if (parts.query and not query) or parts.fragment:
+        raise ValueError(f"must not hold a {'' if query else 'query or '}fragment")
     if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
         raise ValueError("holds a character that no address has")
     return parts

@@ -26,6 +26,7 @@ from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
+from batchgen.notify import Notify
 from batchgen.quality import Check, Gate
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
@@ -126,6 +127,12 @@ def _output_path(path: str) -> str:
     return path
 
 
+def _metrics_path(path: str) -> str:
+    if not path.endswith(".prom"):
+        raise ValueError("should end in .prom: node_exporter collects no other file")
+    return path
+
+
 class Output(Part):
     """Where the results go."""
 
@@ -155,6 +162,10 @@ class Job(Part):
     reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output
     report: bool = Field(default=True, description="the run as one HTML page, beside the output")
+    notify: Notify = Notify()
+    metrics: Annotated[JobPath, AfterValidator(_metrics_path)] | None = Field(
+        None, description="a .prom file, which Prometheus' node_exporter collects: how the last run ended"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -170,13 +181,15 @@ class Job(Part):
         )
 
     def localised(self) -> Self:
-        """The same job for the built-in model: no limits, results and a checkpoint of its own."""
+        """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
         return self.model_copy(
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
                 "limits": Limits(concurrency=self.limits.concurrency),
                 "output": Output.model_construct(path=self.output.path.removesuffix(".parquet") + ".local.parquet"),
+                "notify": Notify(),
+                "metrics": None,
             }
         )
 

@@ -67,8 +67,8 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
         said = _PATTERNS[loc]
-    if loc[0] == "endpoint" or not isinstance(given, str | int | float | bool | None):
-        return said  # an endpoint's value may be a secret in the wrong place
+    if loc[0] in ("endpoint", "notify") or not isinstance(given, str | int | float | bool | None):
+        return said  # an address may be a secret in the wrong place
     return f"{said}, not {given!r:.60}"
 
 

@@ -50,7 +50,7 @@ class Summary:
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
     `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
-    `report`: where the page is, None where there is none.
+    `report`: where the page is, None where there is none. Tokens are of this run's answered requests, by estimate.
     """
 
     name: str
@@ -71,6 +71,8 @@ class Summary:
     stopped: str | None
     rejected: list[str]
     report: str | None = None
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
 
 @dataclass
@@ -282,6 +284,8 @@ class Night:
             stopped=self._why_stopped(published),
             rejected=published.rejected,
             report=report,
+            prompt_tokens=sent.total(lambda stats: stats.prompt_tokens),
+            answer_tokens=sent.total(lambda stats: stats.answer_tokens),
         )
 
     def _why_stopped(self, published: Published) -> str | None:

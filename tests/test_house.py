@@ -21,10 +21,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal loop folders
+errors terminal logs loop folders
 yaml
 api.contract? api.stream api.contract api.key api.deadlines api.pool api.client
-fields endpoint quality mistakes job fitness
+fields endpoint notify quality mistakes job fitness
 rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
@@ -34,7 +34,7 @@ results.report_words results.report_plots results.report_sections results.report
 engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing night commands notebook show template cli
+setup rehearsal signals publishing night webhook metrics aftermath commands notebook show template cli
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from batchgen import logs
 from batchgen.runner.pump import Stats
 
 LINE_EVERY = 30.0
@@ -33,7 +34,7 @@ def progress(name: str, stats: Stats, least_seconds: float, *, quiet: bool) -> P
     """`least_seconds`: what the limits ask for the whole run, so that a first guess of the time left is no lie."""
     if quiet:
         return Silence()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not logs.are_objects():
         return Bar(name, stats)
     return Lines(name, stats, least_seconds, time.monotonic)
 
@@ -75,7 +76,8 @@ class Lines:
         self._name, self._least, self._clock = name, least_seconds, clock
         self._started = clock()
         about = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
-        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), about)
+        numbers = _numbers(stats, 0.0, None)
+        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), about, extra={logs.NUMBERS: numbers})
 
     def show(self, stats: Stats) -> None:
         done, elapsed = stats.todo - stats.left, self._clock() - self._started
@@ -90,10 +92,18 @@ class Lines:
             rate,
             "done" if not stats.left else f"about {duration(left)} left" if done else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
+            extra={logs.NUMBERS: _numbers(stats, rate, left if done else None)},
         )
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
+
+
+def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float | None]:
+    """Of a line, for machines: rows, requests, rows a second, and seconds left where they are known."""
+    counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
+    counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.retries.total()}
+    return {**counts, "rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
 
 
 def _troubles(stats: Stats) -> str:
