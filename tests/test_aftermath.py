@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -324,29 +325,30 @@ def test_every_line_is_an_object(job, service, called, exit_code, more):
 
 
 @pytest.fixture
-def objects(monkeypatch, capsys) -> Iterator[logging.Logger]:
-    log = logging.getLogger("batchgen")
-    before = log.handlers, log.level, log.propagate, logging.raiseExceptions
+def said(monkeypatch) -> Iterator[io.StringIO]:
+    """What is logged as objects."""
+    before = logs.log.handlers, logs.log.level, logs.log.propagate, logging.raiseExceptions
+    said = io.StringIO()
     monkeypatch.setattr("sys.excepthook", None)
+    monkeypatch.setattr("sys.stderr", said)
     logs.start("json", logging.INFO)
-    yield log
-    log.handlers, log.level, log.propagate, logging.raiseExceptions = before
+    yield said
+    logs.log.handlers, logs.log.level, logs.log.propagate, logging.raiseExceptions = before
 
 
-def test_whatever_a_message_holds_is_inert_and_comes_back(objects, capsys):
+def test_whatever_a_message_holds_is_inert_and_comes_back(said):
     hostile = 'a\x1b[31m\u202e\n\x00\u2028"}\ud800'
-    objects.warning("%s", hostile, extra={logs.NUMBERS: {"done": 3}})
-    written = capsys.readouterr().err
-    assert not set(written.strip()) & set("\x1b\u202e\n\x00\u2028\ud800")
-    line = json.loads(written)
+    logs.log.warning("%s", hostile, extra={logs.NUMBERS: {"done": 3}})
+    assert not set(said.getvalue().strip()) & set("\x1b\u202e\n\x00\u2028\ud800")
+    line = json.loads(said.getvalue())
     assert (line["message"], line["done"], line["level"]) == (hostile, 3, "warning")
 
 
-def test_a_crash_is_an_object_too(objects, capsys):
+def test_a_crash_is_an_object_too(said):
     sys.excepthook(ValueError, ValueError("x\ny"), None)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert json.loads(line)["message"] == "crashed: ValueError"
-    assert "x\ny" in json.loads(line)["traceback"]
+    line = json.loads(said.getvalue())
+    assert line["message"] == "crashed: ValueError"
+    assert "x\ny" in line["traceback"]
 
 
 def test_a_quiet_run_that_went_well_says_nothing_at_all(job, service, batchgen, hook):

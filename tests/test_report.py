@@ -487,4 +487,9 @@ def test_bars_and_ticks_of_every_kind_of_value(stored):
     for values in odd:
         drawn = plot("", histogram(values, {"p50": float(values[0])}, "of", str))
         assert drawn.wide.startswith("<svg")
-        assert "#0" not in drawn.wide, "every colour is the page's"
+        assert "#" not in drawn.wide, "every colour is the page's"
+        for svg in (drawn.wide, drawn.narrow):
+            height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', svg)[1])
+            bars = [float(y) for y in re.findall(r"V([\d.]+)", svg)]
+            labels = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="middle"', svg)]
+            assert max(bars) < min(labels) <= max(labels) <= height, "the numbers stand below the bars"

@@ -56,7 +56,7 @@ class _Area:
 
     def __init__(self, size: Size, across: tuple[float, float], top: float, room: float = 0) -> None:
         """`room`: pixels that the drawing is taller, and that are kept free above the top."""
-        self._size = size
+        self._width = size.width
         self._low, self._high = across
         self._top = top
         ticks = _ticks(top)
@@ -94,9 +94,7 @@ class _Area:
     def foot(self, ticks: Sequence[float], named: Callable[[float], str]) -> None:
         for tick in ticks:
             half = LETTER * len(named(tick)) / 2
-            self.text(
-                named(tick), min(max(self.x(tick), half), self._size.width - half), self._size.height - 6, "middle"
-            )
+            self.text(named(tick), min(max(self.x(tick), half), self._width - half), self.bottom + 18, "middle")
 
     def done(self) -> str:
         return "\n".join([*self.drawn, "</svg>"])
