@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgen import folders, metrics, webhook
-from batchgen.errors import OK, AlreadyRunning, BatchgenError, Stopped, UsageError
+from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
 from batchgen.night import Summary
 from batchgen.runner.progress import counted
@@ -95,7 +95,7 @@ def _harmless(said: str) -> Iterator[None]:
     try:
         with Signals():
             yield
-    except BatchgenError as error:
+    except MachineRefused as error:
         log.warning("warning: %s: %s", said, error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, the run ends as it ended
         log.warning("warning: %s: %s", said, type(error).__name__)

@@ -29,8 +29,9 @@ rows.bounds rows.csv_format rows.parquet_format rows.formats rows.source rows.pr
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
 results.replacing results.log_probs results.columns results.spreadsheet results.gate results.parquet results.frames
+results.report_words
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
-results.report_words results.report_plots results.report_sections results.report_page results.report
+results.report_plots results.report_sections results.report_page results.report
 engines.local
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__

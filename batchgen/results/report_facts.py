@@ -19,6 +19,7 @@ from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
 from batchgen.results.report_texts import Group, Looked, Odd, answer_of, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
+from batchgen.results.report_words import TEXT_CHARS
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Run
 from batchgen.runner.plan import price_of
@@ -66,7 +67,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Sample:
-    """A row for a person to read. `row` (from 0) and `prompt` where the input is known."""
+    """A row for a person to read. `row` (from 0) and `prompt` where the input is known; of `text`, which has `chars`,
+    no more than is shown."""
 
     why: str
     key: bytes
@@ -74,6 +76,7 @@ class Sample:
     row: int | None
     prompt: str | None
     text: str
+    chars: int
     latency: float | None
     attempts: int
     mean_logprob: float | None
@@ -288,18 +291,18 @@ def _samples(
     archive: Archive, known: Known | None, odd: Sequence[Odd], messages: Sequence[Message]
 ) -> tuple[list[Sample], dict[int, int]]:
     """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
-    records = {one.id: record for one in odd for record in archive.records([one.id]).values()}
-    found = known.find([*records, *(message.id for message in messages)]) if known is not None else {}
+    found = known.find([*(one.id for one in odd), *(message.id for message in messages)]) if known is not None else {}
     samples = []
     for one in odd:
-        record = records.get(one.id)
+        record = archive.records([one.id]).get(one.id)  # each alone: one may have 64 MB
         answer = answer_of(record) if record else None
         if record is None or answer is None:
             continue
         row, prompt = found.get(one.id, (None, None))
         first = answer.choices[0]
         confidence = mean_logprob(first.log_probs)
-        told = record.key, record.name, row, prompt, first.text, record.latency, record.attempts, confidence
+        text = first.text[:TEXT_CHARS]
+        told = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts, confidence
         samples.append(Sample(one.why, *told))
     return samples, {id_: row for id_, (row, _) in found.items()}
 
@@ -310,5 +313,5 @@ def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
         for record in archive.records([group.id]).values():
             answer = answer_of(record)
             if answer is not None:
-                found[group.id] = answer.choices[0].text
+                found[group.id] = answer.choices[0].text[:TEXT_CHARS]
     return found

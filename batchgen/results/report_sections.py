@@ -223,7 +223,7 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
 
 
 def sample(sample: Sample) -> dict[str, Any]:
-    told = [f"{len(sample.text):,} characters"]
+    told = [f"{sample.chars:,} characters"]
     told += [seconds(sample.latency)] if sample.latency is not None else []
     told += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
     told += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
@@ -233,7 +233,7 @@ def sample(sample: Sample) -> dict[str, Any]:
         "who": named(sample.key, sample.name, sample.row),
         "told": " · ".join(told),
         "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
-        "text": long(sample.text, TEXT_CHARS),
+        "text": long(sample.text, TEXT_CHARS, sample.chars),
     }
 
 
