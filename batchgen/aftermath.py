@@ -109,6 +109,7 @@ def told(summary: Summary) -> str:
     parts += [f"{summary.failed:,} failed"] if summary.failed else []
     parts += [f"{summary.pending:,} still to do"] if summary.pending else []
     parts += [summary.stopped] if summary.stopped else []
+    parts += [f"rejected: {reason}" for reason in summary.rejected]
     return "; ".join(parts)
 
 

@@ -128,7 +128,7 @@ class Night:
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
         known = reports.Known(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
-        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date))
+        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         setup = self._setup
@@ -255,11 +255,13 @@ class Night:
             [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
         )
 
-    def _report(self, known: reports.Known, date: str) -> str | None:
+    def _report(self, known: reports.Known, date: str, published: Published) -> str | None:
         if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
-        subject = reports.Subject(self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known)
+        subject = reports.Subject(
+            self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known, published
+        )
         return reports.after_run(subject, date, sent=bool(sent))
 
     def _sum_up(self, published: Published, interrupted: int, seconds: float, report: str | None) -> Summary:

@@ -227,6 +227,18 @@ def test_mistakes_are_told_with_their_place_and_without_the_address(job, service
     assert SECRET not in ended.stderr
 
 
+def test_results_that_the_gate_rejects_are_told_and_no_success(job, service, called, hook):
+    service.script = refuse_one
+    path = job(ROWS, gate={"max_failed": "1%"}, notify={"url": hook.url}, metrics="job.prom")
+    assert called("run", path).returncode == 1
+    (told,) = hook.told
+    assert "rejected: " in told["message"]
+    assert told["path"].endswith("job.rejected.parquet")
+    page = (job.folder / "out" / "job.report.html").read_text(encoding="utf-8")
+    assert "The gate kept the last good output." in page
+    assert "batchgen_last_success_timestamp_seconds" not in metrics(job)
+
+
 # metrics
 
 

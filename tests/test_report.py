@@ -411,6 +411,18 @@ def test_a_damaged_answer_is_bought_again_and_told_in_the_same_report(job, servi
     assert "1 stored answer found damaged, and bought again." in text
 
 
+def test_a_text_that_a_looser_check_takes_is_no_failure(job, service, called):
+    """The results know; the attempts still say that it was unfit."""
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)]
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", job(rows, check={"min_chars": 100_000, "retries": 0})).returncode == 1
+    assert "No row has its text: all 6 failed." in page_of(page).text
+    assert called("run", job(rows, check={"min_chars": 1, "retries": 0})).returncode == 0
+    text = page_of(page).text
+    assert "All 6 rows have their text." in text
+    assert "What failed" not in text
+
+
 def test_before_the_first_run_there_is_none(job, service, called):
     ended = called("report", job([{"id": "r0", "name": "shelf"}]))
     assert ended.returncode == 5

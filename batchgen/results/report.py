@@ -50,13 +50,17 @@ def write(subject: Subject, path: Path | None = None) -> Path:
 def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     """Writes the page of a run that has just ended; where it sent nothing, a page that has seen all stands. Where it
     is, or None: what is wrong with it is told in one line, and costs the run nothing."""
-    target = path_of(subject.job, date)
+    job, target = subject.job, path_of(subject.job, date)
+    judged = job.gate.is_set or job.check.is_set  # by what may have changed
     try:
-        return str(write(subject, target) if sent or not _has_seen_all(target, subject.job) else target)
+        if sent or judged or not _has_seen_all(target, job):
+            write(subject, target)
     except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
     except Exception as error:  # noqa: BLE001  the results are there, and whole
         log.warning("warning: there is no report of this run: %s: %.200s", type(error).__name__, error)
+    else:
+        return str(target)
     return None
 
 

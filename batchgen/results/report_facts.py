@@ -15,6 +15,7 @@ import polars as pl
 
 from batchgen.errors import NotRunYet
 from batchgen.job import Job, Limits
+from batchgen.results.parquet import Published
 from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
 from batchgen.results.report_texts import Group, Looked, Odd, answer_of, look, mean_logprob, odd_ones, repeated
@@ -34,12 +35,14 @@ LEAST_PERIOD = 1.0
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose report it is. `limits` are those in force, `endpoint` who answers."""
+    """Whose report it is. `limits` are those in force, `endpoint` who answers; `published`: the results of a run that
+    has just ended, which know best how its rows ended."""
 
     job: Job
     limits: Limits
     endpoint: str
     known: Known | None = None
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class Facts:
     run: Run
     made_at: int
     counts: Counts
+    rejected: list[str]
     figures: Figures | None
     before: Figures | None
     requests_a_row: list[tuple[int, int]]
@@ -177,7 +181,8 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         state=last.outcome or ("running" if lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
         run=last,
         made_at=time.time_ns() // 1000,
-        counts=_counts(last, ends),
+        counts=_counts(last, ends, subject.published),
+        rejected=subject.published.rejected if subject.published else [],
         figures=figures,
         before=_last_good(archive, worked[:-1]),
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
@@ -187,7 +192,7 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         looked=looked,
         repeats=repeats,
         group_texts=_texts(archive, repeats[0]),
-        reasons=_reasons(ends, messages),
+        reasons=_reasons(ends, messages) if subject.published is None or subject.published.failed else [],
         samples=samples,
         rows_of=rows_of,
     )
@@ -199,7 +204,7 @@ def _spans(runs: Sequence[Run], to: int) -> list[tuple[Run, Span]]:
     return [(run, Span(run.first, end)) for run, end in zip(runs, ends, strict=True)]
 
 
-def _counts(run: Run, ends: Sequence[End]) -> Counts:
+def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Counts:
     """The run knows how many rows it had and how many of them were to be done; the rest were answered, or failed and
     left alone. What is beyond that is of rows that the input no longer has."""
     done = {fresh: sum(e.rows for e in ends if e.outcome == OK and e.fresh is fresh) for fresh in (True, False)}
@@ -207,8 +212,11 @@ def _counts(run: Run, ends: Sequence[End]) -> Counts:
     reused = min(run.rows - run.todo, done[False])
     left_alone = run.rows - run.todo - reused
     pending = max(run.todo - done[True] - failed, 0)
-    ok = reused + done[True]
     gone = done[False] - reused
+    if published is not None:  # whose check may take a text that it did not take before
+        ok, fresh = published.ok, min(done[True], published.ok)
+        return Counts(published.rows, ok, fresh, ok - fresh, published.failed, published.pending, gone)
+    ok = reused + done[True]
     return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
 
 
