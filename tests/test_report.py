@@ -161,10 +161,12 @@ def test_every_number_of_a_night_that_is_known(stored):
 
 
 def test_a_second_night_is_told_from_the_first_and_held_against_it(stored):
-    stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
+    refused = [attempt(n, "busy", status=429, final=False) for n in (1, 2)]
+    stored.run([*refused, *(attempt(n) for n in range(20))], 20, 20, NOW)
     stored.run([attempt(n, at=NOW + 3600 * SECOND) for n in range(20, 25)], 25, 5, NOW + 3600 * SECOND)
     facts = stored.facts()
     counts = facts.counts
+    assert counts.gone == 0
     assert (counts.ok, counts.fresh, counts.reused, counts.failed, counts.pending) == (25, 5, 20, 0, 0)
     assert (facts.figures.ok, facts.before.ok) == (5, 20)
     assert facts.before.looked.answers["chars"].to_list() == list(range(1, 21))
