@@ -26,6 +26,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on 
 RETRY_FAILED = click.option(
     "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."
 )
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update(log_format=value),
+    help="On stderr: lines for people, or one JSON object a line.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,6 +57,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
 @JSON
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@LOG_FORMAT
 def run(
     job: str,
     *,
@@ -90,6 +99,7 @@ def run(
 @RETRY_FAILED
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
 @JSON
+@LOG_FORMAT
 def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
     """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
 
@@ -139,6 +149,7 @@ def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
     type=click.Path(dir_okay=False),
     help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
 )
+@LOG_FORMAT
 def export(job: str, *, local: bool, output: str | None) -> None:
     """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
 
@@ -182,6 +193,7 @@ def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of beside the job's output: a .html."
 )
+@LOG_FORMAT
 def report(job: str, *, local: bool, output: str | None) -> None:
     """Show the last run of JOB as one HTML page, also while it runs.
 
@@ -199,6 +211,7 @@ def report(job: str, *, local: bool, output: str | None) -> None:
 @cli.command()
 @JOB
 @LOCAL
+@LOG_FORMAT
 def prune(job: str, *, local: bool) -> None:
     """Drop stored answers that JOB's input no longer uses, after saying how many.
 

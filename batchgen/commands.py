@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen import folders
+from batchgen import aftermath, folders, logs
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
 from batchgen.errors import NotRunYet, UsageError
@@ -43,7 +43,9 @@ log = logging.getLogger("batchgen")
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
     job = jobs.load(path).with_limit(limit)
-    return job.localised() if local else job
+    job = job.localised() if local else job
+    logs.name(job.name)
+    return job
 
 
 def run(
@@ -60,8 +62,9 @@ def run(
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
-    with Signals() as signals:
+    with aftermath.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
+        after.of(job)
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
         folders.make([job.state_folder])
@@ -69,7 +72,8 @@ def run(
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
             night = Night(setup, key, checkpoint, reader, signals)
-            return night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+            after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+    return after.summary
 
 
 def plan(
@@ -86,6 +90,7 @@ def plan(
     `rehearse`: plays the night on a simulated clock, too.
     """
     job = _load(path, limit, local=local)
+    aftermath.check(job)
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     date, index, latency, learned = today(), Index((), 0), None, None
@@ -171,11 +176,14 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
     try:
         setup = set_up(job, environ, path)
-        made = make_plan(job, setup.source, setup.requests, Index((), 0), iter(()), jobs.Limits(), retry_failed=True)
+        index = Index((), 0)
+        with suppress(NotRunYet), closing(Reader(setup.checkpoint)) as reader:
+            index = Index(reader.states(), 0)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), jobs.Limits(), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.Known(setup.source, setup.requests, made.rows)
+    known = reports.Known(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
     return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
 
 

@@ -22,7 +22,7 @@ def endpoint_url(url: str) -> str:
 
 
 def _address(url: str) -> str:
-    _parts(url, "an address such as https://api.writer.com")
+    parts_of(url, "an address such as https://api.writer.com")
     return url.rstrip("/")
 
 
@@ -33,13 +33,14 @@ def crosses_in_the_clear(url: str) -> bool:
 
 def proxy_url(url: str) -> str:
     example = "a proxy's address such as http://proxy.example.com:3128"
-    if _parts(url, example).path.strip("/"):
+    if parts_of(url, example).path.strip("/"):
         raise ValueError(f"should be {example}")
     return url.rstrip("/")
 
 
-def _parts(url: str, example: str) -> SplitResult:
-    """Its messages show nothing of the address, which may hold a password in the wrong place."""
+def parts_of(url: str, example: str, *, query: bool = False) -> SplitResult:
+    """`query`: whether it may have one. The messages show nothing of the address, which may hold a password in the
+    wrong place."""
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
@@ -49,8 +50,8 @@ def _parts(url: str, example: str) -> SplitResult:
         raise ValueError(f"should be {example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not hold a query or fragment")
+    if (parts.query and not query) or parts.fragment:
+        raise ValueError(f"must not hold a {'' if query else 'query or '}fragment")
     if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
         raise ValueError("holds a character that no address has")
     return parts

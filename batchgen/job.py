@@ -28,6 +28,7 @@ from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import Duration, Finite, JobPath, Part, context
+from batchgen.notify import Notify
 from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
 from batchgen.shards import WHOLE, Shard
@@ -148,6 +149,12 @@ def _output_path(path: str, info: ValidationInfo) -> str:
     return path
 
 
+def _metrics_path(path: str) -> str:
+    if not path.endswith(".prom"):
+        raise ValueError("should end in .prom: node_exporter collects no other file")
+    return path
+
+
 class Output(Part):
     """Where the results go."""
 
@@ -195,6 +202,11 @@ class Job(Shown, Part):
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
     reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output
+    report: bool = Field(default=True, description="the run as one HTML page, beside the output")
+    notify: Notify = Notify()
+    metrics: Annotated[JobPath, AfterValidator(_metrics_path)] | None = Field(
+        None, description="a .prom file, which Prometheus' node_exporter collects: how the last run ended"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -238,7 +250,7 @@ class Job(Shown, Part):
         )
 
     def localised(self) -> Self:
-        """The same job for the built-in model: no limits, results and a checkpoint of its own."""
+        """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
         return self.model_copy(
             update={
                 "name": f"{self.name}.local",
@@ -247,6 +259,8 @@ class Job(Shown, Part):
                 "columns": agreement.without_foreign(self.columns),
                 "limits": Limits(concurrency=self.limits.concurrency),
                 "output": self.output.model_copy(update={"path": _marked(self.output.path, ".local")}),
+                "notify": Notify(),
+                "metrics": None,
             }
         )
 

@@ -68,8 +68,8 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
         said = _PATTERNS[loc]
-    if loc[0] == "endpoint" or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
-        return said  # an endpoint's value may be a secret in the wrong place, and an address may hold a password
+    if loc[0] in ("endpoint", "notify") or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
+        return said  # an address may be a secret in the wrong place, or hold a password
     return f"{said}, not {given!r:.60}"
 
 

@@ -22,6 +22,7 @@ from batchgen.engines import local
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
+from batchgen.results import report as reports
 from batchgen.results.parquet import Published
 from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
@@ -87,6 +88,7 @@ class Night:
             if plan.todo:
                 self._send(plan, quiet=quiet)
             rows, models = self._now(plan, run), plan.models
+            prompt_tokens = reports.mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             published = self._publish(rows, models, run)
             if not published.damaged or self._sent.stopped:
@@ -94,7 +96,9 @@ class Night:
             self._give_up(published)
             retry_failed = False  # what failed has had its tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
-        return self._sum_up(published, interrupted, time.monotonic() - started)
+        known = reports.Known(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
+        del rows
+        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         setup = self._setup
@@ -224,7 +228,16 @@ class Night:
             [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
         )
 
-    def _sum_up(self, published: Published, interrupted: int, seconds: float) -> Summary:
+    def _report(self, known: reports.Known, date: str, published: Published) -> str | None:
+        if not self._job.report:
+            return None
+        setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
+        subject = reports.Subject(
+            self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known, published
+        )
+        return reports.after_run(subject, date, sent=bool(sent))
+
+    def _sum_up(self, published: Published, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
         fresh = sent.total(lambda stats: stats.ok)
         return Summary(
@@ -245,6 +258,9 @@ class Night:
             seconds=seconds,
             stopped=self._why_stopped(published),
             rejected=published.rejected,
+            report=report,
+            prompt_tokens=sent.total(lambda stats: stats.prompt_tokens),
+            answer_tokens=sent.total(lambda stats: stats.answer_tokens),
         )
 
     def _why_stopped(self, published: Published) -> str | None:

@@ -52,8 +52,11 @@ def spare_the_collector() -> None:
 def say(told: str | Shown, *, err: bool = False) -> None:
     """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
     stream = sys.stderr if err else sys.stdout
+    text = inert(told) if isinstance(told, str) else told.sheet().text(screen(stream))
+    if err and _logged_as_object(text):
+        return
     try:
-        write(inert(told) if isinstance(told, str) else told.sheet().text(screen(stream)), stream)
+        write(text, stream)
     except OSError:
         discard(stream)
 
@@ -71,33 +74,30 @@ def discard(stream: TextIO) -> None:
 
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
-    """The log goes to stderr."""
+    """The log goes to stderr, as `--log-format` has it."""
     import logging  # noqa: PLC0415  `--help` does without it
 
-    class Inert(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return logged(super().format(record))
+    from batchgen import logs  # noqa: PLC0415
 
-    logging.raiseExceptions = False  # a closed stderr must not end a run
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Inert("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("batchgen")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(level)
+    kind = click.get_current_context().meta["log_format"]
+    logs.start(kind, logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
-def logged(line: str) -> str:
-    """A line of the log on stderr, `22:00:00 warning: ...`, as it is shown."""
-    shown = screen(sys.stderr)
-    told = shown.hang(inert(line), len("22:00:00 ") if shown.width else 0)
-    return told.replace(" warning: ", " " + shown.paint("warning:", fg="yellow", bold=True) + " ", 1)
+def _logged_as_object(message: str) -> bool:
+    """Whether the log is one of objects, and now holds this, too."""
+    from batchgen import logs  # noqa: PLC0415
+
+    if logs.are_objects():
+        logs.log.error("%s", message)
+    return logs.are_objects()
 
 
 def fail(message: str, code: int) -> NoReturn:
     """On a terminal, mistakes stand under each other; in a pipe each begins its line, as `grep` and editors want it."""
     shown, label = screen(sys.stderr), "error: "
     with contextlib.suppress(OSError):
+        if _logged_as_object(message):
+            sys.exit(code)
         told = shown.hang(inert(message), len(label) if shown.width else 0)
         click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)
     sys.exit(code)

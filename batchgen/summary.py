@@ -16,6 +16,7 @@ class Summary(Shown):
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
     `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
+    `report`: where the page is, None where there is none. Tokens are of this run's answered requests, by estimate.
     """
 
     name: str
@@ -35,9 +36,12 @@ class Summary(Shown):
     seconds: float
     stopped: str | None
     rejected: list[str]
+    report: str | None = None
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
     def sheet(self) -> Sheet:
-        """Rows, reused, failed and why, time, where the file is; and more where it was stopped or rejected."""
+        """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
         have = "has its" if self.rows == 1 else "have their"
         lines = [
@@ -45,6 +49,7 @@ class Summary(Shown):
             Line("failed", self._failures(), Tone.BAD if self.failed else Tone.CALM),
             Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}"),
             Line("results", near(self.path)),
+            *([Line("report", near(self.report))] if self.report else []),
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")

@@ -31,6 +31,7 @@ gate:
   max_failed: 2%                  # where more rows fail, the last good output stays in its place
 output:
   path: out/{name}.parquet        # {{date}} and {{name}} may stand in it
+report: true                      # the run as one HTML page: out/{name}.report.html
 """
 
 _INPUT = """\

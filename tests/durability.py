@@ -37,11 +37,11 @@ from aiohttp import web
 from batchgen import commands
 from batchgen.api.contract import CompletionRequest, read_answer
 from batchgen.errors import BatchgenError
-from batchgen.night import Summary
 from batchgen.rows.identity import Identity, occurrence_key
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.reader import Reader
 from batchgen.simulator import model
+from batchgen.summary import Summary
 
 BATCHGEN = Path(sys.executable).with_name("batchgen")
 TOKENS = 6

@@ -204,7 +204,11 @@ def test_the_file_tells_its_job_and_no_secret(job, service, batchgen):
     assert {column.compression for group in groups(job.output) for column in group} == {"ZSTD"}
     for file in job.files():
         assert service.key.encode() not in (job.folder / file).read_bytes(), file
-    ours = {"out/job.parquet", *(f"out/.batchgen/job.{suffix}" for suffix in ("sqlite", "lock", "flight"))}
+    ours = {
+        "out/job.parquet",
+        "out/job.report.html",
+        *(f"out/.batchgen/job.{suffix}" for suffix in ("sqlite", "lock", "flight")),
+    }
     assert job.files() <= {"job.yaml", "rows.csv", *ours}
 
 
@@ -339,11 +343,12 @@ def test_limit_json_and_quiet(job, service, batchgen):
 def test_stdout_has_results_and_stderr_has_progress(job, service, batchgen):
     ended = batchgen("run", job(products(4)))
     lines = ended.stdout.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert "4 of 4 rows" in lines[0]
-    assert [line.split()[0] for line in lines[1:]] == ["reused", "failed", "time", "results"]
+    assert [line.split()[0] for line in lines[1:]] == ["reused", "failed", "time", "results", "report"]
     assert "4 requests sent" in lines[3]
     assert "job.parquet" in lines[4]
+    assert "job.report.html" in lines[5]
     assert "4 rows to send" in ended.stderr
     assert "4 of 4 rows (100 %)" in ended.stderr
 

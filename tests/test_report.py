@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from html.parser import HTMLParser
@@ -19,6 +21,7 @@ from batchgen.results import report_texts
 from batchgen.results.report import Subject, path_of, write
 from batchgen.results.report_facts import Facts, gather
 from batchgen.results.report_page import verdict
+from batchgen.results.report_plots import histogram, plot
 from batchgen.results.report_queries import Archive
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK, Checkpoint, Record
 
@@ -147,7 +150,7 @@ def test_every_number_of_a_night_that_is_known(stored):
     assert facts.looked.answers["mean_logprob"].to_list() == [-float(n) for n in range(30)]
     assert facts.spent.answer_tokens == sum(-(-n // 4) for n in range(1, 31))
     assert facts.spent.cost is None, "without the input nobody knows the prompts"
-    assert (sum(facts.time.ok), sum(facts.time.refused), sum(facts.time.failed)) == (30, 3, 5)
+    assert (sum(facts.time.ok), sum(facts.time.refused)) == (30, 3)
     assert [sample.why for sample in facts.samples[:6]] == [
         *["shortest"] * 2,
         *["longest"] * 2,
@@ -158,10 +161,12 @@ def test_every_number_of_a_night_that_is_known(stored):
 
 
 def test_a_second_night_is_told_from_the_first_and_held_against_it(stored):
-    stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
+    refused = [attempt(n, "busy", status=429, final=False) for n in (1, 2)]
+    stored.run([*refused, *(attempt(n) for n in range(20))], 20, 20, NOW)
     stored.run([attempt(n, at=NOW + 3600 * SECOND) for n in range(20, 25)], 25, 5, NOW + 3600 * SECOND)
     facts = stored.facts()
     counts = facts.counts
+    assert counts.gone == 0
     assert (counts.ok, counts.fresh, counts.reused, counts.failed, counts.pending) == (25, 5, 20, 0, 0)
     assert (facts.figures.ok, facts.before.ok) == (5, 20)
     assert facts.before.looked.answers["chars"].to_list() == list(range(1, 21))
@@ -217,7 +222,7 @@ def test_cool_downs_are_the_pauses_that_refusals_begin(stored):
 
 
 def test_of_many_answers_an_even_sample_is_looked_at_and_the_page_says_so(stored, monkeypatch):
-    monkeypatch.setattr(report_texts.look, "__defaults__", (10,))
+    monkeypatch.setattr(report_texts.look, "__defaults__", (10, 10))
     stored.run([attempt(n) for n in range(40)], 40, 40, NOW)
     facts = stored.facts()
     assert facts.looked.answers["chars"].to_list() == list(range(4, 41, 4))
@@ -335,6 +340,91 @@ def test_a_night_in_which_all_failed(job, service, called):
     assert "row 1 (r0) and 8 more" in page.text
 
 
+# after each run
+
+
+def test_each_run_leaves_its_report_and_says_where(job, service, batchgen):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    ended = batchgen("run", path)
+    assert ended.stdout.splitlines()[-1].split()[0] == "report"
+    page = page_of(job.folder / "out" / "job.report.html")
+    assert "All 8 rows have their text." in page.text
+    assert "Write about shelf 0." in page.text
+    assert batchgen("run", path, "--fresh", "--json").json["report"] == str(job.folder / "out" / "job.report.html")
+
+
+def test_a_job_may_do_without(job, service, called):
+    path = job([{"id": "r0", "name": "shelf"}], report=False)
+    ended = called("run", path)
+    assert ended.returncode == 0
+    assert "report.html" not in ended.stdout
+    assert not list(job.folder.rglob("*.html"))
+
+
+def test_a_page_that_has_seen_all_stands_where_nothing_was_sent(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 0
+    page.write_text("read, and kept", encoding="utf-8")
+    assert str(page) in called("run", path).stdout
+    assert page.read_text(encoding="utf-8") == "read, and kept"
+    os.utime(page, (1, 1))  # as if the run that sent them had been killed before it wrote its own
+    assert called("run", path).returncode == 0
+    assert "All 8 rows have their text." in page_of(page).text
+    page.unlink()
+    assert called("run", path).returncode == 0
+    assert page.exists()
+
+
+@pytest.mark.parametrize("broken", ["a folder", "a bug"])
+def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, monkeypatch, broken):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    if broken == "a folder":
+        (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
+    else:
+        monkeypatch.setattr("batchgen.results.report.gather", lambda *_: 1 / 0)
+    ended = called("run", path)
+    assert ended.returncode == 0
+    assert len(job.rows()) == 8
+    (said,) = [line for line in ended.stderr.splitlines() if "warning" in line]
+    assert "there is no report of this run" in said
+    assert "report.html" not in ended.stdout
+    assert not [name for name in job.files() if name.endswith(".tmp")]
+
+
+def test_a_run_that_was_stopped_and_the_run_that_ends_it(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], until={"requests": 6})
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 3
+    assert "Stopped before the end: 6 of 12 rows have their text; 6 are still to do." in page_of(page).text
+    assert called("run", path).returncode == 0
+    assert "All 12 rows have their text." in page_of(page).text
+
+
+def test_a_damaged_answer_is_bought_again_and_told_in_the_same_report(job, service, called):
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)])
+    assert called("run", path).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        db.execute("UPDATE bodies SET body = x'00', size = NULL WHERE id = 2")
+        db.commit()
+    assert called("run", path).returncode == 0
+    text = page_of(job.folder / "out" / "job.report.html").text
+    assert "All 6 rows have their text." in text
+    assert "1 stored answer found damaged, and bought again." in text
+
+
+def test_a_text_that_a_looser_check_takes_is_no_failure(job, service, called):
+    """The results know; the attempts still say that it was unfit."""
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)]
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", job(rows, check={"min_chars": 100_000, "retries": 0})).returncode == 1
+    assert "No row has its text: all 6 failed." in page_of(page).text
+    assert called("run", job(rows, check={"min_chars": 1, "retries": 0})).returncode == 0
+    text = page_of(page).text
+    assert "All 6 rows have their text." in text
+    assert "What failed" not in text
+
+
 def test_before_the_first_run_there_is_none(job, service, called):
     ended = called("report", job([{"id": "r0", "name": "shelf"}]))
     assert ended.returncode == 5
@@ -401,8 +491,6 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_sticks_out(job, service, 
 
 
 def test_bars_and_ticks_of_every_kind_of_value(stored):
-    from batchgen.results.report_plots import histogram, plot  # noqa: PLC0415  matplotlib is slow to come
-
     odd = [
         pl.Series([3, 3, 3]),
         pl.Series([0.0]),
@@ -411,6 +499,11 @@ def test_bars_and_ticks_of_every_kind_of_value(stored):
         pl.Series([1e-9, 2e-9]),
     ]
     for values in odd:
-        drawn = plot("odd", "", histogram(values, {"p50": float(values[0])}, "of", str))
+        drawn = plot("", histogram(values, {"p50": float(values[0])}, "of", str))
         assert drawn.wide.startswith("<svg")
-        assert "#0" not in drawn.wide, "every colour is the page's"
+        assert "#" not in drawn.wide, "every colour is the page's"
+        for svg in (drawn.wide, drawn.narrow):
+            height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', svg)[1])
+            bars = [float(y) for y in re.findall(r"V([\d.]+)", svg)]
+            labels = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="middle"', svg)]
+            assert max(bars) < min(labels) <= max(labels) <= height, "the numbers stand below the bars"

@@ -6,20 +6,23 @@ folder, fsync, rename. Must never cost a run anything: what is wrong with a repo
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from pathlib import Path
 
-from batchgen.errors import UsageError
+from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
 from batchgen.results.replacing import replacing
 from batchgen.results.report_facts import Subject, gather
 from batchgen.results.report_page import render
-from batchgen.results.report_prompts import Known
+from batchgen.results.report_prompts import Known, mean_tokens
 from batchgen.results.report_queries import Archive
 
-__all__ = ["Known", "Subject", "path_of", "write"]
+__all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 
 SUFFIX = ".html"
+
+log = logging.getLogger("batchgen")
 
 
 def path_of(job: Job, date: str) -> Path:
@@ -44,3 +47,28 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     with replacing(target) as file:
         file.write(page)
     return target
+
+
+def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
+    """Writes the page of a run that has just ended; where it sent nothing, a page that has seen all stands. Where it
+    is, or None: what is wrong with it is told in one line, and costs the run nothing."""
+    job, target = subject.job, path_of(subject.job, date)
+    judged = job.gate.is_set or job.check.is_set  # by what may have changed
+    try:
+        if sent or judged or not _has_seen_all(target, job):
+            write(subject, target)
+    except BatchgenError as error:
+        log.warning("warning: there is no report of this run: %s", error)
+    except Exception as error:  # noqa: BLE001  the results are there, and whole
+        log.warning("warning: there is no report of this run: %s: %.200s", type(error).__name__, error)
+    else:
+        return str(target)
+    return None
+
+
+def _has_seen_all(page: Path, job: Job) -> bool:
+    """Whether it was written after the last attempt ended."""
+    if not page.exists():
+        return False
+    with closing(Archive(job.checkpoint)) as archive:
+        return page.stat().st_mtime_ns // 1000 >= archive.last_finished_at()

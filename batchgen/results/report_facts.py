@@ -15,28 +15,34 @@ import polars as pl
 
 from batchgen.errors import NotRunYet
 from batchgen.job import Job, Limits
+from batchgen.results.parquet import Published
 from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
 from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
+from batchgen.results.report_words import TEXT_CHARS
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Run
 from batchgen.runner.plan import price_of
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
+MOST_TIMES = 100_000
+"""Latencies and moments of one run that are looked at; of more, an even sample."""
 LEAST_PERIOD = 1.0
 """A shorter run has no rate."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose report it is. `limits` are those in force, `endpoint` who answers."""
+    """Whose report it is. `limits` are those in force, `endpoint` who answers; `published`: the results of a run that
+    has just ended, which know best how its rows ended."""
 
     job: Job
     limits: Limits
     endpoint: str
     known: Known | None = None
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Sample:
-    """A row for a person to read. `row` (from 0) and `prompt` where the input is known."""
+    """A row for a person to read. `row` (from 0) and `prompt` where the input is known; of `text`, which has `chars`,
+    no more than is shown."""
 
     why: str
     key: bytes
@@ -72,6 +79,7 @@ class Sample:
     row: int | None
     prompt: str | None
     text: str
+    chars: int
     latency: float | None
     attempts: int
     mean_logprob: float | None
@@ -79,15 +87,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `seconds` to its last attempt; tokens are estimates, of answers."""
+    """One run in numbers. `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every`
+    answers; tokens are estimates, of answers."""
 
     run: Run
+    tries: Sequence[Tries]
     ok: int
     failed: int
     attempts: int
     seconds: float
-    latencies: pl.Series
+    slowest: float
+    every: int
+    times: pl.DataFrame
     looked: Looked
+
+    @property
+    def latencies(self) -> pl.Series:
+        """Seconds."""
+        return self.times["latency"]
 
     @property
     def rate(self) -> float | None:
@@ -122,9 +139,9 @@ class Facts:
     run: Run
     made_at: int
     counts: Counts
+    rejected: list[str]
     figures: Figures | None
     before: Figures | None
-    tries: list[Tries]
     requests_a_row: list[tuple[int, int]]
     notes: dict[str, int]
     time: Timeline | None
@@ -134,7 +151,11 @@ class Facts:
     group_texts: dict[int, str]
     reasons: list[Reason]
     samples: list[Sample]
-    rows_of: dict[bytes, int]
+    rows_of: dict[int, int]
+
+    @property
+    def tries(self) -> Sequence[Tries]:
+        return self.figures.tries if self.figures else ()
 
 
 def gather(archive: Archive, subject: Subject) -> Facts:
@@ -144,15 +165,15 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         raise NotRunYet(f"{archive.path}: the job has not run yet")
     last = runs[-1]
     known = Span(last.floor, archive.last_id())
+    worked = [(run, span, tries) for run, span in _spans(runs, known.to) if (tries := archive.tries(span))]
+    span = worked[-1][1] if worked else known
+    archive.gather_stories(Span(min(span.after, known.after), known.to))
     ends = archive.ends(known, last.first)
     looked = look(archive, known)
-    worked = [(run, span) for run, span in _spans(runs, known.to) if archive.finished(span)]
     figures = _figures(archive, *worked[-1], looked) if worked else None
-    span = worked[-1][1] if worked else known
     repeats = repeated(looked)
     messages = archive.messages(known)
     samples, rows_of = _samples(archive, subject.known, odd_ones(looked, repeats[0]), messages)
-    tries = archive.tries(span) if worked else []
     return Facts(
         job=subject.job,
         limits=subject.limits,
@@ -160,18 +181,18 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         state=last.outcome or ("running" if lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
         run=last,
         made_at=time.time_ns() // 1000,
-        counts=_counts(last, ends),
+        counts=_counts(last, ends, subject.published),
+        rejected=subject.published.rejected if subject.published else [],
         figures=figures,
         before=_last_good(archive, worked[:-1]),
-        tries=tries,
-        requests_a_row=archive.requests_a_row(span) if worked else [],
+        requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
         notes=archive.notes(known),
         time=_timeline(archive, span, figures),
         spent=_spent(subject, figures) if figures and figures.ok else None,
         looked=looked,
         repeats=repeats,
         group_texts=_texts(archive, repeats[0]),
-        reasons=_reasons(ends, messages),
+        reasons=_reasons(ends, messages) if subject.published is None or subject.published.failed else [],
         samples=samples,
         rows_of=rows_of,
     )
@@ -183,7 +204,7 @@ def _spans(runs: Sequence[Run], to: int) -> list[tuple[Run, Span]]:
     return [(run, Span(run.first, end)) for run, end in zip(runs, ends, strict=True)]
 
 
-def _counts(run: Run, ends: Sequence[End]) -> Counts:
+def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Counts:
     """The run knows how many rows it had and how many of them were to be done; the rest were answered, or failed and
     left alone. What is beyond that is of rows that the input no longer has."""
     done = {fresh: sum(e.rows for e in ends if e.outcome == OK and e.fresh is fresh) for fresh in (True, False)}
@@ -191,35 +212,40 @@ def _counts(run: Run, ends: Sequence[End]) -> Counts:
     reused = min(run.rows - run.todo, done[False])
     left_alone = run.rows - run.todo - reused
     pending = max(run.todo - done[True] - failed, 0)
-    ok = reused + done[True]
     gone = done[False] - reused
+    if published is not None:  # whose check may take a text that it did not take before
+        ok, fresh = published.ok, min(done[True], published.ok)
+        return Counts(published.rows, ok, fresh, ok - fresh, published.failed, published.pending, gone)
+    ok = reused + done[True]
     return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
 
 
-def _figures(archive: Archive, run: Run, span: Span, looked: Looked | None) -> Figures:
-    """`looked`: the whole job's answers, of which the run's own are taken where none is missing."""
-    tries = archive.tries(span)
+def _figures(archive: Archive, run: Run, span: Span, tries: Sequence[Tries], looked: Looked | None) -> Figures:
+    """`looked`: the whole job's answers, of which the run's own are taken where they are enough."""
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
-    own = None if looked is None or looked.is_sample else looked.answers.filter(pl.col("id") > span.after)
-    _, finished = archive.finished(span) or (0, run.started_at)
+    own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
+    enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
+    every = -(-ok // MOST_TIMES) or 1
     return Figures(
         run=run,
+        tries=tries,
         ok=ok,
         failed=sum(kind.final for kind in tries if kind.outcome != OK),
         attempts=sum(kind.attempts for kind in tries),
-        seconds=max(finished - run.started_at, 0) / 1e6,
-        latencies=archive.latencies(span),
-        looked=Looked(own, ok) if own is not None else look(archive, span, RUN_ANSWERS),
+        seconds=max(max(kind.finished_at for kind in tries) - run.started_at, 0) / 1e6,
+        slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
+        every=every,
+        times=archive.answers_over_time(span, every),
+        looked=Looked(own, ok) if own is not None and enough else look(archive, span, RUN_ANSWERS, RUN_ANSWERS),
     )
 
 
-def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span]]) -> Figures | None:
+def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span, Sequence[Tries]]]) -> Figures | None:
     """Finished, and with more answers than failures."""
-    for run, span in reversed(worked):
-        if run.outcome == "finished":
-            figures = _figures(archive, run, span, None)
-            if figures.ok > figures.failed:
-                return figures
+    for run, span, tries in reversed(worked):
+        ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
+        if run.outcome == "finished" and ok > sum(kind.final for kind in tries if kind.outcome != OK):
+            return _figures(archive, run, span, tries, None)
     return None
 
 
@@ -227,7 +253,8 @@ def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline
     if figures is None:
         return None
     start = figures.run.started_at
-    return timeline(archive, span, start, start + int(figures.seconds * 1e6), figures.attempts)
+    end = start + int(figures.seconds * 1e6)
+    return timeline(archive, span, (start, end), figures.tries, figures.times["finished_at"], figures.every)
 
 
 def _spent(subject: Subject, figures: Figures) -> Spent:
@@ -236,7 +263,7 @@ def _spent(subject: Subject, figures: Figures) -> Spent:
     scale = figures.ok / max(answers.height, 1)
     grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
-    each = subject.known.prompt_tokens() if subject.known is not None else None
+    each = subject.known.prompt_tokens if subject.known is not None else None
     return Spent(
         prompt_tokens=None if each is None else each * figures.ok,
         answer_tokens=figures.answer_tokens,
@@ -270,23 +297,22 @@ def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:
 
 def _samples(
     archive: Archive, known: Known | None, odd: Sequence[Odd], messages: Sequence[Message]
-) -> tuple[list[Sample], dict[bytes, int]]:
+) -> tuple[list[Sample], dict[int, int]]:
     """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
-    records = {one.id: record for one in odd for record in archive.records([one.id]).values()}
-    keys = [record.key for record in records.values()] + [message.key for message in messages]
-    found = known.find(keys) if known is not None else {}
+    found = known.find([*(one.id for one in odd), *(message.id for message in messages)]) if known is not None else {}
     samples = []
     for one in odd:
-        record = records.get(one.id)
+        record = archive.records([one.id]).get(one.id)  # each alone: one may have 64 MB
         answer = archive.answer(record) if record else None
         if record is None or answer is None:
             continue
-        row, prompt = found.get(record.key, (None, None))
+        row, prompt = found.get(one.id, (None, None))
         first = answer.choices[0]
         confidence = mean_logprob(first.log_probs)
-        told = record.key, record.name, row, prompt, first.text, record.latency, record.attempts, confidence
+        text = first.text[:TEXT_CHARS]
+        told = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts, confidence
         samples.append(Sample(one.why, *told))
-    return samples, {key: row for key, (row, _) in found.items()}
+    return samples, {id_: row for id_, (row, _) in found.items()}
 
 
 def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
@@ -295,5 +321,5 @@ def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
         for record in archive.records([group.id]).values():
             answer = archive.answer(record)
             if answer is not None:
-                found[group.id] = answer.choices[0].text
+                found[group.id] = answer.choices[0].text[:TEXT_CHARS]
     return found

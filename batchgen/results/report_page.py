@@ -28,6 +28,7 @@ def render(facts: Facts) -> str:
         "tone": tone(facts),
         "verdict": verdict(facts),
         "lede": _lede(facts),
+        "rejected": facts.rejected,
         "shares": _shares(facts),
         "facts": _line_of_facts(facts),
         "failures": [sections.reason(reason, facts) for reason in facts.reasons],
@@ -82,7 +83,7 @@ def verdict(facts: Facts) -> str:
 
 
 def tone(facts: Facts) -> str:
-    if facts.counts.failed:
+    if facts.counts.failed or facts.rejected:
         return "bad"
     return "wait" if facts.counts.pending or facts.state == "running" else "good"
 

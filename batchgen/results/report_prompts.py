@@ -1,4 +1,5 @@
-"""Keys -> where in the input they are, and their prompts: they are not in the checkpoint. Reads the input alone."""
+"""Attempts -> where in the input their rows are, and their prompts: they are not in the checkpoint. Reads the input
+alone."""
 
 from __future__ import annotations
 
@@ -7,48 +8,42 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchgen.rows.identity import KEY_BYTES
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import join, split
 
 
 @dataclass(frozen=True)
 class Known:
-    """The input, where it is there: `rows` are the plan's, of which `hi`, `lo` and `prompt_tokens` are read."""
+    """The input, where it is there: `records` has the last attempt of each row, 0 for none; `prompt_tokens` are those
+    of a prompt in the mean, None where there is no row."""
 
     source: Source
     requests: Requests
-    rows: pl.DataFrame
+    records: pl.Series
+    prompt_tokens: float | None
 
-    def prompt_tokens(self) -> float | None:
-        """Of a prompt, in the mean; None where there are none."""
-        mean = self.rows["prompt_tokens"].mean()
-        return float(mean) if isinstance(mean, int | float) else None
-
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
-        """The row (from 0, of the whole input) and prompt of each key that the input has. Raises UsageError where that
-        has changed."""
-        wanted = self._at(keys)
-        found: dict[bytes, tuple[int, str]] = {}
-        start = 0
+    def find(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """The row (from 0, of the whole input) and prompt of each attempt that is its row's last. Raises UsageError
+        where the input has changed."""
+        rows = self.records.is_in(list(ids)).arg_true()
+        wanted = dict(zip(rows.to_list(), self.records.gather(rows).to_list(), strict=True))
+        found: dict[int, tuple[int, str]] = {}
+        part, start = self.source.spec.part, 0
         for frame in self.source.batches() if wanted else ():
-            rows = sorted(row for row in wanted if start <= row < start + frame.height)
-            made = self.requests.of(frame[[row - start for row in rows]])
-            found |= {
-                wanted[row]: (self.source.spec.part.row(row), _prompt(one)) for row, one in zip(rows, made, strict=True)
-            }
+            here = [row for row in wanted if start <= row < start + frame.height]
+            made = self.requests.of(frame[[row - start for row in here]])
+            found |= {wanted[row]: (part.row(row), _prompt(one)) for row, one in zip(here, made, strict=True)}
             start += frame.height
             if len(found) == len(wanted):
                 break
         self.source.verify()
         return found
 
-    def _at(self, keys: Sequence[bytes]) -> dict[int, bytes]:
-        """The rows that have one of these keys."""
-        halves = pl.DataFrame(split(b"".join(key for key in keys if len(key) == KEY_BYTES)))
-        at = self.rows.select("hi", "lo").with_row_index("at").join(halves, on=["hi", "lo"])
-        return {row: join(hi, lo) for row, hi, lo in at.select("at", "hi", "lo").iter_rows()}
+
+def mean_tokens(rows: pl.DataFrame) -> float | None:
+    """Of the prompts of a plan's rows."""
+    mean = rows["prompt_tokens"].mean()
+    return float(mean) if isinstance(mean, int | float) else None
 
 
 def _prompt(made: Prepared | Problem) -> str:

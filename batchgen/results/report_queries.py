@@ -9,18 +9,20 @@ hold an answer, and never more than a few bytes a row.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from batchgen.api.contract import Kind
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK, Run, refusals
 from batchgen.runner.reader import Reader
 
 CHUNK = 10_000
 MESSAGES = 3
 """Examples of each reason for failure."""
-_REFUSAL = "outcome = 'busy' OR coalesce(status, 0) IN (503, 529)"
+_REFUSAL = f"outcome = '{Kind.BUSY}' OR coalesce(status, 0) IN (503, 529)"
 _SENT = f"outcome NOT IN ('{DAMAGED}', '{INTERRUPTED}')"
 """Attempts of a run itself: the others are notes that a run makes about an earlier one."""
 
@@ -43,12 +45,20 @@ class End(NamedTuple):
 
 
 class Tries(NamedTuple):
-    """Attempts of one kind: how many, and how many of them were their row's last."""
+    """Attempts of one kind: how many, how many of them were their row's last, when the last of them ended
+    (microseconds), and the longest (seconds)."""
 
     outcome: str
     status: int | None
     attempts: int
     final: int
+    finished_at: int
+    slowest: float | None
+
+    @property
+    def is_refusal(self) -> bool:
+        """As `_REFUSAL` says it."""
+        return self.outcome == Kind.BUSY or self.status in (503, 529)
 
 
 class Message(NamedTuple):
@@ -64,49 +74,75 @@ class Message(NamedTuple):
 
 
 class Archive(Reader):
-    """The checkpoint, with questions of its own."""
+    """The checkpoint, with questions of its own.
+
+    Most rows have one attempt, and it is an answer: they are counted as they stand. The stories of all others are
+    gathered once, apart, since sorting a million attempts by their keys takes longer than everything else.
+    """
 
     def runs(self) -> list[Run]:
         return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id", {})]
 
+    def last_finished_at(self) -> int:
+        """When the last attempt of all ended, in microseconds; 0 where there is none."""
+        rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})
+        return int(rows[0][0]) if rows else 0
+
+    def gather_stories(self, span: Span) -> None:
+        """Every attempt of the rows that had anything but an answer in the span; what follows asks them."""
+        failed = f"SELECT key FROM attempts WHERE {_within(span)} AND outcome != '{OK}'"
+        stories = f"SELECT id, key, outcome, status, final FROM attempts WHERE {_within(span)} AND key IN ({failed})"
+        self._all("DROP TABLE IF EXISTS temp.stories", {})
+        self._all(f"CREATE TEMP TABLE stories AS {stories}", {})
+
     def ends(self, known: Span, first: int) -> list[End]:
         """Of every row with an attempt in the span, by its last one. `first`: the last run's come after this id."""
-        last = f"SELECT max(id) AS id, outcome, status, final FROM attempts WHERE {_within(known)} GROUP BY key"
+        answers = f"SELECT count(*), coalesce(sum(id > :first), 0) FROM {{}} WHERE {_within(known)} AND outcome = :ok"
+        values = {"first": first, "ok": OK}
+        ((all_, fresh),), ((told, fresh_told),) = (
+            self._all(answers.format(table), values) for table in ("attempts", "stories")
+        )
+        last = f"SELECT max(id) AS id, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
         sql = f"SELECT outcome, status, final, id > :first, count(*) FROM ({last}) GROUP BY 1, 2, 3, 4"
-        rows = self._all(sql, {"first": first})
-        return [End(outcome, status, bool(final), bool(fresh), n) for outcome, status, final, fresh, n in rows]
+        rows = [(OK, None, True, True, fresh - fresh_told), (OK, None, True, False, all_ - fresh - told + fresh_told)]
+        rows += self._all(sql, {"first": first})
+        return [End(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
 
     def tries(self, span: Span) -> list[Tries]:
         """The span's attempts by kind, most first."""
-        sql = f"SELECT outcome, status, count(*), sum(final) FROM attempts WHERE {_within(span)} AND {_SENT}"
-        return [Tries(*row) for row in self._all(f"{sql} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2", {})]
+        sql = "SELECT outcome, {}, count(*), sum(final), max(finished_at), max(latency) FROM attempts WHERE "
+        ended = f"{sql}{_within(span)} AND {_SENT} AND outcome"
+        answers = self._all(f"{ended} = :ok".format("max(status)"), {"ok": OK})  # without sorting them into one group
+        others = self._all(f"{ended} != :ok GROUP BY 1, 2".format("status"), {"ok": OK})
+        found = [Tries(*row) for row in [*answers, *others] if row[2]]
+        return sorted(found, key=lambda kind: (-kind.attempts, kind.outcome, kind.status or 0))
 
-    def requests_a_row(self, span: Span) -> list[tuple[int, int]]:
-        """(requests, rows that took so many in the span to get their text)."""
-        rows = f"SELECT count(*) AS n FROM attempts WHERE {_within(span)} AND {_SENT} GROUP BY key"
-        sql = f"SELECT n, count(*) FROM ({rows} HAVING max(outcome = :ok)) GROUP BY 1 ORDER BY 1"
-        return [(int(requests), int(number)) for requests, number in self._all(sql, {"ok": OK})]
+    def requests_a_row(self, span: Span, answers: int) -> list[tuple[int, int]]:
+        """(requests, rows that took so many in the span to get their text), of so many answers."""
+        told = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
+        rows = f"SELECT count(*) AS n FROM stories WHERE {_within(span)} AND {_SENT} GROUP BY key"
+        sql = f"SELECT n, count(*) FROM ({rows} HAVING max(outcome = :ok)) GROUP BY 1"
+        ((several,),) = self._all(told, {"ok": OK})
+        counts = Counter({1: answers - several})
+        counts.update(dict(self._all(sql, {"ok": OK})))
+        return sorted((requests, rows) for requests, rows in counts.items() if rows)
 
-    def latencies(self, span: Span) -> pl.Series:
-        """Seconds, of the answers."""
-        sql = f"SELECT latency FROM attempts WHERE {_within(span)} AND outcome = :ok AND latency >= 0"
-        seconds = array("d")
-        for rows in self._chunks(sql, {"ok": OK}):
-            seconds.extend([latency for (latency,) in rows])
-        return pl.Series(seconds, dtype=pl.Float64)
+    def answers_over_time(self, span: Span, every: int) -> pl.DataFrame:
+        """`finished_at` (microseconds) and `latency` (seconds) of the answers, of each so many attempts one."""
+        where = f"{_within(span)} AND outcome = :ok AND latency >= 0 AND {_one_of(every)}"
+        finished, latency = array("q"), array("d")
+        for rows in self._chunks(f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK}):
+            finished.extend([row[0] for row in rows])
+            latency.extend([row[1] for row in rows])
+        return pl.DataFrame(
+            {"finished_at": pl.Series(finished, dtype=pl.Int64), "latency": pl.Series(latency, dtype=pl.Float64)}
+        )
 
-    def finished(self, span: Span) -> tuple[int, int] | None:
-        """When the first and the last attempt ended, in microseconds."""
-        sql = f"SELECT min(finished_at), max(finished_at) FROM attempts WHERE {_within(span)} AND {_SENT}"
-        ((first, last),) = self._all(sql, {})
-        return None if first is None else (first, last)
-
-    def ended_by(self, span: Span, start: int, width: int) -> list[tuple[int, str, int]]:
-        """(slot, `ok`, `refused` or `failed`, attempts that ended in it); slots of so many microseconds."""
-        what = f"CASE WHEN outcome = :ok THEN 'ok' WHEN {_REFUSAL} THEN 'refused' ELSE 'failed' END"
-        slot = "(finished_at - :start) / :width"
-        sql = f"SELECT {slot}, {what}, count(*) FROM attempts WHERE {_within(span)} AND {_SENT} GROUP BY 1, 2"
-        return self._all(sql, {"ok": OK, "start": start, "width": width})
+    def refused_by(self, span: Span, start: int, width: int) -> dict[int, int]:
+        """Slot -> refusals that came in it."""
+        where = f"{_within(span)} AND {_SENT} AND ({_REFUSAL})"
+        sql = f"SELECT (finished_at - :start) / :width, count(*) FROM attempts WHERE {where} GROUP BY 1"
+        return dict(self._all(sql, {"start": start, "width": width}))
 
     def sent_in(self, span: Span, start: int, width: int) -> set[int]:
         """The slots in which something was sent."""
@@ -116,42 +152,37 @@ class Archive(Reader):
 
     def notes(self, known: Span) -> dict[str, int]:
         """Requests whose answer was lost with the run that had sent them, and answers that were found damaged."""
-        sql = f"SELECT outcome, count(*) FROM attempts WHERE {_within(known)} AND NOT ({_SENT}) GROUP BY 1"
+        sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(known)} AND NOT ({_SENT}) GROUP BY 1"
         return dict(self._all(sql, {}))
 
     def messages(self, known: Span) -> list[Message]:
         """The commonest of each outcome and status, of rows that are failed as things stand."""
-        failed = f"{_within(known)} AND final = 1 AND outcome != :ok"
-        last = (
-            f"SELECT max(id) AS id, key, outcome, status, error, final, name FROM attempts WHERE {_within(known)} "
-            f"AND key IN (SELECT key FROM attempts WHERE {failed}) GROUP BY key"
-        )
+        last = f"SELECT max(id) AS id, outcome, final FROM stories WHERE {_within(known)} GROUP BY key"
+        failed = f"SELECT id FROM ({last}) WHERE final = 1 AND outcome != :ok"
         alike = (
             "SELECT outcome, status, error, count(*) AS n, min(id) AS id, key, name "
-            f"FROM ({last}) WHERE final = 1 AND outcome != :ok GROUP BY 1, 2, 3"
+            f"FROM attempts WHERE id IN ({failed}) GROUP BY 1, 2, 3"
         )
         ranked = f"SELECT *, row_number() OVER (PARTITION BY outcome, status ORDER BY n DESC, id) AS at FROM ({alike})"
         columns = "outcome, status, error, n, id, key, name"
         sql = f"SELECT {columns} FROM ({ranked}) WHERE at <= :most ORDER BY n DESC, id LIMIT 100"
         return [Message(*row) for row in self._all(sql, {"ok": OK, "most": MESSAGES})]
 
-    def answers(self, known: Span, most: int) -> tuple[list[int], int]:
-        """The ids of the answers that stand, an even sample of them where there are more than `most`; and how many
-        stand in all."""
+    def answers(self, known: Span, all_up_to: int, sample: int) -> tuple[list[int], int]:
+        """The ids of the answers that stand, or of so many an even sample of about this size; and how many stand."""
         where = f"{_within(known)} AND outcome = :ok"
         ((count,),) = self._all(f"SELECT count(*) FROM attempts WHERE {where}", {"ok": OK})
-        numbered = f"SELECT id, row_number() OVER (ORDER BY id) AS n FROM attempts WHERE {where}"
-        even = "n * :most / :count != (n - 1) * :most / :count"
-        values = {"ok": OK, "most": min(most, count), "count": max(count, 1)}
+        even = f"(id - {known.after}) * :some / :all != (id - {known.after} - 1) * :some / :all"
+        values = {"ok": OK, "some": count if count <= all_up_to else sample, "all": max(count, 1)}
         given_up = self._given_up(known)
-        ids = [id_ for (id_,) in self._all(f"SELECT id FROM ({numbered}) WHERE {even}", values)]
+        ids = [id_ for (id_,) in self._all(f"SELECT id FROM attempts WHERE {where} AND {even} ORDER BY id", values)]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
 
     def _given_up(self, known: Span) -> set[int]:
         """Answers that were found damaged later."""
-        damaged = f"SELECT key, max(id) AS id FROM attempts WHERE {_within(known)} AND outcome = :damaged GROUP BY key"
-        where = f"outcome = :ok AND a.id > {known.after}"
-        sql = f"SELECT a.id FROM attempts a JOIN ({damaged}) d ON a.key = d.key AND a.id < d.id WHERE {where}"
+        damaged = f"SELECT key, max(id) AS id FROM stories WHERE {_within(known)} AND outcome = :damaged GROUP BY key"
+        where = f"outcome = :ok AND s.id > {known.after}"
+        sql = f"SELECT s.id FROM stories s JOIN ({damaged}) d ON s.key = d.key AND s.id < d.id WHERE {where}"
         return {id_ for (id_,) in self._all(sql, {"ok": OK, "damaged": DAMAGED})}
 
     def _all(self, sql: str, values: dict[str, Any]) -> list[Any]:
@@ -167,3 +198,8 @@ class Archive(Reader):
 
 def _within(span: Span) -> str:
     return f"id > {span.after:d} AND id <= {span.to:d}"
+
+
+def _one_of(every: int) -> str:
+    """Ids have no large gaps, and grow with time: each tenth of them is as even as a sample can be."""
+    return f"id % {every:d} = 0" if every > 1 else "1"

@@ -56,7 +56,7 @@ def reason(reason: Reason, facts: Facts) -> dict[str, Any]:
 
 
 def _message(message: Message, facts: Facts) -> dict[str, str]:
-    first = named(message.key, message.name, facts.rows_of.get(message.key))
+    first = named(message.key, message.name, facts.rows_of.get(message.id))
     others = f" and {message.rows - 1:,} more" if message.rows > 1 else ""
     return {"said": cut(message.error or "no message", LINE_CHARS), "who": first + others}
 
@@ -73,22 +73,22 @@ def time(facts: Facts) -> dict[str, Any] | None:
         waited = f", and {counted(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
         said += f" {counted(refused, 'refusal')}{waited}."
     granted = facts.limits.requests_per_minute or figures.run.learned
-    shown = plot("time", said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
+    shown = plot(said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
     return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
 
 
 def latency(facts: Facts) -> dict[str, Any] | None:
-    taken = facts.figures.latencies if facts.figures else None
-    if taken is None or taken.is_empty():
+    if facts.figures is None or facts.figures.latencies.is_empty():
         return None
+    taken = facts.figures.latencies
     marks = {f"p{share}": float(taken.quantile(share / 100, "nearest") or 0) for share in (50, 95, 99)}
-    slowest = float(taken.max() or 0)  # type: ignore[arg-type]
-    told = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(slowest))]
+    told = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(facts.figures.slowest))]
     said = (
         f"Half of the answers took {seconds(marks['p50'])} or less; one in a hundred more than {seconds(marks['p99'])}."
     )
+    said += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
     draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
-    return {"said": said, "told": told, "plot": plot("latency", said, draw) if _is_varied(taken) else None}
+    return {"said": said, "told": told, "plot": plot(said, draw) if _is_varied(taken) else None}
 
 
 def attempts(facts: Facts) -> dict[str, Any] | None:
@@ -175,7 +175,7 @@ def lengths(facts: Facts) -> dict[str, Any] | None:
     return {
         "said": said,
         "looked": _looked(facts),
-        "plot": plot("lengths", said, draw) if _is_varied(chars) else None,
+        "plot": plot(said, draw) if _is_varied(chars) else None,
     }
 
 
@@ -197,7 +197,7 @@ def confidence(facts: Facts) -> dict[str, Any] | None:
         f"the least confident; {means.len():,} texts have some."
     )
     draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
-    return {"said": said, "plot": plot("confidence", said, draw) if _is_varied(means) else None}
+    return {"said": said, "plot": plot(said, draw) if _is_varied(means) else None}
 
 
 def repeats(facts: Facts) -> dict[str, Any] | None:
@@ -223,7 +223,7 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
 
 
 def sample(sample: Sample) -> dict[str, Any]:
-    told = [f"{len(sample.text):,} characters"]
+    told = [f"{sample.chars:,} characters"]
     told += [seconds(sample.latency)] if sample.latency is not None else []
     told += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
     told += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
@@ -233,7 +233,7 @@ def sample(sample: Sample) -> dict[str, Any]:
         "who": named(sample.key, sample.name, sample.row),
         "told": " · ".join(told),
         "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
-        "text": long(sample.text, TEXT_CHARS),
+        "text": long(sample.text, TEXT_CHARS, sample.chars),
     }
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
 
 import msgspec
 import polars as pl
@@ -18,10 +17,11 @@ import polars as pl
 from batchgen.api.contract import NULL, RawCompletion, estimate_tokens
 from batchgen.results.report_queries import Archive, Span
 
-MOST_ANSWERS = 50_000
-MOST_BYTES = 1 << 30
+ALL_UP_TO, SAMPLE = 100_000, 20_000
+"""Answers that are all looked at; and how many of more than these."""
+MOST_BYTES = 256 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
-FIRST_FETCH, MOST_FETCHED, FETCHED_BYTES = 64, 2048, 8 << 20
+MOST_FETCHED = 2048
 MODEL_CHARS = 100
 SAMPLES, OF_EACH = 12, 2
 GROUPS = 8
@@ -64,21 +64,19 @@ class Odd:
     why: str
 
 
-def look(archive: Archive, known: Span, most: int = MOST_ANSWERS) -> Looked:
+def look(archive: Archive, known: Span, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> Looked:
     """Answers that cannot be read are left out; the next run finds them and buys them again."""
-    ids, of = archive.answers(known, most)
+    ids, of = archive.answers(known, all_up_to, sample)
     found: list[tuple[object, ...]] = []
-    wanted = iter(_spread(ids))
-    fetched, read = FIRST_FETCH, 0
-    while batch := list(islice(wanted, fetched)):
-        records = archive.records(batch)
+    wanted = list(_spread(ids))
+    few, read = MOST_FETCHED, 0
+    while wanted and read <= MOST_BYTES:
+        few = archive.as_many_as_fit(wanted[: min(4 * few, MOST_FETCHED)])
+        records = archive.records(wanted[:few])
         answers = ((id_, archive.answer(record)) for id_, record in records.items())
         found += [_measured(id_, answer) for id_, answer in answers if answer is not None]
-        size = sum(len(record.body or b"") for record in records.values())
-        read += size
-        if read > MOST_BYTES:
-            break
-        fetched = max(1, min(MOST_FETCHED, FETCHED_BYTES * len(batch) // max(size, 1)))
+        read += sum(len(record.body or b"") for record in records.values())
+        del wanted[:few]
     return Looked(pl.DataFrame(found, schema=_SCHEMA, orient="row").sort("id"), of)
 
 

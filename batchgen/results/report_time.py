@@ -7,12 +7,13 @@ A cool-down is not stored: it is a stretch in which nothing was sent, and which 
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batchgen.results.report_queries import Archive, Span
+import polars as pl
+
+from batchgen.results.report_queries import Archive, Span, Tries
 
 MOST_BINS, LEAST_BINS, ANSWERS_A_BIN = 120, 12, 15
 MOST_SLOTS = 20_000
@@ -24,14 +25,14 @@ LEAST_PAUSE = 300_000
 
 @dataclass(frozen=True)
 class Timeline:
-    """`seconds` from the run's start to its last attempt; a bin is `width` seconds of it. `refused` and `failed`
-    are attempts, `refusals` the moments of the refused ones; cool-downs are (from, to), in seconds."""
+    """`seconds` from the run's start to its last attempt; a bin is `width` seconds of it. `ok` are answers, counted by
+    an even sample where they are very many, `refused` attempts, `refusals` the moments of these; cool-downs are
+    (from, to), in seconds."""
 
     seconds: float
     width: float
     ok: tuple[int, ...]
     refused: tuple[int, ...]
-    failed: tuple[int, ...]
     refusals: tuple[float, ...]
     cool_downs: tuple[tuple[float, float], ...]
 
@@ -41,24 +42,36 @@ class Timeline:
         return sum(to - start for start, to in self.cool_downs)
 
 
-def timeline(archive: Archive, span: Span, start: int, end: int, attempts: int) -> Timeline:
-    """`start` and `end` are the run's, in microseconds; `attempts`: how many it made."""
+def timeline(
+    archive: Archive, span: Span, times: tuple[int, int], tries: Sequence[Tries], finished_at: pl.Series, every: int
+) -> Timeline:
+    """`times`: when the run began and made its last attempt, in microseconds; `finished_at`: when
+    its answers came, of each `every` one."""
+    start, end = times
     whole = max(end - start, LEAST_SLOT)
-    bins = max(LEAST_BINS, min(MOST_BINS, attempts // ANSWERS_A_BIN))
+    bins = max(LEAST_BINS, min(MOST_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
     width = -(-whole // bins)
-    counts: Counter[tuple[int, str]] = Counter()
-    for at, what, number in archive.ended_by(span, start, width):
-        counts[min(max(at, 0), bins - 1), what] += number
     fine = max(LEAST_SLOT, whole // MOST_SLOTS)
-    refusals = sorted({at for at, what, _ in archive.ended_by(span, start, fine) if what == "refused"})
-    pauses = _pauses(archive.sent_in(span, start, fine), fine)
+    refused = archive.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
+    pauses = _pauses(archive.sent_in(span, start, fine), fine) if refused else []
+    refusals = sorted(refused)
+    answered = ((finished_at - start) // width).value_counts().iter_rows()
     return Timeline(
         seconds=whole / 1e6,
         width=width / 1e6,
-        **{what: tuple(counts[at, what] for at in range(bins)) for what in ("ok", "refused", "failed")},
+        ok=_binned({at: every * number for at, number in answered}, 1, bins),
+        refused=_binned(refused, width / fine, bins),
         refusals=tuple(at * fine / 1e6 for at in refusals),
         cool_downs=tuple((a * fine / 1e6, b * fine / 1e6) for a, b in pauses if _begun(refusals, a, b)),
     )
+
+
+def _binned(counts: Mapping[int, int], slots: float, bins: int) -> tuple[int, ...]:
+    """Counts by slot -> by bin of so many slots."""
+    binned = [0] * bins
+    for at, number in counts.items():
+        binned[min(max(int(at / slots), 0), bins - 1)] += number
+    return tuple(binned)
 
 
 def _pauses(sent: Iterable[int], width: int) -> list[tuple[int, int]]:

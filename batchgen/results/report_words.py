@@ -36,9 +36,9 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def long(text: str, most: int) -> dict[str, str]:
-    """A text as it is shown, and what was left out of it."""
-    left = len(text) - most
+def long(text: str, most: int, length: int | None = None) -> dict[str, str]:
+    """A text as it is shown, and what was left out of it. `length`: where the text itself was cut before."""
+    left = (len(text) if length is None else length) - most
     return {"text": text[:most], "more": f"… and {left:,} more characters" if left > 0 else ""}
 
 

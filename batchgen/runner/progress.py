@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
+from batchgen import logs
 from batchgen.runner.pump import Stats
 from batchgen.terminal import USUAL, screen
 
@@ -36,7 +37,7 @@ def progress(name: str, stats: Stats, least_seconds: float, *, quiet: bool) -> P
     """`least_seconds`: what the limits ask for the whole run, so that a first guess of the time left is no lie."""
     if quiet:
         return Silence()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not logs.are_objects():
         return Bar(name, stats, least_seconds)
     if _in_notebook():
         return Widget(name, stats, least_seconds)
@@ -119,7 +120,8 @@ class Lines:
         self._name, self._least, self._clock = name, least_seconds, clock
         self._started = clock()
         least = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
-        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), least)
+        numbers = _numbers(stats, 0.0, None)
+        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), least, extra={logs.NUMBERS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
@@ -133,6 +135,7 @@ class Lines:
             rate,
             "done" if not stats.left else f"{about(left)} left" if done else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
+            extra={logs.NUMBERS: _numbers(stats, rate, left if done else None)},
         )
 
     def close(self, stats: Stats) -> None:
@@ -143,6 +146,13 @@ def _pace(stats: Stats, elapsed: float, least: float) -> tuple[float, float]:
     """Rows a second so far, and the seconds that are left at that, or under the limits where they ask for more."""
     rate = (stats.todo - stats.left) / elapsed if elapsed else 0.0
     return rate, max(stats.left / rate if rate else 0.0, least - elapsed) if stats.left else 0.0
+
+
+def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float | None]:
+    """Of a line, for machines: rows, requests, rows a second, and seconds left where they are known."""
+    counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
+    counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.retries.total()}
+    return {**counts, "rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
 
 
 def _troubles(stats: Stats) -> str:

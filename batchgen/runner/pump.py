@@ -32,13 +32,15 @@ WITHOUT_THE_SERVICE = NOTHING_BILLED | {Kind.UNANSWERED}
 
 @dataclass
 class Stats:
-    """What the run has done so far; only ever counted up, but for `in_flight`."""
+    """What the run has done so far; only ever counted up, but for `in_flight`. Tokens are of answered requests."""
 
     todo: int
     ok: int = 0
     failed: int = 0
     sent: int = 0
     in_flight: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
     tries: Counter[Kind] = field(default_factory=Counter)  # attempts that failed, by how
     retries: Counter[Kind] = field(default_factory=Counter)  # those of them that are tried again
 
@@ -198,6 +200,8 @@ class Pump:
         if isinstance(outcome, Answer):
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
+            self.stats.prompt_tokens += task.prompt_tokens
+            self.stats.answer_tokens += outcome.tokens
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
