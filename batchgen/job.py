@@ -6,7 +6,6 @@ file are told at once, each with file, line, column and key.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -32,7 +31,7 @@ from batchgen.notify import Notify
 from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
 from batchgen.shards import WHOLE, Shard
-from batchgen.sheet import Line, Sheet, Shown, Text
+from batchgen.sheet import Line, Sheet, Shown, Text, settings
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -237,11 +236,15 @@ class Job(Shown, Part):
     def sheet(self) -> Sheet:
         """What the file sets, and where the key is to be found; a job holds no secret."""
         given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt"})
-        shown = [Line(section, _flow(value, outermost=True)) for section, value in given.items()]
-        key = [] if self.is_local else [Line("key", f"in {self.endpoint.key_source}")]
+        needs_key = self.endpoint.has_key and not self.is_local
+        key = [Line("key", f"in {self.endpoint.key_source}")] if needs_key else []
         where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
         return Sheet(
-            self.name, self.request.model, f" at {where}", [*shown, *key], texts=(Text("prompt", self.prompt),)
+            self.name,
+            self.request.model,
+            f" at {where}",
+            [*settings(given), *key],
+            texts=(Text("prompt", self.prompt),),
         )
 
     def with_limit(self, limit: int | None) -> Self:
@@ -307,17 +310,6 @@ class Job(Shown, Part):
 def _marked(path: str, mark: str) -> str:
     stem = path.removesuffix(".parquet")
     return f"{stem}{mark}{path[len(stem) :]}"
-
-
-def _flow(value: Any, *, outermost: bool = False) -> str:
-    """A setting on one line, as YAML would take it; a section without its braces."""
-    if isinstance(value, dict):
-        entries = ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
-        return entries if outermost else f"{{{entries}}}"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    plain = isinstance(value, str) and value.isprintable() and value == value.strip()
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def is_vendor(base_url: str) -> bool:

@@ -4,10 +4,12 @@ on a terminal, a little HTML in a notebook. Knows none of them."""
 from __future__ import annotations
 
 import html
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batchgen.places import is_url
 from batchgen.terminal import Screen, cut, inert
@@ -106,6 +108,22 @@ def near(path: str) -> str:
     except OSError:  # the working directory is gone
         return path
     return relative if len(relative) < len(path) else path
+
+
+def settings(values: Mapping[str, Any]) -> list[Line]:
+    """Plain values, a line each."""
+    return [Line(name, _flow(value, outermost=True)) for name, value in values.items()]
+
+
+def _flow(value: Any, *, outermost: bool = False) -> str:
+    """A setting on one line, as YAML would take it; a section without its braces."""
+    if isinstance(value, dict):
+        entries = ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
+        return entries if outermost else f"{{{entries}}}"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    plain = isinstance(value, str) and value.isprintable() and value == value.strip()
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _line(line: Line, screen: Screen) -> str:

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service import Status
 
-from batchgen import commands, watching
+from batchgen import cli, commands, watching
 from batchgen.runner.reader import Reader
 from batchgen.sheet import Line, Sheet, Tone
 from batchgen.status import Status as Look
@@ -194,10 +194,7 @@ def test_names_that_the_locale_cannot_write_end_no_run(job, service, batchgen):
     assert "\\u6771\\u4eac" in ended.stdout
 
 
-COMMANDS = ["run", "plan", "status", "export", "report", "prune", "serve", "init", "schema"]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(cli.cli.commands))
 def test_every_help_fits_and_has_an_example(command, called, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     said = called(command, "--help").stdout
