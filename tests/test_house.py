@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal places sheet loop folders aws_profile stores parts
+errors terminal places sheet loop folders packed aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
 fields shards endpoint actors agreement quality mistakes job fitness

@@ -91,7 +91,7 @@ class Cluster:
         if self._address:
             return {"address": self._address}
         folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="batchgen-", dir="/tmp", ignore_cleanup_errors=True)
+            tempfile.TemporaryDirectory(prefix="batchgen-ray-", dir="/tmp", ignore_cleanup_errors=True)
         )
         store = {"num_cpus": self._cpus, "num_gpus": 0, "object_store_memory": STORE}
         return {"address": "local", "include_dashboard": False, "_temp_dir": folder, **store}

@@ -9,11 +9,14 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from batchgen import __version__
 from batchgen.api.contract import Answer, Failure
 from batchgen.engines import local
 from batchgen.errors import MachineRefused
 from batchgen.job import Job
+from batchgen.packed import pack
 
 Request = tuple[int, bytes, str]
 """A number that the caller gave it, the body, and the model that the body asks for."""
@@ -67,7 +70,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  whoever waits for it must hear of it; its text may hold anything
             self._end(number, MachineRefused(f"an attempt broke off in its worker: {type(error).__name__}"))
         else:
-            self._end(number, outcome)
+            self._end(number, replace(outcome, body=pack(outcome.body)) if isinstance(outcome, Answer) else outcome)
 
     def _end(self, number: int, outcome: Answer | Failure | MachineRefused) -> None:
         self._ended.append((number, outcome))

@@ -11,12 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
+from batchgen.packed import unpack
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 FITS = 4 << 20
@@ -188,7 +187,7 @@ def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
     _, key, outcome, final, *told, name, crc, size, body = row
     try:
-        whole = body if size is None else pa.decompress(body, size, codec="zstd", asbytes=True)
+        whole = body if size is None else unpack(size, body)
         record = Record._make((key, outcome, final == 1, *told, name, whole))
         return record if record.crc() == crc else None
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it

@@ -57,10 +57,11 @@ def main() -> None:
 
 def further(folder: Path, url: str, actors: int, many: int) -> Cost:
     few = many // 6
+    jobs = [job(folder / str(rows), rows, actors) for rows in (few, many)]
     found = []
     for n in range(ROUNDS):
         note(f"{actors} actors, round {n + 1}")
-        small, large = (run(job(folder / str(rows), rows, actors), url, actors) for rows in (few, many))
+        small, large = (run(job, url, actors) for job in jobs)
         found.append([(b - a) / (many - few) for a, b in zip(small, large, strict=True)])
     return Cost(*map(median, zip(*found, strict=True)))
 
@@ -70,12 +71,12 @@ def job(folder: Path, rows: int, actors: int) -> Path:
     if actors:
         with path.open("a") as file:
             file.write(f"engine: {{ray: {{actors: {actors}}}}}\n")
-    made.forget(path)
     return path
 
 
 def run(job: Path, url: str, actors: int) -> Cost:
     """Wall: from the first row to the last, as progress tells it, is too coarse: the whole, as starts are alike."""
+    made.forget(job)
     command = [BATCHGEN, "run", "--quiet", job, *(["--engine", "ray"] if actors else [])]
     started = monotonic()
     process = subprocess.Popen(command, env=ENVIRONMENT | {"WRITER_BASE_URL": url})
