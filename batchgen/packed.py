@@ -14,7 +14,7 @@ FROM = 2048
 
 
 class Packed(msgspec.Struct, frozen=True, gc=False):
-    """zstd; `size`, `crc` (CRC-32) and `shift` (what the size does to a checksum before it) are of the body as it came."""
+    """zstd; the rest is of the body as it came: `crc` is its CRC-32, `shift` what its size does to one before it."""
 
     zstd: bytes
     size: int
