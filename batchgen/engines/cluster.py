@@ -29,6 +29,9 @@ __all__ = ["Cluster", "check", "ray"]
 CONNECT = 10.0
 JOIN = 45.0
 """Seconds in which a cluster must let us in, or one of our own must have started."""
+LEAVE = 15.0
+KNOCKS, GONE = 2.0, 20.0
+"""Seconds between looks at the head, and after which it is gone."""
 STORE = 256 << 20
 """Bytes of shared memory for answers on their way; what is more goes to the disk."""
 
@@ -66,9 +69,23 @@ class Cluster:
         finally:
             _take_signals_back()
 
+    async def heed(self) -> None:
+        """Returns when the head has been gone for a while. Ray itself ends this process a while later."""
+        host, _, port = self._head.rpartition(":")
+        silent = 0
+        while silent * KNOCKS < GONE:
+            await asyncio.sleep(KNOCKS)
+            try:
+                async with asyncio.timeout(CONNECT):
+                    _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                silent = 0
+            except OSError:
+                silent += 1
+
     async def leave(self) -> None:
         self._down.set()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, LEAVE)
         _take_signals_back()
 
     @property
@@ -78,11 +95,13 @@ class Cluster:
     def _live(self) -> None:
         with ExitStack() as stack:
             try:
+                ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  else it tells of deaths on stdout
                 with _without(self._secret):
                     ray.init(**self._options(stack), log_to_driver=False, logging_level=logging.CRITICAL)
             except Exception as error:  # noqa: BLE001  Ray raises what it likes
                 self._up.set_exception(MachineRefused(f"{self._name} cannot be used: {error}; nothing was sent"))
                 return
+            self._head = ray.get_runtime_context().gcs_address
             self._up.set_result(None)
             self._down.wait()
             ray.shutdown()

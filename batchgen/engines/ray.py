@@ -59,6 +59,7 @@ class Fleet:
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
         options = {"num_cpus": given.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_Asked] = deque()
+        self._broken: MachineRefused | None = None
         self._seats = [
             _Seat(options, (theirs, base_url, key), most, self._waiting, self._hand_out)
             for _ in range(given.number(job.limits.concurrency))
@@ -73,7 +74,7 @@ class Fleet:
         except BaseException:
             await self.__aexit__()
             raise
-        self._runs.append(asyncio.create_task(self._watch()))
+        self._runs += [asyncio.create_task(self._watch()), asyncio.create_task(self._heed())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,7 +84,9 @@ class Fleet:
         await self._cluster.leave()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """As the local engine's. Raises MachineRefused where an actor is at its wits' end."""
+        """As the local engine's. Raises MachineRefused where the cluster is gone."""
+        if self._broken is not None:
+            raise self._broken
         loop = asyncio.get_running_loop()
         asked = _Asked(body, model, loop.time(), loop.create_future())
         self._waiting.append(asked)
@@ -121,6 +124,12 @@ class Fleet:
                 while self._waiting and self._waiting[0].asked_at < late:
                     self._waiting.popleft().end(Failure(Kind.UNSENT, "no Ray actor is at work"))
 
+    async def _heed(self) -> None:
+        await self._cluster.heed()
+        self._broken = MachineRefused("the head of the Ray cluster is gone: what has arrived is saved; run again")
+        for asked in [*self._waiting, *(asked for seat in self._seats for asked in seat.unanswered())]:
+            asked.end(self._broken)
+
 
 class _Seat:
     """One actor, and when it is gone the next. `load` is what it was given and has not ended."""
@@ -153,6 +162,9 @@ class _Seat:
     def room(self) -> int:
         return self._most - self.load if self.ready.is_set() else 0
 
+    def unanswered(self) -> list[_Asked]:
+        return [*self._outbox, *self._flying.values()]
+
     def give(self, asked: _Asked) -> None:
         self._outbox.append(asked)
         self._given.set()
@@ -168,8 +180,8 @@ class _Seat:
                     both.create_task(self._receive(actor))
             except* (ray.exceptions.RayError, TimeoutError) as group:
                 self._lose(_said(group.exceptions[0]))
-            finally:
-                ray.kill(actor)
+                if group.split(TimeoutError)[0] is not None:
+                    ray.kill(actor)  # silent, and perhaps alive
             await asyncio.sleep(PAUSE)
 
     async def _begin(self, actor: Any) -> None:
