@@ -162,7 +162,7 @@ def test_an_actor_and_a_node_are_killed_and_the_rest_take_over(tmp_path, slow, n
 
 
 def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow):
-    asked = prompts(300, "plate")
+    asked = prompts(160, "plate")
     work = Work(tmp_path).write(asked, concurrency=CONCURRENCY)
     key = "a-key-that-nobody-shall-see"
     environment = {**environ(slow.url), "WRITER_API_KEY": key}

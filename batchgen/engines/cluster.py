@@ -90,7 +90,9 @@ class Cluster:
 
     @property
     def _name(self) -> str:
-        return f"the Ray cluster at {self._address}" if self._address else "a Ray cluster on this machine"
+        return {None: "a Ray of this machine", "auto": "the Ray cluster that is at work here"}.get(
+            self._address, f"the Ray cluster at {self._address}"
+        )
 
     def _live(self) -> None:
         with ExitStack() as stack:
