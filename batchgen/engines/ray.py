@@ -221,7 +221,10 @@ class _Seat:
         """What was given and not sent is as if it had not been given."""
         self.ready.clear()
         self.why = why
-        log.warning("warning: a Ray actor is gone (%s) with %s in flight: possibly billed", why, len(self._flying))
+        if self._flying:
+            log.warning("warning: a Ray actor is gone (%s) with %s in flight: possibly billed", why, len(self._flying))
+        else:
+            log.debug("a Ray actor is gone, or did not come to work: %s", why)
         lost, self._flying = self._flying, {}
         self._left.extendleft(reversed(self._outbox))
         self._outbox.clear()
@@ -231,8 +234,9 @@ class _Seat:
 
 
 def _said(error: BaseException) -> str:
-    first = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return first[:300]
+    """Of Ray's pages the line that tells: the last where an actor could not be made, as without batchgen there."""
+    lines = (str(error) or type(error).__name__).strip().splitlines()
+    return lines[-1 if "creation task" in lines[0] else 0][:300]
 
 
 def engine(address: str | None) -> Make:
