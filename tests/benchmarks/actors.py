@@ -25,7 +25,7 @@ from machine import BATCHGEN, ENVIRONMENT, note
 
 TOKENS = 240
 CONCURRENCY = 128
-ROUNDS = 2
+ROUNDS = 3
 LOOKS_EVERY = 0.02
 TICK = os.sysconf("SC_CLK_TCK")
 
