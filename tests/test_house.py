@@ -31,7 +31,7 @@ runner.pace runner.limits runner.retry runner.pump runner.judging runner.progres
 results.exchange results.replacing results.destination results.log_probs results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_words results.report_plots results.report_sections results.report_page results.report
-engines.fleet engines.local
+engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
 setup rehearsal signals publishing summary night forecast status commands merging notebook show template process watching

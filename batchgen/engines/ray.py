@@ -48,7 +48,7 @@ class _Asked:
             self.ended.set_result(outcome)
 
 
-class Fleet:
+class Actors:
     """Some actors as one engine, as an asynchronous context."""
 
     def __init__(self, job: Job, base_url: str, key: str, address: str | None) -> None:
@@ -242,7 +242,7 @@ def _said(error: BaseException) -> str:
 def engine(address: str | None) -> Make:
     """Raises UsageError where it is no address."""
     checked = None if address is None else check(address)
-    return lambda job, base_url, key: Fleet(job, base_url, key, checked)
+    return lambda job, base_url, key: Actors(job, base_url, key, checked)
 
 
-__all__ = ["Fleet", "engine"]
+__all__ = ["Actors", "engine"]

@@ -15,7 +15,7 @@ from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
-from batchgen.packed import unpack
+from batchgen.packed import unpack, whole
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 FITS = 4 << 20
@@ -118,7 +118,7 @@ class Reader:
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
         try:
-            return self._dialect.read_answer(record.body) if record.body is not None else None
+            return self._dialect.read_answer(whole(record.body)) if record.body is not None else None
         except (ValueError, RecursionError):
             return None
 
@@ -131,7 +131,7 @@ class Reader:
         while ids:
             few = self.as_many_as_fit(ids)
             for record in self.records(ids[:few]).values():
-                answer = self._dialect.judge(record.body or b"")
+                answer = self._dialect.judge(whole(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
             ids = ids[few:]
