@@ -54,6 +54,8 @@ def cli() -> None:
 @click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
 @LIMIT
 @RETRY_FAILED
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where attempts are made.")
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster to join, or auto; else one is started here.")
 @click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
 @JSON
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
@@ -65,6 +67,8 @@ def run(
     fresh: bool,
     limit: int | None,
     retry_failed: bool,
+    engine: str,
+    address: str | None,
     quiet: bool,
     as_json: bool,
     verbose: bool,
@@ -84,7 +88,15 @@ def run(
     from batchgen import commands, show
 
     process.spare_the_collector()
-    summary = commands.run(job, local=local, fresh=fresh, limit=limit, retry_failed=retry_failed, quiet=quiet)
+    summary = commands.run(
+        job,
+        local=local,
+        fresh=fresh,
+        limit=limit,
+        retry_failed=retry_failed,
+        quiet=quiet,
+        engine=commands.engine_of(engine, address),
+    )
     if as_json:
         say(show.as_json(summary))
     elif not quiet or summary.exit_code != OK:

@@ -15,6 +15,7 @@ import polars as pl
 from batchgen import aftermath, folders, logs
 from batchgen import job as jobs
 from batchgen import rehearsal as rehearsals
+from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.forecast import Forecast
 from batchgen.job import Job
@@ -41,6 +42,20 @@ LEAST_REST = 10
 log = logging.getLogger("batchgen")
 
 
+def engine_of(name: str, address: str | None = None) -> here.Make:
+    """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
+    where there is no such engine."""
+    if name == "ray":
+        from batchgen.engines import ray  # noqa: PLC0415  heavy, and an extra
+
+        return ray.engine(address)
+    if name != "local":
+        raise UsageError(f"no such engine: {name}: there are local and ray")
+    if address is not None:
+        raise UsageError("--address is a Ray cluster's: it goes with --engine ray")
+    return here.engine
+
+
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
     job = jobs.load(path).with_limit(limit)
     job = job.localised() if local else job
@@ -56,9 +71,10 @@ def run(
     limit: int | None = None,
     retry_failed: bool = True,
     quiet: bool = False,
+    engine: here.Make = here.engine,
     environ: Mapping[str, str] = os.environ,
 ) -> Summary:
-    """Runs or resumes a job and publishes its results.
+    """Runs or resumes a job and publishes its results. `engine`: where attempts are made (`engine_of`).
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
@@ -71,7 +87,7 @@ def run(
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
         with _held(setup) as (checkpoint, reader):
-            night = Night(setup, key, checkpoint, reader, signals)
+            night = Night(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
     return after.summary
 

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from batchgen import agreement, mistakes, yaml
+from batchgen.actors import Engine
 from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
 from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
@@ -193,6 +194,7 @@ class Job(Shown, Part):
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeout: Timeout = Timeout()
+    engine: Engine = Engine()
     until: Until = Until()
     check: Check = Check()
     gate: Gate = Gate()

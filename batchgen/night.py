@@ -19,6 +19,7 @@ import polars as pl
 from batchgen import folders, loop
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.engines import local
+from batchgen.engines.local import Make
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
@@ -61,13 +62,16 @@ class _Sent:
 class Night:
     """One run, under the lock. `checkpoint` and `reader` are of the job's own file."""
 
-    def __init__(self, setup: Setup, key: str, checkpoint: Checkpoint, reader: Reader, signals: Signals) -> None:
+    def __init__(
+        self, setup: Setup, key: str, checkpoint: Checkpoint, reader: Reader, signals: Signals, engine: Make
+    ) -> None:
         self._setup = setup
         self._job = setup.job
         self._key = key
         self._checkpoint = checkpoint
         self._reader = reader
         self._signals = signals
+        self._engine = engine
         self._sent = _Sent()
 
     def run(self, *, fresh: bool, retry_failed: bool, quiet: bool) -> Summary:
@@ -161,7 +165,7 @@ class Night:
         stats = Stats(todo=plan.todo)
         now = time.monotonic()
         limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, rate)
-        async with Writer(self._checkpoint) as writer, local.engine(job, base_url, self._key) as engine:
+        async with Writer(self._checkpoint) as writer, self._engine(job, base_url, self._key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
                 attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),

@@ -179,8 +179,8 @@ class Service:
 
 
 @contextmanager
-def service() -> Iterator[Service]:
-    command = [BATCHGEN, "serve", "--port", "0"]
+def service(*words: str) -> Iterator[Service]:
+    command = [BATCHGEN, "serve", "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             said = process.stdout.readline()

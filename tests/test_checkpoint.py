@@ -39,7 +39,8 @@ from hypothesis import strategies as st
 
 from batchgen import commands
 from batchgen.errors import MachineRefused
-from batchgen.runner.checkpoint import APPLICATION_ID, COMPRESS_FROM, OK, SCHEMA_VERSION, Checkpoint, Record
+from batchgen.packed import FROM as COMPRESS_FROM
+from batchgen.runner.checkpoint import APPLICATION_ID, OK, SCHEMA_VERSION, Checkpoint, Record
 from batchgen.runner.reader import Reader
 from batchgen.runner.writer import Writer
 

@@ -21,10 +21,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal places sheet logs loop folders aws_profile stores parts
+errors terminal places sheet logs loop folders packed aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
-fields shards endpoint notify agreement quality mistakes job fitness
+fields shards endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
@@ -32,7 +32,7 @@ results.exchange results.replacing results.destination results.log_probs results
 results.report_words
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_plots results.report_sections results.report_page results.report
-engines.fleet engines.local
+engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
 setup rehearsal signals publishing summary night webhook metrics aftermath forecast status commands merging notebook show template process watching

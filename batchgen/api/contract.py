@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from batchgen.api import stream
+from batchgen.packed import Body
 
 PATH = "/v1/completions"
 VENDOR_HOST = "api.writer.com"
@@ -132,10 +133,10 @@ class Failure:
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An attempt with a text: the body as it came, how many choices it holds, its tokens: by estimate, or as the
-    service counts them. `prompt_tokens` is None where it counts none."""
+    """An attempt with a text: the body as it came (or packed by who made the attempt), how many choices it holds, its
+    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none."""
 
-    body: bytes
+    body: Body
     choices: int
     tokens: int
     prompt_tokens: int | None = None

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
 from batchgen.api.client import Client
-from batchgen.api.contract import STOPS_THE_RUN, Kind
+from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.engines.fleet import Fleet
 from batchgen.job import Job
+
+
+class Engine(Protocol):
+    """What the pump needs of an engine."""
+
+    async def attempt(self, body: bytes, model: str) -> Answer | Failure: ...
+
+
+Make = Callable[[Job, str, str], AbstractAsyncContextManager[Engine]]
+"""What makes an engine of a job, its service's address and the key."""
 
 
 def engine(job: Job, base_url: str, key: str) -> Client | Fleet:

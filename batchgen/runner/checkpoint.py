@@ -36,15 +36,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import pyarrow as pa
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
+from batchgen.packed import Body, Packed, crc32, pack
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x62617467  # "batg"
-COMPRESS_FROM = 2048
-"""Bodies of this many bytes or more (log-probs) are kept as zstd; smaller ones stay readable in any SQLite shell."""
 OK = "ok"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
@@ -111,11 +109,11 @@ class Record(NamedTuple):
     finished_at: int
     choices: int
     name: str | None
-    body: bytes | None
+    body: Body | None
 
     def crc(self) -> int:
         fields = _packer.encode((*self[:-1], self.body is None))
-        return zlib.crc32(self.body or b"", zlib.crc32(fields))
+        return crc32(self.body or b"", zlib.crc32(fields))
 
 
 class Run(NamedTuple):
@@ -265,10 +263,9 @@ def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _packed(body: bytes) -> tuple[int | None, bytes]:
-    if len(body) < COMPRESS_FROM:
-        return None, body
-    return len(body), pa.compress(body, codec="zstd", asbytes=True)
+def _packed(body: Body) -> tuple[int | None, bytes]:
+    packed = pack(body)
+    return (packed.size, packed.zstd) if isinstance(packed, Packed) else (None, packed)
 
 
 def is_empty(db: sqlite3.Connection) -> bool:

@@ -8,6 +8,7 @@ import polars as pl
 
 from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
 from batchgen.fitness import Fitness
+from batchgen.packed import whole
 from batchgen.runner.index import State
 from batchgen.runner.pump import Attempt
 from batchgen.runner.reader import Reader
@@ -25,8 +26,9 @@ def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], R
         outcome = await attempt(body, model)
         if isinstance(outcome, Failure):
             return outcome
-        (why,) = fitness.unfit([read(outcome.body).choices[0].text])
-        return outcome if why is None else Failure(Kind.UNFIT, why, 200, body=outcome.body, answer=outcome)
+        body = whole(outcome.body)
+        (why,) = fitness.unfit([read(body).choices[0].text])
+        return outcome if why is None else Failure(Kind.UNFIT, why, 200, body=body, answer=outcome)
 
     return judged
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.packed import Body
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
@@ -256,7 +257,7 @@ class Pump:
         )
 
 
-def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, bytes | None]:
+def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
     """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
     if isinstance(result, Answer):
         return OK, 200, None, result.choices, result.body

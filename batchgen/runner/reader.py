@@ -11,12 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
+from batchgen.packed import unpack, whole
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 FITS = 4 << 20
@@ -119,7 +118,7 @@ class Reader:
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
         try:
-            return self._dialect.read_answer(record.body) if record.body is not None else None
+            return self._dialect.read_answer(whole(record.body)) if record.body is not None else None
         except (ValueError, RecursionError):
             return None
 
@@ -132,7 +131,7 @@ class Reader:
         while ids:
             few = self.as_many_as_fit(ids)
             for record in self.records(ids[:few]).values():
-                answer = self._dialect.judge(record.body or b"")
+                answer = self._dialect.judge(whole(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
             ids = ids[few:]
@@ -188,7 +187,7 @@ def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
     _, key, outcome, final, *told, name, crc, size, body = row
     try:
-        whole = body if size is None else pa.decompress(body, size, codec="zstd", asbytes=True)
+        whole = body if size is None else unpack(size, body)
         record = Record._make((key, outcome, final == 1, *told, name, whole))
         return record if record.crc() == crc else None
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
