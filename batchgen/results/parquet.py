@@ -107,17 +107,17 @@ def publish(
             with part(0) as file:
                 spreadsheet.write(file, tables, schema.names)
         else:
-            write(part, tables, schema, to.rows_per_file, partial(_judge, done, tally, to))
-            _judge(done, tally, to)
+            write(part, tables, schema, to.rows_per_file, partial(_judge, done, rows.height, tally, to))
         source.verify()
         if done.rows != rows.height:
             raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
     return done
 
 
-def _judge(done: Published, tally: Tally | None, to: Destination) -> dict[str, str]:
-    """Sends the results beside the last good ones where they fall short; what a file's metadata say of that."""
-    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally else []
+def _judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> dict[str, str]:
+    """Sends the results beside the last good ones where they fall short; what a file's metadata say of that: the last
+    part's at the least, when all rows are known."""
+    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally and done.rows == rows else []
     if not done.rejected:
         return {}
     done.path = to.rejected
@@ -126,7 +126,7 @@ def _judge(done: Published, tally: Tally | None, to: Destination) -> dict[str, s
 
 def drop_rejected(to: Destination, source: Source) -> None:
     """What the gate rejected earlier goes, now that a later run stands beside it."""
-    to.drop_rejected(source, REJECTED_KEY.encode() if to.rows_per_file is None else METADATA_KEY)
+    to.drop_rejected(source, REJECTED_KEY.encode())
 
 
 def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, Iterator[pa.Table]]]:
@@ -161,10 +161,11 @@ def write(
     rows_per_file: int | None,
     metadata: Callable[[], dict[str, str]] = dict,
 ) -> None:
-    """As Parquet: one file, to whose metadata those are added when all is written, or parts; each is read back."""
+    """As Parquet: one file or parts, each of which is read back. `metadata` are asked for and added when a file's rows
+    are all written."""
     for number, some in _parts(tables, rows_per_file):
         with part(number) as file:
-            rows = _encode(file, _row_groups(some), schema, metadata if rows_per_file is None else dict)
+            rows = _encode(file, _row_groups(some), schema, metadata)
             _verify(file, schema, rows)
 
 
