@@ -31,6 +31,7 @@ from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import make_plan
 from batchgen.runner.reader import Reader
+from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.signals import Signals
 from batchgen.status import RUNNING, Status, status_of
@@ -195,7 +196,7 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
         index = Index((), 0)
         with suppress(NotRunYet), closing(Reader(setup.checkpoint)) as reader:
             index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), jobs.Limits(), retry_failed=True)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")

@@ -7,12 +7,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen.job import Limits
 from batchgen.rehearsal import Rehearsal
 from batchgen.runner.limits import dollars
 from batchgen.runner.plan import Plan
 from batchgen.runner.progress import about, counted, duration
 from batchgen.runner.reader import LearnedRate
+from batchgen.sections import Limits
 from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from batchgen import __version__
 from batchgen import job as jobs
 from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
-from batchgen.job import Input, Job
+from batchgen.job import Job
 from batchgen.places import Place, place
 from batchgen.results import destination
 from batchgen.results import merge as merges
@@ -19,6 +19,7 @@ from batchgen.results.parquet import Published
 from batchgen.results.replacing import refusing
 from batchgen.rows.source import open_source
 from batchgen.runner.reader import Reader
+from batchgen.sections import Input
 from batchgen.shards import Shard
 
 SHOWN = 5

@@ -19,14 +19,14 @@ from typing import Any
 
 from batchgen import loop
 from batchgen.api.contract import Answer
-from batchgen.job import Limits as Granted
-from batchgen.job import Until
 from batchgen.runner.checkpoint import Record
 from batchgen.runner.feed import Task, tasks
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import Retries
+from batchgen.sections import Limits as Granted
+from batchgen.sections import Until
 from batchgen.setup import Setup
 
 MOST_ROWS, SEARCH_ROWS = 20_000, 5_000

@@ -18,10 +18,11 @@ from batchgen.api.dialects import OPENAI, Dialect
 from batchgen.api.key import check_key, read_key
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
-from batchgen.job import Job, Limits, is_vendor
+from batchgen.job import Job, is_vendor
 from batchgen.results.parquet import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source, require_column
+from batchgen.sections import Limits
 from batchgen.simulator.model import NAME as BUILT_IN
 
 CHARS_PER_TOKEN = 4

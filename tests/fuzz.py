@@ -38,6 +38,7 @@ from batchgen.errors import UsageError
 from batchgen.results.log_probs import choices, log_probs
 from batchgen.rows.prompt import MAX_PROMPT_CHARS, PromptError, Template
 from batchgen.rows.source import open_source
+from batchgen.sections import PLACEHOLDER, Input
 from batchgen.terminal import inert, inert_json
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -107,7 +108,7 @@ def check_job(data: bytes) -> None:
         assert made.checkpoint.is_absolute()
         assert made.output.rows_per_file or made.output_path("2026-09-01").name.endswith(".parquet")
         assert "{date}" not in str(made.output_path("2026-09-01"))
-        assert "{" not in str(made.state_folder) or not jobs.PLACEHOLDER.search(str(made.state_folder))
+        assert "{" not in str(made.state_folder) or not PLACEHOLDER.search(str(made.state_folder))
     wait = job.until.seconds(NOW)
     assert wait is None or wait > 0, wait
     for part in (job.limits, job.retry, job.timeout):
@@ -210,7 +211,7 @@ def table(data: bytes) -> None:
     path.write_bytes(data)
     said, rows = "", []
     try:
-        source = open_source(jobs.Input.model_validate({"path": str(path)}, context={"folder": path.parent}))
+        source = open_source(Input.model_validate({"path": str(path)}, context={"folder": path.parent}))
         rows = [row for frame in source.batches() for row in frame.rows()]
     except UsageError as refusal:
         said = str(refusal)

@@ -24,7 +24,7 @@ FLOORS = """
 errors terminal places sheet logs loop folders packed aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
-fields shards endpoint actors notify agreement quality mistakes job fitness
+fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
-from batchgen.job import Input
 from batchgen.rows import csv_format, formats, parquet_format
 from batchgen.rows.source import Source, open_source
+from batchgen.sections import Input
 
 BOM = b"\xef\xbb\xbf"
 

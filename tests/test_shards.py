@@ -12,10 +12,10 @@ from service import Raw, Status, error_body, expected_answer
 from store import Store
 
 import batchgen as package
-from batchgen import job as jobs
 from batchgen.results import merge as merges
 from batchgen.results.destination import Destination
 from batchgen.rows.source import open_source
+from batchgen.sections import Input
 from batchgen.shards import WHOLE, Shard
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
@@ -49,7 +49,7 @@ def large(tmp_path_factory) -> Path:
 
 
 def source(path: Path, **spec):
-    return open_source(jobs.Input.model_validate({"path": path.name, **spec}, context={"folder": path.parent}))
+    return open_source(Input.model_validate({"path": path.name, **spec}, context={"folder": path.parent}))
 
 
 @pytest.mark.parametrize("of", [1, 2, 7, 4096, 5000, 20_000])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from batchgen.errors import NotRunYet
-from batchgen.job import Job, Limits
+from batchgen.job import Job
 from batchgen.results.parquet import Published
 from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
@@ -24,6 +24,7 @@ from batchgen.results.report_words import TEXT_CHARS
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK, Run
 from batchgen.runner.plan import price_of
+from batchgen.sections import Limits
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""

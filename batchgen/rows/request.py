@@ -12,11 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from batchgen.api.contract import estimate_tokens
 from batchgen.api.dialects import Dialect
-from batchgen.job import Job, Request
+from batchgen.job import Job
 from batchgen.rows.bounds import BATCH_BYTES, Schema
 from batchgen.rows.identity import Identity
 from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import require_column
+from batchgen.sections import Request
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from batchgen.errors import UsageError
-from batchgen.job import Input
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
 from batchgen.rows.formats import BY_SUFFIX, Format
+from batchgen.sections import Input
 from batchgen.shards import WHOLE
 
 _BOOLEANS = {"true": True, "false": False}

@@ -12,12 +12,13 @@ import polars as pl
 
 from batchgen.api.contract import PRICES
 from batchgen.errors import UsageError
-from batchgen.job import Job, Limits
+from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source
 from batchgen.runner.index import Index, State, join, split
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
+from batchgen.sections import Limits
 
 
 @dataclass(frozen=True)
