@@ -27,7 +27,7 @@ from batchgen.endpoint import Endpoint, endpoint_url
 from batchgen.errors import UsageError
 from batchgen.fields import JobPath, Part, context
 from batchgen.notify import Notify
-from batchgen.places import Place, place
+from batchgen.places import Place, is_url, place
 from batchgen.quality import Check, Gate
 from batchgen.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
 from batchgen.sheet import Line, Sheet, Shown, Text, settings
@@ -40,8 +40,8 @@ NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 
 def _metrics_path(path: str) -> str:
-    if not path.endswith(".prom"):
-        raise ValueError("should end in .prom: node_exporter collects no other file")
+    if is_url(path) or not path.endswith(".prom"):
+        raise ValueError("should be a file on this machine that ends in .prom: node_exporter collects no other")
     return path
 
 
@@ -88,15 +88,15 @@ class Job(Shown, Part):
         return self
 
     def apart(self) -> Self:
-        """A shard's name, and so its checkpoint, and its results are its own."""
+        """A shard's name, and so its checkpoint, its results and its metrics are its own."""
         if self.input.shard is None:
             return self
         suffix, path = self.input.part.suffix, self.output.path
         if "{name}" not in path:
             path = _marked(path, suffix)
-        return self.model_copy(
-            update={"name": self.name + suffix, "output": self.output.model_copy(update={"path": path})}
-        )
+        metrics = self.metrics and f"{self.metrics.removesuffix('.prom')}{suffix}.prom"
+        output = self.output.model_copy(update={"path": path})
+        return self.model_copy(update={"name": self.name + suffix, "output": output, "metrics": metrics})
 
     def sheet(self) -> Sheet:
         """What the file sets, and where the key is to be found; a job holds no secret."""

@@ -290,10 +290,21 @@ def test_the_metrics_are_for_everybody_to_read_and_appear_whole(job, service, ca
     assert not [name for name in job.files() if name.endswith(".tmp")]
 
 
+def test_each_shard_has_metrics_of_its_own(job):
+    loaded = jobs.load(job(ROWS, input={"shard": "2/3"}, metrics="job.prom"))
+    assert loaded.metrics == str(job.folder / f"job{loaded.input.part.suffix}.prom")
+    assert loaded.metrics != str(job.folder / "job.prom")
+
+
 @pytest.mark.parametrize("command", ["plan", "run"])
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("job.txt", "should end in .prom"), ("folder.prom", "is no file"), ("rows.csv/job.prom", "cannot be written")],
+    [
+        ("job.txt", "ends in .prom"),
+        ("s3://bucket/job.prom", "should be a file on this machine"),
+        ("folder.prom", "is no file"),
+        ("rows.csv/job.prom", "cannot be written"),
+    ],
 )
 def test_metrics_that_cannot_be_written_are_told_before_anything_is_spent(job, service, called, command, path, said):
     (job.folder / "folder.prom").mkdir()
