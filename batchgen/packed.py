@@ -29,11 +29,17 @@ Body = bytes | Packed
 
 
 def pack(body: Body) -> Body:
+    """With its checksum's share, for who will not see it as it came."""
     if isinstance(body, Packed) or len(body) < FROM:
         return body
+    return Packed(compress(body), len(body), zlib.crc32(body), shift(len(body)))
+
+
+def compress(body: bytes) -> bytes:
     import pyarrow as pa  # noqa: PLC0415  heavy, and not everyone who knows an answer packs one
 
-    return Packed(pa.compress(body, codec="zstd", asbytes=True), len(body), zlib.crc32(body), shift(len(body)))
+    zstd: bytes = pa.compress(body, codec="zstd", asbytes=True)
+    return zstd
 
 
 def unpack(size: int, zstd: bytes) -> bytes:

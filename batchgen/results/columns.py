@@ -30,6 +30,7 @@ RESULTS = pa.schema(
 MORE_CHOICES = pa.field("more_choices", CHOICES)
 ANSWERED = (OK, Kind.UNFIT)
 """Outcomes of attempts that have a text, whatever it is worth."""
+ENDED = (int(State.DONE), int(State.FAILED))
 
 
 class Results:
@@ -44,9 +45,7 @@ class Results:
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(reader.records(self.ids).get, self.ids))
         self.answers = [
-            reader.answer(record)
-            if state in (State.DONE, State.FAILED) and record and record.outcome in ANSWERED
-            else None
+            reader.answer(record) if record is not None and record.outcome in ANSWERED and state in ENDED else None
             for state, record in zip(self.states, self.records, strict=True)
         ]
         self.texts = [answer.choices[0].text if answer else None for answer in self.answers]
@@ -77,13 +76,14 @@ class Results:
         answers, records = self.answers, self.records
         firsts = [answer.choices[0] if answer else None for answer in answers]
         names = [(a.model or model) if a else None for a, model in zip(answers, self._models, strict=True)]
+        good = [a is not None and why is None for a, why in zip(answers, self.unfit, strict=True)]
         latencies = [r.latency if r and a else None for r, a in zip(records, answers, strict=True)]
         columns: list[pa.Array[Any]] = [
             pa.array(self.texts, pa.string()),
             pa.array(names, pa.string()),
             log_probs([first.log_probs if first else NULL for first in firsts]),
-            pa.array(map(self.status, range(len(answers))), pa.string()),
-            pa.array(map(self.error, range(len(answers))), pa.string()),
+            pa.array(["ok" if is_good else self.status(at) for at, is_good in enumerate(good)], pa.string()),
+            pa.array([None if is_good else self.error(at) for at, is_good in enumerate(good)], pa.string()),
             pa.array([record.attempts if record else 0 for record in records], pa.int32()),
             pa.array(latencies, pa.float64()),
             pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),

@@ -1,41 +1,54 @@
-"""Values -> plots, as SVG that takes its colours and its font from the page around it: one drawing for both themes.
+"""Values -> plots, as SVG that takes its colours from the page around it: one drawing for both themes.
 
-Drawn by hand, since every run draws them: a few lines and bars cost a plotting library a second and a half, and
-fifty megabytes. No text of a job comes in here: what is written on a plot is ours.
+No text of a job comes in here: what is written on a plot is ours. Must never touch matplotlib's global state for
+longer than a drawing, and never its pyplot.
 """
 
 from __future__ import annotations
 
+import io
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from batchgen.results.report_time import Timeline
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it keeps a list of fonts is no news in a cron mail
+
+INKS = {
+    "ink": "#010101",
+    "soft": "#020202",
+    "line": "#030303",
+    "good": "#040404",
+    "bad": "#050505",
+    "wait": "#060606",
+    "paper": "#070707",
+}
+"""Colours of the page by the name of their CSS variable, and what stands for each while it is drawn."""
+FONT = 12
 MOST_BARS, LEAST_BARS = 48, 8
 TICKS = 4
 MARK_PIXELS = 5
 """Room for a mark; where there is less, refusals are a line, as answers are."""
-LETTER = 7.0
-"""Pixels of a letter, or somewhat less: fonts differ."""
-TITLE, FOOT, MARK = 28.0, 24.0, 20.0
-"""Pixels of the lines of text above and below, and of one mark's."""
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 """Seconds between ticks of time."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """In CSS pixels. `ticks`: most along the bottom."""
+    """In CSS pixels; `name` keeps the ids of two drawings apart."""
 
+    name: str
     width: int
     height: int
-    ticks: int
 
 
-WIDE, NARROW = Size(760, 230, 7), Size(330, 210, 4)
+SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
 
 
 @dataclass(frozen=True)
@@ -47,95 +60,95 @@ class Plot:
     narrow: str
 
 
-def plot(says: str, draw: Callable[[Size], str]) -> Plot:
-    return Plot(says, draw(WIDE), draw(NARROW))
+def plot(name: str, says: str, draw: Callable[[Any, Size], None]) -> Plot:
+    wide, narrow = [_svg(f"{name}-{size.name}", size, draw) for size in SIZES]
+    return Plot(says, wide, narrow)
 
 
-class _Area:
-    """Where values are drawn: `across` from left to right, from 0 up to `top`."""
+def _svg(name: str, size: Size, draw: Callable[[Any, Size], None]) -> str:
+    from matplotlib import rc_context  # noqa: PLC0415  half a second, and nothing but a report needs it
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
-    def __init__(self, size: Size, across: tuple[float, float], top: float, room: float = 0) -> None:
-        """`room`: pixels that the drawing is taller, and that are kept free above the top."""
-        self._width = size.width
-        self._low, self._high = across
-        self._top = top
-        ticks = _ticks(top)
-        self.left = 8 + LETTER * max(len(_number(tick)) for tick in ticks)
-        height = size.height + room
-        self.right, self.bottom = size.width - 2.0, height - FOOT
-        self.ceiling = TITLE + room
-        self.drawn = [f'<svg viewBox="0 0 {size.width} {_n(height)}" aria-hidden="true">']
-        for tick in ticks:
-            self.line("grid" if tick else "base", (self.left, self.y(tick)), (self.right, self.y(tick)))
-            self.text(_number(tick), self.left - 8, self.y(tick) + 4, "end")
-
-    def x(self, value: float) -> float:
-        share = (min(max(value, self._low), self._high) - self._low) / (self._high - self._low)
-        return self.left + share * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        return self.bottom - min(value / self._top, 1) * (self.bottom - self.ceiling)
-
-    def line(self, kind: str, start: tuple[float, float], end: tuple[float, float]) -> None:
-        self.path(kind, f"M{_at(*start)}L{_at(*end)}")
-
-    def path(self, kind: str, steps: str) -> None:
-        self.drawn.append(f'<path class="{kind}" d="{steps}"/>')
-
-    def text(self, said: str, x: float, y: float, anchor: str = "start", kind: str = "") -> None:
-        kind = f' class="{kind}"' if kind else ""
-        self.drawn.append(f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{kind}>{said}</text>')
-
-    def titles(self, left: str, right: str = "") -> None:
-        self.text(left, 0, 12)
-        if right:
-            self.text(right, self.right, 12, "end")
-
-    def foot(self, ticks: Sequence[float], named: Callable[[float], str]) -> None:
-        for tick in ticks:
-            half = LETTER * len(named(tick)) / 2
-            self.text(named(tick), min(max(self.x(tick), half), self._width - half), self.bottom + 18, "middle")
-
-    def done(self) -> str:
-        return "\n".join([*self.drawn, "</svg>"])
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": FONT, "path.simplify": True}):
+        figure = Figure(figsize=(size.width / 72, size.height / 72), layout="constrained")
+        figure.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72)  # type: ignore[union-attr,call-arg]
+        axes = figure.add_subplot()
+        _calm(axes)
+        draw(axes, size)
+        drawn = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(drawn, metadata=nothing)  # type: ignore[no-untyped-call]
+    return _inlined(drawn.getvalue(), name, size)
 
 
-def over_time(time: Timeline, granted: float | None) -> Callable[[Size], str]:
+def _calm(axes: Any) -> None:
+    """Thin axes, few ticks, no box."""
+    axes.patch.set_visible(False)
+    axes.figure.patch.set_visible(False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set(color=INKS["line"], linewidth=1)
+    axes.tick_params(length=0, labelcolor=INKS["soft"], pad=5)
+    axes.grid(axis="y", color=INKS["line"], linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+
+
+def _inlined(svg: str, name: str, size: Size) -> str:
+    """What of the file belongs into a page, in the page's colours and font, with ids of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {size.width} {size.height}" aria-hidden="true">', svg, count=1)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*"/>', "", svg)
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    for ink, colour in INKS.items():
+        svg = svg.replace(colour, f"var(--{ink})")
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    while "<g>\n</g>" in (svg := re.sub(r"\s*\n\s*", "\n", svg)):
+        svg = svg.replace("<g>\n</g>", "")
+    return svg.strip()
+
+
+def over_time(time: Timeline, granted: float | None) -> Callable[[Any, Size], None]:
     """Answers as they came; refusals as marks beneath, cool-downs as bands. `granted`: requests a minute."""
     per_second = max(time.ok, default=0) / time.width >= 2  # noqa: PLR2004  below that a minute reads better
-    unit, unit_said = (1.0, "answers a second") if per_second else (60.0, "answers a minute")
-    answers, refusals = ([count * unit / time.width for count in counts] for counts in (time.ok, time.refused))
-    most = max(*answers, 1e-9)
-    limit = (granted or math.inf) * unit / 60
-    is_near = limit <= 2.4 * most  # a far higher one would flatten the rest
-    top = max(most, limit if is_near else 0) * 1.08
+    unit = 1.0 if per_second else 60.0
+    rates = [count * unit / time.width for count in time.ok]
+    edges = [min(at * time.width, time.seconds) for at in range(len(rates) + 1)]
 
-    def draw(size: Size) -> str:
-        area = _Area(size, (0, time.seconds), top)
+    def draw(axes: Any, size: Size) -> None:
+        top = max([*rates, 1e-9]) * 1.18
+        limit = granted * unit / 60 if granted else None
+        if limit is not None and limit <= top * 2:
+            top = max(top, limit * 1.18)
+            axes.axhline(limit, color=INKS["soft"], linewidth=1, dashes=(4, 3))
+            axes.set_title(f"dashed: {limit:,.10g} granted", loc="right", fontsize=FONT, color=INKS["soft"])
         for start, to in time.cool_downs:
-            left, right = area.x(start), area.x(max(to, start + time.seconds / 400))
-            area.path("cool", f"M{_at(left, area.ceiling)}H{_n(right)}V{_n(area.bottom)}H{_n(left)}z")
-        stairs = _stairs(area, answers, time.width)
-        area.path("area", f"M{_at(area.left, area.bottom)}{stairs}V{_n(area.bottom)}z")
-        area.path("line", f"M{stairs[1:]}")
+            axes.axvspan(start, max(to, start + time.seconds / 400), color=INKS["wait"], alpha=0.22, linewidth=0)
+        axes.stairs(rates, edges, fill=True, color=INKS["good"], alpha=0.25, linewidth=0)
+        axes.stairs(rates, edges, color=INKS["good"], linewidth=1.4, baseline=None)
         if len(time.refusals) > size.width / MARK_PIXELS:
-            area.path("refused", f"M{_stairs(area, refusals, time.width)[1:]}")
-        elif time.refusals:
-            area.path("refused", "".join(f"M{_at(area.x(at), area.bottom)}v-11" for at in time.refusals))
-        if is_near:
-            area.line("limit", (area.left, area.y(limit)), (area.right, area.y(limit)))
-        area.titles(unit_said, f"dashed: {_number(limit)} granted" if is_near else "")
-        area.foot(list(_moments(time.seconds, size.ticks)), _elapsed)
-        return area.done()
+            axes.stairs([count * unit / time.width for count in time.refused], edges, color=INKS["bad"], linewidth=1.2)
+        else:
+            axes.vlines(time.refusals, 0, 0.07, color=INKS["bad"], linewidth=1.2, transform=axes.get_xaxis_transform())
+        axes.set_ylim(0, top)
+        axes.set_xlim(0, time.seconds)
+        axes.set_yticks(_ticks(top))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        at = list(_moments(time.seconds, 7 if size.name == "wide" else 4))
+        axes.set_xticks(at, [_elapsed(seconds) for seconds in at])
+        axes.set_title(
+            f"answers a {'second' if per_second else 'minute'}", loc="left", fontsize=FONT, color=INKS["soft"]
+        )
 
     return draw
-
-
-def _stairs(area: _Area, heights: Sequence[float], width: float) -> str:
-    """`L` to the first step, and over all others."""
-    steps = [f"L{_at(area.left, area.y(heights[0]))}"]
-    steps += [f"V{_n(area.y(height))}H{_n(area.x((at + 1) * width))}" for at, height in enumerate(heights)]
-    return "".join(steps)
 
 
 def _moments(seconds: float, most: int) -> Iterator[float]:
@@ -154,7 +167,7 @@ def _elapsed(seconds: float) -> str:
 
 def histogram(
     values: pl.Series, marks: dict[str, float], unit: str, show: Callable[[float], str]
-) -> Callable[[Size], str]:
+) -> Callable[[Any, Size], None]:
     """Bars, and lines at the marked values, each with its name. What lies far out is gathered in the last bar."""
     low, high = _range(values)
     highest = float(values.max())  # type: ignore[arg-type]
@@ -164,32 +177,38 @@ def histogram(
     step = math.ceil(step) if whole else step
     bars = max(1, math.ceil((high - low + (1 if whole else 0)) / step))
     inside = ((values.clip(low, high) - low) / step).floor().cast(pl.Int64).clip(0, bars - 1)
-    heights = sorted(inside.value_counts().iter_rows())
+    heights = dict(inside.value_counts().iter_rows())
 
-    def draw(size: Size) -> str:
-        area = _Area(size, (low, low + bars * step), max(height for _, height in heights), MARK * len(marks))
-        area.path("bars", "".join(_bar(area, low + at * step, step, height) for at, height in heights))
-        beyond = f"; the last bar is all from {show(high)} up" if high < highest and size is WIDE else ""
-        area.titles(unit + beyond)
+    def draw(axes: Any, size: Size) -> None:
+        starts = [low + at * step for at in range(bars)]
+        axes.bar(
+            starts, [heights.get(at, 0) for at in range(bars)], width=step * 0.92, align="edge", color=INKS["good"],
+            alpha=0.75, linewidth=0,
+        )  # fmt: skip
+        top = max(heights.values(), default=1)
+        axes.set_xlim(low, low + bars * step)
+        axes.set_ylim(0, top * (1.12 + 0.13 * len(marks)))
+        axes.set_yticks(_ticks(top))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.xaxis.get_major_locator().set_params(nbins=7 if size.name == "wide" else 4, integer=whole)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace("-", "\u2212"))
+        beyond = f"; the last bar is all from {show(high)} up" if high < highest and size.name == "wide" else ""
+        axes.set_title(unit + beyond, loc="left", fontsize=FONT, color=INKS["soft"])
         for at, (name, value) in enumerate(marks.items()):
-            _mark(area, min(value, high), at, f"{name} {show(value)}", low + bars * step * 0.62)
-        area.foot(_along(low, low + bars * step, size, whole=whole), _number)
-        return area.done()
+            _mark(axes, min(value, high), 0.97 - 0.115 * at, f"{name} {show(value)}", low + bars * step * 0.62)
 
     return draw
 
 
-def _bar(area: _Area, start: float, width: float, height: int) -> str:
-    left, right = area.x(start), area.x(start + width * 0.92)
-    return f"M{_at(left, area.bottom)}V{_n(min(area.y(height), area.bottom - 0.6))}H{_n(right)}V{_n(area.bottom)}z"
-
-
-def _mark(area: _Area, value: float, number: int, said: str, turn: float) -> None:
+def _mark(axes: Any, value: float, height: float, said: str, turn: float) -> None:
     """A line with its label beside it, on the side where there is room. Labels stand one below the other."""
-    x, y = area.x(value), TITLE + MARK * number
-    area.line("mark", (x, y - 4), (x, area.bottom))
+    transform = axes.get_xaxis_transform()
+    axes.plot([value, value], [0, height], color=INKS["ink"], linewidth=1, transform=transform)
     left = value > turn
-    area.text(said, x - 6 if left else x + 6, y + 7, "end" if left else "start", "said")
+    axes.annotate(
+        said, (value, height), xycoords=transform, xytext=(-5 if left else 5, 0), textcoords="offset points",
+        ha="right" if left else "left", va="top", color=INKS["ink"], fontweight=600,
+    )  # fmt: skip
 
 
 def _range(values: pl.Series) -> tuple[float, float]:
@@ -207,33 +226,7 @@ def _ticks(top: float) -> list[float]:
     return [at * step for at in range(int(top / step) + 1)]
 
 
-def _along(low: float, high: float, size: Size, *, whole: bool) -> list[float]:
-    """Round numbers between two, with room for what they are called."""
-    for step in _round():
-        if whole and step < 1:
-            continue
-        first = math.ceil(low / step - 1e-9)
-        found = [at * step for at in range(first, first + size.ticks + 2) if at * step <= high + step * 1e-9]
-        widest = max((len(_number(tick)) for tick in found), default=0)
-        if len(found) <= size.ticks and len(found) * (widest + 2) * LETTER <= size.width:
-            return found
-    return []
-
-
 def _round() -> Iterator[float]:
-    for power in range(-12, 18):
+    for power in range(-9, 16):
         for first in (1, 2, 5):
             yield first * 10.0**power
-
-
-def _number(value: float) -> str:
-    return f"{value:,.10g}".replace("-", "\u2212")
-
-
-def _n(value: float) -> str:
-    """Of pixels a tenth is enough."""
-    return f"{round(value, 1):g}"
-
-
-def _at(x: float, y: float) -> str:
-    return f"{_n(x)} {_n(y)}"

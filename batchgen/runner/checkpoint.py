@@ -39,7 +39,7 @@ import msgspec
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
-from batchgen.packed import Body, Packed, crc32, pack
+from batchgen.packed import FROM, Body, Packed, compress, crc32
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x62617467  # "batg"
@@ -264,8 +264,9 @@ def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _packed(body: Body) -> tuple[int | None, bytes]:
-    packed = pack(body)
-    return (packed.size, packed.zstd) if isinstance(packed, Packed) else (None, packed)
+    if isinstance(body, Packed):
+        return body.size, body.zstd
+    return (None, body) if len(body) < FROM else (len(body), compress(body))
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
