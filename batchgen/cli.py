@@ -182,6 +182,7 @@ def export(job: str, *, local: bool, output: str | None) -> None:
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path())
 @LOCAL
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of the whole job's output.")
+@LOG_FORMAT
 def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     """Put the results of all shards of an input together, in its order.
 

@@ -813,7 +813,9 @@ def recover(path: Path) -> Recovered:
     """As `batchgen run` does before it plans. Raises what refuses the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(Checkpoint(path)) as checkpoint, closing(Reader(path)) as reader:
-        Night(SimpleNamespace(flight=path.with_suffix(".flight"), job=None), "", checkpoint, reader, None)._recover()
+        Night(
+            SimpleNamespace(flight=path.with_suffix(".flight"), job=None), "", checkpoint, reader, None, None
+        )._recover()
         states = list(reader.states())
         answers: dict[bytes, list[str]] = {}
         for record in reader.records([id_ for _, id_, *_ in states]).values():

@@ -81,7 +81,11 @@ def run(job, service, called, exit_code: int, notify: dict | None = None, **give
     if "folder" in ending:
         (job.folder / ending["folder"]).mkdir(parents=True)
     path = job(
-        ROWS, **({"notify": notify} if notify else {}), **ending.get("sections", {}), **given.pop("sections", {})
+        ROWS,
+        report=True,
+        **({"notify": notify} if notify else {}),
+        **ending.get("sections", {}),
+        **given.pop("sections", {}),
     )
     ended = called("run", path, **given)
     assert ended.returncode == exit_code, ended.stderr
@@ -230,7 +234,7 @@ def test_mistakes_are_told_with_their_place_and_without_the_address(job, service
 
 def test_results_that_the_gate_rejects_are_told_and_no_success(job, service, called, hook):
     service.script = refuse_one
-    path = job(ROWS, gate={"max_failed": "1%"}, notify={"url": hook.url}, metrics="job.prom")
+    path = job(ROWS, gate={"max_failed": "1%"}, report=True, notify={"url": hook.url}, metrics="job.prom")
     assert called("run", path).returncode == 1
     (told,) = hook.told
     assert "rejected: " in told["message"]

@@ -196,7 +196,7 @@ def test_the_service_of_these_tests_keeps_the_contract():
 
 
 def test_the_file_tells_its_job_and_no_secret(job, service, batchgen):
-    assert batchgen("run", job(products(3))).returncode == 0
+    assert batchgen("run", job(products(3), report=True)).returncode == 0
     about = json.loads(pq.read_schema(job.output).metadata[b"batchgen"])
     assert about["job"] == "job"
     assert about["settings"]["request"]["model"] == "palmyra-x5"
@@ -341,7 +341,7 @@ def test_limit_json_and_quiet(job, service, batchgen):
 
 
 def test_stdout_has_results_and_stderr_has_progress(job, service, batchgen):
-    ended = batchgen("run", job(products(4)))
+    ended = batchgen("run", job(products(4), report=True))
     lines = ended.stdout.splitlines()
     assert len(lines) == 6
     assert "4 of 4 rows" in lines[0]

@@ -242,7 +242,6 @@ def test_a_path_with_dots_is_where_it_leads(job, called):
         "far/.batchgen/job.lock",
         "far/.batchgen/job.sqlite",
         "far/job.parquet",
-        "far/job.report.html",
         "job.yaml",
         "rows.csv",
     ]

@@ -344,7 +344,7 @@ def test_a_night_in_which_all_failed(job, service, called):
 
 
 def test_each_run_leaves_its_report_and_says_where(job, service, batchgen):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)], report=True)
     ended = batchgen("run", path)
     assert ended.stdout.splitlines()[-1].split()[0] == "report"
     page = page_of(job.folder / "out" / "job.report.html")
@@ -362,7 +362,7 @@ def test_a_job_may_do_without(job, service, called):
 
 
 def test_a_page_that_has_seen_all_stands_where_nothing_was_sent(job, service, called):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)], report=True)
     page = job.folder / "out" / "job.report.html"
     assert called("run", path).returncode == 0
     page.write_text("read, and kept", encoding="utf-8")
@@ -378,7 +378,7 @@ def test_a_page_that_has_seen_all_stands_where_nothing_was_sent(job, service, ca
 
 @pytest.mark.parametrize("broken", ["a folder", "a bug"])
 def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, monkeypatch, broken):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)], report=True)
     if broken == "a folder":
         (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
     else:
@@ -393,7 +393,7 @@ def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, mon
 
 
 def test_a_run_that_was_stopped_and_the_run_that_ends_it(job, service, called):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], until={"requests": 6})
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], until={"requests": 6}, report=True)
     page = job.folder / "out" / "job.report.html"
     assert called("run", path).returncode == 3
     assert "Stopped before the end: 6 of 12 rows have their text; 6 are still to do." in page_of(page).text
@@ -402,7 +402,7 @@ def test_a_run_that_was_stopped_and_the_run_that_ends_it(job, service, called):
 
 
 def test_a_damaged_answer_is_bought_again_and_told_in_the_same_report(job, service, called):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)], report=True)
     assert called("run", path).returncode == 0
     with closing(sqlite3.connect(job.checkpoint)) as db:
         db.execute("UPDATE bodies SET body = x'00', size = NULL WHERE id = 2")
@@ -417,9 +417,9 @@ def test_a_text_that_a_looser_check_takes_is_no_failure(job, service, called):
     """The results know; the attempts still say that it was unfit."""
     rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)]
     page = job.folder / "out" / "job.report.html"
-    assert called("run", job(rows, check={"min_chars": 100_000, "retries": 0})).returncode == 1
+    assert called("run", job(rows, check={"min_chars": 100_000, "retries": 0}, report=True)).returncode == 1
     assert "No row has its text: all 6 failed." in page_of(page).text
-    assert called("run", job(rows, check={"min_chars": 1, "retries": 0})).returncode == 0
+    assert called("run", job(rows, check={"min_chars": 1, "retries": 0}, report=True)).returncode == 0
     text = page_of(page).text
     assert "All 6 rows have their text." in text
     assert "What failed" not in text
@@ -434,7 +434,7 @@ def test_before_the_first_run_there_is_none(job, service, called):
 def test_while_the_job_runs(job, service, start, ended, called):
     """Read-only: the run goes on, and ends well."""
     service.script = lambda n, _: Hold() if n > 6 else None
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], limits={"concurrency": 2})
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(12)], limits={"concurrency": 2}, report=True)
     running = start("run", path, "--json")
     service.wait(lambda service: service.requests >= 8)
     told = called("report", path)
@@ -481,7 +481,7 @@ def test_the_same_facts_make_the_same_page(stored, monkeypatch):
 @pytest.mark.skipif(report_browser.CHROMIUM is None, reason="no chromium here")
 def test_in_a_browser_nothing_is_asked_for_and_nothing_sticks_out(job, service, called):
     service.script = lambda n, _: Status(429, headers={"Retry-After": "0.1"}) if n in (9, 20) else None
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(40)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(40)], report=True)
     assert called("run", path).returncode == 0
     assert called("report", path).returncode == 0
     seen = report_browser.look(job.folder / "out" / "job.report.html")

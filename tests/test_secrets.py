@@ -44,6 +44,7 @@ from test_hostile_endpoints import (
 from batchgen import job as jobs
 from batchgen.api.client import Client
 from batchgen.api.key import read_key
+from batchgen.engines import local
 from batchgen.errors import UsageError
 from batchgen.night import Night
 from batchgen.setup import key_of, set_up
@@ -352,7 +353,7 @@ def test_no_object_shows_it(job, tmp_path):
     setup = set_up(made, environ, path)
     key = key_of(made, environ)
     client = Client("http://127.0.0.1:9", key, connect=1, total=1)
-    night = Night(setup, key, None, None, Signals())
+    night = Night(setup, key, None, None, Signals(), local.engine)
     assert key == CANARY
     for shown in (made, setup, client, night):
         assert_nowhere(repr(shown), str(shown), f"{shown!r}")
