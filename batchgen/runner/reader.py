@@ -185,10 +185,10 @@ def _marks(values: Sequence[object]) -> str:
 
 def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
-    _, key, outcome, final, *told, name, crc, size, body = row
+    crc, size, body = row[-3:]
     try:
         whole = body if size is None else unpack(size, body)
-        record = Record._make((key, outcome, final == 1, *told, name, whole))
+        record = Record._make((row[1], row[2], row[3] == 1, *row[4:-3], whole))
         return record if record.crc() == crc else None
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None
