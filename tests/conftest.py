@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from service import PATIENCE, Service
 from batchgen import cli
 
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
 KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START"}
 
 
