@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from batchgen.runner.checkpoint import Checkpoint, Run
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import make_plan
-from batchgen.runner.reader import Reader
+from batchgen.runner.reader import LearnedRate, Reader
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.signals import Signals
@@ -93,6 +94,39 @@ def run(
     return after.summary
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What earlier runs left for a plan to know: nothing, where there was none."""
+
+    date: str
+    index: Index = field(default_factory=lambda: Index((), 0))
+    names: Sequence[str] = ()
+    latency: float | None = None
+    learned: LearnedRate | None = None
+    answers: Sequence[tuple[float, int]] = ()
+    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+
+@contextmanager
+def _before(setup: Setup, *, rehearse: bool) -> Iterator[_Before]:
+    try:
+        reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
+    except NotRunYet:
+        yield _Before(today())
+        return
+    with closing(reader):
+        date, floor = reader.next_run(today(), reuse=setup.job.reuse)
+        yield _Before(
+            date,
+            Index(reader.states(), floor),
+            list(reader.names()),
+            reader.median_latency(),
+            reader.learned(),
+            reader.last_answers() if rehearse else (),
+            partial(restate, reader=reader, fitness=setup.fitness),
+        )
+
+
 def plan(
     path: str | Path,
     *,
@@ -110,40 +144,29 @@ def plan(
     aftermath.check(job)
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
-    date, index, latency, learned = today(), Index((), 0), None, None
-    names: list[str] = []
-    answers: list[tuple[float, int]] = []
-    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
-    with ExitStack() as held:
-        with suppress(NotRunYet):
-            reader = held.enter_context(closing(Reader(setup.checkpoint, setup.dialect, without_trace=True)))
-            date, floor = reader.next_run(date, reuse=job.reuse)
-            index, names = Index(reader.states(), floor), list(reader.names())
-            latency, learned = reader.median_latency(), reader.learned()
-            answers = reader.last_answers() if rehearse else []
-            restated = partial(restate, reader=reader, fitness=setup.fitness)
-        destination.of(job, date).refuse(setup.source)
+    with _before(setup, rehearse=rehearse) as known:
+        destination.of(job, known.date).refuse(setup.source)
         made = make_plan(
             job,
             setup.source,
             setup.requests,
-            index,
-            iter(names),
+            known.index,
+            iter(known.names),
             setup.limits,
             retry_failed=retry_failed,
-            restated=restated,
+            restated=known.restated,
         )
-    rate = learned.per_minute if learned else None
+    rate = known.learned.per_minute if known.learned else None
     return Forecast(
         name=job.name,
-        path=str(job.output_path(date)),
+        path=str(job.output_path(known.date)),
         endpoint=job.endpoint.name or setup.base_url or "",
         plan=made,
         limits=setup.limits,
-        latency_s=latency,
-        learned=learned,
+        latency_s=known.latency,
+        learned=known.learned,
         warnings=warnings(setup, made.models),
-        rehearsal=rehearsals.rehearse(setup, made, rate, answers) if rehearse and made.todo else None,
+        rehearsal=rehearsals.rehearse(setup, made, rate, known.answers) if rehearse and made.todo else None,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -43,11 +44,11 @@ class Text(NamedTuple):
     text: str
 
 
-class Shown:
+class Shown(ABC):
     """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
 
-    def sheet(self) -> Sheet:
-        raise NotImplementedError
+    @abstractmethod
+    def sheet(self) -> Sheet: ...
 
     def __str__(self) -> str:
         return self.sheet().text()
