@@ -192,4 +192,4 @@ PRICES = {"palmyra-x5": (0.60, 6.00), "palmyra-x4": (2.50, 10.00)}
 
 def estimate_tokens(text: str) -> int:
     """Tokens in a text, by the rule of thumb of four bytes each: the service counts none for us."""
-    return -(-len(text.encode()) // 4)
+    return -(-(len(text) if text.isascii() else len(text.encode())) // 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ import pyarrow as pa
 from batchgen.api.contract import NULL, Kind
 from batchgen.fitness import Fitness
 from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
-from batchgen.runner.checkpoint import OK
+from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 
@@ -36,14 +36,22 @@ ENDED = (int(State.DONE), int(State.FAILED))
 class Results:
     """The result columns of some rows.
 
-    `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for.
+    `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
+    `records` those that can be read, by id.
     `answers` are None where a row has none; `unfit` says why a text is not what the job wants.
     """
 
-    def __init__(self, known: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> None:
+    def __init__(
+        self,
+        known: pl.DataFrame,
+        models: Sequence[str],
+        records: Mapping[int, Record],
+        reader: Reader,
+        fitness: Fitness | None,
+    ) -> None:
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
-        self.records = list(map(reader.records(self.ids).get, self.ids))
+        self.records = list(map(records.get, self.ids))
         self.answers = [
             reader.answer(record) if record is not None and record.outcome in ANSWERED and state in ENDED else None
             for state, record in zip(self.states, self.records, strict=True)

@@ -26,7 +26,7 @@ _BLANK = b"{}"
 
 def log_probs(values: Sequence[msgspec.Raw]) -> pa.Array[Any]:
     """One row a value, type LOG_PROBS; nulls stay null."""
-    if not any(value != NULL for value in values):
+    if values.count(NULL) == len(values):
         return pa.nulls(len(values), LOG_PROBS)
     lines = [_line(value) for value in values]
     try:

@@ -28,7 +28,6 @@ from batchgen.results import spreadsheet
 from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
 from batchgen.results.destination import Destination, Writing
 from batchgen.results.gate import Tally
-from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
@@ -217,14 +216,11 @@ def _tables(
     fitness: Fitness | None,
     tally: Tally | None,
 ) -> Iterator[pa.Table]:
-    few = BATCH_ROWS
     for frame in source.batches():
         start = 0
-        while start < frame.height:
-            known = rows.slice(done.rows, min(4 * few, frame.height - start))
-            few = reader.as_many_as_fit(known["record"].to_list())
-            known, piece = known.head(few), frame.slice(start, few)
-            results = Results(known, models, reader, fitness)
+        for ids, records in reader.pieces(rows["record"].slice(done.rows, frame.height).to_list()):
+            known, piece = rows.slice(done.rows, len(ids)), frame.slice(start, len(ids))
+            results = Results(known, models, records, reader, fitness)
             _count(done, results, source.spec.part, piece[source.spec.id] if source.spec.id else None)
             if tally is not None:
                 tally.add(known, results.good())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -177,6 +177,12 @@ class Archive(Reader):
         given_up = self._given_up(known)
         ids = [id_ for (id_,) in self._all(f"SELECT id FROM attempts WHERE {where} AND {even} ORDER BY id", values)]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
+
+    def size(self, ids: Sequence[int]) -> int:
+        """Bytes of the bodies of these attempts, as they came."""
+        pieces = (",".join(map(str, ids[at : at + CHUNK])) for at in range(0, len(ids), CHUNK))
+        sql = "SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({})"
+        return sum(self._all(sql.format(piece), {})[0][0] for piece in pieces)
 
     def _given_up(self, known: Span) -> set[int]:
         """Answers that were found damaged later."""

@@ -7,21 +7,20 @@ a batch of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import msgspec
 import polars as pl
 
-from batchgen.api.contract import NULL, RawCompletion, estimate_tokens
+from batchgen.api.contract import NULL, estimate_tokens
 from batchgen.results.report_queries import Archive, Span
+from batchgen.runner.checkpoint import Record
 
 ALL_UP_TO, SAMPLE = 100_000, 20_000
 """Answers that are all looked at; and how many of more than these."""
 MOST_BYTES = 256 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
-MOST_FETCHED = 2048
 MODEL_CHARS = 100
 SAMPLES, OF_EACH = 12, 2
 GROUPS = 8
@@ -67,35 +66,26 @@ class Odd:
 def look(archive: Archive, known: Span, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> Looked:
     """Answers that cannot be read are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
-    found: list[tuple[object, ...]] = []
-    wanted = list(_spread(ids))
-    few, read = MOST_FETCHED, 0
-    while wanted and read <= MOST_BYTES:
-        few = archive.as_many_as_fit(wanted[: min(4 * few, MOST_FETCHED)])
-        records = archive.records(wanted[:few])
-        answers = ((id_, archive.answer(record)) for id_, record in records.items())
-        found += [_measured(id_, answer) for id_, answer in answers if answer is not None]
-        read += sum(len(record.body or b"") for record in records.values())
-        del wanted[:few]
-    return Looked(pl.DataFrame(found, schema=_SCHEMA, orient="row").sort("id"), of)
+    some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
+    pieces = [_measured(archive, records) for _, records in archive.pieces(some)]
+    return Looked(pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces]), of)
 
 
-def _spread(ids: Sequence[int]) -> Iterator[int]:
-    """All of them, so that those up to any point are an even sample of all."""
-    steps = 1 << max(len(ids) - 1, 0).bit_length()
-    width = steps.bit_length() - 1
-    for at in range(steps):
-        turned = int(f"{at:0{width}b}"[::-1], 2) if width else 0
-        if turned < len(ids):
-            yield ids[turned]
-
-
-def _measured(id_: int, answer: RawCompletion) -> tuple[object, ...]:
-    first = answer.choices[0]
-    digest = blake2b(first.text.encode(errors="replace"), digest_size=8).digest()
-    tokens = sum(estimate_tokens(choice.text) for choice in answer.choices)
-    model = answer.model and answer.model[:MODEL_CHARS]
-    return id_, len(first.text), tokens, mean_logprob(first.log_probs), int.from_bytes(digest), model
+def _measured(archive: Archive, records: Mapping[int, Record]) -> pl.DataFrame:
+    """As _SCHEMA, by id."""
+    read = {id_: archive.answer(record) for id_, record in records.items()}
+    answers = {id_: answer for id_, answer in read.items() if answer is not None}
+    firsts = [answer.choices[0] for answer in answers.values()]
+    texts = pl.Series([first.text for first in firsts], dtype=pl.String)
+    columns = {
+        "id": list(answers),
+        "chars": texts.str.len_chars(),
+        "tokens": [sum([estimate_tokens(choice.text) for choice in answer.choices]) for answer in answers.values()],
+        "mean_logprob": [mean_logprob(first.log_probs) for first in firsts],
+        "digest": texts.hash(),
+        "model": [answer.model and answer.model[:MODEL_CHARS] for answer in answers.values()],
+    }
+    return pl.DataFrame(columns, schema=_SCHEMA).sort("id")
 
 
 class _Token(msgspec.Struct, frozen=True, gc=False):

@@ -68,7 +68,7 @@ def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
 
 def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
     """The rows of whole lines; None where only the exact reader can tell."""
-    only_exactly = len(block) > MAX_CELL or b'"' in block or block.count(b"\r") != block.count(b"\r\n")
+    only_exactly = len(block) > MAX_CELL or b'"' in block or _has_lone_return(block)
     if not block or only_exactly or block.startswith(BOM) or "\0" in "".join(schema):  # Arrow's names end at a NUL
         return None
     import pyarrow.csv as arrow  # noqa: PLC0415  what Parquet jobs need not wait for
@@ -85,6 +85,10 @@ def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
         return None
     frame = pl.from_arrow(table)
     return frame if isinstance(frame, pl.DataFrame) else None
+
+
+def _has_lone_return(block: bytes) -> bool:
+    return b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
 
 
 class _Lines:

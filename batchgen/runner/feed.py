@@ -3,10 +3,9 @@ the plan; never more than one batch in memory, or one portion where the rows hav
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 import polars as pl
 
 from batchgen.errors import UsageError
@@ -20,9 +19,9 @@ from batchgen.runner.plan import Plan, price_of
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 
 
-@dataclass(slots=True)
-class Task:
-    """A row that is to be sent. `attempts`: requests sent for it so far, over all runs; tokens are estimates."""
+class Task(msgspec.Struct):
+    """A row that is to be sent. `attempts`: requests sent for it so far, over all runs; `tries`: how many of this run
+    failed, by cause; tokens are estimates."""
 
     key: bytes
     body: bytes
@@ -33,7 +32,7 @@ class Task:
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
     reserved: float = 0.0  # tokens, of the limits, while in flight
-    tries: Counter[str] = field(default_factory=Counter)
+    tries: dict[str, int] = {}
 
     def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
         """`prompt_tokens`: as the service counted them."""

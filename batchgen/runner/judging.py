@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
 from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
 from batchgen.fitness import Fitness
 from batchgen.packed import whole
+from batchgen.runner.checkpoint import Record
 from batchgen.runner.index import State
 from batchgen.runner.pump import Attempt
 from batchgen.runner.reader import Reader
-
-AT_ONCE = 1000
-"""Stored answers that are looked up together."""
 
 
 def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
@@ -41,8 +39,8 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.D
         passes = unfit
     else:
         stored = (unfit | (rows["state"] == State.DONE)).arg_true()
-        ids = rows["record"].gather(stored)
-        judged = [_passing(ids.slice(at, AT_ONCE).to_list(), reader, fitness) for at in range(0, ids.len(), AT_ONCE)]
+        pieces = reader.pieces(rows["record"].gather(stored).to_list())
+        judged = (_passing(ids, records, reader, fitness) for ids, records in pieces)
         passes = pl.repeat(None, rows.height, dtype=pl.Boolean, eager=True)
         passes = passes.scatter(stored, pl.concat([pl.Series(dtype=pl.Boolean), *judged]))
     done, failed = pl.lit(State.DONE, pl.UInt8), pl.lit(State.FAILED, pl.UInt8)
@@ -50,14 +48,9 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.D
     return rows.with_columns(state=pl.when(passes).then(done).when(fails).then(failed).otherwise(pl.col("state")))
 
 
-def _passing(ids: list[int], reader: Reader, fitness: Fitness) -> pl.Series:
+def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Fitness) -> pl.Series:
     """For each attempt whether its text passes; null where it is damaged."""
-    passes: dict[int, bool] = {}
-    left = ids
-    while left:
-        few = reader.as_many_as_fit(left)
-        read = {id_: reader.answer(record) for id_, record in reader.records(left[:few]).items()}
-        texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}
-        passes |= {id_: why is None for id_, why in zip(texts, fitness.unfit([*texts.values()]), strict=True)}
-        left = left[few:]
+    read = {id_: reader.answer(record) for id_, record in records.items()}
+    texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}
+    passes = {id_: why is None for id_, why in zip(texts, fitness.unfit([*texts.values()]), strict=True)}
     return pl.Series([passes.get(id_) for id_ in ids], dtype=pl.Boolean)

@@ -235,7 +235,7 @@ class Pump:
             self.limits.failed(now)
         outage = self.limits.outage(now)
         if not (outage and failure.kind in NOTHING_BILLED):
-            task.tries[failure.cause] += 1
+            task.tries[failure.cause] = task.tries.get(failure.cause, 0) + 1
         if outage > self.retries.patience:
             self.stop(f"no answer for {outage:,.0f} s: {failure}")
 

@@ -5,6 +5,7 @@ Never writes and never keeps a transaction open between calls, so that a reader 
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,8 +19,8 @@ from batchgen.errors import NotRunYet
 from batchgen.packed import unpack, whole
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
-FITS = 4 << 20
-"""Bytes of answers that are in memory at once; a larger one is there alone."""
+FITS, AT_ONCE = 4 << 20, 1024
+"""Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 
 
 class LearnedRate(NamedTuple):
@@ -128,13 +129,11 @@ class Reader:
         with refusals(self.path):
             ids = [id_ for (id_,) in self._db.execute(sql, (OK, count))]
         answers: list[tuple[float, int]] = []
-        while ids:
-            few = self.as_many_as_fit(ids)
-            for record in self.records(ids[:few]).values():
+        for _, records in self.pieces(ids):
+            for record in records.values():
                 answer = self._dialect.judge(whole(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
-            ids = ids[few:]
         return answers
 
     def median_latency(self) -> float | None:
@@ -154,29 +153,38 @@ class Reader:
             for (id_,) in self._db.execute("SELECT id FROM attempts WHERE outcome = ?", (outcome,)):
                 yield id_
 
-    def as_many_as_fit(self, ids: Sequence[int]) -> int:
-        """How many of the first of these attempts have bodies that fit into memory together; one at least."""
-        few = len(ids)
-        while few > 1 and self._size(ids[:few]) > FITS:
-            few //= 2
-        return few
-
-    def _size(self, ids: Sequence[int]) -> int:
-        """Bytes of their bodies, as they came."""
-        sql = f"SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({_marks(ids)})"  # noqa: S608
-        with refusals(self.path):
-            return int(self._db.execute(sql, ids).fetchone()[0])
+    def pieces(self, ids: Sequence[int]) -> Iterator[tuple[Sequence[int], dict[int, Record]]]:
+        """The attempts in their order with their records, as many at once as have bodies that fit into memory."""
+        start, few = 0, AT_ONCE
+        while start < len(ids):
+            piece = ids[start : start + few]
+            rows = self._rows(piece, FITS)
+            if rows is None:
+                few = len(piece) // 2
+                continue
+            yield piece, _records(rows)
+            start, few = start + len(piece), min(2 * few, AT_ONCE)
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
-        found: dict[int, Record] = {}
+        return _records(self._rows(ids) or [])
+
+    def _rows(self, ids: Sequence[int], most: float = math.inf) -> list[tuple[Any, ...]] | None:
+        """None where several have more than so many bytes of bodies."""
+        columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+        found: list[tuple[Any, ...]] = []
+        size = 0
         with refusals(self.path):
-            columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
             for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
-                record = checked(row)
-                if record is not None:
-                    found[row[0]] = record
+                found.append(row)
+                size += row[-2] or len(row[-1] or b"")
+                if size > most and len(ids) > 1:
+                    return None
         return found
+
+
+def _records(rows: Sequence[tuple[Any, ...]]) -> dict[int, Record]:
+    return {row[0]: record for row in rows if (record := checked(row)) is not None}
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -185,10 +193,10 @@ def _marks(values: Sequence[object]) -> str:
 
 def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
-    crc, size, body = row[-3:]
+    _, key, outcome, final, attempts, status, error, latency, finished_at, choices, name, crc, size, body = row
     try:
         whole = body if size is None else unpack(size, body)
-        record = Record._make((row[1], row[2], row[3] == 1, *row[4:-3], whole))
+        record = Record(key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name, whole)
         return record if record.crc() == crc else None
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None

@@ -6,6 +6,7 @@ tenacity's strategies are asked only for what failed; the waiting is the pump's.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
@@ -37,7 +38,7 @@ class Retries:
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
         self._most[Kind.UNFIT] = unfit + 1
 
-    def delay(self, failure: Failure, tries: Counter[str]) -> float | None:
+    def delay(self, failure: Failure, tries: Mapping[str, int]) -> float | None:
         """Seconds until the next attempt at a row; None: it is done with.
 
         `tries` are the row's attempts in this run by the cause of their failure, this failure included. What the
@@ -45,13 +46,13 @@ class Retries:
         """
         most = self._most[failure.kind]
         alike = POSSIBLY_BILLED if failure.kind in POSSIBLY_BILLED else {failure.cause}
-        if sum(tries[cause] for cause in alike) >= most:
+        if sum(tries.get(cause, 0) for cause in alike) >= most:
             return None
         if failure.kind is Kind.TRANSIENT and _passing(tries) >= CAUSES * most:
             return None
         if failure.kind is Kind.UNFIT:
             return 0.0  # the service is well
-        return max(self.back_off(tries.total() - tries[Kind.UNFIT]), self.capped(failure.retry_after or 0))
+        return max(self.back_off(sum(tries.values()) - tries.get(Kind.UNFIT, 0)), self.capped(failure.retry_after or 0))
 
     def back_off(self, failures: int) -> float:
         """Uniform between 0 and half a second doubled for each failure: full jitter."""
@@ -63,7 +64,7 @@ class Retries:
         return min(seconds, self._max_wait)
 
 
-def _passing(tries: Counter[str]) -> int:
+def _passing(tries: Mapping[str, int]) -> int:
     return sum(count for cause, count in tries.items() if cause.startswith(Kind.TRANSIENT))
 
 
