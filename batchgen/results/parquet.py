@@ -217,17 +217,18 @@ def _tables(
     tally: Tally | None,
 ) -> Iterator[pa.Table]:
     for frame in source.batches():
+        inputs = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        names = frame[source.spec.id] if source.spec.id else None
         start = 0
         for ids, records in reader.pieces(rows["record"].slice(done.rows, frame.height).to_list()):
-            known, piece = rows.slice(done.rows, len(ids)), frame.slice(start, len(ids))
+            known = rows.slice(done.rows, len(ids))
             results = Results(known, models, records, reader, fitness)
-            _count(done, results, source.spec.part, piece[source.spec.id] if source.spec.id else None)
+            _count(done, results, source.spec.part, names.slice(start, len(ids)) if names is not None else None)
             if tally is not None:
                 tally.add(known, results.good())
-            inputs = piece.to_arrow(compat_level=pl.CompatLevel.oldest())
-            columns = [*inputs.columns, *results.columns(more=MORE_CHOICES.name in schema.names)]
-            yield pa.table(columns, names=schema.names)
-            start += piece.height
+            columns = results.columns(more=MORE_CHOICES.name in schema.names)
+            yield pa.table([*inputs.slice(start, len(ids)).columns, *columns], names=schema.names)
+            start += len(ids)
 
 
 def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:

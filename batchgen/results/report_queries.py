@@ -172,10 +172,9 @@ class Archive(Reader):
         """The ids of the answers that stand, or of so many an even sample of about this size; and how many stand."""
         where = f"{_within(known)} AND outcome = :ok"
         ((count,),) = self._all(f"SELECT count(*) FROM attempts WHERE {where}", {"ok": OK})
-        even = f"(id - {known.after}) * :some / :all != (id - {known.after} - 1) * :some / :all"
-        values = {"ok": OK, "some": count if count <= all_up_to else sample, "all": max(count, 1)}
+        where += f" AND {_one_of(count // sample if count > all_up_to else 1)} ORDER BY id"
         given_up = self._given_up(known)
-        ids = [id_ for (id_,) in self._all(f"SELECT id FROM attempts WHERE {where} AND {even} ORDER BY id", values)]
+        ids = [id_ for (id_,) in self._all(f"SELECT id FROM attempts WHERE {where}", {"ok": OK})]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
 
     def size(self, ids: Sequence[int]) -> int:

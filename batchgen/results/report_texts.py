@@ -17,7 +17,7 @@ from batchgen.api.contract import NULL, estimate_tokens
 from batchgen.results.report_queries import Archive, Span
 from batchgen.runner.checkpoint import Record
 
-ALL_UP_TO, SAMPLE = 100_000, 20_000
+ALL_UP_TO, SAMPLE = 100_000, 10_000
 """Answers that are all looked at; and how many of more than these."""
 MOST_BYTES = 256 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""

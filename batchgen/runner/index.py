@@ -1,7 +1,7 @@
 """What the checkpoint knows of each key, in some thirty bytes a row, made for looking up batches of keys.
 
-Keys stand in order and are searched by their first eight bytes; a hash table of the same rows costs ten times
-the memory, and sorting them here three times: so they come sorted. Pure: it reads what it is given and opens nothing.
+Keys stand in the order of their first eight bytes, by which they are searched; a hash table of the same rows costs ten
+times the memory. Pure: it reads what it is given and opens nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import enum
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
@@ -36,13 +36,13 @@ class Index:
     """The last attempt of every key. Attempts up to `floor` count as requests, but their answers are not reused."""
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
-        """`states`: (key, id, outcome, final, attempts), ordered by key, then id."""
+        """`states`: (key, id, outcome, final, attempts), ordered by id."""
         columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
         iterator = iter(states)
         while chunk := list(islice(iterator, CHUNK)):
             keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
             columns.add(_whole(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
-        self._frame = columns.frame()
+        self._frame = columns.frame(ordered=True)
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
             self._frame = self._frame.with_columns(state=reusable)
@@ -122,15 +122,35 @@ class Columns:
         for name, dtype in self._types.items():
             self._pieces[name].append(pl.Series(name, values[name], dtype=dtype))
 
-    def frame(self) -> pl.DataFrame:
-        """All of it. The pieces are given up on the way, so that no two copies of all of them exist."""
-        types: dict[str, type[pl.DataType]] = {"hi": pl.UInt64, "lo": pl.UInt64, **self._types}
-        return pl.DataFrame(
-            [
-                pl.concat([pl.Series(name, dtype=dtype), *self._pieces.pop(name)], rechunk=True)
-                for name, dtype in types.items()
-            ]
-        )
+    def frame(self, *, ordered: bool = False) -> pl.DataFrame:
+        """All of it, as it came or in the order of `hi`. The pieces are given up on the way, so that no two copies of
+        all of them exist."""
+        order = _order(self._whole("hi")) if ordered else None
+        columns = (self._given_up(name) for name in ("hi", "lo", *self._types))
+        return pl.DataFrame([column if order is None else column.gather(order) for column in columns])
+
+    def _whole(self, name: str) -> pl.Series:
+        dtype = self._types.get(name, pl.UInt64)
+        return pl.concat([pl.Series(name, dtype=dtype), *self._pieces[name]], rechunk=True)
+
+    def _given_up(self, name: str) -> pl.Series:
+        whole = self._whole(name)
+        del self._pieces[name]
+        return whole
+
+
+def _order(keys: pl.Series) -> pl.Series:
+    """The rows in the order of their keys, those of one key as they came."""
+    in_order = pl.first().sort_by
+    ordered = (rows.to_frame().select(in_order(keys.gather(rows), maintain_order=True)) for rows in sixteenths(keys))
+    return pl.concat(ordered).to_series()
+
+
+def sixteenths(keys: pl.Series) -> Iterator[pl.Series]:
+    """The rows of the lowest sixteenth of all keys that there may be, of the next, and so on: to sort or to count part
+    by part takes less memory."""
+    for n in range(16):
+        yield keys.is_between(n << 60, ((n + 1) << 60) - 1).arg_true()
 
 
 def split(keys: bytes) -> dict[str, pl.Series]:

@@ -16,7 +16,7 @@ from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import Index, State, join, split
+from batchgen.runner.index import Index, State, join, sixteenths, split
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
 from batchgen.sections import Limits
 
@@ -113,9 +113,8 @@ def _rows(seen: Survey) -> pl.DataFrame:
 
 
 def _repeats(keys: pl.Series) -> bool:
-    """Whether any is there twice; looked at in sixteen parts, for the memory that counting takes."""
-    parts = (keys.filter(keys.is_between(n << 60, ((n + 1) << 60) - 1)) for n in range(16))
-    return any(part.n_unique() < part.len() for part in parts)
+    """Whether any is there twice."""
+    return any(keys.gather(rows).n_unique() < rows.len() for rows in sixteenths(keys))
 
 
 def _refuse_unfit(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:

@@ -38,7 +38,7 @@ class Reader:
         Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
-        self._dialect = dialect
+        self._judge, self._read = dialect.judge, dialect.read_answer
         if not path.exists():
             raise NotRunYet(f"{path}: the job has not run yet")
         folders.refuse_special(path)
@@ -83,8 +83,8 @@ class Reader:
             return {(outcome, bool(final)): count for outcome, final, count in self._db.execute(sql, (run.first,))}
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
-        """(key, id, outcome, final, attempts) of every attempt after an id, ordered by key, then id."""
-        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY key, id"
+        """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id"
         with refusals(self.path), closing(self._db.execute(sql, (after,))) as rows:
             yield from rows
 
@@ -119,7 +119,7 @@ class Reader:
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
         try:
-            return self._dialect.read_answer(whole(record.body)) if record.body is not None else None
+            return self._read(whole(record.body)) if record.body is not None else None
         except (ValueError, RecursionError):
             return None
 
@@ -131,7 +131,7 @@ class Reader:
         answers: list[tuple[float, int]] = []
         for _, records in self.pieces(ids):
             for record in records.values():
-                answer = self._dialect.judge(whole(record.body or b""))
+                answer = self._judge(whole(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
         return answers
