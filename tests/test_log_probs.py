@@ -47,6 +47,18 @@ def test_log_probs_come_out_as_they_went_in(values):
     assert column.to_pylist() == plain(values)
 
 
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 400))
+@settings(deadline=None, max_examples=100)
+def test_answers_of_all_lengths_come_out_whatever_a_block_holds(lengths, block):
+    values = [
+        LogProbs([TokenLogProb("x" * (at % 7), -at / 3, None, [TopLogProb("\n", 0.0, [10])]) for at in range(length)])
+        for length in lengths
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("batchgen.results.log_probs.BLOCK", block)
+        assert log_probs([raw(value) for value in values]).to_pylist() == plain(values)
+
+
 @given(st.lists(lists(st.builds(Choice, TEXT, LOGS)), max_size=5))
 @settings(deadline=None, max_examples=200)
 def test_choices_come_out_as_they_went_in(values):

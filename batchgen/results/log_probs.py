@@ -22,6 +22,8 @@ TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
 LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN))])
 CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
 _BLANK = b"{}"
+BLOCK = 512 << 10
+"""Bytes of JSON that one core reads while others read others."""
 
 
 def log_probs(values: Sequence[msgspec.Raw]) -> pa.Array[Any]:
@@ -65,7 +67,7 @@ def _read(lines: list[bytes]) -> pa.Table:
     data.decode()
     table = pj.read_json(
         io.BytesIO(data),
-        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        read_options=pj.ReadOptions(block_size=max(BLOCK, max(map(len, lines)) + 2)),  # no line in three blocks
         parse_options=pj.ParseOptions(
             explicit_schema=pa.schema(list(LOG_PROBS)), newlines_in_values=False, unexpected_field_behavior="ignore"
         ),

@@ -19,7 +19,7 @@ from batchgen.runner.checkpoint import Record
 
 ALL_UP_TO, SAMPLE = 100_000, 10_000
 """Answers that are all looked at; and how many of more than these."""
-MOST_BYTES = 256 << 20
+MOST_BYTES = 64 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
 MODEL_CHARS = 100
 SAMPLES, OF_EACH = 12, 2
