@@ -55,7 +55,7 @@ def test_answers_of_all_lengths_come_out_whatever_a_block_holds(lengths, block):
         for length in lengths
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchgen.results.log_probs.BLOCK", block)
+        patch.setattr("batchgen.results.log_probs.BATCH_BYTES", block)
         assert log_probs([raw(value) for value in values]).to_pylist() == plain(values)
 
 
@@ -120,11 +120,11 @@ GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}
         pytest.param(GOOD.replace(b'"a"', b"5"), id="a token that is a number"),
         pytest.param(GOOD.replace(b'"a"', b'"\xff"'), id="a token that is not UTF-8"),
         pytest.param(GOOD.replace(b'"a"', b'"\\ud800"'), id="half a surrogate pair"),
-        pytest.param(GOOD.replace(b"-1.5", b'"-1.5"'), id="a log-prob that is a text"),
+        pytest.param(GOOD.replace(b'"a"', b'"\\ud880\\ud880"'), id="two first halves of surrogate pairs"),
+        pytest.param(GOOD.replace(b"-1.5", b'"low"'), id="a log-prob that is a text"),
+        pytest.param(GOOD.replace(b"-1.5", b'"NaN"'), id="a log-prob that is the text of no number"),
         pytest.param(GOOD.replace(b"-1.5", b"1e999"), id="a number beyond all"),
         pytest.param(GOOD.replace(b"97", b"3000000000"), id="a byte of three thousand million"),
-        pytest.param(GOOD.replace(b"97", b"0.5"), id="half a byte"),
-        pytest.param(b'{"content":null,"content":[]}', id="content twice"),
     ],
 )
 def test_what_has_another_shape_is_null_and_nothing_else_is(said):
@@ -132,6 +132,33 @@ def test_what_has_another_shape_is_null_and_nothing_else_is(said):
     column.validate(full=True)
     assert [value is None for value in column.to_pylist()] == [False, True, True, False]
     assert column[0] == column[3]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(GOOD.replace(b"-1.5", b'"-1.5"'), id="a log-prob in quotes"),
+        pytest.param(GOOD.replace(b"97", b"97.5"), id="a byte and a half"),
+        pytest.param(GOOD.replace(b"97", b"0.97e2"), id="a byte as a power of ten"),
+        pytest.param(GOOD.replace(b'{"content"', b'{"content":[],"content"'), id="content twice: the last"),
+    ],
+)
+def test_numbers_are_read_liberally(said):
+    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(said)])
+    assert column[0] == column[1]
+
+
+CHARACTERS = "a\u00e9\uffff\U00010000\U0001f600\U0001ffff\U00020000\U0002fa1d\U000e0001\U0010ffff"
+
+
+@pytest.mark.parametrize("character", CHARACTERS)
+def test_characters_of_all_planes_come_out_however_they_are_written(character):
+    for escaped in (json.dumps(character), json.dumps(character).upper().replace("\\U", "\\u"), f'"{character}"'):
+        said = GOOD.replace(b'"a"', escaped.encode())
+        tokens = [
+            value["content"][0]["token"] for value in log_probs([msgspec.Raw(GOOD), msgspec.Raw(said)]).to_pylist()
+        ]
+        assert tokens == ["a", json.loads(escaped)]
 
 
 def test_fields_that_came_later_are_passed_over():

@@ -1,19 +1,19 @@
 """Log-probs of answers -> one Arrow column, by batch: from their JSON as it came, without an object a token.
 
 What does not have the contract's shape is null: the text that was paid for is there all the same, and the answer as
-it came is in the checkpoint.
+it came is in the checkpoint. Only numbers are read liberally: one in quotes is that number, a byte is its whole part.
 """
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
+from arro3.io import read_json
 
 from batchgen.api.contract import NULL, RawChoice
 
@@ -21,24 +21,24 @@ TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa
 TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
 LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN))])
 CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
-_BLANK = b"{}"
-BLOCK = 512 << 10
-"""Bytes of JSON that one core reads while others read others."""
+_BLANK = msgspec.Raw(b"{}")
+_COLUMNS = pa.schema(list(LOG_PROBS))
+BATCH_BYTES = 256 << 10
+"""Of JSON that the reader takes at a time: what it notes of them stays in a core's cache."""
 
 
 def log_probs(values: Sequence[msgspec.Raw]) -> pa.Array[Any]:
     """One row a value, type LOG_PROBS; nulls stay null."""
     if values.count(NULL) == len(values):
         return pa.nulls(len(values), LOG_PROBS)
-    lines = [_line(value) for value in values]
+    known = [_BLANK if value == NULL else value for value in values]
     try:
-        table = _read(lines)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        lines = [line if _is_readable(line) else _BLANK for line in lines]
-        table = _read(lines)
-    fields = [column.combine_chunks() for column in table.columns]
-    mask = pa.array([line is _BLANK for line in lines], pa.bool_())
-    return pa.StructArray.from_arrays(fields, fields=list(LOG_PROBS), mask=mask)
+        columns = _read(known)
+    except pa.ArrowInvalid:
+        known = [value if _is_readable(value) else _BLANK for value in known]
+        columns = _read(known)
+    mask = pa.array([value is _BLANK for value in known], pa.bool_())
+    return pa.StructArray.from_arrays(columns, fields=list(LOG_PROBS), mask=mask)
 
 
 def choices(values: Sequence[Sequence[RawChoice] | None]) -> pa.Array[Any]:
@@ -54,40 +54,43 @@ def choices(values: Sequence[Sequence[RawChoice] | None]) -> pa.Array[Any]:
     return lists
 
 
-def _line(value: msgspec.Raw) -> bytes:
-    """The JSON on a line of its own: within it, a line end can only be white space."""
-    if value == NULL:
-        return _BLANK
-    return bytes(value).replace(b"\n", b" ").replace(b"\r", b" ")
-
-
-def _read(lines: list[bytes]) -> pa.Table:
-    """Raises ArrowInvalid or UnicodeDecodeError where a line is not of the contract's shape, or not UTF-8."""
-    data = b"\n".join(lines)
-    data.decode()
-    table = pj.read_json(
-        io.BytesIO(data),
-        read_options=pj.ReadOptions(block_size=max(BLOCK, max(map(len, lines)) + 2)),  # no line in three blocks
-        parse_options=pj.ParseOptions(
-            explicit_schema=pa.schema(list(LOG_PROBS)), newlines_in_values=False, unexpected_field_behavior="ignore"
-        ),
-    )
-    if any(_is_beyond_bounds(column) for column in table.columns):
+def _read(values: Sequence[msgspec.Raw]) -> list[pa.Array[Any]]:
+    """The fields of LOG_PROBS. Raises ArrowInvalid where a value is not of the contract's shape, or not UTF-8."""
+    data = b"\n".join(values)
+    if b"\\" in data and _PAIR.search(data):
+        data = b"\n".join(map(_unescaped, values))
+    batch = max(1, BATCH_BYTES * len(values) // len(data))
+    table = pa.RecordBatchReader.from_stream(read_json(data, _COLUMNS, batch_size=batch)).read_all()
+    columns = [column.combine_chunks() for column in table.columns]
+    if not all(map(_is_finite, columns)):
         raise pa.ArrowInvalid("a log-prob beyond all bounds")
-    return table
+    return columns
 
 
-def _is_beyond_bounds(column: pa.ChunkedArray[Any]) -> bool:
-    """Whether it has a log-prob of so many digits that no double holds it: Arrow makes infinity of those."""
-    lists: Any = column.combine_chunks()
+_PAIR = re.compile(rb"\\u[dD](8[4-9a-fA-F]|[9abAB])")
+
+
+def _unescaped(value: msgspec.Raw) -> bytes | msgspec.Raw:
+    """Written anew where it may have an escaped pair of surrogates above U+1FFFF: arrow-rs's reader joins those to
+    another character. What is no JSON is left to the reader's refusal."""
+    if not _PAIR.search(value):
+        return value
+    try:
+        return msgspec.json.encode(msgspec.json.decode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return value
+
+
+def _is_finite(lists: Any) -> bool:
+    """Not so where a log-prob has more digits than a double holds: the reader makes infinity of those."""
     tokens = lists.flatten()
     tops = tokens.field("top_logprobs").flatten()
-    return any(pc.any(pc.is_inf(some.field("logprob"))).as_py() for some in (tokens, tops))
+    return all(pc.all(pc.is_finite(some.field("logprob"))).as_py() is not False for some in (tokens, tops))
 
 
-def _is_readable(line: bytes) -> bool:
+def _is_readable(value: msgspec.Raw) -> bool:
     try:
-        _read([line])
-    except (pa.ArrowInvalid, UnicodeDecodeError):
+        _read([value])
+    except pa.ArrowInvalid:
         return False
     return True

