@@ -39,9 +39,9 @@ import msgspec
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
-from batchgen.packed import FROM, Body, Packed, compress, crc32
+from batchgen.packed import FROM, Body, pack, stored
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
 OK = "ok"
 INTERRUPTED = "interrupted"
@@ -62,7 +62,7 @@ CREATE TABLE attempts (
   finished_at INTEGER NOT NULL, -- microseconds since 1970, UTC
   choices INTEGER NOT NULL,
   name TEXT,                   -- the row's input.id
-  crc INTEGER NOT NULL         -- CRC-32 of all of the above but the id, and of the body
+  crc INTEGER NOT NULL         -- CRC-32 of all of the above but the id, and of the body's row
 ) STRICT;
 CREATE TABLE bodies (
   id INTEGER PRIMARY KEY,      -- of the attempt
@@ -112,8 +112,10 @@ class Record(NamedTuple):
     body: Body | None
 
     def crc(self) -> int:
-        fields = _packer.encode(self[:-1] + (self.body is None,))  # noqa: RUF005  half a microsecond
-        return crc32(self.body or b"", zlib.crc32(fields))
+        """Of its columns, with the body as it is stored."""
+        size, body = stored(self.body)
+        fields = _packer.encode(self[:-1] + (size, body is None))  # noqa: RUF005  half a microsecond
+        return zlib.crc32(body or b"", zlib.crc32(fields))
 
 
 class Run(NamedTuple):
@@ -224,8 +226,9 @@ class Checkpoint:
         """As `add`, under ids of their own, which grow; how many there were."""
         if not records:
             return 0
-        attempts = [(id_, *record[:-1], record.crc()) for id_, record in records]
-        bodies = [(id_, *_packed(record.body)) for id_, record in records if record.body is not None]
+        packed = [(id_, _packed(record)) for id_, record in records]
+        attempts = [(id_, *record[:-1], record.crc()) for id_, record in packed]
+        bodies = [(id_, *stored(record.body)) for id_, record in packed if record.body is not None]
         with refusals(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -263,10 +266,9 @@ def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _packed(body: Body) -> tuple[int | None, bytes]:
-    if isinstance(body, Packed):
-        return body.size, body.zstd
-    return (None, body) if len(body) < FROM else (len(body), compress(body))
+def _packed(record: Record) -> Record:
+    body = record.body
+    return record if body is None or len(body) < FROM else record._replace(body=pack(body))
 
 
 def is_empty(db: sqlite3.Connection) -> bool:

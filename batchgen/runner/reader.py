@@ -16,7 +16,7 @@ from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
-from batchgen.packed import unpack, whole
+from batchgen.packed import Packed, restored, whole
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
 FITS, AT_ONCE = 4 << 20, 1024
@@ -193,10 +193,12 @@ def _marks(values: Sequence[object]) -> str:
 
 def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
-    _, key, outcome, final, attempts, status, error, latency, finished_at, choices, name, crc, size, body = row
+    _, key, outcome, final, attempts, status, error, latency, finished_at, choices, name, crc, size, data = row
     try:
-        whole = body if size is None else unpack(size, body)
-        record = Record(key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name, whole)
-        return record if record.crc() == crc else None
+        body = restored(size, data)
+        record = Record(key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name, body)
+        if record.crc() != crc:
+            return None
+        return record._replace(body=whole(body)) if isinstance(body, Packed) else record
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None
