@@ -125,6 +125,9 @@ GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}
         pytest.param(GOOD.replace(b"-1.5", b'"NaN"'), id="a log-prob that is the text of no number"),
         pytest.param(GOOD.replace(b"-1.5", b"1e999"), id="a number beyond all"),
         pytest.param(GOOD.replace(b"97", b"3000000000"), id="a byte of three thousand million"),
+        pytest.param(GOOD.replace(b'"a"', b'{"\\u0000":1}'), id="an object with a NUL for a token"),
+        pytest.param(b'{"content":"\\u0000"}', id="a NUL for the tokens"),
+        pytest.param(b'["\\u0000"]', id="a list of a NUL"),
     ],
 )
 def test_what_has_another_shape_is_null_and_nothing_else_is(said):
@@ -159,6 +162,11 @@ def test_characters_of_all_planes_come_out_however_they_are_written(character):
             value["content"][0]["token"] for value in log_probs([msgspec.Raw(GOOD), msgspec.Raw(said)]).to_pylist()
         ]
         assert tokens == ["a", json.loads(escaped)]
+
+
+def test_a_token_that_is_a_nul_comes_out():
+    said = msgspec.Raw(GOOD.replace(b'"a"', b'"\\u0000"'))
+    assert [token["token"] for token in log_probs([said])[0].as_py()["content"]] == ["\0"]
 
 
 def test_fields_that_came_later_are_passed_over():

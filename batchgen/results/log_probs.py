@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import read_json
 
-from batchgen.api.contract import NULL, RawChoice
+from batchgen.api.contract import NULL, LogProbs, RawChoice
 
 TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa.list_(pa.int32()))])
 TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
@@ -57,8 +57,8 @@ def choices(values: Sequence[Sequence[RawChoice] | None]) -> pa.Array[Any]:
 def _read(values: Sequence[msgspec.Raw]) -> list[pa.Array[Any]]:
     """The fields of LOG_PROBS. Raises ArrowInvalid where a value is not of the contract's shape, or not UTF-8."""
     data = b"\n".join(values)
-    if b"\\" in data and _PAIR.search(data):
-        data = b"\n".join(map(_unescaped, values))
+    if _AWKWARD.search(data):
+        data = b"\n".join(map(_plain, values))
     batch = max(1, BATCH_BYTES * len(values) // len(data))
     table = pa.RecordBatchReader.from_stream(read_json(data, _COLUMNS, batch_size=batch)).read_all()
     columns = [column.combine_chunks() for column in table.columns]
@@ -67,18 +67,19 @@ def _read(values: Sequence[msgspec.Raw]) -> list[pa.Array[Any]]:
     return columns
 
 
-_PAIR = re.compile(rb"\\u[dD](8[4-9a-fA-F]|[9abAB])")
+_AWKWARD = re.compile(rb"\\u(?:0000|[dD](?:8[4-9a-fA-F]|[9abAB]))")
+"""What arrow-rs's reader must not be handed unseen: an escaped pair of surrogates above U+1FFFF, which it joins to
+another character; and a NUL, as its message about what it refuses has to be a C string, or the process is aborted."""
 
 
-def _unescaped(value: msgspec.Raw) -> bytes | msgspec.Raw:
-    """Written anew where it may have an escaped pair of surrogates above U+1FFFF: arrow-rs's reader joins those to
-    another character. What is no JSON is left to the reader's refusal."""
-    if not _PAIR.search(value):
+def _plain(value: msgspec.Raw) -> bytes | msgspec.Raw:
+    """Written anew where it is awkward, as what the contract calls it. Raises ArrowInvalid where it is nothing such."""
+    if not _AWKWARD.search(value):
         return value
     try:
-        return msgspec.json.encode(msgspec.json.decode(value))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return value
+        return msgspec.json.encode(msgspec.json.decode(value, type=LogProbs, strict=False))
+    except (ValueError, RecursionError) as error:
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _is_finite(lists: Any) -> bool:
