@@ -25,17 +25,17 @@ import polars as pl
 from batchgen import job as jobs
 from batchgen.api import stream
 from batchgen.api.contract import (
-    NULL,
     Answer,
     Failure,
     Kind,
     LogProbs,
+    as_json,
     judge,
     read_answer,
 )
 from batchgen.api.refusals import classify, retry_after
 from batchgen.errors import UsageError
-from batchgen.results.log_probs import choices, log_probs
+from batchgen.results.answers import answers
 from batchgen.rows.prompt import MAX_PROMPT_CHARS, PromptError, Template
 from batchgen.rows.source import open_source
 from batchgen.sections import PLACEHOLDER, Input
@@ -43,7 +43,7 @@ from batchgen.terminal import inert, inert_json
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 NOW = dt.datetime(2026, 9, 1, 22, tzinfo=dt.UTC)
-GOOD = msgspec.Raw(b'{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}')
+GOOD = b'{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
 LINES = """\
 name: job
 input:
@@ -129,22 +129,25 @@ def answer(data: bytes) -> None:
     assert outcome.tokens >= 0
     for choice in completion.choices:
         choice.text.encode()
-    shown = choices([completion.choices, None]).to_pylist()
-    assert [row["text"] for row in shown[0]] == [choice.text for choice in completion.choices]
-    assert shown[1] is None
+    shown = answers([as_json(outcome.body), None])
+    more = shown.more.to_pylist()
+    assert [shown.text.to_pylist()[0], *(row["text"] for row in more[0] or ())] == [c.text for c in completion.choices]
+    assert shown.model.to_pylist() == [completion.model, None]
+    assert (shown.text[1].as_py(), more[1]) == (None, None)
 
 
 def column(data: bytes) -> None:
     """Log-probs of any kind: a row each, whoever stands beside; and as the contract's own decoder reads them."""
+    body, good = (b'{"choices":[{"text":"","log_probs":%s}]}' % said for said in (data, GOOD))
     try:
-        (choice,) = read_answer(b'{"choices":[{"text":"","log_probs":' + data + b"}]}").choices
+        read_answer(body)
     except (ValueError, RecursionError):
         return
-    (alone,) = log_probs([choice.log_probs]).to_pylist()
-    among = log_probs([GOOD, NULL, choice.log_probs, choice.log_probs, GOOD])
+    (alone,) = answers([body]).log_probs.to_pylist()
+    among = answers([good, None, body, body, good]).log_probs
     among.validate(full=True)
-    (good,) = log_probs([GOOD]).to_pylist()
-    assert repr(among.to_pylist()) == repr([good, None, alone, alone, good])
+    first = msgspec.json.decode(GOOD)
+    assert repr(among.to_pylist()) == repr([first, None, alone, alone, first])
     for tokens in (alone or {}).values():
         for token in tokens or ():
             assert token is None or token["logprob"] is None or math.isfinite(token["logprob"]), token

@@ -28,7 +28,7 @@ fields shards sections endpoint actors notify agreement quality mistakes job fit
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
-results.exchange results.replacing results.destination results.log_probs results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
+results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_words
 results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
 results.report_plots results.report_sections results.report_page results.report

@@ -14,9 +14,9 @@ from service import Reset, Status
 
 from batchgen.api import openai
 from batchgen.api.contract import NULL, Answer, Failure, Kind
-from batchgen.api.openai import judge, read_answer
+from batchgen.api.openai import as_json, judge, read_answer
 from batchgen.api.refusals import classify
-from batchgen.results.log_probs import log_probs
+from batchgen.results.answers import answers
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 BODY = {"model": "m", "prompt": "Write about tents.", "logprobs": 2}
@@ -28,7 +28,7 @@ def encoded(value: object) -> bytes:
 
 def column(body: bytes) -> object:
     """The first choice's log-probs, as the results hold them."""
-    return log_probs([read_answer(body).choices[0].log_probs]).to_pylist()[0]
+    return answers([as_json(body)]).log_probs.to_pylist()[0]
 
 
 def with_log_probs(logprobs: object) -> bytes:

@@ -146,7 +146,7 @@ _raw = msgspec.json.Decoder(RawCompletion)
 _whole = msgspec.json.Decoder(Completion)
 CHECKED_WHOLE = 16 << 10
 """Bytes of an answer up to which its log-probs, too, are checked when it comes. Larger ones are nearly all log-probs:
-checking those costs as much as the request, and is done when the results are made (`results.log_probs`)."""
+checking those costs as much as the request, and is done when the results are made (`results.answers`)."""
 
 
 def is_json(body: bytes) -> bool:
@@ -162,6 +162,11 @@ def read_answer(body: bytes) -> RawCompletion:
     if is_json(body):
         return _raw.decode(body)
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
+
+
+def as_json(body: bytes) -> bytes:
+    """The answer in the contract's shape. Raises as `read_answer`; what is JSON already is not looked at."""
+    return body if is_json(body) else msgspec.json.encode(read_answer(body))
 
 
 def judge(body: bytes) -> Answer | Failure:

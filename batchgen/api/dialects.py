@@ -16,7 +16,8 @@ from batchgen.api.contract import Answer, CompletionRequest, Failure, RawComplet
 class Dialect:
     """`path` follows the address; `default_tokens` is the longest answer to a request without `max_tokens`.
 
-    `judge` says what a 200's body is worth; `read_answer` raises ValueError or RecursionError where it is no answer.
+    `judge` says what a 200's body is worth. `read_answer` and `as_json`, which is the same in the contract's shape,
+    raise ValueError or RecursionError where it is no answer; `as_json` may leave that to who reads what it returns.
     """
 
     path: str
@@ -24,8 +25,16 @@ class Dialect:
     default_tokens: int
     judge: Callable[[bytes], Answer | Failure]
     read_answer: Callable[[bytes], RawCompletion]
+    as_json: Callable[[bytes], bytes]
 
 
-WRITER = Dialect(contract.PATH, CompletionRequest, contract.SERVER_MAX_TOKENS, contract.judge, contract.read_answer)
-OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer)
+WRITER = Dialect(
+    contract.PATH,
+    CompletionRequest,
+    contract.SERVER_MAX_TOKENS,
+    contract.judge,
+    contract.read_answer,
+    contract.as_json,
+)
+OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
 DIALECTS = {"writer": WRITER, "openai": OPENAI}

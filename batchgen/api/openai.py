@@ -105,6 +105,11 @@ def read_answer(body: bytes) -> RawCompletion:
     )
 
 
+def as_json(body: bytes) -> bytes:
+    """The answer in the contract's shape. Raises as `read_answer`."""
+    return msgspec.json.encode(read_answer(body))
+
+
 def _read(body: bytes) -> _Completion:
     whole = _completion.decode(body) if is_json(body) else _joined(body)
     if not whole.choices:

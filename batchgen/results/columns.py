@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from batchgen.api.contract import NULL, Kind
+from batchgen.api.contract import Kind
 from batchgen.fitness import Fitness
-from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
+from batchgen.results.answers import CHOICES, LOG_PROBS, answers
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
@@ -38,7 +38,7 @@ class Results:
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
     `records` those that can be read, by id.
-    `answers` are None where a row has none; `unfit` says why a text is not what the job wants.
+    `texts` are None where a row has no answer; `unfit` says why a text is not what the job wants.
     """
 
     def __init__(
@@ -52,11 +52,13 @@ class Results:
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(records.get, self.ids))
-        self.answers = [
-            reader.answer(record) if record is not None and record.outcome in ANSWERED and state in ENDED else None
-            for state, record in zip(self.states, self.records, strict=True)
-        ]
-        self.texts = [answer.choices[0].text if answer else None for answer in self.answers]
+        self._answers = answers(
+            [
+                reader.json(record) if record is not None and record.outcome in ANSWERED and state in ENDED else None
+                for state, record in zip(self.states, self.records, strict=True)
+            ]
+        )
+        self.texts: list[str | None] = self._answers.text.to_pylist()
         self.unfit = _unfit(self.texts, fitness)
         self._models = [models[model] for model in known["model"].to_list()]
 
@@ -71,25 +73,25 @@ class Results:
 
     def error(self, at: int) -> str | None:
         record = self.records[at]
-        said = self.unfit[at] if self.answers[at] is not None else record.error if record else None
+        said = self.unfit[at] if self.texts[at] is not None else record.error if record else None
         return None if said is None else f"{self.outcome(at)}: {said}"
 
     def status(self, at: int) -> str:
-        if self.answers[at] is not None:
+        if self.texts[at] is not None:
             return "failed" if self.unfit[at] else "ok"
         return "failed" if self.states[at] == State.FAILED and self.records[at] is not None else "pending"
 
     def columns(self, *, more: bool) -> list[pa.Array[Any]]:
         """As RESULTS, and MORE_CHOICES where they are wanted."""
-        answers, records = self.answers, self.records
-        firsts = [answer.choices[0] if answer else None for answer in answers]
-        names = [(a.model or model) if a else None for a, model in zip(answers, self._models, strict=True)]
-        good = [a is not None and why is None for a, why in zip(answers, self.unfit, strict=True)]
-        latencies = [r.latency if r and a else None for r, a in zip(records, answers, strict=True)]
+        texts, records = self.texts, self.records
+        said = self._answers.model.to_pylist()
+        names = [None if t is None else own or model for t, own, model in zip(texts, said, self._models, strict=True)]
+        good = [text is not None and why is None for text, why in zip(texts, self.unfit, strict=True)]
+        latencies = [r.latency if r and text is not None else None for r, text in zip(records, texts, strict=True)]
         columns: list[pa.Array[Any]] = [
-            pa.array(self.texts, pa.string()),
+            self._answers.text,
             pa.array(names, pa.string()),
-            log_probs([first.log_probs if first else NULL for first in firsts]),
+            self._answers.log_probs,
             pa.array(["ok" if is_good else self.status(at) for at, is_good in enumerate(good)], pa.string()),
             pa.array([None if is_good else self.error(at) for at, is_good in enumerate(good)], pa.string()),
             pa.array([record.attempts if record else 0 for record in records], pa.int32()),
@@ -97,7 +99,7 @@ class Results:
             pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),
         ]
         if more:
-            columns.append(choices([(answer and answer.choices[1:]) or None for answer in answers]))
+            columns.append(self._answers.more)
         return columns
 
 

@@ -248,13 +248,13 @@ def _count(done: Published, results: Results, part: Shard, names: pl.Series | No
         if text is not None:
             continue
         row = row_name(part, done.rows + at, names[at] if names is not None else None)
-        if results.states[at] == State.DONE and results.answers[at] is None:
+        if results.states[at] == State.DONE and results.texts[at] is None:
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":
             done.fail(row, results.outcome(at), str(results.error(at)))
         else:
             done.pending += 1
-    done.rows += len(results.answers)
+    done.rows += len(results.texts)
     done.ok = done.rows - done.failed - done.pending
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
@@ -19,6 +19,7 @@ from batchgen.errors import NotRunYet
 from batchgen.packed import Packed, restored, whole
 from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
 
+T = TypeVar("T")
 FITS, AT_ONCE = 4 << 20, 1024
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 
@@ -38,7 +39,7 @@ class Reader:
         Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
-        self._judge, self._read = dialect.judge, dialect.read_answer
+        self._dialect = dialect
         if not path.exists():
             raise NotRunYet(f"{path}: the job has not run yet")
         folders.refuse_special(path)
@@ -118,10 +119,11 @@ class Reader:
 
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
-        try:
-            return self._read(whole(record.body)) if record.body is not None else None
-        except (ValueError, RecursionError):
-            return None
+        return _read(record, self._dialect.read_answer)
+
+    def json(self, record: Record) -> bytes | None:
+        """The answer as the contract's JSON; None where there is none."""
+        return _read(record, self._dialect.as_json)
 
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
         """Latency in seconds and tokens of the last answers."""
@@ -131,7 +133,7 @@ class Reader:
         answers: list[tuple[float, int]] = []
         for _, records in self.pieces(ids):
             for record in records.values():
-                answer = self._judge(whole(record.body or b""))
+                answer = self._dialect.judge(whole(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
         return answers
@@ -181,6 +183,13 @@ class Reader:
                 if size > most and len(ids) > 1:
                     return None
         return found
+
+
+def _read(record: Record, read: Callable[[bytes], T]) -> T | None:
+    try:
+        return read(whole(record.body)) if record.body is not None else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _records(rows: Sequence[tuple[Any, ...]]) -> dict[int, Record]:

@@ -1,4 +1,4 @@
-"""Log-probs as Arrow columns: what comes out is what went in, to every depth, with every null."""
+"""Answers as Arrow columns: what comes out is what went in, to every depth, with every null."""
 
 import json
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.contract import NULL, Choice, LogProbs, RawChoice, TokenLogProb, TopLogProb, read_answer
-from batchgen.results.log_probs import CHOICES, LOG_PROBS, choices, log_probs
+from batchgen.api.contract import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
+from batchgen.results.answers import CHOICES, LOG_PROBS, answers
 
+GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
 TEXT = st.text(max_size=4)
 NUMBER = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 BYTES = st.none() | st.lists(st.integers(-(2**31), 2**31 - 1), max_size=4)
@@ -26,12 +27,13 @@ TOKENS = lists(st.builds(TokenLogProb, TEXT, NUMBER, BYTES, lists(TOPS)))
 LOGS = st.none() | st.builds(LogProbs, TOKENS, TOKENS)
 
 
-def raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+def log_probs(values: list[LogProbs | None]) -> pa.Array:
+    return read([msgspec.json.encode(value) for value in values])
 
 
-def read(value: list[Choice] | None) -> list[RawChoice] | None:
-    return None if value is None else [RawChoice(choice.text, raw(choice.log_probs)) for choice in value]
+def read(values: list[bytes]) -> pa.Array:
+    """Log-probs, each of an answer of its own."""
+    return answers([b'{"choices":[{"text":"","log_probs":%s}]}' % value for value in values]).log_probs
 
 
 def plain(values: list) -> list:
@@ -41,7 +43,7 @@ def plain(values: list) -> list:
 @given(st.lists(LOGS, max_size=6))
 @settings(deadline=None, max_examples=300)
 def test_log_probs_come_out_as_they_went_in(values):
-    column = log_probs([raw(value) for value in values])
+    column = log_probs(values)
     column.validate(full=True)
     assert column.type == LOG_PROBS
     assert column.to_pylist() == plain(values)
@@ -55,24 +57,71 @@ def test_answers_of_all_lengths_come_out_whatever_a_block_holds(lengths, block):
         for length in lengths
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchgen.results.log_probs.BATCH_BYTES", block)
-        assert log_probs([raw(value) for value in values]).to_pylist() == plain(values)
+        patch.setattr("batchgen.results.answers.BATCH_BYTES", block)
+        assert log_probs(values).to_pylist() == plain(values)
 
 
-@given(st.lists(lists(st.builds(Choice, TEXT, LOGS)), max_size=5))
-@settings(deadline=None, max_examples=200)
-def test_choices_come_out_as_they_went_in(values):
-    column = choices([read(value) for value in values])
-    column.validate(full=True)
-    assert column.type == CHOICES
-    assert column.to_pylist() == plain(values)
+ANSWER = st.none() | st.builds(
+    Completion, st.lists(st.builds(Choice, TEXT, LOGS), min_size=1, max_size=3), st.none() | TEXT
+)
+
+
+@given(st.lists(ANSWER, max_size=5))
+@settings(deadline=None, max_examples=300)
+def test_answers_come_out_as_they_went_in(values):
+    found = answers([value and msgspec.json.encode(value) for value in values])
+    for column in found:
+        column.validate(full=True)
+    firsts = [value and value.choices[0] for value in values]
+    assert found.text.to_pylist() == [first and first.text for first in firsts]
+    assert found.log_probs.to_pylist() == plain([first and first.log_probs for first in firsts])
+    assert found.model.to_pylist() == [value and value.model for value in values]
+    assert found.more.to_pylist() == plain([(value and value.choices[1:]) or None for value in values])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(None, id="none"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"{}", id="an object of nothing"),
+        pytest.param(b'{"choices":null}', id="null for the choices"),
+        pytest.param(b'{"choices":[]}', id="no choices"),
+        pytest.param(b'{"choices":[null]}', id="null for a choice"),
+        pytest.param(b'{"choices":[{}]}', id="no text"),
+        pytest.param(b'{"choices":[{"text":null}]}', id="null for a text"),
+        pytest.param(b'{"choices":[{"text":"a"},{"text":null}]}', id="null for the second text"),
+        pytest.param(b'{"choices":[{"text":5}]}', id="a number for a text"),
+        pytest.param(b'{"choices":[{"text":"a"}],"model":5}', id="a number for a model"),
+        pytest.param(b'{"choices":[{"text":"\xff"}]}', id="not UTF-8"),
+        pytest.param(b'{"choices":[{"text":"\\ud880"}]}', id="half a character"),
+        pytest.param(b'{"choices":[{"text":"\\u0000"}],"model":{}}', id="a NUL in what is no answer"),
+        pytest.param(b'{"choices":[{"text":"a"}]', id="half an answer"),
+        pytest.param(b'{"choices":[{"text":"a"}]}{"choices":[{"text":"b"}]}', id="two answers in one"),
+        pytest.param(b'{"choices":%s1%s}' % (b"[" * 100_000, b"]" * 100_000), id="absurdly deep"),
+    ],
+)
+def test_what_is_no_answer_is_null_and_nothing_else_is(said):
+    good = b'{"choices":[{"text":"a","log_probs":%s}],"model":"m"}' % GOOD
+    for column in answers([good, said, good])[:3]:
+        assert [value is None for value in column.to_pylist()] == [False, True, False]
+
+
+def test_a_choice_whose_log_probs_cannot_be_read_costs_no_other_its_own():
+    said = b'{"choices":[{"text":"a","log_probs":%s},{"text":"b","log_probs":7},{"text":"\\u0000","log_probs":%s}]}'
+    found = answers([said % (GOOD, GOOD)])
+    assert found.text.to_pylist() == ["a"]
+    good = found.log_probs[0].as_py()
+    assert good == msgspec.json.decode(GOOD)
+    assert found.more[0].as_py() == [{"text": "b", "log_probs": None}, {"text": "\0", "log_probs": good}]
 
 
 @given(st.lists(LOGS, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=50)
 def test_a_file_keeps_them(values):
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"log_probs": log_probs([raw(value) for value in values])}), sink, compression="zstd")
+    pq.write_table(pa.table({"log_probs": log_probs(values)}), sink, compression="zstd")
     table = pq.read_table(pa.BufferReader(sink.getvalue()))
     assert table.schema.field("log_probs").type == LOG_PROBS
     assert table["log_probs"].to_pylist() == plain(values)
@@ -83,8 +132,9 @@ def test_a_file_keeps_them(values):
 def test_an_answers_own_json_comes_out(values):
     said = {"choices": [{"text": "x", "log_probs": value} for value in plain(values)]}
     for body in (json.dumps(said), json.dumps(said, indent=2), json.dumps(said, ensure_ascii=False, indent="\r\n\t")):
-        found = [choice.log_probs for choice in read_answer(body.encode()).choices]
-        assert log_probs(found).to_pylist() == plain(values)
+        found = answers([body.encode()])
+        others = found.more.to_pylist()[0] or []
+        assert found.log_probs.to_pylist() + [other["log_probs"] for other in others] == plain(values)
 
 
 def test_each_null_is_its_own():
@@ -97,18 +147,14 @@ def test_each_null_is_its_own():
         LogProbs([TokenLogProb("b", -0.0, [], [])], [TokenLogProb("c", -5e-324, [0, 255], [TopLogProb("", None, None)])]),
         None,
     ]  # fmt: skip
-    column = log_probs([raw(value) for value in values])
+    column = log_probs(values)
     assert column.to_pylist() == plain(values)
     assert column.null_count == 2
     assert column.slice(3, 2).to_pylist() == plain(values[3:5])
 
 
 def test_no_rows():
-    assert log_probs([]).type == LOG_PROBS
-    assert choices([]).type == CHOICES
-
-
-GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
+    assert [column.type for column in answers([])] == [pa.string(), LOG_PROBS, pa.string(), CHOICES]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +168,6 @@ GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}
         pytest.param(GOOD.replace(b'"a"', b'"\\ud800"'), id="half a surrogate pair"),
         pytest.param(GOOD.replace(b'"a"', b'"\\ud880\\ud880"'), id="two first halves of surrogate pairs"),
         pytest.param(GOOD.replace(b"-1.5", b'"low"'), id="a log-prob that is a text"),
-        pytest.param(GOOD.replace(b"-1.5", b'"NaN"'), id="a log-prob that is the text of no number"),
         pytest.param(GOOD.replace(b"-1.5", b"1e999"), id="a number beyond all"),
         pytest.param(GOOD.replace(b"97", b"3000000000"), id="a byte of three thousand million"),
         pytest.param(GOOD.replace(b'"a"', b'{"\\u0000":1}'), id="an object with a NUL for a token"),
@@ -131,7 +176,7 @@ GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}
     ],
 )
 def test_what_has_another_shape_is_null_and_nothing_else_is(said):
-    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(said), NULL, msgspec.Raw(GOOD)])
+    column = read([GOOD, said, b"null", GOOD])
     column.validate(full=True)
     assert [value is None for value in column.to_pylist()] == [False, True, True, False]
     assert column[0] == column[3]
@@ -147,8 +192,14 @@ def test_what_has_another_shape_is_null_and_nothing_else_is(said):
     ],
 )
 def test_numbers_are_read_liberally(said):
-    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(said)])
+    column = read([GOOD, said])
     assert column[0] == column[1]
+
+
+@pytest.mark.parametrize("said", [b'"NaN"', b'"-Infinity"', b'"inf"'])
+def test_a_number_that_is_none_is_null_and_no_other_is(said):
+    column = read([GOOD.replace(b"-1.5", said), GOOD])
+    assert [value["content"][0]["logprob"] for value in column.to_pylist()] == [None, -1.5]
 
 
 CHARACTERS = "a\u00e9\uffff\U00010000\U0001f600\U0001ffff\U00020000\U0002fa1d\U000e0001\U0010ffff"
@@ -158,18 +209,16 @@ CHARACTERS = "a\u00e9\uffff\U00010000\U0001f600\U0001ffff\U00020000\U0002fa1d\U0
 def test_characters_of_all_planes_come_out_however_they_are_written(character):
     for escaped in (json.dumps(character), json.dumps(character).upper().replace("\\U", "\\u"), f'"{character}"'):
         said = GOOD.replace(b'"a"', escaped.encode())
-        tokens = [
-            value["content"][0]["token"] for value in log_probs([msgspec.Raw(GOOD), msgspec.Raw(said)]).to_pylist()
-        ]
+        tokens = [value["content"][0]["token"] for value in read([GOOD, said]).to_pylist()]
         assert tokens == ["a", json.loads(escaped)]
 
 
 def test_a_token_that_is_a_nul_comes_out():
-    said = msgspec.Raw(GOOD.replace(b'"a"', b'"\\u0000"'))
-    assert [token["token"] for token in log_probs([said])[0].as_py()["content"]] == ["\0"]
+    said = GOOD.replace(b'"a"', b'"\\u0000"')
+    assert [token["token"] for token in read([said])[0].as_py()["content"]] == ["\0"]
 
 
 def test_fields_that_came_later_are_passed_over():
     later = GOOD.replace(b'"token"', b'"id":[{"x":1}],"token"').replace(b'"refusal"', b'"more":{},"refusal"')
-    column = log_probs([msgspec.Raw(GOOD), msgspec.Raw(later)])
+    column = read([GOOD, later])
     assert column[0] == column[1]
