@@ -126,12 +126,39 @@ def test_what_is_added_reads_back(batches):
 
 
 def test_large_bodies_are_kept_compressed_and_small_ones_readable(tmp_path):
-    made(tmp_path / "c.sqlite", [record(1), record(2, LARGE)])
+    log_probs = b"".join(b'{"token":" a","logprob":%.6f,"bytes":[32,97]},' % (-n / 7) for n in range(200))
+    made(tmp_path / "c.sqlite", [record(1), record(2, log_probs)])
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as db:
         (small, large) = db.execute("SELECT size, body FROM bodies ORDER BY id").fetchall()
     assert small == (None, BODY)
-    assert large[0] == len(LARGE)
-    assert len(large[1]) < len(LARGE) / 4
+    assert large[0] == len(log_probs)
+    assert len(large[1]) < len(log_probs) / 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from((None, 0, 1, 40, 90, 200)), max_size=60), st.randoms())
+def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(sizes, chance):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "c.sqlite"
+        made(path, [record(n, None if size is None else b"x" * size) for n, size in enumerate(sizes)])
+        patch.setattr("batchgen.runner.reader.FITS", 100)
+        patch.setattr("batchgen.runner.reader.AT_ONCE", 8)
+        ids = [0, *range(1, len(sizes) + 1), len(sizes) + 1]  # two that are not there
+        chance.shuffle(ids)
+        with closing(Reader(path)) as reader:
+            pieces = list(reader.pieces(ids))
+    assert [id_ for piece, _ in pieces for id_ in piece] == ids
+    for piece, found in pieces:
+        assert set(found) == {id_ for id_ in piece if 1 <= id_ <= len(sizes)}
+        assert len(piece) == 1 or sum(len(one.body or b"") for one in found.values()) <= 100
+        assert len(piece) <= 8
+
+
+def test_a_piece_is_as_large_as_fits_though_the_one_before_it_was_larger_or_empty(tmp_path):
+    made(tmp_path / "c.sqlite", [record(n, b"x" * (5 << 20 if n == 3 else 10)) for n in range(1, 3001)])
+    with closing(Reader(tmp_path / "c.sqlite")) as reader:
+        lengths = [len(piece) for piece, _ in reader.pieces([*range(-3000, 0), *range(1, 3001)])]
+    assert len(lengths) < 20
 
 
 def test_the_log_and_full_syncs_are_really_in_force(tmp_path):

@@ -2,6 +2,7 @@
 
 import pickle
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,3 +18,8 @@ def test_a_packed_body_is_the_body(body):
     assert whole(packed) == body
     assert restored(*stored(packed)) == packed
     assert pack(packed) == packed == pickle.loads(pickle.dumps(packed))
+
+
+@given(BODIES)
+def test_what_an_earlier_version_packed_is_read(body):
+    assert whole(Packed(pa.compress(body, codec="zstd", asbytes=True), len(body))) == body

@@ -66,7 +66,7 @@ CREATE TABLE attempts (
 ) STRICT;
 CREATE TABLE bodies (
   id INTEGER PRIMARY KEY,      -- of the attempt
-  size INTEGER,                -- null: body as it came; else its size, and body is zstd
+  size INTEGER,                -- null: body as it came; else its size, and body is packed
   body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE runs (

@@ -22,6 +22,8 @@ from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_e
 T = TypeVar("T")
 FITS, AT_ONCE = 4 << 20, 1024
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
+FILLED = 0.75
+"""How much of that a piece fills, if its answers are as long as those before: what is read in vain is read twice."""
 
 
 class LearnedRate(NamedTuple):
@@ -160,19 +162,20 @@ class Reader:
         start, few = 0, AT_ONCE
         while start < len(ids):
             piece = ids[start : start + few]
-            rows = self._rows(piece, FITS)
-            if rows is None:
+            rows, size = self._rows(piece, FITS)
+            if size > FITS and len(piece) > 1:
                 few = len(piece) // 2
                 continue
             yield piece, _records(rows)
-            start, few = start + len(piece), min(2 * few, AT_ONCE)
+            start += len(piece)
+            few = max(1, min(AT_ONCE, int(FILLED * FITS * len(piece) / size))) if size else AT_ONCE
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
-        return _records(self._rows(ids) or [])
+        return _records(self._rows(ids)[0])
 
-    def _rows(self, ids: Sequence[int], most: float = math.inf) -> list[tuple[Any, ...]] | None:
-        """None where several have more than so many bytes of bodies."""
+    def _rows(self, ids: Sequence[int], most: float = math.inf) -> tuple[list[tuple[Any, ...]], int]:
+        """And how many bytes their bodies have. Reads no further once these are more than so many."""
         columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
         found: list[tuple[Any, ...]] = []
         size = 0
@@ -180,9 +183,9 @@ class Reader:
             for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
                 found.append(row)
                 size += row[-2] or len(row[-1] or b"")
-                if size > most and len(ids) > 1:
-                    return None
-        return found
+                if size > most:
+                    break
+        return found, size
 
 
 def _read(record: Record, read: Callable[[bytes], T]) -> T | None:
