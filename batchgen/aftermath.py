@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgen import folders, metrics, webhook
+from batchgen import folders, metrics
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
 from batchgen.runner.progress import counted
@@ -65,6 +65,8 @@ class Aftermath:
                 self._notify(self.address, job, _message(job, exit_code, message, seconds, self.summary))
 
     def _notify(self, address: str, job: Job, message: Mapping[str, object]) -> None:
+        from batchgen import webhook  # noqa: PLC0415  aiohttp takes long to import, and most nights tell nobody
+
         where = address.replace("{exit_code}", str(message["exit_code"]))
         failure = webhook.post(where, json.dumps(message).encode(), job.endpoint.proxy)
         if failure is not None:

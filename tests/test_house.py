@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 FLOORS = """
 errors terminal places sheet logs loop folders packed aws_profile stores parts
 yaml
-api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.deadlines api.pool api.client
+api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.trust api.deadlines api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
@@ -67,6 +67,12 @@ def test_every_module_has_its_floor():
 def test_imports_point_upwards(module: str):
     before = set(FLOORS[: FLOORS.index(module)])
     assert imported(module) <= before, f"{module} imports what comes after it"
+
+
+def test_what_sends_nothing_imports_no_http_library():
+    """It is a quarter of what a plan takes."""
+    told = "import sys, batchgen.commands; print('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ Never retries, never follows a redirect, never raises for a row; the key goes in
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -22,27 +21,12 @@ from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.key import Redactor
 from batchgen.api.pool import Pool
 from batchgen.api.refusals import classify
-from batchgen.errors import UsageError
+from batchgen.api.trust import trust
 
 MAX_ANSWER = 64 << 20
 LARGE_AT_ONCE = 4
 """Answers that are larger than a slot's share of memory, and are read at once."""
 MOST_SHARED, MOST_SMALL, LEAST_SMALL = 256 << 20, 2 << 20, 256 << 10
-
-
-def trust(ca_file: str | None) -> ssl.SSLContext | bool:
-    """Whom to believe: the file's certificates alone, else the system's. Raises UsageError where it holds none.
-
-    There is no way to believe anybody: verification is never off.
-    """
-    if ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        raise UsageError(f"endpoint.ca_file: {ca_file}: holds no certificate (PEM)") from None
-    except OSError as error:
-        raise UsageError(f"endpoint.ca_file: {ca_file}: cannot be read: {error.strerror}") from None
 
 
 class Client:

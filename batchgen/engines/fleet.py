@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from batchgen.api.client import Client
 from batchgen.api.contract import SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
+
+if TYPE_CHECKING:
+    from batchgen.api.client import Client
 
 FIRST_REST, LONGEST_REST = 1.0, 60.0
 """Seconds."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from batchgen.api.client import Client
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.engines.fleet import Fleet
 from batchgen.job import Job
+
+if TYPE_CHECKING:
+    from batchgen.api.client import Client
 
 
 class Engine(Protocol):
@@ -34,6 +36,8 @@ def stops(job: Job) -> frozenset[Kind]:
 
 
 def _client(job: Job, url: str, key: str) -> Client:
+    from batchgen.api.client import Client  # noqa: PLC0415  aiohttp takes long to import, and many a run sends nothing
+
     return Client(
         url,
         key,
