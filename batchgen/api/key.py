@@ -62,9 +62,12 @@ class Redactor:
 
     def answer(self, said: bytes) -> bytes:
         """Looks for each spelling before it takes any out: nearly every answer has none, and is kept as it came."""
-        if self._idle or not any(spelling in said for spelling in self._spellings):
+        if self._idle:
             return said
-        return self._spelt.sub(b"[key]", said)
+        for spelling in self._spellings:
+            if spelling in said:
+                return self._spelt.sub(b"[key]", said)
+        return said
 
     def failure(self, failure: Failure) -> Failure:
         """Of all that is kept of a failure, and after it was decoded."""
