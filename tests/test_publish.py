@@ -31,6 +31,9 @@ from durability import (
     start,
 )
 
+from batchgen import commands
+from batchgen.runner.checkpoint import OK, Checkpoint, Record
+
 KILLS = 80
 
 
@@ -259,6 +262,45 @@ def test_permissions_follow_the_umask(finished, built_in, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE(work.result.stat().st_mode) == 0o666 & ~umask
+
+
+# Answers of all lengths
+
+
+def with_tokens(text: str, count: int) -> bytes:
+    token = {"token": text, "logprob": -0.5, "bytes": [32, 97], "top_logprobs": []}
+    said = {"choices": [{"text": text, "log_probs": {"content": [token] * count, "refusal": None}}], "model": "m"}
+    return json.dumps(said).encode()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_answers_of_all_lengths_stand_in_their_rows_though_some_are_read_beside_others(tmp_path, monkeypatch, seed):
+    chance = random.Random(seed)
+    monkeypatch.setattr("batchgen.runner.reader.FITS", 40_000)
+    monkeypatch.setattr("batchgen.runner.reader.AT_ONCE", 8)
+    monkeypatch.setattr("batchgen.results.parquet.FITS", 40_000)
+    lengths = [length for length in chance.choices((None, 0, 60, 600), k=24) for _ in range(chance.randint(1, 12))]
+    work = Work(tmp_path).write(prompts(len(lengths), "of all lengths"))
+    work.checkpoint.parent.mkdir(parents=True)
+    answered = [n for n, length in enumerate(lengths) if length is not None]
+    chance.shuffle(answered)
+    named = keys(prompts(len(lengths), "of all lengths"))
+    with closing(Checkpoint(work.checkpoint)) as checkpoint:
+        run = checkpoint.start_run(1, "2026-01-01", 0, len(lengths), len(lengths))
+        checkpoint.add(
+            [
+                Record(named[n], OK, True, 1, 200, None, 0.5, 1, 1, str(n), with_tokens(f"text {n}", lengths[n]))  # noqa: FBT003
+                for n in answered
+            ]
+        )
+        checkpoint.end_run(run, 2, "stopped", None)
+    commands.export(work.job, str(work.result), environ=environ())
+    rows = work.table()
+    assert [row["n"] for row in rows] == list(range(len(lengths)))
+    for n, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        assert (row["status"], row["text"]) == (("pending", None) if length is None else ("ok", f"text {n}"))
+        said = None if length is None else [token["token"] for token in row["log_probs"]["content"]]
+        assert said == (None if length is None else [f"text {n}"] * length)
 
 
 # Answers that rotted

@@ -49,6 +49,7 @@ class Results:
         reader: Reader,
         fitness: Fitness | None,
     ) -> None:
+        self.known = known
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
         self.records = list(map(records.get, self.ids))

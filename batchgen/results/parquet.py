@@ -2,7 +2,7 @@
 input order, whatever happened.
 
 Each file is read back before it appears, and where it appears, and how, is its `Destination`'s. Never holds more than
-two row groups.
+two row groups, and the pieces that the next one is made of.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from batchgen.results.destination import Destination, Writing
 from batchgen.results.gate import Tally
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
-from batchgen.runner.reader import Reader
+from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
 from batchgen.shards import Shard
 
@@ -41,6 +41,9 @@ REJECTED_KEY = "batchgen.rejected"
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
+AHEAD, LONG = 2, 4096
+"""Pieces that are read beside each other, where cores are free, and from how many bytes an answer on: with two at work,
+encoding what was read is what takes longest."""
 
 
 @dataclass
@@ -231,15 +234,39 @@ def _tables(
         inputs = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         names = frame[source.spec.id] if source.spec.id else None
         start = 0
-        for ids, records in reader.pieces(rows["record"].slice(done.rows, frame.height).to_list()):
-            known = rows.slice(done.rows, len(ids))
-            results = Results(known, models, records, reader, fitness)
-            _count(done, results, source.spec.part, names.slice(start, len(ids)) if names is not None else None)
+        for results in _results(rows.slice(done.rows, frame.height), models, reader, fitness):
+            size = results.known.height
+            _count(done, results, source.spec.part, names.slice(start, size) if names is not None else None)
             if tally is not None:
-                tally.add(known, results.good())
+                tally.add(results.known, results.good())
             columns = results.columns(more=MORE_CHOICES.name in schema.names)
-            yield pa.table([*inputs.slice(start, len(ids)).columns, *columns], names=schema.names)
+            yield pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names)
+            start += size
+
+
+def _results(rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> Iterator[Results]:
+    """Piece by piece, in order. Long answers are read beside this thread, which takes the next ones from the
+    checkpoint; short ones here, since most of their reading needs the interpreter's lock, and so is one that fills
+    the memory alone."""
+    start = 0
+    waiting: deque[Future[Results]] = deque()
+    with ThreadPoolExecutor(AHEAD) as beside:
+        for ids, records in reader.pieces(rows["record"].to_list()):
+            given = rows.slice(start, len(ids)), models, records, reader, fitness
             start += len(ids)
+            if LONG * len(ids) < sum(len(record.body or b"") for record in records.values()) <= FITS:
+                waiting.append(beside.submit(Results, *given))
+            else:
+                yield from _ended(waiting, 0)
+                yield Results(*given)
+            yield from _ended(waiting, AHEAD)
+        yield from _ended(waiting, 0)
+
+
+def _ended(waiting: deque[Future[Results]], most: int) -> Iterator[Results]:
+    """The first of them, until so many are left."""
+    while len(waiting) > most:
+        yield waiting.popleft().result()
 
 
 def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:
