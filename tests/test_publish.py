@@ -273,9 +273,11 @@ def with_tokens(text: str, count: int) -> bytes:
     return json.dumps(said).encode()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_answers_of_all_lengths_stand_in_their_rows_though_some_are_read_beside_others(tmp_path, monkeypatch, seed):
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_answers_of_all_lengths_stand_in_their_rows_whatever_is_read_beside(tmp_path, monkeypatch, seed, cores):
     chance = random.Random(seed)
+    monkeypatch.setattr("batchgen.results.parquet.CORES", cores)
     monkeypatch.setattr("batchgen.runner.reader.FITS", 40_000)
     monkeypatch.setattr("batchgen.runner.reader.AT_ONCE", 8)
     monkeypatch.setattr("batchgen.results.parquet.FITS", 40_000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,7 @@ REJECTED_KEY = "batchgen.rejected"
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AHEAD, LONG = 2, 4096
 """Pieces that are read beside each other, where cores are free, and from how many bytes an answer on: with two at work,
 encoding what was read is what takes longest."""
@@ -247,14 +249,14 @@ def _tables(
 def _results(rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> Iterator[Results]:
     """Piece by piece, in order. Long answers are read beside this thread, which takes the next ones from the
     checkpoint; short ones here, since most of their reading needs the interpreter's lock, and so is one that fills
-    the memory alone."""
+    the memory alone. On a single core threads only take its cache from each other: a tenth more time."""
     start = 0
     waiting: deque[Future[Results]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
         for ids, records in reader.pieces(rows["record"].to_list()):
             given = rows.slice(start, len(ids)), models, records, reader, fitness
             start += len(ids)
-            if LONG * len(ids) < sum(len(record.body or b"") for record in records.values()) <= FITS:
+            if CORES > 1 and LONG * len(ids) < sum(len(record.body or b"") for record in records.values()) <= FITS:
                 waiting.append(beside.submit(Results, *given))
             else:
                 yield from _ended(waiting, 0)
