@@ -17,7 +17,7 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Packed(msgspec.Struct, frozen=True, gc=False):
-    """And the size in bytes of what it was made of."""
+    """The packed bytes, and the size in bytes of what they were made of."""
 
     data: bytes
     size: int

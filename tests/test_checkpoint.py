@@ -40,7 +40,7 @@ from hypothesis import strategies as st
 from batchgen import commands
 from batchgen.errors import MachineRefused
 from batchgen.packed import FROM as COMPRESS_FROM
-from batchgen.runner.checkpoint import APPLICATION_ID, OK, PAGE, SCHEMA_VERSION, Checkpoint, Record
+from batchgen.runner.checkpoint import APPLICATION_ID, OK, SCHEMA_VERSION, Checkpoint, Record
 from batchgen.runner.reader import Reader
 from batchgen.runner.writer import Writer
 
@@ -132,7 +132,7 @@ def test_large_bodies_are_kept_compressed_and_small_ones_readable(tmp_path):
         (small, large) = db.execute("SELECT size, body FROM bodies ORDER BY id").fetchall()
     assert small == (None, BODY)
     assert large[0] == len(log_probs)
-    assert len(large[1]) < len(log_probs) / 2
+    assert len(large[1]) < len(log_probs) / 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -319,11 +319,11 @@ FILES: dict[str, Callable[[Path], object]] = {
     "garbage": lambda path: path.write_bytes(random.Random(5).randbytes(9000)),
     "text": lambda path: path.write_text("not a database at all, " * 200),
     "cut to a half": lambda path: cut(path, 0.5),
-    "cut to its first page": lambda path: os.truncate(path, PAGE),
+    "cut to its first page": lambda path: os.truncate(path, 4096),
     "cut within its first page": lambda path: os.truncate(path, 1000),
     "cut within its header": lambda path: os.truncate(path, 50),
     "its header zeroed": lambda path: path.write_bytes(bytes(100) + path.read_bytes()[100:]),
-    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:]),
+    "its first page zeroed": lambda path: path.write_bytes(bytes(4096) + path.read_bytes()[4096:]),
     "tables of somebody else": lambda path: (path.unlink(), shell(path, "CREATE TABLE t (x)")),
     "somebody else's with our numbers": lambda path: (
         path.unlink(),
@@ -381,8 +381,8 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
     with service() as built_in:
         assert run(work, built_in.url)[0] == 0
         with work.checkpoint.open("r+b") as file:
-            file.seek(work.checkpoint.stat().st_size // (2 * PAGE) * PAGE)
-            file.write(bytes(PAGE))  # one page in the middle
+            file.seek(work.checkpoint.stat().st_size // 8192 * 4096)
+            file.write(bytes(4096))  # one page in the middle
         work.result.unlink()
         code, _, said = run(work, built_in.url)
         assert code == 5
@@ -424,7 +424,7 @@ LOGS: dict[str, Callable[[Path], object]] = {
     "garbage": lambda log: log.write_bytes(random.Random(8).randbytes(40_000)),
     "empty": lambda log: log.write_bytes(b""),
     "a header and garbage": lambda log: log.write_bytes(
-        struct.pack(">6I", 0x377F0682, 3007000, PAGE, 1, 2, 3) + bytes(8) + random.Random(8).randbytes(2 * (24 + PAGE))
+        struct.pack(">6I", 0x377F0682, 3007000, 4096, 1, 2, 3) + bytes(8) + random.Random(8).randbytes(8240)
     ),
 }
 
@@ -605,8 +605,8 @@ def test_a_disk_that_fills_while_a_run_sends(tmp_path):
     asked = prompts(600, "tin of paint")
     work = Work(tmp_path).write(asked, concurrency=8)
     work.result.parent.mkdir()
-    with service() as built_in, small_disk(work.checkpoint.parent, 16 << 20) as disk, closing(Driver()) as driver:
-        filler = fill(disk, leave=500_000)  # the log alone may have 1,000 pages
+    with service() as built_in, small_disk(work.checkpoint.parent, 8 << 20) as disk, closing(Driver()) as driver:
+        filler = fill(disk, leave=500_000)
         ended = driver("run", work, built_in.url)
         assert ended.exit_code == 5, ended.summary
         assert "full" in ended.error

@@ -46,9 +46,6 @@ APPLICATION_ID = 0x62617467  # "batg"
 OK = "ok"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
-PAGE = 8192
-"""Bytes of a page of the file, twice SQLite's own: with fewer pages, and fewer moves of the log into the file, COMMITs
-of log-probs take two thirds of the time; those of short answers take as long as before."""
 DAMAGE = ("malformed", "not a database", "no such")
 """What SQLite's messages for a damaged file have in common."""
 
@@ -178,9 +175,7 @@ class Checkpoint:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
         with closed_on_error(db):
             new = is_empty(db)
-            if new:
-                db.execute(f"PRAGMA page_size = {PAGE}")
-            else:
+            if not new:
                 refuse_foreign(self.path, db)  # before a byte of it is changed
             self._make_safe(db)
             if new:

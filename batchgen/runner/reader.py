@@ -175,7 +175,7 @@ class Reader:
         return _records(self._rows(ids)[0])
 
     def _rows(self, ids: Sequence[int], most: float = math.inf) -> tuple[list[tuple[Any, ...]], int]:
-        """And how many bytes their bodies have. Reads no further once these are more than so many."""
+        """The attempts, and how many bytes their bodies have. Reads no further once these are more than so many."""
         columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
         found: list[tuple[Any, ...]] = []
         size = 0
