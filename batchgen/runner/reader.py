@@ -182,10 +182,17 @@ class Reader:
         with refusals(self.path):
             for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
                 found.append(row)
-                size += row[-2] or len(row[-1] or b"")
+                size += _size(*row[-2:])
                 if size > most:
                     break
         return found, size
+
+
+def _size(size: Any, body: Any) -> int:
+    """Of a body, as its columns have it. Where they are damaged, they may hold anything."""
+    if isinstance(size, int):
+        return size
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _read(record: Record, read: Callable[[bytes], T]) -> T | None:
