@@ -112,10 +112,12 @@ class Record(NamedTuple):
     body: Body | None
 
     def crc(self) -> int:
-        """Of its columns, with the body as it is stored."""
-        size, body = stored(self.body)
-        fields = _packer.encode(self[:-1] + (size, body is None))  # noqa: RUF005  half a microsecond
-        return zlib.crc32(body or b"", zlib.crc32(fields))
+        return checksum(self[:-1], *stored(self.body))
+
+
+def checksum(fields: tuple[Any, ...], size: int | None, data: bytes | None) -> int:
+    """Of a record's columns but its body, and of that as it is stored."""
+    return zlib.crc32(data or b"", zlib.crc32(_packer.encode((*fields, size, data is None))))
 
 
 class Run(NamedTuple):

@@ -16,8 +16,18 @@ from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
-from batchgen.packed import Packed, restored, whole
-from batchgen.runner.checkpoint import INTERRUPTED, OK, Record, Run, closed_on_error, is_empty, refusals, refuse_foreign
+from batchgen.packed import restored, whole
+from batchgen.runner.checkpoint import (
+    INTERRUPTED,
+    OK,
+    Record,
+    Run,
+    checksum,
+    closed_on_error,
+    is_empty,
+    refusals,
+    refuse_foreign,
+)
 
 T = TypeVar("T")
 FITS, AT_ONCE = 4 << 20, 1024
@@ -213,11 +223,11 @@ def _marks(values: Sequence[object]) -> str:
 def checked(row: tuple[Any, ...]) -> Record | None:
     """A row of `attempts` with its body's columns; None where it is damaged."""
     _, key, outcome, final, attempts, status, error, latency, finished_at, choices, name, crc, size, data = row
+    fields = (key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name)
     try:
-        body = restored(size, data)
-        record = Record(key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name, body)
-        if record.crc() != crc:
+        if checksum(fields, size, data) != crc:
             return None
-        return record._replace(body=whole(body)) if isinstance(body, Packed) else record
+        body = restored(size, data)
+        return Record(*fields, None if body is None else whole(body))
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return None

@@ -7,11 +7,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from batchgen import commands, publishing
-from batchgen.results.parquet import publish
+from batchgen import cli, process
 
 
 def main(job: str, told: str) -> None:
+    process.share_memory()  # before what is imported now, as the command does
+    from batchgen import publishing  # noqa: PLC0415
+
+    publish = publishing.publish
+
     def timed(*given: Any, **named: Any) -> Any:
         started = monotonic()
         published = publish(*given, **named)
@@ -19,7 +23,7 @@ def main(job: str, told: str) -> None:
         return published
 
     publishing.publish = timed
-    commands.export(job, local=True)
+    cli.main(["export", "--local", job])
 
 
 if __name__ == "__main__":
