@@ -11,6 +11,7 @@ from batchgen import __version__, process
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError
 from batchgen.process import say
 from batchgen.serving import serve
+from batchgen.terminal import USUAL, screen
 
 
 def _job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
@@ -36,7 +37,7 @@ LOG_FORMAT = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="batchgen")
 def cli() -> None:
     """Send thousands or millions of prompts to a text-generation API, and get one complete Parquet file.
@@ -87,7 +88,6 @@ def run(
     process.log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
 
-    process.spare_the_collector()
     summary = commands.run(
         job,
         local=local,
@@ -122,7 +122,6 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
     process.log()
     from batchgen import commands, show
 
-    process.spare_the_collector()
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
     say(show.as_json(forecast.values()) if as_json else forecast)
 
@@ -172,7 +171,6 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     process.log()
     from batchgen import commands, show
 
-    process.spare_the_collector()
     done = commands.export(job, output, local=local)
     say(show.published(done))
     sys.exit(ROWS_FAILED if done.rejected else OK)
@@ -217,7 +215,6 @@ def report(job: str, *, local: bool, output: str | None) -> None:
     process.log()
     from batchgen import commands
 
-    process.spare_the_collector()
     say(f"wrote {commands.report(job, output, local=local)}")
 
 
@@ -280,10 +277,10 @@ def schema() -> None:
 def main(args: Any = None) -> None:
     """The `batchgen` command."""
     process.refuse_platform()
-    process.share_memory()
     process.open_standard_streams()
     try:
-        sys.exit(cli(args, prog_name="batchgen", standalone_mode=False) or 0)
+        width = (screen(sys.stdout).width or USUAL) - 2
+        sys.exit(cli(args, prog_name="batchgen", standalone_mode=False, terminal_width=width) or 0)
     except BatchgenError as error:
         process.fail(str(error), error.exit_code)
     except click.ClickException as error:

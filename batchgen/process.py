@@ -1,9 +1,8 @@
-"""The process of the command line: made ready before anything is imported that costs time, and what it says."""
+"""The process of the command line: its platform, its streams, and what it says."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -33,20 +32,6 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
-
-
-def share_memory() -> None:
-    """Before Arrow and polars are imported: each keeps what it once had, sixty bytes a row of a million. The system's
-    allocator gives it to the next who asks, and polars' gives it back after half a second."""
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
-
-
-def spare_the_collector() -> None:
-    """What was imported is never garbage, and a row makes none: going over both, again and again, is a fifth of the
-    CPU of publishing, and a quarter at 2,000 requests in flight."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def say(told: str | Shown, *, err: bool = False) -> None:

@@ -9,9 +9,7 @@ from typing import IO, Any, NamedTuple
 
 import click
 
-_ACTIVE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_ACTIVE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 """Control characters but tab and line feed, and those that turn the direction of writing (CVE-2021-42574)."""
 NARROWEST, USUAL, WIDEST = 40, 80, 100
 """Columns to wrap at: fewer would tear the text, and beyond, the eye does not find the next line."""
@@ -19,12 +17,12 @@ NARROWEST, USUAL, WIDEST = 40, 80, 100
 
 def inert(text: str) -> str:
     """The text with every active character spelled out, as in `\\x1b[31m`."""
-    return _ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return re.sub(_ACTIVE, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def inert_json(line: str) -> str:
     """One line of JSON, of which it stays what it was: active characters become its own escapes."""
-    return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    return re.sub(_ACTIVE, lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 class Screen(NamedTuple):

@@ -36,7 +36,7 @@ engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
 setup rehearsal signals publishing summary night webhook metrics aftermath forecast status commands merging notebook show template process watching
-completion serving cli
+completion serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 

@@ -195,8 +195,7 @@ def test_names_that_the_locale_cannot_write_end_no_run(job, service, batchgen):
 
 
 @pytest.mark.parametrize("command", sorted(cli.cli.commands))
-def test_every_help_fits_and_has_an_example(command, called, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
+def test_every_help_fits_and_has_an_example(command, called):
     said = called(command, "--help").stdout
     assert max(map(len, said.splitlines())) <= WIDTH
     assert re.search(rf"^ +batchgen {command} ", said.partition("\n")[2], re.MULTILINE)
