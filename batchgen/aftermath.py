@@ -17,8 +17,8 @@ from pathlib import Path
 from batchgen import folders, metrics
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
-from batchgen.runner.progress import counted
 from batchgen.signals import Signals
+from batchgen.spoken import counted
 from batchgen.summary import Summary
 
 CRASHED = 1

@@ -10,22 +10,17 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen import aftermath, folders, logs
+from batchgen import folders, logs
 from batchgen import job as jobs
-from batchgen import rehearsal as rehearsals
 from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
-from batchgen.forecast import Forecast
 from batchgen.job import Job
-from batchgen.night import Night
-from batchgen.publishing import publish_run
 from batchgen.results import destination
-from batchgen.results import report as reports
 from batchgen.results.destination import Destination
-from batchgen.results.parquet import SPREADSHEET, Published
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint, Run
 from batchgen.runner.index import Index
@@ -34,9 +29,13 @@ from batchgen.runner.plan import make_plan
 from batchgen.runner.reader import LearnedRate, Reader
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
-from batchgen.signals import Signals
-from batchgen.status import RUNNING, Status, status_of
-from batchgen.summary import Summary
+
+if TYPE_CHECKING:
+    from batchgen.forecast import Forecast
+    from batchgen.results import report as reports
+    from batchgen.results.parquet import Published
+    from batchgen.status import Status
+    from batchgen.summary import Summary
 
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
@@ -48,7 +47,7 @@ def engine_of(name: str, address: str | None = None) -> here.Make:
     """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
     where there is no such engine."""
     if name == "ray":
-        from batchgen.engines import ray  # noqa: PLC0415  heavy, and an extra
+        from batchgen.engines import ray
 
         return ray.engine(address)
     if name != "local":
@@ -80,6 +79,10 @@ def run(
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
+    from batchgen import aftermath
+    from batchgen.night import Night
+    from batchgen.signals import Signals
+
     with aftermath.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.of(job)
@@ -140,6 +143,9 @@ def plan(
 
     `rehearse`: plays the night on a simulated clock, too.
     """
+    from batchgen import aftermath
+    from batchgen.forecast import Forecast
+
     job = _load(path, limit, local=local)
     aftermath.check(job)
     setup = set_up(job, environ, path)
@@ -156,7 +162,11 @@ def plan(
             retry_failed=retry_failed,
             restated=known.restated,
         )
-    rate = known.learned.per_minute if known.learned else None
+    rehearsal = None
+    if rehearse and made.todo:
+        from batchgen.rehearsal import rehearse as played
+
+        rehearsal = played(setup, made, known.learned.per_minute if known.learned else None, known.answers)
     return Forecast(
         name=job.name,
         path=str(job.output_path(known.date)),
@@ -166,12 +176,14 @@ def plan(
         latency_s=known.latency,
         learned=known.learned,
         warnings=warnings(setup, made.models),
-        rehearsal=rehearsals.rehearse(setup, made, rate, known.answers) if rehearse and made.todo else None,
+        rehearsal=rehearsal,
     )
 
 
 def status(path: str | Path, *, local: bool = False) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
+    from batchgen.status import status_of
+
     return status_of(_load(path, None, local=local))
 
 
@@ -179,6 +191,8 @@ def watch(
     path: str | Path, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Status]:
     """The status again and again, `every` so many seconds, until no run is at work. Raises as `status`."""
+    from batchgen.status import RUNNING, status_of
+
     job = _load(path, None, local=local)
     while True:
         began = time.monotonic()
@@ -195,7 +209,8 @@ def export(
 ) -> Published:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
-    given = destination.given(job, output, (destination.PARQUET, SPREADSHEET)) if output is not None else None
+    formats = destination.PARQUET, destination.SPREADSHEET
+    given = destination.given(job, output, formats) if output is not None else None
     setup = set_up(job, environ, path)
     with closing(Reader(setup.checkpoint, setup.dialect)) as reader:
         last = reader.last_run()
@@ -208,12 +223,16 @@ def report(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
+    from batchgen.results import report as reports
+
     job = _load(path, None, local=local)
     return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
 
 
 def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.Subject:
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
+    from batchgen.results import report as reports
+
     try:
         setup = set_up(job, environ, path)
         index = Index((), 0)
@@ -261,6 +280,8 @@ def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
 
 
 def _export(setup: Setup, reader: Reader, last: Run, to: Destination) -> Published:
+    from batchgen.publishing import publish_run
+
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
     return publish_run(setup, made.rows, made.models, reader, last, to)

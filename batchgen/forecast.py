@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchgen.rehearsal import Rehearsal
 from batchgen.runner.limits import dollars
 from batchgen.runner.plan import Plan
-from batchgen.runner.progress import about, counted, duration
 from batchgen.runner.reader import LearnedRate
 from batchgen.sections import Limits
 from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
+from batchgen.spoken import about, counted, duration
+
+if TYPE_CHECKING:
+    from batchgen.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)

@@ -6,54 +6,53 @@ committed, and the lock is held throughout.
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen import folders, loop
+from batchgen import folders
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
-from batchgen.engines import local
 from batchgen.engines.local import Make
 from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
 from batchgen.results import report as reports
 from batchgen.results.parquet import Published
-from batchgen.runner import share
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
-from batchgen.runner.feed import tasks
-from batchgen.runner.flight import Flight, forget, left_behind
+from batchgen.runner.flight import forget, left_behind
 from batchgen.runner.index import Index
-from batchgen.runner.judging import checked, restate
-from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.progress import progress
-from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.reader import Reader
-from batchgen.runner.retry import Retries
-from batchgen.runner.writer import Writer
 from batchgen.setup import Setup, today, warnings
 from batchgen.signals import Signals
-from batchgen.simulator.child import child
 from batchgen.summary import Summary
+
+if TYPE_CHECKING:
+    from batchgen.runner.pump import Stats
+    from batchgen.sending import Sent
 
 log = logging.getLogger("batchgen")
 
 
 @dataclass
 class _Sent:
-    """What the pump did, summed over its passes."""
+    """What was sent, summed over the passes."""
 
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
     refusal: Failure | None = None
     learned: float | None = None
+
+    def add(self, sent: Sent) -> None:
+        self.stats.append(sent.stats)
+        self.learned = sent.learned
+        self.stopped = self.stopped or sent.stopped
+        self.refusal = self.refusal or sent.refusal
 
     def total(self, count: Callable[[Stats], int]) -> int:
         return sum(map(count, self.stats))
@@ -144,61 +143,10 @@ class Night:
             log.info("%s: nothing to send: all %s rows are answered", self._job.name, f"{plan.rows.height:,}")
 
     def _send(self, plan: Plan, *, quiet: bool) -> None:
-        budget = self._budget()
-        with self._service() as base_url, closing(Flight(self._setup.flight, self._job.limits.concurrency)) as flight:
-            rate = self._earlier_rate()  # read here: the loop may run in another thread
-            loop.run(self._pump(plan, base_url, flight, budget, rate, quiet=quiet))
+        from batchgen.sending import Sending  # noqa: PLC0415  it takes long to import, and many a run sends nothing
 
-    def _service(self) -> AbstractContextManager[str]:
-        return child() if self._setup.base_url is None else nullcontext(self._setup.base_url)
-
-    def _budget(self) -> Budget:
-        until = self._job.until
-        seconds = until.seconds(dt.datetime.now().astimezone())
-        deadline = None if seconds is None else time.monotonic() + seconds
-        return Budget(deadline, until.requests, until.tokens, until.cost)
-
-    async def _pump(
-        self, plan: Plan, base_url: str, flight: Flight, budget: Budget, rate: float | None, *, quiet: bool
-    ) -> None:
-        job, setup, granted = self._job, self._setup, self._setup.limits
-        stats = Stats(todo=plan.todo)
-        now = time.monotonic()
-        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, now, rate)
-        async with Writer(self._checkpoint) as writer, self._engine(job, base_url, self._key) as engine:
-            pump = Pump(
-                batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
-                save=writer.save,
-                flight=flight,
-                limits=limits,
-                budget=budget,
-                retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
-                stats=stats,
-                concurrency=granted.concurrency,
-                stops=local.stops(job),
-            )
-            view = progress(job.name, stats, plan.seconds, quiet=quiet)
-            try:
-                with self._signals.to(pump), self._shared(limits, base_url) as look:
-                    async with _ticking((view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)):
-                        await pump.run()
-            finally:
-                view.close(stats)
-                self._sent.stats.append(stats)
-                self._sent.learned = limits.learned(time.monotonic())
-        self._sent.stopped = self._sent.stopped or pump.stopped
-        self._sent.refusal = self._sent.refusal or pump.refusal
-
-    @contextmanager
-    def _shared(self, limits: Limits, base_url: str) -> Iterator[Callable[[], None]]:
-        """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
-        if not limits.declared:
-            yield lambda: None
-            return
-        with share.joined(base_url, self._key) as runs:
-            limits.share(time.monotonic(), runs(), wait=2 * share.LOOKS_EVERY)
-            yield lambda: limits.share(time.monotonic(), runs())
+        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine)
+        self._sent.add(sending.run(plan, self._earlier_rate(), quiet=quiet))
 
     def _earlier_rate(self) -> float | None:
         """What an earlier run learned, where the job itself names no rate."""
@@ -285,23 +233,6 @@ class Night:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
-
-
-@asynccontextmanager
-async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
-    """Each is called every so many seconds while the block lasts."""
-
-    async def tick(seconds: float, call: Callable[[], None]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            call()
-
-    tickers = [asyncio.create_task(tick(*every)) for every in calls]
-    try:
-        yield
-    finally:
-        for ticker in tickers:
-            ticker.cancel()
 
 
 def _now() -> int:

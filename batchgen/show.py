@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchgen.results.parquet import Published
-from batchgen.runner.progress import counted
 from batchgen.sheet import Line, Sheet, Tone, near
+from batchgen.spoken import counted
 from batchgen.summary import kept_out
 from batchgen.terminal import inert_json
+
+if TYPE_CHECKING:
+    from batchgen.results.parquet import Published
 
 
 def as_json(value: Any) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from batchgen.errors import Stopped
-from batchgen.runner.progress import duration
-from batchgen.runner.pump import Pump
+from batchgen.spoken import duration
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from batchgen.runner.pump import Pump
 
 DRAIN = 60.0
 """Seconds that requests in flight get to end after the first signal."""
@@ -64,7 +67,9 @@ class Signals:
     @contextmanager
     def to(self, pump: Pump) -> Iterator[None]:
         """Inside the event loop, while the pump runs. Each signal is heeded once, also one that came before."""
-        running = asyncio.get_running_loop()
+        from asyncio import get_running_loop  # noqa: PLC0415  many a run sends nothing
+
+        running = get_running_loop()
         heeded: list[str] = []
         deadlines: list[asyncio.TimerHandle] = []
 

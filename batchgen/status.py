@@ -11,9 +11,9 @@ from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import OK
-from batchgen.runner.progress import about, duration
 from batchgen.runner.reader import Reader
 from batchgen.sheet import Line, Sheet, Shown, Tone
+from batchgen.spoken import about, duration
 
 RUNNING = "running"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchgen.errors import ServiceRefused
-from batchgen.runner.progress import counted, duration
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
+from batchgen.spoken import counted, duration
 
 
 @dataclass(frozen=True)

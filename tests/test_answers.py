@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api.contract import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
-from batchgen.results.answers import CHOICES, LOG_PROBS, answers
+from batchgen.results.answers import answers
+from batchgen.results.schema import CHOICES, LOG_PROBS
 
 GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
 TEXT = st.text(max_size=4)

@@ -457,9 +457,9 @@ def test_no_cookie_is_kept(job, start):
 
 PEAK = """
 import sys
-from batchgen.cli import main
+from batchgen.__main__ import main
 try:
-    main(sys.argv[1:])
+    main()
 finally:
     with open("/proc/self/status", encoding="utf-8") as file:
         print(next(line for line in file if line.startswith("VmHWM:")).split()[1], file=sys.stderr)

@@ -21,21 +21,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal places sheet logs loop folders packed aws_profile stores parts
+errors terminal spoken places sheet logs loop folders packed aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.trust api.deadlines api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
-results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
+results.schema results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_words
-results.report_queries results.report_time results.report_texts results.report_prompts results.report_facts
+results.report_subject results.report_queries results.report_time results.report_texts results.report_facts
 results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing summary night webhook metrics aftermath forecast status commands merging notebook show template process watching
+setup rehearsal signals publishing summary sending night webhook metrics aftermath forecast status commands merging notebook show template process watching
 completion serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
@@ -69,10 +69,35 @@ def test_imports_point_upwards(module: str):
     assert imported(module) <= before, f"{module} imports what comes after it"
 
 
-def test_what_sends_nothing_imports_no_http_library():
-    """It is a quarter of what a plan takes."""
-    told = "import sys, batchgen.commands; print('aiohttp' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
+@pytest.mark.parametrize(
+    ("command", "spared"),
+    [
+        pytest.param("--help", {"polars", "pydantic", "pyarrow", "shutil"}, id="help needs next to nothing"),
+        pytest.param(
+            "plan", {"aiohttp", "asyncio", "tqdm", "pyarrow.compute", "pyarrow.parquet"}, id="a plan makes no results"
+        ),
+        pytest.param(
+            "run", {"aiohttp", "asyncio", "tqdm", "batchgen.results.report_page"}, id="a night of nothing sends nothing"
+        ),
+    ],
+)
+def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[str], tmp_path: Path):
+    """Importing is nearly all that a small job's plan takes."""
+    (tmp_path / "rows.csv").write_text("name\nstove\n", encoding="utf-8")
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "input: {path: rows.csv}\nprompt: '{{ name }}'\nrequest: {model: palmyra-x5}\noutput: {path: out.parquet}\n",
+        encoding="utf-8",
+    )
+    if command == "run":
+        subprocess.run([BIN / "batchgen", "run", "--quiet", "--local", job], check=True)
+    asked = [command] if command == "--help" else [command, "--local", str(job)]
+    told = (
+        f"import atexit, sys; sys.argv = ['batchgen', *{asked}]\nfrom batchgen.__main__ import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert not spared & set(ended.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_an_input_without_rows(job, service, called):
 
 def test_a_night_in_which_all_failed(job, service, called):
     service.script = lambda *_: Status(422, "<p>no</p>")
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(9)])
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(9)], limits={"concurrency": 1})
     assert called("run", path).returncode == 1
     assert called("report", path).returncode == 0
     page = page_of(job.folder / "out" / "job.report.html")
@@ -382,7 +382,7 @@ def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, mon
     if broken == "a folder":
         (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
     else:
-        monkeypatch.setattr("batchgen.results.report.gather", lambda *_: 1 / 0)
+        monkeypatch.setattr("batchgen.results.report_facts.gather", lambda *_: 1 / 0)
     ended = called("run", path)
     assert ended.returncode == 0
     assert len(job.rows()) == 8

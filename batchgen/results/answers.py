@@ -17,11 +17,8 @@ import pyarrow.compute as pc
 from arro3.io import read_json
 
 from batchgen.api.contract import Choice, Completion, LogProbs, read_answer
+from batchgen.results.schema import CHOICES
 
-TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa.list_(pa.int32()))])
-TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
-LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN))])
-CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
 _COMPLETION = pa.schema([("choices", CHOICES), ("model", pa.string())])
 _NONE = b'{"choices":[{}]}'
 """Where there is no answer: a choice without a text."""

@@ -10,24 +10,11 @@ import pyarrow as pa
 
 from batchgen.api.contract import Kind
 from batchgen.fitness import Fitness
-from batchgen.results.answers import CHOICES, LOG_PROBS, answers
+from batchgen.results.answers import answers
 from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 
-RESULTS = pa.schema(
-    [
-        ("text", pa.string()),
-        ("model", pa.string()),
-        ("log_probs", LOG_PROBS),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("attempts", pa.int32()),
-        ("latency_s", pa.float64()),
-        ("finished_at", pa.timestamp("us", "UTC")),
-    ]
-)
-MORE_CHOICES = pa.field("more_choices", CHOICES)
 ANSWERED = (OK, Kind.UNFIT)
 """Outcomes of attempts that have a text, whatever it is worth."""
 ENDED = (int(State.DONE), int(State.FAILED))

@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchgen import folders, parts, stores
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
@@ -27,10 +26,11 @@ from batchgen.job import Job
 from batchgen.places import Place, Url, place
 from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside
 from batchgen.rows.files import find
+from batchgen.rows.parquet_format import opened
 from batchgen.rows.source import Source
 from batchgen.stores import Object
 
-PARQUET = ".parquet"
+PARQUET, SPREADSHEET = ".parquet", ".csv"
 PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
 STALE = dt.timedelta(days=1)
 """After so long nobody is uploading a part any more that no list names."""
@@ -68,8 +68,8 @@ class Destination:
         where = replace(self, place=self.rejected, is_gated=False)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
-            with find(str(where.place)).files[-1].open("rb") as file:
-                is_ours = key in (pq.read_metadata(file).metadata or {})
+            with find(str(where.place)).files[-1].open("rb") as file, opened(file) as last:
+                is_ours = key in (last.metadata.metadata or {})
             if is_ours:
                 where.remove()
 
@@ -205,8 +205,7 @@ def _read_back(there: Object, here: Path) -> int:
     """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
     if here.suffix != PARQUET:
         return 0
-    with pq.ParquetFile(here) as meant, there.open() as file:
-        found = pq.ParquetFile(file)
+    with opened(here) as meant, there.open() as file, opened(file) as found:
         if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):
             raise MachineRefused(f"{there}: does not read back as what was uploaded: run the command again")
         return found.metadata.num_rows

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.places import Place
-from batchgen.results.columns import MORE_CHOICES
 from batchgen.results.destination import Destination, stands
 from batchgen.results.parquet import METADATA_KEY, Published, write
+from batchgen.results.schema import MORE_CHOICES
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.files import find
 from batchgen.runner.survey import row_name

@@ -26,16 +26,16 @@ from batchgen.errors import MachineRefused, UsageError
 from batchgen.fitness import Fitness
 from batchgen.places import Place
 from batchgen.results import spreadsheet
-from batchgen.results.columns import MORE_CHOICES, RESULTS, Results
-from batchgen.results.destination import Destination, Writing
+from batchgen.results.columns import Results
+from batchgen.results.destination import SPREADSHEET, Destination, Writing
 from batchgen.results.gate import Tally
+from batchgen.results.schema import MORE_CHOICES, RESULTS
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
 from batchgen.shards import Shard
 
-SPREADSHEET = ".csv"
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
 """Of a file that the gate rejected: why, as a JSON list."""
@@ -68,17 +68,6 @@ class Published:
         self.reasons[reason] += 1
         if len(self.failures) < SHOWN_FAILURES:
             self.failures.append(f"{row}: {error}")
-
-
-def refuse_collisions(columns: Sequence[str]) -> None:
-    """Raises UsageError where an input column has the name of a result's."""
-    taken = [name for name in columns if name in {*RESULTS.names, MORE_CHOICES.name}]
-    if taken:
-        renames = ", ".join(f"{name}: source_{name}" for name in taken)
-        raise UsageError(
-            f"the input has {'a column' if len(taken) == 1 else 'columns'} named {', '.join(taken)}, as the results "
-            f"have: rename in the job file: `input: {{rename: {{{renames}}}}}`"
-        )
 
 
 def publish(

@@ -13,10 +13,8 @@ from pathlib import Path
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
 from batchgen.results.replacing import replacing
-from batchgen.results.report_facts import Subject, gather
-from batchgen.results.report_page import render
-from batchgen.results.report_prompts import Known, mean_tokens
 from batchgen.results.report_queries import Archive
+from batchgen.results.report_subject import Known, Subject, mean_tokens
 
 __all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 
@@ -40,6 +38,9 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
+    from batchgen.results.report_facts import gather  # noqa: PLC0415  many a run leaves the last one's page
+    from batchgen.results.report_page import render  # noqa: PLC0415
+
     with closing(Archive(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()

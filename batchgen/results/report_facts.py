@@ -16,8 +16,8 @@ import polars as pl
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.results.parquet import Published
-from batchgen.results.report_prompts import Known
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
+from batchgen.results.report_subject import Known, Subject
 from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.results.report_words import TEXT_CHARS
@@ -32,18 +32,6 @@ MOST_TIMES = 100_000
 """Latencies and moments of one run that are looked at; of more, an even sample."""
 LEAST_PERIOD = 1.0
 """A shorter run has no rate."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Whose report it is. `limits` are those in force, `endpoint` who answers; `published`: the results of a run that
-    has just ended, which know best how its rows ended."""
-
-    job: Job
-    limits: Limits
-    endpoint: str
-    known: Known | None = None
-    published: Published | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from batchgen.results.report_facts import Facts
 from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
 from batchgen.runner.checkpoint import OK
 from batchgen.runner.limits import dollars
-from batchgen.runner.progress import counted, duration
+from batchgen.spoken import counted, duration
 from batchgen.terminal import inert
 
 

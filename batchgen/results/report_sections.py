@@ -30,7 +30,7 @@ from batchgen.results.report_words import (
 )
 from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK
 from batchgen.runner.limits import dollars
-from batchgen.runner.progress import counted, duration
+from batchgen.spoken import counted, duration
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""

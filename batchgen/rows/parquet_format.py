@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.files import File, size_of
+from batchgen.stores import Object
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
@@ -31,7 +32,7 @@ FEW_ROWS = 32
 
 class Parquet:
     def schema(self, path: File) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), pq.ParquetFile(_readable(path)) as file:
+        with _refusing(path, "not a readable Parquet file"), opened(path) as file:
             _refuse_folded(path, file)
             schema = file.schema_arrow
             names = schema.names
@@ -41,7 +42,7 @@ class Parquet:
             return dict(_frame(schema.empty_table()).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
-        with _refusing(path, "damaged Parquet"), pq.ParquetFile(_readable(path), pre_buffer=False) as file:
+        with _refusing(path, "damaged Parquet"), opened(path, pre_buffer=False) as file:
             unfolded = row = 0
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(_step(path, file, group), row_groups=[group], use_threads=False):
@@ -53,9 +54,11 @@ class Parquet:
                         yield frame.select(list(schema))
 
 
-def _readable(path: File) -> Any:
-    """What Arrow opens by itself, or a file that is open."""
-    return path if isinstance(path, Path) else path.open()
+def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
+    """A Parquet file, by its name or as a file that is open; as a context it is closed after."""
+    import pyarrow.parquet as pq  # noqa: PLC0415  it takes long, and many a job has no Parquet to read
+
+    return pq.ParquetFile(path.open() if isinstance(path, Object) else path, **how)
 
 
 @contextmanager
@@ -99,11 +102,13 @@ def _longest(path: File, group: int, chunk: Any) -> int:
     if "DELTA_BYTE_ARRAY" in chunk.encodings:
         return beyond_telling
     name = chunk.path_in_schema
-    with pq.ParquetFile(_readable(path), read_dictionary=[name], pre_buffer=False) as file:
+    with opened(path, read_dictionary=[name], pre_buffer=False) as file:
         first = next(file.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
     values: Any = None if first is None or first.num_columns != 1 else first.column(0)
     if not isinstance(values, pa.DictionaryArray):
         return beyond_telling
+    import pyarrow.compute as pc  # noqa: PLC0415  as above
+
     held: Any = values.dictionary
     return int(pc.max(pc.binary_length(held)).as_py() or 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -11,8 +12,10 @@ from batchgen.fitness import Fitness
 from batchgen.packed import whole
 from batchgen.runner.checkpoint import Record
 from batchgen.runner.index import State
-from batchgen.runner.pump import Attempt
 from batchgen.runner.reader import Reader
+
+if TYPE_CHECKING:
+    from batchgen.runner.pump import Attempt
 
 
 def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:

@@ -15,6 +15,7 @@ from tqdm import TqdmWarning, tqdm
 
 from batchgen import logs
 from batchgen.runner.pump import Stats
+from batchgen.spoken import about, counted, duration
 from batchgen.terminal import USUAL, screen
 
 LINE_EVERY = 30.0
@@ -158,28 +159,3 @@ def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float |
 def _troubles(stats: Stats) -> str:
     counts = {"failed": stats.failed, "retries": stats.retries.total()}
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-
-
-def duration(seconds: float) -> str:
-    """As people say it: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 120:  # noqa: PLR2004  two minutes
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:  # noqa: PLR2004  two days
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days:,} d {hours} h" if hours else f"{days:,} d"
-
-
-def about(seconds: float) -> str:
-    """A duration that nobody measured."""
-    return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

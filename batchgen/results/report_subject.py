@@ -1,15 +1,21 @@
-"""Attempts -> where in the input their rows are, and their prompts: they are not in the checkpoint. Reads the input
-alone."""
+"""What a report is about: a job, and where in its input the rows and prompts of attempts are, which are not in the
+checkpoint. Reads the input alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchgen.job import Job
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
+from batchgen.sections import Limits
+
+if TYPE_CHECKING:
+    from batchgen.results.parquet import Published
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,18 @@ class Known:
                 break
         self.source.verify()
         return found
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose report it is. `limits` are those in force, `endpoint` who answers; `published`: the results of a run that
+    has just ended, which know best how its rows ended."""
+
+    job: Job
+    limits: Limits
+    endpoint: str
+    known: Known | None = None
+    published: Published | None = None
 
 
 def mean_tokens(rows: pl.DataFrame) -> float | None:

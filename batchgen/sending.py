@@ -1,0 +1,124 @@
+"""What a plan leaves to do, sent: the pump with its engine, its limits and its writer, for the length of an event loop.
+
+Holds no lock and publishes nothing: `night` does, before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from batchgen import loop
+from batchgen.api.contract import Failure
+from batchgen.engines import local
+from batchgen.engines.local import Make
+from batchgen.runner import share
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.feed import tasks
+from batchgen.runner.flight import Flight
+from batchgen.runner.judging import checked
+from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.plan import Plan
+from batchgen.runner.progress import progress
+from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.retry import Retries
+from batchgen.runner.writer import Writer
+from batchgen.sections import Until
+from batchgen.setup import Setup
+from batchgen.signals import Signals
+from batchgen.simulator.child import child
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How it went. `stopped`: by what, before all was done; `learned`: requests a minute that were found to be
+    granted."""
+
+    stats: Stats
+    stopped: str | None
+    refusal: Failure | None
+    learned: float | None
+
+
+@dataclass(frozen=True)
+class Sending:
+    setup: Setup
+    key: str
+    checkpoint: Checkpoint
+    signals: Signals
+    engine: Make
+
+    def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> Sent:
+        """`rate`: requests a minute that an earlier run learned. Raises MachineRefused where answers cannot be kept."""
+        with (
+            self._service() as base_url,
+            closing(Flight(self.setup.flight, self.setup.job.limits.concurrency)) as flight,
+        ):
+            return loop.run(self._pump(plan, base_url, flight, rate, quiet=quiet))
+
+    def _service(self) -> AbstractContextManager[str]:
+        return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
+
+    async def _pump(self, plan: Plan, base_url: str, flight: Flight, rate: float | None, *, quiet: bool) -> Sent:
+        setup, job, granted = self.setup, self.setup.job, self.setup.limits
+        stats = Stats(todo=plan.todo)
+        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
+        async with Writer(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
+            pump = Pump(
+                batches=tasks(job, setup.source, setup.requests, plan),
+                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
+                save=writer.save,
+                flight=flight,
+                limits=limits,
+                budget=_budget(job.until),
+                retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
+                stats=stats,
+                concurrency=granted.concurrency,
+                stops=local.stops(job),
+            )
+            view = progress(job.name, stats, plan.seconds, quiet=quiet)
+            try:
+                with self.signals.to(pump), self._shared(limits, base_url) as look:
+                    async with _ticking((view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)):
+                        await pump.run()
+            finally:
+                view.close(stats)
+            learned = limits.learned(time.monotonic())
+        return Sent(stats, pump.stopped, pump.refusal, learned)
+
+    @contextmanager
+    def _shared(self, limits: Limits, base_url: str) -> Iterator[Callable[[], None]]:
+        """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
+        if not limits.declared:
+            yield lambda: None
+            return
+        with share.joined(base_url, self.key) as runs:
+            limits.share(time.monotonic(), runs(), wait=2 * share.LOOKS_EVERY)
+            yield lambda: limits.share(time.monotonic(), runs())
+
+
+def _budget(until: Until) -> Budget:
+    seconds = until.seconds(dt.datetime.now().astimezone())
+    deadline = None if seconds is None else time.monotonic() + seconds
+    return Budget(deadline, until.requests, until.tokens, until.cost)
+
+
+@asynccontextmanager
+async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
+    """Each is called every so many seconds while the block lasts."""
+
+    async def tick(seconds: float, call: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            call()
+
+    tickers = [asyncio.create_task(tick(*every)) for every in calls]
+    try:
+        yield
+    finally:
+        for ticker in tickers:
+            ticker.cancel()
