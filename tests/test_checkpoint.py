@@ -40,7 +40,7 @@ from hypothesis import strategies as st
 from batchgen import commands
 from batchgen.errors import MachineRefused
 from batchgen.packed import FROM as COMPRESS_FROM
-from batchgen.runner.checkpoint import APPLICATION_ID, OK, SCHEMA_VERSION, Checkpoint, Record
+from batchgen.runner.checkpoint import APPLICATION_ID, OK, PAGE, SCHEMA_VERSION, Checkpoint, Record
 from batchgen.runner.reader import Reader
 from batchgen.runner.writer import Writer
 
@@ -319,11 +319,11 @@ FILES: dict[str, Callable[[Path], object]] = {
     "garbage": lambda path: path.write_bytes(random.Random(5).randbytes(9000)),
     "text": lambda path: path.write_text("not a database at all, " * 200),
     "cut to a half": lambda path: cut(path, 0.5),
-    "cut to its first page": lambda path: os.truncate(path, 4096),
+    "cut to its first page": lambda path: os.truncate(path, PAGE),
     "cut within its first page": lambda path: os.truncate(path, 1000),
     "cut within its header": lambda path: os.truncate(path, 50),
     "its header zeroed": lambda path: path.write_bytes(bytes(100) + path.read_bytes()[100:]),
-    "its first page zeroed": lambda path: path.write_bytes(bytes(4096) + path.read_bytes()[4096:]),
+    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:]),
     "tables of somebody else": lambda path: (path.unlink(), shell(path, "CREATE TABLE t (x)")),
     "somebody else's with our numbers": lambda path: (
         path.unlink(),
@@ -381,8 +381,8 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
     with service() as built_in:
         assert run(work, built_in.url)[0] == 0
         with work.checkpoint.open("r+b") as file:
-            file.seek(work.checkpoint.stat().st_size // 8192 * 4096)
-            file.write(bytes(4096))  # one page in the middle
+            file.seek(work.checkpoint.stat().st_size // (2 * PAGE) * PAGE)
+            file.write(bytes(PAGE))  # one page in the middle
         work.result.unlink()
         code, _, said = run(work, built_in.url)
         assert code == 5
