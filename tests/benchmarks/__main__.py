@@ -47,8 +47,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory(prefix="batchgen-benchmarks-", dir=asked.folder) as folder:
         bench = Bench(Path(folder), asked.quick, asked.input, asked.field_python)
-        lines = list(_lines(bench, asked.section or list(SECTIONS)))
-    table.show(lines)
+        lines: list[tuple[str, Line]] = []
+        try:
+            lines.extend(_lines(bench, asked.section or list(SECTIONS)))
+        finally:
+            table.show(lines)  # what was measured before one failed
     print(f"\n{_circumstances()}")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from batchgen import cli, process
+from batchgen import __main__ as command
 
 
 def main(job: str, told: str) -> None:
-    process.share_memory()  # before what is imported now, as the command does
+    command.share_memory()  # before what is imported now
     from batchgen import publishing  # noqa: PLC0415
 
     publish = publishing.publish
@@ -23,7 +23,8 @@ def main(job: str, told: str) -> None:
         return published
 
     publishing.publish = timed
-    cli.main(["export", "--local", job])
+    sys.argv = ["batchgen", "export", "--local", job]
+    command.main()
 
 
 if __name__ == "__main__":
