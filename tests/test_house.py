@@ -81,17 +81,12 @@ def test_imports_point_upwards(module: str):
         ),
     ],
 )
-def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[str], tmp_path: Path):
+def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[str], job, batchgen):
     """Importing is nearly all that a small job's plan takes."""
-    (tmp_path / "rows.csv").write_text("name\nstove\n", encoding="utf-8")
-    job = tmp_path / "job.yaml"
-    job.write_text(
-        "input: {path: rows.csv}\nprompt: '{{ name }}'\nrequest: {model: palmyra-x5}\noutput: {path: out.parquet}\n",
-        encoding="utf-8",
-    )
+    path = job([{"id": "1", "name": "stove"}])
     if command == "run":
-        subprocess.run([BIN / "batchgen", "run", "--quiet", "--local", job], check=True)
-    asked = [command] if command == "--help" else [command, "--local", str(job)]
+        assert batchgen("run", "--local", path).returncode == 0
+    asked = [command] if command == "--help" else [command, "--local", str(path)]
     told = (
         f"import atexit, sys; sys.argv = ['batchgen', *{asked}]\nfrom batchgen.__main__ import main\n"
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
