@@ -53,6 +53,6 @@ def stored(body: Body | None) -> tuple[int | None, bytes | None]:
     return (body.size, body.data) if isinstance(body, Packed) else (None, body)
 
 
-def restored(size: int | None, data: bytes | None) -> Body | None:
-    """The opposite of `stored`."""
-    return data if data is None or size is None else Packed(data, size)
+def restored(size: int | None, data: bytes | None) -> bytes | None:
+    """As it came, from what `stored` gave. Raises where it is damaged, whatever pyarrow raises."""
+    return data if data is None or size is None else whole(Packed(data, size))

@@ -363,7 +363,7 @@ def test_a_share_that_is_just_met_passes(percent):
     gate = Gate.model_validate({"max_failed": f"{percent}%", "max_drift": f"{percent / 10}%"})
     for rows in (100, 200, 700):
         tally = Tally(gate, None)
-        tally.add(pl.DataFrame(), [None] * rows)
+        tally.add(pl.DataFrame(), pl.Series([None] * rows, dtype=pl.String))
         assert tally.reasons(rows, percent * rows // 100, 0) == []
         assert len(tally.reasons(rows, percent * rows // 100 + 1, 0)) == 1
     assert gate.max_drift == percent / 1000
@@ -379,7 +379,7 @@ def test_pieces_are_judged_as_the_whole(tmp_path):
         tally = Tally(gate, last)
         for at in range(0, 8, size):
             known = pl.DataFrame({"occurrence": occurrence[at : at + size]}, schema={"occurrence": pl.UInt32})
-            tally.add(known, texts[at : at + size])
+            tally.add(known, pl.Series(texts[at : at + size], dtype=pl.String))
         assert tally.reasons(9, 2, 1) == [
             "2 of 8 rows (25 %) failed; gate.max_failed allows 10 %",
             "3 of 6 texts (50 %) have fewer than 2 characters, which is gate.min_chars; the shortest has 1",

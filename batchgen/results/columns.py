@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchgen.api.contract import Kind
 from batchgen.fitness import Fitness
@@ -20,12 +21,16 @@ ANSWERED = (OK, Kind.UNFIT)
 ENDED = (int(State.DONE), int(State.FAILED))
 
 
+_NEVER = Record(b"", "", False, 0, None, None, None, None, 0, None, None)  # type: ignore[arg-type]  # noqa: FBT003
+"""Of a row without an attempt that can be read."""
+
+
 class Results:
     """The result columns of some rows.
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
     `records` those that can be read, by id.
-    `texts` are None where a row has no answer; `unfit` says why a text is not what the job wants.
+    `good` are the texts that serve, null where there is none; `without` the rows of the nulls.
     """
 
     def __init__(
@@ -39,61 +44,72 @@ class Results:
         self.known = known
         self.ids: list[int] = known["record"].to_list()
         self.states: list[int] = known["state"].to_list()
-        self.records = list(map(records.get, self.ids))
-        self._answers = answers(
-            [
-                reader.json(record) if record is not None and record.outcome in ANSWERED and state in ENDED else None
-                for state, record in zip(self.states, self.records, strict=True)
-            ]
-        )
-        self.texts: list[str | None] = self._answers.text.to_pylist()
-        self.unfit = _unfit(self.texts, fitness)
-        self._models = [models[model] for model in known["model"].to_list()]
+        self._models = models
+        self._records = [records.get(id_, _NEVER) for id_ in self.ids]
+        given = zip(self.states, self._records, strict=True)
+        bodies = (record.body if record.outcome in ANSWERED and state in ENDED else None for state, record in given)
+        self._answers = answers(reader.jsons(bodies))
+        self._unfit = _unfit(self._answers.text, fitness)
+        self.good = _without(self._answers.text, self._unfit)
+        self.without = _rows_of(self.good.is_null())
 
-    def good(self) -> list[str | None]:
-        """The texts of the rows that are `ok`."""
-        return [None if why else text for text, why in zip(self.texts, self.unfit, strict=True)]
+    def has_text(self, at: int) -> bool:
+        """Whether there is an answer, whatever its text is worth."""
+        return bool(self._answers.text[at].is_valid)
 
     def outcome(self, at: int) -> str:
         """How the row's last attempt ended, as the check has it now; empty where it cannot be read."""
-        record = self.records[at]
-        return Kind.UNFIT if self.unfit[at] else record.outcome if record else ""
+        return Kind.UNFIT if at in self._unfit else self._records[at].outcome
 
     def error(self, at: int) -> str | None:
-        record = self.records[at]
-        said = self.unfit[at] if self.texts[at] is not None else record.error if record else None
+        said = self._unfit.get(at) if self.has_text(at) else self._records[at].error
         return None if said is None else f"{self.outcome(at)}: {said}"
 
     def status(self, at: int) -> str:
-        if self.texts[at] is not None:
-            return "failed" if self.unfit[at] else "ok"
-        return "failed" if self.states[at] == State.FAILED and self.records[at] is not None else "pending"
+        if self.has_text(at):
+            return "failed" if at in self._unfit else "ok"
+        return "failed" if self.states[at] == State.FAILED and self._records[at] is not _NEVER else "pending"
 
     def columns(self, *, more: bool) -> list[pa.Array[Any]]:
         """As RESULTS, and MORE_CHOICES where they are wanted."""
-        texts, records = self.texts, self.records
-        said = self._answers.model.to_pylist()
-        names = [None if t is None else own or model for t, own, model in zip(texts, said, self._models, strict=True)]
-        good = [text is not None and why is None for text, why in zip(texts, self.unfit, strict=True)]
-        latencies = [r.latency if r and text is not None else None for r, text in zip(records, texts, strict=True)]
-        columns: list[pa.Array[Any]] = [
+        _, _, _, attempts, _, _, latencies, finished_at, *_ = zip(*self._records, strict=True)
+        answered = self._answers.text.is_valid()
+        planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
+        statuses: list[str] = ["ok"] * len(self.ids)
+        errors: list[str | None] = [None] * len(self.ids)
+        for at in self.without:
+            statuses[at], errors[at] = self.status(at), self.error(at)
+        columns: list[Any] = [
             self._answers.text,
-            pa.array(names, pa.string()),
+            pc.if_else(answered, pc.coalesce(self._answers.model, planned), None),
             self._answers.log_probs,
-            pa.array(["ok" if is_good else self.status(at) for at, is_good in enumerate(good)], pa.string()),
-            pa.array([None if is_good else self.error(at) for at, is_good in enumerate(good)], pa.string()),
-            pa.array([record.attempts if record else 0 for record in records], pa.int32()),
-            pa.array(latencies, pa.float64()),
-            pa.array([record.finished_at if record else None for record in records], pa.timestamp("us", "UTC")),
+            pa.array(statuses, pa.string()),
+            pa.array(errors, pa.string()),
+            pa.array(attempts, pa.int32()),
+            pc.if_else(answered, pa.array(latencies, pa.float64()), None),
+            pa.array(finished_at, pa.timestamp("us", "UTC")),
         ]
         if more:
             columns.append(self._answers.more)
         return columns
 
 
-def _unfit(texts: Sequence[str | None], fitness: Fitness | None) -> list[str | None]:
-    """By the check as it is now, whatever was said of a text when it came."""
+def _unfit(texts: pa.Array[Any], fitness: Fitness | None) -> dict[int, str]:
+    """Why a text is not what the job wants, by its row: by the check as it is now, whatever was said when it came."""
     if fitness is None:
-        return [None] * len(texts)
-    reasons = iter(fitness.unfit([text for text in texts if text is not None]))
-    return [None if text is None else next(reasons) for text in texts]
+        return {}
+    answered: Any = texts.drop_null().to_pylist()
+    reasons = zip(_rows_of(texts.is_valid()), fitness.unfit(answered), strict=True)
+    return {row: why for row, why in reasons if why is not None}
+
+
+def _without(texts: pa.Array[Any], rows: Collection[int]) -> pa.Array[Any]:
+    kept: Any = texts
+    if rows:
+        kept = pc.if_else(pa.array([row not in rows for row in range(len(texts))]), texts, None)
+    return kept  # type: ignore[no-any-return]
+
+
+def _rows_of(true: pa.Array[Any]) -> list[int]:
+    rows: Any = pc.indices_nonzero(true)
+    return rows.to_pylist()  # type: ignore[no-any-return]

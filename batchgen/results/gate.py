@@ -6,7 +6,7 @@ import glob
 import itertools
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -35,13 +35,12 @@ class Tally:
         self._lengths: list[pl.Series] = [pl.Series(dtype=pl.UInt32)]
         self._hashes: list[pl.Series] = [pl.Series(dtype=pl.UInt64)]
 
-    def add(self, known: pl.DataFrame, texts: Sequence[str | None]) -> None:
+    def add(self, known: pl.DataFrame, texts: pl.Series) -> None:
         """A piece of the plan's rows, and the texts of those that are `ok`. A row that sends what an earlier one has
         sent is not looked at for duplicates."""
-        column = pl.Series(texts, dtype=pl.String)
-        self._lengths.append(column.drop_nulls().str.len_chars())
+        self._lengths.append(texts.drop_nulls().str.len_chars())
         if self._gate.max_duplicates is not None:
-            own = column.filter(known["occurrence"] == 0) if "occurrence" in known.columns else column
+            own = texts.filter(known["occurrence"] == 0) if "occurrence" in known.columns else texts
             self._hashes.append(own.drop_nulls().hash())
 
     def reasons(self, rows: int, failed: int, pending: int) -> list[str]:

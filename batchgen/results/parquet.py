@@ -229,7 +229,7 @@ def _tables(
             size = results.known.height
             _count(done, results, source.spec.part, names.slice(start, size) if names is not None else None)
             if tally is not None:
-                tally.add(results.known, results.good())
+                tally.add(results.known, pl.Series(values=results.good, dtype=pl.String))
             columns = results.columns(more=MORE_CHOICES.name in schema.names)
             yield pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names)
             start += size
@@ -262,17 +262,15 @@ def _ended(waiting: deque[Future[Results]], most: int) -> Iterator[Results]:
 
 def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text that serves."""
-    for at, text in enumerate(results.good()):
-        if text is not None:
-            continue
+    for at in results.without:
         row = row_name(part, done.rows + at, names[at] if names is not None else None)
-        if results.states[at] == State.DONE and results.texts[at] is None:
+        if results.states[at] == State.DONE and not results.has_text(at):
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":
             done.fail(row, results.outcome(at), str(results.error(at)))
         else:
             done.pending += 1
-    done.rows += len(results.texts)
+    done.rows += len(results.ids)
     done.ok = done.rows - done.failed - done.pending
 
 

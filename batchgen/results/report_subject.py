@@ -36,9 +36,9 @@ class Known:
         found: dict[int, tuple[int, str]] = {}
         part, start = self.source.spec.part, 0
         for frame in self.source.batches() if wanted else ():
-            here = [row for row in wanted if start <= row < start + frame.height]
-            made = self.requests.of(frame[[row - start for row in here]])
-            found |= {wanted[row]: (part.row(row), _prompt(one)) for row, one in zip(here, made, strict=True)}
+            if here := [row for row in wanted if start <= row < start + frame.height]:
+                made = self.requests.of(frame[[row - start for row in here]])
+                found |= {wanted[row]: (part.row(row), _prompt(one)) for row, one in zip(here, made, strict=True)}
             start += frame.height
             if len(found) == len(wanted):
                 break

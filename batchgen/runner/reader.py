@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
-from batchgen.packed import restored, whole
+from batchgen.packed import Body, restored, whole
 from batchgen.runner.checkpoint import (
     INTERRUPTED,
     OK,
@@ -29,8 +29,14 @@ from batchgen.runner.checkpoint import (
     refuse_foreign,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
-FITS, AT_ONCE = 4 << 20, 1024
+STORED = (
+    "a.*, b.size, b.body, coalesce(CAST(b.size AS INTEGER), length(b.body), 0) "
+    "FROM attempts a LEFT JOIN bodies b USING (id)"
+)
+"""What is selected of an attempt: its columns and its body's, and the bytes that this has when it is whole."""
+FITS, AT_ONCE = 4 << 20, 4096
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 FILLED = 0.75
 """How much of that a piece fills, if its answers are as long as those before: what is read in vain is read twice."""
@@ -59,7 +65,7 @@ class Reader:
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
-            self._db.text_factory = lambda text: text.decode(errors="replace")  # damaged text is found by its checksum
+            self._db.text_factory = legible
             with closed_on_error(self._db):
                 if is_empty(self._db):
                     raise NotRunYet(f"{path}: the job has not run yet")
@@ -97,9 +103,17 @@ class Reader:
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
-        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id"
-        with refusals(self.path), closing(self._db.execute(sql, (after,))) as rows:
-            yield from rows
+        return chain.from_iterable(self._states(after))
+
+    def _states(self, after: int) -> Iterator[list[tuple[bytes, int, str, int, int]]]:
+        with refusals(self.path):
+            while rows := self._quickly(self._states_after, after):
+                yield rows
+                after = rows[-1][1]
+
+    def _states_after(self, id_: int) -> list[tuple[bytes, int, str, int, int]]:
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id LIMIT ?"
+        return self._db.execute(sql, (id_, AT_ONCE)).fetchall()
 
     def last_id(self) -> int:
         with refusals(self.path):
@@ -131,11 +145,21 @@ class Reader:
 
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
-        return _read(record, self._dialect.read_answer)
+        try:
+            return None if record.body is None else self._dialect.read_answer(whole(record.body))
+        except (ValueError, RecursionError):
+            return None
 
-    def json(self, record: Record) -> bytes | None:
-        """The answer as the contract's JSON; None where there is none."""
-        return _read(record, self._dialect.as_json)
+    def jsons(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
+        """The answers as the contract's JSON; None where there is none in it that can be read."""
+        as_json = self._dialect.as_json
+        found: list[bytes | None] = []
+        for body in bodies:
+            try:
+                found.append(None if body is None else as_json(whole(body)))
+            except (ValueError, RecursionError):
+                found.append(None)
+        return found
 
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
         """Latency in seconds and tokens of the last answers."""
@@ -176,58 +200,59 @@ class Reader:
             if size > FITS and len(piece) > 1:
                 few = len(piece) // 2
                 continue
-            yield piece, _records(rows)
+            yield piece, sound(rows)
             start += len(piece)
             few = max(1, min(AT_ONCE, int(FILLED * FITS * len(piece) / size))) if size else AT_ONCE
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
-        return _records(self._rows(ids)[0])
+        return sound(self._rows(ids)[0])
 
     def _rows(self, ids: Sequence[int], most: float = math.inf) -> tuple[list[tuple[Any, ...]], int]:
         """The attempts, and how many bytes their bodies have. Reads no further once these are more than so many."""
-        columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+        with refusals(self.path):
+            return self._quickly(self._read, ids, most)
+
+    def _read(self, ids: Sequence[int], most: float) -> tuple[list[tuple[Any, ...]], int]:
         found: list[tuple[Any, ...]] = []
         size = 0
-        with refusals(self.path):
-            for row in self._db.execute(f"SELECT {columns} WHERE a.id IN ({_marks(ids)})", ids):
-                found.append(row)
-                size += _size(*row[-2:])
-                if size > most:
-                    break
+        for row in self._db.execute(f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids):
+            found.append(row)
+            size += row[-1]
+            if size > most:
+                break
         return found, size
 
-
-def _size(size: Any, body: Any) -> int:
-    """Of a body, as its columns have it. Where they are damaged, they may hold anything."""
-    if isinstance(size, int):
-        return size
-    return len(body) if isinstance(body, bytes) else 0
-
-
-def _read(record: Record, read: Callable[[bytes], T]) -> T | None:
-    try:
-        return read(whole(record.body)) if record.body is not None else None
-    except (ValueError, RecursionError):
-        return None
+    def _quickly(self, read: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """With texts decoded by sqlite3 itself, which knows no mercy and takes half the time."""
+        self._db.text_factory = str
+        try:
+            return read(*given, **named)
+        except sqlite3.OperationalError:
+            self._db.text_factory = legible
+            return read(*given, **named)
+        finally:
+            self._db.text_factory = legible
 
 
-def _records(rows: Sequence[tuple[Any, ...]]) -> dict[int, Record]:
-    return {row[0]: record for row in rows if (record := checked(row)) is not None}
+def legible(text: bytes) -> str:
+    """Whatever stands in a column: that it is damaged is found by the checksum."""
+    return text.decode(errors="replace")
 
 
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def checked(row: tuple[Any, ...]) -> Record | None:
-    """A row of `attempts` with its body's columns; None where it is damaged."""
-    _, key, outcome, final, attempts, status, error, latency, finished_at, choices, name, crc, size, data = row
-    fields = (key, outcome, final == 1, attempts, status, error, latency, finished_at, choices, name)
-    try:
-        if checksum(fields, size, data) != crc:
-            return None
-        body = restored(size, data)
-        return Record(*fields, None if body is None else whole(body))
-    except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
-        return None
+def sound(rows: Iterable[tuple[Any, ...]]) -> dict[int, Record]:
+    """Rows of STORED by id, without those that are damaged."""
+    found: dict[int, Record] = {}
+    new = tuple.__new__  # a Record's own takes as long as the checksum
+    for id_, key, outcome, final, attempts, status, error, latency, ended, choices, name, crc, size, body, _ in rows:
+        fields = (key, outcome, final == 1, attempts, status, error, latency, ended, choices, name)
+        try:
+            if checksum(fields, size, body) == crc:
+                found[id_] = new(Record, (*fields, restored(size, body)))
+        except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
+            continue
+    return found

@@ -15,7 +15,7 @@ from typing import Any
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint, Record
-from batchgen.runner.reader import checked
+from batchgen.runner.reader import STORED, legible, sound
 from batchgen.terminal import inert
 
 LEAST_ROW = 40
@@ -31,7 +31,7 @@ def salvage(path: Path) -> tuple[int, int]:
     with lock.exclusive(path.with_suffix(".lock")):
         sound.unlink(missing_ok=True)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            db.text_factory = lambda text: text.decode(errors="replace")
+            db.text_factory = legible
             with closing(Checkpoint(sound)) as checkpoint:
                 saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
         path.rename(damaged)
@@ -60,12 +60,10 @@ def _copy(db: sqlite3.Connection, most: int, checkpoint: Checkpoint) -> tuple[in
 
 
 def _readable(db: sqlite3.Connection, last: int) -> Iterator[tuple[int, Record]]:
-    columns = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
     for id_ in range(1, last + 1):
-        row = _or_none(lambda id_=id_: db.execute(f"SELECT {columns} WHERE a.id = ?", (id_,)).fetchone())  # type: ignore[misc]
-        record = checked(row) if row else None
-        if record is not None:
-            yield id_, record
+        row = _or_none(lambda id_=id_: db.execute(f"SELECT {STORED} WHERE a.id = ?", (id_,)).fetchone())  # type: ignore[misc]
+        if row:
+            yield from sound([row]).items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
