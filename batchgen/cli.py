@@ -86,6 +86,7 @@ def run(
     batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
     process.log(quiet=quiet, verbose=verbose)
+    process.hold_memory()
     from batchgen import commands, show
 
     summary = commands.run(
@@ -169,6 +170,7 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
     """
     process.log()
+    process.hold_memory()
     from batchgen import commands, show
 
     done = commands.export(job, output, local=local)
