@@ -34,11 +34,12 @@ class Further(NamedTuple):
     cpu: float
 
 
-class Pair(NamedTuple):
-    """One round of both, at the same time of day."""
+class Round(NamedTuple):
+    """All of them at the same time of day. `plain`: a bare loop that parses as most people do, by the standard library."""
 
     ours: Further
     bare: Further
+    plain: Further
 
 
 def lines(bench: Bench) -> Iterator[Line]:
@@ -48,27 +49,29 @@ def lines(bench: Bench) -> Iterator[Line]:
         (f", log-probs {TOKENS} x {answers.ALTERNATIVES}", answers.with_log_probs(TOKENS, Random(3)), 0.5, None),
     ):
         with servers.constant(body) as url:
-            pairs = _pairs(bench, url, what)
-            ours = ours or _rate(pairs)
-            yield from _told(bench, what, pairs, least, most)
+            rounds = _rounds(bench, url, what)
+            ours = ours or _rate(rounds)
+            yield from _told(bench, what, rounds, least, most)
     with servers.constant(answers.constant(servers.CHARACTERS)) as url:
         for tool in FIELD:
             yield _beside(bench, tool, url, ours)
 
 
-def _pairs(bench: Bench, url: str, what: str) -> list[Pair]:
+def _rounds(bench: Bench, url: str, what: str) -> list[Round]:
     few, many = bench.pick(1_000, 500), bench.pick(20_000, 3_000)
     jobs = {rows: made.job(bench.folder / f"throughput-{rows}", rows, bench.suffix) for rows in (few, many)}
     run_of(jobs[few], url)  # whatever is read from disk for the first time
-    pairs = []
+    rounds = []
     for n in range(bench.pick(5, 3)):
         note(f"  round {n + 1}{what}")
         ours = [_run(jobs[rows], url) for rows in (few, many)]
-        bare = [bare_loop(url, rows, CONCURRENCY) for rows in (few, many)]
-        pairs.append(Pair(_further(ours, many - few), _further(bare, many - few)))
+        bare, plain = (
+            [bare_loop(url, rows, CONCURRENCY, parser) for rows in (few, many)] for parser in ("msgspec", "json")
+        )
+        rounds.append(Round(*(_further(costs, many - few) for costs in (ours, bare, plain))))
     for job in jobs.values():
         shutil.rmtree(job.parent)
-    return pairs
+    return rounds
 
 
 def _run(job: Path, url: str) -> Cost:
@@ -76,9 +79,9 @@ def _run(job: Path, url: str) -> Cost:
     return run_of(job, url)
 
 
-def bare_loop(url: str, rows: int, concurrency: int) -> Cost:
+def bare_loop(url: str, rows: int, concurrency: int, parser: str = "msgspec") -> Cost:
     with core(1):
-        return cost(sys.executable, HERE / "bare.py", url, str(rows), str(concurrency))
+        return cost(sys.executable, HERE / "bare.py", url, str(rows), str(concurrency), parser)
 
 
 def _further(costs: list[Cost], rows: int) -> Further:
@@ -86,20 +89,22 @@ def _further(costs: list[Cost], rows: int) -> Further:
     return Further((large.wall - small.wall) / rows, (large.cpu - small.cpu) / rows)
 
 
-def _rate(pairs: list[Pair]) -> float:
-    return median(1 / pair.ours.wall for pair in pairs)
+def _rate(rounds: list[Round]) -> float:
+    return median(1 / one.ours.wall for one in rounds)
 
 
-def _told(bench: Bench, what: str, pairs: list[Pair], least: float, most: float | None) -> Iterator[Line]:
-    rate = f"{_rate(pairs):,.0f} rows/s"
-    cpu = f"{1e6 * median(pair.ours.cpu for pair in pairs):.0f} us"
-    bare = f"{median(1 / pair.bare.wall for pair in pairs):,.0f} rows/s"
-    bare_cpu = f"{1e6 * median(pair.bare.cpu for pair in pairs):.0f} us"
-    rates, cpus = [p.bare.wall / p.ours.wall for p in pairs], [p.ours.cpu / p.bare.cpu for p in pairs]
+def _told(bench: Bench, what: str, rounds: list[Round], least: float, most: float | None) -> Iterator[Line]:
+    rate = f"{_rate(rounds):,.0f} rows/s"
+    cpu = f"{1e6 * median(one.ours.cpu for one in rounds):.0f} us"
+    bare = f"{median(1 / one.bare.wall for one in rounds):,.0f} rows/s"
+    bare_cpu = f"{1e6 * median(one.bare.cpu for one in rounds):.0f} us"
+    rates, cpus = [p.bare.wall / p.ours.wall for p in rounds], [p.ours.cpu / p.bare.cpu for p in rounds]
     yield Line(f"{bench.suffix} in, Parquet out{what}", rate, f">= {least:.2f} of bare", median(rates))
     yield Line("  CPU a further row", cpu, f"<= {most:.2f} of bare" if most else "", median(cpus))
     yield Line("  a bare aiohttp loop", bare)
     yield Line("  its CPU", bare_cpu)
+    plain = f"{median(1 / one.plain.wall for one in rounds):,.0f} rows/s"
+    yield Line("  one that parses by json", plain, "ours to it", median(p.plain.wall / p.ours.wall for p in rounds))
 
 
 def _beside(bench: Bench, tool: str, url: str, ours: float) -> Line:
