@@ -224,7 +224,8 @@ class Reader:
         return found, size
 
     def _quickly(self, read: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """With texts decoded by sqlite3 itself, which knows no mercy and takes half the time."""
+        """With texts decoded by sqlite3 itself, which saves a tenth of the time; where it refuses a damaged one, once
+        more by `legible`."""
         self._db.text_factory = str
         try:
             return read(*given, **named)
@@ -247,7 +248,7 @@ def _marks(values: Sequence[object]) -> str:
 def sound(rows: Iterable[tuple[Any, ...]]) -> dict[int, Record]:
     """Rows of STORED by id, without those that are damaged."""
     found: dict[int, Record] = {}
-    new = tuple.__new__  # a Record's own takes as long as the checksum
+    new = tuple.__new__  # a Record's own would be a fifth of this loop
     for id_, key, outcome, final, attempts, status, error, latency, ended, choices, name, crc, size, body, _ in rows:
         fields = (key, outcome, final == 1, attempts, status, error, latency, ended, choices, name)
         try:

@@ -27,18 +27,18 @@ def salvage(path: Path) -> tuple[int, int]:
     """(attempts saved, attempts lost), by the highest id that is to be seen. Raises AlreadyRunning, MachineRefused."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    sound, damaged = path.with_name("repaired.sqlite"), path.with_name(f"{path.name}.damaged")
+    repaired, damaged = path.with_name("repaired.sqlite"), path.with_name(f"{path.name}.damaged")
     with lock.exclusive(path.with_suffix(".lock")):
-        sound.unlink(missing_ok=True)
+        repaired.unlink(missing_ok=True)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             db.text_factory = legible
-            with closing(Checkpoint(sound)) as checkpoint:
+            with closing(Checkpoint(repaired)) as checkpoint:
                 saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
         path.rename(damaged)
         for tail in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + tail).rename(damaged.with_name(damaged.name + tail))
-        sound.rename(path)
+        repaired.rename(path)
     return saved, highest - saved
 
 
