@@ -86,7 +86,6 @@ def run(
     batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
     process.log(quiet=quiet, verbose=verbose)
-    process.hold_memory()
     from batchgen import commands, show
 
     summary = commands.run(
@@ -170,7 +169,6 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
     """
     process.log()
-    process.hold_memory()
     from batchgen import commands, show
 
     done = commands.export(job, output, local=local)

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from batchgen.sheet import Shown
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""As <malloc.h> has them."""
-HELD, LENT = 32 << 20, 8 << 20
-"""Bytes at the end of a heap that are kept, and from how many on a block is the system's: it goes back when freed."""
-
-
 def refuse_platform() -> None:
     if sys.platform not in ("linux", "darwin"):
         fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
@@ -38,17 +32,6 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
-
-
-def hold_memory() -> None:
-    """What is freed is kept for what is read next, up to HELD. Glibc by itself gives it back and is given it anew, page
-    by page: eight faults for each answer of log-probs that is published, a twentieth of its CPU."""
-    import ctypes  # noqa: PLC0415  what `--help` need not wait for
-
-    with contextlib.suppress(AttributeError):  # other systems' C libraries have no such thing
-        tune = ctypes.CDLL(None).mallopt
-        tune(M_TRIM_THRESHOLD, HELD)
-        tune(M_MMAP_THRESHOLD, LENT)
 
 
 def say(told: str | Shown, *, err: bool = False) -> None:

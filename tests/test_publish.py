@@ -305,37 +305,6 @@ def test_answers_of_all_lengths_stand_in_their_rows_whatever_is_read_beside(tmp_
         assert said == (None if length is None else [f"text {n}"] * length)
 
 
-def with_alternatives(tokens: int) -> bytes:
-    likely = {"token": " lodge", "logprob": -0.51234567, "bytes": list(b" lodge")}
-    log_probs = {"content": [{**likely, "top_logprobs": [likely] * 5}] * tokens, "refusal": None}
-    return json.dumps({"choices": [{"text": "lodge", "log_probs": log_probs}], "model": "m"}).encode()
-
-
-def faults_of_publishing(folder, answers) -> int:
-    """Pages that the system had to give to a whole `export` of answers of log-probs."""
-    folder.mkdir()
-    asked = prompts(answers, "at length")
-    work = Work(folder).write(asked)
-    work.checkpoint.parent.mkdir(parents=True)
-    body = with_alternatives(100)
-    with closing(Checkpoint(work.checkpoint)) as checkpoint:
-        run = checkpoint.start_run(1, "2026-01-01", 0, answers, answers)
-        checkpoint.add([Record(key, OK, True, 1, 200, None, 0.5, 1, 1, None, body) for key in keys(asked)])  # noqa: FBT003
-        checkpoint.end_run(run, 2, "finished", None)
-    process = subprocess.Popen([BATCHGEN, "export", work.job], env=environ(), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_minflt
-
-
-@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="it is glibc that is told so")
-def test_answers_are_read_into_pages_that_were_there_before(tmp_path):
-    few, many = 1000, 3000  # by then it has what it needs
-    more = faults_of_publishing(tmp_path / "many", many) - faults_of_publishing(tmp_path / "few", few)
-    assert more < 8 * (many - few)
-
-
 # Answers that rotted
 
 
