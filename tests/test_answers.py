@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen import results
 from batchgen.api.contract import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
 from batchgen.results.answers import answers
 from batchgen.results.schema import CHOICES, LOG_PROBS
@@ -116,6 +117,25 @@ def test_a_choice_whose_log_probs_cannot_be_read_costs_no_other_its_own():
     good = found.log_probs[0].as_py()
     assert good == msgspec.json.decode(GOOD)
     assert found.more[0].as_py() == [{"text": "b", "log_probs": None}, {"text": "\0", "log_probs": good}]
+
+
+@given(st.integers(2, 1200), st.sets(st.integers(0, 1199), max_size=40))
+@settings(deadline=None, max_examples=30)
+def test_those_that_cannot_be_read_are_found_among_many(rows, odd):
+    said = b'{"choices":[{"text":"%d","log_probs":%s}]}'
+    found = answers([said % (row, b"[7]" if row in odd else GOOD) for row in range(rows)])
+    assert found.text.to_pylist() == [str(row) for row in range(rows)]
+    assert found.log_probs.is_null().to_pylist() == [row in odd for row in range(rows)]
+
+
+def test_one_among_thousands_is_found_by_dozens_of_readings(monkeypatch):
+    readings = []
+    read_json = results.answers.read_json
+    monkeypatch.setattr(
+        results.answers, "read_json", lambda *said, **how: readings.append(1) or read_json(*said, **how)
+    )
+    read([b"[7]" if row == 1234 else GOOD for row in range(4096)])
+    assert len(readings) < 60
 
 
 @given(st.lists(LOGS, min_size=1, max_size=4))

@@ -25,6 +25,9 @@ _NONE = b'{"choices":[{}]}'
 BATCH_BYTES = 256 << 10
 """Of JSON that the reader takes at a time: what it notes of them stays in a core's cache."""
 
+PARTS = 16
+"""That answers are cut into where one of them cannot be read."""
+
 
 class Answers(NamedTuple):
     """A row an answer; nulls where there is none. `log_probs` is of type LOG_PROBS; `more`, of type CHOICES, are those
@@ -42,7 +45,7 @@ def answers(values: Sequence[bytes | None]) -> Answers:
     try:
         choices, model = _read(known)
     except pa.ArrowInvalid:
-        choices, model = _read([value if _is_readable(value) else _plain(value) for value in known])
+        choices, model = _read(_mended(known))
     if len(choices.flatten()) == len(known):
         return Answers(*_fields(choices.flatten()), model, pa.nulls(len(known), CHOICES))
     more: Any = pc.if_else(pc.greater(pc.list_value_length(choices), pa.scalar(1)), pc.list_slice(choices, 1), None)
@@ -85,9 +88,19 @@ def _is_finite(lists: Any) -> bool:
     return all(pc.all(pc.is_finite(some.field("logprob"))).as_py() is not False for some in (tokens, tops))
 
 
-def _is_readable(value: bytes) -> bool:
+def _mended(values: Sequence[bytes]) -> list[bytes]:
+    """Values that cannot be read together, with those plain that cannot be read at all. These are looked for in parts,
+    and parts of parts: one of thousands is found by dozens of readings."""
+    if len(values) == 1:
+        return [_plain(values[0])]
+    step = -(-len(values) // PARTS)
+    parts = [values[start : start + step] for start in range(0, len(values), step)]
+    return [value for part in parts for value in (part if _is_readable(part) else _mended(part))]
+
+
+def _is_readable(values: Sequence[bytes]) -> bool:
     try:
-        _read([value])
+        _read(values)
     except pa.ArrowInvalid:
         return False
     return True
