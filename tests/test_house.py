@@ -95,6 +95,15 @@ def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[st
     assert not spared & set(ended.stderr.split())
 
 
+def test_what_is_left_at_the_end_is_not_gone_over_once_more():
+    told = (
+        "import atexit, gc, sys; sys.argv = ['batchgen', '--version']\nfrom batchgen.__main__ import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > len(gc.get_objects()), file=sys.stderr)); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert ended.stderr.split() == ["True"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
