@@ -9,9 +9,9 @@ import os
 def main() -> None:
     share_memory()
     spare_the_collector()
-    try:
-        from batchgen import cli
+    from batchgen import cli
 
+    try:
         cli.main()
     finally:
         gc.freeze()  # the interpreter goes over what is left once more before it ends: a seventh of a plan's CPU
