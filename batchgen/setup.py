@@ -19,7 +19,7 @@ from batchgen.api.trust import trust
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
 from batchgen.job import Job, is_vendor
-from batchgen.results.schema import refuse_collisions
+from batchgen.results.names import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source, require_column
 from batchgen.sections import Limits

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.results.schema import refuse_collisions
+from batchgen.results.names import refuse_collisions
 from batchgen.rows.source import open_source
 from batchgen.sections import Input
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
-import pyarrow as pa
 
 from batchgen import folders, parts, stores
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
@@ -26,7 +25,6 @@ from batchgen.job import Job
 from batchgen.places import Place, Url, place
 from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside
 from batchgen.rows.files import find
-from batchgen.rows.parquet_format import opened
 from batchgen.rows.source import Source
 from batchgen.stores import Object
 
@@ -65,6 +63,10 @@ class Destination:
     def drop_rejected(self, source: Source, key: bytes) -> None:
         """What an earlier run left, now that a later one stands beside it. The input stays, and what is another's:
         whose metadata have no such key."""
+        import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
+
+        from batchgen.rows.parquet_format import opened  # noqa: PLC0415
+
         where = replace(self, place=self.rejected, is_gated=False)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
@@ -205,6 +207,8 @@ def _read_back(there: Object, here: Path) -> int:
     """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
     if here.suffix != PARQUET:
         return 0
+    from batchgen.rows.parquet_format import opened  # noqa: PLC0415  as above
+
     with opened(here) as meant, there.open() as file, opened(file) as found:
         if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):
             raise MachineRefused(f"{there}: does not read back as what was uploaded: run the command again")

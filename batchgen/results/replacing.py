@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
 from batchgen import folders
 from batchgen.errors import MachineRefused
 from batchgen.places import Place
@@ -84,6 +82,8 @@ def created(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def refusing(place: Place) -> Iterator[None]:
     """What the machine or the store refuses is a MachineRefused, which says that nothing is lost."""
+    import pyarrow as pa  # noqa: PLC0415  it takes long, and a plan writes nothing
+
     try:
         yield
     except (OSError, pa.ArrowException) as error:

@@ -6,8 +6,8 @@ Each refuses what it cannot represent, with file and line; none guesses a type, 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import polars as pl
@@ -16,7 +16,9 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File
-from batchgen.rows.parquet_format import Parquet
+
+if TYPE_CHECKING:
+    from batchgen.rows.parquet_format import Parquet
 
 
 class Ndjson:
@@ -104,11 +106,17 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]
 
 
-Format = Csv | Ndjson | Parquet
-BY_SUFFIX: dict[str, Format] = {
-    ".csv": Csv(),
-    ".parquet": Parquet(),
-    ".pq": Parquet(),
-    ".ndjson": Ndjson(),
-    ".jsonl": Ndjson(),
+def _parquet() -> Parquet:
+    from batchgen.rows.parquet_format import Parquet  # noqa: PLC0415  it takes long, and many a job has no Parquet
+
+    return Parquet()
+
+
+Format: TypeAlias = "Csv | Ndjson | Parquet"
+BY_SUFFIX: dict[str, Callable[[], Format]] = {
+    ".csv": Csv,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".ndjson": Ndjson,
+    ".jsonl": Ndjson,
 }

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.files import File, size_of
 from batchgen.stores import Object
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
@@ -56,8 +55,6 @@ class Parquet:
 
 def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
     """A Parquet file, by its name or as a file that is open; as a context it is closed after."""
-    import pyarrow.parquet as pq  # noqa: PLC0415  it takes long, and many a job has no Parquet to read
-
     return pq.ParquetFile(path.open() if isinstance(path, Object) else path, **how)
 
 
@@ -107,8 +104,6 @@ def _longest(path: File, group: int, chunk: Any) -> int:
     values: Any = None if first is None or first.num_columns != 1 else first.column(0)
     if not isinstance(values, pa.DictionaryArray):
         return beyond_telling
-    import pyarrow.compute as pc  # noqa: PLC0415  as above
-
     held: Any = values.dictionary
     return int(pc.max(pc.binary_length(held)).as_py() or 0)
 

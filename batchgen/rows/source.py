@@ -119,10 +119,10 @@ def _format(pattern: str, files: tuple[File, ...]) -> Format:
     if strange is not None:
         hint = f"; to leave it out, give a glob such as {pattern}/*{known[0].suffix}" if known else ""
         raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{hint}")
-    if len({type(BY_SUFFIX[file.suffix.lower()]) for file in files}) > 1:
+    if len({BY_SUFFIX[file.suffix.lower()] for file in files}) > 1:
         kinds = {file.suffix.lower() for file in files}
         raise UsageError(f"{pattern}: the files are of several formats: {', '.join(sorted(kinds))}")
-    return BY_SUFFIX[files[0].suffix.lower()]
+    return BY_SUFFIX[files[0].suffix.lower()]()
 
 
 def _agreed_schema(files: tuple[File, ...], reader: Format) -> Schema:
