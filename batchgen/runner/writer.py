@@ -1,8 +1,7 @@
 """Group commit: one thread that commits whatever has come together, again and again; no timer, no batch size.
 
-Between two commits the loop turns a few times: those who waited for the one go on, and what lies ready on their
-connections joins the other. Half as many commits, each twice as large, take a tenth less CPU a row. Not so between
-commits of long answers, which take as long as their coming: while the disk is at work on some, others come.
+Between two commits the loop turns once: those who waited for the one go on before the next is begun. With three turns
+the commits are larger and no cheaper a row, and of 2,000 slots 1 to 3 % more wait for them.
 
 The event loop hands records over, all that wait in one go, and waits for their COMMIT; it never touches SQLite itself.
 """
@@ -17,10 +16,6 @@ from typing import Self
 from batchgen.runner.checkpoint import Checkpoint, Record
 
 Waiting = tuple[Record, asyncio.Future[None]]
-TURNS = 3
-"""Of the loop: to wake who waited, to look at all connections, and to take in what came."""
-LONG = 4096
-"""Bytes of an answer, in the mean of a batch."""
 
 
 class Writer:
@@ -70,14 +65,7 @@ class Writer:
                 committed.set_result(None)
             else:
                 committed.set_exception(self._failure)
-        size = sum([len(record.body or b"") for record, _ in batch])
-        self._turn(TURNS if size < LONG * len(batch) else 0)
-
-    def _turn(self, left: int) -> None:
-        if left:
-            self._loop.call_soon(self._turn, left - 1)
-        else:
-            self._hand_over()
+        self._loop.call_soon(self._hand_over)
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
