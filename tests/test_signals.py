@@ -87,7 +87,7 @@ def test_a_signal_while_it_plans_ends_it_before_anything_is_sent(tmp_path, serve
     work.result.parent.mkdir()
     work.result.write_bytes(b"the old results")
     # what is raised just when a file was opened leaves it to Python to close, which warns of that and closes it
-    environment = {**environ(server.url), "PYTHONWARNINGS": "error,ignore::ResourceWarning"}
+    environment = {**environ(server.url), "PYTHONWARNINGS": "error,ignore:unclosed file:ResourceWarning"}
     with start("run", work.job, "--json", env=environment) as process:
         wait_for(work.begun, "the checkpoint, which is made before the plan")
         process.send_signal(number)

@@ -69,7 +69,7 @@ def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
     if not block or len(block) > MAX_CELL or b'"' in block or block.startswith(BOM) or _has_lone_return(block):
         return None
     try:
-        frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
+        frame = pl.read_csv(block, has_header=False, schema=schema)
     except pl.exceptions.PolarsError:
         return None
     return frame if _is_even(frame, block) else None
