@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -184,6 +184,7 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     block=st.integers(1, 40),
 )
+@example(header="a", lines=["7", "", "7"], end="\n", block=40)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeypatch, header, lines, end, block):
     """Blocks of a few bytes, with and without quotes: the rows, or what is said, are those of the exact reader alone."""
