@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import minijinja
 import polars as pl
@@ -81,9 +81,13 @@ class Template:
         self._joins = _joins(text, columns)
         self._nested = any(columns[name].is_nested() for name in self.names)
 
-    def prompts(self, frame: pl.DataFrame) -> Iterator[str | PromptError]:
+    def prompts(self, frame: pl.DataFrame) -> Iterable[str | PromptError]:
         """Each row's prompt, or why it has none."""
         joined = self._joined(frame)
+        return self._completed(joined, frame) if None in joined else cast(list[str | PromptError], joined)
+
+    def _completed(self, joined: list[str | None], frame: pl.DataFrame) -> Iterator[str | PromptError]:
+        """With those prompts rendered that are not there yet."""
         cells = iter(self.cells(frame.filter(pl.Series([prompt is None for prompt in joined], dtype=pl.Boolean))))
         for prompt in joined:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -50,6 +51,11 @@ class Problem:
         return self.reason
 
 
+MOST_TOKENS = 2**32 - 1
+"""Of an answer, as far as a plan counts."""
+_encoder = msgspec.json.Encoder()
+
+
 class Requests:
     """Makes the requests of a job's rows. Raises UsageError where template or `columns` do not fit the input."""
 
@@ -79,18 +85,27 @@ class Requests:
 
     def of(self, frame: pl.DataFrame) -> Iterator[Prepared | Problem]:
         """One for each row, in order."""
-        own = frame.select(self._sources).rows() if self._fields else [()] * frame.height
-        for prompt, values in zip(self._template.prompts(frame), own, strict=True):
-            try:
-                yield Problem(str(prompt)) if isinstance(prompt, PromptError) else self._prepare(prompt, values)
-            except PromptError as error:
-                yield Problem(str(error))
+        encode, digest = _encoder.encode, self._identity.digest
+        for prompt, mould in zip(self._template.prompts(frame), self._moulds(frame), strict=False):
+            if isinstance(prompt, PromptError):
+                yield Problem(str(prompt))
+            elif isinstance(mould, Problem):
+                yield mould
+            else:
+                body = mould.head + encode(prompt) + mould.tail
+                yield Prepared(digest(body), body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
 
-    def _prepare(self, prompt: str, values: tuple[Any, ...]) -> Prepared:
-        mould = _mould({**self._base, **self._own(values)}, self._dialect) if values else self._mould
-        body = mould.head + msgspec.json.encode(prompt) + mould.tail
-        digest = self._identity.digest(body)
-        return Prepared(digest, body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
+    def _moulds(self, frame: pl.DataFrame) -> Iterator[_Mould | Problem]:
+        """One for each row; without end where all are alike."""
+        if not self._fields:
+            return repeat(self._mould)
+        return map(self._own_mould, frame.select(self._sources).iter_rows())
+
+    def _own_mould(self, values: tuple[Any, ...]) -> _Mould | Problem:
+        try:
+            return _mould({**self._base, **self._own(values)}, self._dialect)
+        except PromptError as error:
+            return Problem(str(error))
 
     def _own(self, values: tuple[Any, ...]) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -108,7 +123,7 @@ class Requests:
 def _mould(fields: dict[str, Any], dialect: Dialect) -> _Mould:
     request = dialect.request(prompt="", **fields)
     head, tail = msgspec.json.encode(request).split(b'"prompt":""', 1)
-    longest = (request.max_tokens or dialect.default_tokens) * (request.best_of or 1)
+    longest = min((request.max_tokens or dialect.default_tokens) * (request.best_of or 1), MOST_TOKENS)
     return _Mould(head + b'"prompt":', tail, request.model, longest)
 
 

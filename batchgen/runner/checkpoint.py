@@ -115,12 +115,13 @@ class Record(NamedTuple):
     body: Body | None
 
     def crc(self) -> int:
-        return checksum(self[:-1], *stored(self.body))
+        size, data = stored(self.body)
+        return checksum((*self[:-1], size, data is None), data)
 
 
-def checksum(fields: tuple[Any, ...], size: int | None, data: bytes | None) -> int:
-    """Of a record's columns but its body, and of that as it is stored."""
-    return zlib.crc32(data or b"", zlib.crc32(_packer.encode((*fields, size, data is None))))
+def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
+    """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
+    return zlib.crc32(data or b"", zlib.crc32(_packer.encode(columns)))
 
 
 class Run(NamedTuple):

@@ -20,7 +20,8 @@ from batchgen.api.contract import Kind
 from batchgen.rows.identity import KEY_BYTES
 from batchgen.runner.checkpoint import OK
 
-CHUNK = 10_000
+CHUNK, SOUGHT = 10_000, 100_000
+"""Keys that are taken at once; and looked up, where each takes less the more they are, for a few megabytes."""
 
 
 class State(enum.IntEnum):
@@ -49,8 +50,8 @@ class Index:
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
         """`record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
-        slices = range(0, max(hi.len(), 1), CHUNK)
-        return pl.concat([self._find(hi.slice(start, CHUNK), lo.slice(start, CHUNK)) for start in slices])
+        slices = range(0, max(hi.len(), 1), SOUGHT)
+        return pl.concat([self._find(hi.slice(start, SOUGHT), lo.slice(start, SOUGHT)) for start in slices])
 
     def _find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
         frame = self._frame

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
@@ -29,13 +30,9 @@ from batchgen.runner.checkpoint import (
     refuse_foreign,
 )
 
-P = ParamSpec("P")
 T = TypeVar("T")
-STORED = (
-    "a.*, b.size, b.body, coalesce(CAST(b.size AS INTEGER), length(b.body), 0) "
-    "FROM attempts a LEFT JOIN bodies b USING (id)"
-)
-"""What is selected of an attempt: its columns and its body's, and the bytes that this has when it is whole."""
+STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+"""What is selected of an attempt: its columns and its body's."""
 FITS, AT_ONCE = 4 << 20, 4096
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 FILLED = 0.75
@@ -107,7 +104,7 @@ class Reader:
 
     def _states(self, after: int) -> Iterator[list[tuple[bytes, int, str, int, int]]]:
         with refusals(self.path):
-            while rows := self._quickly(self._states_after, after):
+            while rows := self._quickly(partial(self._states_after, after)):
                 yield rows
                 after = rows[-1][1]
 
@@ -196,42 +193,34 @@ class Reader:
         start, few = 0, AT_ONCE
         while start < len(ids):
             piece = ids[start : start + few]
-            rows, size = self._rows(piece, FITS)
+            records, size = self._read(piece, FITS)
             if size > FITS and len(piece) > 1:
                 few = len(piece) // 2
                 continue
-            yield piece, sound(rows)
+            yield piece, records
             start += len(piece)
             few = max(1, min(AT_ONCE, int(FILLED * FITS * len(piece) / size))) if size else AT_ONCE
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
-        return sound(self._rows(ids)[0])
+        return self._read(ids)[0]
 
-    def _rows(self, ids: Sequence[int], most: float = math.inf) -> tuple[list[tuple[Any, ...]], int]:
-        """The attempts, and how many bytes their bodies have. Reads no further once these are more than so many."""
+    def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
+        """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
         with refusals(self.path):
-            return self._quickly(self._read, ids, most)
+            return self._quickly(
+                lambda: sound(self._db.execute(f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids), most)
+            )
 
-    def _read(self, ids: Sequence[int], most: float) -> tuple[list[tuple[Any, ...]], int]:
-        found: list[tuple[Any, ...]] = []
-        size = 0
-        for row in self._db.execute(f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids):
-            found.append(row)
-            size += row[-1]
-            if size > most:
-                break
-        return found, size
-
-    def _quickly(self, read: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    def _quickly(self, read: Callable[[], T]) -> T:
         """With texts decoded by sqlite3 itself, which saves a tenth of the time; where it refuses a damaged one, once
         more by `legible`."""
         self._db.text_factory = str
         try:
-            return read(*given, **named)
+            return read()
         except sqlite3.OperationalError:
             self._db.text_factory = legible
-            return read(*given, **named)
+            return read()
         finally:
             self._db.text_factory = legible
 
@@ -245,15 +234,23 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def sound(rows: Iterable[tuple[Any, ...]]) -> dict[int, Record]:
-    """Rows of STORED by id, without those that are damaged."""
+def sound(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tuple[dict[int, Record], int]:
+    """Rows of STORED by id, without those that are damaged, and the bytes of all bodies when they are whole: once these
+    are more than `most`, no further row is taken."""
     found: dict[int, Record] = {}
-    new = tuple.__new__  # a Record's own would be a fifth of this loop
-    for id_, key, outcome, final, attempts, status, error, latency, ended, choices, name, crc, size, body, _ in rows:
-        fields = (key, outcome, final == 1, attempts, status, error, latency, ended, choices, name)
+    total = 0
+    new = tuple.__new__  # a Record's own would be a fifth of this loop, and tuples made of tuples another
+    for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
+        final = ended == 1
         try:
-            if checksum(fields, size, body) == crc:
-                found[id_] = new(Record, (*fields, restored(size, body)))
+            total += len(body or b"") if size is None else size
+            columns = key, outcome, final, attempts, status, error, latency, at, choices, name, size, body is None
+            if checksum(columns, body) == crc:
+                answer = restored(size, body)
+                values = key, outcome, final, attempts, status, error, latency, at, choices, name, answer
+                found[id_] = new(Record, values)
         except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
             continue
-    return found
+        if total > most:
+            break
+    return found, total

@@ -63,7 +63,7 @@ def _readable(db: sqlite3.Connection, last: int) -> Iterator[tuple[int, Record]]
     for id_ in range(1, last + 1):
         row = _or_none(lambda id_=id_: db.execute(f"SELECT {STORED} WHERE a.id = ?", (id_,)).fetchone())  # type: ignore[misc]
         if row:
-            yield from sound([row]).items()
+            yield from sound([row])[0].items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:

@@ -39,7 +39,7 @@ class Survey:
         self.columns.add(
             b"".join([p.digest for p in made]),
             prompt_tokens=[p.prompt_tokens for p in made],
-            answer_tokens=[min(p.answer_tokens, 2**32 - 1) for p in made],
+            answer_tokens=[p.answer_tokens for p in made],
             model=[models.setdefault(p.model, len(models)) for p in made],
         )
         self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
