@@ -97,14 +97,10 @@ class Archive(Reader):
 
     def ends(self, known: Span, first: int) -> list[End]:
         """Of every row with an attempt in the span, by its last one. `first`: the last run's come after this id."""
-        answers = f"SELECT count(*), coalesce(sum(id > :first), 0) FROM {{}} WHERE {_within(known)} AND outcome = :ok"
-        values = {"first": first, "ok": OK}
-        ((all_, fresh),), ((told, fresh_told),) = (
-            self._all(answers.format(table), values) for table in ("attempts", "stories")
-        )
+        untold, fresh = self._untold(known), self._untold(Span(first, known.to))
         last = f"SELECT max(id) AS id, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
         sql = f"SELECT outcome, status, final, id > :first, count(*) FROM ({last}) GROUP BY 1, 2, 3, 4"
-        rows = [(OK, None, True, True, fresh - fresh_told), (OK, None, True, False, all_ - fresh - told + fresh_told)]
+        rows = [(OK, None, True, True, fresh), (OK, None, True, False, untold - fresh)]
         rows += self._all(sql, {"first": first})
         return [End(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
 
@@ -170,12 +166,19 @@ class Archive(Reader):
 
     def answers(self, known: Span, all_up_to: int, sample: int) -> tuple[list[int], int]:
         """The ids of the answers that stand, or of so many an even sample of about this size; and how many stand."""
-        where = f"{_within(known)} AND outcome = :ok"
-        ((count,),) = self._all(f"SELECT count(*) FROM attempts WHERE {where}", {"ok": OK})
-        where += f" AND {_one_of(count // sample if count > all_up_to else 1)} ORDER BY id"
+        ((told,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
+        count = self._untold(known) + told
+        some = _one_of(count // sample if count > all_up_to else 1)  # asked first: it needs no look into the row
+        sql = f"SELECT id FROM attempts WHERE {_within(known)} AND {some} AND outcome = :ok ORDER BY id"
         given_up = self._given_up(known)
-        ids = [id_ for (id_,) in self._all(f"SELECT id FROM attempts WHERE {where}", {"ok": OK})]
+        ids = [id_ for (id_,) in self._all(sql, {"ok": OK})]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
+
+    def _untold(self, span: Span) -> int:
+        """Attempts in the span that are in no story: each is the answer of a row of its own. Counted by ids alone."""
+        count = f"(SELECT count(*) FROM {{}} WHERE {_within(span)})"
+        ((untold,),) = self._all(f"SELECT {count.format('attempts')} - {count.format('stories')}", {})
+        return int(untold)
 
     def size(self, ids: Sequence[int]) -> int:
         """Bytes of the bodies of these attempts, as they came."""
