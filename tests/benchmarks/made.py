@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from functools import cache
@@ -60,6 +61,7 @@ def prepared(bench: Bench, rows: int, name: str) -> Path:
     """A job of its own whose checkpoint has an answer to every row but ten; for the built-in model."""
     folder = bench.folder / name
     shutil.copytree(_prepared(bench.folder, rows), folder)
+    os.sync()  # or the first to close the checkpoint writes the whole copy to the disk: a second for a million rows
     return folder / "job.yaml"
 
 
