@@ -36,7 +36,6 @@ import os
 import random
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -47,6 +46,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
 
 from batchgen import commands
 from batchgen.errors import BatchgenError
@@ -776,7 +777,7 @@ class Known:
             yield UNPUBLISHED, f"{results.stat().st_size:,} bytes" if found else "no file"
         try:
             recovered = recover(folder / self._recording.checkpoint)
-        except (BatchgenError, sqlite3.Error) as error:
+        except (BatchgenError, apsw.Error) as error:
             yield REFUSED, str(error)
             return
         except Exception as error:  # noqa: BLE001  what recovery raises by mistake is a finding too
@@ -821,10 +822,10 @@ def recover(path: Path) -> Recovered:
         for record in reader.records([id_ for _, id_, *_ in states]).values():
             if record.outcome == OK and record.body is not None:
                 answers.setdefault(record.key, []).append(hashlib.sha256(record.body).hexdigest())
-    with closing(sqlite3.connect(path)) as db:
+    with closing(apsw.Connection(str(path))) as db:
         said = db.execute("PRAGMA quick_check").fetchone()[0]
     if said != "ok":
-        raise sqlite3.DatabaseError(said)
+        raise apsw.CorruptError(said)
     return Recovered(answers, {key: outcome for key, _, outcome, *_ in states})
 
 
@@ -883,21 +884,17 @@ def _wrap_connect(log_pages: int | None, weakness: str | None) -> None:
     """Every connection gets another `synchronous` than it asks for, and is told the one it asked for."""
     level = {Weakness.NORMAL: "NORMAL", Weakness.OFF: "OFF"}.get(weakness)
 
-    class Connection(sqlite3.Connection):
+    class Connection(apsw.Connection):
         def execute(self, sql, *values):
-            if level and re.match(r"\s*PRAGMA\s+synchronous\s*=", sql, re.IGNORECASE):
+            if log_pages is not None and re.match(r"\s*PRAGMA\s+wal_autocheckpoint\s*=", sql, re.IGNORECASE):
+                sql = f"PRAGMA wal_autocheckpoint = {log_pages}"
+            elif level and re.match(r"\s*PRAGMA\s+synchronous\s*=", sql, re.IGNORECASE):
                 sql = f"PRAGMA synchronous = {level}"
             elif level and re.match(r"\s*PRAGMA\s+synchronous\b", sql, re.IGNORECASE):
                 sql = "SELECT 2"  # FULL
             return super().execute(sql, *values)
 
-    def connect(*values, **named):
-        db = original(*values, factory=Connection, **named)
-        if log_pages is not None:
-            db.execute(f"PRAGMA wal_autocheckpoint = {log_pages}")
-        return db
-
-    original, sqlite3.connect = sqlite3.connect, connect
+    apsw.Connection = Connection
 
 
 def _leave_out_syncs(weakness: str) -> None:

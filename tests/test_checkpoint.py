@@ -14,8 +14,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
+import apsw
 import pytest
 from durability import (
     BATCHGEN,
@@ -187,6 +189,7 @@ def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
 from pathlib import Path; from contextlib import closing, suppress
+from itertools import islice
 from batchgen.runner.checkpoint import Checkpoint, Record; from batchgen.runner.flight import Flight; from batchgen.runner import lock
 folder = Path({str(tmp_path)!r})
 with lock.exclusive(folder / "c.lock"), closing(Flight(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
@@ -258,6 +261,24 @@ def test_a_text_that_is_no_utf8_any_more_damages_the_row_and_no_other(tmp_path, 
         assert {"row 1", "row 3"} <= set(reader.names())
 
 
+def test_more_keys_and_ids_are_looked_up_than_a_statement_takes(tmp_path):
+    added = made(tmp_path / "c.sqlite", [record(n) for n in (1, 2)])
+    with closing(Reader(tmp_path / "c.sqlite")) as reader:
+        assert reader.keys_of(range(2, 300_000)) == {2: added[1].key}
+        assert reader.attempts_of([n.to_bytes(16, "big") for n in range(2, 300_000)]) == {added[1].key: 1}
+
+
+def test_an_empty_body_whose_type_is_damaged_is_not_read_as_a_number(tmp_path):
+    made(tmp_path / "c.sqlite", [record(1, b""), record(2, b"")])
+    loose = (
+        "PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'bodies'"
+    )
+    for sql in (loose, "UPDATE bodies SET body = 0 WHERE id = 1"):  # each sees the file anew
+        with closing(sqlite3.connect(tmp_path / "c.sqlite")) as db:
+            db.executescript(sql)
+    assert read(tmp_path / "c.sqlite") == [record(2, b"")]
+
+
 def test_an_empty_body_that_is_gone_is_not_taken_for_none(tmp_path):
     made(tmp_path / "c.sqlite", [record(1, b""), record(2, None)])
     shell(tmp_path / "c.sqlite", "DELETE FROM bodies")
@@ -290,6 +311,21 @@ def test_any_flipped_bit_of_the_file_is_found_out(data):
         with suppress(MachineRefused), closing(Checkpoint(path)):
             for one in read(path):
                 assert one == before.get(one.key)
+
+
+def test_a_flipped_bit_in_a_list_of_ids_is_never_read_for_ever(tmp_path):
+    path, whole = tmp_path / "c.sqlite", _template().read_bytes()
+    with closing(sqlite3.connect(_template())) as db:
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'")
+    start, refused = (root - 1) * PAGE * 8, 0
+    for bit in range(start, start + 8 * (8 + 2 * len(TEMPLATE))):  # a page's head, and where its rows begin
+        path.write_bytes(whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
+        try:
+            with closing(Reader(path)) as reader:
+                assert len(list(islice(reader.states(), 1000))) < 1000
+        except MachineRefused as error:
+            refused += "out of order" in str(error)
+    assert refused
 
 
 TEMPLATE = [record(n, (BODY, LARGE, b"", None)[n % 4], error="said so" if n % 4 > 1 else None) for n in range(24)]
@@ -536,7 +572,7 @@ async def test_many_saves_few_transactions_and_each_returns_when_its_own_is_comm
 async def test_saves_that_were_queued_before_a_cancellation_are_committed(tmp_path):
     path = tmp_path / "c.sqlite"
     with closing(Checkpoint(path)) as checkpoint:
-        lock = sqlite3.connect(path, isolation_level=None)
+        lock = apsw.Connection(str(path))
         lock.execute("BEGIN IMMEDIATE")  # holds the first commit up, so that the others queue
 
         async def interrupted() -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
 from batchgen.api.contract import Kind
-from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK, Run, refusals
+from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK, Run
 from batchgen.runner.reader import Reader
 
 CHUNK = 10_000
@@ -126,13 +126,7 @@ class Archive(Reader):
     def answers_over_time(self, span: Span, every: int) -> pl.DataFrame:
         """`finished_at` (microseconds) and `latency` (seconds) of the answers, of each so many attempts one."""
         where = f"{_within(span)} AND outcome = :ok AND latency >= 0 AND {_one_of(every)}"
-        finished, latency = array("q"), array("d")
-        for rows in self._chunks(f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK}):
-            finished.extend([row[0] for row in rows])
-            latency.extend([row[1] for row in rows])
-        return pl.DataFrame(
-            {"finished_at": pl.Series(finished, dtype=pl.Int64), "latency": pl.Series(latency, dtype=pl.Float64)}
-        )
+        return self._take(_times, f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK})
 
     def refused_by(self, span: Span, start: int, width: int) -> dict[int, int]:
         """Slot -> refusals that came in it."""
@@ -193,15 +187,15 @@ class Archive(Reader):
         sql = f"SELECT s.id FROM stories s JOIN ({damaged}) d ON s.key = d.key AND s.id < d.id WHERE {where}"
         return {id_ for (id_,) in self._all(sql, {"ok": OK, "damaged": DAMAGED})}
 
-    def _all(self, sql: str, values: dict[str, Any]) -> list[Any]:
-        with refusals(self.path):
-            return self._db.execute(sql, values).fetchall()
 
-    def _chunks(self, sql: str, values: dict[str, Any]) -> Iterator[list[Any]]:
-        with refusals(self.path):
-            cursor = self._db.execute(sql, values)
-            while rows := cursor.fetchmany(CHUNK):
-                yield rows
+def _times(rows: Iterable[tuple[int, float]]) -> pl.DataFrame:
+    finished, latency = array("q"), array("d")
+    for at, seconds in rows:
+        finished.append(at)
+        latency.append(seconds)
+    return pl.DataFrame(
+        {"finished_at": pl.Series(finished, dtype=pl.Int64), "latency": pl.Series(latency, dtype=pl.Float64)}
+    )
 
 
 def _within(span: Span) -> str:

@@ -1,7 +1,9 @@
 """The checkpoint: SQLite, the one truth. A row is done when the COMMIT that holds its answer has returned.
 
 Assumptions. The file system is local, and fsync returns only when data are on stable storage. One process
-writes, under the job's lock (`lock.py`), through one connection; all others open the file read-only.
+writes, under the job's lock (`lock.py`), through one connection; all others open the file read-only. A process
+has one SQLite for it, apsw's: a second one (Python's `sqlite3`) would take the first one's locks away when it
+closes the file, as POSIX has it.
 
 What is written. `attempts` gets one row for each attempt that had an outcome and is never updated; a row's
 state is that of its last attempt. `bodies` holds the raw answers, apart, so that a resume reads no answer.
@@ -27,7 +29,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import apsw
 import msgspec
 
 from batchgen import folders
@@ -49,6 +51,8 @@ DAMAGED = "damaged"
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
 as many pages a COMMIT of log-probs takes a tenth less."""
+BUSY = 30_000
+"""Milliseconds that are waited for another who holds the file."""
 DAMAGE = ("malformed", "not a database", "no such")
 """What SQLite's messages for a damaged file have in common."""
 
@@ -121,7 +125,7 @@ class Record(NamedTuple):
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
     """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
-    return zlib.crc32(data or b"", zlib.crc32(_packer.encode(columns)))
+    return zlib.crc32(b"" if data is None else data, zlib.crc32(_packer.encode(columns)))
 
 
 class Run(NamedTuple):
@@ -144,11 +148,11 @@ def refusals(path: Path) -> Iterator[None]:
     """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out."""
     try:
         yield
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise _refusal(path, error) from None
 
 
-def _refusal(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> MachineRefused:
+def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError) -> MachineRefused:
     said = str(error)
     if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
         salvage = shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
@@ -172,13 +176,14 @@ class Checkpoint:
             with closed_on_error(self._db):
                 self._next_id = 1 + self._highest_id()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)
         try:  # before SQLite makes it, which goes by the umask
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
             raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it away") from None
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
+        db = apsw.Connection(str(self.path))
+        db.set_busy_timeout(BUSY)
         with closed_on_error(db):
             new = is_empty(db)
             if new:
@@ -187,15 +192,15 @@ class Checkpoint:
                 refuse_foreign(self.path, db)  # before a byte of it is changed
             self._make_safe(db)
             if new:
-                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+                db.execute(f"BEGIN; {_SCHEMA} COMMIT;")
         return db
 
-    def _make_safe(self, db: sqlite3.Connection) -> None:
-        mode = db.execute("PRAGMA journal_mode = wal").fetchone()[0]
+    def _make_safe(self, db: apsw.Connection) -> None:
+        mode = db.execute("PRAGMA journal_mode = wal").get
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
-        db.execute(f"PRAGMA wal_autocheckpoint = {LOG // db.execute('PRAGMA page_size').fetchone()[0]}")
-        synchronous = db.execute("PRAGMA synchronous").fetchone()[0]
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG // db.execute('PRAGMA page_size').get}")
+        synchronous = db.execute("PRAGMA synchronous").get
         if (mode, synchronous) != ("wal", 2):
             raise MachineRefused(
                 f"{self.path}: this file system supports no write-ahead log (journal_mode={mode}, "
@@ -205,8 +210,8 @@ class Checkpoint:
     def _highest_id(self) -> int:
         """Of what is stored and of what was: pruning may drop the last attempts, and an id given again would lie
         under a floor."""
-        stored = self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
-        given = self._db.execute("SELECT coalesce(max(max(floor, first)), 0) FROM runs").fetchone()[0]
+        stored = self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").get
+        given = self._db.execute("SELECT coalesce(max(max(floor, first)), 0) FROM runs").get
         return max(int(stored), int(given))
 
     def close(self) -> None:
@@ -215,8 +220,8 @@ class Checkpoint:
     def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int) -> Run:
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with refusals(self.path):
-            cursor = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
-        return run._replace(id=cursor.lastrowid or 0)
+            self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
+            return run._replace(id=self._db.last_insert_rowid())
 
     def end_run(self, run: Run, ended_at: int, outcome: str, learned: float | None) -> None:
         sql = "UPDATE runs SET ended_at = ?, outcome = ?, learned = ? WHERE id = ?"
@@ -267,7 +272,7 @@ class Checkpoint:
 
 
 @contextmanager
-def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+def closed_on_error(db: apsw.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -280,15 +285,15 @@ def _packed(record: Record) -> Record:
     return record if body is None or len(body) < FROM else record._replace(body=pack(body))
 
 
-def is_empty(db: sqlite3.Connection) -> bool:
+def is_empty(db: apsw.Connection) -> bool:
     """Whether it was killed before its first table was made, or is new."""
-    return not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    return not db.execute("SELECT count(*) FROM sqlite_schema").get
 
 
-def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
+def refuse_foreign(path: Path, db: apsw.Connection) -> None:
     """Raises MachineRefused where the file is no checkpoint, or one of another version."""
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").get
+    version = db.execute("PRAGMA user_version").get
     if application != APPLICATION_ID:
         raise MachineRefused(f"{path}: not a checkpoint of batchgen: move it away, or give the job another name")
     if version != SCHEMA_VERSION:
@@ -297,5 +302,5 @@ def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
             "finish the job with that version, or move the file away to start anew"
         )
     for table, columns in TABLES.items():
-        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").fetchone()[0] != columns:  # noqa: S608
-            raise _refusal(path, sqlite3.DatabaseError(f"no such table as its own: {table}"))
+        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").get != columns:  # noqa: S608
+            raise _refusal(path, apsw.Error(f"no such table as its own: {table}"))

@@ -6,12 +6,13 @@ Never writes and never keeps a transaction open between calls, so that a reader 
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import apsw
 
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
@@ -19,6 +20,7 @@ from batchgen.api.dialects import WRITER, Dialect
 from batchgen.errors import NotRunYet
 from batchgen.packed import Body, restored, whole
 from batchgen.runner.checkpoint import (
+    BUSY,
     INTERRUPTED,
     OK,
     Record,
@@ -31,8 +33,12 @@ from batchgen.runner.checkpoint import (
 )
 
 T = TypeVar("T")
+Take = Callable[[Iterable[tuple[Any, ...]]], T]
+Bindings = Sequence[Any] | Mapping[str, Any]
 STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """What is selected of an attempt: its columns and its body's."""
+BLOBS = ("key", "body")
+"""Columns that hold bytes."""
 FITS, AT_ONCE = 4 << 20, 4096
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 FILLED = 0.75
@@ -61,8 +67,7 @@ class Reader:
         has_log = path.with_name(f"{path.name}-wal").exists()
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30)
-            self._db.text_factory = legible
+            self._db = opened(path, how)
             with closed_on_error(self._db):
                 if is_empty(self._db):
                     raise NotRunYet(f"{path}: the job has not run yet")
@@ -72,9 +77,8 @@ class Reader:
         self._db.close()
 
     def last_run(self) -> Run | None:
-        with refusals(self.path):
-            row = self._db.execute("SELECT * FROM runs ORDER BY id DESC LIMIT 1").fetchone()
-        return Run(*row) if row else None
+        rows = self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
+        return Run(*rows[0]) if rows else None
 
     def next_run(self, today: str, *, reuse: bool, fresh: bool = False) -> tuple[str, int]:
         """(date, floor) of a run that starts now: an unfinished run's own, or new ones."""
@@ -88,57 +92,55 @@ class Reader:
     def learned(self) -> LearnedRate | None:
         """What the last run that met a limit found out."""
         sql = "SELECT learned, ended_at FROM runs WHERE learned IS NOT NULL ORDER BY id DESC LIMIT 1"
-        with refusals(self.path):
-            row = self._db.execute(sql).fetchone()
-        return LearnedRate(*row) if row else None
+        rows = self._all(sql)
+        return LearnedRate(*rows[0]) if rows else None
 
     def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
         """Attempts of a run, by outcome and finality."""
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
-        with refusals(self.path):
-            return {(outcome, bool(final)): count for outcome, final, count in self._db.execute(sql, (run.first,))}
+        return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
         return chain.from_iterable(self._states(after))
 
     def _states(self, after: int) -> Iterator[list[tuple[bytes, int, str, int, int]]]:
-        with refusals(self.path):
-            while rows := self._quickly(partial(self._states_after, after)):
-                yield rows
-                after = rows[-1][1]
-
-    def _states_after(self, id_: int) -> list[tuple[bytes, int, str, int, int]]:
         sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id LIMIT ?"
-        return self._db.execute(sql, (id_, AT_ONCE)).fetchall()
+        while rows := self._all(sql, (after, AT_ONCE)):
+            yield rows
+            after = self._grown(after, rows[-1][1])
+
+    def _grown(self, before: int, id_: int) -> int:
+        """The next id. Raises MachineRefused where it does not grow: a damaged page would be read for ever."""
+        with refusals(self.path):
+            if id_ <= before:
+                raise apsw.CorruptError("malformed: its ids are out of order")
+        return id_
 
     def last_id(self) -> int:
-        with refusals(self.path):
-            return int(self._db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
+        return int(self._all("SELECT coalesce(max(id), 0) FROM attempts")[0][0])
 
     def interrupted_since(self, run: Run) -> int:
         """Requests that were in flight when this run, or a run since, was killed."""
         sql = "SELECT count(*) FROM attempts WHERE id > ? AND outcome = ?"
-        with refusals(self.path):
-            return int(self._db.execute(sql, (run.first, INTERRUPTED)).fetchone()[0])
+        return int(self._all(sql, (run.first, INTERRUPTED))[0][0])
 
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """Requests sent so far for the rows of a few keys; keys that were never tried are left out."""
-        sql = f"SELECT key, max(attempts) FROM attempts WHERE key IN ({_marks(keys)}) GROUP BY key"  # noqa: S608
-        with refusals(self.path):
-            return dict(self._db.execute(sql, keys))
+        """Requests sent so far for the rows of these keys; keys that were never tried are left out."""
+        return self._pairs("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys)
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """The keys of a few attempts."""
-        sql = f"SELECT id, key FROM attempts WHERE id IN ({_marks(ids)})"  # noqa: S608
-        with refusals(self.path):
-            return dict(self._db.execute(sql, ids))
+        """The keys of these attempts."""
+        return self._pairs("SELECT id, key FROM attempts WHERE id IN ({})", ids)
+
+    def _pairs(self, sql: str, wanted: Sequence[Any]) -> dict[Any, Any]:
+        """By what is wanted, of which a statement takes no more than some thousands."""
+        parts = (wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE))
+        return {wanted: found for part in parts for wanted, found in self._all(sql.format(_marks(part)), part)}
 
     def names(self) -> Iterator[str]:
         """The `input.id` of every row that was ever answered or tried."""
-        with refusals(self.path):
-            for (name,) in self._db.execute("SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL"):
-                yield name
+        yield from self._take(_firsts, "SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL")
 
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
@@ -161,8 +163,7 @@ class Reader:
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
         """Latency in seconds and tokens of the last answers."""
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
-        with refusals(self.path):
-            ids = [id_ for (id_,) in self._db.execute(sql, (OK, count))]
+        ids = self._take(_firsts, sql, (OK, count))
         answers: list[tuple[float, int]] = []
         for _, records in self.pieces(ids):
             for record in records.values():
@@ -174,19 +175,15 @@ class Reader:
     def median_latency(self) -> float | None:
         """Of the last thousand answers, in seconds."""
         sql = "SELECT latency FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT 1000"
-        with refusals(self.path):
-            latencies = sorted(latency for (latency,) in self._db.execute(sql, (OK,)))
+        latencies = sorted(self._take(_firsts, sql, (OK,)))
         return latencies[len(latencies) // 2] if latencies else None
 
     def with_more_choices(self) -> set[int]:
-        with refusals(self.path):
-            return {i for (i,) in self._db.execute("SELECT id FROM attempts WHERE choices > 1")}
+        return set(self._take(_firsts, "SELECT id FROM attempts WHERE choices > 1"))
 
-    def ids_of(self, outcome: str) -> Iterator[int]:
+    def ids_of(self, outcome: str) -> list[int]:
         """The attempts that ended so."""
-        with refusals(self.path):
-            for (id_,) in self._db.execute("SELECT id FROM attempts WHERE outcome = ?", (outcome,)):
-                yield id_
+        return self._take(_firsts, "SELECT id FROM attempts WHERE outcome = ?", (outcome,))
 
     def pieces(self, ids: Sequence[int]) -> Iterator[tuple[Sequence[int], dict[int, Record]]]:
         """The attempts in their order with their records, as many at once as have bodies that fit into memory."""
@@ -207,27 +204,45 @@ class Reader:
 
     def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
         """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
+        return self._take(partial(sound, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
+
+    def _all(self, sql: str, values: Bindings = ()) -> list[Any]:
+        return self._take(list, sql, values)
+
+    def _take(self, take: Take[T], sql: str, values: Bindings = ()) -> T:
         with refusals(self.path):
-            return self._quickly(
-                lambda: sound(self._db.execute(f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids), most)
-            )
-
-    def _quickly(self, read: Callable[[], T]) -> T:
-        """With texts decoded by sqlite3 itself, which saves a tenth of the time; where it refuses a damaged one, once
-        more by `legible`."""
-        self._db.text_factory = str
-        try:
-            return read()
-        except sqlite3.OperationalError:
-            self._db.text_factory = legible
-            return read()
-        finally:
-            self._db.text_factory = legible
+            return taken(self._db, take, sql, values)
 
 
-def legible(text: bytes) -> str:
-    """Whatever stands in a column: that it is damaged is found by the checksum."""
-    return text.decode(errors="replace")
+def opened(path: Path, how: str) -> apsw.Connection:
+    """Read-only; `how`: the query of a URI of SQLite's."""
+    db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    db.set_busy_timeout(BUSY)
+    return db
+
+
+def taken(db: apsw.Connection, take: Take[T], sql: str, values: Bindings = ()) -> T:
+    """What `take` makes of the rows. Where a text of theirs is no UTF-8, which only damage makes of one, it is given
+    them once more, as far as they are legible: the checksum finds what is wrong."""
+    try:
+        return take(db.execute(sql, values))
+    except UnicodeDecodeError:
+        return take(_legible(db, sql, values))
+
+
+def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[Any, ...]]:
+    names = [name for name, *_ in db.execute(sql, values).description]
+    columns = [f"c{at}" for at in range(len(names))]
+    shown = ", ".join(f"iif(typeof({column}) = 'text', CAST({column} AS BLOB), {column})" for column in columns)
+    for row in db.execute(f"WITH found ({', '.join(columns)}) AS ({sql}) SELECT {shown} FROM found", values):  # noqa: S608
+        yield tuple(
+            value.decode(errors="replace") if isinstance(value, bytes) and name not in BLOBS else value
+            for name, value in zip(names, row, strict=True)
+        )
+
+
+def _firsts(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    return [first for (first,) in rows]
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint, Record
-from batchgen.runner.reader import STORED, legible, sound
+from batchgen.runner.reader import STORED, opened, sound, taken
 from batchgen.terminal import inert
 
 LEAST_ROW = 40
@@ -30,10 +31,8 @@ def salvage(path: Path) -> tuple[int, int]:
     repaired, damaged = path.with_name("repaired.sqlite"), path.with_name(f"{path.name}.damaged")
     with lock.exclusive(path.with_suffix(".lock")):
         repaired.unlink(missing_ok=True)
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            db.text_factory = legible
-            with closing(Checkpoint(repaired)) as checkpoint:
-                saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
+        with closing(opened(path, "mode=ro")) as db, closing(Checkpoint(repaired)) as checkpoint:
+            saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
         path.rename(damaged)
         for tail in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -42,9 +41,9 @@ def salvage(path: Path) -> tuple[int, int]:
     return saved, highest - saved
 
 
-def _copy(db: sqlite3.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
+def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
     """Row by row, so that a broken page costs its own rows alone. Ids stay: they are the order of the commits."""
-    last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").fetchone()[0])
+    last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").get)
     saved = highest = 0
     batch: list[tuple[int, Record]] = []
     for id_, record in _readable(db, most if last is None else last):
@@ -54,22 +53,21 @@ def _copy(db: sqlite3.Connection, most: int, checkpoint: Checkpoint) -> tuple[in
             saved += checkpoint.put(batch)
             batch = []
     saved += checkpoint.put(batch)
-    for run in _or_none(lambda: db.execute("SELECT * FROM runs").fetchall()) or []:
+    for run in _or_none(lambda: taken(db, list, "SELECT * FROM runs")) or []:
         checkpoint.put_run(run)
     return saved, max(highest, last or 0)
 
 
-def _readable(db: sqlite3.Connection, last: int) -> Iterator[tuple[int, Record]]:
+def _readable(db: apsw.Connection, last: int) -> Iterator[tuple[int, Record]]:
     for id_ in range(1, last + 1):
-        row = _or_none(lambda id_=id_: db.execute(f"SELECT {STORED} WHERE a.id = ?", (id_,)).fetchone())  # type: ignore[misc]
-        if row:
-            yield from sound([row])[0].items()
+        rows = _or_none(lambda id_=id_: taken(db, list, f"SELECT {STORED} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
+        yield from sound(rows or [])[0].items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
+    except (apsw.Error, UnicodeDecodeError):
         return None
 
 
