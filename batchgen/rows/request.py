@@ -86,7 +86,7 @@ class Requests:
     def of(self, frame: pl.DataFrame) -> Iterator[Prepared | Problem]:
         """One for each row, in order."""
         encode, digest = _encoder.encode, self._identity.digest
-        for prompt, mould in zip(self._template.prompts(frame), self._moulds(frame), strict=False):
+        for prompt, mould in zip(self._template.prompts(frame), self._moulds(frame), strict=True):
             if isinstance(prompt, PromptError):
                 yield Problem(str(prompt))
             elif isinstance(mould, Problem):
@@ -96,9 +96,9 @@ class Requests:
                 yield Prepared(digest(body), body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
 
     def _moulds(self, frame: pl.DataFrame) -> Iterator[_Mould | Problem]:
-        """One for each row; without end where all are alike."""
+        """One for each row."""
         if not self._fields:
-            return repeat(self._mould)
+            return repeat(self._mould, frame.height)
         return map(self._own_mould, frame.select(self._sources).iter_rows())
 
     def _own_mould(self, values: tuple[Any, ...]) -> _Mould | Problem:
