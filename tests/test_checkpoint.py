@@ -189,7 +189,6 @@ def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
 from pathlib import Path; from contextlib import closing, suppress
-from itertools import islice
 from batchgen.runner.checkpoint import Checkpoint, Record; from batchgen.runner.flight import Flight; from batchgen.runner import lock
 folder = Path({str(tmp_path)!r})
 with lock.exclusive(folder / "c.lock"), closing(Flight(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:

@@ -4,6 +4,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen.runner import index as index_module
 from batchgen.runner.checkpoint import OK
 from batchgen.runner.index import Index, State, split
 
@@ -50,6 +51,14 @@ def test_it_finds_what_a_dictionary_finds(told, asked, floor):
     asked = [*asked, *known]
     assert found(index, asked) == [known.get(key, (0, 0, 0)) for key in asked]
     assert index.done() == sum(state == State.DONE for _, state, _ in known.values())
+
+
+def test_keys_that_are_looked_up_in_parts_are_found_in_their_order(monkeypatch):
+    monkeypatch.setattr(index_module, "SOUGHT", 3)
+    keys = [bytes([n]) * 16 for n in (7, 1, 9, 4, 2, 8, 3)]
+    told = [(key, n, OK, 1, n) for n, key in enumerate(keys, 1)]
+    asked = [*reversed(keys), b"?" * 16]
+    assert found(Index(told, 0), asked) == [*((n, State.DONE, n) for n in range(7, 0, -1)), (0, State.NEW, 0)]
 
 
 def frame_of(keys: list[bytes]) -> pl.DataFrame:

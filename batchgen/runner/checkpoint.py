@@ -1,9 +1,8 @@
 """The checkpoint: SQLite, the one truth. A row is done when the COMMIT that holds its answer has returned.
 
-Assumptions. The file system is local, and fsync returns only when data are on stable storage. One process
-writes, under the job's lock (`lock.py`), through one connection; all others open the file read-only. A process
-has one SQLite for it, apsw's: a second one (Python's `sqlite3`) would take the first one's locks away when it
-closes the file, as POSIX has it.
+Assumptions. The file system is local, and fsync returns only when data are on stable storage. One process writes,
+under the job's lock (`lock.py`), through one connection; all others read. A process has one SQLite for the file,
+apsw's: a second one (Python's `sqlite3`) that closes it takes away the first one's locks, as POSIX has it.
 
 What is written. `attempts` gets one row for each attempt that had an outcome and is never updated; a row's
 state is that of its last attempt. `bodies` holds the raw answers, apart, so that a resume reads no answer.
@@ -45,14 +44,11 @@ from batchgen.packed import FROM, Body, pack, stored
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
-OK = "ok"
-INTERRUPTED = "interrupted"
-DAMAGED = "damaged"
+OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
 as many pages a COMMIT of log-probs takes a tenth less."""
-BUSY = 30_000
-"""Milliseconds that are waited for another who holds the file."""
+BUSY = 30_000  # milliseconds that are waited for another who holds the file
 DAMAGE = ("malformed", "not a database", "no such")
 """What SQLite's messages for a damaged file have in common."""
 
@@ -92,13 +88,11 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-
 TABLES = {
     "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
     "bodies": "id,size,body",
     "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
 }
-
 
 _packer = msgspec.msgpack.Encoder()
 
