@@ -9,6 +9,7 @@ import os
 def main() -> None:
     share_memory()
     spare_the_collector()
+    spare_imports()
     from batchgen import cli
 
     try:
@@ -28,6 +29,13 @@ def spare_the_collector() -> None:
     """What is imported is never garbage, and a row makes none: going over both, again and again, is a twelfth of the
     CPU of sending at 2,000 in flight, and a thirtieth of what a plan of few rows takes."""
     gc.set_threshold(20_000, 20, 50)
+
+
+def spare_imports() -> None:
+    """numpy, which pyarrow imports, would start threads for linear algebra that turn for a while before they sleep: a
+    tenth of the CPU of a night of nothing. pydantic would read of every installed package whether it brings plugins."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@ this, and sends nothing."""
 
 from __future__ import annotations
 
-import ssl
+from typing import TYPE_CHECKING
 
 from batchgen.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext | bool:
@@ -15,6 +18,8 @@ def trust(ca_file: str | None) -> ssl.SSLContext | bool:
     """
     if ca_file is None:
         return True
+    import ssl  # noqa: PLC0415  a plan of most jobs does without it
+
     try:
         return ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:

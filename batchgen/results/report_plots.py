@@ -180,11 +180,9 @@ def histogram(
     heights = dict(inside.value_counts().iter_rows())
 
     def draw(axes: Any, size: Size) -> None:
-        starts = [low + at * step for at in range(bars)]
-        axes.bar(
-            starts, [heights.get(at, 0) for at in range(bars)], width=step * 0.92, align="edge", color=INKS["good"],
-            alpha=0.75, linewidth=0,
-        )  # fmt: skip
+        edges = [low + (at + of) * step for at in range(bars) for of in (0, 0, 0.92, 0.92)]
+        outline = [rise * heights.get(at, 0) for at in range(bars) for rise in (0, 1, 1, 0)]
+        axes.fill_between(edges, outline, color=INKS["good"], alpha=0.75, linewidth=0)  # a shape a bar takes longer
         top = max(heights.values(), default=1)
         axes.set_xlim(low, low + bars * step)
         axes.set_ylim(0, top * (1.12 + 0.13 * len(marks)))

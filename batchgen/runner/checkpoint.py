@@ -29,7 +29,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +36,7 @@ from typing import Any, NamedTuple
 
 import apsw
 import msgspec
+from isal.isal_zlib import crc32
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
@@ -119,7 +119,7 @@ class Record(NamedTuple):
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
     """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
-    return zlib.crc32(b"" if data is None else data, zlib.crc32(_packer.encode(columns)))
+    return crc32(b"" if data is None else data, crc32(_packer.encode(columns)))
 
 
 class Run(NamedTuple):
