@@ -12,12 +12,15 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 from durability import (
     BATCHGEN,
@@ -42,6 +45,7 @@ from hypothesis import strategies as st
 from batchgen import commands
 from batchgen.errors import MachineRefused
 from batchgen.packed import FROM as COMPRESS_FROM
+from batchgen.packed import stored
 from batchgen.runner.checkpoint import APPLICATION_ID, OK, PAGE, SCHEMA_VERSION, Checkpoint, Record
 from batchgen.runner.reader import Reader
 from batchgen.runner.writer import Writer
@@ -125,6 +129,20 @@ def test_what_is_added_reads_back(batches):
         assert repr(read(path)) == repr(added)  # types too: True is not 1 here
         with closing(Checkpoint(path)) as checkpoint:
             assert checkpoint.last_id == len(added)
+
+
+@given(RECORDS)
+def test_the_checksum_is_what_files_have_whose_crc_zlib_reckoned(one):
+    (size, data), (*columns, _) = stored(one.body), one
+    assert one.crc() == zlib.crc32(data or b"", zlib.crc32(msgspec.msgpack.encode((*columns, size, data is None))))
+
+
+def test_a_reader_refuses_every_thread_but_its_own(tmp_path):
+    made(tmp_path / "c.sqlite", [record(1)])
+    with closing(Reader(tmp_path / "c.sqlite")) as reader, ThreadPoolExecutor(1) as other:
+        with pytest.raises(RuntimeError, match="a reader is its own thread's"):
+            other.submit(reader.last_id).result()
+        assert reader.last_id() == 1
 
 
 def test_large_bodies_are_kept_compressed_and_small_ones_readable(tmp_path):

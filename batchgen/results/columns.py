@@ -72,7 +72,7 @@ class Results:
 
     def columns(self, *, more: bool) -> list[pa.Array[Any]]:
         """As RESULTS, and MORE_CHOICES where they are wanted."""
-        _, _, _, attempts, _, _, latencies, finished_at, *_ = zip(*self._records, strict=True)
+        records = self._records
         answered = self._answers.text.is_valid()
         planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
         statuses: list[str] = ["ok"] * len(self.ids)
@@ -85,9 +85,9 @@ class Results:
             self._answers.log_probs,
             pa.array(statuses, pa.string()),
             pa.array(errors, pa.string()),
-            pa.array(attempts, pa.int32()),
-            pc.if_else(answered, pa.array(latencies, pa.float64()), None),
-            pa.array(finished_at, pa.timestamp("us", "UTC")),
+            pa.array([record.attempts for record in records], pa.int32()),
+            pc.if_else(answered, pa.array([record.latency for record in records], pa.float64()), None),
+            pa.array([record.finished_at for record in records], pa.timestamp("us", "UTC")),
         ]
         if more:
             columns.append(self._answers.more)
