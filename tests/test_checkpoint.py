@@ -131,6 +131,7 @@ def test_what_is_added_reads_back(batches):
             assert checkpoint.last_id == len(added)
 
 
+@settings(deadline=None)
 @given(RECORDS)
 def test_the_checksum_is_what_files_have_whose_crc_zlib_reckoned(one):
     (size, data), (*columns, _) = stored(one.body), one
