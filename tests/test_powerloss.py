@@ -5,24 +5,14 @@ import logging
 import random
 from collections.abc import Iterator
 
-import powerloss
 import pyarrow.parquet as pq
 import pytest
 from durability import Service, Work, digest, keys, prompts, run, service
-from powerloss import (
-    LOST,
-    SECTOR,
-    UNPUBLISHED,
-    Exchange,
-    Fate,
-    File,
-    Findings,
-    Published,
-    Recording,
-    Replay,
-    Session,
-    Weakness,
-)
+from powerloss.disk import SECTOR, Fate, File
+from powerloss.driver import Weakness
+from powerloss.operations import Exchange, Published, Recording
+from powerloss.recording import Session, record_sessions, refused
+from powerloss.replay import LOST, UNPUBLISHED, Findings, Replay, lay_out, sample
 
 from batchgen.runner.flight import Flight, left_behind
 
@@ -30,6 +20,7 @@ SEED = 20
 STATES = 2_500
 """Distinct crash states, at least, that a sound recording must survive."""
 WEAK_STATES = 600
+"""Until which a weakness must be found."""
 FOLDER_STATES = 700
 PART_ROWS = 25
 ROWS = 60
@@ -43,7 +34,7 @@ SHORT_LOG = 30
 RESUMED = 12
 """Crash states that the real command line resumes, against the server's ledger."""
 
-needs_strace = pytest.mark.skipif(powerloss.refused() is not None, reason=str(powerloss.refused()))
+needs_strace = pytest.mark.skipif(refused() is not None, reason=str(refused()))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +59,7 @@ def record(server, work, tmp_path):
             return work.write(prompts(rows), concurrency=CONCURRENCY, more=more)
 
         planned = [Session(functools.partial(write, rows), **special) for rows, special in sessions]
-        return powerloss.record(work, server.url, tmp_path, planned)
+        return record_sessions(work, server.url, tmp_path, planned)
 
     return recorded
 
@@ -77,8 +68,8 @@ def record(server, work, tmp_path):
 def replay(record_property):
     """Replays a recording, and tells how much that was (`--log-cli-level=INFO`, or the JUnit file)."""
 
-    def replayed(recording: Recording, states: int) -> Findings:
-        findings = Replay(recording, SEED, states).run()
+    def replayed(recording: Recording, states: int, sought: str | None = None) -> Findings:
+        findings = Replay(recording, SEED, states, sought).run()
         record_property("replayed", str(findings))
         logging.getLogger(__name__).info("%s", findings)
         return findings
@@ -120,7 +111,7 @@ def test_a_folder_of_parts_is_the_old_one_or_the_new_one(record, replay, work):
 def test_the_rig_finds_what_is_weakened_of_a_folder(record, replay, weakness):
     weak = {"weakness": weakness}
     findings = replay(
-        record((PART_ROWS, weak), (ROWS // 2, weak), output={"rows_per_file": PART_ROWS}), WEAK_STATES // 2
+        record((PART_ROWS, weak), (ROWS // 2, weak), output={"rows_per_file": PART_ROWS}), WEAK_STATES // 2, UNPUBLISHED
     )
     assert findings.wrong[UNPUBLISHED], str(findings)
 
@@ -131,10 +122,10 @@ def test_the_command_line_resumes_what_a_power_loss_left(record, server, work, t
     recording = record((ROWS, {"kill": KILLED_AT}), (ROWS, {}), (MORE_ROWS, {}))
     asked = prompts(MORE_ROWS)
     prompt_of = dict(zip(keys(asked), asked, strict=True))
-    for number, (files, known) in enumerate(powerloss.sample(recording, SEED, RESUMED)):
+    for number, (files, known) in enumerate(sample(recording, SEED, RESUMED)):
         after = Work(tmp_path / f"after.{number}")
         after.folder.mkdir()
-        powerloss.lay_out(after.folder, files)
+        lay_out(after.folder, files)
         after.write(asked)
         before = server.settled()["prompts"]
 
@@ -159,7 +150,7 @@ def test_the_command_line_resumes_what_a_power_loss_left(record, server, work, t
 def test_the_rig_finds_what_is_weakened(record, replay, weakness, found):
     """Two runs, each of which publishes; the same rig, the same model, one thing left out by the driver."""
     weak = {"weakness": weakness, "log_pages": SHORT_LOG}
-    findings = replay(record((ROWS // 2, weak), (ROWS, weak)), WEAK_STATES)
+    findings = replay(record((ROWS // 2, weak), (ROWS, weak)), WEAK_STATES, found)
     assert findings.wrong[found], str(findings)
 
 
