@@ -20,7 +20,7 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.files import File
 
-BLOCK = 1 << 20
+BLOCK = 2 << 20
 MAX_LINE = 8 * MAX_CELL
 BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
@@ -142,7 +142,7 @@ class _Lines:
     def _read(self) -> bytes:
         begins = not self._file.tell()
         while True:
-            more = self._file.read(BLOCK)
+            more = self._file.read(BLOCK) + self._file.readline(BLOCK)  # mostly without a rest: no more copies
             block = self._rest + more
             if begins:
                 block = block.removeprefix(BOM)
