@@ -180,9 +180,24 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
         st.sampled_from(
             ["1,2", "3,", ",", '"5","6"', "7", "8,9,0", "", " ", '1"2,3', "é,\ufeff", "\ufeff,x", "\x00,\t"]
         )
+        | st.sampled_from(
+            [
+                '"a\nb,",c',
+                '"","\n\n"',
+                '"a""b",',
+                ',""""',
+                '"5" ,6',
+                '5, "6"',
+                '"a"b,',
+                '"open',
+                '"\r\n",""',
+                '"7"',
+                '""',
+            ]
+        )
     ),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
-    block=st.integers(1, 40),
+    block=st.integers(1, 80),
 )
 @example(header="a", lines=["7", "", "7"], end="\n", block=40)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -203,6 +218,17 @@ def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeyp
         patch.setattr(csv_format, "_at_once", lambda *_: None)
         patch.setattr(csv_format, "BLOCK", 1 << 20)
         assert mixed == outcome()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, end):
+    """Of ten blocks, each of which would end within a cell."""
+    rows = [(f"{n}", f'a "good" one,{end * 3}and {n}', "" if n % 2 else "x") for n in range(1000)]
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("n", "text", "more"), *rows])
+    monkeypatch.setattr(csv_format, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
+    monkeypatch.delattr(csv_format, "_frame")
+    assert frame_of(opened(tmp_path, "in.csv")).rows() == [tuple(cell or None for cell in row) for row in rows]
 
 
 @given(st.binary(max_size=120))

@@ -1,9 +1,9 @@
 """CSV files -> batches of rows: RFC 4180, UTF-8 with or without a byte order mark, every cell as it stands.
 
 Two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid and
-names the line of what is not. Blocks without a quote go through polars', which is five to thirteen times as fast and
-must agree with it: what polars refuses, or would fill up with nulls, is read again by the exact one. Never holds more
-than a block and a batch.
+names the line of what is not. Blocks whose quotes stand where RFC 4180 has them go through polars', which is three to
+thirteen times as fast and must agree with it: what polars refuses, would fill up with nulls, or counts otherwise, is
+read again by the exact one. Never holds more than a block and a batch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ BLOCK = 2 << 20
 MAX_LINE = 8 * MAX_CELL
 BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+_MISPLACED = re.compile(rb'"(?:(?<=[^,\n"]")|(?=[^,\r\n"]))')
+"""A quote within a cell that has none around it."""
 
 
 class Csv:
@@ -65,22 +67,44 @@ def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
 
 
 def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
-    """The rows of whole lines; None where only the exact reader can tell."""
-    if not block or len(block) > MAX_CELL or b'"' in block or block.startswith(BOM) or _has_lone_return(block):
+    """The rows of whole records; None where only the exact reader can tell."""
+    if not block or len(block) > MAX_CELL or block.startswith(BOM) or _has_lone_return(block):
+        return None
+    bare = _without_quoted(block)
+    if bare is None:
         return None
     try:
         frame = pl.read_csv(block, has_header=False, schema=schema)
     except pl.exceptions.PolarsError:
         return None
-    return frame if _is_even(frame, block) else None
+    if not _is_even(frame, bare):
+        return None
+    return frame.with_columns(pl.when(pl.all() != "").then(pl.all())) if b'"' in bare else frame
 
 
-def _is_even(frame: pl.DataFrame, block: bytes) -> bool:
-    """Whether no line is short or blank, which polars fills with nulls; none is long, which it refuses. Commas are
-    counted only where a last cell is null, whatever for: that takes half as long as the reading."""
+def _without_quoted(block: bytes) -> bytes | None:
+    """One quote for each piece between two, so that what is left of a comma or a line's end separates; None where a
+    quote stands where RFC 4180 has none."""
+    if b'"' not in block:  # takes a twentieth of what counting takes
+        return block
+    pieces = block.split(b'"')
+    bare = b'"'.join(pieces[::2])
+    return bare if len(pieces) % 2 and not _MISPLACED.search(bare) else None
+
+
+def _is_even(frame: pl.DataFrame, bare: bytes) -> bool:
+    """Whether no line is short or blank, which polars fills with nulls; none is long, which it refuses; and with quotes
+    there is a row a line. Commas are counted only where a last cell is null, whatever for: that takes half as long as
+    the reading."""
+    if b'"' in bare and frame.height != _lines_of(bare):
+        return False
     if not frame.to_series(-1).null_count():
         return True
-    return frame.width > 1 and block.count(b",") == frame.height * (frame.width - 1)
+    return frame.width > 1 and bare.count(b",") == frame.height * (frame.width - 1)
+
+
+def _lines_of(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
 def _has_lone_return(block: bytes) -> bool:
@@ -116,9 +140,10 @@ class _Lines:
         self._block = b"".join(self._lines) or None
         self._lines.clear()
 
-    def pass_over(self, lines: int) -> None:
+    def pass_over(self, records: int) -> None:
         """The block was read otherwise, and has so many."""
-        self.number += lines
+        block = self.block()
+        self.number += _lines_of(block) if b'"' in block else records
         self._block = None
 
     def __iter__(self) -> Self:
@@ -142,7 +167,8 @@ class _Lines:
     def _read(self) -> bytes:
         begins = not self._file.tell()
         while True:
-            more = self._file.read(BLOCK) + self._file.readline(BLOCK)  # mostly without a rest: no more copies
+            more = self._file.read(BLOCK)
+            more = b"".join([more, *self._end_of_record(more)])  # mostly without a rest: no more copies
             block = self._rest + more
             if begins:
                 block = block.removeprefix(BOM)
@@ -153,6 +179,15 @@ class _Lines:
                 return block[:end]
             if len(block) > MAX_LINE:
                 raise UsageError(f"{self.path}:{self.number + 1}: a line of more than {MAX_LINE >> 20} MiB")
+
+    def _end_of_record(self, begun: bytes) -> Iterator[bytes]:
+        """The rest of the last line, and what else is of a cell with line ends in it: of a block's length at most."""
+        size, within = 0, begun.count(b'"') % 2 if b'"' in begun else 0
+        while size < BLOCK and (line := self._file.readline(BLOCK)):
+            yield line
+            size, within = size + len(line), (within + line.count(b'"')) % 2
+            if not within:
+                return
 
 
 def _records(lines: _Lines) -> Iterator[list[str]]:
