@@ -178,7 +178,22 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
     header=st.sampled_from(["a,b", "a"]),
     lines=st.lists(
         st.sampled_from(
-            ["1,2", "3,", ",", '"5","6"', "7", "8,9,0", "", " ", '1"2,3', "é,\ufeff", "\ufeff,x", "\x00,\t"]
+            [
+                "1,2",
+                "3,",
+                ",",
+                '"5","6"',
+                "7",
+                "8,9,0",
+                "",
+                " ",
+                '1"2,3',
+                "é,\ufeff",
+                "\ufeff,x",
+                "\x00,\t",
+                "x^2",
+                "x^n,'",
+            ]
         )
         | st.sampled_from(
             [
@@ -229,6 +244,19 @@ def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, 
     monkeypatch.setattr(csv_format, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
     monkeypatch.delattr(csv_format, "_frame")
     assert frame_of(opened(tmp_path, "in.csv")).rows() == [tuple(cell or None for cell in row) for row in rows]
+
+
+@pytest.mark.parametrize("magic", [b"x\x01", b"x^", b"x\xda\x80", b"\x1f\x8b", b"(\xb5/\xfd", b"BZh9", b"\xfd7zXZ"])
+@pytest.mark.parametrize("end", [b"2", b'2,"1"'])
+def test_a_cell_may_begin_as_compressed_data_do(tmp_path, magic, end):
+    content = b"a,b\n" * (b"," in end) + b"a\n" * (b"," not in end) + magic + end + b"\n"
+    try:
+        text = magic.decode() + "2"
+    except UnicodeDecodeError:
+        assert ":2: not UTF-8" in refused(tmp_path, "in.csv", content)
+        return
+    read_back = read(tmp_path, "in.csv", content)
+    assert read_back["a"] == [text]
 
 
 @given(st.binary(max_size=120))
