@@ -1,7 +1,7 @@
 """CSV files -> batches of rows: RFC 4180, UTF-8 with or without a byte order mark, every cell as it stands.
 
 Two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid and
-names the line of what is not. Blocks whose quotes stand where RFC 4180 has them go through polars', which is three to
+names the line of what is not. Blocks whose quotes stand where RFC 4180 has them go through polars', which is two to
 thirteen times as fast and must agree with it: what polars refuses, would fill up with nulls, or counts otherwise, is
 read again by the exact one. Never holds more than a block and a batch.
 """
