@@ -175,7 +175,7 @@ def plan(
         limits=setup.limits,
         latency_s=known.latency,
         learned=known.learned,
-        warnings=warnings(setup, made.models),
+        warnings=warnings(setup, made.models, made.rows.height),
         rehearsal=rehearsal,
     )
 

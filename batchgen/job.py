@@ -6,6 +6,7 @@ file are told at once, each with file, line, column and key.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -71,6 +73,13 @@ class Job(Shown, Part):
     metrics: Annotated[JobPath, AfterValidator(_metrics_path)] | None = Field(
         None, description="a .prom file, which Prometheus' node_exporter collects: how the last run ended"
     )
+
+    _cut_off: str = PrivateAttr("")
+
+    @property
+    def cut_off(self) -> str:
+        """The comment that ended the prompt in the job file, with its `#`; empty where there was none."""
+        return self._cut_off
 
     @model_validator(mode="before")
     @classmethod
@@ -189,12 +198,25 @@ def load(path: str | Path) -> Job:
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
     except OSError as error:
-        raise UsageError(f"{source}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{_near_file(Path(path))}") from None
     values, marks = yaml.parse(text, source)
     if not isinstance(values, dict):
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
     where = Path(path).resolve()
     try:
-        return Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
+        job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
     except ValidationError as error:
         raise UsageError(mistakes.told(error, marks, source, Job)) from None
+    if re.search(r"[ \t]#", text) and ("{{" not in job.prompt or re.search(r"[ \t]#.*\{\{", text)):
+        job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  it belongs to no key of the file
+    return job
+
+
+def _near_file(path: Path) -> str:
+    """The job file that was probably meant."""
+    beside = [path.with_name(path.name + suffix) for suffix in (".yaml", ".yml")]
+    found = [near for near in (*beside, Path("jobs", beside[0].name)) if near.is_file()]
+    if not found and path.parent.is_dir():
+        jobs = {file.name: file for file in sorted(path.parent.glob("*.y*ml"))}
+        found = [jobs[name] for name in difflib.get_close_matches(path.name, jobs, n=1)]
+    return f"; did you mean {found[0]}?" if found else ""

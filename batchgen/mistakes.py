@@ -59,7 +59,9 @@ _PATTERNS = {
 def _explain(mistake: Any, model: type[BaseModel]) -> str:
     kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
     if kind == "extra_forbidden":
-        return f"unknown key{_near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
+        return f"unknown key{_elsewhere(loc, model) or _near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
+    if kind == "model_type" and len(loc) == 1 and isinstance(given, str) and "@" not in given and loc[0] in _FIRST:
+        return f"should be a mapping; did you mean `{loc[0]}: {{{_FIRST[loc[0]]}: {given:.60}}}`?"
     if kind == "missing":
         return "missing"
     if kind == "literal_error" and loc[-1] == "[key]":
@@ -71,6 +73,24 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     if loc[0] in ("endpoint", "notify") or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
         return said  # an address may be a secret in the wrong place, or hold a password
     return f"{said}, not {given!r:.60}"
+
+
+_FIRST = {"input": "path", "output": "path", "request": "model"}
+"""The key that somebody means who writes a section as one word."""
+
+
+def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
+    """Where a top-level key that is none belongs; empty where nothing tells."""
+    key = str(loc[0])
+    if len(loc) > 1:
+        return ""
+    if key in {"prompt_file", "prompt_path", "template", "template_file"}:
+        return "; a prompt's text stands in the job file: `prompt: |`, and the text below it, indented"
+    for section in _keys((), model):
+        fields = getattr(model.model_fields[section].annotation, "model_fields", {})
+        if key in {field.alias or name for name, field in fields.items()}:
+            return f"; did you mean `{section}: {{{key}: ...}}`?"
+    return ""
 
 
 def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:

@@ -133,7 +133,7 @@ class Night:
         return self._reader.interrupted_since(last) if last else len(lost)
 
     def _warn(self, plan: Plan, interrupted: int) -> None:
-        for warning in warnings(self._setup, plan.models):
+        for warning in warnings(self._setup, plan.models, plan.rows.height):
             log.warning("warning: %s", warning)
         if interrupted:
             log.warning(

@@ -22,6 +22,7 @@ from batchgen.job import Job, is_vendor
 from batchgen.results.names import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source, require_column
+from batchgen.rows.template.mistakes import column_warning
 from batchgen.sections import Limits
 from batchgen.simulator.model import NAME as BUILT_IN
 
@@ -103,10 +104,25 @@ def today() -> str:
     return dt.datetime.now().astimezone().date().isoformat()
 
 
-def warnings(setup: Setup, models: Iterable[str]) -> list[str]:
-    """What a job should hear before it spends anything. Raises UsageError as `model_warnings`."""
+def warnings(setup: Setup, models: Iterable[str], rows: int) -> list[str]:
+    """What a job of so many rows should hear before it spends anything. Raises UsageError as `model_warnings`."""
     job, now = setup.job, dt.datetime.now(dt.UTC)
-    return [*model_warnings(setup, models, now.date()), *length_warnings(job), *check_warnings(job)]
+    return [
+        *prompt_warnings(setup, rows),
+        *model_warnings(setup, models, now.date()),
+        *length_warnings(job),
+        *check_warnings(job),
+    ]
+
+
+def prompt_warnings(setup: Setup, rows: int) -> list[str]:
+    """Where all rows send the same, or a comment has cut the prompt off."""
+    job = setup.job
+    cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
+    same = column_warning(job.prompt, setup.requests.columns_read, setup.source.columns) if rows > 1 else None
+    if job.cut_off and (same or "{{" in job.cut_off):
+        return [f"{same}; {cut}" if same else cut]
+    return [same] if same else []
 
 
 def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:

@@ -38,10 +38,11 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
     try:
         _refuse_tags_and_depth(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        reader = _Reader(source)
+        reader = _Reader(source, text)
         return (None if node is None else reader.value(node, ())), reader.marks
     except yaml.MarkedYAMLError as error:
-        raise UsageError(f"{_at(source, error.problem_mark)}: not valid YAML: {_problem(error)}") from None
+        meant = _meant(text, error.problem_mark, error.context_mark)
+        raise UsageError(f"{_at(source, error.problem_mark)}: not valid YAML: {_problem(error)}{meant}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: not valid YAML: {_one_line(error)}") from None
     except RecursionError:
@@ -71,13 +72,43 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     return problem
 
 
+_MISWRITTEN = [
+    (re.compile(r"\s*(?:- +)?([\w-]+): +[{][{%]"), "a text that begins with a brace"),
+    (re.compile(r"\s*(?:- +)?([\w-]+): +[^'\"|>\s].*: "), "a text with a colon and a blank in it"),
+    (re.compile(r"\s*(?:- +)?([\w-]+): +[@`%*&!]"), "a text that begins with such a mark"),
+]
+"""Texts that YAML takes for something else."""
+
+
+def _meant(text: str, *marks: Any) -> str:
+    """What the line of an error was probably meant to be; empty where nothing tells."""
+    lines = text.splitlines()
+    for mark in marks:
+        line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+        for pattern, what in _MISWRITTEN:
+            if found := pattern.match(line):
+                return f"; put {what} in quotes, or below `{found[1]}: |`, indented"
+    return ""
+
+
+def comment_after(text: str, key: str) -> str:
+    """The comment that ended the unquoted text of a top-level key, with its `#`; empty where there is none."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key_node, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key_node.value == key and isinstance(value, yaml.ScalarNode) and value.style is None:
+            rest = text[value.end_mark.index :].split("\n", 1)[0]
+            return rest.strip() if re.match(r"[ \t]+#", rest) else ""
+    return ""
+
+
 def _at(source: str, mark: Any) -> str:
     return source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
 
 
 class _Reader:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, text: str) -> None:
         self.source = source
+        self.text = text
         self.marks: Marks = {}
         self.nodes = 0
 
@@ -96,7 +127,8 @@ class _Reader:
         values: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise UsageError(f"{_at(self.source, key_node.start_mark)}: a key must be a plain word")
+                meant = _meant(self.text, key_node.start_mark)
+                raise UsageError(f"{_at(self.source, key_node.start_mark)}: a key must be a plain word{meant}")
             key = key_node.value
             if key in values:
                 first = self.marks[(*path, key)][0]

@@ -36,8 +36,9 @@ from batchgen.api.contract import (
 from batchgen.api.refusals import classify, retry_after
 from batchgen.errors import UsageError
 from batchgen.results.answers import answers
-from batchgen.rows.prompt import MAX_PROMPT_CHARS, PromptError, Template
+from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import open_source
+from batchgen.rows.template.growth import MOST_CHARS
 from batchgen.sections import PLACEHOLDER, Input
 from batchgen.terminal import inert, inert_json
 
@@ -249,7 +250,7 @@ def template(data: bytes) -> None:
         if isinstance(prompt, PromptError):
             assert str(prompt)
         else:
-            assert 0 < len(prompt) <= MAX_PROMPT_CHARS
+            assert 0 < len(prompt) <= MOST_CHARS
             assert "49" not in prompt or "49" in text or "*" in text, "a cell was taken for a template"
             prompt.encode()
 

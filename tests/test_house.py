@@ -25,7 +25,9 @@ errors terminal spoken places sheet logs loop folders packed aws_profile stores 
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.trust api.deadlines api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
-rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source rows.prompt rows.identity rows.request
+rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source
+rows.template.values rows.template.cells rows.template.growth rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
+rows.prompt rows.identity rows.request
 runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
 results.names results.schema results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames

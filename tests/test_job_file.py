@@ -185,7 +185,7 @@ input:
   limit: null                          # the first N rows only
   id: sku                              # optional, unique: names a row in messages, lets plan tell changed from new
   schema: {price: Float64}             # CSV columns are text unless typed here ("007" stays "007")
-prompt: |                              # Jinja (minijinja); a row's columns are its names; an unknown name or a null is an error
+prompt: |                              # Jinja; a row's columns are its names; an unknown name or a null is an error
   Write a short SEO article about {{ name }} for {{ audience }}.
 request:                               # sent as it stands; the API's own names
   model: palmyra-x5

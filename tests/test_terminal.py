@@ -347,6 +347,6 @@ def test_completion_imports_nothing_heavy(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert said.stdout == "plain,a.yaml\n"
-    assert not {"polars", "pyarrow", "aiohttp", "pydantic", "matplotlib", "minijinja", "tqdm", "yaml"} & set(
+    assert not {"polars", "pyarrow", "aiohttp", "pydantic", "matplotlib", "jinja2", "tqdm", "yaml"} & set(
         said.stderr.split()
     )

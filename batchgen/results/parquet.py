@@ -30,6 +30,7 @@ from batchgen.results.columns import Results
 from batchgen.results.destination import SPREADSHEET, Destination, Writing
 from batchgen.results.gate import Tally
 from batchgen.results.schema import MORE_CHOICES, RESULTS
+from batchgen.rows.bounds import UUID
 from batchgen.rows.source import Source
 from batchgen.runner.index import State
 from batchgen.runner.reader import FITS, Reader
@@ -89,7 +90,7 @@ def publish(
     to.refuse(source)
     done = Published(to.place)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
-    inputs = pl.DataFrame(schema=source.columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    inputs = _arrow(pl.DataFrame(schema=source.columns)).schema
     schema = pa.schema(
         [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
     )
@@ -222,7 +223,7 @@ def _tables(
     tally: Tally | None,
 ) -> Iterator[pa.Table]:
     for frame in source.batches():
-        inputs = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        inputs = _arrow(frame)
         names = frame[source.spec.id] if source.spec.id else None
         start = 0
         for results in _results(rows.slice(done.rows, frame.height), models, reader, fitness):
@@ -233,6 +234,19 @@ def _tables(
             columns = results.columns(more=MORE_CHOICES.name in schema.names)
             yield pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names)
             start += size
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    """The input's columns for a Parquet file, in types that every reader knows."""
+    uuids = [name for name, dtype in frame.schema.items() if dtype == UUID]
+    table = frame.with_columns(frame[name].ext.storage() for name in uuids).to_arrow(
+        compat_level=pl.CompatLevel.oldest()
+    )
+    for name in uuids:
+        at = table.column_names.index(name)
+        storage: Any = table.column(at).cast(pa.binary(16)).combine_chunks()
+        table = table.set_column(at, name, pa.ExtensionArray.from_storage(pa.uuid(), storage))
+    return table
 
 
 def _results(rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> Iterator[Results]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-import minijinja
 import yaml
+from jinja2 import Environment, Template
 
 from batchgen.results import report_sections as sections
 from batchgen.results.report_facts import Facts
@@ -45,12 +45,12 @@ def render(facts: Facts) -> str:
         "settings": _settings(facts),
         "made": f"Made {moment(facts.made_at)} from the checkpoint alone.",
     }
-    return _environment().render_template("report.html", **_inert(page))
+    return _page().render(_inert(page))
 
 
-def _environment() -> minijinja.Environment:
+def _page() -> Template:
     source = resources.files("batchgen.results").joinpath("report.html").read_text(encoding="utf-8")
-    return minijinja.Environment(templates={"report.html": source}, trim_blocks=True, lstrip_blocks=True)
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 
 def _inert(value: Any) -> Any:

@@ -9,3 +9,6 @@ BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
 
 Schema = dict[str, pl.DataType]
+
+UUID = pl.Extension("arrow.uuid", pl.Binary(), "")
+"""The type of a Parquet file's UUIDs."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
-from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, UUID, Schema
 from batchgen.rows.files import File, size_of
 from batchgen.stores import Object
 
@@ -54,8 +54,10 @@ class Parquet:
 
 
 def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
-    """A Parquet file, by its name or as a file that is open; as a context it is closed after."""
-    return pq.ParquetFile(path.open() if isinstance(path, Object) else path, **how)
+    """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
+    Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26)."""
+    file = path.open() if isinstance(path, Object) else path
+    return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", **how)
 
 
 @contextmanager
@@ -71,8 +73,9 @@ def _refusing(path: File, what: str) -> Iterator[None]:
 
 def _frame(table: pa.Table) -> pl.DataFrame:
     columns = [c.cast(c.type.value_type) if isinstance(c.type, pa.DictionaryType) else c for c in table.columns]
-    frame = pl.from_arrow(pa.table(columns, names=table.column_names))
-    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+    frame = pl.DataFrame(pa.table(columns, names=table.column_names))
+    uuids = [field.name for field in table.schema if field.type == pa.uuid()]
+    return frame.with_columns(frame[name].ext.to(UUID) for name in uuids)  # which polars takes for bytes
 
 
 def _texts(file: pq.ParquetFile, group: int) -> Iterator[Any]:

@@ -6,90 +6,90 @@ error, one that the template handles (`or`, `if`, `is none`, `default`) is not.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-import minijinja
 import polars as pl
+from jinja2 import TemplateSyntaxError, UndefinedError, nodes
+from jinja2.runtime import Context
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import Schema
+from batchgen.rows.template.cells import Column
+from batchgen.rows.template.mistakes import (
+    refuse_unknown_fields,
+    refuse_unreadable,
+    refuse_unsupported,
+    unknown_name,
+    unreadable,
+)
+from batchgen.rows.template.names import ROW, Reads, reads
+from batchgen.rows.template.sandbox import SOURCE, Sandbox
+from batchgen.rows.template.values import MissingValue, TemplateFault
 
-MAX_PROMPT_CHARS = 16 << 20
-_TOO_LONG = f"the prompt is longer than {MAX_PROMPT_CHARS:,} characters"
-BULKY_CHARS = 20_000
-"""Cells of so many characters in all may make a prompt beyond measure, if the template prints them in a loop."""
 JOINED_BYTES = 32 << 20
-FUEL = 10_000_000
-"""Template instructions a row may take: loops over long lists end in an error, not in a night of nothing."""
-
-
 RESERVED = {"self", "loop", "super", "caller"}
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
 class PromptError(Exception):
     """This row's prompt cannot be made; the message does not name the row."""
 
 
-class _Null:
-    """A null cell that is false, and remembers that it was printed. Templates cannot reach its attributes."""
-
-    __slots__ = ("_shown",)
-
-    def __init__(self) -> None:
-        self._shown = False
-
-    def __bool__(self) -> bool:
-        return False
-
-    def _take_shown(self) -> bool:
-        """Whether it was printed since the last call."""
-        shown, self._shown = self._shown, False
-        return shown
-
-    def __str__(self) -> str:
-        self._shown = True
-        return ""
-
-    __repr__ = __str__
-
-
 class Template:
     """A checked template over the given columns. `names`: the columns it uses."""
 
     def __init__(self, text: str, columns: Schema) -> None:
-        self._nulls: dict[str, _Null] = {}
-        self._env = _environment()
-        self._counting = _environment(finalizer=self._count)
-        self._printed = 0
+        self._sandbox = Sandbox()
+        self._nulls: list[str] = []
         try:
-            self._env.add_template("prompt", text)
-            self._counting.add_template("prompt", text)
-            wanted = self._env.undeclared_variables_in_str(text)
-        except minijinja.TemplateError as error:
-            raise UsageError(f"prompt: line {error.line}: {_sentence(error)}") from None
-        for name in sorted(wanted - set(columns) - set(self._env.globals)):
-            raise UsageError(f"prompt: line {_line_of(name, text)}: {_unknown(name, columns)}")
-        for name in RESERVED & set(columns):
-            if line := _line_of(name, text):
+            tree = self._parse(text, columns)
+            refuse_unsupported(tree, self._sandbox, columns)
+            found = reads(tree)
+            self._has_row = _has_row(found, columns)
+            refuse_unknown_fields(tree, {name: dtype for name, dtype in columns.items() if not self._is_row(name)})
+            self.names = self._names(found, columns, text)
+            self._columns = [_column(name, columns[name], self._nulls) for name in self.names]
+            self._joins = _joins(tree, columns)
+            self._compiled = self._sandbox.compiled(tree)
+        except TemplateSyntaxError as error:
+            raise UsageError(f"prompt: line {error.lineno}: {_first_line(error)}") from None
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            raise UsageError(f"prompt: nested too deeply ({_first_line(error)})") from None
+
+    def _parse(self, text: str, columns: Schema) -> nodes.Template:
+        try:
+            return self._sandbox.parse(text)
+        except TemplateSyntaxError as error:
+            refuse_unreadable(text, columns)
+            raise UsageError(f"prompt: line {error.lineno}: syntax error: {_first_line(error)}") from None
+
+    def _names(self, found: Reads, columns: Schema, text: str) -> list[str]:
+        """The columns that may be read. Raises UsageError for a name that nothing supplies."""
+        for name, line in found.unset.items() | found.keys.items() if self._has_row else found.unset.items():
+            if name in columns and name in RESERVED and name in found.unset:
                 raise UsageError(f"prompt: line {line}: {name!r} is a word of the template language: see input.rename")
-        self.names: list[str] = [name for name in columns if name in wanted]
-        self._columns = [_shown(name, columns[name]) for name in self.names]
-        self._joins = _joins(text, columns)
-        self._nested = any(columns[name].is_nested() for name in self.names)
+            if name not in columns and (name in found.keys or not self._is_given(name)):
+                said = unreadable(text, line, columns) or unknown_name(name, columns)
+                raise UsageError(f"prompt: line {line}: {said}")
+        wanted = {*found.unset, *found.unsure, *(found.keys if self._has_row else ())}
+        every = self._has_row and found.whole
+        return [name for name in columns if every or name in wanted or (name == ROW and not self._has_row)]
+
+    def _is_row(self, name: str) -> bool:
+        return self._has_row and name == ROW
+
+    def _is_given(self, name: str) -> bool:
+        return name in self._sandbox.globals or name in {"self", "super"}
 
     def prompts(self, frame: pl.DataFrame) -> Iterable[str | PromptError]:
         """Each row's prompt, or why it has none."""
-        joined = self._joined(frame)
-        return self._completed(joined, frame) if None in joined else cast(list[str | PromptError], joined)
+        at_once = self._joined(frame)
+        return self._completed(at_once, frame) if None in at_once else cast(list[str | PromptError], at_once)
 
-    def _completed(self, joined: list[str | None], frame: pl.DataFrame) -> Iterator[str | PromptError]:
+    def _completed(self, prompts: list[str | None], frame: pl.DataFrame) -> Iterator[str | PromptError]:
         """With those prompts rendered that are not there yet."""
-        cells = iter(self.cells(frame.filter(pl.Series([prompt is None for prompt in joined], dtype=pl.Boolean))))
-        for prompt in joined:
+        cells = iter(self.cells(frame.filter(pl.Series([prompt is None for prompt in prompts], dtype=pl.Boolean))))
+        for prompt in prompts:
             try:
                 yield self.render(next(cells)) if prompt is None else prompt
             except PromptError as error:
@@ -108,129 +108,103 @@ class Template:
         return int(longest or 0)
 
     def cells(self, frame: pl.DataFrame) -> Sequence[tuple[Any, ...]]:
-        """The cells `render` needs, a tuple a row."""
-        return frame.select(self._columns).rows() if self.names else [()] * frame.height
+        """The values `render` needs, a tuple a row."""
+        columns = [column.values(frame[column.name]) for column in self._columns]
+        return list(zip(*columns, strict=True)) if columns else [()] * frame.height
 
     def render(self, cells: tuple[Any, ...]) -> str:
         """Raises PromptError where a null is used, a name inside a value is unknown, or nothing is left."""
+        self._sandbox.growth.reset()
+        self._nulls.clear()
         values = dict(zip(self.names, cells, strict=True))
-        self._bulky = self._nested or sum([len(cell) for cell in cells if isinstance(cell, str)]) > BULKY_CHARS
-        prompt = self._render_with_nulls(values) if None in cells or self._nested else self._render(values)
+        prompt = self._rendered({**values, ROW: values} if self._has_row else values)
+        if self._nulls:
+            raise _missing(self._nulls)
         if not prompt or prompt.isspace():
             raise PromptError("the prompt is empty")
-        if len(prompt) > MAX_PROMPT_CHARS:
-            raise PromptError(_TOO_LONG)
         return prompt
 
-    def _render(self, values: dict[str, Any]) -> str:
-        self._printed = 0
+    def _rendered(self, values: dict[str, Any]) -> str:
+        chunks = self._compiled.root_render_func(self._context(values))
         try:
-            return (self._counting if self._bulky else self._env).render_template("prompt", **values)
-        except PromptError:
-            raise
-        except minijinja.TemplateError as error:
-            raise PromptError(_sentence(error)) from None
+            return self._sandbox.growth.joined(chunks)
+        except MissingValue as error:
+            raise _missing([*self._nulls, str(error.message)]) from None
         except Exception as error:  # noqa: BLE001  a method of a value, called by the template, may raise anything
-            raise PromptError(f"{type(error).__name__}: {error}") from None
+            raise (_missing(self._nulls) if self._nulls else self._explained(error, chunks)) from None
 
-    def _count(self, value: Any) -> Any:
-        """Ends a prompt that grows without end while it grows: called with whatever is printed of a bulky row."""
-        self._printed += len(value) if isinstance(value, str) else len(str(value))
-        if self._printed > MAX_PROMPT_CHARS:
-            raise PromptError(_TOO_LONG)
-        return value
+    def _context(self, values: dict[str, Any]) -> Context:
+        return Context(self._sandbox, {**self._sandbox.globals, **values}, "prompt", self._compiled.blocks)
 
-    def _render_with_nulls(self, values: dict[str, Any]) -> str:
-        """Twice: nulls that remember being printed find those that get into the text, also through lists and
-        filters; nulls left out are undefined, which refuses to be compared and calculated with."""
-        problem: PromptError | None = None
-        try:
-            self._render({name: self._watched(name, value) for name, value in values.items()})
-        except PromptError as error:
-            problem = error
-        shown = [name for name, null in self._nulls.items() if null._take_shown()]  # noqa: SLF001  hidden from templates
-        if shown:
-            raise PromptError(f"{', '.join(shown)} is missing or empty")
-        try:
-            prompt = self._render(_without_nulls(values))
-        except PromptError as error:
-            problem = error
-        if problem is not None:
-            empty = ", ".join(name for name, value in values.items() if value is None)
-            raise PromptError(f"{problem}; empty in this row: {empty}" if empty else str(problem))
-        return prompt
-
-    def _watched(self, name: str, value: Any) -> Any:
-        if value is None:
-            return self._nulls.setdefault(name, _Null())
-        if isinstance(value, dict):
-            return {key: self._watched(f"{name}.{key}", item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._watched(f"{name}[]", item) for item in value]
-        return value
+    def _explained(self, error: Exception, chunks: Any) -> PromptError:
+        """With the template's line, and without the row's values."""
+        said = _first_line(error)
+        if isinstance(error, RecursionError):
+            said = "the template does not end: macros call each other"
+        elif not isinstance(error, TemplateFault | UndefinedError):
+            said = f"{type(error).__name__}: {said}"
+        line = _template_line(error) or (chunks.gi_frame.f_lineno if chunks.gi_frame else 0)
+        return PromptError(f"{said} (template line {self._compiled.get_corresponding_lineno(line)})")
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+def _template_line(error: Exception) -> int:
+    """The line of the compiled template that raised it; 0: none did."""
+    at, line = error.__traceback__, 0
+    while at is not None:
+        line = at.tb_lineno if at.tb_frame.f_code.co_filename == SOURCE else line
+        at = at.tb_next
+    return line
 
 
-def _environment(finalizer: Callable[[Any], Any] | None = None) -> minijinja.Environment:
-    behavior: Any = "semi_strict"  # its type stub knows three of the four
-    env = minijinja.Environment(
-        undefined_behavior=behavior, fuel=FUEL, auto_escape_callback=lambda _: False, finalizer=finalizer
+def _missing(names: Sequence[str]) -> PromptError:
+    return PromptError(f"{', '.join(dict.fromkeys(names))} is missing or empty")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+def _has_row(found: Reads, columns: Schema) -> bool:
+    """Whether `row` is the mapping of all columns. Raises UsageError where it is a column's own name, too."""
+    if ROW not in columns or not (found.keys or found.whole):
+        return bool(found.keys or found.whole)
+    of_columns = [key for key in found.keys if key in columns]
+    if columns[ROW].is_nested() and not of_columns:
+        return False
+    if of_columns and not found.whole and not columns[ROW].is_nested():
+        return True
+    if not found.keys:
+        return False
+    line = found.keys[(of_columns or list(found.keys))[0]]
+    raise UsageError(
+        f"prompt: line {line}: {ROW!r} is a column of the input, and {ROW}[...] is how a template reads any column: "
+        f"give that column another name by input.rename"
     )
-    env.remove_global("debug")
-    for name in ("default", "d"):
-        env.add_filter(name, _default)
-    env.add_test("none", lambda value: value is None or isinstance(value, _Null))
-    env.add_test("defined", lambda value: value is not None and not isinstance(value, _Null))
-    env.add_test("undefined", lambda value: value is None or isinstance(value, _Null))
-    return env
 
 
-def _default(value: Any, fallback: Any = "", falsy: bool = False) -> Any:  # noqa: FBT001, FBT002  Jinja's signature
-    return fallback if value is None or isinstance(value, _Null) or (falsy and not value) else value
+def _column(name: str, dtype: pl.DataType, nulls: list[str]) -> Column:
+    try:
+        return Column(name, dtype, nulls)
+    except TemplateFault as error:
+        raise UsageError(f"prompt: column {name!r} holds {error}") from None
 
 
-def _joins(text: str, columns: Schema) -> list[pl.Expr]:
-    """The parts of a template that is nothing but texts and columns of text, in order; else none."""
-    pieces = re.split(r"\{\{ ?(\w+) ?\}\}", text.removesuffix("\n"))  # the engine, too, drops the last line end
-    texts, names = pieces[::2], pieces[1::2]
-    simple = all(columns.get(name) == pl.String for name in names) and not re.search(r"\{[{%#]|\r$", "\0".join(texts))
-    if not names or not simple:
+def _joins(tree: nodes.Template, columns: Schema) -> list[pl.Expr]:
+    """The parts of a template that is nothing but texts and columns of text or whole numbers, in order; else none."""
+    parts = [part for output in tree.body if isinstance(output, nodes.Output) for part in output.nodes]
+    if not all(isinstance(output, nodes.Output) for output in tree.body):
         return []
-    return [pl.col(piece) if at % 2 else pl.lit(piece) for at, piece in enumerate(pieces) if at % 2 or piece]
+    joins: list[pl.Expr] = []
+    for part in parts:
+        if isinstance(part, nodes.TemplateData):
+            joins.append(pl.lit(part.data))
+        elif isinstance(part, nodes.Name) and _prints_alike(columns.get(part.name)):
+            joins.append(pl.col(part.name).cast(pl.String))
+        else:
+            return []
+    return joins if any(isinstance(part, nodes.Name) for part in parts) else []
 
 
-def _shown(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if dtype == pl.Binary:
-        raise UsageError(f"prompt: column {name!r} holds bytes, not text")
-    if isinstance(dtype, pl.Decimal):
-        return column.cast(pl.String)  # as a number it would lose its trailing zeros
-    return column.fill_nan(None) if dtype.is_float() else column
-
-
-def _unknown(name: str, columns: Schema) -> str:
-    close = difflib.get_close_matches(name, list(columns), n=1)
-    if close:
-        return f"unknown name {name!r}; did you mean {close[0]}?"
-    hint = ""
-    if len(columns) == 1 and any(mark in next(iter(columns)) for mark in ";\t|"):
-        hint = " (the header is one column: is the file separated by something other than commas?)"
-    return f"unknown name {name!r}; the input's columns: {', '.join(columns)}{hint}"
-
-
-def _line_of(name: str, text: str) -> int:
-    """The line of the template that uses the name; 0: none does."""
-    for tag in _TAG.finditer(text):
-        if word := re.search(rf"(?<![\w.'\"]){re.escape(name)}\b", tag[0]):
-            return text[: tag.start() + word.start()].count("\n") + 1
-    return 0
-
-
-def _sentence(error: minijinja.TemplateError) -> str:
-    """The error without the dump of the row's values that `str` appends, and prints them for."""
-    return str(error.message).replace(" (in prompt:", " (template line ")
+def _prints_alike(dtype: pl.DataType | None) -> bool:
+    """Whether polars makes the same text of a cell as a template does."""
+    return dtype is not None and (dtype == pl.String or dtype.is_integer())

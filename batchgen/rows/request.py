@@ -70,6 +70,11 @@ class Requests:
         for name, column in job.columns.items():
             require_column(column, columns, f"columns.{name}")
 
+    @property
+    def columns_read(self) -> list[str]:
+        """The columns that make one row's request unlike another's."""
+        return [*self._template.names, *self._sources]
+
     def batches(self, frame: pl.DataFrame) -> Iterator[list[Prepared | Problem]]:
         """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
         made: list[Prepared | Problem] = []

@@ -1,0 +1,158 @@
+"""A template's values, and how any of them is printed: one rule, whatever its type or depth.
+
+Texts, numbers and truth values print as Python prints them, and so as Jinja does; decimals digit for digit; dates,
+times and durations as ISO 8601, to the last digit. A null is a value of its own, which knows the column it came from.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+from decimal import Decimal
+from typing import Any
+
+from jinja2 import Undefined, UndefinedError
+
+_SECOND = 1_000_000_000
+"""In nanoseconds."""
+
+
+class MissingValue(UndefinedError):
+    """A null was used as if it were there; the message is its name."""
+
+
+class TemplateFault(Exception):
+    """What a template does with this row is refused; the message names no line and no row."""
+
+
+class Absent(Undefined):
+    """A name or a key that is not there: false, handled by `default`, and an error when it is used."""
+
+    __slots__ = ()
+    _refuse: Any = Undefined._fail_with_undefined_error  # noqa: SLF001  as StrictUndefined has it
+    __str__ = __iter__ = __len__ = __contains__ = __eq__ = __ne__ = __abs__ = __round__ = __index__ = _refuse
+    __hash__ = Undefined.__hash__
+
+
+class Null(Absent):
+    """A null cell: false, `none` and not `defined`, and handled by `default`. Printing it adds its name to `printed`;
+    any other use raises MissingValue."""
+
+    __slots__ = ("_printed",)
+
+    def __init__(self, name: str, printed: list[str]) -> None:
+        super().__init__(hint=name, name=name, exc=MissingValue)
+        self._printed = printed
+
+    def __str__(self) -> str:
+        self._printed.append(str(self._undefined_name))
+        return ""
+
+    def __eq__(self, other: object) -> bool:
+        if other is None or isinstance(other, Null):
+            return True
+        if str(self._undefined_name).endswith("[]"):  # a list may be searched for what is there
+            return False
+        return bool(self._refuse())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(Null)
+
+    __repr__ = __str__
+
+
+class Moment(dt.datetime):
+    """A time that has nanoseconds. `below_us`: those below the microsecond, 0 to 999."""
+
+    below_us: int
+
+    def __str__(self) -> str:
+        text = self.isoformat(" ", "microseconds")
+        return f"{text[:26]}{self.below_us:03}{text[26:]}"
+
+
+class Clock(dt.time):
+    """A time of day that has nanoseconds. `below_us`: those below the microsecond, 0 to 999."""
+
+    below_us: int
+
+    def __str__(self) -> str:
+        return f"{self.isoformat('microseconds')}{self.below_us:03}"
+
+
+class Duration(dt.timedelta):
+    """A duration of so many `nanoseconds`."""
+
+    nanoseconds: int
+
+    def __str__(self) -> str:
+        return iso_duration(self.nanoseconds)
+
+
+class Exact(Decimal):
+    """A decimal that prints its digits, without an exponent."""
+
+    def __str__(self) -> str:
+        return format(Decimal(self), "f")
+
+
+class _Verbatim(str):
+    """A text that stands without quotes inside a printed list."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def iso_duration(nanoseconds: int) -> str:
+    """As ISO 8601 has it, in days and less: P1DT2H3M4.5S."""
+    seconds, below = divmod(abs(nanoseconds), _SECOND)
+    days, seconds = divmod(seconds, 86_400)
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    fraction = f".{below:09}".rstrip("0") if below else ""
+    clock = "".join(f"{count}{unit}" for count, unit in ((hours, "H"), (minutes, "M")) if count)
+    clock += f"{seconds}{fraction}S" if seconds or below or not (days or clock) else ""
+    return f"{'-' * (nanoseconds < 0)}P{f'{days}D' * bool(days)}{f'T{clock}' * bool(clock)}"
+
+
+_PRINTED_BY_PYTHON = (str, int, float, dt.date, dt.time, Undefined)
+_CONTAINERS = (Mapping, list, tuple, set, frozenset, range, KeysView, ValuesView, ItemsView)
+
+
+def printed(value: Any) -> str:
+    """The text of a value. Raises TemplateFault for what has none: None, a function, bytes."""
+    if isinstance(value, _PRINTED_BY_PYTHON):
+        return str(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dt.timedelta):
+        return iso_duration(_nanoseconds(value))
+    if isinstance(value, _CONTAINERS):
+        return repr(plain(value))
+    raise TemplateFault("none, which is no text" if value is None else f"a {_kind(value)}, which is no text")
+
+
+def plain(value: Any) -> Any:
+    """A list or mapping of which Python's `repr` is the text: only texts stand in quotes."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, _CONTAINERS):
+        return [plain(item) for item in value]
+    return _Verbatim(printed(value))
+
+
+def _kind(value: Any) -> str:
+    name = getattr(value, "__name__", None)
+    return f"{name} function" if callable(value) and isinstance(name, str) else type(value).__name__.lower()
+
+
+def _nanoseconds(value: dt.timedelta) -> int:
+    if isinstance(value, Duration):
+        return value.nanoseconds
+    return (value.days * 86_400 + value.seconds) * _SECOND + value.microseconds * 1000
