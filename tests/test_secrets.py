@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import base64
 import html
+import html.entities
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -21,6 +23,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from service import PATIENCE
 from test_hostile_endpoints import (
     CHUNKED,
@@ -43,7 +47,8 @@ from test_hostile_endpoints import (
 
 from batchgen import job as jobs
 from batchgen.api.client import Client
-from batchgen.api.key import read_key
+from batchgen.api.contract import Failure, Kind
+from batchgen.api.key import Redactor, read_key
 from batchgen.engines import local
 from batchgen.errors import UsageError
 from batchgen.night import Night
@@ -489,3 +494,62 @@ def test_a_key_in_the_job_file_is_refused_and_not_repeated(sections, command, jo
         ended = command("run", path, "-v", url=wire.url, WRITER_API_KEY="another")
     assert (ended.returncode, ended.stdout, wire.opened) == (2, "", 0)
     assert PASTED not in ended.stderr
+
+
+KEYS = st.text(st.sampled_from("abcXYZ019+/=&<>%-_.~'\"\\;:@!"), min_size=12, max_size=24)
+ESCAPES = {
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON, made inert in HTML": lambda text: re.sub("[<>&'+]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text)[1:-1]),
+    "JSON, in capitals": lambda text: re.sub("[<>&'+/=]", lambda found: f"\\u{ord(found[0]):04X}", json.dumps(text)[1:-1]),
+    "JSON, slashes escaped": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON, every character": lambda text: "".join(f"\\u{ord(one):04x}" for one in text),
+    "HTML": html.escape,
+    "HTML, by number": lambda text: re.sub(r"[^\w]", lambda found: f"&#{ord(found[0])};", text),
+    "HTML, by hexadecimal number": lambda text: re.sub(r"[^\w]", lambda found: f"&#x{ord(found[0]):X};", text),
+    "HTML, by name": lambda text: "".join((html.entities.codepoint2name.get(ord(one), "") and f"&{html.entities.codepoint2name[ord(one)]};") or one for one in text),
+    "URL": lambda text: urllib.parse.quote(text, safe=""),
+    "URL, slashes kept": urllib.parse.quote,
+    "URL, in small letters": lambda text: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(text, safe="")),
+    "URL, every character": lambda text: "".join(f"%{ord(one):02X}" for one in text),
+    "Python": lambda text: repr(text)[1:-1],
+}  # fmt: skip
+
+AGAIN = [
+    "JSON",
+    "JSON, made inert in HTML",
+    "JSON, slashes escaped",
+    "HTML",
+    "HTML, by number",
+    "URL",
+    "URL, slashes kept",
+]
+
+
+@given(
+    key=KEYS,
+    ways=st.tuples(st.sampled_from(sorted(ESCAPES)), st.sampled_from(AGAIN)),
+    around=st.sampled_from(["", "x", '"', "\\n", "%20", "&amp;"]),
+)
+@settings(deadline=None, max_examples=500)
+def test_the_key_is_taken_out_however_it_is_escaped(key, ways, around):
+    """Once, or twice over, as JSON within JSON or a page that shows a page."""
+    for written in (ESCAPES[ways[0]](key), ESCAPES[ways[1]](ESCAPES[ways[0]](key))):
+        refuse_key(key, written, around)
+
+
+def refuse_key(key: str, written: str, around: str) -> None:
+    said = f"{around}{written}{around}".encode()
+    assert written.encode() not in Redactor(key).answer(said)
+    failure = Redactor(key).failure(Failure(Kind.TRANSIENT, said.decode(), 500, body=said))
+    assert written not in failure.message
+    assert written.encode() not in failure.body
+    decoded = [said.decode(), html.unescape(said.decode()), urllib.parse.unquote(said.decode())]
+    for text in decoded:
+        assert key not in Redactor(key).answer(text.encode()).decode(), "what it said once it was decoded"
+
+
+@given(key=KEYS, said=st.text(max_size=60))
+@settings(deadline=None, max_examples=200)
+def test_what_holds_no_key_is_left_as_it_is(key, said):
+    if key not in said:
+        assert Redactor(key).answer(said.encode()) == said.encode()

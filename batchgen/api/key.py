@@ -6,13 +6,12 @@ No message here holds the key or a part of it, nor does any exception carry it a
 from __future__ import annotations
 
 import base64
-import html
+import html.entities
 import os
 import re
 import stat
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 from batchgen.api.contract import Failure
 from batchgen.errors import UsageError
@@ -50,22 +49,26 @@ def read_key(path: Path) -> str:
 
 
 class Redactor:
-    """Takes the key out of what a service says, as debug pages and encoders spell it. A key so short that it might
-    be a word of a text is no secret, and stays."""
+    """Takes the key out of what a service says, however JSON, HTML, URLs, debug pages and encoders spell it. A key so
+    short that it might be a word of a text is no secret, and stays."""
 
-    LEAST = 12
+    LEAST, LEAST_RUN = 12, 4
 
     def __init__(self, key: str) -> None:
-        self._spellings = sorted(_spellings(key), key=len, reverse=True)
-        self._spelt = re.compile(b"|".join(map(re.escape, self._spellings)))
+        encoded = _encodings(key)
+        written = b"".join(map(_written, key.encode()))
+        self._spelt = re.compile(b"|".join([*map(re.escape, encoded), written]))
+        run = max(re.findall(rb"[A-Za-z0-9]*", key.encode()), key=len)  # which few encoders write otherwise
+        self._signs = [*encoded, *_escapes(key[:1]), run] if len(run) >= self.LEAST_RUN else [b""]
         self._idle = len(key) < self.LEAST
 
     def answer(self, said: bytes) -> bytes:
-        """Looks for each spelling before it takes any out: nearly every answer has none, and is kept as it came."""
+        """Looks for a sign of the key before it looks for all of it: nearly every answer has none, and is kept as it
+        came."""
         if self._idle:
             return said
-        for spelling in self._spellings:
-            if spelling in said:
+        for sign in self._signs:
+            if sign in said:
                 return self._spelt.sub(b"[key]", said)
         return said
 
@@ -77,12 +80,54 @@ class Redactor:
         return replace(failure, message=message, body=self._spelt.sub(b"[key]", failure.body))
 
 
-def _spellings(key: str) -> set[bytes]:
+def _written(byte: int) -> bytes:
+    """A pattern of all the ways to write one character of a key: as it is, or escaped, once or within another text that
+    is escaped itself."""
+    character = chr(byte)
+    names = [name[:-1] for name, meant in html.entities.html5.items() if meant == character and name.endswith(";")]
+    entity = rf"{_HASH}(?:0*{byte}|x0*{byte:x}){''.join(f'|{name}' for name in names)}"
+    escaped = rf"{_PERCENT}{byte:02x}|{_AMPERSAND}(?:{entity}){_SEMICOLON}"
+    with_backslash = rf"{_BACKSLASH}+(?:{re.escape(character)}|(?:u00|x){byte:02x}|{escaped})"
+    return f"(?:{re.escape(character)}|(?i:{escaped}|{with_backslash}))".encode()
+
+
+def _mark(character: str, again: str = "") -> str:
+    """A pattern of a character that begins or ends an escape, which may be escaped in its turn."""
+    byte = f"{ord(character):02x}"
+    by_number = rf"&(?:#{ord(character)}|#x{byte});"
+    return rf"(?:{re.escape(character)}{again}|{by_number}|\\+(?:u00|x){byte}|%{byte})"
+
+
+_BACKSLASH = _mark("\\")
+_PERCENT = _mark("%", "(?:25)*")
+_AMPERSAND = _mark("&", "(?:amp;)*")
+_HASH, _SEMICOLON = _mark("#"), _mark(";") + "?"
+
+
+def _escapes(character: str) -> set[bytes]:
+    """Signs of a character that needs no escape, and has one all the same: then all of the key has."""
+    forms = (
+        "u{:04x}",
+        "u{:04X}",
+        "x{:x}",
+        "x{:X}",
+        "%{:02x}",
+        "%{:02X}",
+        "25{:02x}",
+        "25{:02X}",
+        ";{:02x}",
+        ";{:02X}",
+        "#{}",
+    )
+    return {form.format(ord(character or " ")).encode() for form in forms}
+
+
+def _encodings(key: str) -> list[bytes]:
+    """The key in encodings that leave none of its characters: hex and base64."""
     raw = key.encode()
-    spelt = {raw, raw.hex().encode(), raw.hex().upper().encode(), html.escape(key).encode()}
-    spelt |= {quote(key).encode(), quote(key, safe="").encode(), raw.replace(b"/", b"\\/")}
+    spelt = {raw.hex().encode(), raw.hex().upper().encode()}
     for shift in range(3):  # base64, wherever in a longer text the key begins
         whole = base64.b64encode(b"\0" * shift + raw)
         within = whole[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
         spelt |= {within, within.translate(bytes.maketrans(b"+/", b"-_"))}
-    return spelt
+    return sorted(spelt, key=len, reverse=True)
