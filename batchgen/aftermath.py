@@ -18,7 +18,6 @@ from batchgen import folders, metrics
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
 from batchgen.signals import Signals
-from batchgen.spoken import counted
 from batchgen.summary import Summary
 
 CRASHED = 1
@@ -88,7 +87,7 @@ def following(environ: Mapping[str, str]) -> Iterator[Aftermath]:
         after.tell(CRASHED, f"crashed: {type(error).__name__}")  # its words may hold anything
         raise
     if after.summary is not None:
-        after.tell(after.summary.exit_code, told(after.summary))
+        after.tell(after.summary.exit_code, after.summary.line())
 
 
 @contextmanager
@@ -101,18 +100,6 @@ def _harmless(said: str) -> Iterator[None]:
         log.warning("warning: %s: %s", said, error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, the run ends as it ended
         log.warning("warning: %s: %s", said, type(error).__name__)
-
-
-def told(summary: Summary) -> str:
-    """How it went, in one line."""
-    parts = [
-        f"{summary.ok:,} of {counted(summary.rows, 'row')} {'has its' if summary.rows == 1 else 'have their'} text"
-    ]
-    parts += [f"{summary.failed:,} failed"] if summary.failed else []
-    parts += [f"{summary.pending:,} still to do"] if summary.pending else []
-    parts += [summary.stopped] if summary.stopped else []
-    parts += [f"rejected: {reason}" for reason in summary.rejected]
-    return "; ".join(parts)
 
 
 def _message(job: Job, exit_code: int, said: str, seconds: float, summary: Summary | None) -> dict[str, object]:

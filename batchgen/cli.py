@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchgen import __version__, process
-from batchgen.errors import OK, ROWS_FAILED, BatchgenError
+from batchgen.errors import OK, ROWS_FAILED, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.process import say
 from batchgen.serving import serve
 from batchgen.terminal import USUAL, screen
@@ -50,10 +50,17 @@ def cli() -> None:
 
 
 @cli.command()
-@JOB
+@click.argument("job", type=click.Path(), required=False, shell_complete=_job_files)
 @LOCAL
 @click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
 @LIMIT
+@click.option(
+    "--adopt",
+    is_flag=False,
+    flag_value="",
+    metavar="[CHECKPOINT]",
+    help="Take over what is another job's; with a checkpoint: take in its answers.",
+)
 @RETRY_FAILED
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where attempts are made.")
 @click.option("--address", metavar="HOST:PORT", help="The Ray cluster to join, or auto; else one is started here.")
@@ -62,11 +69,12 @@ def cli() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 @LOG_FORMAT
 def run(
-    job: str,
+    job: str | None,
     *,
     local: bool,
     fresh: bool,
     limit: int | None,
+    adopt: str | None,
     retry_failed: bool,
     engine: str,
     address: str | None,
@@ -85,6 +93,10 @@ def run(
     batchgen run jobs/seo.yaml                      all of it, or what is left
     batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
+    if job is None and adopt:
+        job, adopt = adopt, ""  # --adopt JOB
+    if job is None:
+        raise click.UsageError("Missing argument 'JOB'.")
     process.log(quiet=quiet, verbose=verbose)
     from batchgen import commands, show
 
@@ -96,11 +108,14 @@ def run(
         retry_failed=retry_failed,
         quiet=quiet,
         engine=commands.engine_of(engine, address),
+        adopt=adopt == "",
+        take_in=adopt or None,
     )
     if as_json:
         say(show.as_json(summary))
     elif not quiet or summary.exit_code != OK:
         say(summary, err=quiet)
+    process.log_end(summary)
     sys.exit(summary.exit_code)
 
 
@@ -222,19 +237,23 @@ def report(job: str, *, local: bool, output: str | None) -> None:
 @JOB
 @LOCAL
 @LOG_FORMAT
-def prune(job: str, *, local: bool) -> None:
+@click.option("--yes", is_flag=True, help="Ask no question.")
+def prune(job: str, *, local: bool, yes: bool) -> None:
     """Drop stored answers that JOB's input no longer uses, after saying how many.
 
     \b
-    batchgen plan jobs/seo.yaml     says how many, too ("gone")
-    batchgen prune jobs/seo.yaml    asks before it drops them
+    batchgen plan jobs/seo.yaml          says how many, too ("gone")
+    batchgen prune jobs/seo.yaml         asks before it drops them
+    batchgen prune jobs/seo.yaml --yes   where nobody can be asked
     """
     process.log()
     from batchgen import commands
 
     def agree(count: int) -> bool:
         say(f"{count:,} stored attempts belong to requests that the input no longer makes")
-        return not sys.stdin.isatty() or click.confirm("drop them for good?")
+        if not yes and not sys.stdin.isatty():
+            raise UsageError("nothing was dropped: where nobody can be asked, give --yes")
+        return yes or click.confirm("drop them for good?")
 
     dropped = commands.prune(job, agree, local=local)
     say(f"dropped {dropped:,}" if dropped else "nothing dropped")
@@ -287,3 +306,8 @@ def main(args: Any = None) -> None:
         process.misused(error)
     except click.Abort:
         sys.exit("aborted")
+    except KeyboardInterrupt:  # before a run could say so itself
+        process.fail("stopped before anything was begun", Stopped.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        process.fail(f"{where}{error.strerror or error}", MachineRefused.exit_code)

@@ -19,16 +19,19 @@ from batchgen import job as jobs
 from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
+from batchgen.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.results import destination
 from batchgen.results.destination import Destination
-from batchgen.runner import lock
-from batchgen.runner.checkpoint import Checkpoint, Run
+from batchgen.runner import adoption, lock
+from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import make_plan
 from batchgen.runner.reader import LearnedRate, Reader
+from batchgen.runner.schema import Run
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
+from batchgen.spoken import counted
 
 if TYPE_CHECKING:
     from batchgen.forecast import Forecast
@@ -73,9 +76,13 @@ def run(
     retry_failed: bool = True,
     quiet: bool = False,
     engine: here.Make = here.engine,
+    adopt: bool = False,
+    take_in: str | Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Summary:
-    """Runs or resumes a job and publishes its results. `engine`: where attempts are made (`engine_of`).
+    """Runs or resumes a job and publishes its results. `engine`: where attempts are made (`engine_of`); `adopt`: also
+    where a checkpoint or results are another job's, which become this one's; `take_in`: a checkpoint whose answers
+    become this job's, too.
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
@@ -91,18 +98,23 @@ def run(
         folders.make([job.state_folder])
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
-        with _held(setup) as (checkpoint, reader):
+        with _held(setup, adopt=adopt) as (checkpoint, reader):
+            if take_in is not None:
+                taken = adoption.take_in(Path(take_in), checkpoint, reader)
+                log.info("%s: took in %s of %s", job.name, counted(taken, "answer"), take_in)
             night = Night(setup, key, checkpoint, reader, signals, engine)
-            after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet)
+            after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
 
 
 @dataclass(frozen=True)
 class _Before:
-    """What earlier runs left for a plan to know: nothing, where there was none."""
+    """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
+    by its requests."""
 
-    date: str
+    next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
+    has_run: bool = False
     names: Sequence[str] = ()
     latency: float | None = None
     learned: LearnedRate | None = None
@@ -115,13 +127,14 @@ def _before(setup: Setup, *, rehearse: bool) -> Iterator[_Before]:
     try:
         reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
     except NotRunYet:
-        yield _Before(today())
+        yield _Before(lambda _: today())
         return
     with closing(reader):
-        date, floor = reader.next_run(today(), reuse=setup.job.reuse)
+        refuse_anothers_checkpoint(setup.job, reader.owner())
         yield _Before(
-            date,
-            Index(reader.states(), floor),
+            partial(reader.next_date, today()),
+            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse)),
+            True,  # noqa: FBT003  it has run
             list(reader.names()),
             reader.median_latency(),
             reader.learned(),
@@ -151,7 +164,6 @@ def plan(
     setup = set_up(job, environ, path)
     folders.refuse_unwritable(job.state_folder)
     with _before(setup, rehearse=rehearse) as known:
-        destination.of(job, known.date).refuse(setup.source)
         made = make_plan(
             job,
             setup.source,
@@ -162,6 +174,11 @@ def plan(
             retry_failed=retry_failed,
             restated=known.restated,
         )
+        date = known.next_date(made.requests)
+    to = destination.of(job, date)
+    to.refuse(setup.source)
+    refuse_anothers_results(job, to.place)
+    beside = [] if known.has_run else adoption.offers(setup.checkpoint, made.rows)
     rehearsal = None
     if rehearse and made.todo:
         from batchgen.rehearsal import rehearse as played
@@ -169,13 +186,17 @@ def plan(
         rehearsal = played(setup, made, known.learned.per_minute if known.learned else None, known.answers)
     return Forecast(
         name=job.name,
-        path=str(job.output_path(known.date)),
+        path=str(job.output_path(date)),
+        goes_on=date if date != today() else None,
         endpoint=job.endpoint.name or setup.base_url or "",
         plan=made,
         limits=setup.limits,
         latency_s=known.latency,
         learned=known.learned,
-        warnings=warnings(setup, made.models, made.rows.height),
+        warnings=[
+            *warnings(setup, made.models, made.rows.height),
+            *(adoption.told(offer, made.rows.height) for offer in beside),
+        ],
         rehearsal=rehearsal,
     )
 
@@ -211,11 +232,13 @@ def export(
     job = _load(path, None, local=local)
     formats = destination.PARQUET, destination.SPREADSHEET
     given = destination.given(job, output, formats) if output is not None else None
-    setup = set_up(job, environ, path)
-    with closing(Reader(setup.checkpoint, setup.dialect)) as reader:
+    with closing(Reader(job.checkpoint, job.endpoint.dialect)) as reader:
         last = reader.last_run()
         if last is None:
-            raise NotRunYet(f"{setup.checkpoint}: the job has not run yet")
+            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+        start = reader.start_of(last)
+        job = job.with_limit(start.first if start else None)
+        setup = set_up(job, environ, path)
         return _export(setup, reader, last, given or destination.of(job, last.date))
 
 
@@ -258,7 +281,8 @@ def prune(
     Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
         last = reader.last_run()
-        index = Index(reader.states(), last.floor if last else 0)
+        over = last is not None and last.outcome == "finished"  # else its older answers may be wanted yet
+        index = Index(reader.states(), last.floor if last and over else 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
         unused = index.foreign(made.rows.select("hi", "lo")).to_list()
         if not unused or not agree(len(unused)):
@@ -268,14 +292,21 @@ def prune(
 
 
 @contextmanager
-def _held(setup: Setup) -> Iterator[tuple[Checkpoint, Reader]]:
-    """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one."""
+def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
+    """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one. Raises
+    UsageError where it is another job file's, unless that is to be adopted."""
     with (
         lock.exclusive(setup.lock),
         lock.exclusive(setup.flight),
         closing(Checkpoint(setup.checkpoint)) as checkpoint,
         closing(Reader(setup.checkpoint, setup.dialect)) as reader,
     ):
+        owner = reader.owner()
+        if not adopt:
+            refuse_anothers_checkpoint(setup.job, owner)
+        ours = owner_of(setup.job, setup.job.state_folder)
+        if owner != ours:
+            checkpoint.own(ours)
         yield checkpoint, reader
 
 

@@ -25,6 +25,10 @@ class UsageError(BatchgenError):
     exit_code = 2
 
 
+class InputChanged(UsageError):
+    """The input changed while the job was at work; every answer is kept: run it again."""
+
+
 class Stopped(BatchgenError):
     """Stopped before the end; what is done is published, the rest resumes with the next run."""
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Forecast(Shown):
     """What a run would do. `latency_s`: the median of the last answers, None before there are any;
-    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for."""
+    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for; `goes_on`: the date of an
+    earlier day's run that it would go on with."""
 
     name: str
     path: str
@@ -32,6 +33,7 @@ class Forecast(Shown):
     learned: LearnedRate | None
     warnings: list[str]
     rehearsal: Rehearsal | None
+    goes_on: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -46,6 +48,7 @@ class Forecast(Shown):
         kept = (
             "reused",
             "new",
+            "again",
             "changed",
             "failed_before",
             "unfinished",
@@ -81,17 +84,22 @@ class Forecast(Shown):
             Line("time", self._time()),
             *([Line("learned", _learned(self.learned))] if self.learned else []),
             *([Line("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            Line("results", near(self.path)),
+            Line("results", near(self.path) + self._night()),
             *(Line("warning", warning, Tone.WAIT) for warning in self.warnings),
         ]
         verdict = f"{counted(plan.rows.height, 'row')}, {plan.todo:,} to send"
         prompts = tuple(Text(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
         return Sheet(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
 
+    def _night(self) -> str:
+        return f" (of the run of {self.goes_on}, which goes on)" if self.goes_on and self.plan.todo else ""
+
     def _rows(self) -> list[Line]:
         plan = self.plan
-        changed = f", {plan.changed:,} of them known rows that changed" if plan.changed else ""
-        lines = [Line("reused", f"{plan.reused:,}"), Line("new", f"{plan.new:,}{changed}")]
+        told = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
+        told += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
+        new = ", ".join([f"{plan.new:,}", *told])
+        lines = [Line("reused", f"{plan.reused:,}"), Line("new", new)]
         if plan.failed_before:
             lines.append(Line("failed", f"{plan.failed_before:,} in an earlier run"))
         if plan.unfinished:

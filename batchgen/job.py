@@ -37,7 +37,7 @@ from batchgen.sheet import Line, Sheet, Shown, Text, settings
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
 LOCAL = "local"
-"""The endpoint's name where the built-in model answers."""
+"""What the built-in model's answers belong to."""
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 
@@ -75,6 +75,14 @@ class Job(Shown, Part):
     )
 
     _cut_off: str = PrivateAttr("")
+    _is_local: bool = PrivateAttr(default=False)
+    _first: int | None = PrivateAttr(None)
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The job file, by its real path; None where the job came from no file."""
+        return self._file
 
     @property
     def cut_off(self) -> str:
@@ -122,13 +130,24 @@ class Job(Shown, Part):
         )
 
     def with_limit(self, limit: int | None) -> Self:
-        return (
-            self if limit is None else self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
-        )
+        """The job with its first rows alone, whose results have a name of their own (`input.limit` is another thing: it
+        is the job). Raises UsageError where that is no number of rows."""
+        if limit is None:
+            return self
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
+        limited = self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
+        limited._first = limit  # noqa: SLF001  no word of a job file says so
+        return limited
+
+    @property
+    def first(self) -> int | None:
+        """How many rows `with_limit` left; None: all that the job has."""
+        return self._first
 
     def localised(self) -> Self:
         """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
-        return self.model_copy(
+        local = self.model_copy(
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
@@ -140,10 +159,13 @@ class Job(Shown, Part):
                 "metrics": None,
             }
         )
+        local._is_local = True  # noqa: SLF001  as above
+        return local
 
     @property
     def is_local(self) -> bool:
-        return self.endpoint.name == LOCAL and self.endpoint.url is None
+        """Whether the built-in model answers. No word of a job file says so, `localised` alone does."""
+        return self._is_local
 
     def base_url(self, environ: Mapping[str, str]) -> str:
         """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
@@ -178,7 +200,8 @@ class Job(Shown, Part):
 
     def output_path(self, date: str) -> Place:
         """`date` is the run's (ISO), fixed when it started."""
-        return place(self.output.path.replace("{date}", date).replace("{name}", self.name))
+        path = self.output.path if self._first is None else _marked(self.output.path, f".first-{self._first}")
+        return place(path.replace("{date}", date).replace("{name}", self.name))
 
 
 def _marked(path: str, mark: str) -> str:
@@ -205,15 +228,18 @@ def load(path: str | Path) -> Job:
     where = Path(path).resolve()
     try:
         job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
+        job._file = where  # noqa: SLF001  it stands in no key of the file
     except ValidationError as error:
         raise UsageError(mistakes.told(error, marks, source, Job)) from None
-    if re.search(r"[ \t]#", text) and ("{{" not in job.prompt or re.search(r"[ \t]#.*\{\{", text)):
-        job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  it belongs to no key of the file
+    if re.search(r"[ \t]#", text):
+        job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
     return job
 
 
 def _near_file(path: Path) -> str:
     """The job file that was probably meant."""
+    if not path.name:
+        return ""
     beside = [path.with_name(path.name + suffix) for suffix in (".yaml", ".yml")]
     found = [near for near in (*beside, Path("jobs", beside[0].name)) if near.is_file()]
     if not found and path.parent.is_dir():

@@ -85,10 +85,12 @@ def _date(job: Job) -> str:
 
 def _about(job: Job, date: str) -> dict[str, Any]:
     own = destination.of(job, date)
-    file, rejected = own.place, own.rejected
+    file = own.place
     with refusing(file):
-        if stands(rejected):
-            raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {rejected}")
+        if stands(own.rejected):
+            raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {own.rejected}")
+        if stands(own.partial):
+            raise UsageError(f"{file}: is of an earlier run: the last one's results are not complete: {own.partial}")
     said: dict[str, Any] = merges.about(file)
     shard = said.get("settings", {}).get("input", {}).get("shard")
     if shard != job.input.shard:

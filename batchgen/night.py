@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,34 @@ import polars as pl
 from batchgen import folders
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.engines.local import Make
-from batchgen.errors import OK, ROWS_FAILED, ServiceRefused, Stopped
+from batchgen.errors import OK, ROWS_FAILED, BatchgenError, InputChanged, ServiceRefused, Stopped, UsageError
+from batchgen.owner import refuse_anothers_results
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
 from batchgen.results import report as reports
 from batchgen.results.parquet import Published
-from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, Checkpoint, Record, Run
+from batchgen.runner import adoption
+from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.flight import forget, left_behind
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.reader import Reader
-from batchgen.setup import Setup, today, warnings
+from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
+from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
+from batchgen.spoken import counted
 from batchgen.summary import Summary
 
 if TYPE_CHECKING:
+    from batchgen.runner.limits import Budget
     from batchgen.runner.pump import Stats
     from batchgen.sending import Sent
+
+READINGS = 3
+"""How often results are published anew because the input changed meanwhile."""
+CHANGED = "the input changed while the job was at work"
+KEPT = "every answer is kept: run the same command again"
 
 log = logging.getLogger("batchgen")
 
@@ -72,28 +83,46 @@ class Night:
         self._signals = signals
         self._engine = engine
         self._sent = _Sent()
+        self._budget: Budget | None = None
+        self._run: Run | None = None
 
-    def run(self, *, fresh: bool, retry_failed: bool, quiet: bool) -> Summary:
-        """Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
+    def run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool = False) -> Summary:
+        """`adopt`: also where results stand that are another job's.
+
+        Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
+        try:
+            return self._whole_run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
+        except BatchgenError:
+            if self._run is not None:
+                with suppress(BatchgenError):  # it may be this that the machine refuses
+                    self._checkpoint.end_run(self._run, _now(), "stopped", self._sent.learned)
+            raise
+
+    def _whole_run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
         interrupted = self._recover()
-        date, floor = self._reader.next_run(today(), reuse=self._job.reuse, fresh=fresh)
-        destination.of(self._job, date).refuse(self._setup.source)
-        warned = False
+        goes_on = fresh and self._reader.continues_fresh()
+        floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh)
+        date = None
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
-            if not warned:
-                self._warn(plan, interrupted)
-                warned = True
+            if date is None:
+                date = self._reader.next_date(today(), plan.requests)
+                to = destination.of(self._job, date)
+                to.refuse(self._setup.source)
+                if not adopt:
+                    refuse_anothers_results(self._job, to.place)
+                self._warn(plan, interrupted, goes_on=goes_on)
             folders.refuse_full(self._job.state_folder, plan.todo)
-            run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo)
+            start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
+            run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo, start)
+            self._run = run
             self._signals.hold()
             if plan.todo:
                 self._send(plan, quiet=quiet)
-            rows, models = self._now(plan, run), plan.models
-            prompt_tokens = reports.mean_tokens(plan.rows)
+            rows, models, prompt_tokens = self._now(plan, run), plan.models, reports.mean_tokens(plan.rows)
             del plan  # memory that publishing can use
-            published = self._publish(rows, models, run)
+            rows, published = self._published(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
                 break
             self._give_up(published)
@@ -132,20 +161,25 @@ class Night:
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
-    def _warn(self, plan: Plan, interrupted: int) -> None:
+    def _warn(self, plan: Plan, interrupted: int, *, goes_on: bool) -> None:
         for warning in warnings(self._setup, plan.models, plan.rows.height):
             log.warning("warning: %s", warning)
         if interrupted:
             log.warning(
                 "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
             )
+        for offer in adoption.offers(self._setup.checkpoint, plan.rows) if self._reader.last_run() is None else ():
+            log.warning("warning: %s", adoption.told(offer, plan.rows.height))
+        if goes_on:
+            log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
         if not plan.todo:
-            log.info("%s: nothing to send: all %s rows are answered", self._job.name, f"{plan.rows.height:,}")
+            log.info("%s: nothing to send: %s", self._job.name, _nothing_to_send(plan))
 
     def _send(self, plan: Plan, *, quiet: bool) -> None:
-        from batchgen.sending import Sending  # noqa: PLC0415  it takes long to import, and many a run sends nothing
+        from batchgen.sending import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
-        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine)
+        self._budget = self._budget or budget_of(self._job.until)
+        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget)
         self._sent.add(sending.run(plan, self._earlier_rate(), quiet=quiet))
 
     def _earlier_rate(self) -> float | None:
@@ -165,8 +199,27 @@ class Night:
         )
         return rows.with_columns(newer)
 
-    def _publish(self, rows: pl.DataFrame, models: tuple[str, ...], run: Run) -> Published:
-        return publish_run(self._setup, rows, models, self._reader, run, destination.of(self._job, run.date))
+    def _published(
+        self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool
+    ) -> tuple[pl.DataFrame, Published]:
+        """What is done, published; by a plan of the input as it is now, where it changed after something was sent.
+
+        Raises Stopped where it cannot be read as it is now: the next run publishes, and buys nothing."""
+        to = destination.of(self._job, run.date)
+        for _ in range(READINGS):
+            try:
+                return rows, publish_run(self._setup, rows, models, self._reader, run, to)
+            except InputChanged:
+                if not self._sent.total(lambda stats: stats.sent):
+                    raise
+            self._sent.stopped = self._sent.stopped or CHANGED
+            try:
+                self._setup = opened_again(self._setup)
+                plan = self.plan(run.floor, retry_failed=retry_failed)
+            except UsageError as error:
+                raise Stopped(f"{CHANGED}, and cannot be read now ({error}); {KEPT}") from None
+            rows, models = self._now(plan, run), plan.models
+        raise Stopped(f"{CHANGED} again and again; {KEPT}")
 
     def _give_up(self, published: Published) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
@@ -210,6 +263,7 @@ class Night:
             seconds=seconds,
             stopped=self._why_stopped(published),
             rejected=published.rejected,
+            partial=published.partial,
             report=report,
             prompt_tokens=sent.total(lambda stats: stats.prompt_tokens),
             answer_tokens=sent.total(lambda stats: stats.answer_tokens),
@@ -233,6 +287,16 @@ class Night:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
+
+
+def _nothing_to_send(plan: Plan) -> str:
+    """Why there is nothing to send."""
+    rows, failed = plan.rows.height, plan.failed_before
+    if not rows:
+        return "the input has no rows"
+    answered = "all of them are" if not failed else f"{plan.reused:,} are"
+    left = f", {failed:,} failed in an earlier run and are not tried again" if failed else ""
+    return f"of {counted(rows, 'row')} {answered} answered{left}" if rows > 1 else f"the one row is answered{left}"
 
 
 def _now() -> int:

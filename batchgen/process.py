@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
+from batchgen.errors import OK
 from batchgen.terminal import inert, screen
 
 if TYPE_CHECKING:
     from batchgen.sheet import Shown
+    from batchgen.summary import Summary
 
 
 def refuse_platform() -> None:
@@ -60,28 +63,35 @@ def discard(stream: TextIO) -> None:
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """The log goes to stderr, as `--log-format` has it."""
-    import logging  # noqa: PLC0415  `--help` does without it
-
     from batchgen import logs  # noqa: PLC0415
 
     kind = click.get_current_context().meta["log_format"]
     logs.start(kind, logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
-def _logged_as_object(message: str) -> bool:
+def _logged_as_object(message: str, **numbers: int) -> bool:
     """Whether the log is one of objects, and now holds this, too."""
     from batchgen import logs  # noqa: PLC0415
 
     if logs.are_objects():
-        logs.log.error("%s", message)
+        logs.log.error("%s", message, extra={logs.NUMBERS: numbers})
     return logs.are_objects()
+
+
+def log_end(summary: Summary) -> None:
+    """The summary as one object, where the log is one of objects: its last line."""
+    from batchgen import logs, show  # noqa: PLC0415
+
+    if logs.are_objects():
+        level = logging.INFO if summary.exit_code == OK else logging.ERROR
+        logs.log.log(level, "%s", summary.line(), extra={logs.NUMBERS: show.values(summary)})
 
 
 def fail(message: str, code: int) -> NoReturn:
     """On a terminal, mistakes stand under each other; in a pipe each begins its line, as `grep` and editors want it."""
     shown, label = screen(sys.stderr), "error: "
     with contextlib.suppress(OSError):
-        if _logged_as_object(message):
+        if _logged_as_object(message, exit_code=code):
             sys.exit(code)
         told = shown.hang(inert(message), len(label) if shown.width else 0)
         click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)

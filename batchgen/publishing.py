@@ -9,13 +9,14 @@ from typing import Any
 import polars as pl
 
 from batchgen import __version__
+from batchgen.owner import owner_of
 from batchgen.places import Place
 from batchgen.results import destination
 from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, last_good
-from batchgen.results.parquet import Published, drop_rejected, publish
-from batchgen.runner.checkpoint import Run
+from batchgen.results.parquet import Published, drop_beside, publish
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import Run
 from batchgen.setup import Setup
 
 RELIED_ON = ("model", "record", "state", "occurrence")
@@ -25,7 +26,8 @@ RELIED_ON = ("model", "record", "state", "occurrence")
 def publish_run(
     setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
 ) -> Published:
-    """The results, at the job's own place, where the gate is heard, or anywhere else. Raises as `publish`."""
+    """The results, at the job's own place, where the gate is heard and no more is replaced by less, or anywhere else.
+    Raises as `publish`."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _resolved(to.place) == _resolved(own.place)
     done = publish(
@@ -34,12 +36,12 @@ def publish_run(
         setup.answering(models),
         reader,
         own if in_place else to,
-        about(setup, run),
+        about(setup, run, to.place),
         fitness=setup.fitness,
-        tally=Tally(job.gate, last_good(job, run.date)) if in_place and job.gate.is_set else None,
+        tally=Tally(job.gate, last_good(job, run.date)) if in_place and own.is_gated else None,
     )
-    if in_place and not done.rejected:
-        drop_rejected(own, setup.source)
+    if in_place and not done.rejected and not done.partial:
+        drop_beside(own, setup.source)
     return done
 
 
@@ -47,11 +49,13 @@ def _resolved(place: Place) -> Place:
     return place.resolve() if isinstance(place, Path) else place
 
 
-def about(setup: Setup, run: Run) -> dict[str, Any]:
+def about(setup: Setup, run: Run, there: Place) -> dict[str, Any]:
     """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
+    owner = owner_of(setup.job, there.parent if isinstance(there, Path) else None)
     return {
         "version": __version__,
-        "job": setup.job.name,
+        "job": owner.name,
+        "file": owner.file,
         "date": run.date,
         "started_at": run.started_at,
         "endpoint": setup.job.endpoint.name or setup.base_url,

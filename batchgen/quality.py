@@ -109,6 +109,8 @@ Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str | fl
 class Gate(Part):
     """What a run's results have to be like to take the place of the last good ones."""
 
+    min_rows: int | None = Field(None, ge=1, description="the fewest rows that there may be")
+    min_done: Share | None = Field(None, description="the smallest share of rows that have their text, such as 95%")
     max_failed: Share | None = Field(None, description="the largest share of rows that failed, such as 2%")
     min_chars: int | None = Field(None, ge=1, description="the fewest characters that any text may have")
     max_duplicates: Share | None = Field(None, description="the largest share of texts that equal an earlier row's")

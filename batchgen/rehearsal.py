@@ -19,12 +19,12 @@ from typing import Any
 
 from batchgen import loop
 from batchgen.api.contract import Answer
-from batchgen.runner.checkpoint import Record
 from batchgen.runner.feed import Task, tasks
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import Retries
+from batchgen.runner.schema import Record
 from batchgen.sections import Limits as Granted
 from batchgen.sections import Until
 from batchgen.setup import Setup

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
@@ -98,12 +99,16 @@ class Until(Part):
     cost: Finite | None = Field(None, gt=0, description="US dollars, by estimate")
 
     def seconds(self, now: datetime) -> float | None:
-        """From `now` (local time) to the deadline; None without one."""
+        """From `now` (local time) to the deadline; None without one. `at` is a time on the clock, also in a night in
+        which that is changed."""
         waits = [self.after] if self.after is not None else []
         if self.at is not None:
             hour, minute = map(int, self.at.split(":"))
-            moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-            waits.append((moment + timedelta(days=moment <= now) - now).total_seconds())
+            shown = now.replace(tzinfo=None)
+            moment = shown.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            moment += timedelta(days=moment <= shown)
+            zone = now.tzinfo if isinstance(now.tzinfo, ZoneInfo) else None  # else the machine's, by that day's rules
+            waits.append(moment.replace(tzinfo=zone).astimezone(UTC).timestamp() - now.timestamp())
         return min(waits, default=None)
 
 

@@ -16,6 +16,7 @@ from batchgen import loop
 from batchgen.api.contract import Failure
 from batchgen.engines import local
 from batchgen.engines.local import Make
+from batchgen.errors import MachineRefused
 from batchgen.runner import share
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.feed import tasks
@@ -31,6 +32,10 @@ from batchgen.sections import Until
 from batchgen.setup import Setup
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
+
+LOOKS_EVERY = 2.0
+"""Seconds between two looks whether the checkpoint is still in its place."""
+LOST = "the checkpoint was removed or replaced while the run was at work"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Sending:
     checkpoint: Checkpoint
     signals: Signals
     engine: Make
+    budget: Budget
 
     def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> Sent:
         """`rate`: requests a minute that an earlier run learned. Raises MachineRefused where answers cannot be kept."""
@@ -74,7 +80,7 @@ class Sending:
                 save=writer.save,
                 flight=flight,
                 limits=limits,
-                budget=_budget(job.until),
+                budget=self.budget,
                 retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
                 stats=stats,
                 concurrency=granted.concurrency,
@@ -83,12 +89,27 @@ class Sending:
             view = progress(job.name, stats, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
-                    async with _ticking((view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)):
+                    seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)
+                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
                         await pump.run()
             finally:
                 view.close(stats)
             learned = limits.learned(time.monotonic())
+        self._refuse_lost_checkpoint()
         return Sent(stats, pump.stopped, pump.refusal, learned)
+
+    def _look_at_checkpoint(self, pump: Pump) -> None:
+        if not self.checkpoint.is_in_place():
+            pump.stop(LOST)
+
+    def _refuse_lost_checkpoint(self) -> None:
+        if not self.checkpoint.is_in_place():
+            path = self.checkpoint.path
+            rescued = self.checkpoint.rescue()
+            raise MachineRefused(
+                f"{path}: {LOST}. All that it held, and what has come since, is in {rescued}: move that to its place, "
+                "and run the same command again"
+            )
 
     @contextmanager
     def _shared(self, limits: Limits, base_url: str) -> Iterator[Callable[[], None]]:
@@ -101,7 +122,8 @@ class Sending:
             yield lambda: limits.share(time.monotonic(), runs())
 
 
-def _budget(until: Until) -> Budget:
+def budget_of(until: Until) -> Budget:
+    """What a run that begins now may spend, all its passes together."""
     seconds = until.seconds(dt.datetime.now().astimezone())
     deadline = None if seconds is None else time.monotonic() + seconds
     return Budget(deadline, until.requests, until.tokens, until.cost)

@@ -6,8 +6,9 @@ Nothing here sends a request, takes the lock or writes an answer.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -81,6 +82,14 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
     return Setup(job, base_url, source, requests, limits, fitness_of(job.check))
 
 
+def opened_again(setup: Setup) -> Setup:
+    """With the input as it is now. Raises UsageError as `set_up`."""
+    source = open_source(setup.job.input)
+    refuse_collisions(list(source.columns))
+    requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.base_url or ""))
+    return replace(setup, source=source, requests=requests)
+
+
 def _refuse_unordered(priority: str, source: Source) -> None:
     require_column(priority, source.columns, "priority")
     dtype = source.columns[priority]
@@ -120,9 +129,10 @@ def prompt_warnings(setup: Setup, rows: int) -> list[str]:
     job = setup.job
     cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
     same = column_warning(job.prompt, setup.requests.columns_read, setup.source.columns) if rows > 1 else None
-    if job.cut_off and (same or "{{" in job.cut_off):
-        return [f"{same}; {cut}" if same else cut]
-    return [same] if same else []
+    is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
+    told = [same] if same else []
+    told += [cut] if job.cut_off and (same or is_text) else []
+    return ["; ".join(told)] if told else []
 
 
 def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:

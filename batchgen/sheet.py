@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ class Sheet(Shown):
 
 
 def near(path: str) -> str:
-    """A path, relative where that is shorter."""
-    if is_url(path):
+    """A path: on a terminal relative where that is shorter. What cron mails is read in another folder."""
+    if is_url(path) or not sys.stdout.isatty():
         return path
     try:
         relative = os.path.relpath(path)

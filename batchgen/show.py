@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 def as_json(value: Any) -> str:
     """Plain values, or a dataclass of them, as one line."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-    return inert_json(json.dumps(plain, ensure_ascii=False))
+    return inert_json(json.dumps(values(value), ensure_ascii=False))
+
+
+def values(value: Any) -> Any:
+    """A dataclass as plain values; those as they are."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 
 def published(done: Published) -> Sheet:
@@ -27,4 +31,6 @@ def published(done: Published) -> Sheet:
         Line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again", Tone.BAD)
         for row in done.damaged.values()
     ]
-    return Sheet(near(str(done.path)), counted(done.rows, "row"), counts, [*damaged, *kept_out(done.rejected)])
+    return Sheet(
+        near(str(done.path)), counted(done.rows, "row"), counts, [*damaged, *kept_out(done.rejected, done.partial)]
+    )

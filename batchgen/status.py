@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner import lock
-from batchgen.runner.checkpoint import OK
 from batchgen.runner.reader import Reader
-from batchgen.sheet import Line, Sheet, Shown, Tone
+from batchgen.runner.schema import OK
+from batchgen.sheet import Line, Sheet, Shown, Tone, near
 from batchgen.spoken import about, duration
 
 RUNNING = "running"
@@ -20,7 +20,8 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Status(Shown):
-    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds."""
+    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
+    `partial`: where its results are, if they had fewer texts than those that stand in their place."""
 
     name: str
     state: str
@@ -32,11 +33,14 @@ class Status(Shown):
     rate: float | None
     left_s: float | None
     started_at: str
+    partial: str | None = None
 
     def sheet(self) -> Sheet:
         lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(Line("rate", self._rate(self.rate)))
+        if self.partial is not None:
+            lines.append(Line("partial", f"{near(self.partial)}: the results in its place have more texts", Tone.WAIT))
         share = 1 - self.left / max(self.rows, 1)
         return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
 
@@ -92,4 +96,15 @@ def status_of(job: Job) -> Status:
         rate=rate if live else None,
         left_s=left / rate if live and rate else None,
         started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
+        partial=_partial(job, last.date),
     )
+
+
+def _partial(job: Job, date: str) -> str | None:
+    from batchgen.results import destination  # noqa: PLC0415  a look at a run at work is a light one
+
+    beside = destination.of(job, date).partial
+    try:
+        return str(beside) if destination.stands(beside) else None
+    except OSError:  # the store does not answer
+        return None

@@ -15,7 +15,8 @@ class Summary(Shown):
 
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
-    `rejected`: why the gate kept the last good output in its place; then `path` is the file beside it.
+    `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
+    where rows are unanswered here; then `path` is the file beside it.
     `report`: where the page is, None where there is none. Tokens are of this run's answered requests, by estimate.
     """
 
@@ -36,6 +37,7 @@ class Summary(Shown):
     seconds: float
     stopped: str | None
     rejected: list[str]
+    partial: str | None = None
     report: str | None = None
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -54,9 +56,19 @@ class Summary(Shown):
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")
             lines.append(Line("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
-        lines += kept_out(self.rejected)
+        lines += kept_out(self.rejected, self.partial)
         about = f": {self.ok:,} of {counted(self.rows, 'row')} {have} text{pending}"
         return Sheet(self.name, self._verdict(), about, lines, self._tone())
+
+    def line(self) -> str:
+        """How it went, in one line."""
+        parts = [f"{self.ok:,} of {counted(self.rows, 'row')} {'has its' if self.rows == 1 else 'have their'} text"]
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        parts += [f"{self.pending:,} still to do"] if self.pending else []
+        parts += [self.stopped] if self.stopped else []
+        parts += [f"rejected: {reason}" for reason in self.rejected]
+        parts += [f"written beside: {self.path}: {self.partial}"] if self.partial else []
+        return "; ".join(parts)
 
     def _refused(self) -> bool:
         return self.exit_code == ServiceRefused.exit_code
@@ -100,7 +112,8 @@ class Summary(Shown):
         return ", ".join(parts)
 
 
-def kept_out(reasons: list[str]) -> list[Line]:
-    """Why the gate kept results out."""
+def kept_out(rejected: list[str], partial: str | None) -> list[Line]:
+    """Why results did not take the place of those that stand there."""
     kept = "what stands in the output's place was left as it is"
-    return [Line("rejected", "\n".join([*reasons, kept]), Tone.BAD)] if reasons else []
+    lines = [Line("rejected", "\n".join([*rejected, kept]), Tone.BAD)] if rejected else []
+    return [*lines, *([Line("partial", partial, Tone.WAIT)] if partial else [])]

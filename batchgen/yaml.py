@@ -41,7 +41,8 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
         reader = _Reader(source, text)
         return (None if node is None else reader.value(node, ())), reader.marks
     except yaml.MarkedYAMLError as error:
-        meant = _meant(text, error.problem_mark, error.context_mark)
+        is_of_a_text = (error.context or "").startswith("while scanning")  # which begins before
+        meant = _meant(text, error.context_mark if is_of_a_text else error.problem_mark)
         raise UsageError(f"{_at(source, error.problem_mark)}: not valid YAML: {_problem(error)}{meant}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: not valid YAML: {_one_line(error)}") from None
@@ -72,23 +73,19 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     return problem
 
 
-_MISWRITTEN = [
-    (re.compile(r"\s*(?:- +)?([\w-]+): +[{][{%]"), "a text that begins with a brace"),
-    (re.compile(r"\s*(?:- +)?([\w-]+): +[^'\"|>\s].*: "), "a text with a colon and a blank in it"),
-    (re.compile(r"\s*(?:- +)?([\w-]+): +[@`%*&!]"), "a text that begins with such a mark"),
-]
-"""Texts that YAML takes for something else."""
+_KEY = re.compile(r"([A-Za-z_][\w-]*) *:")
+_TEXTS = ("prompt",)
+"""Top-level keys that hold a text, in which YAML's own marks are likely."""
 
 
-def _meant(text: str, *marks: Any) -> str:
-    """What the line of an error was probably meant to be; empty where nothing tells."""
-    lines = text.splitlines()
-    for mark in marks:
-        line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
-        for pattern, what in _MISWRITTEN:
-            if found := pattern.match(line):
-                return f"; put {what} in quotes, or below `{found[1]}: |`, indented"
-    return ""
+def _meant(text: str, mark: Any) -> str:
+    """What the place of an error was probably meant to be; empty where nothing tells."""
+    lines = text.splitlines()[: 1 + (0 if mark is None else mark.line)]
+    keys = [found[1] for line in lines if (found := _KEY.match(line))]
+    key = keys[-1] if keys else ""
+    if key not in _TEXTS:
+        return ""
+    return f"; put the text in quotes (and double those within it), or below `{key}: |`, each line of it indented"
 
 
 def comment_after(text: str, key: str) -> str:

@@ -137,6 +137,12 @@ class Start:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process (`called`) give up a service that is away after a second, and not after thirty."""
+    monkeypatch.setattr("batchgen.runner.retry.LEAST_PATIENCE", 1.0)
+
+
+@pytest.fixture
 def pointing(service: Service) -> dict[str, str]:
     """The variables that point a command at the service."""
     return {"WRITER_BASE_URL": service.url, "WRITER_API_KEY": service.key}

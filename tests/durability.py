@@ -38,8 +38,8 @@ from batchgen import commands
 from batchgen.api.contract import CompletionRequest, read_answer
 from batchgen.errors import BatchgenError
 from batchgen.rows.identity import Identity, occurrence_key
-from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import OK, Record
 from batchgen.simulator import model
 from batchgen.summary import Summary
 

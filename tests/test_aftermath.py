@@ -348,8 +348,9 @@ def test_every_line_is_an_object(job, service, called, exit_code, more):
     if exit_code in (2, 5) or (more == ("--quiet",) and exit_code):
         assert lines[-1]["level"] == "error"
     elif not more:
-        assert lines[-1]["todo"] == 6
-        assert lines[-1]["done"] == {0: 6, 1: 6, 3: 2, 4: 0}[exit_code]
+        assert lines[-2]["todo"] == 6
+        assert lines[-2]["done"] == {0: 6, 1: 6, 3: 2, 4: 0}[exit_code]
+        assert (lines[-1]["exit_code"], lines[-1]["rows"]) == (exit_code, 6), "the summary comes last"
 
 
 @pytest.fixture

@@ -46,8 +46,9 @@ from batchgen import commands
 from batchgen.errors import MachineRefused
 from batchgen.packed import FROM as COMPRESS_FROM
 from batchgen.packed import stored
-from batchgen.runner.checkpoint import APPLICATION_ID, OK, PAGE, SCHEMA_VERSION, Checkpoint, Record
+from batchgen.runner.checkpoint import PAGE, Checkpoint
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
 from batchgen.runner.writer import Writer
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'

@@ -68,7 +68,8 @@ def test_a_budget_ends_the_run_and_what_is_done_is_published(job, service, calle
     assert {row["status"] for row in found} <= {"ok", "pending"}
     if done:
         left = -(-(40 - len(done)) // len(done))
-        assert f"{left} more runs like this one" in " ".join(ended.stdout.split())
+        runs = f"{left} more run{'s' * (left > 1)} like this one"
+        assert runs in " ".join(ended.stdout.split())
     job(rows, until={}, limits={"concurrency": 2})
     assert called("run", path).returncode == 0
     assert service.requests == 40

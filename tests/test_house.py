@@ -26,9 +26,9 @@ yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.trust api.deadlines api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source
-rows.template.values rows.template.cells rows.template.growth rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
+rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
 rows.prompt rows.identity rows.request
-runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.survey runner.plan runner.feed
+runner.schema runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.progress
 results.names results.schema results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_words
@@ -37,7 +37,7 @@ results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-setup rehearsal signals publishing summary sending night webhook metrics aftermath forecast status commands merging notebook show template process watching
+owner setup rehearsal signals publishing summary sending night webhook metrics aftermath forecast status commands merging notebook show template process watching
 completion serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""

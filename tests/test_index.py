@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.runner import index as index_module
-from batchgen.runner.checkpoint import OK
 from batchgen.runner.index import Index, State, split
+from batchgen.runner.schema import OK
 
 KEYS = st.sampled_from(range(1, 256, 6)).map(lambda n: n.to_bytes(8, "little") + (n * 7919).to_bytes(8, "big"))
 OUTCOMES = st.sampled_from([OK, "transient", "invalid", "unanswered", "interrupted"])
@@ -21,8 +21,8 @@ def attempts(draw) -> list[tuple[bytes, int, str, int, int]]:
 
 
 def expected(told: list[tuple[bytes, int, str, int, int]], floor: int) -> dict[bytes, tuple[int, int, int]]:
-    """Key -> (record, state, attempts), by the last attempt of each."""
-    known = {}
+    """Key -> (record, state, attempts), by the newest answer of each, else its last attempt."""
+    known: dict[bytes, tuple[int, int, int]] = {}
     for key, id_, outcome, final, sent in sorted(told, key=lambda row: row[1]):
         if id_ <= floor:
             state = State.NEW
@@ -32,7 +32,11 @@ def expected(told: list[tuple[bytes, int, str, int, int]], floor: int) -> dict[b
             state = (
                 State.FAILED if final and outcome != "interrupted" else State.OPEN
             )  # no kind of failure: not its end
-        known[key] = (id_, int(state), sent)
+        before = known.get(key)
+        if before and before[1] == State.DONE and state != State.DONE and outcome != "damaged":
+            known[key] = (*before[:2], sent)
+        else:
+            known[key] = (id_, int(state), sent)
     return known
 
 
@@ -72,15 +76,31 @@ def test_attempts_of_no_row_of_the_input(told, keys, floor):
     assert sorted(foreign) == sorted(id_ for key, id_, *_ in told if key not in keys or id_ <= floor)
 
 
-def test_the_last_attempt_wins_whatever_it_was():
+def test_the_newest_answer_wins_else_the_last_attempt():
     key = b"k" * 16
-    told = [(key, 1, OK, 1, 1), (key, 2, "transient", 0, 2), (key, 3, "invalid", 1, 3)]
-    assert [found(Index(told[:count], 0), [key]) for count in (0, 1, 2, 3)] == [
-        [(0, State.NEW, 0)],
-        [(1, State.DONE, 1)],
-        [(2, State.OPEN, 2)],
-        [(3, State.FAILED, 3)],
+    outcomes = [
+        ("transient", 0),
+        ("invalid", 1),
+        (OK, 1),
+        ("invalid", 1),
+        (OK, 1),
+        ("transient", 0),
+        ("damaged", 0),
+        (OK, 1),
     ]
+    told = [(key, number, outcome, final, number) for number, (outcome, final) in enumerate(outcomes, 1)]
+    assert [found(Index(told[:count], 0), [key])[0] for count in range(9)] == [
+        (0, State.NEW, 0),
+        (1, State.OPEN, 1),
+        (2, State.FAILED, 2),
+        (3, State.DONE, 3),
+        (3, State.DONE, 4),
+        (5, State.DONE, 5),
+        (5, State.DONE, 6),
+        (7, State.OPEN, 7),
+        (8, State.DONE, 8),
+    ]
+    assert found(Index(told[:6], 5), [key]) == [(6, State.OPEN, 6)], "answers up to the floor do not count"
 
 
 def test_answers_up_to_the_floor_are_not_reused_and_still_counted():

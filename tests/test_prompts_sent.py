@@ -100,6 +100,7 @@ def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     path = job([{"id": "1", "name": "x"}, {"id": "2", "name": "y"}])
     text = path.read_text(encoding="utf-8").replace("prompt: Write about {{ name }}.", "prompt: {}")
     for prompt, comment in (
+        ("Rank {{ name }} as #1 of its kind", "#1 of its kind"),
         ("Write about item #{{ name }}", "#{{ name }}"),
         ("About {{ name }} # or {{ id }}", "# or {{ id }}"),
     ):
@@ -111,13 +112,24 @@ def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     assert "warning" not in called("plan", path).stdout, "an ordinary comment"
 
 
+BELOW = "put the text in quotes (and double those within it), or below `prompt: |`, each line of it indented"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("prompt: {{ name }} is good", "put a text that begins with a brace in quotes, or below `prompt: |`, indented"),
-        ("prompt: {{ name }}", "put a text that begins with a brace in quotes, or below `prompt: |`, indented"),
-        ("prompt: {% if name %}x{% endif %}", "put a text that begins with a brace in quotes"),
-        ("prompt: Write: {{ name }}", "put a text with a colon and a blank in it in quotes, or below `prompt: |`, indented"),
+        ("prompt: {{ name }} is good", BELOW),
+        ("prompt: {{ name }}", BELOW),
+        ("prompt: {% if name %}x{% endif %}", BELOW),
+        ("prompt: Write: {{ name }}", BELOW),
+        ("prompt: [{{ name }}]", BELOW),
+        ("prompt: - {{ name }}", BELOW),
+        ('prompt: "Say "hi" to {{ name }}"', BELOW),
+        ("prompt: 'It's {{ name }}'", BELOW),
+        ("prompt:\n  {{ name }} is good", BELOW),
+        ("prompt:\n  Write: {{ name }}", BELOW),
+        ("prompt: |\nWrite {{ name }}", BELOW),
+        ("prompt: @{{ name }}", BELOW),
         ("prompt: '{{ name }}'\nprompt_file: seo.txt", "prompt_file: unknown key; a prompt's text stands in the job file: `prompt: |`"),
         ("prompt: '{{ name }}'\ninput: rows.csv", "input: should be a mapping; did you mean `input: {path: rows.csv}`?"),
         ("prompt: '{{ name }}'\nrequest: palmyra-x5", "request: should be a mapping; did you mean `request: {model: palmyra-x5}`?"),

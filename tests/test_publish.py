@@ -32,7 +32,8 @@ from durability import (
 )
 
 from batchgen import commands
-from batchgen.runner.checkpoint import OK, Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.schema import OK, Record
 
 KILLS = 80
 
@@ -79,7 +80,10 @@ def test_killed_throughout_the_target_is_the_old_file_or_the_new_one(finished, d
         "run", work.job, "--limit", "150", "--quiet", url=built_in.url
     ) as process:  # another file, of fewer rows
         process.communicate(timeout=HUNG)
-    short = work.result.read_bytes()
+    few = next(work.result.parent.glob("*.first-150.parquet"))
+    short = few.read_bytes()
+    few.unlink()
+    assert driver("run", work, built_in.url).summary["sent"] == 0
     assert len(short) < len(old)
     assert driver("export", work, built_in.url, target=str(work.result)).exit_code == 0
     new = work.result.read_bytes()
@@ -343,8 +347,10 @@ def test_a_damaged_answer_is_named_and_bought_again_and_no_other(tmp_path, drive
     rot(work, key, how)
 
     assert driver("export", work, built_in.url, target=str(work.result)).error is None
-    assert [row["status"] for row in work.table()] == ["pending" if n == bad else "ok" for n in range(20)]
-    assert work.table()[bad]["text"] is None
+    assert [row["status"] for row in work.table()] == ["ok"] * 20, "less replaces no more"
+    partial = pq.read_table(work.result.with_name(f"{work.result.stem}.partial.parquet")).to_pylist()
+    assert [row["status"] for row in partial] == ["pending" if n == bad else "ok" for n in range(20)]
+    assert partial[bad]["text"] is None
 
     with caplog.at_level("WARNING", "batchgen"):
         summary = here(work, built_in.url)

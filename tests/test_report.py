@@ -23,7 +23,8 @@ from batchgen.results.report_facts import Facts, gather
 from batchgen.results.report_page import verdict
 from batchgen.results.report_plots import histogram, plot
 from batchgen.results.report_queries import Archive
-from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK, Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK, Record
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000

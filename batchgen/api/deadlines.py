@@ -20,6 +20,7 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._due: dict[Task, float] = {}
         self._missed: set[Task] = set()
+        self._looked = self._loop.time()
         self._timer = self._loop.call_later(self._step, self._look)
 
     def begin(self) -> Task:
@@ -39,6 +40,10 @@ class Deadlines:
 
     def _look(self) -> None:
         now = self._loop.time()
+        stood_still = now - self._looked - self._step
+        self._looked = now
+        if stood_still > max(1.0, self._step):  # a lid, a SIGSTOP: what has arrived meanwhile is read first
+            self._due = {task: due + stood_still for task, due in self._due.items()}
         late = []
         for task, due in self._due.items():
             if due > now:

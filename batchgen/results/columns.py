@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from batchgen.api.contract import Kind
 from batchgen.fitness import Fitness
 from batchgen.results.answers import answers
-from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import OK, Record
 
 ANSWERED = (OK, Kind.UNFIT)
 """Outcomes of attempts that have a text, whatever it is worth."""

@@ -40,34 +40,45 @@ Writing = Callable[[int], AbstractContextManager[BinaryIO]]
 @dataclass(frozen=True)
 class Destination:
     """`rows_per_file`: a folder of parts of so many rows; None: one file. `scratch`: a folder on this machine.
-    `is_gated`: what the gate rejects may appear at `rejected`, beside it."""
+    `is_own`: it is the job's own place, where results may appear beside it; `is_gated`: also those that the gate
+    rejects."""
 
     place: Place
     rows_per_file: int | None
     scratch: Path
+    is_own: bool = False
     is_gated: bool = False
 
     @property
     def rejected(self) -> Place:
         """Where results go that are not to take the place of those that stand there."""
-        return self.place.with_name(f"{self.place.stem}.rejected{self.place.suffix}")
+        return self._beside("rejected")
+
+    @property
+    def partial(self) -> Place:
+        """Where results go that have fewer texts than those that stand there, and rows without one."""
+        return self._beside("partial")
+
+    def _beside(self, mark: str) -> Place:
+        return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
     def refuse(self, source: Source) -> None:
         """Raises UsageError where the results cannot stand there, whatever the machine does."""
-        for there in (self.place, self.rejected) if self.is_gated else (self.place,):
+        beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
+        for there in (self.place, *beside):
             if isinstance(there, Path):
                 _refuse_path(there, source, is_folder=self.rows_per_file is not None)
             else:
                 _refuse_url(there, source)
 
-    def drop_rejected(self, source: Source, key: bytes) -> None:
-        """What an earlier run left, now that a later one stands beside it. The input stays, and what is another's:
-        whose metadata have no such key."""
+    def drop_beside(self, place: Place, source: Source, key: bytes) -> None:
+        """What an earlier run left at such a place, now that a later one stands beside it. The input stays, and what is
+        another's: whose metadata have no such key."""
         import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
 
         from batchgen.rows.parquet_format import opened  # noqa: PLC0415
 
-        where = replace(self, place=self.rejected, is_gated=False)
+        where = replace(self, place=place, is_own=False)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
             with find(str(where.place)).files[-1].open("rb") as file, opened(file) as last:
@@ -96,14 +107,10 @@ class Destination:
             raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
 
     @contextmanager
-    def writing(self, is_rejected: Callable[[], bool]) -> Iterator[Writing]:
-        """What was written appears when the block ends well, and else nothing. `is_rejected`: asked then.
+    def writing(self, final: Callable[[], Any]) -> Iterator[Writing]:
+        """What was written appears when the block ends well, and else nothing. `final`: asked then for its place.
 
         Raises MachineRefused."""
-
-        def final() -> Any:
-            return self.rejected if is_rejected() else self.place
-
         with refusing(self.place), self._writing(final) as part:
             yield part
 
@@ -115,7 +122,10 @@ class Destination:
 
 def of(job: Job, date: str) -> Destination:
     """Of a run that began on that date (ISO)."""
-    return Destination(job.output_path(date), job.output.rows_per_file, job.state_folder, job.gate.is_set)
+    is_gated = job.gate.is_set and job.first is None  # the first rows alone are a trial
+    return Destination(
+        job.output_path(date), job.output.rows_per_file, job.state_folder, is_own=True, is_gated=is_gated
+    )
 
 
 def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen import stores
-from batchgen.errors import UsageError
+from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
 from batchgen.places import Place, Url, place
 from batchgen.quality import Gate
 from batchgen.results.replacing import refusing
 from batchgen.rows.files import File, find
+from batchgen.spoken import counted
 
 log = logging.getLogger("batchgen")
 
@@ -46,11 +47,22 @@ class Tally:
     def reasons(self, rows: int, failed: int, pending: int) -> list[str]:
         """Why these results are not to take the place of the last good ones; nothing where they may."""
         done = rows - pending
+        counts = [self._few(rows), self._undone(done - failed, rows)]
         if not done:
-            return ["no row is done"]
+            return [reason for reason in counts if reason] or ["no row is done"]
         lengths = pl.concat(self._lengths)
-        found = [self._failed(failed, done), self._short(lengths), self._alike(), self._drift(lengths)]
+        found = [*counts, self._failed(failed, done), self._short(lengths), self._alike(), self._drift(lengths)]
         return [reason for reason in found if reason]
+
+    def _few(self, rows: int) -> str | None:
+        least = self._gate.min_rows or 0
+        return None if rows >= least else f"there are {counted(rows, 'row')}; gate.min_rows asks for {least:,}"
+
+    def _undone(self, ok: int, rows: int) -> str | None:
+        least = self._gate.min_done
+        if least is None or not rows or ok / rows >= least:
+            return None
+        return f"{_share_of(ok, rows, 'rows')} have their text; gate.min_done asks for {_percent(least)}"
 
     def _failed(self, failed: int, done: int) -> str | None:
         most = self._gate.max_failed
@@ -107,6 +119,20 @@ def lengths_in(place: Place) -> pl.Series | None:
         log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", place, error)
         return None
     return pl.concat([pl.Series(dtype=pl.UInt32), *pieces])
+
+
+def texts_in(place: Place) -> int:
+    """How many rows of results have their text; 0 where there are none, or none that can be read as such."""
+    try:
+        return sum(_texts(one) for one in find(str(place)).files)
+    except (OSError, BatchgenError, pa.ArrowException, pl.exceptions.PolarsError):
+        return 0
+
+
+def _texts(one: File) -> int:
+    with one.open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
+        batches = file.iter_batches(columns=["status"], use_threads=False)
+        return sum(int((pl.DataFrame(batch)["status"] == "ok").sum()) for batch in batches)
 
 
 def _lengths(one: File) -> Iterator[pl.Series]:

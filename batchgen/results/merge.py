@@ -81,7 +81,7 @@ def merge(shards: Sequence[Place], to: Destination, said: Mapping[str, Any], nam
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
-        with to.writing(lambda: False) as part:
+        with to.writing(lambda: to.place) as part:
             write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file)
     return done
 

@@ -22,13 +22,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.errors import MachineRefused, UsageError
+from batchgen.errors import InputChanged, MachineRefused
 from batchgen.fitness import Fitness
 from batchgen.places import Place
 from batchgen.results import spreadsheet
 from batchgen.results.columns import Results
 from batchgen.results.destination import SPREADSHEET, Destination, Writing
-from batchgen.results.gate import Tally
+from batchgen.results.gate import Tally, texts_in
 from batchgen.results.schema import MORE_CHOICES, RESULTS
 from batchgen.rows.bounds import UUID
 from batchgen.rows.source import Source
@@ -36,10 +36,13 @@ from batchgen.runner.index import State
 from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
 from batchgen.shards import Shard
+from batchgen.spoken import counted
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
 """Of a file that the gate rejected: why, as a JSON list."""
+PARTIAL_KEY = "batchgen.partial"
+"""Of a file that is not complete, and did not take the place of one with more texts: how that is."""
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 SHOWN_FAILURES = 5
@@ -52,7 +55,8 @@ encoding what was read is what takes longest."""
 @dataclass
 class Published:
     """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id.
-    `rejected`: why the gate did not let it take the last good one's place; then `path` is beside that."""
+    `rejected`: why the gate did not let it take the last good one's place, `partial`: how that one has more texts,
+    where rows are unanswered here; then `path` is beside it."""
 
     path: Place
     rows: int = 0
@@ -63,6 +67,7 @@ class Published:
     failures: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
+    partial: str | None = None
 
     def fail(self, row: str, reason: str, error: str) -> None:
         self.failed += 1
@@ -85,7 +90,7 @@ def publish(
     """Writes what `to` names, or beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
     with `record` and `state` as they are now.
 
-    Raises MachineRefused where it cannot be written, UsageError where the input changed meanwhile.
+    Raises MachineRefused where it cannot be written, InputChanged where the input changed meanwhile.
     """
     to.refuse(source)
     done = Published(to.place)
@@ -95,7 +100,7 @@ def publish(
         [*(field.with_type(_plain(field.type)) for field in inputs), *RESULTS, *([MORE_CHOICES] if more else [])]
     )
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
-    with to.writing(lambda: bool(done.rejected)) as part:
+    with to.writing(lambda: done.path) as part:
         tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
         if to.place.suffix == SPREADSHEET:
             with part(0) as file:
@@ -104,23 +109,36 @@ def publish(
             write(part, tables, schema, to.rows_per_file, partial(_judge, done, rows.height, tally, to))
         source.verify()
         if done.rows != rows.height:
-            raise UsageError(f"{source.spec.path}: changed while the job was at work; run it again")
+            raise InputChanged(f"{source.spec.path}: changed while the job was at work; run it again")
     return done
 
 
 def _judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> dict[str, str]:
-    """Sends the results beside the last good ones where they fall short; what a file's metadata say of that: the last
-    part's at the least, when all rows are known."""
-    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally and done.rows == rows else []
-    if not done.rejected:
+    """Sends the results beside the last good ones where the gate rejects them, or where they are not complete and
+    those have more texts. What the metadata say of that; where there are parts, at least of the last."""
+    if done.rows != rows:
         return {}
-    done.path = to.rejected
-    return {REJECTED_KEY: json.dumps(done.rejected)}
+    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally else []
+    if done.rejected:
+        done.path = to.rejected
+        return {REJECTED_KEY: json.dumps(done.rejected)}
+    unanswered = done.failed + done.pending
+    standing = texts_in(to.place) if to.is_own and unanswered else 0
+    if done.ok >= standing:
+        return {}
+    done.path = to.partial
+    rows_left = f"{counted(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
+    done.partial = (
+        f"{to.place} keeps its {counted(standing, 'text')}: of these results {done.ok:,} rows have one and "
+        f"{rows_left}; they take its place once every row is answered, or as many"
+    )
+    return {PARTIAL_KEY: done.partial}
 
 
-def drop_rejected(to: Destination, source: Source) -> None:
-    """What the gate rejected earlier goes, now that a later run stands beside it."""
-    to.drop_rejected(source, REJECTED_KEY.encode())
+def drop_beside(to: Destination, source: Source) -> None:
+    """What the gate rejected earlier, and what was not complete, goes now that a later run stands beside it."""
+    to.drop_beside(to.partial, source, PARTIAL_KEY.encode())
+    to.drop_beside(to.rejected, source, REJECTED_KEY.encode())
 
 
 def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, Iterator[pa.Table]]]:

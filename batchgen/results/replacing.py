@@ -5,6 +5,7 @@ A reader sees the old one or the new one; a failure at any step leaves the old o
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,8 @@ def replacing(path: Path, final: Callable[[], Path] | None = None) -> Iterator[B
         _remove_stale_temporaries(path)
         with created(temporary) as file:
             yield file
-        os.replace(temporary, final() if final else path)  # noqa: PTH105
+            _sync(file)
+            os.replace(temporary, final() if final else path)  # noqa: PTH105  it is locked, and so nobody's but ours
         folders.sync(path.parent)
 
 
@@ -53,7 +55,8 @@ def set_aside(path: Path) -> Iterator[Path]:
     _remove_stale_temporaries(path)
     with _discarded(temporary):
         temporary.mkdir()
-        yield temporary
+        with _locked(temporary):
+            yield temporary
 
 
 def _put_in_place(new: Path, path: Path) -> None:
@@ -74,9 +77,34 @@ def created(path: Path) -> Iterator[BinaryIO]:
     """A new file, on stable storage when the block ends well."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
+        _lock(file.fileno())
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """A folder that is at work, for others who look for what was left behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether it is locked now: as a process does with what it writes, whose number may be another's elsewhere."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -122,12 +150,24 @@ def _remove_stale_temporaries(path: Path) -> None:
     for suffix in (OLD, NEW):
         for left in path.parent.glob(f".{_escaped(path.name)}.*{suffix}"):
             pid = left.name.split(".")[-2]
-            if not pid.isdigit() or _is_alive(int(pid)):
+            if not pid.isdigit() or _is_alive(int(pid)) or _is_locked(left):
                 continue
             if suffix == OLD and not os.path.lexists(path):
                 left.rename(path)
             else:
                 discard(left)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process writes it that is not to be seen from here, as in another container."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _escaped(name: str) -> str:

@@ -22,8 +22,8 @@ from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.results.report_words import TEXT_CHARS
 from batchgen.runner import lock
-from batchgen.runner.checkpoint import OK, Run
 from batchgen.runner.plan import price_of
+from batchgen.runner.schema import OK, Run
 from batchgen.sections import Limits
 
 RUN_ANSWERS = 5_000
@@ -129,6 +129,7 @@ class Facts:
     made_at: int
     counts: Counts
     rejected: list[str]
+    partial: str | None
     figures: Figures | None
     before: Figures | None
     requests_a_row: list[tuple[int, int]]
@@ -172,6 +173,7 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         made_at=time.time_ns() // 1000,
         counts=_counts(last, ends, subject.published),
         rejected=subject.published.rejected if subject.published else [],
+        partial=subject.published.partial if subject.published else None,
         figures=figures,
         before=_last_good(archive, worked[:-1]),
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],

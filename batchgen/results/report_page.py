@@ -15,8 +15,8 @@ from jinja2 import Environment, Template
 from batchgen.results import report_sections as sections
 from batchgen.results.report_facts import Facts
 from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
-from batchgen.runner.checkpoint import OK
 from batchgen.runner.limits import dollars
+from batchgen.runner.schema import OK
 from batchgen.spoken import counted, duration
 from batchgen.terminal import inert
 
@@ -29,6 +29,7 @@ def render(facts: Facts) -> str:
         "verdict": verdict(facts),
         "lede": _lede(facts),
         "rejected": facts.rejected,
+        "partial": facts.partial,
         "shares": _shares(facts),
         "facts": _line_of_facts(facts),
         "failures": [sections.reason(reason, facts) for reason in facts.reasons],

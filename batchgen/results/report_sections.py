@@ -28,8 +28,8 @@ from batchgen.results.report_words import (
     negative,
     seconds,
 )
-from batchgen.runner.checkpoint import DAMAGED, INTERRUPTED, OK
 from batchgen.runner.limits import dollars
+from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.spoken import counted, duration
 
 LEAST_SAMPLE = 5

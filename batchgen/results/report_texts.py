@@ -15,7 +15,7 @@ import polars as pl
 
 from batchgen.api.contract import NULL, estimate_tokens
 from batchgen.results.report_queries import Archive, Span
-from batchgen.runner.checkpoint import Record
+from batchgen.runner.schema import Record
 
 ALL_UP_TO, SAMPLE = 100_000, 10_000
 """Answers that are all looked at; and how many of more than these."""

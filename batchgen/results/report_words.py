@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from batchgen.api.contract import Kind
-from batchgen.runner.checkpoint import OK
+from batchgen.runner.schema import OK
 
 TEXT_CHARS, PROMPT_CHARS, LINE_CHARS, NAME_CHARS = 3000, 1500, 300, 80
 MEANINGS: dict[str, str] = {
@@ -20,6 +20,7 @@ MEANINGS: dict[str, str] = {
     Kind.UNSENT: "the request never left",
     Kind.UNANSWERED: "sent and not answered: possibly billed",
     Kind.UNUSABLE: "answered with nothing usable: billed",
+    Kind.UNFIT: "the text does not pass the job's check: billed",
     OK: "answered",
 }
 

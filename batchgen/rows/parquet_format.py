@@ -7,6 +7,7 @@ unfolds beyond all measure is refused. Never holds more than a batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -35,6 +36,7 @@ class Parquet:
             _refuse_folded(path, file)
             schema = file.schema_arrow
             names = schema.names
+            _refuse_strange(path, schema)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
@@ -51,6 +53,26 @@ class Parquet:
                         unfolded += int(frame.estimated_size()) + ROW_BYTES * frame.height
                         _refuse_unfolding(path, unfolded / row * file.metadata.num_rows)
                         yield frame.select(list(schema))
+
+
+def _refuse_strange(path: File, schema: pa.Schema) -> None:
+    """Raises UsageError for a column of a type that polars does not read, or panics at (2.1.0)."""
+    for field in schema:
+        if (what := _strange(field.type)) is not None:
+            raise UsageError(
+                f"{path}: column {field.name!r} holds {what}: write it as text, or leave it out of the file"
+            )
+
+
+def _strange(dtype: pa.DataType, *, nested: bool = False) -> str | None:
+    if pa.types.is_decimal256(dtype):
+        return f"decimals of {dtype.precision} digits, more than 38"
+    if pa.types.is_timestamp(dtype) and re.fullmatch(r"[+-]\d\d:?\d\d", dtype.tz or ""):
+        return f"times of the zone {dtype.tz}, which has no name"
+    if nested and dtype == pa.uuid():
+        return "UUIDs within a list or struct"
+    inner = [dtype.field(at).type for at in range(dtype.num_fields)]
+    return next((what for one in inner if (what := _strange(one, nested=True)) is not None), None)
 
 
 def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:

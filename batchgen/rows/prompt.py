@@ -25,7 +25,7 @@ from batchgen.rows.template.mistakes import (
 )
 from batchgen.rows.template.names import ROW, Reads, reads
 from batchgen.rows.template.sandbox import SOURCE, Sandbox
-from batchgen.rows.template.values import MissingValue, TemplateFault
+from batchgen.rows.template.values import Fields, MissingValue, TemplateFault
 
 JOINED_BYTES = 32 << 20
 RESERVED = {"self", "loop", "super", "caller"}
@@ -39,7 +39,7 @@ class Template:
     """A checked template over the given columns. `names`: the columns it uses."""
 
     def __init__(self, text: str, columns: Schema) -> None:
-        self._sandbox = Sandbox()
+        self._sandbox = Sandbox(columns)
         self._nulls: list[str] = []
         try:
             tree = self._parse(text, columns)
@@ -117,7 +117,7 @@ class Template:
         self._sandbox.growth.reset()
         self._nulls.clear()
         values = dict(zip(self.names, cells, strict=True))
-        prompt = self._rendered({**values, ROW: values} if self._has_row else values)
+        prompt = self._rendered({**values, ROW: Fields(values)} if self._has_row else values)
         if self._nulls:
             raise _missing(self._nulls)
         if not prompt or prompt.isspace():
@@ -140,9 +140,10 @@ class Template:
         """With the template's line, and without the row's values."""
         said = _first_line(error)
         if isinstance(error, RecursionError):
-            said = "the template does not end: macros call each other"
+            said = "lists within lists, or macros that call each other, go too deep"
         elif not isinstance(error, TemplateFault | UndefinedError):
-            said = f"{type(error).__name__}: {said}"
+            hint = ": is a text where a number should be? see input.schema" if isinstance(error, TypeError) else ""
+            said = f"{type(error).__name__}: {said}{hint}"
         line = _template_line(error) or (chunks.gi_frame.f_lineno if chunks.gi_frame else 0)
         return PromptError(f"{said} (template line {self._compiled.get_corresponding_lineno(line)})")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchgen.errors import UsageError
+from batchgen.errors import InputChanged, UsageError
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
@@ -88,11 +88,11 @@ class Source:
         return frame
 
     def verify(self) -> None:
-        """Raises UsageError where a file is not as it was when the source was opened."""
+        """Raises InputChanged where a file is not as it was when the source was opened."""
         with suppress(UsageError):
             if fingerprint(self.files) == self.fingerprint:
                 return
-        raise UsageError(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
+        raise InputChanged(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
 
 
 def open_source(spec: Input) -> Source:

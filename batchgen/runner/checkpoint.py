@@ -27,136 +27,34 @@ Recovery.
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
-import msgspec
-from isal.isal_zlib import crc32
 
 from batchgen import folders
 from batchgen.errors import MachineRefused
-from batchgen.packed import FROM, Body, pack, stored
+from batchgen.packed import FROM, pack, stored
+from batchgen.runner.schema import (
+    BESIDE,
+    BUSY,
+    PLAIN,
+    SCHEMA,
+    Owner,
+    Record,
+    Run,
+    Start,
+    closed_on_error,
+    is_empty,
+    refusals,
+    refuse_foreign,
+)
 
-SCHEMA_VERSION = 2
-APPLICATION_ID = 0x62617467  # "batg"
-OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
 as many pages a COMMIT of log-probs takes a tenth less."""
-BUSY = 30_000  # milliseconds that are waited for another who holds the file
-DAMAGE = ("malformed", "not a database", "no such")
-"""What SQLite's messages for a damaged file have in common."""
-
-_SCHEMA = f"""
-CREATE TABLE attempts (
-  id INTEGER PRIMARY KEY,      -- grows: the order of the commits
-  key BLOB NOT NULL,           -- the row's identity, 16 bytes
-  outcome TEXT NOT NULL,       -- ok, or why not
-  final INTEGER NOT NULL,      -- whether the row was done with it, for that run
-  attempts INTEGER NOT NULL,   -- requests sent for the row so far, over all runs
-  status INTEGER,              -- HTTP
-  error TEXT,
-  latency REAL,                -- seconds, of this attempt
-  finished_at INTEGER NOT NULL, -- microseconds since 1970, UTC
-  choices INTEGER NOT NULL,
-  name TEXT,                   -- the row's input.id
-  crc INTEGER NOT NULL         -- CRC-32 of all of the above but the id, and of the body's row
-) STRICT;
-CREATE TABLE bodies (
-  id INTEGER PRIMARY KEY,      -- of the attempt
-  size INTEGER,                -- null: body as it came; else its size, and body is packed
-  body BLOB NOT NULL
-) STRICT;
-CREATE TABLE runs (
-  id INTEGER PRIMARY KEY,
-  started_at INTEGER NOT NULL, -- microseconds since 1970, UTC
-  date TEXT NOT NULL,          -- what {{date}} stands for
-  floor INTEGER NOT NULL,      -- attempts up to this id are not reused
-  first INTEGER NOT NULL,      -- its own attempts come after this id
-  rows INTEGER NOT NULL,
-  todo INTEGER NOT NULL,
-  ended_at INTEGER,
-  outcome TEXT,                -- finished or stopped; null: at work, or killed
-  learned REAL                 -- requests a minute that the server was found to grant
-) STRICT;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
-
-TABLES = {
-    "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
-    "bodies": "id,size,body",
-    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
-}
-
-_packer = msgspec.msgpack.Encoder()
-
-
-class Record(NamedTuple):
-    """One attempt that had an outcome: what everything downstream reads."""
-
-    key: bytes
-    outcome: str
-    final: bool
-    attempts: int
-    status: int | None
-    error: str | None
-    latency: float | None
-    finished_at: int
-    choices: int
-    name: str | None
-    body: Body | None
-
-    def crc(self) -> int:
-        size, data = stored(self.body)
-        return checksum((*self[:-1], size, data is None), data)
-
-
-def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
-    """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
-    return crc32(b"" if data is None else data, crc32(_packer.encode(columns)))
-
-
-class Run(NamedTuple):
-    """One start of the job, as its row in `runs` has it."""
-
-    id: int
-    started_at: int
-    date: str
-    floor: int
-    first: int
-    rows: int
-    todo: int
-    ended_at: int | None
-    outcome: str | None
-    learned: float | None
-
-
-@contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out."""
-    try:
-        yield
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise _refusal(path, error) from None
-
-
-def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError) -> MachineRefused:
-    said = str(error)
-    if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
-        salvage = shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
-        return MachineRefused(
-            f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "
-            "start anew (everything is bought again)"
-        )
-    return MachineRefused(
-        f"{path}: cannot be kept up: {said}. What is committed is safe; run again when that is mended"
-    )
 
 
 class Checkpoint:
@@ -169,6 +67,7 @@ class Checkpoint:
             self._db = self._open()
             with closed_on_error(self._db):
                 self._next_id = 1 + self._highest_id()
+                self._file = path.stat()
 
     def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)
@@ -185,8 +84,7 @@ class Checkpoint:
             else:
                 refuse_foreign(self.path, db)  # before a byte of it is changed
             self._make_safe(db)
-            if new:
-                db.execute(f"BEGIN; {_SCHEMA} COMMIT;")
+            db.execute(f"BEGIN; {SCHEMA if new else ''} {BESIDE} COMMIT;")
         return db
 
     def _make_safe(self, db: apsw.Connection) -> None:
@@ -211,11 +109,40 @@ class Checkpoint:
     def close(self) -> None:
         self._db.close()
 
-    def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int) -> Run:
+    def is_in_place(self) -> bool:
+        """Whether the file that is written is the one that the next run will find."""
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            return False
+
+    def rescue(self) -> Path:
+        """Writes all that the file held beside its place, from which it was removed; where to."""
+        beside = self.path.with_name(f"{self.path.stem}.rescued-{time.time_ns()}.sqlite")
+        folders.make([beside.parent])
+        with refusals(beside):
+            db = apsw.Connection(str(beside))
+            with closed_on_error(db), db.backup("main", self._db, "main") as copying:
+                copying.step()
+            db.close()
+        return beside
+
+    def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int, start: Start = PLAIN) -> Run:
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with refusals(self.path):
+            self._db.execute("BEGIN")
             self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
-            return run._replace(id=self._db.last_insert_rowid())
+            run = run._replace(id=self._db.last_insert_rowid())
+            self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
+            self._db.execute("COMMIT")
+        return run
+
+    def own(self, owner: Owner) -> None:
+        """Says whose the file is, from now on."""
+        with refusals(self.path):
+            self._db.execute("BEGIN; DELETE FROM owner")
+            self._db.execute("INSERT INTO owner VALUES (?, ?)", owner)
+            self._db.execute("COMMIT")
 
     def end_run(self, run: Run, ended_at: int, outcome: str, learned: float | None) -> None:
         sql = "UPDATE runs SET ended_at = ?, outcome = ?, learned = ? WHERE id = ?"
@@ -250,10 +177,10 @@ class Checkpoint:
         self._next_id = records[-1][0] + 1
         return len(records)
 
-    def put_run(self, run: Sequence[Any]) -> None:
-        """A row of `runs` as another checkpoint had it."""
+    def put_row(self, table: str, row: Sequence[Any]) -> None:
+        """A row of `runs`, or of a table beside the schema, as another checkpoint had it."""
         with refusals(self.path):
-            self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
+            self._db.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers, for good, and gives their space back."""
@@ -265,36 +192,6 @@ class Checkpoint:
             self._db.execute("VACUUM")
 
 
-@contextmanager
-def closed_on_error(db: apsw.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        db.close()
-        raise
-
-
 def _packed(record: Record) -> Record:
     body = record.body
     return record if body is None or len(body) < FROM else record._replace(body=pack(body))
-
-
-def is_empty(db: apsw.Connection) -> bool:
-    """Whether it was killed before its first table was made, or is new."""
-    return not db.execute("SELECT count(*) FROM sqlite_schema").get
-
-
-def refuse_foreign(path: Path, db: apsw.Connection) -> None:
-    """Raises MachineRefused where the file is no checkpoint, or one of another version."""
-    application = db.execute("PRAGMA application_id").get
-    version = db.execute("PRAGMA user_version").get
-    if application != APPLICATION_ID:
-        raise MachineRefused(f"{path}: not a checkpoint of batchgen: move it away, or give the job another name")
-    if version != SCHEMA_VERSION:
-        raise MachineRefused(
-            f"{path}: written by another version of batchgen (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "finish the job with that version, or move the file away to start anew"
-        )
-    for table, columns in TABLES.items():
-        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").get != columns:  # noqa: S608
-            raise _refusal(path, apsw.Error(f"no such table as its own: {table}"))

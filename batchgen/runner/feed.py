@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import polars as pl
 
-from batchgen.errors import UsageError
+from batchgen.errors import InputChanged
 from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
@@ -31,7 +31,11 @@ class Task(msgspec.Struct):
     prompt_tokens: int
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
-    reserved: float = 0.0  # tokens, of the limits, while in flight
+    reserved: float = 0.0  # tokens, of limits and budget, while in flight
+    reserved_cost: float = 0.0  # US dollars
+    answers: int | None = None  # that the run had when it was sent first, or failed last
+    doubtful: tuple[str, ...] = ()  # causes of failures that may be the service's
+    outages: int = 0  # that the run had had by then
     tries: dict[str, int] = {}
 
     def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
@@ -41,7 +45,7 @@ class Task(msgspec.Struct):
 
 
 def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:
-    """The rows that are to be done, by batch, in the plan's order. Raises UsageError where the input is no longer
+    """The rows that are to be done, by batch, in the plan's order. Raises InputChanged where the input is no longer
     the one that was planned: then a row's answer might be stored for another's prompt."""
     if plan.order is None:
         for made in _chosen(job, source, requests, plan, plan.rows["todo"]):
@@ -73,7 +77,7 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
         rows, here = plan.rows.slice(start, frame.height), chosen.slice(start, frame.height)
         if rows.height != frame.height:
             source.verify()
-            raise UsageError(f"{job.input.path}: has more rows than a moment ago")
+            raise InputChanged(f"{job.input.path}: has more rows than a moment ago")
         if here.any():
             wanted = frame.filter(here)
             numbers = (here.arg_true() + start).to_list()
@@ -103,5 +107,5 @@ def _task(
     hi, lo, occurrence, attempts = row
     key = join(hi, lo)
     if isinstance(made, Problem) or occurrence_key(made.digest, occurrence) != key:
-        raise UsageError(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
+        raise InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
     return Task(key, made.body, made.model, name, attempts, made.prompt_tokens, made.answer_tokens, prices[made.model])

@@ -18,7 +18,7 @@ import polars as pl
 
 from batchgen.api.contract import Kind
 from batchgen.rows.identity import KEY_BYTES
-from batchgen.runner.checkpoint import OK
+from batchgen.runner.schema import DAMAGED, OK
 
 CHUNK, SOUGHT = 10_000, 100_000
 """Keys that are taken at once; and looked up, where each takes less the more they are, for a few megabytes."""
@@ -34,7 +34,8 @@ class State(enum.IntEnum):
 
 
 class Index:
-    """The last attempt of every key. Attempts up to `floor` count as requests, but their answers are not reused."""
+    """Of every key its newest answer, else its last attempt. Attempts up to `floor` count as requests, but their
+    answers are not reused, nor is one that was found damaged."""
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
         """`states`: (key, id, outcome, final, attempts), ordered by id."""
@@ -47,6 +48,9 @@ class Index:
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
             self._frame = self._frame.with_columns(state=reusable)
+        self._answers = _older_answers(self._frame)
+        if (self._frame["state"] == _DAMAGED).any():
+            self._frame = self._frame.with_columns(pl.col("state").replace(_DAMAGED, State.OPEN))
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
         """`record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
@@ -65,8 +69,18 @@ class Index:
         at = (after.cast(pl.Int64) - 1).clip(lower_bound=0)
         known = (frame["hi"].gather(at) == hi) & (frame["lo"].gather(at) == lo)
         found = {"record": frame["id"], "state": frame["state"], "attempts": frame["attempts"]}
-        return pl.DataFrame({name: column.gather(at) for name, column in found.items()}).select(
+        last = pl.DataFrame({name: column.gather(at) for name, column in found.items()}).select(
             pl.when(known).then(pl.all()).otherwise(0)
+        )
+        return last if self._answers.is_empty() else self._with_answers(last, hi, lo)
+
+    def _with_answers(self, last: pl.DataFrame, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
+        """An answer that is not the last attempt of its key, in that one's place."""
+        keys = pl.DataFrame({"hi": hi, "lo": lo})
+        answer = keys.join(self._answers, on=["hi", "lo"], how="left", maintain_order="left")["id"]
+        return last.with_columns(
+            record=pl.when(answer.is_null()).then("record").otherwise(answer),
+            state=pl.when(answer.is_null()).then("state").otherwise(pl.lit(State.DONE, pl.UInt8)),
         )
 
     def foreign(self, keys: pl.DataFrame) -> pl.Series:
@@ -78,7 +92,8 @@ class Index:
 
     def done(self) -> int:
         """Keys that have an answer."""
-        return sum(self._done(start) for start in range(0, self._frame.height, CHUNK))
+        last = sum(self._done(start) for start in range(0, self._frame.height, CHUNK))
+        return last + self._answers.height
 
     def _done(self, start: int) -> int:
         """Of a slice, and of the row after it the key, which tells whether the last of the slice is its key's last."""
@@ -87,15 +102,32 @@ class Index:
         return int(((self._frame["state"].slice(start, CHUNK) == State.DONE) & is_last).sum())
 
 
+def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Keys whose newest answer is not their last attempt (`hi`, `lo`), and that answer's `id`: a fresh run may have
+    tried a row in vain that has an answer already. Nearly always there are none."""
+    older = (frame["state"] == State.DONE) & (frame["hi"] == frame["hi"].shift(-1))
+    some = frame.filter(pl.col("hi").is_in(frame["hi"].filter(older).implode())) if older.any() else frame.clear()
+    id_, state = pl.col("id"), pl.col("state")
+    damaged = id_.filter(state == _DAMAGED).max().fill_null(0)
+    by_key = some.group_by("hi", "lo").agg(id=id_.filter(state == State.DONE).max(), damaged=damaged, last=id_.max())
+    return by_key.filter(pl.col("id") > pl.col("damaged"), pl.col("id") < pl.col("last")).select("hi", "lo", "id")
+
+
 def _whole(keys: Iterable[bytes]) -> bytes:
     """The keys end to end; a damaged one becomes a key that fits no row."""
     return b"".join([key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys])
 
 
+_DAMAGED = 9
+"""As a state, until the answers before it are passed over."""
+
+
 @cache
-def _state(outcome: str, final: int) -> State:
+def _state(outcome: str, final: int) -> int:
     if outcome == OK:
         return State.DONE
+    if outcome == DAMAGED:
+        return _DAMAGED
     return State.FAILED if final and outcome in _KINDS else State.OPEN
 
 

@@ -10,9 +10,9 @@ import polars as pl
 from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
 from batchgen.fitness import Fitness
 from batchgen.packed import whole
-from batchgen.runner.checkpoint import Record
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import Record
 
 if TYPE_CHECKING:
     from batchgen.runner.pump import Attempt

@@ -18,7 +18,7 @@ class Outage:
     those the failures must be half of what was sent since, too: else a few quick ones among slow answers would do.
     """
 
-    BEGINS, PROBE = 16, 1.0
+    BEGINS, LEAST, PROBE = 16, 4, 1.0
 
     def __init__(self) -> None:
         self._failures = self._sent = 0
@@ -26,14 +26,20 @@ class Outage:
         self._doubtful = False
         self._since: float | None = None
         self._next_probe = -math.inf
+        self._begins = self.BEGINS
+        self.begun = 0
+        """How many there were."""
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, rows: int = BEGINS) -> None:
+        """`rows`: that are left to do. Few of them would take long to fail so often."""
         if not self._failures:
             self._first, self._sent, self._doubtful = now, 0, False
         self._failures += 1
+        self._begins = min(self.BEGINS, max(self.LEAST, 2 * rows))
         likely = not self._doubtful or 2 * self._failures >= self._sent
-        if self._since is None and self._failures >= self.BEGINS and likely:
+        if self._since is None and self._failures >= self._begins and likely:
             self._since, self._next_probe = now, now + self.PROBE
+            self.begun += 1
 
     def answered(self, sent_at: float) -> bool:
         """Whether this ended an outage."""
@@ -46,7 +52,7 @@ class Outage:
 
     def likely(self) -> bool:
         """Whether there is one, or half of what makes one has come together."""
-        return self._failures >= self.BEGINS // 2
+        return self._failures >= self._begins // 2
 
     def lasts(self, now: float) -> float:
         """Seconds; 0 where there is none."""
@@ -156,9 +162,9 @@ class Limits:
         if by_rate:
             self._learned.refused(now, sent_at, self._resume_at)
 
-    def failed(self, now: float) -> None:
-        """An attempt ended without any answer of the service itself."""
-        self._outage.failed(now)
+    def failed(self, now: float, rows: int = Outage.BEGINS) -> None:
+        """An attempt ended without any answer of the service itself, while so many rows were left to do."""
+        self._outage.failed(now, rows)
 
     def outage_likely(self) -> bool:
         return self._outage.likely()
@@ -166,6 +172,11 @@ class Limits:
     def outage(self, now: float) -> float:
         """Seconds since nothing gets through; 0 where something does."""
         return self._outage.lasts(now)
+
+    @property
+    def outages(self) -> int:
+        """How many there were."""
+        return self._outage.begun
 
     @property
     def refusals(self) -> int:
@@ -201,6 +212,21 @@ class Budget:
         if self.cost is not None and self.spent_cost + cost > self.cost:
             return f"the budget of {dollars(self.cost)} is spent, by estimate"
         return None
+
+    def left(self, now: float) -> float:
+        """Seconds until no request may go any more."""
+        return math.inf if self.deadline is None else self.deadline - self.latency - now
+
+    def may_be_freed(self, now: float) -> bool:
+        """Whether what is in flight may give back what a request needs."""
+        return self.left(now) > 0 and (self.requests is None or self.spent_requests < self.requests)
+
+    def is_nearly_whole(self, tokens: float, cost: float) -> bool:
+        """Whether less than half of it is spent, and a prompt that takes so much fits: then a request whose longest
+        answer would be too much may go all the same, when nothing is in flight. What answers really take is not known
+        before."""
+        shares = [(self.spent_tokens, tokens, self.tokens), (self.spent_cost, cost, self.cost)]
+        return all(2 * spent < most and spent + prompt <= most for spent, prompt, most in shares if most is not None)
 
     def observe(self, latency: float) -> None:
         """Seconds that an answer took: the slowest of late is what is left for those in flight at the deadline."""

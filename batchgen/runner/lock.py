@@ -58,11 +58,13 @@ def _is_current(descriptor: int, path: Path) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a run is at work."""
+    """Whether a run is at work. Raises MachineRefused where that cannot be known."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

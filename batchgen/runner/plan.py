@@ -26,7 +26,8 @@ class Plan:
     """`rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`, `state`, `attempts`,
     `todo`, and `occurrence` where a body is there more than once. `order`:
     the rows that are to be done as they are to be sent, by number from 0;
-    None: as they stand. `changed` is None where no `input.id` names the rows. Costs are US dollars,
+    None: as they stand. `again`: new ones whose older answers are not reused. `changed` is None where no `input.id`
+    names the rows. Costs are US dollars,
     None where a model's price is not known; `seconds` is what the limits allow, 0 where there are none."""
 
     rows: pl.DataFrame
@@ -35,6 +36,7 @@ class Plan:
     prompts: tuple[str, ...]
     reused: int
     new: int
+    again: int
     changed: int | None
     failed_before: int
     unfinished: int
@@ -43,6 +45,12 @@ class Plan:
     answer_tokens: int
     cost: float | None
     seconds: float
+
+    @property
+    def requests(self) -> str:
+        """A digest of all that the job asks for, in whatever order."""
+        halves = [int(self.rows[half].sum()) for half in ("hi", "lo")]
+        return f"{self.rows.height}-{halves[0]:x}-{halves[1]:x}"
 
     @property
     def todo(self) -> int:
@@ -80,6 +88,7 @@ def make_plan(
         prompts=tuple(seen.prompts),
         reused=count.get(State.DONE, 0),
         new=count.get(State.NEW, 0),
+        again=int(((rows["state"] == State.NEW) & (rows["attempts"] > 0)).sum()),
         changed=_changed(rows, seen.names, known_names) if job.input.id else None,
         failed_before=count.get(State.FAILED, 0),
         unfinished=count.get(State.OPEN, 0),
@@ -151,10 +160,11 @@ def _order(job: Job, rows: pl.DataFrame, priorities: list[pl.Series]) -> pl.Seri
 
 def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[str]) -> int:
     """New rows whose name was seen before with another request."""
-    if not names or not (rows["state"] == State.NEW).any():
+    never = (rows["state"] == State.NEW) & (rows["attempts"] == 0)
+    if not names or not never.any():
         return 0
     known = pl.Series(list(known_names), dtype=pl.String).hash().unique()
-    fresh = pl.concat(names).filter(rows["state"] == State.NEW)
+    fresh = pl.concat(names).filter(never)
     return int(fresh.is_in(known.implode()).sum())
 
 

@@ -20,15 +20,22 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.errors import InputChanged
 from batchgen.packed import Body
-from batchgen.runner.checkpoint import OK, Record
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
+from batchgen.runner.schema import OK, Record
 
-NOTHING_BILLED = frozenset({Kind.TRANSIENT, Kind.UNSENT})
-WITHOUT_THE_SERVICE = NOTHING_BILLED | {Kind.UNANSWERED}
+WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
 """How attempts end when the service is away."""
+NOT_ITS_OWN = WITHOUT_THE_SERVICE | {Kind.BUSY}
+"""Failures that may be the service's, and not the row's."""
+OFTEN = 2
+"""Failures of a row, each while others were answered, after which it is taken to be at fault."""
+CHANGED = "the input changed while the job was at work"
+USELESS = 24
+"""Answers of which nothing can be used, after which a run ends that had no other."""
 
 
 @dataclass
@@ -91,11 +98,16 @@ class Pump:
         self._waiting: list[tuple[float, int, Task]] = []
         self._next: asyncio.Future[list[Task] | None] | None = None
         self._crew: list[asyncio.Task[None]] = []
+        self._answers = self._useless = 0
+        self._failing: set[bytes] = set()
+        """Rows that failed since the last answer."""
+        self._refused_since: float | None = None
 
     async def run(self) -> None:
         """Returns when every row is done with, or the run was stopped and what was in flight has ended.
 
-        Raises what `save` and `batches` raise: then no further request is sent, and those in flight end.
+        Raises what `save` and `batches` raise, but for a change of the input, which stops the run: then no further
+        request is sent, and those in flight end.
         """
         self._prefetch()
         try:
@@ -143,10 +155,15 @@ class Pump:
                 if task is None and not self._waiting and not self.stats.in_flight:
                     return None
                 wait = math.inf if task is None else self.limits.wait(now, self.stats.in_flight)
-                if task is None or wait > 0:
-                    await self._until_changed(min(wait, self._next_due(now)))
-                elif self._reserve(task, now):
-                    return heapq.heappop(self._waiting)[2] if again else self._rows.popleft()
+                if task is not None and wait <= 0:
+                    if self._reserve(task, now):
+                        return heapq.heappop(self._waiting)[2] if again else self._rows.popleft()
+                    wait = math.inf  # what is in flight may give back what this one needs
+                wait = min(wait, self._next_due(now))
+                if self.budget.left(now) <= wait < math.inf:
+                    self.stop("the deadline has come")  # nothing more can go before it
+                elif self.stopped is None:
+                    await self._until_changed(wait)
         return None
 
     def _is_due(self, now: float) -> bool:
@@ -163,25 +180,40 @@ class Pump:
 
     async def _peek(self) -> Task | None:
         while not self._rows:
-            if self._next is None or (batch := await asyncio.shield(self._next)) is None:
+            if self._next is None or (batch := await self._batch(self._next)) is None:
                 return None
             self._prefetch()
             self._rows.extend(batch)
         return self._rows[0]
+
+    async def _batch(self, coming: asyncio.Future[list[Task] | None]) -> list[Task] | None:
+        """None where there is no further one: all were given, or the input changed."""
+        try:
+            return await asyncio.shield(coming)
+        except InputChanged:
+            self.stop(CHANGED)  # what is in flight is of the input as it was, and goes on
+            return None
 
     def _prefetch(self) -> None:
         loop = asyncio.get_running_loop()
         self._next = loop.run_in_executor(None, next, self.batches, None)
 
     def _reserve(self, task: Task, now: float) -> bool:
-        """Takes what the request may use from limits and budget; False: the budget stops the run."""
-        most, cost = task.prompt_tokens + task.answer_tokens, task.cost(task.answer_tokens)
-        if reason := self.budget.exhausted(now, most, cost):
+        """Takes what the request may use, by what answers take, from limits and budget. False: it has to wait for what
+        is in flight, or the budget has stopped the run."""
+        tokens = self.limits.expect(task.prompt_tokens, task.answer_tokens)
+        cost = task.cost(tokens - task.prompt_tokens)
+        reason = self.budget.exhausted(now, tokens, cost)
+        if reason and self.stats.in_flight and self.budget.may_be_freed(now):
+            return False
+        least = task.prompt_tokens, task.cost(0)
+        if reason and not (self.budget.may_be_freed(now) and self.budget.is_nearly_whole(*least)):
             self.stop(reason)
             return False
-        task.reserved = self.limits.expect(task.prompt_tokens, task.answer_tokens)
-        self.limits.take(now, task.reserved)
-        self.budget.take(most, cost)
+        task.reserved, task.reserved_cost = tokens, cost
+        self.limits.take(now, tokens)
+        self.budget.take(tokens, cost)
+        task.answers = self._answers if task.answers is None else task.answers
         self.stats.in_flight += 1
         self.stats.sent += 1
         return True
@@ -199,6 +231,7 @@ class Pump:
             self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
+            self._answered()
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
             self.stats.prompt_tokens += task.prompt_tokens
@@ -206,6 +239,11 @@ class Pump:
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
+
+    def _answered(self) -> None:
+        self._answers += 1
+        self._failing.clear()
+        self._refused_since = None
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         if failure.kind not in POSSIBLY_BILLED and failure.answer is None:
@@ -230,14 +268,51 @@ class Pump:
             heapq.heappush(self._waiting, (now + delay, self.stats.retries.total(), task))
 
     def _weigh(self, task: Task, failure: Failure, now: float) -> None:
-        """In an outage a failure is not the row's, and is not held against it."""
+        """Holds a failure against the row, unless it may be the service's. Stops a run that gets nowhere."""
+        if failure.kind is Kind.UNFIT:
+            self._answered()
         if failure.kind in WITHOUT_THE_SERVICE:
-            self.limits.failed(now)
-        outage = self.limits.outage(now)
-        if not (outage and failure.kind in NOTHING_BILLED):
-            task.tries[failure.cause] = task.tries.get(failure.cause, 0) + 1
-        if outage > self.retries.patience:
+            self.limits.failed(now, self.stats.left)
+        self._failing.add(task.key)
+        if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
+            self._hold_against(task, failure.cause)
+        else:
+            task.doubtful, task.outages = (*task.doubtful, failure.cause), self.limits.outages
+        task.answers = self._answers
+        self._give_up_where_nothing_helps(failure, now)
+
+    def _hold_against(self, task: Task, cause: str) -> None:
+        """And those before that were in doubt, unless the service was away meanwhile."""
+        causes = (*task.doubtful, cause) if task.outages == self.limits.outages else (cause,)
+        task.doubtful = ()
+        for one in causes:
+            task.tries[one] = task.tries.get(one, 0) + 1
+
+    def _is_its_own(self, task: Task, failure: Failure, now: float) -> bool:
+        """Whether the row is at fault: others were answered since it was sent, or it is the only one that fails at a
+        service that has answered, or it has failed often while others were answered."""
+        if self._answers > (task.answers or 0):
+            return True
+        if failure.kind in {Kind.BUSY, Kind.UNSENT}:
+            return False
+        if self._answers and self._failing == {task.key}:
+            return True
+        return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
+
+    def _give_up_where_nothing_helps(self, failure: Failure, now: float) -> None:
+        patience = self.retries.patience
+        if failure.kind is Kind.BUSY:
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            if now - self._refused_since > patience:
+                self.stop(f"refused for {now - self._refused_since:,.0f} s: {failure}")
+        if (outage := self.limits.outage(now)) > patience:
             self.stop(f"no answer for {outage:,.0f} s: {failure}")
+        if failure.kind is Kind.UNUSABLE and not self._answers:
+            self._useless += 1
+            if self._useless == USELESS:
+                said = f"{USELESS} answers, and nothing in any of them can be used: {failure.message}"
+                self.refusal = self.refusal or Failure(Kind.MISDIRECTED, said)
+                self.stop(said)
 
     def _stops_the_run(self, failure: Failure) -> bool:
         """An address that has answered before is no wrong address: then it is about this row."""
@@ -246,8 +321,7 @@ class Pump:
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""
         self.limits.give_back(task.reserved - tokens)
-        most = task.prompt_tokens + task.answer_tokens
-        self.budget.give_back(most - tokens, task.cost(task.answer_tokens) - cost)
+        self.budget.give_back(task.reserved - tokens, task.reserved_cost - cost)
 
     def _record(self, task: Task, result: Answer | Failure, latency: float, *, final: bool = True) -> Record:
         outcome, status, error, choices, body = _told(result)

@@ -6,6 +6,7 @@ Never writes and never keeps a transaction open between calls, so that a reader 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -18,14 +19,16 @@ import apsw
 from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.errors import NotRunYet
+from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.packed import Body, restored, whole
-from batchgen.runner.checkpoint import (
+from batchgen.runner.schema import (
     BUSY,
     INTERRUPTED,
     OK,
+    Owner,
     Record,
     Run,
+    Start,
     checksum,
     closed_on_error,
     is_empty,
@@ -55,18 +58,23 @@ class LearnedRate(NamedTuple):
 
 class Reader:
     def __init__(self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False) -> None:
-        """`dialect` is the stored answers'. `without_trace`: leaves no -wal and -shm behind where nobody was writing. A
-        run that starts meanwhile writes to its log first, so this is for readings of seconds.
+        """`dialect` is the stored answers'. `without_trace`: leaves no -wal and -shm behind where nobody was writing,
+        as where nothing can be written. A run that starts meanwhile writes to its log first, so this is for readings
+        of seconds.
 
         Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
         self._dialect = dialect
         self._thread = get_ident()
-        if not path.exists():
-            raise NotRunYet(f"{path}: the job has not run yet")
-        folders.refuse_special(path)
-        has_log = path.with_name(f"{path.name}-wal").exists()
+        try:
+            if not path.exists():
+                raise NotRunYet(f"{path}: the job has not run yet")
+            folders.refuse_special(path)
+            has_log = path.with_name(f"{path.name}-wal").exists()
+            without_trace = without_trace or not os.access(path.parent, os.W_OK)
+        except PermissionError as error:
+            raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
         with refusals(path):
             self._db = opened(path, how)
@@ -82,14 +90,48 @@ class Reader:
         rows = self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
         return Run(*rows[0]) if rows else None
 
-    def next_run(self, today: str, *, reuse: bool, fresh: bool = False) -> tuple[str, int]:
-        """(date, floor) of a run that starts now: an unfinished run's own, or new ones."""
+    def start_of(self, run: Run) -> Start | None:
+        """What a run was asked for; None where an older version began it."""
+        rows = self._beside("SELECT fresh, first, input FROM starts WHERE run = ?", (run.id,))
+        return Start(bool(rows[0][0]), *rows[0][1:]) if rows else None
+
+    def owner(self) -> Owner | None:
+        """Whose the checkpoint is; None where no version has told yet."""
+        rows = self._beside("SELECT name, file FROM owner")
+        return Owner(*rows[0]) if rows else None
+
+    def _beside(self, sql: str, values: Bindings = ()) -> list[Any]:
+        """From a table beside the schema, which older versions do not make."""
+        tables = {name for (name,) in self._all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return self._all(sql, values) if {"starts", "owner"} <= tables else []
+
+    def unfinished(self) -> Run | None:
+        """The last run, where it did not come to its end."""
         last = self.last_run()
-        if last is not None and last.outcome != "finished" and not fresh:
-            return last.date, last.floor
-        if fresh or (last is not None and not reuse):
-            return today, self.last_id()
-        return today, last.floor if last is not None else 0
+        return last if last is not None and last.outcome != "finished" else None
+
+    def continues_fresh(self) -> bool:
+        """Whether a fresh run would go on with the last one, which was fresh, too, and did not come to its end."""
+        last = self.unfinished()
+        start = last and self.start_of(last)
+        return bool(start.fresh if start else last and last.floor and last.floor == last.first)
+
+    def next_floor(self, *, reuse: bool, fresh: bool = False) -> int:
+        """Up to which attempt no answer is reused by a run that starts now. Only a fresh one looks past any, and one of
+        a job that reuses nothing: past those that were there when it began, however often it was interrupted."""
+        last = self.last_run()
+        if last is None or (reuse and not fresh):
+            return 0
+        goes_on = self.continues_fresh() if fresh else self.unfinished() is not None
+        return last.floor if goes_on else self.last_id()
+
+    def next_date(self, today: str, requests: str) -> str:
+        """The date of a run that starts now, with a digest of the requests that it is to make: an unfinished run's own
+        where it goes on with that one."""
+        last = self.unfinished()
+        start = last and self.start_of(last)
+        goes_on = last is not None and (start is None or start.input == requests)
+        return last.date if last is not None and goes_on else today
 
     def learned(self) -> LearnedRate | None:
         """What the last run that met a limit found out."""

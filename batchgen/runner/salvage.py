@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.runner import lock
-from batchgen.runner.checkpoint import Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.reader import STORED, opened, sound, taken
+from batchgen.runner.schema import Record
 from batchgen.terminal import inert
 
 LEAST_ROW = 40
@@ -28,10 +32,14 @@ def salvage(path: Path) -> tuple[int, int]:
     """(attempts saved, attempts lost), by the highest id that is to be seen. Raises AlreadyRunning, MachineRefused."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    repaired, damaged = path.with_name("repaired.sqlite"), path.with_name(f"{path.name}.damaged")
+    repaired, damaged = path.with_name(f".{path.name}.salvaged"), path.with_name(f"{path.name}.damaged")
     with lock.exclusive(path.with_suffix(".lock")):
         repaired.unlink(missing_ok=True)
-        with closing(opened(path, "mode=ro")) as db, closing(Checkpoint(repaired)) as checkpoint:
+        with (
+            _as_long_as_it_says(path) as whole,
+            closing(opened(whole, "mode=ro")) as db,
+            closing(Checkpoint(repaired)) as checkpoint,
+        ):
             saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
         path.rename(damaged)
         for tail in ("-wal", "-shm"):
@@ -39,6 +47,25 @@ def salvage(path: Path) -> tuple[int, int]:
                 path.with_name(path.name + tail).rename(damaged.with_name(damaged.name + tail))
         repaired.rename(path)
     return saved, highest - saved
+
+
+@contextmanager
+def _as_long_as_it_says(path: Path) -> Iterator[Path]:
+    """The file, or where its end is missing a copy with zeros in that place: else SQLite reads nothing of it."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    page = int.from_bytes(head[16:18], "big")
+    missing = (1 << 16 if page == 1 else page) * int.from_bytes(head[28:32], "big") - path.stat().st_size
+    if missing <= 0:
+        yield path
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=".salvage-") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        os.truncate(copy, path.stat().st_size + missing)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(path.with_name(f"{path.name}-wal"), copy.with_name(f"{copy.name}-wal"))
+        yield copy
 
 
 def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
@@ -53,8 +80,9 @@ def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, 
             saved += checkpoint.put(batch)
             batch = []
     saved += checkpoint.put(batch)
-    for run in _or_none(lambda: taken(db, list, "SELECT * FROM runs")) or []:
-        checkpoint.put_run(run)
+    for table in ("runs", "starts", "owner"):
+        for row in _or_none(lambda table=table: taken(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
+            checkpoint.put_row(table, row)
     return saved, max(highest, last or 0)
 
 

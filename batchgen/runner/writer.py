@@ -13,7 +13,8 @@ import queue
 import threading
 from typing import Self
 
-from batchgen.runner.checkpoint import Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.schema import Record
 
 Waiting = tuple[Record, asyncio.Future[None]]
 

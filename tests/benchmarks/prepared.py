@@ -13,7 +13,8 @@ from pathlib import Path
 from batchgen import folders
 from batchgen import job as jobs
 from batchgen.rows.request import Prepared
-from batchgen.runner.checkpoint import OK, Checkpoint, Record
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.schema import OK, Record
 from batchgen.setup import set_up
 
 ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()

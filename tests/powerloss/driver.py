@@ -15,8 +15,9 @@ from pathlib import Path
 import apsw
 
 from batchgen import commands
-from batchgen.runner.checkpoint import OK, Checkpoint
+from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.flight import Flight
+from batchgen.runner.schema import OK
 from powerloss.operations import fingerprint
 
 

@@ -19,8 +19,9 @@ import apsw
 
 from batchgen.errors import BatchgenError
 from batchgen.night import Night
-from batchgen.runner.checkpoint import OK, Checkpoint
+from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.reader import Reader
+from batchgen.runner.schema import OK
 from powerloss.disk import Disk, Fate
 from powerloss.operations import Acknowledged, Operation, Published, Recording, fingerprint
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import UUID
-from batchgen.rows.template.values import Clock, Duration, Exact, Moment, Null, TemplateFault
+from batchgen.rows.template.values import Clock, Duration, Exact, Fields, Moment, Null, TemplateFault
 
 Read = Callable[[Any], Any]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -71,9 +71,8 @@ def _physical(dtype: pl.DataType) -> pl.DataType | None:
         kept = {field.name: fields[field.name] or _type(field.dtype) for field in dtype.fields}
         return pl.Struct(kept) if any(fields.values()) else None
     if isinstance(dtype, pl.Map):
-        key, value = _type(dtype.key), _type(dtype.value)
-        physical = _physical(key), _physical(value)
-        return pl.Map(physical[0] or key, physical[1] or value) if any(physical) else None
+        value = _physical(_type(dtype.value))
+        return value and pl.Map(_type(dtype.key), value)  # polars casts no key
     return None
 
 
@@ -95,11 +94,10 @@ def _reader(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read | N
         return lambda cell: [item(value) for value in cell]
     if isinstance(dtype, pl.Struct):
         fields = {f.name: _or_null(f"{name}.{f.name}", _type(f.dtype), printed_names) for f in dtype.fields}
-        return lambda cell: {key: read(cell[key]) for key, read in fields.items()}
+        return lambda cell: Fields({key: read(cell[key]) for key, read in fields.items()})
     if isinstance(dtype, pl.Map):
-        key = _or_null(f"{name}.key", _type(dtype.key), printed_names)
         value = _or_null(f"{name}.value", _type(dtype.value), printed_names)
-        return lambda cell: {key(k): value(v) for k, v in cell.items()}
+        return lambda cell: {key: value(item) for key, item in cell.items()}
     return (lambda cell: str(uuid.UUID(bytes=cell))) if dtype == UUID else None
 
 

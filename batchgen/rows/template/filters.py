@@ -9,18 +9,25 @@ import itertools
 import json
 import pprint
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from decimal import Decimal
 from typing import Any
 
 from jinja2 import Environment, Undefined, filters, pass_environment, pass_eval_context
 from jinja2.nodes import EvalContext
 
-from batchgen.rows.template.growth import Growth, refuse_wide
-from batchgen.rows.template.values import plain, printed
+from batchgen.rows.template.growth import ITEM_CHARS, Growth, refuse_wide
+from batchgen.rows.template.kinds import NAMELESS
+from batchgen.rows.template.values import Absent, TemplateFault, plain, printed, refuse_vast
 
 LAZY = ("batch", "items", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique")
 """Filters of Jinja that give a generator, which would be printed as an address, and be true when it is empty."""
+TEXTS = frozenset({
+    "capitalize", "center", "e", "escape", "forceescape", "format", "indent", "lines", "lower", "replace", "safe",
+    "split", "striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap",
+})  # fmt: skip
+"""Filters of a text: of any other value they get what it prints."""
+SLOW, MOST_SLOW = frozenset({"wordwrap", "urlize", "striptags", "title"}), 4_000_000
 _IN_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
 
@@ -31,9 +38,9 @@ def growth_of(environment: Environment) -> Growth:
 
 @pass_eval_context
 def _join(context: EvalContext, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> Any:
-    if context.autoescape:
-        return filters.do_join(context, value, d, attribute)
     items = value if attribute is None else map(filters.make_attrgetter(context.environment, attribute), value)
+    if context.autoescape:
+        return filters.do_join(context, map(printed, items), printed(d))
     between = (text for item in items for text in (printed(d), printed(item)))
     return growth_of(context.environment).joined(itertools.islice(between, 1, None))
 
@@ -47,8 +54,20 @@ def _replace(context: EvalContext, s: Any, old: str, new: str, count: int | None
 
 @pass_environment
 def _format(environment: Environment, value: Any, *args: Any, **kwargs: Any) -> str:
-    growth_of(environment).before_formatting(printed(value), [*args, *kwargs.values()])
-    return filters.do_format(printed(value), *args, **kwargs)
+    values = kwargs or args
+    return formatted(growth_of(environment), printed(value), values)
+
+
+def formatted(growth: Growth, pattern: str, values: Any) -> str:
+    """`pattern % values`, where everything but numbers is its text."""
+    growth.before_formatting(pattern, values.values() if isinstance(values, Mapping) else values)
+    if isinstance(values, Mapping):
+        return str(pattern % {key: _for_pattern(value) for key, value in values.items()})
+    return str(pattern % tuple(map(_for_pattern, values)))
+
+
+def _for_pattern(value: Any) -> Any:
+    return value if isinstance(value, int | float | Decimal) else printed(value)
 
 
 def _center(value: Any, width: int = 80) -> str:
@@ -78,12 +97,14 @@ def _string(value: Any) -> str:
 
 
 def _pprint(value: Any) -> str:
+    refuse_vast(value)
     return pprint.pformat(plain(value))
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
     """JSON as Jinja writes it, inert in HTML, but with the keys in their order, and every letter as it is."""
     refuse_wide((indent or 0) * 1000)
+    refuse_vast(value)
     text = _json(value, "" if indent is None else " " * indent, "" if indent is None else "\n")
     return re.sub("[<>&']", lambda found: _IN_HTML[found[0]], text)
 
@@ -135,7 +156,7 @@ def _pluralize(value: Any, singular: str = "", plural: str = "s") -> str:
 def _sum(environment: Any, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
     values = iterable if attribute is None else map(filters.make_attrgetter(environment, attribute), iterable)
     for value in values:
-        start = environment.calculate(("+",), ("", ""), start, value)
+        start = environment.calculate(("+",), NAMELESS, start, value)
     return start
 
 
@@ -165,18 +186,28 @@ def environment_filters(environment: Environment) -> dict[str, Callable[..., Any
     every = {**environment.filters, **FILTERS}
     every.pop("random")  # another prompt each time would never be the row's
     growth = growth_of(environment)
-    return {name: _counted(filter_, growth, listed=name in LAZY) for name, filter_ in every.items()}
+    return {name: _counted(name, filter_, growth) for name, filter_ in every.items()}
 
 
-def _counted(filter_: Callable[..., Any], growth: Growth, *, listed: bool) -> Callable[..., Any]:
-    """A filter whose texts are counted, and whose list is made at once where that is wanted."""
+def _counted(name: str, filter_: Callable[..., Any], growth: Growth) -> Callable[..., Any]:
+    """A filter that is given text where it wants text, whose texts and lists are counted, and whose list is made at
+    once where it would be a generator."""
+    at = 1 if hasattr(filter_, "jinja_pass_arg") else 0  # behind what Jinja passes to it
 
     def counted(*args: Any, **kwargs: Any) -> Any:
+        value = args[at] if len(args) > at else None
+        if name in TEXTS and not isinstance(value, str | Mapping):
+            args = (*args[:at], printed(value), *args[at + 1 :])
+        elif name in TEXTS and isinstance(value, Mapping):
+            refuse_vast(value)
+        elif name in LAZY and isinstance(value, Absent):
+            value.refuse()
+        elif name == "list" and isinstance(value, Sized):
+            growth.take(ITEM_CHARS * len(value))
+        elif name in SLOW and isinstance(value, str) and len(value) > MOST_SLOW:
+            raise TemplateFault(f"{name} of a text of more than {MOST_SLOW:,} characters")
         made = filter_(*args, **kwargs)
-        if isinstance(made, str):
-            growth.take(len(made))
-            return made
-        return list(made) if listed else made
+        return growth.take_made(list(made) if name in LAZY and not isinstance(made, str) else made)
 
     counted.__dict__.update(getattr(filter_, "__dict__", {}))  # what Jinja is to pass to it
     return counted

@@ -118,11 +118,15 @@ class _Names(NodeVisitor):
         self._within((), node.body)
 
     def visit_Block(self, node: nodes.Block) -> None:
+        """A block sees what is set at the top, if that was set before it is shown, and nothing around it."""
+        outer = self._scopes
+        self._scopes = outer if node.scoped else [dict.fromkeys(outer[0], False)]
         self._within(["super"], node.body)
+        self._scopes = outer
 
     def _later(self, node: nodes.Macro | nodes.CallBlock) -> None:
         given = ["caller", "varargs", "kwargs"]
-        parts = [*node.defaults, *node.args, *node.body]
+        parts = [*node.args, *node.defaults, *node.body]
         self._macros.append((list(self._scopes), lambda: self._within(given, parts)))
 
     def _within(self, names: Iterable[str], body: Iterable[nodes.Node]) -> None:

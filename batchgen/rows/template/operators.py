@@ -1,8 +1,4 @@
-"""Jinja's operators, made strict: no text is compared with a number, and decimals are calculated as decimals.
-
-Python finds a text and a number unlike without a word, so that `rating == 4` over a CSV's texts would be false in every
-row; `price * 2` would be the text twice. Both are refused, with the name of the column and how to type it.
-"""
+"""Jinja's operators, made strict: no text is compared with a number, and decimals are calculated as decimals."""
 
 from __future__ import annotations
 
@@ -10,53 +6,99 @@ import datetime as dt
 import decimal
 import functools
 import operator
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from jinja2 import Undefined
 
+from batchgen.rows.template.filters import formatted
 from batchgen.rows.template.growth import Growth
-from batchgen.rows.template.values import TemplateFault
+from batchgen.rows.template.kinds import (
+    NAMELESS,
+    Operand,
+    first_unlike,
+    is_numeric_text,
+    refuse_unlike_item,
+    unlike,
+)
+from batchgen.rows.template.values import Clock, Duration, Moment, TemplateFault, nanoseconds_of, refuse_vast
 
 MOST_BITS = 100_000
 """Of a whole number."""
 EXACT = decimal.Context(prec=200)
-"""Decimals of a Parquet file have 76 digits at most."""
-NAMELESS = ("", "")
+"""A decimal of a Parquet file has 76 digits at most."""
+_SIZED = (str, bytes, list, tuple)
+_NUMBERS = (int, float)
 
 
-def compared(name: str, left: Any, right: Any, names: Sequence[str] = NAMELESS) -> bool:
-    """Whether `left` stands to `right` as the comparison says, which is named as in Jinja's syntax tree. `names`: of
-    the operands, as far as they are columns. Raises TemplateFault where they are of unlike types."""
-    if type(left) is not type(right):
-        _refuse_unlike(name, left, right, names)
-        left, right = _as_decimals(left, right)
-    try:
+def compared(name: str, left: Any, right: Any, names: Sequence[Operand] = NAMELESS) -> bool:
+    """Whether `left` stands to `right` as the comparison says, which is named as in Jinja's syntax tree. Raises
+    TemplateFault where they are of unlike kinds."""
+    if (isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)) or (
+        isinstance(left, str) and isinstance(right, str)
+    ):
         return bool(_OPERATORS[name](left, right))
+    if name in {"in", "notin"}:
+        refuse_unlike_item(left, right, names)
+    else:
+        refuse_vast(left)
+        refuse_vast(right)
+        if pair := first_unlike(left, right):
+            raise TemplateFault(unlike(*pair, names))
+    try:
+        return bool(_OPERATORS[name](*_below(*_alike(left, right))))
     except TypeError:
-        raise TemplateFault(_unlike(left, right, names)) from None
+        raise TemplateFault(unlike(left, right, names)) from None
 
 
-def calculated(sign: str, left: Any, right: Any, names: Sequence[str], growth: Growth) -> Any:
-    """What the arithmetic gives. Raises TemplateFault for unlike types, and for what would be too large."""
+def calculated(sign: str, left: Any, right: Any, names: Sequence[Operand], growth: Growth) -> Any:
+    """What the arithmetic gives. Raises TemplateFault for unlike kinds, and for what would be too large."""
     if type(left) is float and type(right) is float:
         return _CALCULATE[sign](left, right)
+    if sign == "%" and isinstance(left, str):
+        return _filled(left, right, growth)
     _refuse_beyond_measure(sign, left, right, growth)
-    if sign == "*" and (_is_numeric_text(left) or _is_numeric_text(right)):
-        raise TemplateFault(_unlike(left, right, names, "multiplied with"))
-    left, right = _as_decimals(left, right)
+    _refuse_texts_of_numbers(sign, left, right, names)
+    left, right = _alike(left, right)
     try:
         with decimal.localcontext(EXACT if sign in "+-*" and isinstance(left, Decimal) else None):
-            return _CALCULATE[sign](left, right)
+            return growth.take_made(_CALCULATE[sign](left, right))
     except TypeError:
         if type(left) is type(right) or isinstance(left, Undefined) or isinstance(right, Undefined):
             raise
-        raise TemplateFault(_unlike(left, right, names, "calculated with")) from None
+        raise TemplateFault(unlike(left, right, names, "calculated with")) from None
+
+
+def _filled(pattern: str, values: Any, growth: Growth) -> str:
+    """`pattern % values`"""
+    try:
+        return formatted(growth, pattern, values if isinstance(values, tuple | Mapping) else (values,))
+    except TypeError as error:
+        said = f"{pattern!r:.60} % ...: {error}"
+        raise TemplateFault(f"{said}; a text in place of a number: write | float behind it") from None
+
+
+def _refuse_texts_of_numbers(sign: str, left: Any, right: Any, names: Sequence[Operand]) -> None:
+    """Of a CSV's texts Python would put two digits behind each other, and call that a sum."""
+    texts = [is_numeric_text(value) for value in (left, right)]
+    if sign == "*" and any(texts):
+        raise TemplateFault(unlike(left, right, names, "multiplied with"))
+    if sign == "+" and all(texts) and all(is_column for _, is_column in names):
+        (one, _), (other, _) = names
+        raise TemplateFault(
+            f"{one} and {other} are text, and + would put one behind the other: write {one} ~ {other} for that; to add "
+            f"them, write {one} | float + {other} | float, or type them by input.schema"
+        )
+
+
+def _equal(left: Any, right: Any) -> bool:
+    return bool(operator.eq(*_below(*_alike(left, right))))
 
 
 def _contains(item: Any, container: Any) -> bool:
+    if isinstance(item, float | Decimal) and isinstance(container, list | tuple):
+        return any(_equal(item, one) for one in container)
     return item in container
 
 
@@ -76,83 +118,38 @@ _CALCULATE: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
     "**": operator.pow, "%": operator.mod,
 }  # fmt: skip
-_NUMBER = int | float | Decimal
-_GROUPS: tuple[Any, ...] = ((int, float, Decimal), str, dt.datetime, dt.date, dt.time, dt.timedelta)
-_KINDS: list[tuple[Any, str]] = [
-    (bool, "a truth value"), (_NUMBER, "a number"), (str, "text"), (dt.datetime, "a date with time"),
-    (dt.date, "a date"), (dt.time, "a time"), (dt.timedelta, "a duration"),
-]  # fmt: skip
 
 
-def _kind(value: Any) -> str:
-    return next((name for type_, name in _KINDS if isinstance(value, type_)), type(value).__name__)
-
-
-def _refuse_unlike(name: str, left: Any, right: Any, names: Sequence[str]) -> None:
-    """A text is equal to no number: such a comparison has one outcome in every row."""
-    if name not in {"in", "notin"}:
-        if _are_unlike(left, right):
-            raise TemplateFault(_unlike(left, right, names))
-    elif isinstance(right, list | tuple) and right and all(_are_unlike(left, item) for item in right):
-        raise TemplateFault(_unlike(left, right[0], names))
-
-
-def _are_unlike(left: Any, right: Any) -> bool:
-    group, other = _group(left), _group(right)
-    return group is not None and other is not None and group != other
-
-
-def _group(value: Any) -> Any:
-    """Values of one group can be compared; None: of no group."""
-    return next((kind for kind in _GROUPS if isinstance(value, kind)), None)
-
-
-def _unlike(left: Any, right: Any, names: Sequence[str], what: str = "compared with") -> str:
-    """What is wrong, and how the column is typed where a text should be a number."""
-    (text, other), (text_name, other_name) = (left, right), names
-    if not isinstance(text, str):
-        (text, other), (text_name, other_name) = (right, left), reversed(names)
-    named = f"{other_name}, {_kind(other)}" if other_name else _kind(other)
-    if not isinstance(text, str) or isinstance(other, str):
-        return f"{names[0] or _kind(left)} is {what} {names[1] or _kind(right)}: {_kind(left)} and {_kind(right)}"
-    if other_name and not text_name:
-        return f"{named}, is {what} text: write what it is to be {what} without quotes"
-    wanted = next((dtype for type_, dtype in _DTYPES if isinstance(other, type_)), "Float64")
-    column = text_name or "COLUMN"
-    return f"{text_name or 'a text'} is text and is {what} {named}: type it by input.schema: {{{column}: {wanted}}}"
-
-
-_DTYPES: list[tuple[Any, str]] = [
-    (bool, "Boolean"), (int, "Int64"), (_NUMBER, "Float64"), (dt.datetime, "Datetime"), (dt.date, "Date"),
-]  # fmt: skip
-
-
-def _as_decimals(left: Any, right: Any) -> tuple[Any, Any]:
-    """Of a decimal and a float, two decimals: 1.1 in a template means 1.1."""
+def _alike(left: Any, right: Any) -> tuple[Any, Any]:
+    """Of a decimal and a float, two decimals: 1.1 in a template means 1.1. Of times, with their nanoseconds."""
     if isinstance(left, Decimal) and isinstance(right, float):
         return left, Decimal(repr(right))
     if isinstance(left, float) and isinstance(right, Decimal):
         return Decimal(repr(left)), right
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple) and len(left) == len(right):
+        pairs = [_alike(*pair) for pair in zip(left, right, strict=True)]
+        return type(left)(one for one, _ in pairs), type(right)(other for _, other in pairs)
     return left, right
 
 
-def _is_numeric_text(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d[\d.,]*\s*", value) is not None
+def _below(left: Any, right: Any) -> tuple[Any, Any]:
+    """What times are compared by, where any has nanoseconds."""
+    if isinstance(left, Moment | Clock) or isinstance(right, Moment | Clock):
+        return (left, getattr(left, "below_us", 0)), (right, getattr(right, "below_us", 0))
+    if isinstance(left, Duration) and isinstance(right, dt.timedelta):
+        return nanoseconds_of(left), nanoseconds_of(right)
+    return left, right
 
 
 def _refuse_beyond_measure(sign: str, left: Any, right: Any, growth: Growth) -> None:
     """What would take more memory than any prompt could use."""
-    size = 0
-    if sign == "*" and isinstance(left, str | list | tuple) and isinstance(right, int):
-        size = len(left) * right
-    elif sign == "*" and isinstance(right, str | list | tuple) and isinstance(left, int):
-        size = len(right) * left
-    elif sign == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-        size = len(left) + len(right)
-    elif sign == "%" and isinstance(left, str):
-        growth.before_formatting(left, right if isinstance(right, tuple) else (right,))
+    if sign == "*" and isinstance(left, _SIZED) and isinstance(right, int):
+        growth.take(len(left) * right)
+    elif sign == "*" and isinstance(right, _SIZED) and isinstance(left, int):
+        growth.take(len(right) * left)
+    elif sign == "+" and isinstance(left, _SIZED) and isinstance(right, _SIZED):
+        growth.take(len(left) + len(right))
     elif isinstance(left, int) and isinstance(right, int) and sign in {"*", "**"}:
         bits = left.bit_length() * right if sign == "**" else left.bit_length() + right.bit_length()
         if bits > MOST_BITS:
             raise TemplateFault(f"a number of more than {MOST_BITS:,} bits")
-    growth.take(size)

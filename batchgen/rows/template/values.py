@@ -15,6 +15,8 @@ from jinja2 import Undefined, UndefinedError
 
 _SECOND = 1_000_000_000
 """In nanoseconds."""
+MOST_CHARS, MOST_ITEMS = 16 << 20, 2_000_000
+"""Of a prompt, and of any text or list that a template makes on the way."""
 
 
 class MissingValue(UndefinedError):
@@ -32,6 +34,10 @@ class Absent(Undefined):
     _refuse: Any = Undefined._fail_with_undefined_error  # noqa: SLF001  as StrictUndefined has it
     __str__ = __iter__ = __len__ = __contains__ = __eq__ = __ne__ = __abs__ = __round__ = __index__ = _refuse
     __hash__ = Undefined.__hash__
+
+    def refuse(self) -> None:
+        """Raises the error that any use of it raises."""
+        self._refuse()
 
 
 class Null(Absent):
@@ -64,12 +70,20 @@ class Null(Absent):
     __repr__ = __str__
 
 
+class Fields(dict[str, Any]):
+    """A struct's fields, or a row's columns: all that there may be, null or not."""
+
+    __slots__ = ()
+
+
 class Moment(dt.datetime):
     """A time that has nanoseconds. `below_us`: those below the microsecond, 0 to 999."""
 
-    below_us: int
+    below_us = 0
 
     def __str__(self) -> str:
+        if not self.below_us:
+            return self.isoformat(" ")
         text = self.isoformat(" ", "microseconds")
         return f"{text[:26]}{self.below_us:03}{text[26:]}"
 
@@ -77,19 +91,19 @@ class Moment(dt.datetime):
 class Clock(dt.time):
     """A time of day that has nanoseconds. `below_us`: those below the microsecond, 0 to 999."""
 
-    below_us: int
+    below_us = 0
 
     def __str__(self) -> str:
-        return f"{self.isoformat('microseconds')}{self.below_us:03}"
+        return f"{self.isoformat('microseconds')}{self.below_us:03}" if self.below_us else self.isoformat()
 
 
 class Duration(dt.timedelta):
-    """A duration of so many `nanoseconds`."""
+    """A duration of so many `nanoseconds`; None: of no more than its microseconds."""
 
-    nanoseconds: int
+    nanoseconds: int | None = None
 
     def __str__(self) -> str:
-        return iso_duration(self.nanoseconds)
+        return iso_duration(nanoseconds_of(self))
 
 
 class Exact(Decimal):
@@ -117,19 +131,26 @@ def iso_duration(nanoseconds: int) -> str:
     return f"{'-' * (nanoseconds < 0)}P{f'{days}D' * bool(days)}{f'T{clock}' * bool(clock)}"
 
 
-_PRINTED_BY_PYTHON = (str, int, float, dt.date, dt.time, Undefined)
-_CONTAINERS = (Mapping, list, tuple, set, frozenset, range, KeysView, ValuesView, ItemsView)
+_PRINTED_BY_PYTHON = (int, float, dt.date, dt.time)
+CONTAINERS = (Mapping, list, tuple, set, frozenset, range, KeysView, ValuesView, ItemsView)
 
 
 def printed(value: Any) -> str:
     """The text of a value. Raises TemplateFault for what has none: None, a function, bytes."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, _PRINTED_BY_PYTHON):
+        if value != value:  # noqa: PLR0124  NaN
+            raise TemplateFault("not a number, which is no text")
+        return str(value)
+    if isinstance(value, Undefined):
         return str(value)
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, dt.timedelta):
-        return iso_duration(_nanoseconds(value))
-    if isinstance(value, _CONTAINERS):
+        return iso_duration(nanoseconds_of(value))
+    if isinstance(value, CONTAINERS):
+        refuse_vast(value)
         return repr(plain(value))
     raise TemplateFault("none, which is no text" if value is None else f"a {_kind(value)}, which is no text")
 
@@ -138,11 +159,13 @@ def plain(value: Any) -> Any:
     """A list or mapping of which Python's `repr` is the text: only texts stand in quotes."""
     if isinstance(value, str | int | float):
         return value
+    if isinstance(value, Undefined) and not isinstance(value, Absent):
+        raise TemplateFault("an `if` without `else` in a list")
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return tuple(map(plain, value))
-    if isinstance(value, _CONTAINERS):
+    if isinstance(value, CONTAINERS):
         return [plain(item) for item in value]
     return _Verbatim(printed(value))
 
@@ -152,7 +175,21 @@ def _kind(value: Any) -> str:
     return f"{name} function" if callable(value) and isinstance(name, str) else type(value).__name__.lower()
 
 
-def _nanoseconds(value: dt.timedelta) -> int:
-    if isinstance(value, Duration):
+def refuse_vast(value: Any) -> None:
+    """Raises TemplateFault for lists in lists that would be too long a text, before it is made."""
+    items = chars = 0
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        items += 1
+        chars += len(one) if isinstance(one, str) else 0
+        if isinstance(one, CONTAINERS):
+            waiting += one if not isinstance(one, Mapping) else [*one.keys(), *one.values()]
+        if items + len(waiting) > MOST_ITEMS or chars > MOST_CHARS:
+            raise TemplateFault(f"a list of more than {MOST_CHARS:,} characters or {MOST_ITEMS:,} items")
+
+
+def nanoseconds_of(value: dt.timedelta) -> int:
+    if isinstance(value, Duration) and value.nanoseconds is not None:
         return value.nanoseconds
     return (value.days * 86_400 + value.seconds) * _SECOND + value.microseconds * 1000

@@ -1,0 +1,74 @@
+"""Whose a checkpoint and results are: the job file's, so that a copy of a job takes nothing that is another's.
+
+A job file is told by its place seen from what it owns, so that a project that was moved stays itself; a file that is
+not there any more was renamed, or given up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchgen.errors import BatchgenError, UsageError
+from batchgen.job import Job
+from batchgen.places import Place
+from batchgen.rows.files import find
+from batchgen.runner.schema import Owner
+
+
+def owner_of(job: Job, folder: Path | None) -> Owner:
+    """`folder`: where what it owns lies; None: not on this machine."""
+    if job.file is None or folder is None:
+        return Owner(job.name, None)
+    return Owner(job.name, Path(os.path.relpath(job.file, folder.resolve())).as_posix())
+
+
+def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
+    """Raises UsageError where it belongs to another job file."""
+    folder = job.state_folder
+    if owner is not None and not _is_own(job, owner, folder):
+        raise UsageError(
+            f"{job.checkpoint}: is the checkpoint of {_told(owner, folder)}, not of {_named(job)}: give this job a "
+            f"`name:` of its own, or take that one's over with --adopt"
+        )
+
+
+def refuse_anothers_results(job: Job, place: Place) -> None:
+    """Raises UsageError where results of another job stand in the output's place."""
+    folder = place.parent if isinstance(place, Path) else None
+    owner = _owner_of_results(place)
+    if owner is not None and not _is_own(job, owner, folder):
+        raise UsageError(
+            f"{place}: holds the results of {_told(owner, folder)}, not of {_named(job)}: give this job an "
+            f"`output: {{path: ...}}` of its own, or take that one's place with --adopt"
+        )
+
+
+def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:
+    if owner.file is None or job.file is None or folder is None:
+        return owner.name == job.name
+    other = (folder.resolve() / owner.file).resolve()
+    return other == job.file or (not other.exists() and other.parent.is_dir())
+
+
+def _told(owner: Owner, folder: Path | None) -> str:
+    file = "" if owner.file is None or folder is None else f" ({(folder.resolve() / owner.file).resolve()})"
+    return f"the job {owner.name}{file}"
+
+
+def _named(job: Job) -> str:
+    return f"{job.name} ({job.file})" if job.file else job.name
+
+
+def _owner_of_results(place: Place) -> Owner | None:
+    """None where there are no results of ours, or none that can be read."""
+    try:
+        with find(str(place)).files[-1].open("rb") as file:
+            said: dict[str, Any] = json.loads(pl.read_parquet_metadata(file)["batchgen"])
+        return Owner(said["job"], said.get("file"))
+    except (OSError, BatchgenError, pl.exceptions.PolarsError, ValueError, KeyError, TypeError):
+        return None
