@@ -115,7 +115,10 @@ class Forecast(Shown):
         under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
-        return f"{about(expected)}{under}" if expected else "nothing to wait for"
+        if not expected:
+            return "nothing to wait for"
+        by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
+        return f"{'at most ' if by_tokens else ''}{about(expected)}{under}"
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """When it would end, which concurrency is enough, and what of it is assumed."""

@@ -294,9 +294,10 @@ def _nothing_to_send(plan: Plan) -> str:
     rows, failed = plan.rows.height, plan.failed_before
     if not rows:
         return "the input has no rows"
-    answered = "all of them are" if not failed else f"{plan.reused:,} are"
-    left = f", {failed:,} failed in an earlier run and are not tried again" if failed else ""
-    return f"of {counted(rows, 'row')} {answered} answered{left}" if rows > 1 else f"the one row is answered{left}"
+    if failed:
+        answered = f"{plan.reused:,} of {counted(rows, 'row')} are answered"
+        return f"{answered}; {failed:,} failed in an earlier run and are not tried again"
+    return f"all {rows:,} rows are answered" if rows > 1 else "the one row is answered"
 
 
 def _now() -> int:

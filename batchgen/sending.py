@@ -23,6 +23,7 @@ from batchgen.runner.feed import tasks
 from batchgen.runner.flight import Flight
 from batchgen.runner.judging import checked
 from batchgen.runner.limits import Budget, Limits
+from batchgen.runner.outlook import Outlook
 from batchgen.runner.plan import Plan
 from batchgen.runner.progress import progress
 from batchgen.runner.pump import Pump, Stats
@@ -86,7 +87,8 @@ class Sending:
                 concurrency=granted.concurrency,
                 stops=local.stops(job),
             )
-            view = progress(job.name, stats, plan.seconds, quiet=quiet)
+            outlook = Outlook(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
+            view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
                     seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from contextlib import closing
 from dataclasses import dataclass
 
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner import lock
+from batchgen.runner.outlook import LATELY
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
@@ -79,12 +79,11 @@ def status_of(job: Job) -> Status:
         if last is None:
             raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
         counts = reader.outcomes_of(last)
+        rate = reader.rate_of_late(last, LATELY)
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
     left = last.todo - ok - failed
-    ended = time.time() if last.ended_at is None else last.ended_at / 1e6
-    rate = (ok + failed) / max(ended - last.started_at / 1e6, 1e-3) if ok + failed else None
     return Status(
         name=job.name,
         state=RUNNING if live else last.outcome or "killed",

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 from tqdm import TqdmWarning, tqdm
 
 from batchgen import logs
+from batchgen.runner.outlook import Outlook
 from batchgen.runner.pump import Stats
 from batchgen.spoken import about, counted, duration
 from batchgen.terminal import USUAL, screen
@@ -34,15 +35,15 @@ class Progress(Protocol):
     def close(self, stats: Stats) -> None: ...
 
 
-def progress(name: str, stats: Stats, least_seconds: float, *, quiet: bool) -> Progress:
-    """`least_seconds`: what the limits ask for the whole run, so that a first guess of the time left is no lie."""
+def progress(name: str, stats: Stats, outlook: Outlook, most_seconds: float, *, quiet: bool) -> Progress:
+    """`most_seconds`: what the limits would ask of the run if every answer were as long as it may be."""
     if quiet:
         return Silence()
     if sys.stderr.isatty() and not logs.are_objects():
-        return Bar(name, stats, least_seconds)
+        return Bar(name, stats, outlook)
     if _in_notebook():
-        return Widget(name, stats, least_seconds)
-    return Lines(name, stats, least_seconds, time.monotonic)
+        return Widget(name, stats, outlook)
+    return Lines(name, stats, outlook, most_seconds, time.monotonic)
 
 
 class Silence:
@@ -58,8 +59,8 @@ class Silence:
 class Bar:
     every = BAR_EVERY
 
-    def __init__(self, name: str, stats: Stats, least_seconds: float) -> None:
-        self._least = least_seconds
+    def __init__(self, name: str, stats: Stats, outlook: Outlook) -> None:
+        self._outlook = outlook
         self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR)
         self._messages = self._around()
         self._messages.__enter__()
@@ -76,7 +77,8 @@ class Bar:
 
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
-            rate, left = _pace(stats, self._bar.format_dict["elapsed"], self._least)
+            now = time.monotonic()
+            rate, left = self._outlook.rate(stats, now), self._outlook.seconds(stats, now)
             parts = [f"{rate:,.1f} rows/s" if rate else "", f"{duration(left)} left" if rate and left else ""]
             self._bar.set_postfix_str(", ".join(filter(None, [*parts, _troubles(stats)])), refresh=False)
             self._bar.update(stats.ok + stats.failed - self._bar.n)
@@ -117,16 +119,18 @@ def _in_notebook() -> bool:
 class Lines:
     every = LINE_EVERY
 
-    def __init__(self, name: str, stats: Stats, least_seconds: float, clock: Callable[[], float]) -> None:
-        self._name, self._least, self._clock = name, least_seconds, clock
-        self._started = clock()
-        least = f", at least {duration(least_seconds)} under the limits" if least_seconds else ""
+    def __init__(
+        self, name: str, stats: Stats, outlook: Outlook, most_seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self._name, self._outlook, self._clock = name, outlook, clock
+        most = f", {duration(most_seconds)} at most under the limits" if most_seconds else ""
         numbers = _numbers(stats, 0.0, None)
-        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), least, extra={logs.NUMBERS: numbers})
+        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
-        rate, left = _pace(stats, self._clock() - self._started, self._least)
+        now = self._clock()
+        rate, left = self._outlook.rate(stats, now), self._outlook.seconds(stats, now)
         log.info(
             "%s: %s of %s rows (%d %%), %.1f rows/s, %s%s",
             self._name,
@@ -134,19 +138,13 @@ class Lines:
             f"{stats.todo:,}",
             100 * done // max(stats.todo, 1),
             rate,
-            "done" if not stats.left else f"{about(left)} left" if done else "no answer yet",
+            "done" if not stats.left else f"{about(left)} left" if left is not None else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
-            extra={logs.NUMBERS: _numbers(stats, rate, left if done else None)},
+            extra={logs.NUMBERS: _numbers(stats, rate, left)},
         )
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
-
-
-def _pace(stats: Stats, elapsed: float, least: float) -> tuple[float, float]:
-    """Rows a second so far, and the seconds that are left at that, or under the limits where they ask for more."""
-    rate = (stats.todo - stats.left) / elapsed if elapsed else 0.0
-    return rate, max(stats.left / rate if rate else 0.0, least - elapsed) if stats.left else 0.0
 
 
 def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float | None]:

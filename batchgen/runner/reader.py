@@ -144,6 +144,17 @@ class Reader:
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
         return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
 
+    def rate_of_late(self, run: Run, share: float, least: int = 50) -> float | None:
+        """Rows a second that a run ended, over a share of those so far; None before there are any."""
+        sql = "SELECT finished_at FROM attempts WHERE id > ? AND (outcome = ? OR final) ORDER BY id DESC"
+        ended = self._take(_firsts, sql, (run.first, OK))
+        some = ended[: max(least, int(share * len(ended)))]
+        if not some:
+            return None
+        if len(some) == 1:
+            return float(1e6 / max(some[0] - run.started_at, 1000))
+        return float((len(some) - 1) * 1e6 / max(some[0] - some[-1], 1000))
+
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
         return chain.from_iterable(self._states(after))

@@ -1,0 +1,43 @@
+"""How long the rest takes: by what answers took, and not by the longest that they may have."""
+
+import pytest
+
+from batchgen.runner.outlook import Outlook
+from batchgen.runner.pump import Stats
+
+ROWS = 300
+
+
+def told(ends: list[float], at: float, **limits: float) -> float | None:
+    """Seconds left, of a run that is looked at every second; `ends`: when each row has its answer, of 10 tokens in and
+    90 out."""
+    stats = Stats(todo=len(ends))
+    outlook = Outlook(limits.get("requests"), limits.get("tokens"), 0.0)
+    left = None
+    for moment in range(int(at) + 1):
+        stats.ok = sum(end <= moment for end in ends)
+        stats.prompt_tokens, stats.answer_tokens = 10 * stats.ok, 90 * stats.ok
+        left = outlook.seconds(stats, float(moment))
+    return left
+
+
+@pytest.mark.parametrize(
+    ("ends", "limits"),
+    [
+        pytest.param([2 + row / 4 for row in range(ROWS)], {}, id="four a second, after two seconds"),
+        pytest.param([3 + row / 4 for row in range(ROWS)], {"tokens": 24_000}, id="as the tokens of a minute allow"),
+        pytest.param([1 + row for row in range(ROWS)], {"requests": 60}, id="as the requests of a minute allow"),
+        pytest.param([row / 2 if row < 10 else 5 + (row - 10) / 4 for row in range(ROWS)], {"tokens": 24_000}, id="slowly at first"),
+        pytest.param([5 * (1 + row // 20) for row in range(ROWS)], {}, id="twenty at a time, five seconds each"),
+    ],
+)  # fmt: skip
+def test_from_a_tenth_of_the_run_on_it_is_within_a_quarter(ends, limits):
+    whole = ends[-1]
+    for share in (0.12, 0.25, 0.5, 0.75):
+        left = told(ends, share * whole, **limits)
+        assert left == pytest.approx(whole - int(share * whole), rel=0.25, abs=6)
+
+
+def test_before_an_answer_nothing_is_told_and_after_the_last_nothing_is_left():
+    assert told([5.0] * 3, 2) is None
+    assert told([1.0] * 3, 2) == 0
