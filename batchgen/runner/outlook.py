@@ -36,7 +36,7 @@ class Outlook:
         since = now - max(LEAST_S, LATELY * (now - self._began))
         while len(self._seen) > 1 and self._seen[1][0] <= since:
             self._seen.popleft()
-        then, before = self._seen[0]
+        then, before = self._seen[0] if len(self._seen) > 1 else (self._began, 0)
         return (done - before) / (now - then) if now > then else 0.0
 
     def seconds(self, stats: Stats, now: float) -> float | None:
