@@ -16,6 +16,8 @@ LATELY = 0.2
 """The share of the time so far whose rate is taken for that of the rest."""
 LEAST_S = 5.0
 """Seconds that it is taken over at least."""
+STALLED = 3
+"""Times as long as between the answers before nothing has come: then that counts, too."""
 
 
 class Outlook:
@@ -27,17 +29,24 @@ class Outlook:
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
 
     def rate(self, stats: Stats, now: float) -> float:
-        """Rows a second, of late."""
+        """Rows a second, of late: up to the last answer, unless that is long ago."""
+        self._see(stats, now)
+        (then, before), (last, done) = self._seen[0], self._seen[-1]
+        if len(self._seen) == 1:  # until the first answer there is nothing to be seen of the rate
+            then, before = self._began, 0
+        gap = (last - then) / max(len(self._seen) - 1, 1)
+        until = now if now - last > STALLED * gap else last
+        return (done - before) / (until - then) if until > then else 0.0
+
+    def _see(self, stats: Stats, now: float) -> None:
         done = stats.todo - stats.left
         if done > self._seen[-1][1]:
             if not self._seen[-1][1]:
-                self._seen.clear()  # until the first answer there is nothing to be seen of the rate
+                self._seen.clear()
             self._seen.append((now, done))
         since = now - max(LEAST_S, LATELY * (now - self._began))
-        while len(self._seen) > 1 and self._seen[1][0] <= since:
+        while len(self._seen) > 2 and self._seen[1][0] <= since:  # noqa: PLR2004  a rate is between two
             self._seen.popleft()
-        then, before = self._seen[0] if len(self._seen) > 1 else (self._began, 0)
-        return (done - before) / (now - then) if now > then else 0.0
 
     def seconds(self, stats: Stats, now: float) -> float | None:
         """Until the last row is done; None before there is an answer."""
@@ -46,7 +55,8 @@ class Outlook:
         rate = self.rate(stats, now)
         if not stats.ok or not rate:
             return None
-        return max(stats.left / rate, self._granted(stats))
+        lately = stats.left / rate - (now - self._seen[-1][0])
+        return max(lately, self._granted(stats), 0.0)
 
     def _granted(self, stats: Stats) -> float:
         """Seconds in which the limits grant what is left."""
