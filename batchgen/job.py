@@ -7,6 +7,7 @@ file are told at once, each with file, line, column and key.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ class Job(Shown, Part):
 
     @property
     def file(self) -> Path | None:
-        """The job file, by its real path; None where the job came from no file."""
+        """The job file; None where the job came from no file. Links on the way to it are kept."""
         return self._file
 
     @property
@@ -228,7 +229,7 @@ def load(path: str | Path) -> Job:
     where = Path(path).resolve()
     try:
         job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
-        job._file = where  # noqa: SLF001  it stands in no key of the file
+        job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
     except ValidationError as error:
         raise UsageError(mistakes.told(error, marks, source, Job)) from None
     if re.search(r"[ \t]#", text):

@@ -24,7 +24,7 @@ def owner_of(job: Job, folder: Path | None) -> Owner:
     """`folder`: where what it owns lies; None: not on this machine."""
     if job.file is None or folder is None:
         return Owner(job.name, None)
-    return Owner(job.name, Path(os.path.relpath(job.file, folder.resolve())).as_posix())
+    return Owner(job.name, Path(os.path.relpath(job.file, folder)).as_posix())
 
 
 def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
@@ -51,12 +51,18 @@ def refuse_anothers_results(job: Job, place: Place) -> None:
 def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:
     if owner.file is None or job.file is None or folder is None:
         return owner.name == job.name
-    other = (folder.resolve() / owner.file).resolve()
-    return other == job.file or (not other.exists() and other.parent.is_dir())
+    other = _place_of(owner.file, folder)
+    if other.exists():
+        return other == job.file or other.samefile(job.file)
+    return other.parent.is_dir()
+
+
+def _place_of(file: str, folder: Path) -> Path:
+    return Path(os.path.normpath(folder / file))
 
 
 def _told(owner: Owner, folder: Path | None) -> str:
-    file = "" if owner.file is None or folder is None else f" ({(folder.resolve() / owner.file).resolve()})"
+    file = "" if owner.file is None or folder is None else f" ({_place_of(owner.file, folder)})"
     return f"the job {owner.name}{file}"
 
 

@@ -262,6 +262,21 @@ def test_a_project_that_was_moved_and_a_job_file_that_was_renamed_stay_themselve
     assert service.requests == 60
 
 
+def test_a_link_that_an_update_leads_elsewhere_is_the_same_job(job, called, service):
+    """Releases lie side by side, and a link leads to the one in force."""
+    text = job(
+        ROWS, input={"path": str(job.folder / "rows.csv"), "id": "id"}, output={"path": str(job.output)}
+    ).read_text()
+    for release in ("1", "2"):
+        (job.folder / release).mkdir()
+        (job.folder / release / "job.yaml").write_text(text, encoding="utf-8")
+        (job.folder / "current").unlink(missing_ok=True)
+        (job.folder / "current").symlink_to(release)
+        assert called("run", job.folder / "current" / "job.yaml").returncode == 0
+    assert service.requests == 60
+    assert called("run", job.folder / "1" / "job.yaml").returncode == 2, "by its own name it is another"
+
+
 def test_a_checkpoint_of_an_earlier_version_has_no_owner_and_gets_one(job, called, service, complete):
     with closing(sqlite3.connect(job.checkpoint)) as db:
         db.executescript("DROP TABLE owner; DROP TABLE starts")

@@ -123,7 +123,7 @@ class Lines:
         self, name: str, stats: Stats, outlook: Outlook, most_seconds: float, clock: Callable[[], float]
     ) -> None:
         self._name, self._outlook, self._clock = name, outlook, clock
-        most = f", {duration(most_seconds)} at most under the limits" if most_seconds else ""
+        most = f", {duration(most_seconds)} at most under the limits" if most_seconds >= LINE_EVERY else ""
         numbers = _numbers(stats, 0.0, None)
         log.info("%s: %s to send%s", name, counted(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
 
