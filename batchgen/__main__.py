@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 LARGEST_KEPT = 4 << 20
 
@@ -12,10 +13,13 @@ def main() -> None:
     share_memory()
     spare_the_collector()
     spare_imports()
-    from batchgen import cli
-
     try:
+        from batchgen import cli
+
         cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("error: stopped before anything was begun\n")
+        sys.exit(3)
     finally:
         gc.freeze()  # the interpreter goes over what is left once more before it ends: a seventh of a plan's CPU
 

@@ -304,9 +304,7 @@ def main(args: Any = None) -> None:
         process.fail(str(error), error.exit_code)
     except click.ClickException as error:
         process.misused(error)
-    except click.Abort:
-        sys.exit("aborted")
-    except KeyboardInterrupt:  # before a run could say so itself
+    except (click.Abort, KeyboardInterrupt):  # before a run could say so itself
         process.fail("stopped before anything was begun", Stopped.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -100,8 +100,8 @@ def run(
         folders.refuse_network(job.state_folder)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
-                taken = adoption.take_in(Path(take_in), checkpoint, reader)
-                log.info("%s: took in %s of %s", job.name, counted(taken, "answer"), take_in)
+                taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
+                log.info("%s: took in %s of %s", job.name, counted(taken, "answer"), Path(take_in).absolute())
             night = Night(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
@@ -133,7 +133,7 @@ def _before(setup: Setup, *, rehearse: bool) -> Iterator[_Before]:
         refuse_anothers_checkpoint(setup.job, reader.owner())
         yield _Before(
             partial(reader.next_date, today()),
-            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse)),
+            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run
             list(reader.names()),
             reader.median_latency(),
@@ -178,7 +178,7 @@ def plan(
     to = destination.of(job, date)
     to.refuse(setup.source)
     refuse_anothers_results(job, to.place)
-    beside = [] if known.has_run else adoption.offers(setup.checkpoint, made.rows)
+    beside = [] if known.has_run else adoption.offers(setup.checkpoint, made.rows.filter("todo"))
     rehearsal = None
     if rehearse and made.todo:
         from batchgen.rehearsal import rehearse as played
@@ -236,10 +236,15 @@ def export(
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+        if output is None:
+            refuse_anothers_checkpoint(job, reader.owner())
         start = reader.start_of(last)
         job = job.with_limit(start.first if start else None)
         setup = set_up(job, environ, path)
-        return _export(setup, reader, last, given or destination.of(job, last.date))
+        to = given or destination.of(job, last.date)
+        if output is None:
+            refuse_anothers_results(job, to.place)
+        return _export(setup, reader, last, to)
 
 
 def report(
@@ -280,11 +285,9 @@ def prune(
     setup = set_up(job, environ, path)
     Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
-        last = reader.last_run()
-        over = last is not None and last.outcome == "finished"  # else its older answers may be wanted yet
-        index = Index(reader.states(), last.floor if last and over else 0)
+        index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-        unused = index.foreign(made.rows.select("hi", "lo")).to_list()
+        unused = [*index.foreign(made.rows.select("hi", "lo")), *index.superseded()]
         if not unused or not agree(len(unused)):
             return 0
         checkpoint.drop(unused)

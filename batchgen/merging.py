@@ -129,7 +129,8 @@ def _whole_place(job: Job, dates: set[str]) -> Destination:
     if len(dates) > 1:
         raise UsageError("the shards' results are of several dates: say where to with -o")
     path = _whole(job, job.output.path).replace("{name}", _whole(job, job.name))
-    return Destination(place(path.replace("{date}", dates.pop())), job.output.rows_per_file, job.state_folder)
+    there = place(path.replace("{date}", dates.pop()))
+    return Destination(there, job.output.rows_per_file, job.state_folder, is_own=True)
 
 
 def _whole(job: Job, name: str) -> str:

@@ -92,7 +92,7 @@ class Night:
         Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
         try:
             return self._whole_run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
-        except BatchgenError:
+        except (BatchgenError, OSError):
             if self._run is not None:
                 with suppress(BatchgenError):  # it may be this that the machine refuses
                     self._checkpoint.end_run(self._run, _now(), "stopped", self._sent.learned)
@@ -101,8 +101,8 @@ class Night:
     def _whole_run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
         interrupted = self._recover()
-        goes_on = fresh and self._reader.continues_fresh()
-        floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh)
+        goes_on = fresh and self._reader.open_fresh(self._job.first) is not None
+        floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -168,7 +168,8 @@ class Night:
             log.warning(
                 "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
             )
-        for offer in adoption.offers(self._setup.checkpoint, plan.rows) if self._reader.last_run() is None else ():
+        is_new = self._reader.last_run() is None
+        for offer in adoption.offers(self._setup.checkpoint, plan.rows.filter("todo")) if is_new else ():
             log.warning("warning: %s", adoption.told(offer, plan.rows.height))
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
@@ -251,7 +252,7 @@ class Night:
             exit_code=self._exit_code(published),
             rows=published.rows,
             ok=published.ok,
-            reused=published.ok - fresh,
+            reused=max(published.ok - fresh, 0),  # an edit of the input may leave answers without a row
             failed=published.failed,
             pending=published.pending,
             reasons=dict(published.reasons),

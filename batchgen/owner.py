@@ -51,10 +51,9 @@ def refuse_anothers_results(job: Job, place: Place) -> None:
 def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:
     if owner.file is None or job.file is None or folder is None:
         return owner.name == job.name
-    other = _place_of(owner.file, folder)
-    if other.exists():
-        return other == job.file or other.samefile(job.file)
-    return other.parent.is_dir()
+    places = {_place_of(owner.file, folder), (folder.resolve() / owner.file).resolve()}
+    there = [place for place in places if place.exists()]
+    return not there or any(place == job.file or place.samefile(job.file) for place in there)
 
 
 def _place_of(file: str, folder: Path) -> Path:

@@ -53,6 +53,16 @@ def test_rows_that_are_at_fault_fail_alone(action, bad, job, service, called):
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service, called):
+    service.script = always(Reset(), "shelf 7", "shelf 14")
+    path = job(rows_of(60), **SMALL)
+    for night in range(2):
+        ended = called("run", path, "--json")
+        assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 58, 2), f"night {night + 1}"
+        assert ended.json["possibly_billed"] <= 2 * 5
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_service_that_goes_away_when_few_rows_are_left_ends_the_run(job, service, called):
     service.script = lambda n, _: Reset() if n > 56 else None
     ended = called("run", job(rows_of(60), **SMALL), "--json")

@@ -209,7 +209,8 @@ def test_after_a_fresh_run_that_was_stopped_the_newest_answers_serve(job, called
     assert (ended.returncode, ended.json["sent"]) == (0, 0), "rows that failed anew have their old answer"
     newer = sum(row["finished_at"] > old[row["id"]] for row in job.rows())
     assert newer == 10
-    assert "nothing dropped" in called("prune", complete, "--yes").stdout
+    assert "dropped 10" in called("prune", complete, "--yes").stdout, "older ones, of which there is a newer"
+    assert called("plan", complete, "--json").json["todo"] == 0
 
 
 def test_a_job_that_reuses_nothing_looks_past_its_own_unfinished_run_alone(job, called, service):
@@ -220,6 +221,60 @@ def test_a_job_that_reuses_nothing_looks_past_its_own_unfinished_run_alone(job, 
     assert called("plan", path, "--json").json["again"] == 60
     assert "bought again" in called("plan", path).stdout
     assert called("plan", path, "--json").json["changed"] == 0, "and none of them has changed"
+
+
+@pytest.mark.parametrize("between", [["--limit", "5"], ["--limit", "5", "--fresh"], ["refused"]], ids=" ".join)
+def test_a_fresh_run_stays_open_until_one_of_the_whole_job_has_ended(between, job, called, service, complete):
+    text = complete.read_text(encoding="utf-8")
+    complete.write_text(text + "\nuntil: {requests: 30}\n", encoding="utf-8")
+    assert called("run", complete, "--fresh").returncode == 3
+    if between == ["refused"]:
+        job.write([*ROWS, {"id": "60", "name": "product 60"}])
+        service.script = refuse
+        assert called("run", complete).returncode == 4
+        service.script = None
+        job.write(ROWS)
+    else:
+        assert called("run", complete, *between).returncode == 0
+    served = service.served.copy()
+    assert called("run", complete, "--fresh").returncode == 0
+    bought = service.served - served
+    assert bought.total() == 30
+    assert max(service.served.values()) == 2
+
+
+def test_a_fresh_trial_is_the_beginning_of_a_fresh_run_and_another_one_begins_anew(job, called, service, complete):
+    for asked in (65, 70):
+        assert called("run", complete, "--fresh", "--limit", "5").returncode == 0
+        assert service.requests == asked
+    assert called("run", complete, "--fresh").returncode == 0
+    assert service.requests == 125, "five of the sixty are there"
+
+
+def test_a_job_that_reuses_nothing_does_not_buy_its_trial_again(job, called, service):
+    path = job(ROWS, reuse=False)
+    assert called("run", path, "--limit", "5").returncode == 0
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\nuntil: {requests: 20}\n", encoding="utf-8")
+    assert called("run", path).returncode == 3
+    assert called("run", path, "--limit", "5").returncode == 0
+    path.write_text(text, encoding="utf-8")
+    assert called("run", path).returncode == 0
+    assert service.requests == 60
+    assert called("run", path).returncode == 0
+    assert service.requests == 120, "a whole run that has ended is over"
+
+
+def test_prune_drops_no_answer_that_may_serve(job, called, service, complete):
+    service.script = lambda n, _: Status(400) if n in {62, 63, 64} else None
+    assert called("run", complete, "--fresh").returncode == 1
+    assert "dropped 57" in called("prune", complete, "--yes").stdout, "older ones, of which there is a newer"
+    service.script = None
+    ended = called("run", complete, "--json")
+    assert (ended.returncode, ended.json["sent"], ended.json["ok"]) == (0, 0, 60)
+    assert called("run", complete, "--fresh", "--limit", "5").returncode == 0
+    called("prune", complete, "--yes")
+    assert called("plan", complete, "--json").json["todo"] == 0
 
 
 # Whose name, whose file
@@ -251,6 +306,27 @@ def test_two_job_files_with_one_name_do_not_share_a_checkpoint(job, called, serv
             assert words in ended.stderr
     assert service.requests == 60
     assert called("run", complete, "--json").json["sent"] == 0
+
+
+def test_an_export_takes_nothing_that_is_anothers(job, called, complete):
+    edit(complete, "input:", "name: job\ninput:")
+    before = job.output.read_bytes()
+    copy = complete.with_name("copy.yaml")
+    copy.write_text(complete.read_text(encoding="utf-8"), encoding="utf-8")
+    assert called("export", copy).returncode == 2
+    assert job.output.read_bytes() == before
+    assert called("run", complete).returncode == 0
+
+
+def test_a_job_file_that_was_made_for_one_run_is_gone_with_its_folder(job, called, service):
+    for folder in ("first", "second"):
+        path = job(ROWS, input={"path": str(job.folder / "rows.csv"), "id": "id"}, output={"path": str(job.output)})
+        (job.folder / folder).mkdir()
+        path = path.rename(job.folder / folder / "job.yaml")
+        assert called("run", path).returncode == 0
+        path.unlink()
+        path.parent.rmdir()
+    assert service.requests == 60
 
 
 def test_a_project_that_was_moved_and_a_job_file_that_was_renamed_stay_themselves(job, called, service, complete):
@@ -303,6 +379,12 @@ def test_what_lies_beside_is_said_before_anything_is_sent(job, called, service, 
     job.output.unlink()
     said = called("run", renamed).stderr
     assert "holds answers to 60 of these 60 rows, which would be bought again: `--adopt" in said
+
+
+def test_what_is_no_checkpoint_is_not_adopted(job, called, complete):
+    ended = called("run", complete, "--adopt", job.folder / "rows.csv")
+    assert (ended.returncode, "is no checkpoint" in ended.stderr) == (2, True)
+    assert not (job.folder / "rows.lock").exists()
 
 
 def test_adopt_may_stand_before_the_job(job, called, complete):

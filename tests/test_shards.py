@@ -186,14 +186,27 @@ def test_a_merge_ends_as_its_rows_do(shards, service, job):
     service.script = lambda _, body: Status(400, error_body("x", "no")) if "product 5." in body["prompt"] else None
     ended = some.write(rows(8)).run().merge()
     assert (ended.returncode, [row["status"] for row in job.rows()].index("failed")) == (1, 5)
-    for number in (1, 2):
-        (job.folder / "out" / f"job-{number}-of-2.parquet").unlink()  # else less would not replace more
+    for name in ("job-1-of-2", "job-2-of-2", "job"):
+        (job.folder / "out" / f"{name}.parquet").unlink()  # else less would not replace more
     some.write(rows(8), until={"requests": 1}, prompt="Now about {{ name }}.")
     for file in some.files:
         assert some.called("run", file, "--quiet").returncode == 3
     ended = some.merge()
     assert ended.returncode == 3
     assert [row["status"] for row in job.rows()] == ["ok", "ok", *["pending"] * 6]
+
+
+def test_a_merge_replaces_no_more_by_less(shards, job):
+    some = shards(2)
+    assert some.write(rows(8)).run().merge().returncode == 0
+    for number in (1, 2):
+        (job.folder / "out" / f"job-{number}-of-2.parquet").unlink()
+    some.write(rows(8), until={"requests": 1}, prompt="Now about {{ name }}.")
+    for file in some.files:
+        assert some.called("run", file, "--quiet").returncode == 3
+    ended = some.merge()
+    assert (ended.returncode, "job.partial.parquet" in ended.stdout) == (3, True)
+    assert [row["status"] for row in job.rows()] == ["ok"] * 8
 
 
 def test_more_choices_of_one_shard_are_a_column_of_all(shards, service, job):

@@ -153,7 +153,8 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
             raise UsageError(f"{path}: holds {strange}, and would be replaced: give output.path a folder of its own")
     elif is_folder and path.exists() and not path.is_symlink():
         raise UsageError(f"{path}: is a file: output.rows_per_file makes a folder: move it away, or name another")
-    if any(path.exists() and isinstance(f, Path) and (path.samefile(f) or path in f.parents) for f in source.files):
+    inputs = [file for file in source.files if isinstance(file, Path) and path.exists() and file.exists()]
+    if any(path.samefile(file) or path in file.parents for file in inputs):
         raise UsageError(f"{path}: is the input too: give output.path another name")
     if Path(source.spec.path) in path.parents and Path(source.spec.path).is_dir():
         raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")

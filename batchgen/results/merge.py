@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.places import Place
 from batchgen.results.destination import Destination, stands
-from batchgen.results.parquet import METADATA_KEY, Published, write
+from batchgen.results.parquet import METADATA_KEY, Published, judge, write
 from batchgen.results.schema import MORE_CHOICES
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.files import find
@@ -81,8 +82,10 @@ def merge(shards: Sequence[Place], to: Destination, said: Mapping[str, Any], nam
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
-        with to.writing(lambda: to.place) as part:
-            write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file)
+        rows = sum(shard.rows for shard in opened)
+        with to.writing(lambda: done.path) as part:
+            told = partial(judge, done, rows, None, to)
+            write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file, told)
     return done
 
 

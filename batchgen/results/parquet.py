@@ -106,14 +106,14 @@ def publish(
             with part(0) as file:
                 spreadsheet.write(file, tables, schema.names)
         else:
-            write(part, tables, schema, to.rows_per_file, partial(_judge, done, rows.height, tally, to))
+            write(part, tables, schema, to.rows_per_file, partial(judge, done, rows.height, tally, to))
         source.verify()
         if done.rows != rows.height:
             raise InputChanged(f"{source.spec.path}: changed while the job was at work; run it again")
     return done
 
 
-def _judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> dict[str, str]:
+def judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> dict[str, str]:
     """Sends the results beside the last good ones where the gate rejects them, or where they are not complete and
     those have more texts. What the metadata say of that; where there are parts, at least of the last."""
     if done.rows != rows:

@@ -89,7 +89,7 @@ class Source:
 
     def verify(self) -> None:
         """Raises InputChanged where a file is not as it was when the source was opened."""
-        with suppress(UsageError):
+        with suppress(UsageError, OSError):
             if fingerprint(self.files) == self.fingerprint:
                 return
         raise InputChanged(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")

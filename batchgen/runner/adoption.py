@@ -22,6 +22,9 @@ MOST_LOOKED_AT = 20
 """Checkpoints beside one's own, the latest first."""
 
 
+MAGIC = b"SQLite format 3\0"
+
+
 class Offer(NamedTuple):
     """A checkpoint with answers to so many rows of a plan, and what the job is called that it is of."""
 
@@ -53,10 +56,15 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     none, AlreadyRunning while a run holds it, MachineRefused where it cannot be read."""
     if not path.is_file():
         raise UsageError(f"{path}: --adopt: no such file")
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise UsageError(f"{path}: --adopt: is no checkpoint: name one, such as out/.batchgen/seo.sqlite")
     if path.resolve() == checkpoint.path.resolve():
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
     known = Index(reader.states(), 0)
     taken = 0
+    if lock.is_held(path.with_suffix(".lock")):
+        raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
     with lock.exclusive(path.with_suffix(".lock")), closing(Reader(path)) as other:
         for _, records in other.pieces(other.ids_of(OK)):
             given = list(records.values())

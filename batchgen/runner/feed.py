@@ -13,7 +13,7 @@ from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
-from batchgen.runner.index import join
+from batchgen.runner.index import State, join
 from batchgen.runner.plan import Plan, price_of
 
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
@@ -31,6 +31,7 @@ class Task(msgspec.Struct):
     prompt_tokens: int
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
+    failed_before: bool = False  # in an earlier run, by its own fault
     reserved: float = 0.0  # tokens, of limits and budget, while in flight
     reserved_cost: float = 0.0  # US dollars
     answers: int | None = None  # that the run had when it was sent first, or failed last
@@ -83,7 +84,7 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             numbers = (here.arg_true() + start).to_list()
             names = wanted[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * wanted.height
             occurrence = pl.col("occurrence") if "occurrence" in rows.columns else pl.lit(0)
-            known = rows.filter(here).select("hi", "lo", occurrence, "attempts").iter_rows()
+            known = rows.filter(here).select("hi", "lo", occurrence, "attempts", "state").iter_rows()
             told = zip(numbers, known, names, strict=True)
             for made in requests.batches(wanted):
                 yield {
@@ -100,12 +101,22 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
 def _task(
     job: Job,
     made: Prepared | Problem,
-    row: tuple[int, int, int, int],
+    row: tuple[int, int, int, int, int],
     name: str | None,
     prices: dict[str, tuple[float, float]],
 ) -> Task:
-    hi, lo, occurrence, attempts = row
+    hi, lo, occurrence, attempts, state = row
     key = join(hi, lo)
     if isinstance(made, Problem) or occurrence_key(made.digest, occurrence) != key:
         raise InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
-    return Task(key, made.body, made.model, name, attempts, made.prompt_tokens, made.answer_tokens, prices[made.model])
+    return Task(
+        key,
+        made.body,
+        made.model,
+        name,
+        attempts,
+        made.prompt_tokens,
+        made.answer_tokens,
+        prices[made.model],
+        failed_before=state == State.FAILED,
+    )

@@ -90,6 +90,13 @@ class Index:
             [self._frame.filter(under), self._frame.filter(~under).join(keys, on=["hi", "lo"], how="anti")]
         )["id"]
 
+    def superseded(self) -> list[int]:
+        """Ids of answers whose key has a newer one, which is the one that serves."""
+        done = self._frame.lazy().filter(pl.col("state") == State.DONE)
+        newest = pl.col("id").max().over("hi", "lo")
+        older = done.filter(pl.col("id") < newest).select("id").collect()["id"].to_list()
+        return [id_ for id_ in older if id_ not in set(self._answers["id"])]
+
     def done(self) -> int:
         """Keys that have an answer."""
         last = sum(self._done(start) for start in range(0, self._frame.height, CHUNK))

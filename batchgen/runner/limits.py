@@ -18,7 +18,7 @@ class Outage:
     those the failures must be half of what was sent since, too: else a few quick ones among slow answers would do.
     """
 
-    BEGINS, LEAST, PROBE = 16, 4, 1.0
+    BEGINS, LEAST, PROBE, RAREST = 16, 4, 1.0, 4.0
 
     def __init__(self) -> None:
         self._failures = self._sent = 0
@@ -27,17 +27,23 @@ class Outage:
         self._since: float | None = None
         self._next_probe = -math.inf
         self._begins = self.BEGINS
+        self._every = self.PROBE
         self.begun = 0
         """How many there were."""
 
-    def failed(self, now: float, rows: int = BEGINS) -> None:
-        """`rows`: that are left to do. Few of them would take long to fail so often."""
+    def failed(self, now: float, rows: int = BEGINS, *, billed: bool = False) -> None:
+        """`rows`: that are left to do; few of them would take long to fail so often. `billed`: possibly; then probes
+        are made more rarely, one in four seconds in the end."""
         if not self._failures:
             self._first, self._sent, self._doubtful = now, 0, False
         self._failures += 1
         self._begins = min(self.BEGINS, max(self.LEAST, 2 * rows))
         likely = not self._doubtful or 2 * self._failures >= self._sent
+        if self._since is not None and billed:
+            self._every = min(2 * self._every, self.RAREST)
+            self._next_probe = max(self._next_probe, now + self._every)
         if self._since is None and self._failures >= self._begins and likely:
+            self._every = self.PROBE
             self._since, self._next_probe = now, now + self.PROBE
             self.begun += 1
 
@@ -64,7 +70,7 @@ class Outage:
     def take(self, now: float) -> None:
         self._sent += 1
         if self._since is not None:
-            self._next_probe = now + self.PROBE
+            self._next_probe = now + self._every
 
 
 class Estimate:
@@ -162,9 +168,9 @@ class Limits:
         if by_rate:
             self._learned.refused(now, sent_at, self._resume_at)
 
-    def failed(self, now: float, rows: int = Outage.BEGINS) -> None:
+    def failed(self, now: float, rows: int = Outage.BEGINS, *, billed: bool = False) -> None:
         """An attempt ended without any answer of the service itself, while so many rows were left to do."""
-        self._outage.failed(now, rows)
+        self._outage.failed(now, rows, billed=billed)
 
     def outage_likely(self) -> bool:
         return self._outage.likely()

@@ -271,8 +271,8 @@ class Pump:
         """Holds a failure against the row, unless it may be the service's. Stops a run that gets nowhere."""
         if failure.kind is Kind.UNFIT:
             self._answered()
-        if failure.kind in WITHOUT_THE_SERVICE:
-            self.limits.failed(now, self.stats.left)
+        if failure.kind in WITHOUT_THE_SERVICE and not task.failed_before:
+            self.limits.failed(now, self.stats.left, billed=failure.kind in POSSIBLY_BILLED)
         self._failing.add(task.key)
         if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
             self._hold_against(task, failure.cause)
@@ -290,12 +290,12 @@ class Pump:
 
     def _is_its_own(self, task: Task, failure: Failure, now: float) -> bool:
         """Whether the row is at fault: others were answered since it was sent, or it is the only one that fails at a
-        service that has answered, or it has failed often while others were answered."""
+        service that has answered, or it has failed often while others were answered, or in an earlier run."""
         if self._answers > (task.answers or 0):
             return True
         if failure.kind in {Kind.BUSY, Kind.UNSENT}:
             return False
-        if self._answers and self._failing == {task.key}:
+        if task.failed_before or (self._answers and self._failing == {task.key}):
             return True
         return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
 

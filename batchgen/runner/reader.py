@@ -106,24 +106,35 @@ class Reader:
         return self._all(sql, values) if {"starts", "owner"} <= tables else []
 
     def unfinished(self) -> Run | None:
-        """The last run, where it did not come to its end."""
-        last = self.last_run()
-        return last if last is not None and last.outcome != "finished" else None
+        """The last run of the whole job, where it did not come to its end."""
+        for run, start in self._runs():
+            if start.first is None:
+                return run if run.outcome != "finished" else None
+        return None
 
-    def continues_fresh(self) -> bool:
-        """Whether a fresh run would go on with the last one, which was fresh, too, and did not come to its end."""
-        last = self.unfinished()
-        start = last and self.start_of(last)
-        return bool(start.fresh if start else last and last.floor and last.floor == last.first)
+    def open_fresh(self, first: int | None = None) -> Run | None:
+        """The fresh run that one with this limit would go on with: one since the last whole run that came to its end.
+        A trial of the first rows leaves the rest to be done, and ends it for those rows alone."""
+        for run, start in self._runs():
+            is_over = run.outcome == "finished"
+            if is_over and (start.first is None or (start.fresh and first is not None and first <= start.first)):
+                return None
+            if start.fresh:
+                return run
+        return None
 
-    def next_floor(self, *, reuse: bool, fresh: bool = False) -> int:
+    def _runs(self) -> Iterator[tuple[Run, Start]]:
+        """The last ones first, with what each was asked for, as far as that can be told of an older version's."""
+        for run in map(Run._make, self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1000")):
+            yield run, self.start_of(run) or Start(bool(run.floor) and run.floor == run.first, None, "")
+
+    def next_floor(self, *, reuse: bool, fresh: bool = False, first: int | None = None) -> int:
         """Up to which attempt no answer is reused by a run that starts now. Only a fresh one looks past any, and one of
         a job that reuses nothing: past those that were there when it began, however often it was interrupted."""
-        last = self.last_run()
-        if last is None or (reuse and not fresh):
+        if reuse and not fresh:
             return 0
-        goes_on = self.continues_fresh() if fresh else self.unfinished() is not None
-        return last.floor if goes_on else self.last_id()
+        goes_on = self.open_fresh(first)
+        return goes_on.floor if goes_on is not None else self.last_id()
 
     def next_date(self, today: str, requests: str) -> str:
         """The date of a run that starts now, with a digest of the requests that it is to make: an unfinished run's own
