@@ -89,6 +89,18 @@ def test_only_the_columns_that_are_used_are_read():
     assert [template.render(row) for row in template.cells(frame)] == ["yx"]
 
 
+def test_a_column_that_is_named_row_is_read_only_where_it_is_used():
+    columns = {"row": pl.Binary(), "a": pl.String()}
+    assert Template("{{ a }}", columns).names == ["a"]
+    with pytest.raises(UsageError, match="holds bytes"):
+        Template("{{ row }}", columns)
+
+
+def test_of_several_unknown_names_the_first_is_told():
+    with pytest.raises(UsageError, match="line 1: unknown name 'zz1'"):
+        Template("{{ zz1 }}\n{{ zz2 }}\n{{ zz3 }}", {"a": pl.String()})
+
+
 def test_a_template_without_names_is_the_same_for_every_row():
     template = Template("Hello", {"a": pl.String()})
     assert [template.render(row) for row in template.cells(pl.DataFrame({"a": ["x", None]}))] == ["Hello", "Hello"]

@@ -7,6 +7,7 @@ error, one that the template handles (`or`, `if`, `is none`, `default`) is not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 import polars as pl
@@ -65,15 +66,18 @@ class Template:
 
     def _names(self, found: Reads, columns: Schema, text: str) -> list[str]:
         """The columns that may be read. Raises UsageError for a name that nothing supplies."""
-        for name, line in found.unset.items() | found.keys.items() if self._has_row else found.unset.items():
+        keys = found.keys if self._has_row else {}
+        for name, line in sorted([*found.unset.items(), *keys.items()], key=itemgetter(1)):
             if name in columns and name in RESERVED and name in found.unset:
                 raise UsageError(f"prompt: line {line}: {name!r} is a word of the template language: see input.rename")
-            if name not in columns and (name in found.keys or not self._is_given(name)):
+            if name not in columns and (name in keys or not self._is_given(name)):
                 said = unreadable(text, line, columns) or unknown_name(name, columns)
                 raise UsageError(f"prompt: line {line}: {said}")
-        wanted = {*found.unset, *found.unsure, *(found.keys if self._has_row else ())}
+        wanted = {*found.unset, *found.unsure, *keys}
+        if not self._has_row and (found.whole or found.keys):
+            wanted.add(ROW)  # the column of that name
         every = self._has_row and found.whole
-        return [name for name in columns if every or name in wanted or (name == ROW and not self._has_row)]
+        return [name for name in columns if every or name in wanted]
 
     def _is_row(self, name: str) -> bool:
         return self._has_row and name == ROW
