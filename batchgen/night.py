@@ -171,6 +171,13 @@ class Night:
         is_new = self._reader.last_run() is None
         for offer in adoption.offers(self._setup.checkpoint, plan.rows.filter("todo")) if is_new else ():
             log.warning("warning: %s", adoption.told(offer, plan.rows.height))
+        if missing := self._checkpoint.missing:
+            log.warning(
+                "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
+                "its place. Put the newest one back where you have it; what is missing is bought again",
+                counted(missing, "attempt"),
+                self._setup.checkpoint,
+            )
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
         if not plan.todo:

@@ -139,6 +139,40 @@ def test_a_temporary_file_of_a_process_in_another_container_is_left_alone(job):
     assert not other.exists(), "nobody writes it any more"
 
 
+def test_answers_that_are_missing_from_the_checkpoint_are_told_before_they_are_bought_again(job, called, service):
+    path = job(ROWS)
+    assert called("run", path, "--limit", "10").returncode == 0
+    older = job.checkpoint.read_bytes()
+    assert "are missing" not in called("run", path).stderr
+    job.checkpoint.write_bytes(older)
+    said = called("run", path)
+    assert said.returncode == 0
+    assert f"warning: 30 attempts that were committed are missing from {job.checkpoint}" in said.stderr
+    assert service.requests == 70
+    assert "are missing" not in called("run", path).stderr, "told once"
+    job.write(ROWS[:5])
+    assert "dropped" in called("prune", path, "--yes").stdout
+    assert "are missing" not in called("run", path).stderr, "what was pruned is not missed"
+    job.checkpoint.unlink()
+    assert "are missing" not in called("run", path).stderr, "nor is a checkpoint that somebody moved away"
+
+
+def test_a_log_that_a_kill_left_and_that_is_cut_is_told(job, service, start, called):
+    path = job(ROWS, limits={"concurrency": 2})
+    service.script = waiting(service, 30)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 2 and service.served.total() == 30)
+    time.sleep(0.5)
+    running.kill()
+    running.wait()
+    log = job.checkpoint.with_name("job.sqlite-wal")
+    os.truncate(log, log.stat().st_size // 2)
+    service.release()
+    said = called("run", path)
+    assert "that were committed are missing" in said.stderr
+    assert said.returncode == 0
+
+
 def salvaged(path) -> str:
     command = [sys.executable, "-m", "batchgen.runner.salvage", str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

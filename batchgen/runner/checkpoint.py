@@ -22,13 +22,16 @@ Recovery.
   anything but wal and FULL. 4. Refuse a file of another schema. 5. Read the last attempt of each key.
   6. Requests that were in flight are recorded as `interrupted`, then their marks are cleared.
   7. An answer is read only with its checksum; a damaged one is as if it had never been, and is bought again.
+  8. What the witness saw committed and the file does not hold is told, before it is bought again.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,33 @@ PAGE, LOG = 8192, 4 << 20
 as many pages a COMMIT of log-probs takes a tenth less."""
 
 
+class Witness:
+    """Keeps the id of the last attempt committed, outside of the database: SQLite drops what follows on a damaged page
+    of its log without a word, and an older copy of the file is as sound as the newest.
+
+    It stands in the lock's file, where there is one: 8 bytes, then their CRC-32. It is written after each COMMIT and
+    never synced. So it may lag behind or be torn by a power cut, and is never ahead."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW) if path.is_file() else None
+
+    def last_id(self) -> int:
+        """0 where none is told."""
+        told = os.pread(self._file, 12, 0) if self._file is not None else b""
+        return int.from_bytes(told[:8], "big") if told[8:] == _crc(told[:8]) else 0
+
+    def saw(self, id_: int) -> None:
+        told = id_.to_bytes(8, "big")
+        if self._file is not None:
+            with suppress(OSError):  # a full disk ends the run by the database's own words
+                os.pwrite(self._file, told + _crc(told), 0)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 class Checkpoint:
     """The writer's side. One at a time, under the job's lock."""
 
@@ -66,8 +96,13 @@ class Checkpoint:
         with refusals(path):
             self._db = self._open()
             with closed_on_error(self._db):
-                self._next_id = 1 + self._highest_id()
+                highest = self._highest_id()
+                self._next_id = 1 + highest
                 self._file = path.stat()
+        self._witness = Witness(path.with_suffix(".lock"))
+        self.missing = max(self._witness.last_id() - highest, 0) if highest else 0
+        """How many attempts were committed that the file does not hold any more."""
+        self._next_id = max(self._next_id, 1 + self._witness.last_id()) if self.missing else self._next_id
 
     def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)
@@ -107,6 +142,7 @@ class Checkpoint:
         return max(int(stored), int(given))
 
     def close(self) -> None:
+        self._witness.close()
         self._db.close()
 
     def is_in_place(self) -> bool:
@@ -175,6 +211,7 @@ class Checkpoint:
                     self._db.execute("ROLLBACK")
                 raise
         self._next_id = records[-1][0] + 1
+        self._witness.saw(records[-1][0])
         return len(records)
 
     def put_row(self, table: str, row: Sequence[Any]) -> None:
@@ -190,6 +227,11 @@ class Checkpoint:
             self._db.executemany("DELETE FROM bodies WHERE id = ?", ((id_,) for id_ in ids))
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
+        self._witness.saw(self._highest_id())
+
+
+def _crc(told: bytes) -> bytes:
+    return zlib.crc32(told).to_bytes(4, "big")
 
 
 def _packed(record: Record) -> Record:
