@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
@@ -73,7 +74,7 @@ def _owner_of_results(place: Place) -> Owner | None:
     """None where there are no results of ours, or none that can be read."""
     try:
         with find(str(place)).files[-1].open("rb") as file:
-            said: dict[str, Any] = json.loads(pl.read_parquet_metadata(file)["batchgen"])
+            said: dict[str, Any] = json.loads((pq.read_metadata(file).metadata or {})[b"batchgen"])
         return Owner(said["job"], said.get("file"))
-    except (OSError, BatchgenError, pl.exceptions.PolarsError, ValueError, KeyError, TypeError):
+    except (OSError, BatchgenError, pa.ArrowException, ValueError, KeyError, TypeError):
         return None

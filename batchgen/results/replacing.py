@@ -29,7 +29,7 @@ def replacing(path: Path, final: Callable[[], Path] | None = None) -> Iterator[B
     with refusing(path), _discarded(temporary):
         folders.make([path.parent])
         _remove_stale_temporaries(path)
-        with created(temporary) as file:
+        with _opened(temporary) as file:
             yield file
             _sync(file)
             os.replace(temporary, final() if final else path)  # noqa: PTH105  it is locked, and so nobody's but ours
@@ -75,11 +75,18 @@ def _put_in_place(new: Path, path: Path) -> None:
 @contextmanager
 def created(path: Path) -> Iterator[BinaryIO]:
     """A new file, on stable storage when the block ends well."""
+    with _opened(path) as file:
+        yield file
+        _sync(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A new file, locked for as long as it is written."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
         _lock(file.fileno())
         yield file
-        _sync(file)
 
 
 def _sync(file: BinaryIO) -> None:
