@@ -29,7 +29,7 @@ from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.flight import forget, left_behind
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import Plan, make_plan, price_of
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
@@ -58,6 +58,7 @@ class _Sent:
     stopped: str | None = None
     refusal: Failure | None = None
     learned: float | None = None
+    is_priced: bool = True
 
     def add(self, sent: Sent) -> None:
         self.stats.append(sent.stats)
@@ -188,6 +189,7 @@ class Night:
 
         self._budget = self._budget or budget_of(self._job.until)
         sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget)
+        self._sent.is_priced = all(price_of(self._job, model) is not None for model in plan.models)
         self._sent.add(sending.run(plan, self._earlier_rate(), quiet=quiet))
 
     def _earlier_rate(self) -> float | None:
@@ -275,7 +277,12 @@ class Night:
             report=report,
             prompt_tokens=sent.total(lambda stats: stats.prompt_tokens),
             answer_tokens=sent.total(lambda stats: stats.answer_tokens),
+            cost=self._cost(),
         )
+
+    def _cost(self) -> float | None:
+        spent = self._budget.spent_cost if self._budget else 0.0
+        return max(spent, 0.0) if self._sent.is_priced else None
 
     def _why_stopped(self, published: Published) -> str | None:
         refusal = self._sent.refusal

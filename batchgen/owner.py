@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, BinaryIO
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
@@ -74,7 +71,14 @@ def _owner_of_results(place: Place) -> Owner | None:
     """None where there are no results of ours, or none that can be read."""
     try:
         with find(str(place)).files[-1].open("rb") as file:
-            said: dict[str, Any] = json.loads((pq.read_metadata(file).metadata or {})[b"batchgen"])
+            said: dict[str, Any] = json.loads(_metadata(file)[b"batchgen"])
         return Owner(said["job"], said.get("file"))
-    except (OSError, BatchgenError, pa.ArrowException, ValueError, KeyError, TypeError):
+    except (OSError, BatchgenError, ValueError, KeyError, TypeError):
         return None
+
+
+def _metadata(file: BinaryIO) -> dict[bytes, bytes]:
+    """By pyarrow: polars panics where a store refuses to be read. Raises OSError, ValueError."""
+    import pyarrow.parquet as pq  # noqa: PLC0415  heavy, and most plans find no results
+
+    return pq.read_metadata(file).metadata or {}

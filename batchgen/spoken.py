@@ -26,3 +26,8 @@ def about(seconds: float) -> str:
 
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def dollars(amount: float) -> str:
+    """An amount as people write it; less than a cent is not nothing."""
+    return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${amount:.2g}"  # noqa: PLR2004  a cent

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchgen.errors import ServiceRefused
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
-from batchgen.spoken import counted, duration
+from batchgen.spoken import counted, dollars, duration
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Summary(Shown):
     `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
     where rows are unanswered here; then `path` is the file beside it.
     `report`: where the page is, None where there is none. Tokens are of this run's answered requests, by estimate.
+    `cost`: US dollars of all that this run sent, by estimate, at most so much where an answer was not seen; None where
+    a price is unknown.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Summary(Shown):
     report: str | None = None
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    cost: float | None = None
 
     def sheet(self) -> Sheet:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
@@ -49,7 +52,7 @@ class Summary(Shown):
         lines = [
             Line("reused", f"{counted(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             Line("failed", self._failures(), Tone.BAD if self.failed else Tone.CALM),
-            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}"),
+            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._cost()}"),
             Line("results", near(self.path)),
             *([Line("report", near(self.report))] if self.report else []),
         ]
@@ -85,6 +88,10 @@ class Summary(Shown):
     def _rate(self) -> str:
         bought = self.ok - self.reused
         return f" ({bought / self.seconds:,.1f} rows/s)" if bought > 0 else ""
+
+    def _cost(self) -> str:
+        most = "at most" if self.possibly_billed else "about"
+        return f"; {most} {dollars(self.cost)} (an estimate)" if self.cost else ""
 
     def _runs_left(self) -> str:
         """How many runs like this one are left to do."""

@@ -347,7 +347,7 @@ def test_stdout_has_results_and_stderr_has_progress(job, service, batchgen):
     assert len(lines) == 6
     assert "4 of 4 rows" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["reused", "failed", "time", "results", "report"]
-    assert "4 requests sent" in lines[3]
+    assert re.search(r"; 4 requests sent; about \$0\.\d+ \(an estimate\)$", lines[3])
     assert "job.parquet" in lines[4]
     assert "job.report.html" in lines[5]
     assert "4 rows to send" in ended.stderr
@@ -382,7 +382,10 @@ def test_plan_sends_nothing_needs_no_key_leaves_no_trace_and_agrees_with_the_run
 
     bad = prompt_of(rows[4])
     service.script = lambda _, body: Status(400, error_body("BadRequest", "no")) if body["prompt"] == bad else None
-    assert batchgen("run", path, "--json").json["sent"] == plan["todo"] == service.requests
+    ran = batchgen("run", path, "--json").json
+    assert ran["sent"] == plan["todo"] == service.requests
+    spent = (ran["prompt_tokens"] * 0.60 + ran["answer_tokens"] * 6.00) / 1e6
+    assert 0 < spent <= ran["cost"] <= plan["cost"]
 
     changed = [*rows[:3], rows[4], {"id": "005", "name": "another"}, *rows[6:], *products(2, 90)]
     job.write(changed)

@@ -15,9 +15,8 @@ from jinja2 import Environment, Template
 from batchgen.results import report_sections as sections
 from batchgen.results.report_facts import Facts
 from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
-from batchgen.runner.limits import dollars
 from batchgen.runner.schema import OK
-from batchgen.spoken import counted, duration
+from batchgen.spoken import counted, dollars, duration
 from batchgen.terminal import inert
 
 

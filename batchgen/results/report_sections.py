@@ -28,9 +28,8 @@ from batchgen.results.report_words import (
     negative,
     seconds,
 )
-from batchgen.runner.limits import dollars
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK
-from batchgen.spoken import counted, duration
+from batchgen.spoken import counted, dollars, duration
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from batchgen.runner.pace import Learned, Pace
+from batchgen.spoken import dollars
 
 
 class Outage:
@@ -247,8 +248,3 @@ class Budget:
         """What was taken for a request that has ended, and was not used."""
         self.spent_tokens -= tokens
         self.spent_cost -= cost
-
-
-def dollars(amount: float) -> str:
-    """An amount as people write it; less than a cent is not nothing."""
-    return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${amount:.2g}"  # noqa: PLR2004  a cent
