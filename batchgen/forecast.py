@@ -117,7 +117,7 @@ class Forecast(Shown):
         if not expected:
             return "nothing to wait for"
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
-        return f"{'at most ' if by_tokens else ''}{about(expected)}{under}"
+        return f"{'at most ' if by_tokens and expected >= 1 else ''}{about(expected)}{under}"
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """When it would end, which concurrency is enough, and what of it is assumed."""

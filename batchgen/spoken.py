@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 def duration(seconds: float) -> str:
     """As people say it: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
@@ -29,5 +31,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """An amount as people write it; less than a cent is not nothing."""
-    return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${amount:.2g}"  # noqa: PLR2004  a cent
+    """Writes an amount as people do; less than a cent is not nothing, and has two digits that count."""
+    return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${Decimal(f'{amount:.2g}'):f}"  # noqa: PLR2004  a cent

@@ -4,6 +4,7 @@ import pytest
 
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.pump import Stats
+from batchgen.spoken import dollars
 
 ROWS = 300
 
@@ -41,3 +42,11 @@ def test_from_a_tenth_of_the_run_on_it_is_within_a_quarter(ends, limits):
 def test_before_an_answer_nothing_is_told_and_after_the_last_nothing_is_left():
     assert told([5.0] * 3, 2) is None
     assert told([1.0] * 3, 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [(0, "$0.00"), (1234.5, "$1,234.50"), (0.01, "$0.01"), (0.00061, "$0.00061"), (1.54e-5, "$0.000015")],
+)
+def test_an_amount_is_told_without_an_exponent(amount, said):
+    assert dollars(amount) == said

@@ -20,8 +20,6 @@ from batchgen.runner.schema import OK
 
 MOST_LOOKED_AT = 20
 """Checkpoints beside one's own, the latest first."""
-
-
 MAGIC = b"SQLite format 3\0"
 
 
