@@ -29,13 +29,14 @@ from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.flight import forget, left_behind
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
-from batchgen.runner.plan import Plan, make_plan, price_of
+from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
 from batchgen.spoken import counted
 from batchgen.summary import Summary
+from batchgen.usage import NOTHING, Usage
 
 if TYPE_CHECKING:
     from batchgen.runner.limits import Budget
@@ -58,10 +59,11 @@ class _Sent:
     stopped: str | None = None
     refusal: Failure | None = None
     learned: float | None = None
-    is_priced: bool = True
+    usages: list[Usage] = field(default_factory=list)
 
     def add(self, sent: Sent) -> None:
         self.stats.append(sent.stats)
+        self.usages.append(sent.usage)
         self.learned = sent.learned
         self.stopped = self.stopped or sent.stopped
         self.refusal = self.refusal or sent.refusal
@@ -120,7 +122,7 @@ class Night:
             self._run = run
             self._signals.hold()
             if plan.todo:
-                self._send(plan, quiet=quiet)
+                self._send(plan, run, quiet=quiet)
             rows, models, prompt_tokens = self._now(plan, run), plan.models, reports.mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             rows, published = self._published(rows, models, run, retry_failed=retry_failed)
@@ -184,12 +186,11 @@ class Night:
         if not plan.todo:
             log.info("%s: nothing to send: %s", self._job.name, _nothing_to_send(plan))
 
-    def _send(self, plan: Plan, *, quiet: bool) -> None:
+    def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
         from batchgen.sending import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget)
-        self._sent.is_priced = all(price_of(self._job, model) is not None for model in plan.models)
+        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
         self._sent.add(sending.run(plan, self._earlier_rate(), quiet=quiet))
 
     def _earlier_rate(self) -> float | None:
@@ -254,7 +255,7 @@ class Night:
 
     def _sum_up(self, published: Published, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
-        fresh = sent.total(lambda stats: stats.ok)
+        fresh, usage = sent.total(lambda stats: stats.ok), sum(sent.usages, NOTHING)
         return Summary(
             name=self._job.name,
             path=str(published.path),
@@ -275,14 +276,12 @@ class Night:
             rejected=published.rejected,
             partial=published.partial,
             report=report,
-            prompt_tokens=sent.total(lambda stats: stats.prompt_tokens),
-            answer_tokens=sent.total(lambda stats: stats.answer_tokens),
-            cost=self._cost(),
+            prompt_tokens=usage.prompt_tokens,
+            answer_tokens=usage.answer_tokens,
+            counted=usage.counted,
+            cost=usage.cost,
+            in_all=self._reader.usage_in_all(),
         )
-
-    def _cost(self) -> float | None:
-        spent = self._budget.spent_cost if self._budget else 0.0
-        return max(spent, 0.0) if self._sent.is_priced else None
 
     def _why_stopped(self, published: Published) -> str | None:
         refusal = self._sent.refusal

@@ -24,15 +24,17 @@ from batchgen.runner.flight import Flight
 from batchgen.runner.judging import checked
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.plan import Plan
+from batchgen.runner.plan import Plan, price_of
 from batchgen.runner.progress import progress
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import Retries
+from batchgen.runner.schema import Run
 from batchgen.runner.writer import Writer
 from batchgen.sections import Until
 from batchgen.setup import Setup
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
+from batchgen.usage import Usage
 
 LOOKS_EVERY = 2.0
 """Seconds between two looks whether the checkpoint is still in its place."""
@@ -42,9 +44,10 @@ LOST = "the checkpoint was removed or replaced while the run was at work"
 @dataclass(frozen=True)
 class Sent:
     """How it went. `stopped`: by what, before all was done; `learned`: requests a minute that were found to be
-    granted."""
+    granted; `usage`: of this pass."""
 
     stats: Stats
+    usage: Usage
     stopped: str | None
     refusal: Failure | None
     learned: float | None
@@ -52,12 +55,15 @@ class Sent:
 
 @dataclass(frozen=True)
 class Sending:
+    """`record`: the run as the checkpoint has it."""
+
     setup: Setup
     key: str
     checkpoint: Checkpoint
     signals: Signals
     engine: Make
     budget: Budget
+    record: Run
 
     def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> Sent:
         """`rate`: requests a minute that an earlier run learned. Raises MachineRefused where answers cannot be kept."""
@@ -72,7 +78,13 @@ class Sending:
 
     async def _pump(self, plan: Plan, base_url: str, flight: Flight, rate: float | None, *, quiet: bool) -> Sent:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
-        stats = Stats(todo=plan.todo)
+        stats, spent = Stats(todo=plan.todo), self.budget.spent_cost
+        is_priced = all(price_of(job, model) is not None for model in plan.models)
+
+        def usage() -> Usage:
+            cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
+            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
+
         limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         async with Writer(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             pump = Pump(
@@ -92,15 +104,17 @@ class Sending:
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
                     seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)
-                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
+                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump, usage()))):
                         await pump.run()
             finally:
                 view.close(stats)
+                self.checkpoint.use(self.record, usage())
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        return Sent(stats, pump.stopped, pump.refusal, learned)
+        return Sent(stats, usage(), pump.stopped, pump.refusal, learned)
 
-    def _look_at_checkpoint(self, pump: Pump) -> None:
+    def _look_at_checkpoint(self, pump: Pump, usage: Usage) -> None:
+        self.checkpoint.use(self.record, usage)
         if not self.checkpoint.is_in_place():
             pump.stop(LOST)
 

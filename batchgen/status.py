@@ -14,6 +14,7 @@ from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
 from batchgen.spoken import about, duration
+from batchgen.usage import NOTHING, Usage, spent
 
 RUNNING = "running"
 
@@ -21,7 +22,8 @@ RUNNING = "running"
 @dataclass(frozen=True)
 class Status(Shown):
     """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
-    `partial`: where its results are, if they had fewer texts than those that stand in their place."""
+    `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
+    run's, `in_all` all runs'."""
 
     name: str
     state: str
@@ -34,6 +36,8 @@ class Status(Shown):
     left_s: float | None
     started_at: str
     partial: str | None = None
+    usage: Usage = NOTHING
+    in_all: Usage = NOTHING
 
     def sheet(self) -> Sheet:
         lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
@@ -41,6 +45,8 @@ class Status(Shown):
             lines.append(Line("rate", self._rate(self.rate)))
         if self.partial is not None:
             lines.append(Line("partial", f"{near(self.partial)}: the results in its place have more texts", Tone.WAIT))
+        if used := spent(self.usage, self.in_all):
+            lines.append(Line("spent", used))
         share = 1 - self.left / max(self.rows, 1)
         return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
 
@@ -80,6 +86,7 @@ def status_of(job: Job) -> Status:
             raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
         counts = reader.outcomes_of(last)
         rate = reader.rate_of_late(last, LATELY)
+        usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
@@ -96,6 +103,8 @@ def status_of(job: Job) -> Status:
         left_s=left / rate if live and rate else None,
         started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
         partial=_partial(job, last.date),
+        usage=usage,
+        in_all=in_all,
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from batchgen.errors import ServiceRefused
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
-from batchgen.spoken import counted, dollars, duration
+from batchgen.spoken import counted, duration
+from batchgen.usage import NOTHING, Usage, spent
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Summary(Shown):
     killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
     `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
     where rows are unanswered here; then `path` is the file beside it.
-    `report`: where the page is, None where there is none. Tokens are of this run's answered requests, by estimate.
-    `cost`: US dollars of all that this run sent, by estimate, at most so much where an answer was not seen; None where
-    a price is unknown.
+    `report`: where the page is, None where there is none. Tokens are of this run's answered requests: as the service
+    counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, at most so much
+    where an answer was not seen; None where a price is unknown. `in_all`: the same of all runs of the job.
     """
 
     name: str
@@ -43,7 +44,9 @@ class Summary(Shown):
     report: str | None = None
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    counted: int = 0
     cost: float | None = None
+    in_all: Usage = NOTHING
 
     def sheet(self) -> Sheet:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
@@ -52,7 +55,7 @@ class Summary(Shown):
         lines = [
             Line("reused", f"{counted(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             Line("failed", self._failures(), Tone.BAD if self.failed else Tone.CALM),
-            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._cost()}"),
+            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
             Line("results", near(self.path)),
             *([Line("report", near(self.report))] if self.report else []),
         ]
@@ -89,9 +92,10 @@ class Summary(Shown):
         bought = self.ok - self.reused
         return f" ({bought / self.seconds:,.1f} rows/s)" if bought > 0 else ""
 
-    def _cost(self) -> str:
-        most = "at most" if self.possibly_billed else "about"
-        return f"; {most} {dollars(self.cost)} (an estimate)" if self.cost else ""
+    def _spent(self) -> str:
+        answers = self.ok - self.reused
+        used = spent(Usage(self.prompt_tokens, self.answer_tokens, answers, self.counted, self.cost), self.in_all)
+        return f"; {used}" if used else ""
 
     def _runs_left(self) -> str:
         """How many runs like this one are left to do."""

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal spoken places sheet logs loop folders packed aws_profile stores parts
+errors terminal spoken usage places sheet logs loop folders packed aws_profile stores parts
 yaml
 api.contract? api.stream api.contract api.refusals api.openai api.dialects api.key api.trust api.deadlines api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
@@ -32,7 +32,7 @@ runner.schema runner.checkpoint runner.reader runner.writer runner.lock runner.s
 runner.pace runner.limits runner.retry runner.pump runner.judging runner.outlook runner.progress
 results.names results.schema results.exchange results.replacing results.destination results.answers results.columns results.spreadsheet results.gate results.parquet results.merge results.frames
 results.report_words
-results.report_subject results.report_queries results.report_time results.report_texts results.report_facts
+results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts
 results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server

@@ -347,7 +347,7 @@ def test_stdout_has_results_and_stderr_has_progress(job, service, batchgen):
     assert len(lines) == 6
     assert "4 of 4 rows" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["reused", "failed", "time", "results", "report"]
-    assert re.search(r"; 4 requests sent; about \$0\.\d+ \(an estimate\)$", lines[3])
+    assert re.search(r"; 4 requests sent; \d+ tokens, \$0\.\d+ \(by estimate\)$", lines[3])
     assert "job.parquet" in lines[4]
     assert "job.report.html" in lines[5]
     assert "4 rows to send" in ended.stderr

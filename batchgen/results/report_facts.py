@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,12 +18,12 @@ from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.results.parquet import Published
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
+from batchgen.results.report_spent import Spent, spent_of
 from batchgen.results.report_subject import Known, Subject
 from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.results.report_words import TEXT_CHARS
 from batchgen.runner import lock
-from batchgen.runner.plan import price_of
 from batchgen.runner.schema import OK, Run
 from batchgen.sections import Limits
 
@@ -76,10 +77,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every`
+    """One run in numbers. `is_rest`: it went on with one that was stopped, so its counts are not a whole night's. `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every`
     answers; tokens are estimates, of answers."""
 
     run: Run
+    is_rest: bool
     tries: Sequence[Tries]
     ok: int
     failed: int
@@ -99,21 +101,6 @@ class Figures:
     def rate(self) -> float | None:
         """Answers a second."""
         return self.ok / self.seconds if self.ok and self.seconds >= LEAST_PERIOD else None
-
-    @property
-    def answer_tokens(self) -> float:
-        mean = self.looked.answers["tokens"].mean()
-        return float(mean) * self.ok if isinstance(mean, int | float) else 0.0
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a run took. `cost` in US dollars, None where a price is unknown; `prompt_tokens` None where the input is."""
-
-    prompt_tokens: float | None
-    answer_tokens: float
-    cost: float | None
-    models: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -155,12 +142,12 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         raise NotRunYet(f"{archive.path}: the job has not run yet")
     last = runs[-1]
     known = Span(last.floor, archive.last_id())
-    worked = [(run, span, tries) for run, span in _spans(runs, known.to) if (tries := archive.tries(span))]
-    span = worked[-1][1] if worked else known
+    worked = _worked(archive, runs, known.to)
+    span = worked[-1].span if worked else known
     archive.gather_stories(Span(min(span.after, known.after), known.to))
     ends = archive.ends(known, last.first)
     looked = look(archive, known)
-    figures = _figures(archive, *worked[-1], looked) if worked else None
+    figures = _figures(archive, worked[-1], looked) if worked else None
     repeats = repeated(looked)
     messages = archive.messages(known)
     samples, rows_of = _samples(archive, subject.known, odd_ones(looked, repeats[0]), messages)
@@ -179,7 +166,7 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
         notes=archive.notes(known),
         time=_timeline(archive, span, figures),
-        spent=_spent(subject, figures) if figures and figures.ok else None,
+        spent=spent_of(archive, subject, figures.run, figures.ok, figures.looked.answers) if figures else None,
         looked=looked,
         repeats=repeats,
         group_texts=_texts(archive, repeats[0]),
@@ -189,10 +176,21 @@ def gather(archive: Archive, subject: Subject) -> Facts:
     )
 
 
-def _spans(runs: Sequence[Run], to: int) -> list[tuple[Run, Span]]:
-    """Each run with its own attempts."""
-    ends = [*(run.first for run in runs[1:]), to]
-    return [(run, Span(run.first, end)) for run, end in zip(runs, ends, strict=True)]
+class _Worked(NamedTuple):
+    """A run with its own attempts. `is_rest`: the run before it did not come to its end."""
+
+    run: Run
+    span: Span
+    tries: Sequence[Tries]
+    is_rest: bool
+
+
+def _worked(archive: Archive, runs: Sequence[Run], to: int) -> list[_Worked]:
+    """The runs that sent something."""
+    spans = [Span(run.first, end) for run, end in zip(runs, [*(run.first for run in runs[1:]), to], strict=True)]
+    rests = [False, *(run.outcome != "finished" for run in runs[:-1])]
+    of_runs = zip(runs, spans, map(archive.tries, spans), rests, strict=True)
+    return [worked for worked in map(_Worked._make, of_runs) if worked.tries]
 
 
 def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Counts:
@@ -211,14 +209,16 @@ def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Count
     return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
 
 
-def _figures(archive: Archive, run: Run, span: Span, tries: Sequence[Tries], looked: Looked | None) -> Figures:
+def _figures(archive: Archive, worked: _Worked, looked: Looked | None) -> Figures:
     """`looked`: the whole job's answers, of which the run's own are taken where they are enough."""
+    run, span, tries, is_rest = worked
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
     own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
     enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
     every = -(-ok // MOST_TIMES) or 1
     return Figures(
         run=run,
+        is_rest=is_rest,
         tries=tries,
         ok=ok,
         failed=sum(kind.final for kind in tries if kind.outcome != OK),
@@ -231,12 +231,13 @@ def _figures(archive: Archive, run: Run, span: Span, tries: Sequence[Tries], loo
     )
 
 
-def _last_good(archive: Archive, worked: Sequence[tuple[Run, Span, Sequence[Tries]]]) -> Figures | None:
-    """Finished, and with more answers than failures."""
-    for run, span, tries in reversed(worked):
-        ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
-        if run.outcome == "finished" and ok > sum(kind.final for kind in tries if kind.outcome != OK):
-            return _figures(archive, run, span, tries, None)
+def _last_good(archive: Archive, earlier: Sequence[_Worked]) -> Figures | None:
+    """Finished, not the rest of another, and with more answers than failures."""
+    for worked in reversed(earlier):
+        ok = sum(kind.attempts for kind in worked.tries if kind.outcome == OK)
+        failed = sum(kind.final for kind in worked.tries if kind.outcome != OK)
+        if worked.run.outcome == "finished" and not worked.is_rest and ok > failed:
+            return _figures(archive, worked, None)
     return None
 
 
@@ -246,32 +247,6 @@ def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline
     start = figures.run.started_at
     end = start + int(figures.seconds * 1e6)
     return timeline(archive, span, (start, end), figures.tries, figures.times["finished_at"], figures.every)
-
-
-def _spent(subject: Subject, figures: Figures) -> Spent:
-    """By estimate, of the answered requests."""
-    answers = figures.looked.answers
-    scale = figures.ok / max(answers.height, 1)
-    grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
-    by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
-    each = subject.known.prompt_tokens if subject.known is not None else None
-    return Spent(
-        prompt_tokens=None if each is None else each * figures.ok,
-        answer_tokens=figures.answer_tokens,
-        cost=_cost(subject.job, by_model, each),
-        models=tuple((model, round(n)) for model, n, _ in by_model if model),
-    )
-
-
-def _cost(job: Job, by_model: Sequence[tuple[str, float, float]], prompt_tokens: float | None) -> float | None:
-    """A model whose price is unknown is taken for the one asked for: answers may name theirs more exactly."""
-    cost = 0.0
-    for model, requests, tokens in by_model:
-        price = price_of(job, model) or price_of(job, job.request.model)
-        if price is None or (prompt_tokens is None and price[0]):
-            return None
-        cost += requests * (prompt_tokens or 0) * price[0] + tokens * price[1]
-    return cost
 
 
 def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:

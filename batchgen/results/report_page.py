@@ -97,7 +97,7 @@ def _lede(facts: Facts) -> str:
     parts += [f"{figure(figures.rate)} answers a second"] if figures.rate else []
     parts += [f"{counted(again, 'attempt')} tried again"] if again else []
     if facts.spent and facts.spent.cost:
-        parts.append(f"about {dollars(facts.spent.cost)}, by estimate")
+        parts.append(f"{dollars(facts.spent.cost)} ({facts.spent.how})")
     said = "; ".join(parts) + "."
     if figures.run.id != facts.run.id:
         return (

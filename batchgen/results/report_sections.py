@@ -13,6 +13,7 @@ from batchgen.api.contract import Kind
 from batchgen.results.report_facts import Facts, Figures, Reason, Sample
 from batchgen.results.report_plots import histogram, over_time, plot
 from batchgen.results.report_queries import Message, Tries
+from batchgen.results.report_spent import Spent
 from batchgen.results.report_texts import PLAIN
 from batchgen.results.report_words import (
     LINE_CHARS,
@@ -133,8 +134,16 @@ def spent(facts: Facts) -> dict[str, Any] | None:
         cost = "free: the built-in model" if facts.job.is_local else dollars(spent.cost)
     prompts = f"{spent.prompt_tokens:,.0f}" if spent.prompt_tokens is not None else "unknown without the input"
     figured = [("prompt tokens", prompts), ("answer tokens", f"{spent.answer_tokens:,.0f}"), ("cost", cost)]
+    if spent.in_all is not None and spent.in_all.answers > figures.ok:
+        figured.append(("the job in all", spent.in_all.told()))
     told = [{"label": label, "said": said, "plain": any(map(str.isalpha, said))} for label, said in figured]
-    return {"told": told, "used": _used(facts, figures)}
+    return {"told": told, "used": _used(facts, figures), "how": _how(spent)}
+
+
+def _how(spent: Spent) -> str:
+    """Whose count the tokens are, in a sentence."""
+    rule = ": four bytes to a token" if "estimate" in spent.how else ""
+    return f"{spent.how[:1].upper()}{spent.how[1:]}{rule}."
 
 
 def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
@@ -241,7 +250,8 @@ def before(facts: Facts) -> dict[str, Any] | None:
     if now is None or before is None:
         return None
     rows = [_compared(name, *values) for name, *values in _comparable(now, before)]
-    return {"said": f"The last good run before it began {moment(before.run.started_at)}.", "rows": rows}
+    rest = " This run went on with one that was stopped: its counts are not a whole run's." if now.is_rest else ""
+    return {"said": f"The last good run before it began {moment(before.run.started_at)}.{rest}", "rows": rows}
 
 
 def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
@@ -257,11 +267,14 @@ def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
 
     whole = "{:,.0f}".format
     two = (now, before)
-    return [
+    counts = [
         ("answers", now.ok, before.ok, whole),
         ("failed rows", now.failed, before.failed, whole),
         ("requests", now.attempts, before.attempts, whole),
         ("time", now.seconds, before.seconds, duration),
+    ]
+    return [
+        *([] if now.is_rest else counts),
         ("answers a second", now.rate, before.rate, figure),
         ("latency, p50", *(latency(one, 0.5) for one in two), seconds),
         ("latency, p95", *(latency(one, 0.95) for one in two), seconds),

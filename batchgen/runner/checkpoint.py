@@ -32,6 +32,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from batchgen.runner.schema import (
     refusals,
     refuse_foreign,
 )
+from batchgen.usage import Usage
 
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
@@ -98,6 +100,7 @@ class Checkpoint:
             with closed_on_error(self._db):
                 highest = self._highest_id()
                 self._next_id = 1 + highest
+                self._usage: tuple[Run, Usage] | None = None
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(".lock"))
         self.missing = max(self._witness.last_id() - highest, 0) if highest else 0
@@ -183,7 +186,19 @@ class Checkpoint:
     def end_run(self, run: Run, ended_at: int, outcome: str, learned: float | None) -> None:
         sql = "UPDATE runs SET ended_at = ?, outcome = ?, learned = ? WHERE id = ?"
         with refusals(self.path):
+            self._db.execute("BEGIN")
             self._db.execute(sql, (ended_at, outcome, learned, run.id))
+            self._put_usage()
+            self._db.execute("COMMIT")
+
+    def use(self, run: Run, usage: Usage) -> None:
+        """Takes down what a run has used so far: it is stored with what is committed next."""
+        self._usage = run, usage
+
+    def _put_usage(self) -> None:
+        if self._usage is not None:
+            run, usage = self._usage
+            self._db.execute("INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?)", (run.id, *astuple(usage)))
 
     @property
     def last_id(self) -> int:
@@ -205,6 +220,7 @@ class Checkpoint:
             try:
                 self._db.executemany("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", attempts)
                 self._db.executemany("INSERT INTO bodies VALUES (?,?,?)", bodies)
+                self._put_usage()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

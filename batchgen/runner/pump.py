@@ -49,6 +49,7 @@ class Stats:
     in_flight: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    counted: int = 0  # answers whose tokens the service counted
     tries: Counter[Kind] = field(default_factory=Counter)  # attempts that failed, by how
     retries: Counter[Kind] = field(default_factory=Counter)  # those of them that are tried again
 
@@ -234,8 +235,9 @@ class Pump:
             self._answered()
             await self.save(self._record(task, outcome, now - sent_at))
             self.stats.ok += 1
-            self.stats.prompt_tokens += task.prompt_tokens
+            self.stats.prompt_tokens += outcome.prompt_tokens or task.prompt_tokens
             self.stats.answer_tokens += outcome.tokens
+            self.stats.counted += outcome.prompt_tokens is not None
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)

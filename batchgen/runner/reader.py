@@ -35,12 +35,14 @@ from batchgen.runner.schema import (
     refusals,
     refuse_foreign,
 )
+from batchgen.usage import NOTHING, Usage
 
 T = TypeVar("T")
 Take = Callable[[Iterable[tuple[Any, ...]]], T]
 Bindings = Sequence[Any] | Mapping[str, Any]
 STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """What is selected of an attempt: its columns and its body's."""
+USAGE = "prompt_tokens, answer_tokens, answers, counted, cost"
 BLOBS = ("key", "body")
 """Columns that hold bytes."""
 FITS, AT_ONCE = 4 << 20, 4096
@@ -92,18 +94,27 @@ class Reader:
 
     def start_of(self, run: Run) -> Start | None:
         """What a run was asked for; None where an older version began it."""
-        rows = self._beside("SELECT fresh, first, input FROM starts WHERE run = ?", (run.id,))
+        rows = self._beside("starts", "SELECT fresh, first, input FROM starts WHERE run = ?", (run.id,))
         return Start(bool(rows[0][0]), *rows[0][1:]) if rows else None
 
     def owner(self) -> Owner | None:
         """Whose the checkpoint is; None where no version has told yet."""
-        rows = self._beside("SELECT name, file FROM owner")
+        rows = self._beside("owner", "SELECT name, file FROM owner")
         return Owner(*rows[0]) if rows else None
 
-    def _beside(self, sql: str, values: Bindings = ()) -> list[Any]:
+    def usage(self, run: Run) -> Usage | None:
+        """What a run has used; None where an older version made it."""
+        rows = self._beside("usage", f"SELECT {USAGE} FROM usage WHERE run = ?", (run.id,))  # noqa: S608  a constant
+        return Usage(*rows[0]) if rows else None
+
+    def usage_in_all(self) -> Usage:
+        """What all runs have used, as far as versions told."""
+        return sum((Usage(*row) for row in self._beside("usage", f"SELECT {USAGE} FROM usage")), NOTHING)  # noqa: S608
+
+    def _beside(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
         """From a table beside the schema, which older versions do not make."""
         tables = {name for (name,) in self._all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        return self._all(sql, values) if {"starts", "owner"} <= tables else []
+        return self._all(sql, values) if table in tables else []
 
     def unfinished(self) -> Run | None:
         """The last run of the whole job, where it did not come to its end."""

@@ -74,6 +74,14 @@ CREATE TABLE IF NOT EXISTS owner (
   name TEXT NOT NULL,          -- the job's
   file TEXT                    -- the job file, from the folder of this file
 ) STRICT;
+CREATE TABLE IF NOT EXISTS usage (
+  run INTEGER PRIMARY KEY,     -- of runs
+  prompt_tokens INTEGER NOT NULL,
+  answer_tokens INTEGER NOT NULL,
+  answers INTEGER NOT NULL,    -- whose tokens these are
+  counted INTEGER NOT NULL,    -- of them, by the service's own count
+  cost REAL                    -- US dollars; null where a price is unknown
+) STRICT;
 """
 
 TABLES = {

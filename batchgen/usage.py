@@ -1,0 +1,61 @@
+"""What requests used: tokens, whose count they are, and US dollars; of a run, or of a job in all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchgen.spoken import dollars
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of so many `answers`, of which the service told its own count for `counted`; the others' are estimates.
+    `cost`: US dollars of all that was sent, of what brought no answer, too: then at most so much, as it may have been
+    billed. None where a price is unknown."""
+
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    answers: int = 0
+    counted: int = 0
+    cost: float | None = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.answer_tokens
+
+    def how(self) -> str:
+        """Says whose count the tokens are."""
+        if self.counted >= self.answers:
+            return "as the service counted" if self.answers else "by estimate"
+        return (
+            f"counted for {self.counted:,} of {self.answers:,} answers, else by estimate"
+            if self.counted
+            else ("by estimate")
+        )
+
+    def told(self) -> str:
+        """Says tokens and dollars."""
+        cost = f", {dollars(self.cost)}" if self.cost else ""
+        return f"{self.tokens:,} tokens{cost}"
+
+    def __add__(self, other: Usage) -> Usage:
+        """Adds up: a cost that is unknown once is unknown in all."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.answer_tokens + other.answer_tokens,
+            self.answers + other.answers,
+            self.counted + other.counted,
+            None if self.cost is None or other.cost is None else self.cost + other.cost,
+        )
+
+
+NOTHING = Usage()
+
+
+def spent(run: Usage, in_all: Usage) -> str | None:
+    """Says what a run and its job in all have used; None where that is nothing."""
+    if not in_all.answers and not in_all.cost:
+        return None
+    if (run.tokens, run.cost) == (in_all.tokens, in_all.cost):
+        return f"{run.told()} ({run.how()})"
+    return f"{run.told()}; the job in all: {in_all.told()} ({in_all.how()})"
