@@ -38,6 +38,8 @@ from batchgen.usage import Usage
 
 LOOKS_EVERY = 2.0
 """Seconds between two looks whether the checkpoint is still in its place."""
+TOLD_EVERY = 0.5
+"""Seconds between two notes of how far the run is, which go into the checkpoint with the next answers."""
 LOST = "the checkpoint was removed or replaced while the run was at work"
 
 
@@ -85,6 +87,11 @@ class Sending:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
 
+        def tell() -> None:
+            now = time.monotonic()
+            rate = outlook.rate(stats, now)
+            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now))
+
         limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         async with Writer(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             pump = Pump(
@@ -103,18 +110,17 @@ class Sending:
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
-                    seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look)
-                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump, usage()))):
+                    seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look), (TOLD_EVERY, tell)
+                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
                         await pump.run()
             finally:
                 view.close(stats)
-                self.checkpoint.use(self.record, usage())
+                tell()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
         return Sent(stats, usage(), pump.stopped, pump.refusal, learned)
 
-    def _look_at_checkpoint(self, pump: Pump, usage: Usage) -> None:
-        self.checkpoint.use(self.record, usage)
+    def _look_at_checkpoint(self, pump: Pump) -> None:
         if not self.checkpoint.is_in_place():
             pump.stop(LOST)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner import lock
-from batchgen.runner.outlook import LATELY
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
@@ -85,7 +84,7 @@ def status_of(job: Job) -> Status:
         if last is None:
             raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
         counts = reader.outcomes_of(last)
-        rate = reader.rate_of_late(last, LATELY)
+        rate, left_s = reader.outlook(last)
         usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
@@ -100,7 +99,7 @@ def status_of(job: Job) -> Status:
         left=left,
         sent=sum(counts.values()),
         rate=rate if live else None,
-        left_s=left / rate if live and rate else None,
+        left_s=left_s if live else None,
         started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
         partial=_partial(job, last.date),
         usage=usage,

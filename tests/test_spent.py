@@ -89,3 +89,16 @@ def test_the_rest_of_a_stopped_run_is_not_compared_by_its_counts(job, service, c
     assert "went on with one that was stopped" in text
     assert "answers a second" in text or "characters a text" in text
     assert "\N{MINUS SIGN}75 %" not in text
+
+
+def test_status_says_the_figures_that_the_run_says(job, service, start, called):
+    """From the run itself, not reckoned anew: what the limits grant of the rest is in it."""
+    path = job(rows_of(300), limits={"concurrency": 4, "requests_per_minute": 1200}, report=False)
+    run = start("run", path, "--log-format", "json")
+    service.wait(lambda service: sum(service.served.values()) >= 60)
+    status = called("status", path, "--json").json
+    run.kill()
+    run.wait()
+    assert status["state"] == "running"
+    assert status["left_s"] > 0.5 * status["left"] / 20, "of 20 a second no more are granted"
+    assert status["rate"] < 40

@@ -77,8 +77,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `is_rest`: it went on with one that was stopped, so its counts are not a whole night's. `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every`
-    answers; tokens are estimates, of answers."""
+    """One run in numbers. `is_rest`: it went on with one that was stopped, so its counts are not a whole night's.
+    `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every` answers; tokens are
+    estimates, of answers."""
 
     run: Run
     is_rest: bool

@@ -100,7 +100,7 @@ class Checkpoint:
             with closed_on_error(self._db):
                 highest = self._highest_id()
                 self._next_id = 1 + highest
-                self._usage: tuple[Run, Usage] | None = None
+                self._progress: tuple[Run, Usage, float | None, float | None] | None = None
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(".lock"))
         self.missing = max(self._witness.last_id() - highest, 0) if highest else 0
@@ -188,17 +188,20 @@ class Checkpoint:
         with refusals(self.path):
             self._db.execute("BEGIN")
             self._db.execute(sql, (ended_at, outcome, learned, run.id))
-            self._put_usage()
+            self._put_progress()
             self._db.execute("COMMIT")
 
-    def use(self, run: Run, usage: Usage) -> None:
-        """Takes down what a run has used so far: it is stored with what is committed next."""
-        self._usage = run, usage
+    def tell(self, run: Run, usage: Usage, rate: float | None, left_s: float | None) -> None:
+        """Takes down how far a run is: what it has used, rows a second of late, and seconds that are left. It is stored
+        with what is committed next."""
+        self._progress = run, usage, rate, left_s
 
-    def _put_usage(self) -> None:
-        if self._usage is not None:
-            run, usage = self._usage
-            self._db.execute("INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?)", (run.id, *astuple(usage)))
+    def _put_progress(self) -> None:
+        told, self._progress = self._progress, None
+        if told is not None:
+            run, usage, *outlook = told
+            values = run.id, *astuple(usage), *outlook
+            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_marks(len(values))})", values)  # noqa: S608
 
     @property
     def last_id(self) -> int:
@@ -220,7 +223,7 @@ class Checkpoint:
             try:
                 self._db.executemany("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", attempts)
                 self._db.executemany("INSERT INTO bodies VALUES (?,?,?)", bodies)
-                self._put_usage()
+                self._put_progress()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -233,7 +236,7 @@ class Checkpoint:
     def put_row(self, table: str, row: Sequence[Any]) -> None:
         """A row of `runs`, or of a table beside the schema, as another checkpoint had it."""
         with refusals(self.path):
-            self._db.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
+            self._db.execute(f"INSERT INTO {table} VALUES ({_marks(len(row))})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers, for good, and gives their space back."""
@@ -244,6 +247,10 @@ class Checkpoint:
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
         self._witness.saw(self._highest_id())
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
 
 
 def _crc(told: bytes) -> bytes:

@@ -104,12 +104,17 @@ class Reader:
 
     def usage(self, run: Run) -> Usage | None:
         """What a run has used; None where an older version made it."""
-        rows = self._beside("usage", f"SELECT {USAGE} FROM usage WHERE run = ?", (run.id,))  # noqa: S608  a constant
+        rows = self._beside("progress", f"SELECT {USAGE} FROM progress WHERE run = ?", (run.id,))  # noqa: S608  a constant
         return Usage(*rows[0]) if rows else None
 
     def usage_in_all(self) -> Usage:
         """What all runs have used, as far as versions told."""
-        return sum((Usage(*row) for row in self._beside("usage", f"SELECT {USAGE} FROM usage")), NOTHING)  # noqa: S608
+        return sum((Usage(*row) for row in self._beside("progress", f"SELECT {USAGE} FROM progress")), NOTHING)  # noqa: S608
+
+    def outlook(self, run: Run) -> tuple[float | None, float | None]:
+        """Rows a second of late, and seconds that are left, as the run said them last."""
+        rows = self._beside("progress", "SELECT rate, left_s FROM progress WHERE run = ?", (run.id,))
+        return rows[0] if rows else (None, None)
 
     def _beside(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
         """From a table beside the schema, which older versions do not make."""
@@ -165,17 +170,6 @@ class Reader:
         """Attempts of a run, by outcome and finality."""
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
         return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
-
-    def rate_of_late(self, run: Run, share: float, least: int = 50) -> float | None:
-        """Rows a second that a run ended, over a share of those so far; None before there are any."""
-        sql = "SELECT finished_at FROM attempts WHERE id > ? AND (outcome = ? OR final) ORDER BY id DESC"
-        ended = self._take(_firsts, sql, (run.first, OK))
-        some = ended[: max(least, int(share * len(ended)))]
-        if not some:
-            return None
-        if len(some) == 1:
-            return float(1e6 / max(some[0] - run.started_at, 1000))
-        return float((len(some) - 1) * 1e6 / max(some[0] - some[-1], 1000))
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""

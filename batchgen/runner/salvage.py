@@ -80,7 +80,7 @@ def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, 
             saved += checkpoint.put(batch)
             batch = []
     saved += checkpoint.put(batch)
-    for table in ("runs", "starts", "owner", "usage"):
+    for table in ("runs", "starts", "owner", "progress"):
         for row in _or_none(lambda table=table: taken(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
             checkpoint.put_row(table, row)
     return saved, max(highest, last or 0)

@@ -74,13 +74,15 @@ CREATE TABLE IF NOT EXISTS owner (
   name TEXT NOT NULL,          -- the job's
   file TEXT                    -- the job file, from the folder of this file
 ) STRICT;
-CREATE TABLE IF NOT EXISTS usage (
-  run INTEGER PRIMARY KEY,     -- of runs
+CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
+  run INTEGER PRIMARY KEY,
   prompt_tokens INTEGER NOT NULL,
   answer_tokens INTEGER NOT NULL,
   answers INTEGER NOT NULL,    -- whose tokens these are
   counted INTEGER NOT NULL,    -- of them, by the service's own count
-  cost REAL                    -- US dollars; null where a price is unknown
+  cost REAL,                   -- US dollars; null where a price is unknown
+  rate REAL,                   -- rows a second of late
+  left_s REAL                  -- seconds; null where they are not known
 ) STRICT;
 """
 
