@@ -47,6 +47,10 @@ class MachineRefused(BatchgenError):
     exit_code = 5
 
 
+class EngineGone(MachineRefused):
+    """What makes the attempts is gone; what has arrived is published, and the rest resumes with the next run."""
+
+
 class NotRunYet(MachineRefused):
     """The job has not run yet."""
 

@@ -18,7 +18,16 @@ import polars as pl
 from batchgen import folders
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.engines.local import Make
-from batchgen.errors import OK, ROWS_FAILED, BatchgenError, InputChanged, ServiceRefused, Stopped, UsageError
+from batchgen.errors import (
+    OK,
+    ROWS_FAILED,
+    BatchgenError,
+    EngineGone,
+    InputChanged,
+    ServiceRefused,
+    Stopped,
+    UsageError,
+)
 from batchgen.owner import refuse_anothers_results
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
@@ -58,6 +67,7 @@ class _Sent:
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
     refusal: Failure | None = None
+    is_gone: bool = False
     learned: float | None = None
     usages: list[Usage] = field(default_factory=list)
 
@@ -67,6 +77,7 @@ class _Sent:
         self.learned = sent.learned
         self.stopped = self.stopped or sent.stopped
         self.refusal = self.refusal or sent.refusal
+        self.is_gone = self.is_gone or sent.is_gone
 
     def total(self, count: Callable[[Stats], int]) -> int:
         return sum(map(count, self.stats))
@@ -298,6 +309,8 @@ class Night:
     def _exit_code(self, published: Published) -> int:
         if self._sent.refusal is not None:
             return ServiceRefused.exit_code
+        if published.pending and self._sent.is_gone:
+            return EngineGone.exit_code
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK

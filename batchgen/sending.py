@@ -16,7 +16,7 @@ from batchgen import loop
 from batchgen.api.contract import Failure
 from batchgen.engines import local
 from batchgen.engines.local import Make
-from batchgen.errors import MachineRefused
+from batchgen.errors import EngineGone, MachineRefused
 from batchgen.runner import share
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.feed import tasks
@@ -45,14 +45,15 @@ LOST = "the checkpoint was removed or replaced while the run was at work"
 
 @dataclass(frozen=True)
 class Sent:
-    """How it went. `stopped`: by what, before all was done; `learned`: requests a minute that were found to be
-    granted; `usage`: of this pass."""
+    """How it went. `stopped`: by what, before all was done; `is_gone`: since what makes the attempts is; `learned`:
+    requests a minute that were found to be granted; `usage`: of this pass."""
 
     stats: Stats
     usage: Usage
     stopped: str | None
     refusal: Failure | None
     learned: float | None
+    is_gone: bool
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,13 @@ class Sending:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
                     seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look), (TOLD_EVERY, tell)
                     async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
-                        await pump.run()
+                        is_gone = await _is_gone_at_the_end(pump)
             finally:
                 view.close(stats)
                 tell()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        return Sent(stats, usage(), pump.stopped, pump.refusal, learned)
+        return Sent(stats, usage(), pump.stopped, pump.refusal, learned, is_gone)
 
     def _look_at_checkpoint(self, pump: Pump) -> None:
         if not self.checkpoint.is_in_place():
@@ -149,6 +150,16 @@ def budget_of(until: Until) -> Budget:
     seconds = until.seconds(dt.datetime.now().astimezone())
     deadline = None if seconds is None else time.monotonic() + seconds
     return Budget(deadline, until.requests, until.tokens, until.cost)
+
+
+async def _is_gone_at_the_end(pump: Pump) -> bool:
+    """Runs it to its end; whether that came since what makes the attempts is gone."""
+    try:
+        await pump.run()
+    except EngineGone as error:
+        pump.stopped = str(error)
+        return True
+    return False
 
 
 @asynccontextmanager

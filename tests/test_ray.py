@@ -60,8 +60,21 @@ class Nodes:
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "gone\n"
 
+    def kill_the_head(self) -> None:
+        """And all actors: what a lost machine takes with it."""
+        for pid in descendants(self._process.pid):
+            if "gcs_server" in name_of(pid) or name_of(pid).startswith("ray::"):
+                os.kill(pid, signal.SIGKILL)
+
     def close(self) -> None:
         self._process.communicate("\n\n", timeout=HUNG)
+
+    def end(self) -> None:
+        """Without an orderly end, which a cluster without a head does not have."""
+        for pid in [*descendants(self._process.pid), self._process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.communicate()
 
 
 def descendants(pid: int) -> list[int]:
@@ -159,6 +172,24 @@ def test_an_actor_and_a_node_are_killed_and_the_rest_take_over(tmp_path, slow, n
     again = billed(slow, asked).total() - len(asked)
     assert again <= summary["possibly_billed"] <= 2 * IN_FLIGHT
     assert summary["possibly_billed"] > 0, "no kill hit a request in flight: nothing was tested"
+
+
+def test_the_head_and_its_actors_are_killed_and_what_has_arrived_is_published(tmp_path, slow):
+    """Ray itself would end this process a minute later, and its calls wait meanwhile."""
+    asked = prompts(400, "jar")
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=SPREAD)
+    nodes = Nodes()
+    with start("run", work.job, "--json", "--engine", "ray", "--address", nodes.address, url=slow.url) as process:
+        wait_for(bought(slow, asked, 60), "some answers")
+        nodes.kill_the_head()
+        out, err = process.communicate(timeout=HUNG)
+    summary = json.loads(out)
+    assert (process.returncode, summary["stopped"]) == (5, "the head of the Ray cluster is gone"), err
+    assert sum(row["status"] == "ok" for row in work.table()) == summary["ok"] > 0
+    code, summary, err = run(work, slow.url)
+    assert code == 0, err
+    all_is_there(work, asked)
+    nodes.end()
 
 
 def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import queue
 import re
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from batchgen.errors import MachineRefused, UsageError
 
@@ -26,11 +27,12 @@ except ImportError:
 
 __all__ = ["Cluster", "check", "ray"]
 
+T = TypeVar("T")
 CONNECT = 10.0
 JOIN = 45.0
 """Seconds in which a cluster must let us in, or one of our own must have started."""
-LEAVE = 15.0
-KNOCKS, GONE = 2.0, 20.0
+LEAVE = 8.0
+KNOCKS, GONE = 2.0, 12.0
 """Seconds between looks at the head, and after which it is gone."""
 STORE = 256 << 20
 """Bytes of shared memory for answers on their way; what is more goes to the disk."""
@@ -55,12 +57,15 @@ class Cluster:
         self._up: Future[None] = Future()
         self._down = threading.Event()
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._caller = threading.Thread(target=self._serve, name="ray calls", daemon=True)
 
     async def join(self) -> None:
         """Raises MachineRefused where there is none, or it does not answer."""
         if self._address not in (None, "auto"):
             await asyncio.to_thread(_knock, self._address)
         self._thread.start()
+        self._caller.start()
         try:
             async with asyncio.timeout(JOIN):
                 await asyncio.wrap_future(self._up)
@@ -82,6 +87,22 @@ class Cluster:
                 silent = 0
             except OSError:
                 silent += 1
+
+    async def call(self, call: Callable[[], T]) -> T:
+        """What a call of Ray's returns, such as an actor's `.remote()`. It is made in a thread: where the head is gone,
+        Ray makes whoever calls wait for it."""
+        asked: Future[T] = Future()
+        self._calls.put((asked, call))
+        return await asyncio.wrap_future(asked)
+
+    def _serve(self) -> None:
+        while True:
+            asked, call = self._calls.get()
+            if asked.set_running_or_notify_cancel():
+                try:
+                    asked.set_result(call())
+                except BaseException as error:  # noqa: BLE001  it is whoever asked that it concerns
+                    asked.set_exception(error)
 
     async def leave(self) -> None:
         self._down.set()

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from batchgen.api.contract import Answer, Failure, Kind
 from batchgen.engines.cluster import Cluster, check, ray
 from batchgen.engines.local import Make
 from batchgen.engines.worker import BEAT, LINGER, Request, Worker
-from batchgen.errors import BatchgenError, MachineRefused
+from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job import Job
 
 START = 60.0
@@ -59,9 +60,9 @@ class Actors:
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
         options = {"num_cpus": given.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_Asked] = deque()
-        self._broken: MachineRefused | None = None
+        self._broken: EngineGone | None = None
         self._seats = [
-            _Seat(options, (theirs, base_url, key), most, self._waiting, self._hand_out)
+            _Seat(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
             for _ in range(given.number(job.limits.concurrency))
         ]
 
@@ -84,7 +85,7 @@ class Actors:
         await self._cluster.leave()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """As the local engine's. Raises MachineRefused where the cluster is gone."""
+        """As the local engine's. Raises EngineGone where the cluster is."""
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
@@ -126,7 +127,7 @@ class Actors:
 
     async def _heed(self) -> None:
         await self._cluster.heed()
-        self._broken = MachineRefused("the head of the Ray cluster is gone: what has arrived is saved; run again")
+        self._broken = EngineGone("the head of the Ray cluster is gone")
         for asked in [*self._waiting, *(asked for seat in self._seats for asked in seat.unanswered())]:
             asked.end(self._broken)
 
@@ -136,12 +137,14 @@ class _Seat:
 
     def __init__(
         self,
+        cluster: Cluster,
         options: dict[str, Any],
         orders: tuple[Job, str, str],
         most: int,
         left: deque[_Asked],
         has_room: Callable[[], None],
     ) -> None:
+        self._call = cluster.call
         self._options = options
         self._orders = orders
         self._most = most
@@ -172,7 +175,7 @@ class _Seat:
     async def run(self) -> None:
         """Raises BatchgenError where an actor cannot do this job."""
         while True:
-            actor = ray.remote(Worker).options(**self._options).remote()
+            actor = await self._call(ray.remote(Worker).options(**self._options).remote)
             try:
                 await self._begin(actor)
                 async with asyncio.TaskGroup() as both:
@@ -181,12 +184,12 @@ class _Seat:
             except* (ray.exceptions.RayError, TimeoutError) as group:
                 self._lose(_said(group.exceptions[0]))
                 if group.split(TimeoutError)[0] is not None:
-                    ray.kill(actor)  # silent, and perhaps alive
+                    await self._call(partial(ray.kill, actor))  # silent, and perhaps alive
             await asyncio.sleep(PAUSE)
 
     async def _begin(self, actor: Any) -> None:
         try:
-            version = await actor.begin.remote(*self._orders)
+            version = await (await self._call(partial(actor.begin.remote, *self._orders)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BatchgenError):
                 raise MachineRefused(f"a Ray actor cannot begin: {error.cause}") from None
@@ -207,12 +210,12 @@ class _Seat:
                 self._flying[number] = asked
                 requests.append((number, asked.body, asked.model))
             self._outbox.clear()
-            await actor.take.remote(requests)
+            await (await self._call(partial(actor.take.remote, requests)))
 
     async def _receive(self, actor: Any) -> None:
         while True:
             async with asyncio.timeout(SILENCE):
-                ended = await actor.ended.remote()
+                ended = await (await self._call(actor.ended.remote))
             for number, outcome in ended:
                 self._flying.pop(number).end(outcome)
             self._has_room()
