@@ -280,7 +280,7 @@ class Night:
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
             retries=sent.total(lambda stats: stats.retries.total()),
-            possibly_billed=sent.total(lambda stats: sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
+            possibly_billed=sent.total(lambda stats: stats.lost + sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
             interrupted=interrupted,
             seconds=seconds,
             stopped=self._why_stopped(published),
@@ -300,6 +300,7 @@ class Night:
             return self._sent.stopped if published.pending else None
         advice = {
             Kind.KEY: f"check the key in {self._job.endpoint.key_source} and what it may do",
+            Kind.PROXY: "set endpoint.proxy_env to the variable that holds them",
             Kind.MODEL: "name a model that the service has in request.model",
             Kind.QUOTA: "the month's quota is used up: raise it, or run again when it is renewed",
             Kind.MISDIRECTED: "check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",

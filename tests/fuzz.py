@@ -30,10 +30,10 @@ from batchgen.api.contract import (
     Kind,
     LogProbs,
     as_json,
-    judge,
     read_answer,
 )
 from batchgen.api.refusals import classify, retry_after
+from batchgen.api.writer import judge
 from batchgen.errors import UsageError
 from batchgen.results.answers import answers
 from batchgen.rows.prompt import PromptError, Template

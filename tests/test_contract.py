@@ -27,10 +27,10 @@ from batchgen.api.contract import (
     Failure,
     Kind,
     estimate_tokens,
-    judge,
     read_answer,
 )
 from batchgen.api.refusals import classify, retry_after
+from batchgen.api.writer import judge
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 OPENAPI = yaml.safe_load((Path(__file__).parent / "writer_completions_openapi.yaml").read_text(encoding="utf-8"))
@@ -88,7 +88,12 @@ ANSWERS = [
     ("something gone that is no model", 410, told("Gone", "this endpoint was removed"), Kind.MISDIRECTED),
     ("a redirect", 302, b"", Kind.MISDIRECTED),
     ("a permanent redirect, in HTML", 308, HTML, Kind.MISDIRECTED),
-    ("no content", 204, b"", Kind.MISDIRECTED),
+    ("no content", 204, b"", Kind.UNUSABLE),
+    ("a part of an answer", 206, b"{}", Kind.UNUSABLE),
+    ("a cache's word that nothing changed", 304, b"", Kind.TRANSIENT),
+    ("a proxy that wants a password", 407, HTML, Kind.PROXY),
+    ("a field that the model does not have", 400, told("BadRequest", "'temperature' is not supported with this model"), Kind.INVALID),
+    ("a field that is not supported, of OpenAI's", 400, b'{"error":{"message":"Unsupported value: model x wants 1","param":"temperature"}}', Kind.INVALID),
     ("a bad key", 401, told("fail.unauthorized", "Invalid API key"), Kind.KEY),
     ("a bad key, silently", 401, b"", Kind.KEY),
     ("a payment due", 402, told("PaymentRequired"), Kind.KEY),
@@ -108,8 +113,9 @@ ANSWERS = [
     ("too many, silently", 429, b"", Kind.BUSY),
     ("too many of a month, by words alone", 429, told("QuotaExceeded", "monthly quota of model used up"), Kind.BUSY),
     # transient
-    *((f"a {status}", status, b"", Kind.TRANSIENT) for status in (408, 409, 500, 502, 503, 504, 507, 529)),
-    *((f"a {status} in HTML", status, HTML, Kind.TRANSIENT) for status in (500, 502, 503, 504)),
+    *((f"a {status}", status, b"", Kind.TRANSIENT) for status in (408, 409, 500, 502, 503, 507, 529)),
+    *((f"a {status} in HTML", status, HTML, Kind.TRANSIENT) for status in (500, 502, 503)),
+    *((f"a gateway that lost patience: {status}", status, HTML, Kind.UNANSWERED) for status in (504, 524)),
     ("a 500 that names the model", 500, told("InternalError", "model palmyra-x4 unavailable"), Kind.TRANSIENT),
     ("a 503 that names the model", 503, told("Unavailable", "model not available"), Kind.TRANSIENT),
     ("an unknown 5xx", 520, HTML, Kind.TRANSIENT),
@@ -271,6 +277,12 @@ USABLE = [
     ("unknown properties everywhere", b'{"id":1,"usage":{"n":[{}]},"choices":[{"text":"a","index":0,"log_probs":{"x":1,"content":[{"token":"a","logprob":-1,"top_logprobs":[{"token":"a","logprob":-1,"id":7}],"id":7}]}}]}'),
     ("a huge number in an unknown property", b'{"created":' + b"9" * 400 + b',"choices":[{"text":"a"}]}'),
     ("a stream", b'data: {"value": "a"}\n\n'),
+    ("a log-prob that is no number", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":NaN}]}}]}'),
+    ("an infinite log-prob", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-Infinity}]}}]}'),
+    ("one beyond floats", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1e999}]}}]}'),
+    ("a byte beyond 32 bits", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1,"bytes":[2147483648]}]}}]}'),
+    ("a byte of 400 digits", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1,"bytes":[' + b"9" * 400 + b"]}]}}]}"),
+    ("half a character for a token", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"\\ud83d","logprob":-1}]}}]}'),
 ]  # fmt: skip
 
 
@@ -288,7 +300,6 @@ UNUSABLE = [
     ("a list", b'[{"choices":[{"text":"a"}]}]'),
     ("a page of a proxy", HTML),
     ("a page of a proxy after white space", b"\n\n" + HTML),
-    ("an error told with 200", told("InternalError", "sorry")),
     ("no choices", b'{"model":"m"}'),
     ("null choices", b'{"choices":null}'),
     ("empty choices", b'{"choices":[]}'),
@@ -296,13 +307,6 @@ UNUSABLE = [
     ("a null text", b'{"choices":[{"text":null}]}'),
     ("a number as text", b'{"choices":[{"text":5}]}'),
     ("a second choice without a text", b'{"choices":[{"text":"a"},{}]}'),
-    ("not a number", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":NaN}]}}]}'),
-    ("infinity", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-Infinity}]}}]}'),
-    ("a number beyond floats", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1e999}]}}]}'),
-    ("a byte beyond 32 bits", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1,"bytes":[2147483648]}]}}]}'),
-    ("a byte of 400 digits", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":-1,"bytes":[' + b"9" * 400 + b"]}]}}]}"),
-    ("a lone surrogate", b'{"choices":[{"text":"\\ud800"}]}'),
-    ("a lone surrogate and more", b'{"choices":[{"text":"\\ud83d and some more text"}]}'),
     ("invalid UTF-8", b'{"choices":[{"text":"\xff\xfe"}]}'),
     ("a surrogate in UTF-8", b'{"choices":[{"text":"\xed\xa0\x80"}]}'),
     ("half a character", b'{"choices":[{"text":"\xf0\x9f"}]}'),

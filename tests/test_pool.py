@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from batchgen.api import pool as pools
-from batchgen.api.pool import Pool
+from batchgen.api.pool import Pool, Sendings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -58,7 +58,7 @@ async def test_one_after_another_share_a_connection():
     server = Server(OK)
     async with opened(server) as (pool, _):
         for _ in range(10):
-            assert await pool.post(b"{}", whole) == (200, b"ok")
+            assert await pool.post(b"{}", whole, Sendings()) == (200, b"ok")
     assert [len(asked) for asked in server.asked] == [10]
 
 
@@ -66,7 +66,7 @@ async def test_as_many_connections_as_are_used_at_once():
     server = Server(OK)
     async with opened(server) as (pool, _):
         for _ in range(5):
-            await asyncio.gather(*(pool.post(b"{}", whole) for _ in range(8)))
+            await asyncio.gather(*(pool.post(b"{}", whole, Sendings()) for _ in range(8)))
     assert [len(asked) for asked in server.asked] == [5] * 8
 
 
@@ -85,9 +85,9 @@ async def test_as_many_connections_as_are_used_at_once():
 async def test_what_comes_decides_whether_a_connection_is_kept(first: bytes, connections: int):
     server = Server(first, OK)
     async with opened(server) as (pool, _):
-        await pool.post(b"{}", whole)
+        await pool.post(b"{}", whole, Sendings())
         await asyncio.sleep(0.05)  # until what follows has come, too
-        assert await pool.post(b"{}", whole) == (200, b"ok")
+        assert await pool.post(b"{}", whole, Sendings()) == (200, b"ok")
     assert len(server.asked) == connections
 
 
@@ -98,8 +98,8 @@ async def test_an_answer_that_is_not_read_to_its_end_ends_the_connection():
         return await payload.readany()
 
     async with opened(server) as (pool, _):
-        assert await pool.post(b"{}", leave) == b"begun"
-        assert await pool.post(b"{}", whole) == (200, b"ok")
+        assert await pool.post(b"{}", leave, Sendings()) == b"begun"
+        assert await pool.post(b"{}", whole, Sendings()) == (200, b"ok")
     assert len(server.asked) == 2
 
 
@@ -108,17 +108,17 @@ async def test_a_request_that_is_given_up_ends_its_connection():
     async with opened(server) as (pool, _):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await pool.post(b"{}", whole)
-        assert await pool.post(b"{}", whole) == (200, b"ok")
+                await pool.post(b"{}", whole, Sendings())
+        assert await pool.post(b"{}", whole, Sendings()) == (200, b"ok")
     assert len(server.asked) == 2
 
 
 async def test_what_was_idle_for_long_is_not_trusted(monkeypatch):
     server = Server(OK)
     async with opened(server) as (pool, _):
-        await pool.post(b"{}", whole)
+        await pool.post(b"{}", whole, Sendings())
         monkeypatch.setattr(pools, "KEPT_SECONDS", -1)
-        await pool.post(b"{}", whole)
+        await pool.post(b"{}", whole, Sendings())
     assert len(server.asked) == 2
 
 
@@ -126,7 +126,7 @@ async def test_what_was_idle_for_long_is_not_trusted(monkeypatch):
 async def test_what_is_sent(host: str):
     server = Server(OK)
     async with opened(server, "/base/v1/completions", host) as (pool, address):
-        await pool.post('{"prompt":"ä"}'.encode(), whole)
+        await pool.post('{"prompt":"ä"}'.encode(), whole, Sendings())
     assert server.asked == [
         [
             b"POST /base/v1/completions HTTP/1.1\r\nHost: %b\r\nAuthorization: Bearer k\r\nContent-Length: 15\r\n\r\n"

@@ -284,7 +284,7 @@ def test_a_proxy_gets_no_key(command, job, tmp_path, certificates, refuses):
     with Wire(tls=tls(certificates / "good.pem")) as wire, Proxy(refusal) as proxy:
         endpoint = {"ca_file": str(certificates / "ca.pem"), "proxy": proxy.url}
         ended = command("run", job(ROWS[:2], **QUICK, endpoint=endpoint), "-v", "--json", url=wire.url)
-    assert ended.returncode == (3 if refuses else 0), ended.stderr
+    assert ended.returncode == (4 if refuses else 0), ended.stderr
     assert proxy.connects
     assert found(b"".join(proxy.connects)) == []
     assert_nowhere(ended.stdout, ended.stderr, tmp_path)

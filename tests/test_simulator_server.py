@@ -153,7 +153,7 @@ async def test_a_stream_is_the_same_text_in_events(client):
     async with client.post("/v1/completions", json={**ASK, "stream": True}, headers=KEY) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")
         body = await response.read()
-    events = [stream._event.decode(event) for event in stream.events(body)]
+    events = [stream._event.decode(event) for _, event in stream.events(body)]
     for event in events:
         validate({"value": event.value}, "streaming_data")
     assert [e.value for e in events] == [t["token"] for t in whole["choices"][0]["log_probs"]["content"]]

@@ -18,11 +18,14 @@ from batchgen import __version__
 from batchgen.api.contract import Answer, Failure, Kind
 from batchgen.api.deadlines import Deadlines
 from batchgen.api.dialects import WRITER, Dialect
+from batchgen.api.encodings import unpacked
 from batchgen.api.key import Redactor
-from batchgen.api.pool import Pool
+from batchgen.api.pool import Pool, Sendings
 from batchgen.api.refusals import classify
 from batchgen.api.trust import trust
 
+ANSWERED = frozenset({200, 201, 202, 203})
+"""Statuses that bring an answer, or should: gateways and caches are careless with them."""
 MAX_ANSWER = 64 << 20
 LARGE_AT_ONCE = 4
 """Answers that are larger than a slot's share of memory, and are read at once."""
@@ -74,17 +77,25 @@ class Client:
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """`model` is the one the body asks for. Every way an attempt can end is a value."""
+        sendings = Sendings()
+        outcome = await self._attempt(body, model, sendings)
+        own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
+        return outcome.after(sendings.left - own, sendings.lost) if sendings.left > own else outcome
+
+    async def _attempt(self, body: bytes, model: str, sendings: Sendings) -> Answer | Failure:
         task = self._deadlines.begin()
         try:
-            return await self._pool.post(body, lambda message, payload: self._judge(message, payload, model))
+            return await self._pool.post(
+                body, lambda message, payload: self._judge(message, payload, body, model), sendings
+            )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
-                return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s")
+                return self._late(sendings)
             raise
         except aiohttp.ClientConnectorCertificateError as error:
-            return Failure(Kind.MISDIRECTED, f"the server's certificate is not trusted: {error.certificate_error}")
-        except aiohttp.ClientResponseError as error:
-            return Failure(Kind.UNSENT, f"the proxy refuses: {error.status}")
+            return Failure(Kind.MISDIRECTED, _untrusted(error.certificate_error))
+        except aiohttp.ClientResponseError as error:  # of a CONNECT: there is no other
+            return _refused_by_proxy(error.status)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
@@ -92,16 +103,27 @@ class Client:
         finally:
             self._deadlines.end(task)
 
-    async def _judge(self, message: RawResponseMessage, payload: aiohttp.StreamReader, model: str) -> Answer | Failure:
-        small = int(message.headers.get("Content-Length", MAX_ANSWER)) < self._small
+    def _late(self, sendings: Sendings) -> Failure:
+        if sendings.left:
+            return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s", is_late=True)
+        return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
+
+    async def _judge(
+        self, message: RawResponseMessage, payload: aiohttp.StreamReader, request: bytes, model: str
+    ) -> Answer | Failure:
+        headers = message.headers
+        small = int(headers.get("Content-Length", MAX_ANSWER)) < self._small
         answer = await (payload.read() if small else self._read(payload))
-        answered = message.code == HTTPStatus.OK
+        if answer is not None and "Content-Encoding" in headers:
+            answer = unpacked(answer, headers["Content-Encoding"], MAX_ANSWER)
+        answered = message.code in ANSWERED
         if answer is None:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
         if answered:
             return self._dialect.judge(self._redactor.answer(answer))
-        failure = classify(message.code, message.headers, answer, model, datetime.now(UTC))
+        answer = self._redactor.all(answer)  # before it is cut into lines and words
+        failure = classify(message.code, headers, answer, model, datetime.now(UTC), request)
         return self._redactor.failure(failure)
 
     async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:
@@ -119,8 +141,20 @@ class Client:
             return b"".join(chunks)
 
 
+def _untrusted(error: Exception) -> str:
+    return f"the server's certificate is not trusted ({error}): name the one to trust in endpoint.ca_file"
+
+
+def _refused_by_proxy(status: int) -> Failure:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return Failure(Kind.PROXY, "the proxy wants a user name and a password, or other ones", status)
+    return Failure(Kind.UNSENT, f"the proxy refuses: {status}")
+
+
 def _reason(error: Exception) -> str:
     """Never `repr`: that of aiohttp's response errors holds the request's headers, and so the key."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "none within timeout.connect"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     return type(error).__name__

@@ -8,12 +8,15 @@ Requests are strict, answers are read liberally: unknown fields pass, a text tha
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
+from msgspec import structs
 
 from batchgen.api import stream
+from batchgen.api.repair import decoded
+from batchgen.api.stream import NULL
 from batchgen.packed import Body
 
 PATH = "/v1/completions"
@@ -70,17 +73,16 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     model: str | None = None
 
 
-NULL = msgspec.Raw(b"null")
-
-
 class RawChoice(msgspec.Struct, frozen=True, gc=False):
-    """A `Choice` as it is read: its log-probs, which may be nearly all of an answer, stay JSON."""
+    """A `Choice` as it is read: its log-probs, which may be nearly all of an answer, stay JSON. `finish_reason` is what
+    a gateway adds to it."""
 
     text: str
     log_probs: msgspec.Raw = NULL
+    finish_reason: str | None = None
 
 
-class RawCompletion(msgspec.Struct, frozen=True, gc=False):
+class RawCompletion(stream.Telling, frozen=True, gc=False):
     choices: Annotated[list[RawChoice], msgspec.Meta(min_length=1)]
     model: str | None = None
 
@@ -92,6 +94,7 @@ class Kind(enum.StrEnum):
     REFUSED = "refused"  # this row's content is refused
     KEY = "key"  # no row can be served: bad key, no permission, no payment
     MODEL = "model"  # no row can be served: the model is unknown or removed
+    PROXY = "proxy"  # no row can be served: the proxy wants a password
     QUOTA = "quota"  # no row can be served: the month's quota is used up
     MISDIRECTED = "misdirected"  # the address does not answer as this service does
     BUSY = "busy"  # everyone slows down, then this row again
@@ -102,7 +105,7 @@ class Kind(enum.StrEnum):
     UNFIT = "unfit"  # answered, and the text is not what the job wants: billed
 
 
-STOPS_THE_RUN = frozenset({Kind.KEY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
+STOPS_THE_RUN = frozenset({Kind.KEY, Kind.PROXY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
 ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED})
 POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
 SLOWS_EVERYONE = frozenset({429, 503, 529})
@@ -113,7 +116,8 @@ SLOWS_EVERYONE = frozenset({429, 503, 529})
 class Failure:
     """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
     `answer`: the one whose text is unfit. `others_serve`: it is about one of several servers, and nobody else needs
-    to wait."""
+    to wait. `is_late`: no answer came in time. `resent`: how often the request had left before, over connections that
+    had been closed, and `lost`: how many of these may have been read all the same."""
 
     kind: Kind
     message: str
@@ -122,6 +126,13 @@ class Failure:
     body: bytes = b""
     answer: Answer | None = None
     others_serve: bool = False
+    is_late: bool = False
+    resent: int = 0
+    lost: int = 0
+
+    def after(self, resent: int, lost: int) -> Failure:
+        """The same, with what had left before."""
+        return replace(self, resent=resent, lost=lost)
 
     @property
     def cause(self) -> str:
@@ -134,19 +145,29 @@ class Failure:
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """An attempt with a text: the body as it came (or packed by who made the attempt), how many choices it holds, its
-    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none."""
+    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none. `resent` and
+    `lost` are as a Failure's."""
 
     body: Body
     choices: int
     tokens: int
     prompt_tokens: int | None = None
+    resent: int = 0
+    lost: int = 0
 
+    def after(self, resent: int, lost: int) -> Answer:
+        """The same, with what had left before."""
+        return structs.replace(self, resent=resent, lost=lost)
+
+
+WHOLE = frozenset({
+    "stop", "length", "max_tokens", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "tool_calls",
+})  # fmt: skip
+"""Why an answer ends that is whole, or as long as was asked for. All else breaks one off: vLLM says `abort` of what was
+in flight when it is restarted, with status 200 and half a text."""
+FILTERED = "content_filter"
 
 _raw = msgspec.json.Decoder(RawCompletion)
-_whole = msgspec.json.Decoder(Completion)
-CHECKED_WHOLE = 16 << 10
-"""Bytes of an answer up to which its log-probs, too, are checked when it comes. Larger ones are nearly all log-probs:
-checking those costs as much as the request, and is done when the results are made (`results.answers`)."""
 
 
 def is_json(body: bytes) -> bool:
@@ -160,24 +181,13 @@ def read_answer(body: bytes) -> RawCompletion:
     Raises ValueError, or RecursionError on absurd nesting, where the body is not the contract's.
     """
     if is_json(body):
-        return _raw.decode(body)
+        return decoded(_raw, body)
     return RawCompletion(choices=[RawChoice(text=stream.text(body))])
 
 
 def as_json(body: bytes) -> bytes:
     """The answer in the contract's shape. Raises as `read_answer`; what is JSON already is not looked at."""
     return body if is_json(body) else msgspec.json.encode(read_answer(body))
-
-
-def judge(body: bytes) -> Answer | Failure:
-    """What a 200's body is worth."""
-    try:
-        small = len(body) <= CHECKED_WHOLE and is_json(body)
-        texts = [choice.text for choice in (_whole.decode(body) if small else read_answer(body)).choices]
-    except (ValueError, RecursionError) as error:
-        said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
-        return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)
-    return Answer(body, len(texts), sum([estimate_tokens(text) for text in texts]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchgen.api import contract, openai
+from batchgen.api import contract, openai, writer
 from batchgen.api.contract import Answer, CompletionRequest, Failure, RawCompletion
 
 
@@ -32,7 +32,7 @@ WRITER = Dialect(
     contract.PATH,
     CompletionRequest,
     contract.SERVER_MAX_TOKENS,
-    contract.judge,
+    writer.judge,
     contract.read_answer,
     contract.as_json,
 )

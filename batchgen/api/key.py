@@ -74,10 +74,12 @@ class Redactor:
 
     def failure(self, failure: Failure) -> Failure:
         """Of all that is kept of a failure, and after it was decoded."""
-        if self._idle:
-            return failure
-        message = self._spelt.sub(b"[key]", failure.message.encode()).decode(errors="replace")
-        return replace(failure, message=message, body=self._spelt.sub(b"[key]", failure.body))
+        message = self.all(failure.message.encode()).decode(errors="replace")
+        return replace(failure, message=message, body=self.all(failure.body))
+
+    def all(self, said: bytes) -> bytes:
+        """Looks for it everywhere, without a sign first."""
+        return said if self._idle else self._spelt.sub(b"[key]", said)
 
 
 def _written(byte: int) -> bytes:

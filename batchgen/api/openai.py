@@ -6,18 +6,17 @@ shape: `logprobs` of parallel lists becomes a list of tokens; the newer one is t
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from batchgen.api import stream
 from batchgen.api.contract import (
-    NULL,
+    WHOLE,
     Answer,
     Failure,
     Int32,
     Int64,
-    Kind,
     RawChoice,
     RawCompletion,
     TokenLogProb,
@@ -25,7 +24,12 @@ from batchgen.api.contract import (
     estimate_tokens,
     is_json,
 )
+from batchgen.api.repair import decoded
+from batchgen.api.stream import NULL
+from batchgen.api.unusable import broken_off, error_within, unreadable, unusable
 
+NO_REASONS = "stop"
+"""What is taken for a choice's reason where a whole answer has no such field: then the server knows none."""
 DEFAULT_TOKENS = 16
 """What OpenAI and vLLM take where a request has no `max_tokens`; others end an answer where the model does."""
 
@@ -46,19 +50,20 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    text: str
-    index: int = 0
+    """LiteLLM's proxy ends a stream with a choice that has no text."""
+
+    text: str | None = None
+    index: int | None = None
     logprobs: msgspec.Raw = NULL
-    finish_reason: str | None = None
+    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _Completion(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer, or a part of a stream: then `choices` may be empty, and an `error` may come in their place."""
+class _Completion(stream.Telling, frozen=True, gc=False):
+    """A whole answer, or a part of a stream: then `choices` may be empty, and an error may come in their place."""
 
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     model: str | None = None
     usage: msgspec.Raw = NULL
-    error: msgspec.Raw = NULL
 
 
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -84,25 +89,45 @@ _log_probs = msgspec.json.Decoder(_LogProbs | None)
 _contents = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+class _Read(NamedTuple):
+    """A body's answer, as far as there is one. `error`: what it said that told of one, as it came; `reasons`: why each
+    choice ended, None where it was not said."""
+
+    choices: list[RawChoice]
+    model: str | None
+    usage: msgspec.Raw
+    error: bytes | None
+    reasons: list[str | None]
+
+
 def judge(body: bytes) -> Answer | Failure:
-    """What a 200's body is worth. Log-probs are looked at when results are made: a text is kept without them."""
+    """What a 200's body is worth. Log-probs are looked at when results are made: a text is kept without them.
+
+    A choice is whole when it has said why it ended, `[DONE]` or not: servers and the proxies before them break answers
+    off, and some say `[DONE]` then, too."""
     try:
-        whole = _read(body)
-        prompt, answer = _used(whole.usage)
-        if answer is None:
-            answer = sum([estimate_tokens(choice.text) for choice in whole.choices])
+        read = _read(body)
     except (ValueError, RecursionError) as error:
-        said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
-        return Failure(Kind.UNUSABLE, f"a 200 whose body is not the contract's: {said}", 200, body=body)
-    return Answer(body, len(whole.choices), answer, prompt)
+        return unreadable(body, error)
+    texts = [choice.text for choice in read.choices]
+    if read.error is not None:
+        return error_within(read.error, body, had_text=any(texts))
+    if not texts:
+        return unreadable(body, "it has no choices")
+    prompt, tokens = _used(read.usage, is_empty=not any(texts))
+    answer = Answer(body, len(texts), sum(map(estimate_tokens, texts)) if tokens is None else tokens, prompt)
+    if None in read.reasons:
+        return unusable(body, "the answer broke off: no finish_reason says that it came to its end")
+    return broken_off(answer, read.reasons) or answer
 
 
 def read_answer(body: bytes) -> RawCompletion:
-    """The completion in a 200's body, JSON or server-sent events. Raises ValueError or RecursionError."""
-    whole = _read(body)
-    return RawCompletion(
-        [RawChoice(choice.text, _as_contract(choice.logprobs)) for choice in whole.choices], whole.model
-    )
+    """The completion in a 200's body, JSON or server-sent events: of one that is kept, whatever it said of its end.
+    Raises ValueError or RecursionError."""
+    read = _read(body)
+    if not read.choices:
+        raise ValueError("it has no choices")
+    return RawCompletion(read.choices, read.model)
 
 
 def as_json(body: bytes) -> bytes:
@@ -110,35 +135,46 @@ def as_json(body: bytes) -> bytes:
     return msgspec.json.encode(read_answer(body))
 
 
-def _read(body: bytes) -> _Completion:
-    whole = _completion.decode(body) if is_json(body) else _joined(body)
-    if not whole.choices:
-        raise ValueError("it has no choices")
-    return whole
+def _read(body: bytes) -> _Read:
+    if not is_json(body):
+        return _joined(body)
+    whole = decoded(_completion, body)
+    choices = whole.choices or []
+    if any(choice.text is None for choice in choices):
+        raise ValueError("a choice has no text")
+    made = [RawChoice(choice.text or "", _as_contract(choice.logprobs)) for choice in choices]
+    is_error = whole.is_error() if choices else whole.breaks_off()
+    reasons = [choice.finish_reason for choice in choices]
+    unsaid = [NO_REASONS if reason is msgspec.UNSET else reason for reason in reasons]
+    return _Read(made, whole.model, whole.usage, body if is_error else None, unsaid)
 
 
-def _joined(body: bytes) -> _Completion:
-    """A stream's parts as one answer. Raises ValueError where it has no end: neither `[DONE]` nor, for each choice,
-    why it finished."""
+def _joined(body: bytes) -> _Read:
+    """A stream's parts as one answer."""
     pieces: dict[int, list[_Choice]] = {}
-    model, usage, done = None, NULL, False
-    for data in stream.events(body):
-        if done := data.strip() == stream.DONE:
+    model, usage, error = None, NULL, None
+    for name, data in stream.events(body):
+        if data.strip() == stream.DONE:
             break
-        part = _completion.decode(data)
-        if part.error != NULL:
-            raise ValueError(f"the stream broke off: {bytes(part.error)[:300].decode(errors='replace')}")
-        for choice in part.choices:
-            pieces.setdefault(choice.index, []).append(choice)
+        part = _Completion() if name == stream.ERROR else decoded(_completion, data)
+        if name == stream.ERROR or part.breaks_off():
+            error = error or data
+            continue
+        for choice in part.choices or ():
+            pieces.setdefault(choice.index or 0, []).append(choice)
         model, usage = model or part.model, part.usage if part.usage != NULL else usage
-    if not done and not all(any(piece.finish_reason for piece in choice) for choice in pieces.values()):
-        raise ValueError("the stream ended before its answer did")
-    choices = [_one(pieces[index]) for index in sorted(pieces)]
-    return _Completion(choices, model, usage)
+    choices = [pieces[index] for index in sorted(pieces)]
+    return _Read([_one(parts) for parts in choices], model, usage, error, [_reason(parts) for parts in choices])
 
 
-def _one(pieces: list[_Choice]) -> _Choice:
-    return _Choice("".join([piece.text for piece in pieces]), logprobs=_concatenated(pieces))
+def _one(pieces: list[_Choice]) -> RawChoice:
+    return RawChoice("".join([piece.text or "" for piece in pieces]), _concatenated(pieces))
+
+
+def _reason(pieces: list[_Choice]) -> str | None:
+    """Why a choice ended: the worst of what was said."""
+    said = [piece.finish_reason for piece in pieces if piece.finish_reason]
+    return next((reason for reason in said if reason.lower() not in WHOLE), said[-1] if said else None)
 
 
 def _concatenated(pieces: list[_Choice]) -> msgspec.Raw:
@@ -186,10 +222,13 @@ def _tokens(given: _LogProbs) -> list[TokenLogProb]:
     ]
 
 
-def _used(usage: msgspec.Raw) -> tuple[int | None, int | None]:
-    """(tokens of the prompt, tokens of the answers), as the server counts them; None where it does not."""
+def _used(usage: msgspec.Raw, *, is_empty: bool) -> tuple[int | None, int | None]:
+    """(tokens of the prompt, tokens of the answers), as the server counts them; None where it does not. A count of
+    nothing beside a text is none: LiteLLM's proxy says 0 and 0 at the end of a stream."""
     try:
         told = _usage.decode(usage)
     except ValueError:
         return None, None
-    return (None, None) if told is None else (told.prompt_tokens, told.completion_tokens)
+    if told is None or not told.prompt_tokens or not (told.completion_tokens or is_empty):
+        return None, None
+    return told.prompt_tokens, told.completion_tokens

@@ -9,11 +9,15 @@ are not promised to stay, so pyproject.toml bounds its version; the tests of the
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Self, TypeVar, cast
 
 import aiohttp
+from aiohappyeyeballs import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
@@ -23,7 +27,23 @@ T = TypeVar("T")
 KEPT_SECONDS = 15.0
 """How long an idle connection is trusted to be there still, as aiohttp's own pool has it."""
 
+LINE, LINES = 64 << 10, 1000
+"""Bytes of a header's line that are read, and lines: gateways add to them, and aiohttp's own bounds, 8,190 and 128,
+lose an answer that was paid for."""
+IDLE, AGAIN, PROBES = 30, 15, 4
+"""Seconds until the kernel asks an idle peer whether it is there, and how it asks on: middleboxes forget a connection
+that is silent, as while a long answer is made, and tell nobody."""
+HANGS_UP = getattr(select, "POLLRDHUP", 0)
+
 Read = Callable[[RawResponseMessage, aiohttp.StreamReader], Awaitable[T]]
+
+
+@dataclass(slots=True)
+class Sendings:
+    """How often a request left, and how many of these ended before a byte came and may yet have been read."""
+
+    left: int = 0
+    lost: int = 0
 
 
 class Pool:
@@ -34,14 +54,14 @@ class Pool:
     ) -> None:
         self._url = URL(url)
         self._headers = headers
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         self._trust = trust
         self._proxy = URL(proxy) if proxy is not None else None
         self._idle: list[tuple[Connection, float]] = []  # the last used is taken first: the server kept it for sure
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust)  # the pump's slots are the limit
+        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=_socket)  # slots are the limit
         self._target = aiohttp.ClientRequest("POST", self._url, loop=self._loop, proxy=self._proxy)
         headers = {"Host": self._target.headers["Host"], **self._headers}
         lines = [f"POST {self._url.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -53,15 +73,37 @@ class Pool:
             connection.close()
         await self._connector.close()
 
-    async def post(self, body: bytes, read: Read[T]) -> T:
+    async def post(self, body: bytes, read: Read[T], sendings: Sendings) -> T:
         """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
-        session would, but for what is no HTTP: that is an HttpProcessingError."""
-        connection = self._kept() or await self._connected()
+        session would, but for what is no HTTP: that is an HttpProcessingError.
+
+        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Where the
+        peer's kernel says that nobody was there to read it (a reset), it cannot have been billed."""
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return await self._exchange(kept, body, read, sendings)
+            except aiohttp.ServerDisconnectedError as error:
+                if not isinstance(error.message, str):
+                    raise  # some of an answer had come
+                sendings.lost += 1
+            except aiohttp.ClientOSError:
+                pass
+        return await self._exchange(await self._connected(), body, read, sendings)
+
+    async def _exchange(self, connection: Connection, body: bytes, read: Read[T], sendings: Sendings) -> T:
         try:
             protocol = cast(ResponseHandler, connection.protocol)  # it was open a moment ago
             transport = cast(asyncio.Transport, connection.transport)
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            protocol.set_response_params(
+                read_until_eof=True,
+                auto_decompress=False,
+                max_line_size=LINE,
+                max_field_size=LINE,
+                max_headers=LINES,
+            )
             transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
+            sendings.left += 1
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer comes yet
                 message, payload = await protocol.read()
@@ -81,7 +123,7 @@ class Pool:
     def _kept(self) -> Connection | None:
         while self._idle:
             connection, since = self._idle.pop()
-            if self._loop.time() - since <= KEPT_SECONDS and _is_clean(connection):
+            if self._loop.time() - since <= KEPT_SECONDS and _is_clean(connection) and not _is_closing(connection):
                 return connection
             connection.close()
         return None
@@ -101,3 +143,24 @@ def _is_clean(connection: Connection) -> bool:
     """Open, and nothing lies in it: a late second answer to one request is none to the next."""
     protocol = connection.protocol
     return protocol is not None and protocol.is_connected() and not protocol.should_close
+
+
+def _is_closing(connection: Connection) -> bool:
+    """Whether the peer has hung up, which the loop may not have heard yet."""
+    transport = connection.transport
+    peer = transport.get_extra_info("socket") if transport is not None else None
+    if not HANGS_UP or peer is None:
+        return False
+    look = select.poll()
+    look.register(peer.fileno(), HANGS_UP)
+    return bool(look.poll(0))
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", AGAIN), ("TCP_KEEPCNT", PROBES)):
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made

@@ -122,14 +122,16 @@ class Fleet:
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """Every way an attempt can end is a value; a failure names its server."""
         tried: set[int] = set()
+        resent = lost = 0  # by servers that were given up
         at = self.roster.choose(self.clock(), tried)
         while at is not None:
             tried.add(at)
             outcome = await self._ask(at, body, model)
+            resent, lost = resent + outcome.resent, lost + outcome.lost
             if isinstance(outcome, Answer) or outcome.kind is not Kind.UNSENT:
-                return outcome
+                break
             at = self.roster.choose(self.clock(), tried)
-        return outcome
+        return outcome.after(resent, lost) if resent else outcome
 
     async def _ask(self, at: int, body: bytes, model: str) -> Answer | Failure:
         begun = self.clock()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import msgspec
 import polars as pl
 
-from batchgen.api.contract import NULL, estimate_tokens
+from batchgen.api.contract import estimate_tokens
+from batchgen.api.stream import NULL
 from batchgen.results.report_queries import Archive, Span
 from batchgen.runner.schema import Record
 

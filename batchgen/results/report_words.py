@@ -12,6 +12,7 @@ MEANINGS: dict[str, str] = {
     Kind.INVALID: "the row cannot be served",
     Kind.REFUSED: "its content is refused",
     Kind.KEY: "the key, or what it may do",
+    Kind.PROXY: "the proxy wants a user name and a password",
     Kind.MODEL: "the model is unknown or removed",
     Kind.QUOTA: "the quota of the month is used up",
     Kind.MISDIRECTED: "the address does not answer as the service does",

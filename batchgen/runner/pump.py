@@ -45,10 +45,11 @@ class Stats:
     todo: int
     ok: int = 0
     failed: int = 0
-    sent: int = 0
+    sent: int = 0  # and left: what found no connection is taken back
     in_flight: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    lost: int = 0  # over connections that had been closed, and perhaps read: sent again
     counted: int = 0  # answers whose tokens the service counted
     tries: Counter[Kind] = field(default_factory=Counter)  # attempts that failed, by how
     retries: Counter[Kind] = field(default_factory=Counter)  # those of them that are tried again
@@ -225,6 +226,12 @@ class Pump:
         sent_at = self.clock()
         outcome = await self.attempt(task.body, task.model)
         now = self.clock()
+        if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT:
+            self.stats.sent -= 1
+        if outcome.resent:
+            self.stats.sent += outcome.resent
+            self.stats.lost += outcome.lost
+            task.attempts += outcome.resent
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens

@@ -1,0 +1,24 @@
+"""Bodies that come compressed, though nobody asked for it. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+_GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_WINDOWS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW)}
+"""What zlib is told of each; `deflate` is zlib's own format by RFC 9110, and raw with some servers."""
+
+
+def unpacked(body: bytes, encoding: str, most: int) -> bytes | None:
+    """The body itself, where it is what its header says and we know how; as it came, where not. None: it would have
+    more than `most` bytes."""
+    for window in _WINDOWS.get(encoding.strip().lower(), ()):
+        reader = zlib.decompressobj(window)
+        try:
+            plain = reader.decompress(body, most)
+        except zlib.error:
+            continue
+        if reader.eof:
+            return plain
+        return None if reader.unconsumed_tail else body
+    return body

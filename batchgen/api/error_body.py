@@ -1,0 +1,107 @@
+"""What the body of an error says, in any of the shapes that services use. Pure: bytes in, words and numbers out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Any
+
+import msgspec
+
+MOST_SAID = 500
+"""Characters that are kept of what was said."""
+_OWN, _LEAST_ECHO = 4000, 16
+"""Characters of a request that are looked for in an error, and the fewest of them that are an echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What can be made of it: its type, what else it is called by, what it says, the statuses that it names, and the
+    field of the request that it is about."""
+
+    tpe: str = ""
+    keys: tuple[str, ...] = ()
+    description: str = ""
+    statuses: tuple[int, ...] = ()
+    param: str | None = None
+
+    @property
+    def codes(self) -> set[str]:
+        return {self.tpe, *self.keys}
+
+    def without(self, request: bytes) -> ErrorBody:
+        """The same, without what it repeats of the request: a prompt may hold any words."""
+        said = self.description
+        for own in _texts_of(request):
+            said = _without(said, own)
+        return replace(self, description=said)
+
+
+def read_error(body: bytes) -> ErrorBody:
+    """Takes what is there: a proxy's HTML, nothing, or half of a documented shape. Those are writer's `errors`,
+    OpenAI's `error` (an object, with some servers a text, with some the body itself) and FastAPI's `detail`."""
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return ErrorBody()
+    if not isinstance(value, dict):
+        return ErrorBody()
+    parts = [value, *(part for name in ("errors", "error", "detail") for part in _objects(value.get(name)))]
+    types, codes = _texts(parts, "tpe", "type", "error_type"), _texts(parts, "key", "code", "param")
+    said = _texts(parts, "description", "message", "msg", "error", "errors", "detail")
+    numbers = [str(part.get(name)) for part in parts for name in ("status", "status_code", "code")]
+    return ErrorBody(
+        types[0] if types else "",
+        (*types[1:], *codes),
+        "; ".join(filter(None, said)),
+        tuple(int(number) for number in numbers if re.fullmatch("[345][0-9]{2}", number)),
+        next(iter(_texts(parts, "param")), None),
+    )
+
+
+def say(status: int, error: ErrorBody, body: bytes) -> str:
+    """In one line: the status, the error's type, and what it says, or how the body begins where nobody can tell."""
+    said = error.description or visible(body) or body[:300].decode(errors="replace")
+    parts = (str(status), error.tpe, said)
+    return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:MOST_SAID].strip()
+
+
+def visible(body: bytes) -> str:
+    """What a page of HTML shows, as far as it goes in a line; empty where the body is none."""
+    if body.lstrip()[:1] != b"<":
+        return ""
+    return " ".join(_TAGS.sub(b" ", body[:8000]).decode(errors="replace").split())[:300]
+
+
+_TAGS = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+
+
+def _texts(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
+    return [part[name] for part in parts for name in names if isinstance(part.get(name), str)]
+
+
+def _texts_of(request: bytes) -> list[str]:
+    """What a request says in words of its own: all its texts but the model's name."""
+    try:
+        fields = msgspec.json.decode(request)
+    except ValueError:
+        return []
+    return [value for name, value in fields.items() if isinstance(value, str) and name != "model"]
+
+
+def _without(said: str, own: str) -> str:
+    if len(own) < _LEAST_ECHO:
+        return said.replace(own, "") if len(own) > 3 else said  # noqa: PLR2004  a word that short is anybody's
+    own = own if len(own) <= 2 * _OWN else own[:_OWN] + own[-_OWN:]
+    blocks = SequenceMatcher(None, said, own, autojunk=False).get_matching_blocks()
+    for start, _, size in reversed(blocks):
+        if size >= _LEAST_ECHO:
+            said = said[:start] + said[start + size :]
+    return said
