@@ -18,13 +18,14 @@ from itertools import chain, islice
 from typing import Any
 
 from batchgen import loop
-from batchgen.api.contract import Answer
+from batchgen.api.contract import STOPS_THE_RUN, Answer
 from batchgen.runner.feed import Task, tasks
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import Record
+from batchgen.runner.stops import Stops
 from batchgen.sections import Limits as Granted
 from batchgen.sections import Until
 from batchgen.setup import Setup
@@ -135,9 +136,10 @@ def _play(
             flight=_NoFlight(),
             limits=Limits(granted.requests_per_minute, granted.tokens_per_minute, clock()),
             budget=budget,
-            retries=Retries(setup.job.retry.attempts, setup.job.retry.max_wait),
+            retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
             stats=stats,
             concurrency=min(granted.concurrency, len(rows)),
+            stops=Stops(STOPS_THE_RUN, retries.patience),
             clock=clock,
         )
         await pump.run()

@@ -29,6 +29,7 @@ from batchgen.runner.progress import progress
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import Run
+from batchgen.runner.stops import Stops
 from batchgen.runner.writer import Writer
 from batchgen.sections import Until
 from batchgen.setup import Setup
@@ -94,6 +95,7 @@ class Sending:
             self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now))
 
         limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
+        retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         async with Writer(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             pump = Pump(
                 batches=tasks(job, setup.source, setup.requests, plan),
@@ -102,10 +104,10 @@ class Sending:
                 flight=flight,
                 limits=limits,
                 budget=self.budget,
-                retries=Retries(job.retry.attempts, job.retry.max_wait, job.check.retries),
+                retries=retries,
                 stats=stats,
                 concurrency=granted.concurrency,
-                stops=local.stops(job),
+                stops=Stops(local.stops(job), retries.patience, is_proven=plan.reused > 0),
             )
             outlook = Outlook(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)

@@ -49,7 +49,9 @@ def test_rows_that_are_at_fault_fail_alone(action, bad, job, service, called):
     service.script = always(action, *names)
     ended = called("run", job(rows_of(60), **SMALL), "--json")
     assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 60 - bad, bad), ended.stderr
-    assert max(service.asked[f"Write about {name}."] for name in names) <= 6, "five tries, and once over a kept connection"
+    assert max(service.asked[f"Write about {name}."] for name in names) <= 6, (
+        "five tries, and once over a kept connection"
+    )
 
 
 @pytest.mark.usefixtures("impatient")

@@ -9,12 +9,13 @@ from collections import Counter
 
 import pytest
 
-from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.rehearsal import _NoFlight, _SimulatedLoop
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.pump import Pump, Stats
 from batchgen.runner.retry import BILLED_TRIES, Retries
+from batchgen.runner.stops import Stops
 
 
 class Night:
@@ -55,6 +56,7 @@ class Night:
             retries=Retries(6, 60, self._unfit),
             stats=self.stats,
             concurrency=32,
+            stops=Stops(STOPS_THE_RUN, 360),
             clock=clock,
         )
         await self.pump.run()

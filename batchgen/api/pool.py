@@ -77,18 +77,16 @@ class Pool:
         """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
         session would, but for what is no HTTP: that is an HttpProcessingError.
 
-        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Where the
-        peer's kernel says that nobody was there to read it (a reset), it cannot have been billed."""
+        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
+        the first had been read by then cannot be told."""
         kept = self._kept()
         if kept is not None:
             try:
                 return await self._exchange(kept, body, read, sendings)
-            except aiohttp.ServerDisconnectedError as error:
-                if not isinstance(error.message, str):
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
                     raise  # some of an answer had come
                 sendings.lost += 1
-            except aiohttp.ClientOSError:
-                pass
         return await self._exchange(await self._connected(), body, read, sendings)
 
     async def _exchange(self, connection: Connection, body: bytes, read: Read[T], sendings: Sendings) -> T:

@@ -51,6 +51,10 @@ def classify(
         kind = Kind.REFUSED
     elif status in (400, 404, 410) and names_the_model(error, model, request):
         kind = Kind.MODEL
+    elif status == 429 and _TOO_LARGE.search(error.description + str(error.codes)):  # noqa: PLR2004
+        kind = Kind.INVALID
+    elif status in (400, 422, 500) and _BAD_KEY.search(f"{error.codes} {error.without(request).description}"):
+        kind = Kind.KEY
     elif kind is None:
         kind = other_status(status)
     return Failure(kind, _said(status, headers, error, body), status, retry_after(headers, now), body)
@@ -77,6 +81,15 @@ _GONE = (
     r"|not available|unavailable|no longer|not supported|unsupported|not allowed|no access|not a valid"
 )
 _NO_MODEL = r"(?:no such|unknown|invalid|unrecogni[sz]ed|unsupported|deprecated|access to (?:the |this )?)\W*(?:\w+ )?"
+_TOO_LARGE = re.compile(r"(request|prompt|message)\S*\s*(is )?too[ _]?(large|long)|request_too_large", re.IGNORECASE)
+"""Said of one request that is larger than a limit: no waiting helps it, and it concerns no other."""
+_BAD_KEY = re.compile(
+    r"authentication.?error|(invalid|incorrect|missing|unknown|no) (\w+ )?(api|proxy|auth\w*|access).?(key|token)"
+    r"|(api|proxy|access).?(key|token)\S* (is |was )?(invalid|incorrect|missing|required|not found|unknown)"
+    r"|unauthori[sz]ed",
+    re.IGNORECASE,
+)
+"""What gateways say of a wrong key with other statuses than 401: LiteLLM's 400 and 500, Kong's and others' 422."""
 _TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
 """Said of a prompt that does not fit the model, which is the row's fault."""
 

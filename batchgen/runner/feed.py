@@ -34,6 +34,7 @@ class Task(msgspec.Struct):
     failed_before: bool = False  # in an earlier run, by its own fault
     reserved: float = 0.0  # tokens, of limits and budget, while in flight
     reserved_cost: float = 0.0  # US dollars
+    beside: int = 0  # that were in flight when it was sent, itself included
     answers: int | None = None  # that the run had when it was sent first, or failed last
     doubtful: tuple[str, ...] = ()  # causes of failures that may be the service's
     outages: int = 0  # that the run had had by then

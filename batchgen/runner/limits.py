@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from batchgen.runner.pace import Learned, Pace
+from batchgen.runner.window import Window
 from batchgen.spoken import dollars
 
 
@@ -32,9 +33,9 @@ class Outage:
         self.begun = 0
         """How many there were."""
 
-    def failed(self, now: float, rows: int = BEGINS, *, billed: bool = False) -> None:
+    def failed(self, now: float, rows: int = BEGINS, *, billed: bool = False, amid_answers: bool = False) -> None:
         """`rows`: that are left to do; few of them would take long to fail so often. `billed`: possibly; then probes
-        are made more rarely, one in four seconds in the end."""
+        are made more rarely, one in four seconds in the end. `amid_answers`: it may be a limit, for now."""
         if not self._failures:
             self._first, self._sent, self._doubtful = now, 0, False
         self._failures += 1
@@ -43,7 +44,7 @@ class Outage:
         if self._since is not None and billed:
             self._every = min(2 * self._every, self.RAREST)
             self._next_probe = max(self._next_probe, now + self._every)
-        if self._since is None and self._failures >= self._begins and likely:
+        if self._since is None and self._failures >= self._begins and likely and not amid_answers:
             self._every = self.PROBE
             self._since, self._next_probe = now, now + self.PROBE
             self.begun += 1
@@ -109,6 +110,7 @@ class Limits:
         self._learned = Learned(learned, now)
         self._estimate = Estimate()
         self._outage = Outage()
+        self.window = Window()
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
         self._refusals = 0
@@ -130,6 +132,8 @@ class Limits:
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more request may go; 0 or less: now."""
+        if in_flight >= self.window.most:
+            return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
         if self._requests is not None:
             wait = max(wait, self._requests.wait(now))
@@ -154,24 +158,32 @@ class Limits:
         if self._tokens is not None:
             self._tokens.give_back(tokens)
 
-    def answered(self, now: float, sent_at: float, longest_answer: int, used: float) -> None:
+    def answered(self, now: float, sent_at: float, longest_answer: int, used: float, beside: int = 1) -> None:
+        """`beside`: how many were in flight when it was sent, itself included."""
         self._refusals = 0
+        self.window.answered(now, beside)
         self._estimate.observe(longest_answer, used)
         if self._outage.answered(sent_at):
             self._learned.restart(now)
 
-    def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool) -> None:
-        """Everyone waits, for `wait` seconds. `by_rate`: it was about the rate (429), and not overload (503)."""
-        if sent_at >= self._slowed_at:
+    def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool, beside: int = 1) -> bool:
+        """Everyone waits, for `wait` seconds. `by_rate`: it was about how much is sent, as far as can be told. Whether
+        no refusal had come since the request was sent."""
+        is_burst = sent_at >= self._slowed_at
+        if is_burst:
             self._refusals += 1
             self._slowed_at = now
         self._resume_at = max(self._resume_at, now + wait)
         if by_rate:
+            self.window.refused(now, sent_at, beside)
             self._learned.refused(now, sent_at, self._resume_at)
+        return is_burst
 
-    def failed(self, now: float, rows: int = Outage.BEGINS, *, billed: bool = False) -> None:
+    def failed(
+        self, now: float, rows: int = Outage.BEGINS, *, billed: bool = False, amid_answers: bool = False
+    ) -> None:
         """An attempt ended without any answer of the service itself, while so many rows were left to do."""
-        self._outage.failed(now, rows, billed=billed)
+        self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)
 
     def outage_likely(self) -> bool:
         return self._outage.likely()

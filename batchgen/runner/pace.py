@@ -6,7 +6,7 @@ Arithmetic only: the caller passes the time, in seconds of any steady clock; not
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 
 BURST = 0.1
 """Seconds' worth of the rate that may go at once, which evens out the event loop's jitter. A server whose
@@ -53,17 +53,21 @@ class Learned:
     """A rate that only the server knows, found from its refusals.
 
     Until then only the start is held back: the requests in flight double every 50 ms from 16, so that a
-    refusing server is met by a handful and not by all. When it refuses many, the rate goes to what it granted
-    of the last seconds and doubles every 3 s from there, up to the next time; then it follows a cubic: 0.9 of
-    what was granted, flat around it, and beyond it after 30 s (as TCP does with its window, RFC 9438). A lone
-    refusal that costs a long wait takes 2 % off, and never more than a tenth of what was granted: some servers
-    refuse at random. A burst counts once: what was sent before the last cut says nothing new.
+    refusing server is met by a handful and not by all. When it refuses many, the rate goes to what it granted, of late
+    or over the last 20 s, whichever is more: some servers count by windows, and grant nothing at their end. From 0.9 of
+    that it rises in a cubic to all of it (as TCP does with its window, RFC 9438), and when nothing was refused for 10 s
+    it doubles every 3 s up to the next time. A burst counts once: what was sent before the last cut says nothing new.
+    Where a lower rate is refused as often, it is not about the rate, and it goes up again: some servers refuse at
+    random. A lone refusal that costs a long wait takes 2 % off.
     """
 
     START, DOUBLES = 16, 0.05
-    SPAN, GROWS, BACK, FLAT = 3.0, 3.0, 0.9, 30.0
-    FEW, SHARE = 4, 0.08
+    SPAN, LONG, FIRST_GROWS, GROWS, BACK, FLAT = 3.0, 20.0, 1.5, 3.0, 0.9, 10.0
+    FEW, FEW_AMID_NOISE, SHARE = 4, 16, 0.08
     """Many: at least so many of the last seconds' requests, and more than this share of them."""
+    LOWER, AS_OFTEN, MOST_NOISE = 0.75, 0.6, 0.35
+    """A rate that is so much lower, at which this share of the refusals stays, is no help; a larger share of all
+    requests than the last is no chance."""
     COSTLY = 0.15
 
     def __init__(self, per_minute: float | None = None, now: float = 0.0) -> None:
@@ -71,7 +75,10 @@ class Learned:
         self._began: float | None = None
         self._sent: deque[float] = deque()
         self._refused: deque[float] = deque()
+        self._granted_in: Counter[int] = Counter()
         self._cut_at = -math.inf
+        self._high = 0.0, 0.0  # the highest rate that met many refusals, and their share
+        self._noise, self._may_be_noise = 0.0, True
         self._base: float | None = None
         self._proven = per_minute or 0.0
         self._ceiling: float | None = None
@@ -84,8 +91,7 @@ class Learned:
         self._began, self._cut_at = now, now
         self._sent.clear()
         self._refused.clear()
-        if self._ceiling is None:
-            self._base = self._pace = None
+        self._ceiling = self._base = self._pace = None
 
     def settled(self, now: float) -> float | None:
         """The rate that is worth remembering: the last that was granted."""
@@ -94,10 +100,11 @@ class Learned:
     def rate(self, now: float) -> float | None:
         """Requests a minute at the moment; None while no limit was met."""
         since = max(0.0, now - self._cut_at)
-        if self._ceiling is not None:
-            short = (self.FLAT - since) / self.FLAT
-            return self._ceiling * (1 - (1 - self.BACK) * short**3)
-        return None if self._base is None else self._base * 2 ** min(since / self.GROWS, 40)
+        if self._ceiling is None:
+            return None if self._base is None else self._base * 2 ** min(since / self.FIRST_GROWS, 40)
+        if since > self.FLAT:
+            return self._ceiling * 2 ** min((since - self.FLAT) / self.GROWS, 40)
+        return self._ceiling * (1 - (1 - self.BACK) * (1 - since / self.FLAT) ** 3)
 
     def wait(self, now: float, in_flight: int) -> float:
         if self._began is None:
@@ -111,34 +118,56 @@ class Learned:
 
     def take(self, now: float) -> None:
         self._sent.append(now)
+        self._granted_in[int(now)] += 1
         _forget(self._sent, now - self.SPAN)
         if self._pace is not None:
             self._pace.take(now, 1)
 
     def refused(self, now: float, sent_at: float, resume_at: float) -> None:
+        self._granted_in[int(sent_at)] -= 1
+        if sent_at <= self._cut_at:
+            return
         self._refused.append(sent_at)
         _forget(self._refused, now - self.SPAN)
         _forget(self._sent, now - self.SPAN)
-        if sent_at <= self._cut_at:
-            return
         current = self.rate(now)
         if current is None:
             self._began = max(self._began or now, resume_at)  # and from there as gently as at the start
-        if len(self._refused) >= self.FEW and len(self._refused) > self.SHARE * len(self._sent):
-            self._proven = self._granted(now)
-            if self._pace is None:
-                self._base, self._pace = self._proven, Pace(self._proven, max(now, resume_at))
-            else:
-                self._ceiling = min(current or self._proven, self._proven)
-            self._cut_at = max(now, resume_at)
-        elif current is not None and resume_at - now > self.COSTLY:
+        share = len(self._refused) / max(len(self._sent), 1)
+        few = self.FEW_AMID_NOISE if self._noise else self.FEW
+        if len(self._refused) >= few and share > self.SHARE + 1.5 * self._noise:
+            self._cut(now, max(now, resume_at), share)
+        elif current is not None and resume_at - now > self.COSTLY and not self._noise:
             self._ceiling = max(0.98 * current, self.BACK * self._proven)
             self._cut_at = max(now, resume_at)
 
+    def _cut(self, now: float, resume_at: float, share: float) -> None:
+        current, granted = self.rate(now), self._granted(now)
+        met, before = self._high
+        rate = current or granted / max(1 - share, 0.01)
+        self._high = (rate, share) if rate >= met else self._high
+        if current is None:
+            self._base, self._pace = granted, Pace(granted, resume_at)
+        elif self._may_be_noise and current <= self.LOWER * met and self.AS_OFTEN * before <= share <= self.MOST_NOISE:
+            self._noise, self._ceiling = share, 2 * met
+            self._may_be_noise = False
+        else:
+            self._ceiling, self._noise = min(current, max(granted, current / 2)), 0.0
+        self._proven = granted
+        self._cut_at = resume_at
+        self._sent.clear()
+        self._refused.clear()
+
     def _granted(self, now: float) -> float:
-        """Requests a minute that were sent in the last seconds and not refused."""
-        span = max(min(now - (self._began or now), self.SPAN), 1.0)
-        return max(len(self._sent) - len(self._refused), 1) * 60 / span
+        """Requests a minute that were sent and not refused: of the last seconds, or of more of them."""
+        began = self._began or 0.0
+        span = max(min(now - max(began, self._cut_at), self.SPAN), 1.0)
+        lately = (len(self._sent) - len(self._refused)) / span
+        for second in [second for second in self._granted_in if second < now - self.LONG]:
+            del self._granted_in[second]
+        first = min(self._granted_in, default=now)
+        long = self._granted_in.total() / max(now - first, 1.0)
+        return 60 * max(lately, long, 1 / span)
 
 
 def _forget(times: deque[float], before: float) -> None:

@@ -156,4 +156,5 @@ def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float |
 
 def _troubles(stats: Stats) -> str:
     counts = {"failed": stats.failed, "retries": stats.retries.total()}
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    told = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return ", ".join([*told, *([stats.trouble[:200]] if stats.trouble else [])])

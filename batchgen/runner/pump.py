@@ -16,16 +16,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.errors import InputChanged
 from batchgen.packed import Body
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import OK, Record
+from batchgen.runner.stops import Stops
 
 WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
 """How attempts end when the service is away."""
@@ -34,8 +35,11 @@ NOT_ITS_OWN = WITHOUT_THE_SERVICE | {Kind.BUSY}
 OFTEN = 2
 """Failures of a row, each while others were answered, after which it is taken to be at fault."""
 CHANGED = "the input changed while the job was at work"
-USELESS = 24
-"""Answers of which nothing can be used, after which a run ends that had no other."""
+OVERLOADED = frozenset({408, 503, 529})
+"""Statuses of a limit or a full queue, where others are answered meanwhile: of nginx' `limit_req`, Envoy's overflow,
+uvicorn, HAProxy, and vllm-router, whose full queue is a 408."""
+AMID = 3.0
+"""Seconds since the last answer in which others are said to be answered."""
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Stats:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     lost: int = 0  # over connections that had been closed, and perhaps read: sent again
+    trouble: str = ""  # what keeps the run from its answers, while it does
     counted: int = 0  # answers whose tokens the service counted
     tries: Counter[Kind] = field(default_factory=Counter)  # attempts that failed, by how
     retries: Counter[Kind] = field(default_factory=Counter)  # those of them that are tried again
@@ -86,7 +91,7 @@ class Pump:
     retries: Retries
     stats: Stats
     concurrency: int
-    stops: frozenset[Kind] = STOPS_THE_RUN
+    stops: Stops
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
 
@@ -100,10 +105,10 @@ class Pump:
         self._waiting: list[tuple[float, int, Task]] = []
         self._next: asyncio.Future[list[Task] | None] | None = None
         self._crew: list[asyncio.Task[None]] = []
-        self._answers = self._useless = 0
+        self._answers = self._outages = 0
+        self._answered_at = -math.inf
         self._failing: set[bytes] = set()
         """Rows that failed since the last answer."""
-        self._refused_since: float | None = None
 
     async def run(self) -> None:
         """Returns when every row is done with, or the run was stopped and what was in flight has ended.
@@ -217,6 +222,7 @@ class Pump:
         self.budget.take(tokens, cost)
         task.answers = self._answers if task.answers is None else task.answers
         self.stats.in_flight += 1
+        task.beside = self.stats.in_flight
         self.stats.sent += 1
         return True
 
@@ -236,7 +242,7 @@ class Pump:
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens
             self._settle(task, prompt + answer.tokens, task.cost(answer.tokens, prompt))
-            self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens)
+            self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens, task.beside)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered()
@@ -251,44 +257,72 @@ class Pump:
 
     def _answered(self) -> None:
         self._answers += 1
+        self._answered_at = self.clock()
         self._failing.clear()
-        self._refused_since = None
+        self.stops.answered()
+        self.stats.trouble = ""
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         if failure.kind not in POSSIBLY_BILLED and failure.answer is None:
             self._settle(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
+        failure = self._as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
         self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
-        slows = failure.status in SLOWS_EVERYONE and not failure.others_serve
-        if slows and (failure.retry_after or not self.limits.outage(now)):
-            pause = failure.retry_after or self.retries.back_off(1 + self.limits.refusals)
-            self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=failure.kind is Kind.BUSY)
-        stops = self._stops_the_run(failure)
+        is_burst = self._slow_down(task, failure, sent_at, now)
+        stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
+        stops = stop is not None and stop.refusal is not None and failure.kind in self.stops.kinds
         await self.save(self._record(task, failure, now - sent_at, final=delay is None and not stops))
-        if stops:
-            self.refusal = self.refusal or failure
-            self.stop(str(failure))
-        elif delay is None:
+        if stop is not None:
+            self.refusal = self.refusal or stop.refusal
+            self.stop(stop.reason)
+        if delay is None and not stops:
             self.stats.failed += 1
-        else:
+        elif not stops:
             self.stats.retries[failure.kind] += 1
-            heapq.heappush(self._waiting, (now + delay, self.stats.retries.total(), task))
+            heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
+
+    def _as_refusal(self, failure: Failure, now: float) -> Failure:
+        """Where others are answered, a server that says it is overloaded has a limit: that is a refusal as by rate.
+        What all are told for longer is an outage."""
+        is_refusal = failure.status in OVERLOADED and now - self._answered_at < AMID
+        return replace(failure, kind=Kind.BUSY) if is_refusal else failure
+
+    def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
+        """Everybody, after a refusal; whether none had come since this request was sent."""
+        if failure.is_late:
+            self.limits.window.unanswered(now, sent_at)
+        slows = failure.kind is Kind.BUSY or failure.status in SLOWS_EVERYONE
+        if not slows or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
+            return False
+        refusals = self.limits.refusals
+        pause = failure.retry_after or (self.retries.back_off(refusals) if refusals else 0.0)
+        by_rate = failure.kind is Kind.BUSY
+        return self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=by_rate, beside=task.beside)
 
     def _weigh(self, task: Task, failure: Failure, now: float) -> None:
-        """Holds a failure against the row, unless it may be the service's. Stops a run that gets nowhere."""
+        """Holds a failure against the row, unless it may be the service's."""
         if failure.kind is Kind.UNFIT:
             self._answered()
-        if failure.kind in WITHOUT_THE_SERVICE and not task.failed_before:
-            self.limits.failed(now, self.stats.left, billed=failure.kind in POSSIBLY_BILLED)
+        is_limit = failure.kind is Kind.BUSY and failure.status in OVERLOADED
+        if (failure.kind in WITHOUT_THE_SERVICE or is_limit) and not task.failed_before:
+            billed = failure.kind in POSSIBLY_BILLED
+            self.limits.failed(now, self.stats.left, billed=billed, amid_answers=is_limit)
         self._failing.add(task.key)
         if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
             self._hold_against(task, failure.cause)
         else:
             task.doubtful, task.outages = (*task.doubtful, failure.cause), self.limits.outages
         task.answers = self._answers
-        self._give_up_where_nothing_helps(failure, now)
+        self._tell(failure)
+
+    def _tell(self, failure: Failure) -> None:
+        """What keeps a run from its answers, while it does."""
+        self.stats.trouble = str(failure) if failure.kind in NOT_ITS_OWN else ""
+        if self.limits.outages > self._outages:
+            self._outages = self.limits.outages
+            log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)
 
     def _hold_against(self, task: Task, cause: str) -> None:
         """And those before that were in doubt, unless the service was away meanwhile."""
@@ -307,25 +341,6 @@ class Pump:
         if task.failed_before or (self._answers and self._failing == {task.key}):
             return True
         return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
-
-    def _give_up_where_nothing_helps(self, failure: Failure, now: float) -> None:
-        patience = self.retries.patience
-        if failure.kind is Kind.BUSY:
-            self._refused_since = now if self._refused_since is None else self._refused_since
-            if now - self._refused_since > patience:
-                self.stop(f"refused for {now - self._refused_since:,.0f} s: {failure}")
-        if (outage := self.limits.outage(now)) > patience:
-            self.stop(f"no answer for {outage:,.0f} s: {failure}")
-        if failure.kind is Kind.UNUSABLE and not self._answers:
-            self._useless += 1
-            if self._useless == USELESS:
-                said = f"{USELESS} answers, and nothing in any of them can be used: {failure.message}"
-                self.refusal = self.refusal or Failure(Kind.MISDIRECTED, said)
-                self.stop(said)
-
-    def _stops_the_run(self, failure: Failure) -> bool:
-        """An address that has answered before is no wrong address: then it is about this row."""
-        return failure.kind in self.stops and not (failure.kind is Kind.MISDIRECTED and self.stats.ok)
 
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""

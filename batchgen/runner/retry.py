@@ -16,6 +16,9 @@ BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
 BUSY_FACTOR = 5
 """A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""
+MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MODEL, Kind.MISDIRECTED})
+"""What may be the row's fault or everybody's: it is tried once more, and if it is everybody's, others are told so
+meanwhile (`stops`)."""
 CAUSES = 3
 """A row may meet this many passing causes in full: at a service where each of seven statuses comes to three in a
 hundred, one of thousands of rows would else meet six of them in a row."""
@@ -35,6 +38,7 @@ class Retries:
         self._most = Counter(dict.fromkeys(Kind, 1))
         self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
         self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
+        self._most.update(dict.fromkeys(MAYBE_THE_ROWS, 1))
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
         self._most[Kind.UNFIT] = unfit + 1
 

@@ -1,0 +1,94 @@
+"""When a run ends before its rows do: what the service says to all of them is the run's, and no row is to blame for it.
+
+Pure: it is told how attempts end, and the caller passes the time, in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from batchgen.api.contract import Failure, Kind
+from batchgen.runner.retry import MAYBE_THE_ROWS
+from batchgen.spoken import duration
+
+ROWS = 12
+"""So many rows in a row that are told what one alone might be: then it is everybody's."""
+ALIKE = 24
+"""Requests that are answered alike, without a text, after which a run ends that had no other answer."""
+ASKED_AGAIN = 2
+"""Bursts of refusals that ask for a wait beyond all patience: a quota is used up, and no rate exceeded."""
+_WHOEVER_ASKS = frozenset({401, 402})
+"""Statuses that are about the key, whatever the row says."""
+_TOLD_ONCE = frozenset({Kind.INVALID, Kind.UNUSABLE})
+
+
+class Stop(NamedTuple):
+    """Why a run ends. `refusal`: the answer of the service that refuses all of it."""
+
+    reason: str
+    refusal: Failure | None = None
+
+
+@dataclass
+class Stops:
+    """`kinds`: failures that end a run; `patience`: seconds that are waited for a service that is away or refuses;
+    `is_proven`: key, address and model have answered in an earlier run."""
+
+    kinds: frozenset[Kind]
+    patience: float
+    is_proven: bool = False
+
+    def __post_init__(self) -> None:
+        self._answers = 0
+        self._told: set[bytes] = set()
+        self._alike: Counter[str] = Counter()
+        self._refused_since: float | None = None
+        self._beyond = 0
+
+    def answered(self) -> None:
+        self._answers += 1
+        self._told.clear()
+        self._refused_since, self._beyond = None, 0
+
+    def failed(self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool) -> Stop | None:
+        """What follows of a row's failure. `outage`: seconds since nothing gets through; `is_burst`: no refusal came
+        since this request was sent."""
+        if failure.kind in self.kinds and not self._may_be_the_rows(key, failure):
+            return Stop(str(failure), failure)
+        if failure.kind is Kind.BUSY and (stop := self._refused(failure, now, is_burst=is_burst)):
+            return stop
+        if outage > self.patience:
+            return Stop(f"no answer for {outage:,.0f} s: {failure}")
+        return self._told_once(failure) if failure.kind in _TOLD_ONCE and not self._answers else None
+
+    def _may_be_the_rows(self, key: bytes, failure: Failure) -> bool:
+        """A firewall dislikes a prompt's words, a router knows no such path: where others are answered, that row fails.
+        What many rows are told, and none of them is answered, is not about them."""
+        self._told.add(key)
+        known = bool(self._answers) or self.is_proven
+        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in _WHOEVER_ASKS
+        return known and its_own and len(self._told) < ROWS
+
+    def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
+        since = self._refused_since = now if self._refused_since is None else self._refused_since
+        asked = failure.retry_after or 0.0
+        self._beyond += is_burst and asked > self.patience
+        if self._beyond >= ASKED_AGAIN:
+            return Stop(f"the service asks to come back in {duration(asked)}: {failure}")
+        if now - since > self.patience:
+            return Stop(f"refused for {now - since:,.0f} s: {failure}")
+        return None
+
+    def _told_once(self, failure: Failure) -> Stop | None:
+        said = (
+            "" if failure.kind is Kind.UNUSABLE else re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]
+        )
+        self._alike[said] += 1
+        if self._alike[said] < ALIKE:
+            return None
+        what = "answers, and nothing in any of them can be used" if not said else "requests, and each is answered so"
+        reason = f"{ALIKE} {what}: {failure.message}"
+        return Stop(reason, replace(failure, kind=Kind.MISDIRECTED, message=reason))
