@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgen import folders, metrics
+from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
 from batchgen.signals import Signals
@@ -67,7 +68,8 @@ class Aftermath:
         from batchgen import webhook  # noqa: PLC0415  aiohttp takes long to import, and most nights tell nobody
 
         where = address.replace("{exit_code}", str(message["exit_code"]))
-        failure = webhook.post(where, json.dumps(message).encode(), job.endpoint.proxy)
+        proxy = proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, self.environ)
+        failure = webhook.post(where, json.dumps(message).encode(), proxy)
         if failure is not None:
             log.warning("warning: nobody was notified: %s", failure)
 

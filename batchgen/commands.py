@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen import folders, logs
+from batchgen import descriptors, folders, logs
 from batchgen import job as jobs
 from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
@@ -95,6 +95,8 @@ def run(
         after.of(job)
         key = key_of(job, environ)
         setup = set_up(job, environ, path)
+        if engine is here.engine:
+            descriptors.provide(setup.limits.concurrency)
         folders.make([job.state_folder])
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
@@ -162,6 +164,7 @@ def plan(
     job = _load(path, limit, local=local)
     aftermath.check(job)
     setup = set_up(job, environ, path)
+    descriptors.provide(setup.limits.concurrency)
     folders.refuse_unwritable(job.state_folder)
     with _before(setup, rehearse=rehearse) as known:
         made = make_plan(

@@ -90,12 +90,17 @@ class Endpoint(Part):
     proxy: Annotated[str, AfterValidator(proxy_url)] | None = Field(
         None, description="the only proxy that is ever used; the environment's are not"
     )
+    proxy_env: str | None = Field(
+        None,
+        description="the name of the variable that holds the proxy's address with user and password, never these; "
+        "beside proxy, user:password alone",
+    )
     allow_removed_models: bool = Field(default=False, description="send to models that the vendor announced as removed")
 
-    @field_validator("key_env")
+    @field_validator("key_env", "proxy_env")
     @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
             raise ValueError("should be the NAME of an environment variable, in capitals; a key has no place in a file")
         return value
 

@@ -16,6 +16,7 @@ import polars as pl
 from batchgen.api.contract import DEPRECATED
 from batchgen.api.dialects import OPENAI, Dialect
 from batchgen.api.key import check_key, read_key
+from batchgen.api.proxy import proxy_of
 from batchgen.api.trust import trust
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
@@ -68,8 +69,11 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
     """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
     base_url = None if job.is_local else job.base_url(environ)
     trust(job.endpoint.ca_file)
-    if job.endpoint.proxy is not None and "http:" in (base_url or ""):
-        raise UsageError("endpoint.proxy: the key would cross the network in the clear: it is for https alone")
+    proxy = None if job.is_local else proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, environ)
+    if proxy is not None and job.endpoint.has_key and "http:" in (base_url or ""):
+        raise UsageError(
+            "endpoint.proxy: the key would cross the network in the clear: with a key it is for https alone"
+        )
     source = open_source(job.input)
     refuse_collisions(list(source.columns))
     if job.priority is not None:

@@ -11,6 +11,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from batchgen import __version__, loop
+from batchgen.api.proxy import Proxy
 
 SECONDS = 10.0
 """Of each try."""
@@ -25,7 +26,7 @@ class _NotNow(Exception):
     """An answer that another try may change."""
 
 
-def post(address: str, body: bytes, proxy: str | None) -> str | None:
+def post(address: str, body: bytes, proxy: Proxy | None) -> str | None:
     """Why it did not arrive; None where it did. Within half a minute; in a thread without a loop at work."""
     told: list[str] = []
 
@@ -45,11 +46,14 @@ def post(address: str, body: bytes, proxy: str | None) -> str | None:
     return f"{urlsplit(address).hostname}: {told[0]}" if told else None
 
 
-async def _post(address: str, body: bytes, proxy: str | None) -> None:
+async def _post(address: str, body: bytes, proxy: Proxy | None) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": f"batchgen/{__version__}"}
+    url, login = (None, None) if proxy is None else (proxy.url, proxy.header())
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS), trust_env=False) as session,
-        session.post(address, data=body, headers=headers, proxy=proxy, allow_redirects=False) as answer,
+        session.post(
+            address, data=body, headers=headers, proxy=url, proxy_headers=login, allow_redirects=False
+        ) as answer,
     ):
         if answer.status >= 500 or answer.status in (408, 429):  # noqa: PLR2004
             raise _NotNow(f"answered {answer.status}")

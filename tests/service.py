@@ -126,14 +126,15 @@ def completion_bytes(body: Mapping[str, Any]) -> bytes:
 
 
 def events_bytes(body: Mapping[str, Any]) -> bytes:
-    """The answer as server-sent events, with one of the ends and line ends that a stream may have."""
+    """The answer as server-sent events, with one of the line ends that a stream may have; it marks its end always, as one
+    that does so once must."""
     text = expected_answer(body["prompt"])["text"]
     chance = random.Random(text)
     cuts = sorted(chance.sample(range(1, len(text)), 3))
     values = [text[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
     line = chance.choice(["\n", "\r\n"])
     events = [f"data: {json.dumps({'value': value}, ensure_ascii=False)}" for value in values]
-    end = chance.choice([2 * line + "data: [DONE]" + 2 * line, 2 * line, "", line])
+    end = 2 * line + "data: [DONE]" + chance.choice([2 * line, "", line])
     return ((2 * line).join(events) + end).encode()
 
 

@@ -61,7 +61,7 @@ def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service
     for night in range(2):
         ended = called("run", path, "--json")
         assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 58, 2), f"night {night + 1}"
-        assert ended.json["possibly_billed"] <= 2 * 5
+        assert ended.json["possibly_billed"] <= 2 * 6, "five tries, and once over a kept connection"
 
 
 @pytest.mark.usefixtures("impatient")

@@ -21,9 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal spoken usage places sheet logs loop folders packed aws_profile stores parts
+errors terminal spoken usage places sheet logs loop descriptors folders packed aws_profile stores parts
 yaml
-api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.trust api.deadlines api.encodings api.pool api.client
+api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.proxy api.trust api.deadlines api.encodings api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.files rows.csv_format rows.parquet_format rows.formats rows.source
 rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes

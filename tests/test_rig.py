@@ -532,7 +532,7 @@ def test_a_night_with_every_fault(job, batchgen):
     of a night that has them all, and no row with so many answers lost in a row that it is given up."""
     rows = [{"id": f"r{n}", "name": f"product {n}"} for n in range(200)]
     path = job(rows, limits={"concurrency": 32}, retry={"attempts": 6, "max_wait": 0.1}, timeout={"total": 3})
-    with serving(*shares([*PASSING, *SPOILED], 0.03), "--fault", "400=0.02", "--seed", 26) as url:
+    with serving(*shares([*PASSING, *SPOILED], 0.03), "--fault", "400=0.02", "--seed", 26, "--latency", 0.03) as url:
         ended = batchgen("run", path, "--json", env={"WRITER_BASE_URL": url})
         ledger = asyncio.run(read_ledger(url))
 

@@ -15,14 +15,16 @@ import aiohttp
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from batchgen import __version__
-from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.api.contract import Answer, Failure, Kind, is_json
 from batchgen.api.deadlines import Deadlines
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.encodings import unpacked
 from batchgen.api.key import Redactor
 from batchgen.api.pool import Pool, Sendings
+from batchgen.api.proxy import Proxy
 from batchgen.api.refusals import classify
 from batchgen.api.trust import trust
+from batchgen.api.unusable import unusable
 
 ANSWERED = frozenset({200, 201, 202, 203})
 """Statuses that bring an answer, or should: gateways and caches are careless with them."""
@@ -45,7 +47,7 @@ class Client:
         total: float,
         slots: int = 64,
         ca_file: str | None = None,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
         dialect: Dialect = WRITER,
     ) -> None:
         headers = {
@@ -58,6 +60,9 @@ class Client:
         self._url = base_url + dialect.path
         self._pool = Pool(self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
         self._dialect = dialect
+        self._marks_ends = False
+        self._resent: set[int] = set()
+        """Requests that ended a kept connection: it may be they that do it, and once is enough."""
         self._redactor = Redactor(key)
         self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -80,13 +85,19 @@ class Client:
         sendings = Sendings()
         outcome = await self._attempt(body, model, sendings)
         own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
-        return outcome.after(sendings.left - own, sendings.lost) if sendings.left > own else outcome
+        if sendings.left <= own:
+            return outcome
+        self._resent.add(hash(body))
+        return outcome.after(sendings.left - own, sendings.lost)
 
     async def _attempt(self, body: bytes, model: str, sendings: Sendings) -> Answer | Failure:
         task = self._deadlines.begin()
         try:
             return await self._pool.post(
-                body, lambda message, payload: self._judge(message, payload, body, model), sendings
+                body,
+                lambda message, payload: self._judge(message, payload, body, model),
+                sendings,
+                fresh=bool(self._resent) and hash(body) in self._resent,
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
@@ -121,10 +132,22 @@ class Client:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
         if answered:
-            return self._dialect.judge(self._redactor.answer(answer))
+            return self._whole(answer) or self._dialect.judge(self._redactor.answer(answer))
         answer = self._redactor.all(answer)  # before it is cut into lines and words
         failure = classify(message.code, headers, answer, model, datetime.now(UTC), request)
         return self._redactor.failure(failure)
+
+    def _whole(self, answer: bytes) -> Failure | None:
+        """What is wrong with a stream that lacks its end, where the service has been seen to mark it."""
+        if self._dialect.is_done is None or is_json(answer):
+            return None
+        if self._dialect.is_done(answer):
+            self._marks_ends = True
+        elif self._marks_ends:
+            return unusable(
+                self._redactor.answer(answer), "the answer broke off: [DONE], which ended others, is missing"
+            )
+        return None
 
     async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:
         """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchgen.api import contract, openai, writer
+from batchgen.api import contract, openai, stream, writer
 from batchgen.api.contract import Answer, CompletionRequest, Failure, RawCompletion
 
 
@@ -18,6 +18,7 @@ class Dialect:
 
     `judge` says what a 200's body is worth. `read_answer` and `as_json`, which is the same in the contract's shape,
     raise ValueError or RecursionError where it is no answer; `as_json` may leave that to who reads what it returns.
+    `is_done`: whether a stream has its mark of the end, where that is all that tells a whole one from one that was cut.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Dialect:
     judge: Callable[[bytes], Answer | Failure]
     read_answer: Callable[[bytes], RawCompletion]
     as_json: Callable[[bytes], bytes]
+    is_done: Callable[[bytes], bool] | None = None
 
 
 WRITER = Dialect(
@@ -35,6 +37,7 @@ WRITER = Dialect(
     writer.judge,
     contract.read_answer,
     contract.as_json,
+    stream.is_done,
 )
 OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
 DIALECTS = {"writer": WRITER, "openai": OPENAI}

@@ -23,6 +23,8 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
+from batchgen.api.proxy import Proxy
+
 T = TypeVar("T")
 KEPT_SECONDS = 15.0
 """How long an idle connection is trusted to be there still, as aiohttp's own pool has it."""
@@ -33,6 +35,8 @@ lose an answer that was paid for."""
 IDLE, AGAIN, PROBES = 30, 15, 4
 """Seconds until the kernel asks an idle peer whether it is there, and how it asks on: middleboxes forget a connection
 that is silent, as while a long answer is made, and tell nobody."""
+UNREAD = 0.01
+"""Seconds within which nobody reads a request and makes an answer that costs."""
 HANGS_UP = getattr(select, "POLLRDHUP", 0)
 
 Read = Callable[[RawResponseMessage, aiohttp.StreamReader], Awaitable[T]]
@@ -50,21 +54,31 @@ class Pool:
     """As many connections as are used at once, as an asynchronous context. `connect` is in seconds."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], *, connect: float, trust: ssl.SSLContext | bool, proxy: str | None
+        self, url: str, headers: Mapping[str, str], *, connect: float, trust: ssl.SSLContext | bool, proxy: Proxy | None
     ) -> None:
         self._url = URL(url)
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         self._trust = trust
-        self._proxy = URL(proxy) if proxy is not None else None
+        self._proxy = proxy
         self._idle: list[tuple[Connection, float]] = []  # the last used is taken first: the server kept it for sure
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=_socket)  # slots are the limit
-        self._target = aiohttp.ClientRequest("POST", self._url, loop=self._loop, proxy=self._proxy)
+        proxy = self._proxy
+        self._target = aiohttp.ClientRequest(
+            "POST",
+            self._url,
+            loop=self._loop,
+            proxy=None if proxy is None else URL(proxy.url),
+            proxy_headers=None if proxy is None else proxy.header(),
+        )
         headers = {"Host": self._target.headers["Host"], **self._headers}
-        lines = [f"POST {self._url.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        where = self._url.raw_path_qs
+        if proxy is not None and self._url.scheme == "http":  # read by the proxy, and not only by who is behind it
+            where, headers = str(self._url), {**headers, **proxy.header()}
+        lines = [f"POST {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         self._head = "\r\n".join([*lines, "Content-Length: "]).encode("ascii")
         return self
 
@@ -73,20 +87,23 @@ class Pool:
             connection.close()
         await self._connector.close()
 
-    async def post(self, body: bytes, read: Read[T], sendings: Sendings) -> T:
+    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
         """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
         session would, but for what is no HTTP: that is an HttpProcessingError.
 
-        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
-        the first had been read by then cannot be told."""
-        kept = self._kept()
+        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. The
+        first may have been read by then, unless it was reset at once, which is what a closed one does. `fresh`: over
+        none that was kept."""
+        kept = None if fresh else self._kept()
         if kept is not None:
+            began = self._loop.time()
             try:
                 return await self._exchange(kept, body, read, sendings)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
                     raise  # some of an answer had come
-                sendings.lost += 1
+                was_reset = isinstance(error, aiohttp.ClientOSError)
+                sendings.lost += not was_reset or self._loop.time() - began > UNREAD
         return await self._exchange(await self._connected(), body, read, sendings)
 
     async def _exchange(self, connection: Connection, body: bytes, read: Read[T], sendings: Sendings) -> T:

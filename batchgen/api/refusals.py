@@ -104,7 +104,7 @@ def names_the_model(error: ErrorBody, model: str | None, request: bytes = b"") -
     if any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes):
         return True
     subject = rf"(?:{re.escape(model)}|\bmodel\b)" if model else r"\bmodel\b"
-    about = re.compile(rf"{subject}.{{0,120}}?(?:{_GONE})|{_NO_MODEL}{subject}", re.IGNORECASE | re.DOTALL)
+    about = re.compile(rf"{subject}[^;\n]{{0,120}}?(?:{_GONE})|{_NO_MODEL}{subject}", re.IGNORECASE)
     return about.search(error.description) is not None and about.search(error.without(request).description) is not None
 
 

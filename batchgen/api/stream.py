@@ -106,6 +106,11 @@ def read(body: bytes) -> Streamed:
     return Streamed("".join(values), error, is_done)
 
 
+def is_done(body: bytes) -> bool:
+    """Whether `[DONE]` is the last that it says, by its last bytes."""
+    return DONE in body[-64:]
+
+
 def text(body: bytes) -> str:
     """Raises as `read`."""
     return read(body).text

@@ -41,8 +41,8 @@ def _kind(error: ErrorBody) -> Kind:
         return kind_of(error.statuses[0])
     if names_the_model(error, None):
         return Kind.MODEL
-    said = " ".join([*error.codes, error.description])
-    return next((kind for words, kind in _WORDS if words.search(said)), Kind.UNUSABLE)
+    said = (" ".join(error.codes), error.description)
+    return next((kind for text in said for words, kind in _WORDS if words.search(text)), Kind.UNUSABLE)
 
 
 def unreadable(body: bytes, why: Exception | str) -> Failure:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.proxy import proxy_of
 from batchgen.engines.fleet import Fleet
 from batchgen.job import Job
 
@@ -45,6 +47,6 @@ def _client(job: Job, url: str, key: str) -> Client:
         total=job.timeout.total,
         slots=job.limits.concurrency,
         ca_file=job.endpoint.ca_file,
-        proxy=job.endpoint.proxy,
+        proxy=proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, os.environ),
         dialect=job.endpoint.dialect,
     )

@@ -47,7 +47,7 @@ class Results:
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
         given = zip(self.states, self._records, strict=True)
-        bodies = (record.body if record.outcome in ANSWERED and state in ENDED else None for state, record in given)
+        bodies = (record.body if _is_answered(record, state) else None for state, record in given)
         self._answers = answers(reader.jsons(bodies))
         self._unfit = _unfit(self._answers.text, fitness)
         self.good = _without(self._answers.text, self._unfit)
@@ -92,6 +92,13 @@ class Results:
         if more:
             columns.append(self._answers.more)
         return columns
+
+
+def _is_answered(record: Record, state: int) -> bool:
+    """What could not be used when it came is an answer where the plan says so: it has been read again."""
+    if record.outcome == Kind.UNUSABLE:
+        return state == State.DONE
+    return record.outcome in ANSWERED and state in ENDED
 
 
 def _unfit(texts: pa.Array[Any], fitness: Fitness | None) -> dict[int, str]:

@@ -32,6 +32,7 @@ class Task(msgspec.Struct):
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
     failed_before: bool = False  # in an earlier run, by its own fault
+    tried_before: bool = False  # in an earlier run, without an answer
     reserved: float = 0.0  # tokens, of limits and budget, while in flight
     reserved_cost: float = 0.0  # US dollars
     beside: int = 0  # that were in flight when it was sent, itself included
@@ -120,4 +121,5 @@ def _task(
         made.answer_tokens,
         prices[made.model],
         failed_before=state == State.FAILED,
+        tried_before=attempts > 0,
     )

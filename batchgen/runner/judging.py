@@ -36,7 +36,9 @@ def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], R
 
 def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.DataFrame:
     """A plan's rows with `state` as the present check has it: a stored text that passes is an answer, whatever was said
-    of it when it came, and an answer that does not is a failure. With a check it reads every stored text."""
+    of it when it came, and an answer that does not is a failure. With a check it reads every stored text. What an
+    earlier version could make nothing of, and this one can, is an answer, too."""
+    rows = _reread(rows, reader)
     unfit = rows["record"].is_in(list(reader.ids_of(Kind.UNFIT))) & (rows["state"] != State.NEW)
     if fitness is None:
         passes = unfit
@@ -49,6 +51,16 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.D
     done, failed = pl.lit(State.DONE, pl.UInt8), pl.lit(State.FAILED, pl.UInt8)
     fails = ~passes & (rows["state"] == State.DONE) if fitness else pl.lit(value=False)
     return rows.with_columns(state=pl.when(passes).then(done).when(fails).then(failed).otherwise(pl.col("state")))
+
+
+def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
+    unusable = (rows["record"].is_in(reader.ids_of(Kind.UNUSABLE)) & (rows["state"] != State.DONE)).arg_true()
+    if unusable.is_empty():
+        return rows
+    pieces = reader.pieces(rows["record"].gather(unusable).to_list())
+    readable = [id_ for _, records in pieces for id_, record in records.items() if reader.is_answer(record)]
+    done = pl.lit(State.DONE, pl.UInt8)
+    return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))
 
 
 def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Fitness) -> pl.Series:

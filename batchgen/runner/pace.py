@@ -69,6 +69,8 @@ class Learned:
     """A rate that is so much lower, at which this share of the refusals stays, is no help; a larger share of all
     requests than the last is no chance."""
     COSTLY = 0.15
+    RECENT = 1.0
+    """Seconds in which what is granted of a rate that grows is seen."""
 
     def __init__(self, per_minute: float | None = None, now: float = 0.0) -> None:
         """`per_minute`: what an earlier run learned."""
@@ -152,11 +154,16 @@ class Learned:
             self._noise, self._ceiling = share, 2 * met
             self._may_be_noise = False
         else:
-            self._ceiling, self._noise = min(current, max(granted, current / 2)), 0.0
+            shown = current * (1 - self._share_since(now - self.RECENT))
+            self._ceiling, self._noise = min(current, max(shown, granted, current / 2)), 0.0
         self._proven = granted
         self._cut_at = resume_at
         self._sent.clear()
         self._refused.clear()
+
+    def _share_since(self, moment: float) -> float:
+        """Of the requests sent since then, those refused."""
+        return sum(at >= moment for at in self._refused) / max(sum(at >= moment for at in self._sent), 1)
 
     def _granted(self, now: float) -> float:
         """Requests a minute that were sent and not refused: of the last seconds, or of more of them."""

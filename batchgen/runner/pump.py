@@ -107,6 +107,7 @@ class Pump:
         self._crew: list[asyncio.Task[None]] = []
         self._answers = self._outages = 0
         self._answered_at = -math.inf
+        self._parked: list[Record] = []
         self._failing: set[bytes] = set()
         """Rows that failed since the last answer."""
 
@@ -120,6 +121,7 @@ class Pump:
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
+            await self._settle_parked()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -247,6 +249,8 @@ class Pump:
         if isinstance(outcome, Answer):
             self._answered()
             await self.save(self._record(task, outcome, now - sent_at))
+            if self._parked:
+                await self._settle_parked()
             self.stats.ok += 1
             self.stats.prompt_tokens += outcome.prompt_tokens or task.prompt_tokens
             self.stats.answer_tokens += outcome.tokens
@@ -270,18 +274,33 @@ class Pump:
         self.stats.tries[failure.kind] += 1
         self._weigh(task, failure, now)
         delay = self.retries.delay(failure, task.tries)
+        if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
+            delay = min(delay, self.retries.asked(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
         stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
-        stops = stop is not None and stop.refusal is not None and failure.kind in self.stops.kinds
-        await self.save(self._record(task, failure, now - sent_at, final=delay is None and not stops))
+        stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
+        record = self._record(task, failure, now - sent_at, final=delay is None and not stops)
+        if failure.kind is Kind.INVALID and not self.stops.is_known and not stops:
+            self._parked.append(record)
+        else:
+            await self.save(record)
         if stop is not None:
             self.refusal = self.refusal or stop.refusal
             self.stop(stop.reason)
+            await self._settle_parked()
         if delay is None and not stops:
             self.stats.failed += 1
         elif not stops:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
+
+    async def _settle_parked(self) -> None:
+        """What was said to rows before any was answered: if it was said to all, none of them is at fault."""
+        parked, self._parked = self._parked, []
+        is_everybodys = self.refusal is not None
+        self.stats.failed -= len(parked) if is_everybodys else 0
+        for record in parked:
+            await self.save(record._replace(final=not is_everybodys))
 
     def _as_refusal(self, failure: Failure, now: float) -> Failure:
         """Where others are answered, a server that says it is overloaded has a limit: that is a refusal as by rate.
@@ -299,7 +318,7 @@ class Pump:
         refusals = self.limits.refusals
         pause = failure.retry_after or (self.retries.back_off(refusals) if refusals else 0.0)
         by_rate = failure.kind is Kind.BUSY
-        return self.limits.refused(now, sent_at, self.retries.capped(pause), by_rate=by_rate, beside=task.beside)
+        return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
 
     def _weigh(self, task: Task, failure: Failure, now: float) -> None:
         """Holds a failure against the row, unless it may be the service's."""
@@ -332,13 +351,15 @@ class Pump:
             task.tries[one] = task.tries.get(one, 0) + 1
 
     def _is_its_own(self, task: Task, failure: Failure, now: float) -> bool:
-        """Whether the row is at fault: others were answered since it was sent, or it is the only one that fails at a
-        service that has answered, or it has failed often while others were answered, or in an earlier run."""
+        """Whether the row is at fault: others were answered since it was sent, or it has failed often while others
+        were, or in an earlier run, or it is the only one that fails at a service that has answered, and did before. The
+        last row of all that fails tells nothing: the service may be away."""
         if self._answers > (task.answers or 0):
             return True
         if failure.kind in {Kind.BUSY, Kind.UNSENT}:
             return False
-        if task.failed_before or (self._answers and self._failing == {task.key}):
+        alone = self._answers and self._failing == {task.key}
+        if task.failed_before or (alone and task.tried_before):
             return True
         return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
 

@@ -220,6 +220,10 @@ class Reader:
         except (ValueError, RecursionError):
             return None
 
+    def is_answer(self, record: Record) -> bool:
+        """Whether its body is one, as it would be judged today."""
+        return record.body is not None and isinstance(self._dialect.judge(whole(record.body)), Answer)
+
     def jsons(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
         """The answers as the contract's JSON; None where there is none in it that can be read."""
         as_json = self._dialect.as_json

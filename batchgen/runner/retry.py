@@ -19,10 +19,14 @@ BUSY_FACTOR = 5
 MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MODEL, Kind.MISDIRECTED})
 """What may be the row's fault or everybody's: it is tried once more, and if it is everybody's, others are told so
 meanwhile (`stops`)."""
+MEANWHILE = 1.0
+"""Seconds for that."""
 CAUSES = 3
 """A row may meet this many passing causes in full: at a service where each of seven statuses comes to three in a
 hundred, one of thousands of rows would else meet six of them in a row."""
 
+ASK_AGAIN = 2.0
+"""Seconds."""
 LEAST_PATIENCE = 30.0
 """Seconds of an outage that a run sits out at least; at most what a row's attempts and waits would take."""
 
@@ -56,6 +60,8 @@ class Retries:
             return None
         if failure.kind is Kind.UNFIT:
             return 0.0  # the service is well
+        if failure.kind in MAYBE_THE_ROWS:
+            return MEANWHILE
         return max(self.back_off(sum(tries.values()) - tries.get(Kind.UNFIT, 0)), self.capped(failure.retry_after or 0))
 
     def back_off(self, failures: int) -> float:
@@ -66,6 +72,11 @@ class Retries:
 
     def capped(self, seconds: float) -> float:
         return min(seconds, self._max_wait)
+
+    def asked(self, seconds: float) -> float:
+        """What is waited where the server asks for so much. Beyond all patience nobody waits for long: whether it is
+        meant is soon known, and ends the run (`stops`)."""
+        return self.capped(seconds if seconds <= self.patience else ASK_AGAIN)
 
 
 def _passing(tries: Mapping[str, int]) -> int:

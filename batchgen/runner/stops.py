@@ -6,7 +6,7 @@ Pure: it is told how attempts end, and the caller passes the time, in seconds.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ ROWS = 12
 """So many rows in a row that are told what one alone might be: then it is everybody's."""
 ALIKE = 24
 """Requests that are answered alike, without a text, after which a run ends that had no other answer."""
-ASKED_AGAIN = 2
+ASKED_AGAIN = 3
 """Bursts of refusals that ask for a wait beyond all patience: a quota is used up, and no rate exceeded."""
 _WHOEVER_ASKS = frozenset({401, 402})
 """Statuses that are about the key, whatever the row says."""
@@ -44,7 +44,7 @@ class Stops:
     def __post_init__(self) -> None:
         self._answers = 0
         self._told: set[bytes] = set()
-        self._alike: Counter[str] = Counter()
+        self._alike: defaultdict[str, set[object]] = defaultdict(set)
         self._refused_since: float | None = None
         self._beyond = 0
 
@@ -62,15 +62,14 @@ class Stops:
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
-        return self._told_once(failure) if failure.kind in _TOLD_ONCE and not self._answers else None
+        return self._told_once(key, failure) if failure.kind in _TOLD_ONCE and not self._answers else None
 
     def _may_be_the_rows(self, key: bytes, failure: Failure) -> bool:
         """A firewall dislikes a prompt's words, a router knows no such path: where others are answered, that row fails.
         What many rows are told, and none of them is answered, is not about them."""
         self._told.add(key)
-        known = bool(self._answers) or self.is_proven
         its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in _WHOEVER_ASKS
-        return known and its_own and len(self._told) < ROWS
+        return self.is_known and its_own and len(self._told) < ROWS
 
     def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         since = self._refused_since = now if self._refused_since is None else self._refused_since
@@ -82,12 +81,19 @@ class Stops:
             return Stop(f"refused for {now - since:,.0f} s: {failure}")
         return None
 
-    def _told_once(self, failure: Failure) -> Stop | None:
+    @property
+    def is_known(self) -> bool:
+        """Whether the service has answered at all, now or in an earlier run."""
+        return bool(self._answers) or self.is_proven
+
+    def _told_once(self, key: bytes, failure: Failure) -> Stop | None:
+        """By rows where it may be about their words; by answers where each was paid for."""
         said = (
             "" if failure.kind is Kind.UNUSABLE else re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]
         )
-        self._alike[said] += 1
-        if self._alike[said] < ALIKE:
+        alike = self._alike[said]
+        alike.add(len(alike) if failure.kind is Kind.UNUSABLE else key)
+        if len(alike) < ALIKE:
             return None
         what = "answers, and nothing in any of them can be used" if not said else "requests, and each is answered so"
         reason = f"{ALIKE} {what}: {failure.message}"
