@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
-from batchgen.rows import csv_format, formats, parquet_format
+from batchgen.rows import csv_format, formats, parquet_steps
 from batchgen.rows.source import Source, open_source
 from batchgen.sections import Input
 
@@ -55,7 +55,7 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
 def small_batches(monkeypatch):
     monkeypatch.setattr(formats, "BATCH_ROWS", 3)
     monkeypatch.setattr(csv_format, "BATCH_ROWS", 3)
-    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 3)
+    monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 3)
 
 
 # CSV
@@ -662,7 +662,7 @@ def test_a_parquet_file_without_rows(tmp_path):
 
 
 def test_parquet_rows_stay_in_order_across_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 100)
+    monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 100)
     pl.DataFrame({"n": range(5000)}).write_parquet(tmp_path / "in.parquet", row_group_size=333)
     assert frame_of(opened(tmp_path, "in.parquet"))["n"].to_list() == list(range(5000))
 

@@ -68,7 +68,7 @@ class Source:
                 named = [pl.lit(value, pl.String).alias(name) for name, value in keys.items()]
                 for frame in self.format.batches(file, self.raw):
                     yield frame.with_columns(named) if named else frame
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             self.verify()  # the likely cause: somebody is writing the file
             said = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
