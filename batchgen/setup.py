@@ -117,6 +117,7 @@ def warnings(setup: Setup, models: Iterable[str], rows: int) -> list[str]:
     """What a job of so many rows should hear before it spends anything. Raises UsageError as `model_warnings`."""
     job, now = setup.job, dt.datetime.now(dt.UTC)
     return [
+        *setup.source.notes,
         *prompt_warnings(setup, rows),
         *model_warnings(setup, models, now.date()),
         *length_warnings(job),

@@ -16,6 +16,7 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File
+from batchgen.rows.foreign import seen
 
 if TYPE_CHECKING:
     from batchgen.rows.parquet_format import Parquet
@@ -58,7 +59,10 @@ def _check(path: File, first: int, lines: Sequence[bytes]) -> set[str]:
         try:
             values = _object.decode(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}:{number}: {NO_OBJECT}: {error}") from None
+            if number == 1 and (what := seen(line)):
+                raise UsageError(f"{path}: {what}") from None
+            hint = " (one object a line: jq -c '.[]' makes them of an array)" if line.lstrip().startswith(b"[") else ""
+            raise UsageError(f"{path}:{number}: {NO_OBJECT}: {error}{hint}") from None
         beyond.update(name for name, value in values.items() if type(value) is int and abs(value) > _EXACT)
     return beyond
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
 from batchgen.rows.files import File, size_of
+from batchgen.rows.foreign import seen
 from batchgen.rows.parquet_steps import opened, runs
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
@@ -29,7 +30,7 @@ ROW_BYTES = 100
 
 class Parquet:
     def schema(self, path: File) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), opened(path) as file:
+        with _refusing(path, "not a readable Parquet file"), _seen(path), opened(path) as file:
             _refuse_encrypted(path, file)
             _refuse_impossible(path, file)
             schema = file.schema_arrow
@@ -95,6 +96,19 @@ def _refusing(path: File, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's; Arrow's own have no number
         raise UsageError(f"{path}: {what}: {_first_line(error)}") from None
+
+
+@contextmanager
+def _seen(path: File) -> Iterator[None]:
+    """Raises UsageError for what the file is, where it is something else."""
+    try:
+        yield
+    except pa.ArrowInvalid:
+        with path.open("rb") as file:
+            begin = file.read(1024)
+        if begin[:4] != b"PAR1" and (what := seen(begin)):
+            raise UsageError(f"{path}: {what}") from None
+        raise
 
 
 def _first_line(error: BaseException) -> str:
