@@ -25,7 +25,7 @@ errors terminal spoken usage places sheet logs loop folders packed aws_profile s
 yaml
 api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.trust api.deadlines api.encodings api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
-rows.bounds rows.foreign rows.files rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.formats rows.source
+rows.bounds rows.foreign rows.files rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.ndjson_types rows.ndjson_format rows.formats rows.source
 rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
 rows.prompt rows.identity rows.request
 runner.schema runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed

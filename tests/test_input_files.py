@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
-from batchgen.rows import csv_format, csv_records, formats, parquet_steps
+from batchgen.rows import bounds, csv_format, csv_records, ndjson_format, parquet_steps
 from batchgen.rows.source import Source, open_source
 from batchgen.sections import Input
 
@@ -32,7 +32,7 @@ def frame_of(source: Source) -> pl.DataFrame:
     frames = list(source.batches())
     for frame in frames:
         assert frame.schema == pl.Schema(source.columns)
-        assert 0 < frame.height <= formats.BATCH_ROWS
+        assert 0 < frame.height <= bounds.BATCH_ROWS
     source.verify()
     return pl.concat([pl.DataFrame(schema=source.columns), *frames])
 
@@ -53,7 +53,7 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(formats, "BATCH_ROWS", 3)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", 3)
     monkeypatch.setattr(csv_records, "BATCH_ROWS", 3)
     monkeypatch.setattr(csv_format, "BATCH_ROWS", 3)
     monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 3)
@@ -185,7 +185,7 @@ def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
 
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(ndjson_format, "BATCH_BYTES", 1000)
     monkeypatch.setattr(csv_records, "BLOCK", 1000)
     (tmp_path / "in.csv").write_bytes(b"a\n" + (b"x" * 400 + b"\n") * 10)
     (tmp_path / "in.ndjson").write_bytes(b'{"a":"' + b"x" * 400 + b'"}\n' + (b'{"a":"' + b"x" * 400 + b'"}\n') * 9)
@@ -498,9 +498,37 @@ def test_the_same_columns_in_another_order_do_not_agree(tmp_path):
 
 
 def test_files_whose_types_do_not_agree(tmp_path):
-    (tmp_path / "a.ndjson").write_text('{"x": 1}\n', encoding="utf-8")
-    (tmp_path / "b.ndjson").write_text('{"x": "1"}\n', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"b\.ndjson: x is String here and Int64 in a\.ndjson"):
+    pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"x": ["1"]}).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"b\.parquet: x is String here and Int64 in a\.parquet"):
+        opened(tmp_path, "*.parquet")
+
+
+PARTED = {
+    "a column that is null throughout one": (b'{"x":null,"y":1}\n', b'{"x":7,"y":2}\n', {"x": [None, 7], "y": [1, 2]}),
+    "the keys in another order": (b'{"x":1,"y":2}\n', b'{"y":3,"x":4}\n', {"x": [1, 4], "y": [2, 3]}),
+    "a key less": (b'{"x":1,"y":2}\n', b'{"y":3}\n', {"x": [1, None], "y": [2, 3]}),
+    "an empty one": (b"", b'{"x":1}\n', {"x": [1]}),
+    "whole numbers and fractions": (b'{"x":1}\n', b'{"x":0.5}\n', {"x": [1.0, 0.5]}),
+    "numbers and texts": (b'{"x":1.0}\n', b'{"x":"1"}\n', {"x": ["1.0", "1"]}),
+    "fields of an object": (b'{"x":{"a":1}}\n', b'{"x":{"b":"t"}}\n', {"x": [{"a": 1, "b": None}, {"a": None, "b": "t"}]}),
+    "empty lists": (b'{"x":[]}\n', b'{"x":["t"]}\n', {"x": [[], ["t"]]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PARTED)
+def test_ndjson_in_several_files_is_what_it_is_in_one(tmp_path, case):
+    first, second, columns = PARTED[case]
+    (tmp_path / "a.ndjson").write_bytes(first)
+    (tmp_path / "b.ndjson").write_bytes(second)
+    assert frame_of(opened(tmp_path, "*.ndjson")).to_dict(as_series=False) == columns
+    assert read(tmp_path, "whole.jsonl", first + second) == columns
+
+
+def test_ndjson_files_whose_values_do_not_go_together(tmp_path):
+    (tmp_path / "a.ndjson").write_bytes(b'{"x":1}\n')
+    (tmp_path / "b.ndjson").write_bytes(b'\n{"x":[1]}\n')
+    with pytest.raises(UsageError, match=r"b\.ndjson:2: x is a list, and a whole number in line 1 of .*a\.ndjson"):
         opened(tmp_path, "*.ndjson")
 
 
@@ -596,6 +624,12 @@ def test_a_name_that_differs_by_what_cannot_be_seen(tmp_path, asked, said):
         pytest.param(b'{"a":null}\n{"a":null}\n', {"a": [None, None]}, id="nothing but nulls"),
         pytest.param(b'{"a":1}\n{"a":null}\n{"a":2.5}\n', {"a": [1.0, None, 2.5]}, id="whole numbers and fractions"),
         pytest.param(b'{"a":1}\n{"a":"x"}\n', {"a": ["1", "x"]}, id="numbers and texts"),
+        pytest.param(b'{"a":1.0}\n{"a":"x"}\n{"a": 1e2 }\n{"a":null}\n{}\n', {"a": ["1.0", "x", "1e2", None, None]}, id="numbers beside texts stay as they stand"),
+        pytest.param(b'{"a":"\\u00fc"}\n{"a":{"x": [1.50, "\\u00fc"]}}\n', {"a": ["\u00fc", '{"x": [1.50, "\\u00fc"]}']}, id="objects beside texts stay as they stand"),
+        pytest.param(b'{"a":"x"}\n{"a":123456789012345678901}\n{"a":true}\n', {"a": ["x", "123456789012345678901", "true"]}, id="a number beyond 64 bits beside a text"),
+        pytest.param(b'{"a":[1,"x",true]}\n', {"a": [["1", "x", "true"]]}, id="whole numbers and texts in a list"),
+        pytest.param(b'{"a":0.30000000000000004}\n{"a":1.10}\n{"a":0.10000000000000000555}\n', {"a": [0.1 + 0.2, 1.1, 0.1]}, id="all digits of floats"),
+        pytest.param(b'{"a":"x","b":{"a":":"},"c":"\\":\\\\"}\n', {"a": ["x"], "b": [{"a": ":"}], "c": ['":\\']}, id="colons and backslashes"),
         pytest.param(b'{"a":"007"}\n{"a":"2024-01-02"}\n', {"a": ["007", "2024-01-02"]}, id="texts stay texts"),
         pytest.param(b'{"a":9007199254740993}\n', {"a": [9007199254740993]}, id="a number beyond floats"),
         pytest.param(b'{"a":-9223372036854775808}\n', {"a": [-(2**63)]}, id="the least number"),
@@ -613,7 +647,7 @@ def test_a_name_that_differs_by_what_cannot_be_seen(tmp_path, asked, said):
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 4096], ids=["a row a batch", "all in a batch"])
 def test_ndjson_as_it_stands(tmp_path, monkeypatch, batch, content, columns):
-    monkeypatch.setattr(formats, "BATCH_ROWS", batch)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", batch)
     assert read(tmp_path, "in.ndjson", content) == columns
 
 
@@ -639,7 +673,7 @@ def test_ndjson_as_it_stands(tmp_path, monkeypatch, batch, content, columns):
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 4096], ids=["a row a batch", "all in a batch"])
 def test_ndjson_that_is_refused(tmp_path, monkeypatch, batch, content, line):
-    monkeypatch.setattr(formats, "BATCH_ROWS", batch)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", batch)
     assert refused(tmp_path, "in.ndjson", content).startswith(f"in.ndjson:{line}: not a JSON object that can be read: ")
 
 
@@ -658,6 +692,20 @@ def test_an_ndjson_line_far_below_is_named(tmp_path):
         pytest.param(b'{"a":18446744073709551616}\n', id="a number of 65 bits"),
         pytest.param(b'{"a":' + b"9" * 45 + b"}\n", id="a number of 45 digits"),
         pytest.param(b'{"a":9007199254740993}\n{"a":0.5}\n', id="a number that a float cannot hold"),
+        pytest.param(b'{"a":{"x":9007199254740993}}\n{"a":{"x":0.5}}\n', id="one in an object"),
+        pytest.param(b'{"a":[0.5,9007199254740993]}\n', id="one in a list"),
+        pytest.param(b'{"a":0.1234567890123456789}\n', id="more digits than a float has"),
+        pytest.param(b'{"a":[[12345678901234567.5]]}\n', id="more digits than a float has, in lists"),
+        pytest.param(b'{"a":1e-400}\n', id="next to nothing"),
+        pytest.param(b'{"a":[1.0,"x"]}\n', id="a fraction and a text in a list"),
+        pytest.param(b'{"a":[{"x":1},"x"]}\n', id="an object and a text in a list"),
+        pytest.param(b'{"a":[1,{"x":1}]}\n', id="a number and an object in a list"),
+        pytest.param(b'{"a":' + b"[" * 70 + b"]" * 70 + b"}\n", id="lists within lists"),
+        pytest.param(b'{"a":' + b'{"a":' * 300 + b"1" + b"}" * 300 + b"}\n", id="objects within objects"),
+        pytest.param(b'{"a":1,"a":2}\n', id="a key that is there twice"),
+        pytest.param(b'{"b":{"a":1,"c":2,"a":2}}\n', id="a key that is there twice, in an object"),
+        pytest.param(b'{"a" :1,"a":2}\n', id="a key that is there twice, with a blank"),
+        pytest.param(b'{"b":"\\":","c\\\\":1,"a":1,"a":2}\n', id="a key that is there twice, among backslashes"),
     ],
 )
 def test_ndjson_whose_types_do_not_go_together(tmp_path, content):
@@ -670,7 +718,7 @@ def test_ndjson_without_a_column_is_refused(tmp_path, content):
 
 
 def test_an_ndjson_line_beyond_the_cap(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_CELL", 1 << 20)
+    monkeypatch.setattr(ndjson_format, "MAX_CELL", 1 << 20)
     content = b'{"a":1}\n{"a":"' + b"x" * (1 << 20) + b'"}\n'
     assert refused(tmp_path, "in.ndjson", content) == "in.ndjson:2: a line of more than 1 MiB"
 

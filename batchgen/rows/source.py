@@ -18,6 +18,7 @@ from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
 from batchgen.rows.foreign import meant, named_otherwise, separated, unlike
 from batchgen.rows.formats import BY_SUFFIX, Format
+from batchgen.rows.ndjson_format import Ndjson
 from batchgen.sections import Input
 from batchgen.shards import WHOLE
 
@@ -133,6 +134,8 @@ def _format(pattern: str, files: tuple[File, ...]) -> Format:
 
 def _agreed_schema(files: tuple[File, ...], reader: Format) -> Schema:
     try:
+        if isinstance(reader, Ndjson):
+            return reader.schema(files)
         first, *others = [reader.schema(path) for path in files]
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
