@@ -696,6 +696,8 @@ def test_an_ndjson_line_far_below_is_named(tmp_path):
         pytest.param(b'{"a":[0.5,9007199254740993]}\n', id="one in a list"),
         pytest.param(b'{"a":0.1234567890123456789}\n', id="more digits than a float has"),
         pytest.param(b'{"a":[[12345678901234567.5]]}\n', id="more digits than a float has, in lists"),
+        pytest.param(b'{"a":12345678901234567.5}\n', id="more digits than a float has, before the point"),
+        pytest.param(b'{"a":123456789.123456789}\n', id="more digits than a float has, on both sides of the point"),
         pytest.param(b'{"a":1e-400}\n', id="next to nothing"),
         pytest.param(b'{"a":[1.0,"x"]}\n', id="a fraction and a text in a list"),
         pytest.param(b'{"a":[{"x":1},"x"]}\n', id="an object and a text in a list"),

@@ -25,8 +25,7 @@ _NOT_PLAIN = (b"\\", b" :", b"\t:", b"\r:")
 """Without these, each `":` ends a key, but for those that begin a text."""
 _BACKSLASH_AT_END = b'\\\\"'
 _FRACTION = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))")
-
-
+_MANY_DIGITS = re.compile(rb"\.(?:\d{7}|(?<=\d{9}\.)\d)")
 _SHORT = 15
 """Digits that a float always holds."""
 
@@ -72,7 +71,7 @@ def _look(path: File, first: int, lines: Sequence[bytes], top: Seen) -> None:
         if is_plain and keys != whole.count(b'":'):
             for at, line in enumerate(lines, first):  # noqa: B007  for the message
                 _repeats.decode(line.decode())
-        if any(map(_is_rounded, _FRACTION.findall(whole))):
+        if _has_long(whole) and any(map(_is_rounded, _FRACTION.findall(whole))):
             for at, line in enumerate(lines, first):
                 top.add(json.loads(line, parse_float=number), (path, at))
     except (ValueError, RecursionError) as error:
@@ -80,6 +79,11 @@ def _look(path: File, first: int, lines: Sequence[bytes], top: Seen) -> None:
             raise UsageError(f"{path}: {what}") from None
         hint = " (one object a line: jq -c '.[]' makes them of an array)" if line.lstrip().startswith(b"[") else ""
         raise UsageError(f"{path}:{at}: {NO_OBJECT}: {error}{hint}") from None
+
+
+def _has_long(whole: bytes) -> bool:
+    """A look that is ten times as fast, whether there may be such fractions."""
+    return _MANY_DIGITS.search(whole) is not None or b"e-" in whole or b"E-" in whole
 
 
 def _is_rounded(fraction: bytes) -> bool:
