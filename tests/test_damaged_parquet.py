@@ -180,7 +180,7 @@ class _NoSecret(encryption.KmsClient):
 @pytest.mark.parametrize(
     ("plaintext_footer", "told"),
     [
-        (True, "in.parquet: column 'name' cannot be read (Cannot decrypt "),
+        (True, "in.parquet: column 'name' cannot be read: Cannot decrypt "),
         (False, "in.parquet: not a readable Parquet"),
     ],
 )
@@ -197,3 +197,29 @@ def test_an_encrypted_column_is_refused_by_name(job, plaintext_footer, told):
     )  # fmt: skip
     assert ended.returncode == 2
     assert told in ended.stderr
+
+
+FLIPS = """
+import sys
+from pathlib import Path
+from batchgen.errors import UsageError
+from batchgen.rows.parquet_format import Parquet
+path = Path(sys.argv[1])
+whole, outcomes = path.read_bytes(), set()
+for at in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x15]) + whole[at + 1 :])
+    try:
+        parquet = Parquet()
+        outcomes.add(str(sum(frame.height for frame in parquet.batches(path, parquet.schema(path)))))
+    except UsageError as told:
+        outcomes.add("refused by name" if str(told).startswith(str(path)) else str(told))
+print(*sorted(outcomes), sep=", ")
+"""
+
+
+def test_a_footer_that_says_what_cannot_be_is_refused(tmp_path):
+    """With each byte of it another, one at a time: the file is read whole, or refused by name. In a process of
+    its own, which pyarrow ended."""
+    pq.write_table(SIX, tmp_path / "in.parquet")
+    command = [sys.executable, "-c", FLIPS, str(tmp_path / "in.parquet")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "6, refused by name\n"

@@ -7,7 +7,6 @@ unfolds beyond all measure is refused. Never holds more than a batch.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
 from batchgen.rows.files import File, size_of
 from batchgen.rows.foreign import seen
-from batchgen.rows.parquet_steps import opened, runs
+from batchgen.rows.parquet_steps import broken_column, opened, runs
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
@@ -31,7 +30,8 @@ ROW_BYTES = 100
 class Parquet:
     def schema(self, path: File) -> Schema:
         with _refusing(path, "not a readable Parquet file"), _seen(path), opened(path) as file:
-            _refuse_encrypted(path, file)
+            if broken := broken_column(file, size_of(path)):
+                raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
             schema = file.schema_arrow
             names = schema.names
@@ -166,22 +166,6 @@ def _refuse_cell(where: str, cell: Any) -> None:
     except pa.ArrowInvalid as error:
         said = "not UTF-8" if "UTF8" in str(error) else _first_line(error)
         raise UsageError(f"{where}: {said}") from None
-
-
-def _refuse_encrypted(path: File, file: pq.ParquetFile) -> None:
-    """Raises UsageError for an encrypted column, of which pyarrow (26.0) must not be asked: it would end the process.
-    A footer that can be read beside such columns is signed, and so longer than what is read of it."""
-    with path.open("rb") as tail:
-        tail.seek(-8, io.SEEK_END)
-        size = int.from_bytes(tail.read(4), "little")
-    if size == file.metadata.serialized_size or not file.num_row_groups:
-        return
-    for name in file.schema_arrow.names:
-        try:
-            next(file.iter_batches(1, row_groups=[0], columns=[name], use_threads=False), None)
-        except OSError as error:
-            said = _first_line(error)
-            raise UsageError(f"{path}: column {name!r} cannot be read ({said}): leave it out of the file") from None
 
 
 def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:

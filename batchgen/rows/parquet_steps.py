@@ -7,6 +7,8 @@ groups are read in one go, so that a file of many costs what it holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -31,6 +33,29 @@ def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
     have a checksum are held against it."""
     file = path.open() if isinstance(path, Object) else path
     return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", page_checksum_verification=True, **how)
+
+
+def broken_column(file: pq.ParquetFile, size: int) -> tuple[str, str] | None:
+    """A column of which the footer says what cannot be, or says it encrypted, and what is wrong; None: there is none.
+    `size`: the file's. pyarrow (26.0.1) ends the process when it is asked for such a column's part of the footer."""
+    with suppress(OSError), NamedTemporaryFile() as hollow:  # where there is no room for one, the footer is trusted
+        hollow.truncate(size)  # which takes none
+        if _wrong(hollow.name, file.metadata, None) is not None:
+            told = ((name, _wrong(hollow.name, file.metadata, [name])) for name in file.schema_arrow.names)
+            return next(((name, error) for name, error in told if error is not None), None)
+    return None
+
+
+def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> str | None:
+    """What is wrong with the footer's parts for these columns. `hollow`: a file of the same size with nothing in it:
+    the parts are all made before the first page is looked for, which is not there."""
+    with pq.ParquetFile(hollow, metadata=footer, pre_buffer=True, memory_map=True) as asked:
+        groups = [*range(footer.num_row_groups)]
+        try:
+            next(asked.iter_batches(1, row_groups=groups, columns=columns, use_threads=False), None)
+        except (pa.ArrowException, OSError) as error:
+            return None if "page header" in str(error) else str(error).partition("\n")[0]
+    return None
 
 
 def runs(path: File, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
