@@ -20,6 +20,8 @@ def _job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     return job_files(begun)
 
 
+LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
+"""Whose errors nobody can do anything about in place."""
 JOB = click.argument("job", type=click.Path(), shell_complete=_job_files)
 LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
@@ -309,3 +311,8 @@ def main(args: Any = None) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         process.fail(f"{where}{error.strerror or error}", MachineRefused.exit_code)
+    except BaseException as error:  # a panic of polars is no Exception
+        if type(error).__module__.partition(".")[0] not in LIBRARIES:
+            raise
+        said = str(error).partition("\n")[0]
+        process.fail(f"a library gave up ({type(error).__name__}: {said}); nothing that was finished is lost", 5)

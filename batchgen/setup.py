@@ -21,6 +21,7 @@ from batchgen.api.trust import trust
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
 from batchgen.job import Job, is_vendor
+from batchgen.results.inputs import as_texts
 from batchgen.results.names import refuse_collisions
 from batchgen.rows.request import Requests
 from batchgen.rows.source import Source, open_source, require_column
@@ -121,11 +122,20 @@ def warnings(setup: Setup, models: Iterable[str], rows: int) -> list[str]:
     """What a job of so many rows should hear before it spends anything. Raises UsageError as `model_warnings`."""
     job, now = setup.job, dt.datetime.now(dt.UTC)
     return [
+        *setup.source.notes,
+        *column_warnings(setup),
         *prompt_warnings(setup, rows),
         *model_warnings(setup, models, now.date()),
         *length_warnings(job),
         *check_warnings(job),
     ]
+
+
+def column_warnings(setup: Setup) -> list[str]:
+    """Where results hold a column as text."""
+    told = as_texts(setup.source.columns)
+    what = f"column{'s' * (len(told) > 1)} {', '.join(map(repr, told[:5]))}"
+    return [f"{what}: of a type that Parquet has not: JSON text in the results"] if told else []
 
 
 def prompt_warnings(setup: Setup, rows: int) -> list[str]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
-from batchgen.rows import csv_format, formats, parquet_format
+from batchgen.rows import bounds, csv_format, csv_records, ndjson_format, parquet_steps
 from batchgen.rows.source import Source, open_source
 from batchgen.sections import Input
 
@@ -32,7 +32,7 @@ def frame_of(source: Source) -> pl.DataFrame:
     frames = list(source.batches())
     for frame in frames:
         assert frame.schema == pl.Schema(source.columns)
-        assert 0 < frame.height <= formats.BATCH_ROWS
+        assert 0 < frame.height <= bounds.BATCH_ROWS
     source.verify()
     return pl.concat([pl.DataFrame(schema=source.columns), *frames])
 
@@ -53,9 +53,10 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(formats, "BATCH_ROWS", 3)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", 3)
+    monkeypatch.setattr(csv_records, "BATCH_ROWS", 3)
     monkeypatch.setattr(csv_format, "BATCH_ROWS", 3)
-    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 3)
+    monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 3)
 
 
 # CSV
@@ -85,6 +86,14 @@ def small_batches(monkeypatch):
         pytest.param("Größe,名前\nü,🏕️\n".encode(), {"Größe": ["ü"], "名前": ["🏕️"]}, id="accents and emoji"),
         pytest.param(b"a,b\n\n1,2\n\r\n\n3,4\n\n", {"a": ["1", "3"], "b": ["2", "4"]}, id="blank lines are no rows"),
         pytest.param(b"\n\na\n1\n", {"a": ["1"]}, id="blank lines before the header"),
+        pytest.param(b",a\n0,1\n1,2\n", {"column_1": ["0", "1"], "a": ["1", "2"]}, id="a column without a name, as pandas' index"),
+        pytest.param(b"a, ,\n1,2,\n", {"a": ["1"], "column_2": ["2"]}, id="one named by a space, and one without a name or a cell"),
+        pytest.param(b"a,,column_2\n1,2,3\n", {"a": ["1"], "column_2_": ["2"], "column_2": ["3"]}, id="the name is taken"),
+        pytest.param(b"a,\n" + b"1,\n" * 9000 + b"1,2\n", {"a": ["1"] * 9001, "column_2": [None] * 9000 + ["2"]}, id="a cell far below"),
+        pytest.param(b"a,b\n1,2\n,\n,\n", {"a": ["1"], "b": ["2"]}, id="rows of empty cells at the end"),
+        pytest.param(b'a,b\n,\n1,2\n,\n\n,\n3,\n"",\n', {"a": [None, "1", None, None, "3"], "b": [None, "2", None, None, None]}, id="rows of empty cells within"),
+        pytest.param(b"a,b\n1,2\n" + b",\n" * 9000 + b"3,4\n" + b",\n" * 9000, {"a": ["1", *[None] * 9000, "3"], "b": ["2", *[None] * 9000, "4"]}, id="many of them"),
+        pytest.param(b'a\n1\n""\n', {"a": ["1", None]}, id="a single quoted empty cell at the end is a row"),
         pytest.param(b"a,b\n", {"a": [], "b": []}, id="a header alone"),
         pytest.param(b"a,b", {"a": [], "b": []}, id="a header without line end"),
         pytest.param(b"a b,A B, a\n1,2,3\n", {"a b": ["1"], "A B": ["2"], " a": ["3"]}, id="names that differ a little"),
@@ -106,8 +115,6 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(BOM, r"in.csv: empty", id="a byte order mark alone"),
         pytest.param(b"\n\r\n", r"in.csv: empty", id="blank lines alone"),
         pytest.param(b",,\n1,2,3\n", r"in.csv: empty", id="a header without a name"),
-        pytest.param(b"a,\n1,2\n", r"in.csv:1: column 2 has no name", id="a column without a name"),
-        pytest.param(b"a, \n1,2\n", r"in.csv:1: column 2 has no name", id="a column named by a space"),
         pytest.param(b"a,b,a\n1,2,3\n", r"in.csv:1: two columns are named 'a'", id="two columns of a name"),
         pytest.param(b"a,b\n1,2\n3\n", r"in.csv:3: 1 field where the header has 2", id="a short line"),
         pytest.param(b"a,b\n1,2\n3,4,5\n", r"in.csv:3: 3 fields where the header has 2", id="a long line"),
@@ -117,27 +124,69 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b'a,b\n1,2\n"x,2\n3,4\n', r"in.csv:[34]: .*a quote was opened and never closed", id="a quote that is not closed"),
         pytest.param(b'a,b\n"x"y,2\n', r"in.csv:2: not valid CSV", id="text after a quote"),
         pytest.param(b"a,b\n1,2\n3,\xff\n", r"in.csv:3: not UTF-8: byte 0xff", id="a byte that UTF-8 has not"),
-        pytest.param(b"a,b\nGr\xf6\xdfe,2\n", r"in.csv:2: not UTF-8: byte 0xf6", id="Latin-1"),
+        pytest.param(b"a,b\nGr\xf6\xdfe,2\n", r"in.csv:2: not UTF-8: byte 0xf6, '\u00f6' in Windows-1252", id="Latin-1"),
         pytest.param(b"a,b\n" + b"1,2\n" * 9000 + b"3,\xe9\n", r"in.csv:9002: not UTF-8: byte 0xe9", id="Latin-1, far below"),
         pytest.param(b"a\n1\n\xc3", r"in.csv:3: not UTF-8: byte 0xc3", id="half a character at the end"),
         pytest.param(b"a\n\xed\xa0\x80\n", r"in.csv:2: not UTF-8: byte 0xed", id="a surrogate"),
-        pytest.param("a,b\n1,2\n".encode("utf-16"), r"in.csv:1: not UTF-8: byte 0xff", id="UTF-16"),
+        pytest.param("a,b\n1,2\n".encode("utf-16"), r"in.csv: is UTF-16: save it as UTF-8", id="UTF-16"),
+        pytest.param("name,b\n1,2\n".encode("utf-16-le"), r"in.csv: is UTF-16, without a mark", id="UTF-16 without a mark"),
+        pytest.param(b"sep=;\na;b\n1;2\n", r"in.csv:1: 'sep=;' is a line for Excel: remove it", id="a line for Excel"),
+        pytest.param(b"sep=,\na,b\n1,2\n", r"in.csv:1: 'sep=' is a line for Excel: remove it", id="a line for Excel, with a comma"),
+        pytest.param(b"a;b\n1;2,5\n", r"in.csv:2: 2 fields where the header has 1 \(the header is one column, 'a;b': is the file separated by semicolons", id="semicolons and decimal commas"),
+        pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\)", id="gzip"),
+        pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\)", id="zstd"),
+        pytest.param(b"PK\x03\x04\x14", r"in.csv: is an Excel workbook, or a zip archive", id="a workbook"),
+        pytest.param(b"PAR1\x15\x04", r"in.csv: is a Parquet file: call it .parquet", id="Parquet"),
+        pytest.param(b"<!DOCTYPE html>\n<html>", r"in.csv: is a web page", id="a web page"),
+        pytest.param(b"version https://git-lfs.github.com/spec/v1\n", r"in.csv: is a pointer of Git LFS", id="a pointer"),
     ],
 )  # fmt: skip
 def test_csv_that_is_refused(tmp_path, content, said):
     assert re.match(said, refused(tmp_path, "in.csv", content))
 
 
+def test_what_was_named_and_passed_over_is_told(tmp_path):
+    """Once for all files, and only for what was read."""
+    (tmp_path / "a.csv").write_text("name,,,\nx,1,,\n,,,\n,,,\n", encoding="utf-8")
+    source = opened(tmp_path, "a.csv")
+    named = f"{tmp_path}/a.csv:1: 1 column without a name, called column_2; input.rename names them otherwise"
+    assert source.notes == [named]
+    for _ in range(2):
+        assert frame_of(source).height == 1
+        assert source.notes == [named, f"{tmp_path}/a.csv: 2 rows of empty cells at its end, passed over"]
+    (tmp_path / "b.csv").write_text("name,\nx,1\n,\n", encoding="utf-8")
+    source = opened(tmp_path, "*.csv")
+    assert frame_of(source).height == 2
+    assert [", and so in 1 other file" in note for note in source.notes] == [True, True]
+
+
+def test_a_plan_and_a_run_tell_what_was_passed_over(job, called):
+    path = job([], input={"path": "rows.csv", "id": None})
+    (job.folder / "rows.csv").write_text(",name\n0,shelf\n,\n", encoding="utf-8")
+    for command in ("plan", "run"):
+        ended = called(command, path)
+        assert ended.returncode == 0
+        assert "1 column without a name, called column_1" in ended.stdout + ended.stderr
+        assert "1 row of empty cells at its end, passed over" in ended.stdout + ended.stderr
+    assert [(row["column_1"], row["name"]) for row in job.rows()] == [("0", "shelf")]
+
+
+def test_a_header_of_very_many_columns(tmp_path):
+    """In a second; it was two minutes, growing with the square."""
+    names = [f"c{n}" for n in range(100_000)]
+    assert read(tmp_path, "in.csv", ",".join(names).encode() + b"\n").keys() == dict.fromkeys(names).keys()
+
+
 def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_format, "MAX_CELL", 2 << 20)
+    monkeypatch.setattr(csv_records, "MAX_CELL", 2 << 20)
     assert read(tmp_path, "in.csv", b"a\n" + b"x" * (2 << 20) + b"\n")["a"] == ["x" * (2 << 20)]
     said = refused(tmp_path, "in.csv", b"a\n1\n" + b"x" * ((2 << 20) + 1) + b"\n")
     assert said == "in.csv:3: a cell of more than 2 MiB"
 
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "BATCH_BYTES", 1000)
-    monkeypatch.setattr(csv_format, "BLOCK", 1000)
+    monkeypatch.setattr(ndjson_format, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(csv_records, "BLOCK", 1000)
     (tmp_path / "in.csv").write_bytes(b"a\n" + (b"x" * 400 + b"\n") * 10)
     (tmp_path / "in.ndjson").write_bytes(b'{"a":"' + b"x" * 400 + b'"}\n' + (b'{"a":"' + b"x" * 400 + b'"}\n') * 9)
     for name in ("in.csv", "in.ndjson"):
@@ -170,6 +219,8 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
         writer.writerows([names, *rows])
     frame = frame_of(opened(tmp_path, "in.csv"))
     assert frame.columns == names
+    while len(names) > 1 and rows and not any(rows[-1]):
+        rows.pop()
     assert frame.rows() == [tuple(cell or None for cell in row) for row in rows]
 
 
@@ -228,10 +279,10 @@ def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeyp
             return str(told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(csv_format, "BLOCK", block)
+        patch.setattr(csv_records, "BLOCK", block)
         mixed = outcome()
-        patch.setattr(csv_format, "_at_once", lambda *_: None)
-        patch.setattr(csv_format, "BLOCK", 1 << 20)
+        patch.setattr(csv_records, "_at_once", lambda *_: None)
+        patch.setattr(csv_records, "BLOCK", 1 << 20)
         assert mixed == outcome()
 
 
@@ -241,8 +292,8 @@ def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, 
     rows = [(f"{n}", f'a "good" one,{end * 3}and {n}', "" if n % 2 else "x") for n in range(1000)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("n", "text", "more"), *rows])
-    monkeypatch.setattr(csv_format, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
-    monkeypatch.delattr(csv_format, "_frame")
+    monkeypatch.setattr(csv_records, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
+    monkeypatch.delattr(csv_records, "_frame")
     assert frame_of(opened(tmp_path, "in.csv")).rows() == [tuple(cell or None for cell in row) for row in rows]
 
 
@@ -261,7 +312,7 @@ def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, 
     ],
 )  # fmt: skip
 def test_quotes_where_they_belong_leave_what_separates(block, bare):
-    assert csv_format._emptied(block) == bare
+    assert csv_records._emptied(block) == bare
 
 
 @pytest.mark.parametrize("magic", ["x\x01", "x^", "x\u0680"])
@@ -316,11 +367,12 @@ def test_a_typed_column(tmp_path, dtype, cell, value):
 
 def test_a_typed_column_without_a_value(tmp_path):
     types = dict.fromkeys(["a", "b", "c", "d"], "Date") | {"b": "Datetime", "c": "Boolean", "d": "Int8"}
-    assert read(tmp_path, "in.csv", b"a,b,c,d\n,,,\n", schema=types) == {
+    assert read(tmp_path, "in.csv", b"a,b,c,d,e\n,,,,1\n", schema=types) == {
         "a": [None],
         "b": [None],
         "c": [None],
         "d": [None],
+        "e": ["1"],
     }
 
 
@@ -446,9 +498,37 @@ def test_the_same_columns_in_another_order_do_not_agree(tmp_path):
 
 
 def test_files_whose_types_do_not_agree(tmp_path):
-    (tmp_path / "a.ndjson").write_text('{"x": 1}\n', encoding="utf-8")
-    (tmp_path / "b.ndjson").write_text('{"x": "1"}\n', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"b\.ndjson: x is String here and Int64 in a\.ndjson"):
+    pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"x": ["1"]}).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"b\.parquet: x is String here and Int64 in a\.parquet"):
+        opened(tmp_path, "*.parquet")
+
+
+PARTED = {
+    "a column that is null throughout one": (b'{"x":null,"y":1}\n', b'{"x":7,"y":2}\n', {"x": [None, 7], "y": [1, 2]}),
+    "the keys in another order": (b'{"x":1,"y":2}\n', b'{"y":3,"x":4}\n', {"x": [1, 4], "y": [2, 3]}),
+    "a key less": (b'{"x":1,"y":2}\n', b'{"y":3}\n', {"x": [1, None], "y": [2, 3]}),
+    "an empty one": (b"", b'{"x":1}\n', {"x": [1]}),
+    "whole numbers and fractions": (b'{"x":1}\n', b'{"x":0.5}\n', {"x": [1.0, 0.5]}),
+    "numbers and texts": (b'{"x":1.0}\n', b'{"x":"1"}\n', {"x": ["1.0", "1"]}),
+    "fields of an object": (b'{"x":{"a":1}}\n', b'{"x":{"b":"t"}}\n', {"x": [{"a": 1, "b": None}, {"a": None, "b": "t"}]}),
+    "empty lists": (b'{"x":[]}\n', b'{"x":["t"]}\n', {"x": [[], ["t"]]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PARTED)
+def test_ndjson_in_several_files_is_what_it_is_in_one(tmp_path, case):
+    first, second, columns = PARTED[case]
+    (tmp_path / "a.ndjson").write_bytes(first)
+    (tmp_path / "b.ndjson").write_bytes(second)
+    assert frame_of(opened(tmp_path, "*.ndjson")).to_dict(as_series=False) == columns
+    assert read(tmp_path, "whole.jsonl", first + second) == columns
+
+
+def test_ndjson_files_whose_values_do_not_go_together(tmp_path):
+    (tmp_path / "a.ndjson").write_bytes(b'{"x":1}\n')
+    (tmp_path / "b.ndjson").write_bytes(b'\n{"x":[1]}\n')
+    with pytest.raises(UsageError, match=r"b\.ndjson:2: x is a list, and a whole number in line 1 of .*a\.ndjson"):
         opened(tmp_path, "*.ndjson")
 
 
@@ -481,9 +561,50 @@ def test_paths_that_lead_nowhere(tmp_path):
             opened(tmp_path, path)
 
 
-@pytest.mark.parametrize("name", ["in.txt", "in", "in.csv.gz", "in.json"])
-def test_a_file_that_is_named_by_no_format(tmp_path, name):
-    assert "an input is named by what it is: .csv, .parquet" in refused(tmp_path, name, b"a\n1\n")
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("in.txt", "; if it is a table, with commas, call it .csv"),
+        ("in", ".jsonl"),
+        ("in.csv.gz", "; unpack it first (gunzip)"),
+        ("in.csv.zst", "; unpack it first (unzstd)"),
+        ("in.json", "; write one object a line, as .ndjson"),
+        ("in.TSV", "; tabs separate its cells: write it with commas, as .csv"),
+        ("in.xlsx", "; save it as CSV UTF-8"),
+        ("in.feather", "; write it as Parquet"),
+    ],
+)
+def test_a_file_that_is_named_by_no_format(tmp_path, name, advice):
+    said = refused(tmp_path, name, b"a\n1\n")
+    assert "an input is named by what it is: .csv, .parquet" in said
+    assert advice in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("in.ndjson", b"\x1f\x8b\x08\x00\n", "in.ndjson: is compressed by gzip"),
+        ("in.ndjson", '{"a":1}\n'.encode("utf-16"), "in.ndjson: is UTF-16: save it as UTF-8"),
+        ("in.jsonl", b'[{"a":1}]\n', "jq -c '.[]' makes them of an array"),
+        ("in.parquet", b"\x1f\x8b\x08" * 9, "in.parquet: is compressed by gzip"),
+        ("in.parquet", b"version https://git-lfs.github.com/spec/v1\n", "in.parquet: is a pointer of Git LFS"),
+    ],
+)
+def test_a_file_that_is_something_else(tmp_path, name, content, said):
+    assert said in refused(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("NAME", "did you mean Name?"),
+        ("Na\u200bme", "did you mean Name? (they look alike: 'Na\\u200bme' was asked for, and the column is 'Name')"),
+        ("Gro\u0308\u00dfe", "did you mean Gr\u00f6\u00dfe? (they look alike: 'Gro\\u0308\\xdfe' was asked for"),
+    ],
+)
+def test_a_name_that_differs_by_what_cannot_be_seen(tmp_path, asked, said):
+    """It was offered as if it were another: did you mean the same?"""
+    assert said in refused(tmp_path, "in.csv", "Name,Gr\u00f6\u00dfe\nx,y\n".encode(), id=asked)
 
 
 # NDJSON
@@ -503,6 +624,12 @@ def test_a_file_that_is_named_by_no_format(tmp_path, name):
         pytest.param(b'{"a":null}\n{"a":null}\n', {"a": [None, None]}, id="nothing but nulls"),
         pytest.param(b'{"a":1}\n{"a":null}\n{"a":2.5}\n', {"a": [1.0, None, 2.5]}, id="whole numbers and fractions"),
         pytest.param(b'{"a":1}\n{"a":"x"}\n', {"a": ["1", "x"]}, id="numbers and texts"),
+        pytest.param(b'{"a":1.0}\n{"a":"x"}\n{"a": 1e2 }\n{"a":null}\n{}\n', {"a": ["1.0", "x", "1e2", None, None]}, id="numbers beside texts stay as they stand"),
+        pytest.param(b'{"a":"\\u00fc"}\n{"a":{"x": [1.50, "\\u00fc"]}}\n', {"a": ["\u00fc", '{"x": [1.50, "\\u00fc"]}']}, id="objects beside texts stay as they stand"),
+        pytest.param(b'{"a":"x"}\n{"a":123456789012345678901}\n{"a":true}\n', {"a": ["x", "123456789012345678901", "true"]}, id="a number beyond 64 bits beside a text"),
+        pytest.param(b'{"a":[1,"x",true]}\n', {"a": [["1", "x", "true"]]}, id="whole numbers and texts in a list"),
+        pytest.param(b'{"a":0.30000000000000004}\n{"a":1.10}\n{"a":0.10000000000000000555}\n', {"a": [0.1 + 0.2, 1.1, 0.1]}, id="all digits of floats"),
+        pytest.param(b'{"a":"x","b":{"a":":"},"c":"\\":\\\\"}\n', {"a": ["x"], "b": [{"a": ":"}], "c": ['":\\']}, id="colons and backslashes"),
         pytest.param(b'{"a":"007"}\n{"a":"2024-01-02"}\n', {"a": ["007", "2024-01-02"]}, id="texts stay texts"),
         pytest.param(b'{"a":9007199254740993}\n', {"a": [9007199254740993]}, id="a number beyond floats"),
         pytest.param(b'{"a":-9223372036854775808}\n', {"a": [-(2**63)]}, id="the least number"),
@@ -520,7 +647,7 @@ def test_a_file_that_is_named_by_no_format(tmp_path, name):
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 4096], ids=["a row a batch", "all in a batch"])
 def test_ndjson_as_it_stands(tmp_path, monkeypatch, batch, content, columns):
-    monkeypatch.setattr(formats, "BATCH_ROWS", batch)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", batch)
     assert read(tmp_path, "in.ndjson", content) == columns
 
 
@@ -542,12 +669,11 @@ def test_ndjson_as_it_stands(tmp_path, monkeypatch, batch, content, columns):
         pytest.param(b'{"a":1}\n{"a":' + b"[" * 5000 + b"\n", 2, id="nested absurdly deep"),
         pytest.param(b'{"a":1}\n{"a":' + b"[" * 5000 + b"]" * 5000 + b"}\n", 2, id="nested absurdly deep, and closed"),
         pytest.param(b'{"a":1}\n' * 20 + b"{'a':1}\n", 21, id="Python's quotes, further below"),
-        pytest.param('{"a":1}\n'.encode("utf-16"), 1, id="UTF-16"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 4096], ids=["a row a batch", "all in a batch"])
 def test_ndjson_that_is_refused(tmp_path, monkeypatch, batch, content, line):
-    monkeypatch.setattr(formats, "BATCH_ROWS", batch)
+    monkeypatch.setattr(ndjson_format, "BATCH_ROWS", batch)
     assert refused(tmp_path, "in.ndjson", content).startswith(f"in.ndjson:{line}: not a JSON object that can be read: ")
 
 
@@ -566,6 +692,22 @@ def test_an_ndjson_line_far_below_is_named(tmp_path):
         pytest.param(b'{"a":18446744073709551616}\n', id="a number of 65 bits"),
         pytest.param(b'{"a":' + b"9" * 45 + b"}\n", id="a number of 45 digits"),
         pytest.param(b'{"a":9007199254740993}\n{"a":0.5}\n', id="a number that a float cannot hold"),
+        pytest.param(b'{"a":{"x":9007199254740993}}\n{"a":{"x":0.5}}\n', id="one in an object"),
+        pytest.param(b'{"a":[0.5,9007199254740993]}\n', id="one in a list"),
+        pytest.param(b'{"a":0.1234567890123456789}\n', id="more digits than a float has"),
+        pytest.param(b'{"a":[[12345678901234567.5]]}\n', id="more digits than a float has, in lists"),
+        pytest.param(b'{"a":12345678901234567.5}\n', id="more digits than a float has, before the point"),
+        pytest.param(b'{"a":123456789.123456789}\n', id="more digits than a float has, on both sides of the point"),
+        pytest.param(b'{"a":1e-400}\n', id="next to nothing"),
+        pytest.param(b'{"a":[1.0,"x"]}\n', id="a fraction and a text in a list"),
+        pytest.param(b'{"a":[{"x":1},"x"]}\n', id="an object and a text in a list"),
+        pytest.param(b'{"a":[1,{"x":1}]}\n', id="a number and an object in a list"),
+        pytest.param(b'{"a":' + b"[" * 70 + b"]" * 70 + b"}\n", id="lists within lists"),
+        pytest.param(b'{"a":' + b'{"a":' * 300 + b"1" + b"}" * 300 + b"}\n", id="objects within objects"),
+        pytest.param(b'{"a":1,"a":2}\n', id="a key that is there twice"),
+        pytest.param(b'{"b":{"a":1,"c":2,"a":2}}\n', id="a key that is there twice, in an object"),
+        pytest.param(b'{"a" :1,"a":2}\n', id="a key that is there twice, with a blank"),
+        pytest.param(b'{"b":"\\":","c\\\\":1,"a":1,"a":2}\n', id="a key that is there twice, among backslashes"),
     ],
 )
 def test_ndjson_whose_types_do_not_go_together(tmp_path, content):
@@ -578,7 +720,7 @@ def test_ndjson_without_a_column_is_refused(tmp_path, content):
 
 
 def test_an_ndjson_line_beyond_the_cap(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_CELL", 1 << 20)
+    monkeypatch.setattr(ndjson_format, "MAX_CELL", 1 << 20)
     content = b'{"a":1}\n{"a":"' + b"x" * (1 << 20) + b'"}\n'
     assert refused(tmp_path, "in.ndjson", content) == "in.ndjson:2: a line of more than 1 MiB"
 
@@ -662,7 +804,7 @@ def test_a_parquet_file_without_rows(tmp_path):
 
 
 def test_parquet_rows_stay_in_order_across_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_format, "BATCH_ROWS", 100)
+    monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 100)
     pl.DataFrame({"n": range(5000)}).write_parquet(tmp_path / "in.parquet", row_group_size=333)
     assert frame_of(opened(tmp_path, "in.parquet"))["n"].to_list() == list(range(5000))
 

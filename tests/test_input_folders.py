@@ -141,3 +141,66 @@ def test_a_job_on_a_folder(job, called, service):
     for output in ("in/out.parquet", "in/new/out.parquet"):
         ended = called("run", job([{"id": "1"}], input={"path": "in"}, output={"path": output}))
         assert (ended.returncode, "lies in the input's folder" in ended.stderr) == (2, True), ended.stderr
+
+
+# Links
+
+
+def numbers(source) -> list[int]:
+    return [int(row["n"]) for row in rows(source)]
+
+
+@pytest.mark.parametrize("path", ["in", "in/**/*.csv"])
+@pytest.mark.parametrize(
+    ("links", "read"),
+    [
+        pytest.param({"all": "."}, [1, 2], id="back to the folder itself"),
+        pytest.param({"a": ".", "b": ".", "2/c": ".."}, [1, 2], id="many that lead back"),
+        pytest.param({"latest": "2"}, [1, 2], id="sideways"),
+        pytest.param({"0": "2"}, [1, 2], id="sideways, to what comes later"),
+        pytest.param({"2/zz.csv": "../1/a.csv"}, [1, 2], id="a file's other name"),
+        pytest.param({"3": "../out"}, [1, 2, 3], id="to another folder"),
+        pytest.param({"3": "../out", "4": "../out"}, [1, 2, 3], id="to another folder, twice"),
+        pytest.param({"nowhere": "gone", "self": "self"}, [1, 2], id="that lead nowhere"),
+    ],
+)
+def test_every_file_is_read_once_whatever_links_there_are(folder, path, links, read):
+    at = folder({"1/a.csv": [1], "2/a.csv": [2], "../out/a.csv": [3]})
+    for name, target in links.items():
+        (at / "in" / name).symlink_to(target)
+    assert numbers(opened(at, path)) == read
+
+
+def test_partitions_are_named_by_their_folders_and_not_by_links(folder):
+    at = folder({"day=1/a.csv": [1], "day=2/a.csv": [2]})
+    (at / "in" / "day=0").symlink_to("day=2")
+    assert rows(opened(at, "in")) == [{"n": "1", "day": "1"}, {"n": "2", "day": "2"}]
+    assert rows(opened(at, "in/day=[02]/*")) == [{"n": "2", "day": "2"}]
+    assert rows(opened(at, "in/day=0/*")) == [{"n": "2"}], "where it alone is asked for"
+
+
+# Tables of files, of which not all are in force
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "said"),
+    [
+        ({"_delta_log/00.json": "{}", "a.parquet": [1]}, "in", "in: is a table of Delta Lake"),
+        ({"_delta_log/00.json": "{}", "a.parquet": [1]}, "in/*.parquet", "in: is a table of Delta Lake"),
+        ({"_delta_log/00.json": "{}", "a=1/a.parquet": [1]}, "in/a=1", "in: is a table of Delta Lake"),
+        ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in", "in: is a table of Apache Iceberg"),
+        ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in/data", "in: is a table of Apache Iceberg"),
+        ({".hoodie/hoodie.properties": "", "a.parquet": [1]}, "in/**/*.parquet", "in: is a table of Apache Hudi"),
+    ],
+)
+def test_a_table_that_holds_overwritten_rows_is_refused_by_name(folder, files, path, said):
+    at = folder(files)
+    with pytest.raises(UsageError, match=f"{said}.*export it to Parquet first"):
+        opened(at, path)
+    assert rows(opened(at, f"in/{list(files)[1]}")) == [{"n": 1}], "a file by its own name"
+
+
+@pytest.mark.parametrize("name", ["Text", "STATUS", "more_Choices"])
+def test_names_that_differ_from_a_results_by_case_collide(name):
+    with pytest.raises(UsageError, match=re.escape(f"input: {{rename: {{{name}: source_{name}}}}}")):
+        refuse_collisions(["id", name])

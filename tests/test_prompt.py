@@ -55,9 +55,9 @@ def test_a_template_that_is_refused(text, said):
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("mark", [";", "\t", "|"])
-def test_an_input_that_is_separated_by_something_else(mark):
-    with pytest.raises(UsageError, match="separated by something other than commas"):
+@pytest.mark.parametrize(("mark", "what"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+def test_an_input_that_is_separated_by_something_else(mark, what):
+    with pytest.raises(UsageError, match=f"is the file separated by {what}"):
         Template("{{ name }}", {f"sku{mark}name{mark}price": pl.String()})
 
 

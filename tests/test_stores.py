@@ -116,6 +116,11 @@ def test_globs_and_folders_of_objects(job, store, called):
     for given, said in (("in/*.csv", "no such input"), ("nowhere", "no such input"), ("in/_S*", "named by what it is")):
         ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+    store.put("in/_delta_log/00000.json", b"{}")
+    for given in ("in", "in/*/*.parquet"):
+        ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
+        assert ended.returncode == 2
+        assert f"s3://{BUCKET}/in: is a table of Delta Lake" in ended.stderr
 
 
 def noisy(rows: int) -> pa.Table:

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.places import Place
 from batchgen.results.destination import Destination, stands
-from batchgen.results.parquet import METADATA_KEY, Published, judge, write
+from batchgen.results.encoding import write
+from batchgen.results.parquet import METADATA_KEY, Published, judge
 from batchgen.results.schema import MORE_CHOICES
 from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.rows.files import find

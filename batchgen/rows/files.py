@@ -1,8 +1,8 @@
 """The files of an input: one file, a folder with all below it, or a glob; here or in an object store.
 
-In the order of their paths, part by part. Folders named `key=value` below the folder that is given, or below the
-fixed part of a glob, are columns (Hive's partitions), always text. What is hidden, or begins with an underscore as
-`_SUCCESS` does, is not read, unless a glob says so.
+In the order of their paths, part by part, each once, whatever links lead to it. Folders named `key=value` below the
+folder that is given, or below the fixed part of a glob, are columns (Hive's partitions), always text. What is hidden,
+or begins with an underscore as `_SUCCESS` does, is not read, unless a glob says so.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from batchgen import stores
@@ -28,6 +29,15 @@ Keys = dict[str, str | None]
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _MAGIC = re.compile(r"[*?[]")
 _LOOKS_AT_ONCE = 16
+
+_LAKES = {"Delta Lake": "_delta_log/*.json", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
+_LEVELS = 2
+"""Folders above what is given that are looked at: of partitions, and of Iceberg's `data`."""
+_EXPORTS = {
+    "Delta Lake": "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
+    "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
+    "Apache Hudi": "Spark: spark.read.format('hudi').load(FOLDER).write.parquet(FOLDER)",
+}
 
 Fingerprint = tuple[tuple[object, ...], ...]
 
@@ -45,7 +55,7 @@ def find(pattern: str) -> Found:
     try:
         return _find_objects(Url.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
     except OSError as error:
-        raise UsageError(f"{pattern}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{error.filename or pattern}: cannot be read: {error.strerror}") from None
 
 
 def fingerprint(files: tuple[File, ...]) -> Fingerprint:
@@ -76,11 +86,62 @@ def _find_paths(pattern: str) -> Found:
     path = Path(pattern)
     if path.is_file():
         return Found((path,), ({},))
-    wanted = f"{glob.escape(pattern)}/**/*" if path.is_dir() else pattern
-    root, below = _fixed(Path(wanted).parts) if not path.is_dir() else (path.parts, ("**", "*"))
-    paths = sorted(p for p in map(Path, glob.glob(wanted, recursive=True)) if p.is_file())
-    shown = [(p, p.parts[len(root) :]) for p in paths]
-    return _found([(p, parts) for p, parts in shown if _is_shown(parts, below)], pattern, _neighbour(path))
+    root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
+    _refuse_lake(root)
+    found = _below(root, below) if "**" in below else map(Path, glob.glob(pattern))
+    shown = [(p, p.parts[len(root.parts) :]) for p in _once(root, found)]
+    matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
+    return _found(matching, pattern, _neighbour(path))
+
+
+def _below(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
+    """All files, those behind links last; a folder to which a link leads back or sideways is passed over."""
+    seen: set[str] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        real = os.path.realpath(folder)
+        if real in seen or not folder.is_dir():
+            continue
+        seen.add(real)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_shown((entry.name,), below):
+                    continue
+                path = folder / entry.name
+                if path.is_dir() if entry.is_symlink() else entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(path)
+                else:
+                    yield path
+        links.sort(reverse=True)
+
+
+def _once(root: Path, paths: Iterable[Path]) -> list[Path]:
+    """In order; each file by its own name, where it has one below the root."""
+    above = os.path.realpath(root)
+    own: dict[str, Path] = {}
+    linked: dict[str, Path] = {}
+    for path in sorted(paths):
+        if path.is_file():
+            real = os.path.realpath(path)
+            is_own = real == os.path.join(above, *path.parts[len(root.parts) :])  # noqa: PTH118  a third of Path's time
+            (own if is_own else linked).setdefault(real, path)
+    return sorted({**linked, **own}.values())
+
+
+def _refuse_lake(root: Path) -> None:
+    """Raises UsageError for a folder of a table format, or within one."""
+    for folder in (root, *root.absolute().parents[:_LEVELS]):
+        kind = next((kind for kind, sign in _LAKES.items() if next(folder.glob(sign), None) is not None), None)
+        if kind is not None:
+            raise _lake(folder, kind)
+
+
+def _lake(place: Path | Url, kind: str) -> UsageError:
+    return UsageError(
+        f"{place}: is a table of {kind}, whose files hold rows that were overwritten or deleted beside those in force: "
+        f"export it to Parquet first ({_EXPORTS[kind]}), and give that file"
+    )
 
 
 def _find_objects(url: Url) -> Found:
@@ -90,6 +151,10 @@ def _find_objects(url: Url) -> Found:
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
     listed = in_force(stores.below(Url(url.bucket, "/".join(root))))
+    for one in listed:
+        kind = next((kind for kind, sign in _LAKES.items() if PurePosixPath(one.url.key).match(sign)), None)
+        if kind is not None:
+            raise _lake(Url(url.bucket, "/".join(one.url.parts[:-2])), kind)
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
@@ -102,6 +167,11 @@ def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: st
     if not files:
         raise UsageError(f"{pattern}: no such input{hint}")
     return Found(tuple(file for file, _ in files), tuple(_partition(parts[:-1]) for _, parts in files))
+
+
+def _fixed_path(parts: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    root, below = _fixed(parts)
+    return Path(*root), below
 
 
 def _fixed(parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

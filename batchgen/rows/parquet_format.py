@@ -7,33 +7,32 @@ unfolds beyond all measure is refused. Never holds more than a batch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
-from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, UUID, Schema
+from batchgen.rows.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
 from batchgen.rows.files import File, size_of
-from batchgen.stores import Object
+from batchgen.rows.foreign import seen
+from batchgen.rows.parquet_steps import broken_column, opened, runs
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
 ROW_BYTES = 100
 """What a row of nothing takes, in memory."""
-FEW_ROWS = 32
-"""Decoded at once where nothing says how long a value may be."""
 
 
 class Parquet:
     def schema(self, path: File) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), opened(path) as file:
-            _refuse_folded(path, file)
+        with _refusing(path, "not a readable Parquet file"), _seen(path), opened(path) as file:
+            if broken := broken_column(file, size_of(path)):
+                raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
+            _refuse_impossible(path, file)
             schema = file.schema_arrow
             names = schema.names
             _refuse_strange(path, schema)
@@ -44,15 +43,20 @@ class Parquet:
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         with _refusing(path, "damaged Parquet"), opened(path, pre_buffer=False) as file:
-            unfolded = row = 0
-            for group in range(file.num_row_groups):
-                for batch in file.iter_batches(_step(path, file, group), row_groups=[group], use_threads=False):
-                    for frame in _pieces(_frame(pa.Table.from_batches([batch]))):
+            unfolded = row = due = 0
+            for groups, step in runs(path, file):
+                for batch in file.iter_batches(step, row_groups=groups, use_threads=False):
+                    for frame in _pieces(_frame(_legible(path, batch, row))):
                         _refuse_long(path, frame, row)
                         row += frame.height
                         unfolded += int(frame.estimated_size()) + ROW_BYTES * frame.height
                         _refuse_unfolding(path, unfolded / row * file.metadata.num_rows)
-                        yield frame.select(list(schema))
+                        yield frame if list(schema) == frame.columns else frame.select(list(schema))
+                due += sum(file.metadata.row_group(group).num_rows for group in groups)
+                if row != due:
+                    raise UsageError(
+                        f"{path}: damaged Parquet: of {due:,} rows that its footer names {row:,} are there"
+                    )
 
 
 def _refuse_strange(path: File, schema: pa.Schema) -> None:
@@ -67,70 +71,63 @@ def _refuse_strange(path: File, schema: pa.Schema) -> None:
 def _strange(dtype: pa.DataType, *, nested: bool = False) -> str | None:
     if pa.types.is_decimal256(dtype):
         return f"decimals of {dtype.precision} digits, more than 38"
-    if pa.types.is_timestamp(dtype) and re.fullmatch(r"[+-]\d\d:?\d\d", dtype.tz or ""):
-        return f"times of the zone {dtype.tz}, which has no name"
+    if pa.types.is_timestamp(dtype) and not _is_zone(dtype.tz):
+        return f"times of the zone {dtype.tz}, which is none of the time zone database"
     if nested and dtype == pa.uuid():
         return "UUIDs within a list or struct"
     inner = [dtype.field(at).type for at in range(dtype.num_fields)]
     return next((what for one in inner if (what := _strange(one, nested=True)) is not None), None)
 
 
-def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
-    """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
-    Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26)."""
-    file = path.open() if isinstance(path, Object) else path
-    return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", **how)
+def _is_zone(name: str | None) -> bool:
+    """Whether polars knows it."""
+    try:
+        pl.Series([], dtype=pl.Datetime("us", name))
+    except pl.exceptions.ComputeError:
+        return False
+    return True
 
 
 @contextmanager
 def _refusing(path: File, what: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, OSError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's; Arrow's own have no number
-        said = str(error).split("\n", 1)[0]
-        raise UsageError(f"{path}: {what}: {said}") from None
+        raise UsageError(f"{path}: {what}: {_first_line(error)}") from None
+
+
+@contextmanager
+def _seen(path: File) -> Iterator[None]:
+    """Raises UsageError for what the file is, where it is something else."""
+    try:
+        yield
+    except pa.ArrowInvalid:
+        with path.open("rb") as file:
+            begin = file.read(1024)
+        if begin[:4] != b"PAR1" and (what := seen(begin)):
+            raise UsageError(f"{path}: {what}") from None
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """With dictionaries as their values."""
+    if not any(isinstance(field.type, pa.DictionaryType) for field in table.schema):
+        return table
+    columns: Iterator[Any] = iter(table.columns)
+    values = [c.cast(c.type.value_type) if isinstance(c.type, pa.DictionaryType) else c for c in columns]
+    return pa.table(values, names=table.column_names)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:
-    columns = [c.cast(c.type.value_type) if isinstance(c.type, pa.DictionaryType) else c for c in table.columns]
-    frame = pl.DataFrame(pa.table(columns, names=table.column_names))
+    frame = pl.DataFrame(_decoded(table))
     uuids = [field.name for field in table.schema if field.type == pa.uuid()]
-    return frame.with_columns(frame[name].ext.to(UUID) for name in uuids)  # which polars takes for bytes
-
-
-def _texts(file: pq.ParquetFile, group: int) -> Iterator[Any]:
-    """The chunks of a row group that hold texts or bytes."""
-    of = file.metadata.row_group(group)
-    chunks = (of.column(at) for at in range(of.num_columns))
-    return (chunk for chunk in chunks if chunk.physical_type == "BYTE_ARRAY")
-
-
-def _step(path: File, file: pq.ParquetFile, group: int) -> int:
-    """How many rows of a row group may be decoded at once: with the longest values they are about four batches."""
-    of = file.metadata.row_group(group)
-    even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)
-    longest = max((_longest(path, group, chunk) for chunk in _texts(file, group)), default=0)
-    return max(1, min(BATCH_ROWS, even, 4 * BATCH_BYTES // max(longest, 1)))
-
-
-def _longest(path: File, group: int, chunk: Any) -> int:
-    """Bytes of the longest value that a chunk may repeat without taking the room for it; 0: none worth a look."""
-    repeats = chunk.has_dictionary_page or "DELTA_BYTE_ARRAY" in chunk.encodings
-    if not repeats or chunk.total_uncompressed_size * BATCH_ROWS <= 4 * BATCH_BYTES:
-        return 0
-    beyond_telling = 4 * BATCH_BYTES // FEW_ROWS
-    if "DELTA_BYTE_ARRAY" in chunk.encodings:
-        return beyond_telling
-    name = chunk.path_in_schema
-    with opened(path, read_dictionary=[name], pre_buffer=False) as file:
-        first = next(file.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
-    values: Any = None if first is None or first.num_columns != 1 else first.column(0)
-    if not isinstance(values, pa.DictionaryArray):
-        return beyond_telling
-    held: Any = values.dictionary
-    return int(pc.max(pc.binary_length(held)).as_py() or 0)
+    return frame.with_columns(frame[name].ext.to(UUID) for name in uuids) if uuids else frame  # polars has bytes
 
 
 def _pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -140,6 +137,8 @@ def _pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:
+    if frame.estimated_size() <= MAX_CELL:
+        return
     for name, column in frame.select(pl.col(pl.String, pl.Binary)).to_dict().items():
         length = column.str.len_bytes() if column.dtype == pl.String else column.bin.size()
         if (length.max() or 0) > MAX_CELL:  # type: ignore[operator]
@@ -147,14 +146,41 @@ def _refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:
             raise UsageError(f"{path}: row {row:,}: {name}: a cell of more than {MAX_CELL >> 20} MiB")
 
 
-def _refuse_folded(path: File, file: pq.ParquetFile) -> None:
-    """By the sizes that the footer gives for what is compressed."""
+def _legible(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
+    """The batch, decoded. Raises UsageError for texts that are no UTF-8, at any depth: neither Arrow nor polars looks
+    when it reads."""
+    try:
+        batch.validate(full=True)
+        return _decoded(pa.Table.from_batches([batch]))
+    except pa.ArrowInvalid as error:
+        for row in range(batch.num_rows):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                _refuse_cell(f"{path}: row {before + row + 1:,}: {name}", column.slice(row, 1))
+        raise UsageError(f"{path}: damaged Parquet: {_first_line(error)}") from None
+
+
+def _refuse_cell(where: str, cell: Any) -> None:
+    try:
+        own: Any = pa.concat_arrays([cell])  # without the rest of its column
+        (own.dictionary_decode() if isinstance(own, pa.DictionaryArray) else own).validate(full=True)
+    except pa.ArrowInvalid as error:
+        said = "not UTF-8" if "UTF8" in str(error) else _first_line(error)
+        raise UsageError(f"{where}: {said}") from None
+
+
+def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
+    """By what the footer says: of more rows than its row groups have, or what is compressed beyond measure."""
+    held = 0
     for group in range(file.num_row_groups):
         of = file.metadata.row_group(group)
+        held += of.num_rows
         for chunk in (of.column(at) for at in range(of.num_columns)):
             size = chunk.total_uncompressed_size
             if size > UNFOLDS_FROM and size > MOST_UNFOLDED * chunk.total_compressed_size:
                 raise _bomb(path, size)
+    if held != file.metadata.num_rows:
+        rows = file.metadata.num_rows
+        raise UsageError(f"{path}: damaged Parquet: its footer names {rows:,} rows, and row groups of {held:,}")
 
 
 def _refuse_unfolding(path: File, size: float) -> None:

@@ -6,7 +6,6 @@ says when somebody changed the files in between. Never holds more than one batch
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from batchgen.errors import InputChanged, UsageError
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
 from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
+from batchgen.rows.foreign import meant, named_otherwise, separated, unlike
 from batchgen.rows.formats import BY_SUFFIX, Format
+from batchgen.rows.ndjson_format import Ndjson
 from batchgen.sections import Input
 from batchgen.shards import WHOLE
 
@@ -68,7 +69,7 @@ class Source:
                 named = [pl.lit(value, pl.String).alias(name) for name, value in keys.items()]
                 for frame in self.format.batches(file, self.raw):
                     yield frame.with_columns(named) if named else frame
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             self.verify()  # the likely cause: somebody is writing the file
             said = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
@@ -86,6 +87,11 @@ class Source:
                 raise UsageError(f"{self.spec.path}: row {row:,}: {name}: {given[at]!r} is no {wanted}")
             frame = frame.with_columns(typed)
         return frame
+
+    @property
+    def notes(self) -> list[str]:
+        """What its reading should say, as far as it was read."""
+        return self.format.notes if isinstance(self.format, Csv) else []
 
     def verify(self) -> None:
         """Raises InputChanged where a file is not as it was when the source was opened."""
@@ -117,8 +123,9 @@ def _format(pattern: str, files: tuple[File, ...]) -> Format:
     known = [file for file in files if file.suffix.lower() in BY_SUFFIX]
     strange = next((file for file in files if file.suffix.lower() not in BY_SUFFIX), None)
     if strange is not None:
+        told = named_otherwise(strange.suffix)
         hint = f"; to leave it out, give a glob such as {pattern}/*{known[0].suffix}" if known else ""
-        raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{hint}")
+        raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{told}{hint}")
     if len({BY_SUFFIX[file.suffix.lower()] for file in files}) > 1:
         kinds = {file.suffix.lower() for file in files}
         raise UsageError(f"{pattern}: the files are of several formats: {', '.join(sorted(kinds))}")
@@ -127,6 +134,8 @@ def _format(pattern: str, files: tuple[File, ...]) -> Format:
 
 def _agreed_schema(files: tuple[File, ...], reader: Format) -> Schema:
     try:
+        if isinstance(reader, Ndjson):
+            return reader.schema(files)
         first, *others = [reader.schema(path) for path in files]
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
@@ -165,6 +174,6 @@ def _final_columns(spec: Input, raw: Schema) -> Schema:
 def require_column(name: str, columns: Schema, key: str) -> None:
     """Raises UsageError, with the near miss, where the input has no such column."""
     if name not in columns:
-        close = difflib.get_close_matches(name, list(columns), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"its columns: {', '.join(columns)}"
-        raise UsageError(f"{key}: the input has no column {name!r}; {hint}")
+        close = meant(name, columns)
+        hint = f"did you mean {close}?{unlike(name, close)}" if close else f"its columns: {', '.join(columns)}"
+        raise UsageError(f"{key}: the input has no column {name!r}; {separated(columns) or hint}")

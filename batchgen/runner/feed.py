@@ -13,6 +13,7 @@ from batchgen.job import Job
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
+from batchgen.rows.texts import texts
 from batchgen.runner.index import State, join
 from batchgen.runner.plan import Plan, price_of
 
@@ -84,7 +85,7 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
         if here.any():
             wanted = frame.filter(here)
             numbers = (here.arg_true() + start).to_list()
-            names = wanted[job.input.id].cast(pl.String).to_list() if job.input.id else [None] * wanted.height
+            names = texts(wanted[job.input.id]).to_list() if job.input.id else [None] * wanted.height
             occurrence = pl.col("occurrence") if "occurrence" in rows.columns else pl.lit(0)
             known = rows.filter(here).select("hi", "lo", occurrence, "attempts", "state").iter_rows()
             told = zip(numbers, known, names, strict=True)

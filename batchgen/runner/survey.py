@@ -11,6 +11,7 @@ from batchgen.errors import UsageError
 from batchgen.job import Job
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
+from batchgen.rows.texts import texts
 from batchgen.runner.index import Columns
 from batchgen.shards import Shard
 
@@ -55,9 +56,9 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
     """Raises UsageError where a row cannot be sent; then it names the first rows and counts them all."""
     seen = Survey()
     for frame in source.batches():
-        names = None if job.input.id is None else frame[job.input.id]
+        names = None if job.input.id is None else texts(frame[job.input.id])
         if names is not None:
-            seen.names.append(names.cast(pl.String).hash())
+            seen.names.append(names.hash())
             for at in names.is_null().arg_true():
                 seen.refuse(f"input.id: {job.input.id} is empty", row_name(job.input.part, seen.height + at))
         if job.priority is not None:
@@ -112,9 +113,8 @@ def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
     start = 0
     for frame in source.batches():
         here = [at for at in rows[len(named) :] if at < start + frame.height]
-        named += [
-            row_name(job.input.part, at, frame[job.input.id][at - start] if job.input.id else None) for at in here
-        ]
+        names = texts(frame[job.input.id]) if job.input.id and here else None
+        named += [row_name(job.input.part, at, names[at - start] if names is not None else None) for at in here]
         start += frame.height
         if len(named) == len(rows):
             break
@@ -128,7 +128,7 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Survey) -> None:
     row = 0
     repeated = set(hashes.filter(hashes.is_duplicated()).unique())
     for frame in source.batches():
-        names = frame[job.input.id or ""].cast(pl.String)
+        names = texts(frame[job.input.id or ""])
         for at in names.hash().is_in(list(repeated)).arg_true():
             name = names[at]
             if name is not None and first.setdefault(name, row + at) != row + at:

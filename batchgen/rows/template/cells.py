@@ -11,7 +11,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
@@ -23,7 +23,7 @@ Read = Callable[[Any], Any]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SECOND = 1_000_000_000
 _SUBNORMAL = 2.0**-126
-_PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 
 
 class Column:
@@ -34,7 +34,7 @@ class Column:
     def __init__(self, name: str, dtype: pl.DataType, names_printed: list[str]) -> None:
         self.name = name
         self._null = Null(name, names_printed)
-        self._physical = _physical(dtype)
+        self._physical = physical(dtype)
         self._is_float = dtype.is_float()
         self._read = _reader(name, dtype, names_printed)
 
@@ -55,28 +55,28 @@ class Column:
             raise UsageError(f"prompt: column {self.name!r} holds a date or time beyond the years 1 to 9999") from None
 
 
-def _physical(dtype: pl.DataType) -> pl.DataType | None:
-    """The type that keeps what Python does not: nanoseconds, and years beyond 9999, which polars panics at. None: the
-    type itself will do."""
+def physical(dtype: pl.DataType) -> pl.DataType | None:
+    """The type that keeps what Python does not: nanoseconds, years beyond 9999, which polars panics at, and maps, of
+    which it makes no mapping where a key is nested. None: the type itself will do."""
     if isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration):
         return pl.Int64()
     if isinstance(dtype, pl.List):
-        inner = _physical(_type(dtype.inner))
+        inner = physical(type_of(dtype.inner))
         return inner and pl.List(inner)
     if isinstance(dtype, pl.Array):
-        inner = _physical(_type(dtype.inner))
+        inner = physical(type_of(dtype.inner))
         return inner and pl.Array(inner, dtype.size)
     if isinstance(dtype, pl.Struct):
-        fields = {field.name: _physical(_type(field.dtype)) for field in dtype.fields}
-        kept = {field.name: fields[field.name] or _type(field.dtype) for field in dtype.fields}
+        fields = {field.name: physical(type_of(field.dtype)) for field in dtype.fields}
+        kept = {field.name: fields[field.name] or type_of(field.dtype) for field in dtype.fields}
         return pl.Struct(kept) if any(fields.values()) else None
     if isinstance(dtype, pl.Map):
-        value = _physical(_type(dtype.value))
-        return value and pl.Map(_type(dtype.key), value)  # polars casts no key
+        key, value = type_of(dtype.key), type_of(dtype.value)
+        return pl.List(pl.Struct({"key": physical(key) or key, "value": physical(value) or value}))
     return None
 
 
-def _type(dtype: Any) -> pl.DataType:
+def type_of(dtype: Any) -> pl.DataType:
     """polars gives a nested type as a class or as an instance of it."""
     known: pl.DataType = dtype() if isinstance(dtype, type) else dtype
     return known
@@ -86,19 +86,26 @@ def _reader(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read | N
     """What makes a template value of a cell that is no null; None: the cell is it."""
     if dtype == pl.Binary:
         raise TemplateFault(f"bytes{f' ({name})' if set(name) & set('.[') else ''}, not text")
-    for kind, make in _LEAVES.items():
-        if isinstance(dtype, kind):
-            return make(dtype)
+    if (read := leaf(dtype)) is not None:
+        return read
     if isinstance(dtype, pl.List | pl.Array):
-        item = _or_null(f"{name}[]", _type(dtype.inner), printed_names)
+        item = _or_null(f"{name}[]", type_of(dtype.inner), printed_names)
         return lambda cell: [item(value) for value in cell]
     if isinstance(dtype, pl.Struct):
-        fields = {f.name: _or_null(f"{name}.{f.name}", _type(f.dtype), printed_names) for f in dtype.fields}
+        fields = {f.name: _or_null(f"{name}.{f.name}", type_of(f.dtype), printed_names) for f in dtype.fields}
         return lambda cell: Fields({key: read(cell[key]) for key, read in fields.items()})
     if isinstance(dtype, pl.Map):
-        value = _or_null(f"{name}.value", _type(dtype.value), printed_names)
-        return lambda cell: {key: value(item) for key, item in cell.items()}
+        if type_of(dtype.key).is_nested():
+            raise TemplateFault("maps whose keys are lists or structs: write them as text, or leave them out")
+        key = _reader(f"{name}.key", type_of(dtype.key), printed_names) or (lambda value: value)
+        value = _or_null(f"{name}.value", type_of(dtype.value), printed_names)
+        return lambda cell: {key(entry["key"]): value(entry["value"]) for entry in cell}
     return (lambda cell: str(uuid.UUID(bytes=cell))) if dtype == UUID else None
+
+
+def leaf(dtype: pl.DataType) -> Read | None:
+    """What makes a value of a cell of a physical type, if it is not nested; None: the cell is it."""
+    return next((make(dtype) for kind, make in _LEAVES.items() if isinstance(dtype, kind)), None)
 
 
 def _or_null(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read:
@@ -137,8 +144,8 @@ def _date(days: int) -> dt.date:
 
 
 def _datetime(dtype: Any) -> Read:
-    zone = ZoneInfo(dtype.time_zone) if dtype.time_zone else None
-    per_unit = _PER_UNIT[dtype.time_unit]
+    zone = _zone(dtype.time_zone) if dtype.time_zone else None
+    per_unit = PER_UNIT[dtype.time_unit]
 
     def read(count: int) -> dt.datetime:
         microseconds, below = divmod(count * per_unit, 1000)
@@ -147,6 +154,13 @@ def _datetime(dtype: Any) -> Read:
         return _with_nanoseconds(moment, below) if below else moment
 
     return read
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise TemplateFault(f"times of the zone {name}, which this machine does not know") from None
 
 
 def _with_nanoseconds(moment: dt.datetime, below: int) -> Moment:
@@ -166,7 +180,7 @@ def _time(nanoseconds: int) -> dt.time:
 
 
 def _duration(dtype: Any) -> Read:
-    per_unit = _PER_UNIT[dtype.time_unit]
+    per_unit = PER_UNIT[dtype.time_unit]
 
     def read(count: int) -> Duration:
         made = Duration(microseconds=count * per_unit // 1000)

@@ -17,6 +17,7 @@ from jinja2 import Environment, nodes
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import Schema
+from batchgen.rows.foreign import meant, separated, unlike
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False, "None": None}
@@ -69,13 +70,11 @@ def unknown_name(name: str, columns: Iterable[str], those: str = "the input's co
     for column in columns:
         if _without_blanks(column) == bare and not _is_readable(column):
             return f"unknown name {name!r}; {_blank(column)}{_written_otherwise(column)}"
-    close = difflib.get_close_matches(name, columns, n=1)
-    if close:
-        return f"unknown name {name!r}; did you mean {_in_template(close[0])}?"
-    hint = ""
-    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
-        hint = " (the header is one column: is the file separated by something other than commas?)"
-    return f"unknown name {name!r}; {those}: {', '.join(columns)}{hint}"
+    if said := separated(columns):
+        return f"unknown name {name!r}; {said}"
+    if close := meant(name, columns):
+        return f"unknown name {name!r}; did you mean {_in_template(close)}?{unlike(name, close)}"
+    return f"unknown name {name!r}; {those}: {', '.join(columns)}"
 
 
 def _in_template(column: str) -> str:

@@ -1,0 +1,144 @@
+"""What the values of NDJSON files are -> the columns' types: the narrowest that hold all of them, unchanged.
+
+A column of texts and other values is text, and those stand in it as they stand in the file. Elsewhere what a type
+would change is refused, with the line: a number that a float does not hold, a fraction among texts in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from types import NoneType
+from typing import Any
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.rows.files import File
+
+MOST_DEEP = 60
+"""Lists and objects in each other. Arrow takes 64."""
+_EXACT, _INT64 = 2**53, 2**63
+"""Integers up to this a double holds exactly (IEEE 754)."""
+_MOST_DIGITS = 400
+
+Where = tuple[File, int]
+"""A file and its line, from 1."""
+
+
+class Rounded(float):
+    """A number of which a float has not all digits."""
+
+
+class _Beyond:
+    """Kinds of integers: beyond what a float holds, and beyond 64 bits."""
+
+
+class _Huge:
+    pass
+
+
+_WORDS = {
+    str: "a text", int: "a whole number", float: "a fraction", bool: "true or false", dict: "an object", list: "a list",
+}  # fmt: skip
+_DTYPES: dict[type, Callable[[], pl.DataType]] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+_NEVER_ROUNDED = "write it as text"
+
+
+class Seen:
+    """The values of a key, or the items of its lists: of which kinds there are, each with the place of the first."""
+
+    __slots__ = ("fields", "items", "kinds", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.kinds: dict[type, Where] = {}
+        self.fields: dict[str, Seen] = {}
+        self.items: Seen | None = None
+
+    def add(self, value: Any, where: Where, deep: int = 0) -> int:
+        """How many keys are in the value, at any depth. Raises UsageError where it is too deep."""
+        kind = type(value)
+        if kind not in self.kinds:
+            self.kinds[kind] = where
+        if kind is int and not -_EXACT <= value <= _EXACT:
+            self.kinds.setdefault(_Beyond if -_INT64 <= value < _INT64 else _Huge, where)
+        elif kind is dict:
+            return self._add_fields(value, where, deep)
+        elif kind is list:
+            self._refuse_deep(where, deep)
+            self.items = items = self.items or Seen(f"{self.name}[]")
+            return sum([items.add(item, where, deep + 1) for item in value])
+        return 0
+
+    def _add_fields(self, value: dict[str, Any], where: Where, deep: int) -> int:
+        self._refuse_deep(where, deep)
+        fields, keys = self.fields, len(value)
+        for key, item in value.items():
+            field = fields.get(key)
+            if field is None:
+                field = fields[key] = Seen(f"{self.name}.{key}" if self.name else key)
+            keys += field.add(item, where, deep + 1)
+        return keys
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are texts and other values."""
+        return str in self.kinds and bool(self._known() - {str})
+
+    def dtype(self) -> pl.DataType:
+        """Raises UsageError where no type holds all of the values as they are."""
+        kinds = self._known()
+        if kinds == {int, float}:
+            self._refuse(_Beyond, _Huge, what="a whole number that no float holds, among fractions")
+            kinds = {float}
+        elif str in kinds and kinds <= {str, int, bool}:
+            return pl.String()
+        if len(kinds) > 1:
+            self._refuse_mixture(kinds)
+        kind = next(iter(kinds), NoneType)
+        if kind is int:
+            self._refuse(_Huge, what="a whole number of more than 64 bits")
+        if kind is float:
+            self._refuse(Rounded, what="a number of more digits than a float holds")
+        if kind is list:
+            return pl.List(self.items.dtype() if self.items else pl.Null())
+        if kind is dict:
+            return pl.Struct({key: field.dtype() for key, field in self.fields.items()})
+        return _DTYPES[kind]() if kind in _DTYPES else pl.Null()
+
+    def _refuse_deep(self, where: Where, deep: int) -> None:
+        if deep > MOST_DEEP:
+            said = f"lists and objects more than {MOST_DEEP} deep in each other"
+            raise UsageError(f"{where[0]}:{where[1]}: {self.name:.40} holds {said}: write it as text")
+
+    def _known(self) -> set[type]:
+        known = {float if kind is Rounded else kind for kind in self.kinds}
+        return known - {NoneType, _Beyond, _Huge}
+
+    def _refuse(self, *kinds: type, what: str) -> None:
+        for kind in kinds:
+            if kind in self.kinds:
+                path, line = self.kinds[kind]
+                raise UsageError(f"{path}:{line}: {self.name} is {what}: {_NEVER_ROUNDED}")
+
+    def _refuse_mixture(self, kinds: set[type]) -> None:
+        places = [(where, kind) for kind, where in self.kinds.items() if kind in kinds or kind is Rounded]
+        ((first, of), *_, ((path, line), kind)) = places
+        one, other = _WORDS.get(kind, "a fraction"), _WORDS.get(of, "a fraction")
+        raise UsageError(
+            f"{path}:{line}: {self.name} is {one}, and {other} in line {first[1]:,}"
+            f"{f' of {first[0]}' if first[0] != path else ''}: such values do not go together: write them as text"
+        )
+
+
+def number(token: str) -> float:
+    """A fraction, as `Rounded` where a float written with as many digits is another."""
+    value = float(token)
+    if len(token) > _MOST_DIGITS:
+        return Rounded(value)
+    with localcontext(prec=2 * _MOST_DIGITS):
+        given = Decimal(token)
+        exponent = given.as_tuple().exponent
+        is_same = Decimal(repr(value)) == given or round(Decimal(value), -int(exponent)) == given
+    return value if is_same else Rounded(value)
