@@ -15,15 +15,18 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from batchgen import aws_profile
+from batchgen.blocks import Blocks, Reader
 from batchgen.errors import UsageError
 from batchgen.places import Url
 
-READ_AHEAD = 8 << 20
+BUFFER = 64 << 10
 PART, MOST_PARTS, AT_ONCE = 8 << 20, 9_000, 4
 """Bytes of an upload's part, as S3 allows ten thousand of them, and how many are on their way."""
 TRIES, PATIENCE = 6, dt.timedelta(seconds=90)
@@ -39,6 +42,7 @@ _ENDPOINTS = (
     "STORAGE_EMULATOR_HOST",
     "AZURE_STORAGE_ENDPOINT",
 )
+REPLACED = "was replaced while it was read"
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:]+")
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
 _METADATA = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|token request")
@@ -67,7 +71,18 @@ class Object:
         return self.url.suffix
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        return io.BufferedReader(_Reader(self), READ_AHEAD)
+        blocks = _open_now.get(self) or Blocks(self.size, partial(_fetched, self))
+        _open_now[self] = blocks
+        return io.BufferedReader(Reader(blocks), BUFFER)
+
+    def is_the_same(self, meta: Mapping[str, Any]) -> bool:
+        """By the ETag, or by the date where the store gives none: listings tell it to the millisecond, answers to the
+        second."""
+        tag: str = meta["e_tag"] or ""
+        if self.tag and tag:
+            return (_bare(tag), meta["size"]) == (_bare(self.tag), self.size)
+        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)}
+        return len(dates) == 1 and meta["size"] == self.size
 
     def now(self) -> Object:
         """The same, looked at again. Raises OSError."""
@@ -75,33 +90,25 @@ class Object:
             return _object(self.url.bucket, self.store.head(self.url.key), self.store)
 
 
-class _Reader(io.RawIOBase):
-    """Every read asks for that very version, by its ETag."""
+_open_now: WeakValueDictionary[Object, Blocks] = WeakValueDictionary()
 
-    def __init__(self, of: Object) -> None:
-        self._of = of
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
+def _bare(tag: str) -> str:
+    """Azure's listings have no quotes."""
+    return tag.removeprefix("W/").strip('"')
 
-    def seekable(self) -> bool:
-        return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._of.size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._of.size)
-        if end <= self._at:
-            return 0
-        with _as_of_a_disk(self._of.url):
-            options = {"range": (self._at, end), "if_match": self._of.tag}
-            data = memoryview(self._of.store.get(self._of.url.key, options=options).bytes())
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+def _fetched(of: Object, start: int, end: int) -> bytes:
+    """From that very version, also where the store does not hear If-Match. Raises OSError."""
+    with _as_of_a_disk(of.url):
+        options = {"range": (start, end), **({"if_match": of.tag} if of.tag else {})}
+        answer = of.store.get(of.url.key, options=options)
+        if not of.is_the_same(answer.meta):
+            raise OSError(errno.ESTALE, REPLACED, str(of.url))
+        data: bytes = answer.bytes().to_bytes()
+    if len(data) != end - start:
+        raise OSError(errno.EIO, f"the store gave {len(data):,} bytes where {end - start:,} were asked for", str(of))
+    return data
 
 
 def look(url: Url) -> Object | None:
@@ -221,7 +228,7 @@ def _explained(url: Url, said: str, kind: str) -> OSError:
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or (status and status[1] in ("400", "401", "403")):
         return PermissionError(errno.EACCES, f"the store refuses ({told}): check {from_where}", str(url))
     if kind == "PreconditionError":
-        return OSError(errno.ESTALE, "was replaced while it was read", str(url))
+        return OSError(errno.ESTALE, REPLACED, str(url))
     if kind in ("FileNotFoundError", "NotFoundError"):
         return FileNotFoundError(errno.ENOENT, "no such object", str(url))
     if status:

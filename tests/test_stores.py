@@ -1,19 +1,22 @@
 """Input from object stores and output to them, against a real S3 server on the loopback."""
 
+import io
 import json
 import random
 import signal
 import threading
+import time
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from service import PATIENCE
 from store import BUCKET, SECRET, Refusal, Store
 
 import batchgen as library
-from batchgen import parts, stores
+from batchgen import blocks, parts, stores
 from batchgen.places import Url
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
@@ -253,17 +256,99 @@ def test_an_object_that_is_replaced_while_the_job_is_at_work(job, store, called,
     assert ended.json["sent"] <= 1
 
 
-def test_two_versions_are_never_read_as_one(store, monkeypatch):
+@pytest.mark.parametrize(
+    ("deaf", "mute"),
+    [
+        pytest.param(set(), set(), id="by If-Match"),
+        pytest.param({"HTTP_IF_MATCH"}, set(), id="a store that does not hear it"),
+        pytest.param({"HTTP_IF_MATCH"}, {"etag"}, id="a store without ETags, by the size"),
+    ],
+)
+def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     for variable, value in store.environ.items():
         monkeypatch.setenv(variable, value)
-    size = stores.READ_AHEAD + 1
+    store.deaf, store.mute = deaf, mute
+    size = blocks.BLOCK + 1
     store.put("in/rows.csv", b"a" * size)
     seen = stores.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
     with seen.open() as file:
         assert file.read(10) == b"a" * 10
-        store.put("in/rows.csv", b"b" * size)
+        store.put("in/rows.csv", b"b" * (size if mute == set() else size + 1))
         with pytest.raises(OSError, match="was replaced while it was read"):
             file.read()
+
+
+@pytest.mark.parametrize("mute", [set(), {"etag"}], ids=["by its ETag", "by its date, where there is none"])
+def test_a_change_between_two_readings_is_noticed(job, store, called, mute, service):
+    """Of the same size, on a store that does not hear If-Match."""
+    store.deaf, store.mute = {"HTTP_IF_MATCH"}, mute
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}, output={"path": OUTPUT})
+
+    def meanwhile(number, _):
+        if number == len(ROWS):
+            time.sleep(1.1 if mute else 0)  # a date is told in seconds
+            store.put("in/rows.csv", encoded("csv", [*ROWS[:-1], {"id": "29", "name": "shelf XX"}]))
+
+    service.script = meanwhile
+    ended = called("run", path)
+    assert (ended.returncode, "the input changed while the job was at work" in ended.stdout) == (3, True), ended.stdout
+
+
+def test_results_that_are_published_anew_while_they_are_loaded(store, monkeypatch):
+    """Rows of one publication, never a mixture; where it never ends, that is told."""
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    store.deaf = {"HTTP_IF_MATCH"}
+    tables = [pa.table({"text": [f"{letter}{n}" for n in range(9)]}) for letter in "abcdef"]
+    store.put("out/job.parquet", tables[0])
+    left = iter(tables[1:3])
+
+    def meanwhile(request):
+        if request.method == "GET" and request.path.endswith(".parquet") and (table := next(left, None)):
+            store.put("out/job.parquet", table)
+
+    store.script = meanwhile
+    assert library.load(OUTPUT)["text"].to_list() == tables[2]["text"].to_pylist()
+    left = iter(tables)
+    with pytest.raises(OSError, match="was replaced while it was read"):
+        library.load(OUTPUT)
+
+
+KINDS_OF_PARQUET = {
+    "one row group": {"use_dictionary": False},
+    "many row groups": {"use_dictionary": False, "row_group_size": 40},
+    "dictionaries": {"use_dictionary": True, "row_group_size": 300},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_PARQUET)
+def test_an_object_is_read_in_few_large_requests(job, store, called, monkeypatch, kind):
+    """By a plan, which opens it and reads it once, and by `load`."""
+    chance = random.Random(1)
+    columns = {f"c{at}": [chance.randbytes(2500).hex() for _ in range(600)] for at in range(4)}
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({"id": [str(n) for n in range(600)], **columns}), sink, compression="none", **KINDS_OF_PARQUET[kind]
+    )
+    size = sink.tell()
+    store.put("in/rows.parquet", sink.getvalue())
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.parquet"}, prompt="{{ id }}", output={"path": OUTPUT})
+
+    def asked():
+        got = [one.range for one in store.requests if one.method == "GET" and one.path.endswith("rows.parquet")]
+        return len(got), sum(end - start for start, end in got)
+
+    store.requests.clear()
+    assert called("plan", path).returncode == 0
+    requests, read = asked()
+    assert (requests < 20, read < 1.2 * size) == (True, True), (requests, read, size)
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    store.requests.clear()
+    assert library.load(f"s3://{BUCKET}/in/rows.parquet").height == 600
+    requests, read = asked()
+    assert (requests < 5, read) == (True, size)
 
 
 def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store, called):

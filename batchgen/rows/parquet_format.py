@@ -28,6 +28,8 @@ ROW_BYTES = 100
 """What a row of nothing takes, in memory."""
 FEW_ROWS = 32
 """Decoded at once where nothing says how long a value may be."""
+AT_A_TIME = 64 << 10
+"""Bytes that are read of a chunk of which the dictionary alone is wanted."""
 
 
 class Parquet:
@@ -124,7 +126,7 @@ def _longest(path: File, group: int, chunk: Any) -> int:
     if "DELTA_BYTE_ARRAY" in chunk.encodings:
         return beyond_telling
     name = chunk.path_in_schema
-    with opened(path, read_dictionary=[name], pre_buffer=False) as file:
+    with opened(path, read_dictionary=[name], pre_buffer=False, buffer_size=AT_A_TIME) as file:
         first = next(file.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
     values: Any = None if first is None or first.num_columns != 1 else first.column(0)
     if not isinstance(values, pa.DictionaryArray):
