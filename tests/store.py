@@ -39,9 +39,10 @@ class Refusal:
     status: int
     code: str
     headers: tuple[tuple[str, str], ...] = ()
+    said: str = ""
 
     def body(self) -> bytes:
-        said = f"<Message>{SECRET}</Message><AWSAccessKeyId>{SECRET}</AWSAccessKeyId>"
+        said = f"{self.said}<Message>{SECRET}</Message><AWSAccessKeyId>{SECRET}</AWSAccessKeyId>"
         return f'<?xml version="1.0"?><Error><Code>{self.code}</Code>{said}</Error>'.encode()
 
 
@@ -123,6 +124,7 @@ class Store:
             self._client.delete_object(Bucket=BUCKET, Key=key)
         for upload in self._client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
             self._client.abort_multipart_upload(Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"])
+        self.requests.clear()
 
     def put(self, key: str, body: bytes | str | pa.Table) -> None:
         if isinstance(body, pa.Table):

@@ -1,5 +1,6 @@
 """Input from object stores and output to them, against a real S3 server on the loopback."""
 
+import datetime as dt
 import io
 import json
 import random
@@ -16,7 +17,7 @@ from service import PATIENCE
 from store import BUCKET, SECRET, Refusal, Store
 
 import batchgen as library
-from batchgen import blocks, parts, stores
+from batchgen import blocks, parts, store_settings, stores
 from batchgen.places import Url
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
@@ -204,6 +205,13 @@ REFUSALS = {
     "no profile": ({"path": OUTPUT}, {"AWS_ACCESS_KEY_ID": None, "AWS_PROFILE": "night"}, None, "AWS_PROFILE: the profile 'night' holds no keys"),
     "no Google": ({"path": "gs://shelf/job.parquet"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no.json"}, None, "check GOOGLE_APPLICATION_CREDENTIALS"),
     "no Azure": ({"path": "az://shelf/job.parquet"}, {}, None, "no credentials were found: set AZURE_STORAGE_ACCOUNT_NAME"),
+    "another region": ({"path": OUTPUT}, {}, Refusal(301, "PermanentRedirect"), "the bucket is in another region: set AWS_REGION"),
+    "another region, named": ({"path": OUTPUT}, {}, Refusal(400, "AuthorizationHeaderMalformed", said="<Region>eu-west-1</Region>"), "the bucket is in the region eu-west-1: set AWS_REGION"),
+    "may not": ({"path": OUTPUT}, {}, Refusal(403, "AccessDenied"), "refuses (403 AccessDenied): these credentials may not write there"),
+    "a bad checksum": ({"path": OUTPUT}, {"AWS_CHECKSUM_ALGORITHM": "crc"}, None, 'a setting of the store is wrong ("crc" is not a valid checksum algorithm)'),
+    "a bad flag": ({"path": OUTPUT}, {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "maybe"}, None, 'a setting of the store is wrong (failed to parse "maybe" as boolean)'),
+    "half a connection string": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_CONNECTION_STRING": f"{SECRET}"}, None, "AZURE_STORAGE_CONNECTION_STRING: should be NAME=VALUE;"),
+    "no SAS": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": SECRET}, None, "the store cannot be used (Missing component in SAS query pair): check"),
     "a bad key": ({"path": "abfs://shelf@account.dfs.core.windows.net/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_KEY": f"!{SECRET}"}, None, "check AZURE_STORAGE_ACCOUNT_NAME"),
 }  # fmt: skip
 
@@ -385,6 +393,43 @@ def test_a_list_of_parts_that_is_none_is_told():
         parts.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
 
 
+def test_a_store_that_answers_a_range_with_all_of_it_is_named(job, store, called):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    store.deaf = {"HTTP_RANGE"}
+    ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}))
+    assert (ended.returncode, "does not answer a Range request with that part" in ended.stderr) == (2, True), (
+        ended.stderr
+    )
+
+
+@pytest.mark.parametrize("key", ["in/a//b.csv", "in/a\tb.csv", "in/./b.csv"])
+def test_a_key_that_cannot_be_read_is_named(job, store, called, key):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    store.put(key, encoded("csv", ROWS))
+    ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in"}))
+    assert ended.returncode == 2
+    shown = key.replace("\t", "\\t")
+    assert "an object's name cannot be read (" in ended.stderr
+    assert f'Path "{shown}"' in ended.stderr
+    assert "AWS_ACCESS_KEY_ID" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "endpoint"),
+    [
+        pytest.param("BlobEndpoint=https://acc.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D", "acc", "https://acc.blob.core.windows.net", id="a SAS without an account, an address with a slash"),
+        pytest.param("DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=aGVsbG8=;EndpointSuffix=core.chinacloudapi.cn", "acc", "https://acc.blob.core.chinacloudapi.cn", id="another cloud"),
+        pytest.param("AccountName=acc;AccountKey=aGVsbG8=;BlobEndpoint=http://127.0.0.1:10000/acc/", "acc", "http://127.0.0.1:10000/acc", id="an emulator's"),
+        pytest.param("BlobEndpoint=http://127.0.0.1:10000/acc;SharedAccessSignature=sv=1&sig=x", "acc", "http://127.0.0.1:10000/acc", id="an emulator's, by SAS"),
+        pytest.param(" accountname=acc ; ACCOUNTKEY=aGVsbG8= ;", "acc", None, id="names of any case"),
+        pytest.param("UseDevelopmentStorage=true", "devstoreaccount1", None, id="the emulator"),
+    ],
+)  # fmt: skip
+def test_connection_strings_of_azure(text, account, endpoint):
+    said = store_settings.settings("az://shelf", {"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert (said["account_name"], said.get("endpoint")) == (account, endpoint)
+
+
 @pytest.mark.parametrize(
     "address",
     ["s3://", "s3://a b/c", "s3:///c", "s3://b/../c", "s3://b/a/./c", "http://b/c", "s3://u:p@b/c", "az://c@a.b/d"],
@@ -400,3 +445,97 @@ def test_an_address_speaks_as_a_path_does():
     assert (url.name, url.stem, url.suffix) == (path.name, path.stem, path.suffix)
     assert str(url.with_name("x.csv")) == "abfs://box@account.dfs.core.windows.net/out/x.csv"
     assert url.parts == path.parts
+
+
+def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch):
+    """Played at a fiftieth of its waits: as many refusals as a minute of the shortest ones has."""
+    patience = stores.PATIENT
+    least = patience["backoff"]["init_backoff"].total_seconds()
+    assert patience["retry_timeout"].total_seconds() > 120
+    assert patience["max_retries"] * least > 60, "the tries may be used up within the minute"
+    shortest = dt.timedelta(seconds=least / 50)
+    quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
+    monkeypatch.setattr(stores, "PATIENT", {**patience, "backoff": quick})
+    path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
+    left = {"PUT": 60, "HEAD": 5, "POST": 5}
+
+    def busy(request):
+        if not request.path.endswith("job.parquet") or not left.get(request.method):
+            return None
+        left[request.method] -= 1
+        return Refusal(503, "SlowDown")
+
+    store.script = busy
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], set(left.values())) == (0, 20, {0}), ended.stderr
+    assert store.table("out/job.parquet").num_rows == 20
+
+
+def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_said(store, monkeypatch, caplog):
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(stores, "_has_answered", set())
+    quick = {"init_backoff": dt.timedelta(milliseconds=10), "max_backoff": dt.timedelta(milliseconds=20), "base": 2}
+    monkeypatch.setattr(stores, "PATIENT", {**stores.PATIENT, "backoff": quick})
+    store.put("in/rows.csv", b"id\n1\n")
+    left = iter(range(2 * stores.QUICK["max_retries"]))
+    store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
+    assert stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).size == 5
+    assert "the store answers that it is busy" in caplog.text
+
+
+def test_a_wait_for_a_store_ends_with_ctrl_c(job, store, start, ended):
+    store.script = lambda _: Refusal(503, "SlowDown")
+    process = start("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}))
+    while not any(request.path.endswith("in/rows.csv") for request in store.requests):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert ended(process).returncode == 3, "it waited until the store's library came back"
+
+
+ADDRESSES = ["localhost:9000", " ", "http://", "http:/127.0.0.1:9", "http://host:port", "http://host:99999", " http://h", "http://h:9/ x", "http://[::1", "http://xn--a", "http://1.2.3.4.5", "://x", "//h", "file:///etc", "http://%zz"]  # fmt: skip
+VARIABLES = {
+    "AWS_ENDPOINT_URL": "s3",
+    "AWS_ENDPOINT_URL_S3": "s3",
+    "AWS_ENDPOINT": "s3",
+    "AWS_METADATA_ENDPOINT": "s3",
+    "AZURE_STORAGE_ENDPOINT": "az",
+    "AZURE_AUTHORITY_HOST": "az",
+    "AZURE_MSI_ENDPOINT": "az",
+    "BlobEndpoint": "az",
+    "STORAGE_EMULATOR_HOST": "gs",
+    "endpoint_url": "s3",
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_an_address_that_is_none_is_told_by_its_name(job, called, tmp_path, variable, monkeypatch):
+    """Wherever it is said. The library would panic at most of these."""
+    unset = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"])
+    for address in ADDRESSES:
+        if variable == "STORAGE_EMULATOR_HOST" and address in ("localhost:9000", "//h"):
+            continue
+        env = {**unset, variable: f"{address}"}
+        if variable == "BlobEndpoint":
+            env = {
+                "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=a;AccountKey=aGVsbG8=;BlobEndpoint={address or 'x'}"
+            }
+        elif variable == "endpoint_url":
+            (tmp_path / ".aws").mkdir(exist_ok=True)
+            (tmp_path / ".aws" / "credentials").write_text(
+                f"[default]\naws_access_key_id=a\naws_secret_access_key=b\nendpoint_url={address.strip() or 'x'}\n"
+            )
+            env = unset
+        if variable in ("BlobEndpoint", "endpoint_url") and address in (" ", " http://h"):
+            continue  # blanks around a part are nothing there
+        ended = called("plan", job(ROWS[:1], input={"path": f"{VARIABLES[variable]}://shelf/rows.csv"}), env=env)
+        assert ended.returncode == 2, (address, ended.stderr)
+        assert ended.stderr.startswith("error: ")
+        assert (variable in ended.stderr, ended.stderr.count("\n")) == (True, 1), ended.stderr
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(job, store, called):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"})
+    empty = dict.fromkeys(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_METADATA_ENDPOINT", "AWS_SESSION_TOKEN"], "")
+    assert called("plan", path, env={**empty, "AWS_PROFILE": ""}).returncode == 0
