@@ -122,6 +122,42 @@ def test_globs_and_folders_of_objects(job, store, called):
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
 
 
+MARKERS = ["in/", "in/sub/", "in/sub/deep/", "in/sub_$folder$", "in/sub", "in/empty/", "in/v1.2/", "in_$folder$"]
+"""What consoles, Hadoop and Azure's drivers leave for folders; none of it has a byte."""
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_markers_of_folders_are_passed_over(job, store, called, marker):
+    for number in range(3):
+        store.put(f"in/sub/deep/part-{number}.csv", encoded("csv", ROWS[10 * number :][:10]))
+    store.put(marker, b"")
+    for given in ("in", "in/**/*.csv", "in/sub/*/*"):
+        path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"})
+        ended = called("plan", path, "--json")
+        assert (ended.returncode, ended.json["rows"] if ended.stdout else None) == (0, 30), ended.stderr
+
+
+def test_a_marker_in_the_place_of_a_folder_of_results(job, store, called, monkeypatch):
+    """As Azure's drivers leave one. It hides no results: less does not replace more."""
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    path = job(ROWS, output={"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8})
+    store.put("out/job", b"")
+    assert called("run", path).returncode == 0
+    assert library.load(f"s3://{BUCKET}/out/job").height == 30
+    store.put("out/job/sub/", b"")
+    assert library.load(f"s3://{BUCKET}/out/job").height == 30
+    assert called("export", path).returncode == 0
+
+
+def test_an_empty_object_that_is_no_marker_is_told(job, store, called):
+    for key in ("in/rows.csv", "in/more/rows.csv"):
+        store.empty()
+        store.put(key, b"")
+        ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in"}))
+        assert (ended.returncode, f"{key}: empty" in ended.stderr) == (2, True), ended.stderr
+
+
 def noisy(rows: int) -> pa.Table:
     chance = random.Random(rows)
     noise = [chance.randbytes(LARGE // rows) for _ in range(rows)]

@@ -26,6 +26,9 @@ from batchgen.stores import Object
 File = Path | Object
 Keys = dict[str, str | None]
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ENDING = re.compile(r"\.[A-Za-z]\w*$")
+_STUB = "_$folder$"
+"""The end of Hadoop's names for empty objects that stand for folders, also where they were copied to a disk."""
 _MAGIC = re.compile(r"[*?[]")
 _LOOKS_AT_ONCE = 16
 
@@ -84,16 +87,25 @@ def _find_paths(pattern: str) -> Found:
 
 
 def _find_objects(url: Url) -> Found:
-    whole = url.key and stores.look(url)
-    if whole:
+    whole = stores.look(url) if url.key else None
+    if whole and whole.size:
         return Found((whole,), ({},))
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
-    listed = in_force(stores.below(Url(url.bucket, "/".join(root))))
+    listed = _without_markers(in_force(stores.below(Url(url.bucket, "/".join(root)))))
+    if whole and not listed:
+        return Found((whole,), ({},))
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
     return _found(in_order, str(url), "")
+
+
+def _without_markers(objects: list[Object]) -> list[Object]:
+    """Without the empty objects that consoles and Hadoop leave for folders: what lies below one's name, or it has no
+    ending such as a file's."""
+    folders = {one.url.parts[:depth] for one in objects for depth in range(1, len(one.url.parts))}
+    return [one for one in objects if one.size or (one.url.parts not in folders and _ENDING.search(one.name))]
 
 
 def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
@@ -120,6 +132,8 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if parts[-1].endswith(_STUB):
+        return False
     if any(part.startswith((".", "_")) for part in pattern):
         return True
     return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in parts)
@@ -128,6 +142,15 @@ def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 def _partition(folders: tuple[str, ...]) -> Keys:
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     return {name: None if value == NULL_PARTITION else unquote(value) for name, _, value in pairs}
+
+
+def glob_of(pattern: str, suffix: str, files: Sequence[File]) -> str | None:
+    """One that names all these files and no others of `pattern`, which holds them; None where none does."""
+    if _MAGIC.search(pattern) or not all(file.name.endswith(suffix) for file in files):
+        return None
+    depth = len(Url.parse(pattern).parts if is_url(pattern) else Path(pattern).parts) + 1
+    is_deep = any(len((file.url if isinstance(file, Object) else file).parts) > depth for file in files)
+    return f"{pattern}/{'**/' if is_deep else ''}*{suffix}"
 
 
 def _neighbour(path: Path) -> str:
