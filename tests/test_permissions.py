@@ -304,6 +304,34 @@ def test_a_file_that_may_not_be_read(name, job, unprivileged, service):
     assert "Permission denied" in said.stderr or "is not readable" in said.stderr
 
 
+@pytest.mark.parametrize("given", ["in", "in/*/*.csv", "in/**/*.csv", "in/b", "in/b/*"])
+def test_a_folder_of_the_input_that_may_not_be_looked_into(given, job, unprivileged, service):
+    """Its rows must not be missing without a word."""
+    path = job(ROWS, input={"path": given})
+    for name in ("a", "b"):
+        (job.folder / "in" / name).mkdir(parents=True)
+        shutil.copy(job.folder / "rows.csv", job.folder / "in" / name)
+    closed = job.folder / "in" / "b"
+    closed.chmod(0o000)
+    said = unprivileged("run", path)
+    closed.chmod(0o700)
+    assert (said.returncode, service.requests) == (2, 0), said.stderr
+    assert said.stderr.startswith(f"error: {closed}")
+    assert said.stderr.endswith(": cannot be read: Permission denied\n")
+
+
+def test_a_closed_folder_that_is_passed_over_anyway_is_no_obstacle(job, unprivileged):
+    path = job(ROWS, input={"path": "in"})
+    (job.folder / "in").mkdir()
+    shutil.copy(job.folder / "rows.csv", job.folder / "in")
+    for name in (".Trash", "_temporary", "lost+found"):
+        (job.folder / "in" / name).mkdir(mode=0)
+    said = unprivileged("plan", path)
+    for name in (".Trash", "_temporary", "lost+found"):
+        (job.folder / "in" / name).chmod(0o700)
+    assert said.returncode == 0, said.stderr
+
+
 # what a terminal is shown
 
 ACTIVE = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ def find(pattern: str) -> Found:
     try:
         return _find_objects(Url.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
     except OSError as error:
-        raise UsageError(f"{pattern}: cannot be read: {error.strerror}") from None
+        where = pattern if is_url(pattern) else error.filename or pattern
+        raise UsageError(f"{where}: cannot be read: {error.strerror}") from None
 
 
 def fingerprint(files: tuple[File, ...]) -> Fingerprint:
@@ -81,9 +83,26 @@ def _find_paths(pattern: str) -> Found:
         return Found((path,), ({},))
     wanted = f"{glob.escape(pattern)}/**/*" if path.is_dir() else pattern
     root, below = _fixed(Path(wanted).parts) if not path.is_dir() else (path.parts, ("**", "*"))
+    _refuse_closed(root, below)
     paths = sorted(p for p in map(Path, glob.glob(wanted, recursive=True)) if p.is_file())
     shown = [(p, p.parts[len(root) :]) for p in paths]
     return _found([(p, parts) for p, parts in shown if _is_shown(parts, below)], pattern, _neighbour(path))
+
+
+def _refuse_closed(root: tuple[str, ...], below: tuple[str, ...]) -> None:
+    """Raises OSError where a folder cannot be looked into whose files are meant: glob passes over it without a word."""
+    if "**" in below:
+        for _, names, _ in os.walk(Path(*root), onerror=_raised):
+            names[:] = [name for name in names if _is_shown((name,), below) and name != "lost+found"]
+        return
+    for depth in range(len(below)):
+        for folder in map(Path, glob.glob(str(Path(*root, *below[:depth])))):
+            if folder.is_dir():
+                os.scandir(folder).close()
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _find_objects(url: Url) -> Found:
