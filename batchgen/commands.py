@@ -162,7 +162,7 @@ def plan(
     job = _load(path, limit, local=local)
     aftermath.check(job)
     setup = set_up(job, environ, path)
-    folders.refuse_unwritable(job.state_folder)
+    folders.refuse_in_the_way(job.state_folder)
     with _before(setup, rehearse=rehearse) as known:
         made = make_plan(
             job,
@@ -196,6 +196,7 @@ def plan(
         warnings=[
             *warnings(setup, made.models, made.rows.height),
             *(adoption.told(offer, made.rows.height) for offer in beside),
+            *to.obstacles(),
         ],
         rehearsal=rehearsal,
     )

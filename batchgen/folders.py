@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -50,21 +51,35 @@ def refuse_special(path: Path) -> None:
         raise MachineRefused(f"{path}: is no file: move it away")
 
 
-def sync(folder: Path) -> None:
-    """Returns when the folder's entries are on stable storage."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Returns when the folder's entries, or the file's bytes, are on stable storage."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def refuse_in_the_way(folder: Path) -> None:
+    """Raises UsageError where something that is no folder stands where it, or one above, is to be."""
+    there = nearest(folder)
+    if not there.is_dir():
+        raise UsageError(f"{there}: cannot be written: is no folder")
+
+
 def refuse_unwritable(folder: Path) -> None:
     """What `make` would find, without a trace."""
+    refuse_in_the_way(folder)
+    there = nearest(folder)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{there}: cannot be written")
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder}: cannot be written")
+    return folder
 
 
 def refuse_network(folder: Path) -> None:
@@ -79,14 +94,30 @@ def refuse_network(folder: Path) -> None:
 
 def file_system(folder: Path) -> str | None:
     """Its type, as Linux names it; None where that is not to be known."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    kinds = {fields[1]: fields[2] for fields in map(str.split, lines)}  # later mounts cover earlier ones
+    kinds = _mounts()
     return next(
         (kinds[str(parent)] for parent in (folder.resolve(), *folder.resolve().parents) if str(parent) in kinds), None
     )
+
+
+def is_mount_point(path: Path) -> bool:
+    """Also a file that is mounted by itself, as a container's are."""
+    return str(path.parent.resolve() / path.name) in _mounts() or (path.is_dir() and path.is_mount())
+
+
+def _mounts() -> dict[str, str]:
+    """Mount points and their file systems' types; none where that is not to be known."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (fields[1:3] for fields in map(str.split, lines))  # later mounts cover earlier ones
+    return {re.sub(r"\\([0-7]{3})", lambda blank: chr(int(blank[1], 8)), folder): kind for folder, kind in pairs}
+
+
+def longest_name(folder: Path) -> int:
+    """Bytes that a name in it may have."""
+    return os.pathconf(nearest(folder), "PC_NAME_MAX")
 
 
 def refuse_full(folder: Path, rows: int) -> None:

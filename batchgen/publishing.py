@@ -38,7 +38,9 @@ def publish_run(
         own if in_place else to,
         about(setup, run, to.place),
         fitness=setup.fitness,
-        tally=Tally(job.gate, last_good(job, run.date)) if in_place and own.is_gated else None,
+        tally=Tally(job.gate, last_good(job, run.date) if own.is_compared else None)
+        if in_place and own.is_gated
+        else None,
     )
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)

@@ -136,6 +136,11 @@ def below(folder: Url) -> list[Object]:
     return _objects(folder.bucket, metas)
 
 
+def try_listing(folder: Url) -> None:
+    """Raises OSError where what is in it cannot be listed, UsageError."""
+    _asked(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
+
+
 def put(url: Url, file: Path | bytes) -> Object:
     """Uploads what appears only when it is complete; an upload that fails is aborted. Raises OSError, UsageError."""
     size = len(file) if isinstance(file, bytes) else file.stat().st_size

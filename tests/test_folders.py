@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from conftest import COMMAND
 
 from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
+from batchgen.results import replacing
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -62,3 +69,100 @@ def test_a_disk_that_cannot_hold_the_answers_is_told_before_they_are_bought(tmp_
     folders.refuse_full(tmp_path, 10)
     with pytest.raises(MachineRefused, match=r"MB are free.*nothing was sent"):
         folders.refuse_full(tmp_path, 10**15)
+
+
+ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
+
+
+def within(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Runs it where mounts are nobody else's. Skips where that may not be."""
+    if sys.platform != "linux" or os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("mounts, which root alone may make")
+    command = ["unshare", "--mount", "sh", "-ec", f"cd {folder}\n{script}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if "mount:" in ran.stderr:
+        pytest.skip(ran.stderr)
+    return ran
+
+
+OVERLAID = """
+mkdir -p layers/above layers/work merged
+mount -t overlay overlay -o lowerdir=out,upperdir=layers/above,workdir=layers/work merged
+mount --bind merged out
+{batchgen} run job.yaml --local
+ls -A out > listed; mkdir seen; cp out/job.local/* seen
+"""
+
+
+def test_a_folder_of_results_in_a_layer_below_is_replaced(job, called):
+    """An overlay cannot rename it; publishing found that out when all was paid for."""
+    path = job(ROWS[:20], output={"path": "out/job", "rows_per_file": 8})
+    assert called("run", path, "--local").returncode == 0
+    job.write(ROWS)
+    ran = within(job.folder, OVERLAID.format(batchgen=COMMAND))
+    assert ran.returncode == 0, ran.stderr
+    assert (job.folder / "listed").read_text().split() == [".batchgen", "job.local"], "something is left of it"
+    tables = [pq.read_table(file) for file in sorted((job.folder / "seen").iterdir())]
+    assert [row for table in tables for row in table["id"].to_pylist()] == [row["id"] for row in ROWS]
+
+
+@pytest.mark.parametrize("state", ["half removed", "removed", "replaced"])
+def test_a_kill_while_a_folder_of_a_layer_below_is_replaced(tmp_path, state):
+    """Its copy stands for it, whatever is left of it."""
+    path, was = tmp_path / "parts", tmp_path / f".parts.{2**22 + 1}.was"
+    was.mkdir()
+    (was / "part-00000.parquet").write_text("old")
+    (was / "part-00001.parquet").write_text("old")
+    if state != "removed":
+        path.mkdir()
+        (path / "part-00000.parquet").write_text("old" if state == "half removed" else "new")
+    with replacing.set_aside(path):
+        assert {file.read_text() for file in path.iterdir()} == {"old"}
+        assert len(list(path.iterdir())) == 2
+    assert not was.exists()
+
+
+MOUNTED = {
+    "a folder that is a mount point": ("mkdir -p parts; mount -t tmpfs none parts", {"path": "parts", "rows_per_file": 9}, "is a mount point, whose place nothing can take: give output.path a folder within it"),
+    "a file that is mounted": ("touch a.parquet b.parquet; mount --bind a.parquet b.parquet", {"path": "b.parquet"}, "is a mount point, whose place nothing can take: mount the folder that it is in"),
+    "a name with a blank": ("mkdir -p 'my parts'; mount -t tmpfs none 'my parts'", {"path": "my parts", "rows_per_file": 9}, "is a mount point"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MOUNTED)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_place_that_nothing_can_take_is_told_beforehand(job, what, command):
+    mounting, output, said = MOUNTED[what]
+    job(ROWS, output=output)
+    pointed = "WRITER_API_KEY=not-used-at-all WRITER_BASE_URL=http://127.0.0.1:9"
+    ran = within(job.folder, f"{mounting}\n{pointed} {COMMAND} {command} job.yaml")
+    assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_results_within_a_mount_point(job):
+    job(ROWS, output={"path": "disk/parts", "rows_per_file": 9})
+    ran = within(
+        job.folder,
+        f"mkdir disk; mount -t tmpfs none disk; {COMMAND} run --local job.yaml; {COMMAND} run --local job.yaml --fresh",
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_name_that_is_too_long_is_told_beforehand(job, called, service, command):
+    for length, fits in ((239, True), (240, False), (300, False)):
+        path = job(ROWS, output={"path": f"out/{'é' * 40}{'x' * (length - 80)}.parquet"})
+        ended = called(command, path)
+        assert (ended.returncode == 0) == fits, (length, ended.stderr)
+        assert fits or ("the file system takes 255" in ended.stderr and ended.returncode == 2), ended.stderr
+        assert fits or command == "plan" or service.requests == len(ROWS)
+
+
+def test_a_long_name_is_replaced_as_a_short_one(job, called):
+    """What is written beside it has no longer one."""
+    for output in ({"path": f"{'x' * 230}.parquet"}, {"path": "y" * 230, "rows_per_file": 9}):
+        path = job(ROWS, output=output)
+        for more in ([], ["--fresh"]):
+            ended = called("run", path, "--local", *more)
+            assert ended.returncode == 0, ended.stderr
+    assert [name for name in job.files() if name.endswith((".tmp", ".old", ".try", ".was"))] == []

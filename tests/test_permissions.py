@@ -294,6 +294,24 @@ def test_what_cannot_be_written_is_told_before_anything_is_sent(what, command, j
         assert said.returncode in (0, 2, 5)
 
 
+@pytest.mark.parametrize("what", ["the output's folder", "the folder above", "the checkpoint's folder"])
+def test_a_plan_works_where_nothing_can_be_written(what, job, called, unprivileged, service):
+    """It writes nothing; and says that a run could not."""
+    path = job(ROWS)
+    if what != "the folder above":
+        assert called("run", path, "--limit", "1").returncode == 0
+    closed = {"the output's folder": job.output.parent, "the folder above": job.folder}.get(what, job.checkpoint.parent)
+    closed.chmod(0o500)
+    planned, status, ran = unprivileged("plan", path), unprivileged("status", path), unprivileged("run", path)
+    closed.chmod(0o700)
+    assert planned.returncode == 0, planned.stderr
+    assert f"{len(ROWS)} rows" in planned.stdout
+    shown = " ".join((planned.stdout + planned.stderr).split())
+    assert f"a run would be refused here: {closed}: cannot be written" in shown
+    assert (status.returncode == 0) == (what != "the folder above")
+    assert (ran.returncode in (2, 5), service.requests) == (True, 0 if what == "the folder above" else 1)
+
+
 @pytest.mark.parametrize("name", ["job.yaml", "rows.csv"])
 def test_a_file_that_may_not_be_read(name, job, unprivileged, service):
     path = job(ROWS)

@@ -483,6 +483,43 @@ def test_an_address_speaks_as_a_path_does():
     assert url.parts == path.parts
 
 
+def denied(method: str):
+    """A bucket of which a policy grants all but this. Where nothing may be listed, what is missing is denied, too."""
+
+    def script(request):
+        is_listing = request.method == "GET" and request.path.strip("/") == BUCKET
+        refused = is_listing if method == "LIST" else request.method == method
+        return Refusal(403, "AccessDenied") if refused else None
+
+    return script
+
+
+def test_a_single_file_needs_no_right_to_delete(job, store, called):
+    store.script = denied("DELETE")
+    ended = called("run", job(ROWS, output={"path": OUTPUT}))
+    assert ended.returncode == 0, ended.stderr
+    assert "these credentials may not delete there" in ended.stderr
+    assert set(store.names()) == {"out/job.parquet", "out/.job.parquet.probe"}
+    ended = called("run", job(ROWS, output={"path": f"s3://{BUCKET}/out"}, input={"path": OUTPUT}))
+    assert "probe" not in ended.stderr, "it is read as input"
+
+
+def test_a_bucket_that_may_not_be_listed(job, store, called, service):
+    """Told before anything is sent, where publishing lists; a single file needs none of it."""
+    store.script = denied("LIST")
+    parts_of = {"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8}
+    for output, gate in ((parts_of, {}), ({"path": OUTPUT}, {"max_drift": "30%"})):
+        path = job(ROWS, output=output, gate=gate)
+        ended = called("run", path)
+        assert (ended.returncode, service.requests) == (2, 0), ended.stderr
+        assert "cannot be listed: the store refuses (403 AccessDenied): these credentials may not list" in ended.stderr
+        ended = called("plan", path)
+        assert ended.returncode == 0
+        assert "a run would be refused here" in " ".join((ended.stdout + ended.stderr).split())
+    ended = called("run", job(ROWS, output={"path": OUTPUT}, gate={"max_failed": "2%"}))
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch):
     """Played at a fiftieth of its waits: as many refusals as a minute of the shortest ones has."""
     patience = stores.PATIENT
