@@ -14,8 +14,23 @@ from batchgen.errors import BatchgenError, MachineRefused, UsageError
 
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """Errors that no change of the job file mends."""
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre"}
-"""File systems on which SQLite's write-ahead log is not safe (https://sqlite.org/wal.html, 4 and 9)."""
+NETWORK = {
+    "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "smbnetfs", "9p", "afs", "afpfs", "ceph", "ceph-fuse", "lustre",
+    "beegfs", "gpfs", "orangefs", "pvfs2", "ncpfs", "coda", "davfs", "davfs2", "curlftpfs", "vboxsf", "prl_fs",
+    "vmhgfs", "vmhgfs-fuse", "sshfs", "glusterfs", "rclone", "s3fs", "gcsfuse", "goofys", "mountpoint-s3",
+    "blobfuse", "blobfuse2", "seaweedfs", "weed", "fuse_dfs", "hdfs", "alluxio-fuse", "mfs", "moosefs", "lizardfs",
+    "s3ql", "google-drive-ocamlfuse", "cvmfs2",
+}  # fmt: skip
+"""File systems on which SQLite's write-ahead log is not safe (https://sqlite.org/wal.html, 4 and 9), or of which a lock
+does not reach other machines; without their `fuse.`."""
+LOCAL = {
+    "ext2", "ext3", "ext4", "fuse2fs", "xfs", "btrfs", "zfs", "bcachefs", "f2fs", "jfs", "ubifs", "nilfs2", "tmpfs",
+    "ramfs", "overlay", "fuse-overlayfs", "mergerfs", "unionfs", "encfs", "gocryptfs", "cryfs", "fuseblk", "exfat",
+    "vfat", "hfsplus",
+}  # fmt: skip
+LOCKING = {"juicefs", "ocfs2", "gfs2"}
+"""Others' disks, whose locks reach all who have them mounted."""
+ELSEWHERE = "`output: {state: FOLDER}` puts it on a local disk"
 ROW_BYTES = 400
 """What a row takes in the checkpoint at the very least."""
 
@@ -85,11 +100,31 @@ def nearest(folder: Path) -> Path:
 def refuse_network(folder: Path) -> None:
     """Raises MachineRefused where the checkpoint would lie on a network file system."""
     kind = file_system(folder)
-    if kind in NETWORK:
+    if _bare(kind) in NETWORK:
         raise MachineRefused(
-            f"{folder}: is on a network file system ({kind}), where no checkpoint is safe: "
-            "put the output on a local disk"
+            f"{folder}: is on a network file system ({kind}), where no checkpoint is safe: {ELSEWHERE}"
         )
+
+
+def network_warning(folder: Path) -> str | None:
+    """Where nobody knows whether another machine is locked out."""
+    kind = file_system(folder)
+    if kind is None or _bare(kind) in LOCAL | LOCKING | NETWORK:
+        return None
+    return (
+        f"{folder}: is on a file system ({kind}) whose locks may not reach another machine: two that run this job would "
+        f"buy everything twice; {ELSEWHERE}"
+    )
+
+
+def is_local(folder: Path) -> bool:
+    """As far as that is to be known."""
+    kind = file_system(folder)
+    return kind is None or _bare(kind) in LOCAL
+
+
+def _bare(kind: str | None) -> str:
+    return (kind or "").removeprefix("fuse.")
 
 
 def file_system(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from conftest import COMMAND
 from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.results import replacing
+from batchgen.runner import lock
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -166,3 +167,75 @@ def test_a_long_name_is_replaced_as_a_short_one(job, called):
             ended = called("run", path, "--local", *more)
             assert ended.returncode == 0, ended.stderr
     assert [name for name in job.files() if name.endswith((".tmp", ".old", ".try", ".was"))] == []
+
+
+@pytest.fixture
+def mounted(monkeypatch):
+    """All paths seem to lie on a file system of that kind."""
+
+    def at(kind: str) -> None:
+        monkeypatch.setattr(folders, "_mounts", lambda: {"/": kind})
+
+    return at
+
+
+@pytest.mark.parametrize("kind", ["fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.sshfs", "cifs", "davfs"])
+def test_a_network_file_system_is_refused_with_the_way_out(job, called, service, mounted, kind):
+    path = job(ROWS)
+    mounted(kind)
+    ended = called("run", path)
+    assert (ended.returncode, service.requests) == (5, 0)
+    assert f"is on a network file system ({kind})" in ended.stderr
+    assert "`output: {state: FOLDER}`" in ended.stderr
+    ended = called("plan", path)
+    assert ended.returncode == 0
+    assert f"a run would be refused here: {job.checkpoint.parent}" in " ".join((ended.stdout + ended.stderr).split())
+
+
+@pytest.mark.parametrize("kind", ["virtiofs", "fuse", "fuse.unheard-of"])
+def test_a_file_system_that_nobody_knows_is_warned(job, called, mounted, kind):
+    """And a second process is refused the lock, so that the run goes on."""
+    path = job(ROWS)
+    mounted(kind)
+    for command in ("plan", "run"):
+        ended = called(command, path)
+        assert ended.returncode == 0, ended.stderr
+        shown = " ".join((ended.stdout + ended.stderr).split())
+        assert f"is on a file system ({kind}) whose locks may not reach another machine" in shown
+
+
+@pytest.mark.parametrize("kind", ["ext4", "overlay", "fuseblk", "fuse.juicefs", "fuse.fuse-overlayfs"])
+def test_a_file_system_that_locks_is_not(tmp_path, mounted, kind):
+    mounted(kind)
+    folders.refuse_network(tmp_path)
+    assert folders.network_warning(tmp_path) is None
+
+
+def test_a_lock_that_keeps_nobody_out_is_refused(tmp_path):
+    """Here, one that is not held: a second process gets it."""
+    path = tmp_path / "lock"
+    with lock.exclusive(path):
+        lock.refuse_useless(path)
+    with pytest.raises(MachineRefused, match=r"keeps nobody out.*`output: \{state: FOLDER\}`"):
+        lock.refuse_useless(path)
+
+
+def test_the_state_has_a_folder_of_its_own(job, called, tmp_path):
+    """A checkpoint that lies where it used to is told, and its answers are taken in."""
+    assert called("run", job(ROWS)).returncode == 0
+    state = tmp_path / "disk" / "state"
+    path = job([*ROWS, {"id": "30", "name": "new"}], output={"path": "out/job.parquet", "state": str(state)})
+    ended = called("plan", path)
+    assert f"--adopt {job.checkpoint}" in ended.stdout + ended.stderr
+    ended = called("run", path, "--adopt", job.checkpoint, "--json")
+    assert (ended.returncode, ended.json["sent"], ended.json["reused"]) == (0, 1, 30), ended.stderr
+    assert {file.name for file in state.iterdir()} >= {"job.sqlite", "job.lock"}
+    assert called("status", path, "--json").json["done"] == 31
+    assert called("export", path).returncode == 0
+    assert called("prune", path, "--yes").returncode == 0
+
+
+@pytest.mark.parametrize("state", ["s3://shelf/state", "out/{date}", ""])
+def test_a_state_that_is_no_folder_of_this_machine(job, called, state):
+    ended = called("plan", job(ROWS, output={"state": state}))
+    assert (ended.returncode, "output.state: should be" in ended.stderr) == (2, True), ended.stderr

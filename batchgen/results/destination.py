@@ -142,7 +142,8 @@ class Destination:
             self.refuse_closed()
         except (UsageError, MachineRefused) as error:
             return [f"a run would be refused here: {error}"]
-        return []
+        warning = folders.network_warning(self.scratch)
+        return [warning] if warning else []
 
     @contextmanager
     def writing(self, final: Callable[[], Any]) -> Iterator[Writing]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import polars as pl
 
 from batchgen.errors import BatchgenError, UsageError
+from batchgen.job import Job
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index, State, split
@@ -31,9 +32,11 @@ class Offer(NamedTuple):
     answers: int
 
 
-def offers(own: Path, rows: pl.DataFrame) -> list[Offer]:
-    """Of the other checkpoints in the folder those that hold answers to these rows (`hi`, `lo`)."""
-    others = [path for path in own.parent.glob("*.sqlite") if path != own]
+def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
+    """Of the other checkpoints in the folder, and where the job's would lie if it did not say so, those that hold
+    answers to these rows (`hi`, `lo`)."""
+    places = {job.state_folder, job.output.usual_state_folder}
+    others = [path for place in places for path in place.glob("*.sqlite") if path != job.checkpoint]
     latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LOOKED_AT]
     found = [_offer(path, rows) for path in latest]
     return [offer for offer in found if offer is not None and offer.answers]
