@@ -31,6 +31,8 @@ LOCAL = {
 LOCKING = {"juicefs", "ocfs2", "gfs2"}
 """Others' disks, whose locks reach all who have them mounted."""
 ELSEWHERE = "`output: {state: FOLDER}` puts it on a local disk"
+LEAST_FREE = 16 << 20
+"""Bytes below which a disk counts as full, which still says so of some megabytes that nobody can have."""
 ROW_BYTES = 400
 """What a row takes in the checkpoint at the very least."""
 
@@ -112,9 +114,15 @@ def network_warning(folder: Path) -> str | None:
     if kind is None or _bare(kind) in LOCAL | LOCKING | NETWORK:
         return None
     return (
-        f"{folder}: is on a file system ({kind}) whose locks may not reach another machine: two that run this job would "
-        f"buy everything twice; {ELSEWHERE}"
+        f"{folder}: is on a file system ({kind}) whose locks may not reach another machine: two that run this job "
+        f"would buy everything twice; {ELSEWHERE}"
     )
+
+
+def kills_when_full(folder: Path) -> bool:
+    """Whether a write to shared memory needs room that is not there: btrfs writes each page anew, and ends the process
+    by SIGBUS where it cannot."""
+    return file_system(folder) == "btrfs" and shutil.disk_usage(folder).free < LEAST_FREE
 
 
 def is_local(folder: Path) -> bool:

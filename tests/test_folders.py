@@ -239,3 +239,43 @@ def test_the_state_has_a_folder_of_its_own(job, called, tmp_path):
 def test_a_state_that_is_no_folder_of_this_machine(job, called, state):
     ended = called("plan", job(ROWS, output={"state": state}))
     assert (ended.returncode, "output.state: should be" in ended.stderr) == (2, True), ended.stderr
+
+
+FILLED = """
+import os
+from pathlib import Path
+
+from batchgen.errors import MachineRefused
+from batchgen.runner.checkpoint import Checkpoint
+from batchgen.runner.reader import Reader
+from batchgen.runner.schema import Record
+
+Path("disk/job.lock").touch()
+checkpoint, rows = Checkpoint(Path("disk/job.sqlite")), 0
+reader = Reader(Path("disk/job.sqlite"))
+try:
+    while True:
+        checkpoint.add([Record(os.urandom(16), "ok", True, 1, 200, None, 0.1, 1, 1, None, os.urandom(40000)) for _ in range(20)])
+        rows += 20
+        reader.last_id()
+except MachineRefused as error:
+    print(error, flush=True)
+print(os.statvfs("disk").f_bavail, reader.last_id())
+reader.close()
+checkpoint.close()
+os.unlink("disk/filler")
+os.sync()
+checkpoint = Checkpoint(Path("disk/job.sqlite"))
+assert checkpoint.last_id == rows, (checkpoint.last_id, rows)
+"""
+
+
+def test_a_full_btrfs_ends_no_process(tmp_path):
+    """It did when the checkpoint was closed, by SIGBUS; what was committed is there once there is room."""
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("no btrfs here")
+    (tmp_path / "fill.py").write_text(FILLED)
+    making = "truncate -s 120M image; mkfs.btrfs -q -M image >/dev/null 2>&1; mkdir disk; mount -o loop image disk"
+    ran = within(tmp_path, f"{making}; head -c 1M /dev/urandom > disk/filler; sync; {sys.executable} fill.py")
+    assert ran.returncode == 0, ran
+    assert "disk is full" in ran.stdout
