@@ -68,6 +68,16 @@ def refuse_special(path: Path) -> None:
         raise MachineRefused(f"{path}: is no file: move it away")
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two names are one file's or folder's: by a link, or where a file system does not tell cases apart."""
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """As above, also where the path is still to be made."""
+    return any(is_same(parent, folder) for parent in path.parents)
+
+
 def sync(path: Path) -> None:
     """Returns when the folder's entries, or the file's bytes, are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

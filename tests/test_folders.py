@@ -279,3 +279,55 @@ def test_a_full_btrfs_ends_no_process(tmp_path):
     ran = within(tmp_path, f"{making}; head -c 1M /dev/urandom > disk/filler; sync; {sys.executable} fill.py")
     assert ran.returncode == 0, ran
     assert "disk is full" in ran.stdout
+
+
+@pytest.fixture
+def folded(job):
+    """`Data` is `data`, too, as where a file system does not tell cases apart (for what exists, a link does the same)."""
+    (job.folder / "Data").mkdir()
+    (job.folder / "data").symlink_to("Data")
+    return job.folder / "Data"
+
+
+OTHER_CASE = {
+    "a file in the input's folder": ({"path": "Data"}, {"path": "data/job.parquet"}, "lies in the input's folder"),
+    "the input itself": ({"path": "Data/rows.csv"}, {"path": "data/rows.csv", "rows_per_file": 9}, "is a file"),
+    "a folder that holds the input": ({"path": "Data/sub/part-00000.parquet"}, {"path": "data/sub", "rows_per_file": 9}, "is the input too"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHER_CASE)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_output_that_is_the_input_by_another_case(job, called, service, folded, case, command):
+    given, output, said = OTHER_CASE[case]
+    path = job(ROWS, input=given, output=output)
+    shutil.copy(job.folder / "rows.csv", folded)
+    (folded / "sub").mkdir()
+    job.write(ROWS, "parquet")
+    shutil.move(job.folder / "rows.parquet", folded / "sub" / "part-00000.parquet")
+    if given["path"] == "Data":
+        shutil.rmtree(folded / "sub")
+    ended = called(command, path)
+    assert (ended.returncode, said in ended.stderr, service.requests) == (2, True, 0), ended.stderr
+
+
+def test_an_export_to_the_jobs_own_place_by_another_case_hears_the_gate(job, called, folded):
+    path = job(ROWS, output={"path": "Data/job.parquet"}, gate={"min_chars": 1})
+    assert called("run", path).returncode == 0
+    path = job(ROWS, output={"path": "Data/job.parquet"}, gate={"min_chars": 10_000})
+    ended = called("export", path, "-o", job.folder / "data" / "job.parquet")
+    assert (folded / "job.rejected.parquet").is_file(), ended.stdout + ended.stderr
+
+
+def test_two_jobs_whose_names_differ_by_case(job, called, service):
+    """Where their checkpoints are one file, the second is refused."""
+    first = job(ROWS, name="Job")
+    assert called("run", first).returncode == 0
+    sent = service.requests
+    state = job.folder / "out" / ".batchgen"
+    second = job(ROWS, name="job", prompt="Another {{ name }}", output={"path": "out/other.parquet"})
+    for end in ("sqlite", "lock", "flight"):
+        os.link(state / f"Job.{end}", state / f"job.{end}")
+    ended = called("run", second)
+    assert (ended.returncode, service.requests) == (2, sent), ended.stderr
+    assert "is the checkpoint of the job Job" in ended.stderr

@@ -211,10 +211,11 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
             raise UsageError(f"{path}: holds {strange}, and would be replaced: give output.path a folder of its own")
     elif is_folder and path.exists() and not path.is_symlink():
         raise UsageError(f"{path}: is a file: output.rows_per_file makes a folder: move it away, or name another")
-    inputs = [file for file in source.files if isinstance(file, Path) and path.exists() and file.exists()]
-    if any(path.samefile(file) or path in file.parents for file in inputs):
+    inputs = {file for file in source.files if isinstance(file, Path)} if path.exists() else set()
+    above = {folder for file in inputs for folder in file.parents}
+    if any(folders.is_same(path, one) for one in inputs | above):
         raise UsageError(f"{path}: is the input too: give output.path another name")
-    if Path(source.spec.path) in path.parents and Path(source.spec.path).is_dir():
+    if folders.is_within(path, Path(source.spec.path)) and Path(source.spec.path).is_dir():
         raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")
 
 
