@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,8 @@ ADDRESSES = {
 }
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(?:/[^\s?#@\\]*)?")
 _CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
+_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
+_one_at_a_time = threading.Lock()
 _EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
 
 
@@ -62,13 +65,14 @@ def settings(bucket: str, environ: Mapping[str, str]) -> dict[str, Any]:
 @contextmanager
 def without_empty_variables() -> Iterator[None]:
     """A variable that is set to nothing is not set, as the stores' own tools have it; to obstore it is an address."""
-    empty = [name for name, value in os.environ.items() if not value and name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]
-    for name in empty:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(dict.fromkeys(empty, ""))
+    with _one_at_a_time:
+        empty = [name for name, value in os.environ.items() if not value and name.startswith(_PREFIXES)]
+        for name in empty:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(dict.fromkeys(empty, ""))
 
 
 def _refuse_address(name: str, given: str) -> None:

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,7 +89,9 @@ class Object:
 
     def now(self) -> Object:
         """The same, looked at again. Raises OSError."""
-        return _object(self.url.bucket, _asked(self.url, lambda store: store.head(self.url.key)))
+        with _as_of_a_disk(self.url):
+            meta = _interruptible(lambda: self.store.head(self.url.key))
+        return _object(self.url.bucket, meta, self.store)
 
 
 _open_now: WeakValueDictionary[Object, Blocks] = WeakValueDictionary()
@@ -126,14 +128,15 @@ def look(url: Url) -> Object | None:
             return None
 
     meta = _asked(url, looked)
-    return _object(url.bucket, meta) if meta else None
+    return _object(url.bucket, meta, _patient(url)) if meta else None
 
 
 def below(folder: Url) -> list[Object]:
     """The objects whose names begin with the folder's and a slash, in no order. Raises OSError where there is no such
     bucket, UsageError."""
     metas = _asked(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
-    return _objects(folder.bucket, metas)
+    store = _patient(folder)
+    return [_object(folder.bucket, meta, store) for meta in metas]
 
 
 def try_listing(folder: Url) -> None:
@@ -149,7 +152,7 @@ def put(url: Url, file: Path | bytes) -> Object:
         store.put(url.key, file, chunk_size=max(PART, -(-size // MOST_PARTS)), max_concurrency=AT_ONCE)
         return store.head(url.key)
 
-    there = _object(url.bucket, _asked(url, written))
+    there = _object(url.bucket, _asked(url, written), _patient(url))
     if there.size != size:
         raise OSError(errno.EIO, f"{there.size:,} bytes are there of the {size:,} that were uploaded", str(url))
     return there
@@ -161,15 +164,14 @@ def remove(urls: list[Url]) -> None:
         _asked(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
 
 
-def _objects(bucket: str, metas: Iterable[Meta]) -> list[Object]:
-    """They share a client, which waits as for a store that has answered."""
-    with _as_of_a_disk(Url(bucket, "")):
-        store = _store(bucket, PATIENT)
-    return [Object(Url(bucket, m["path"]), m["size"], m["e_tag"] or "", m["last_modified"], store) for m in metas]
+def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:
+    return Object(Url(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
 
 
-def _object(bucket: str, meta: Meta) -> Object:
-    return _objects(bucket, [meta])[0]
+def _patient(url: Url) -> ObjectStore:
+    """A client that objects keep, and share."""
+    with _as_of_a_disk(url):
+        return _store(url.bucket, PATIENT)
 
 
 def _asked(url: Url, what: Callable[[ObjectStore], T]) -> T:

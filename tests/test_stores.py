@@ -610,5 +610,10 @@ def test_an_address_that_is_none_is_told_by_its_name(job, called, tmp_path, vari
 def test_a_variable_that_is_set_to_nothing_is_not_set(job, store, called):
     store.put("in/rows.csv", encoded("csv", ROWS))
     path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"})
+    for number in range(20):
+        store.put(f"in/more/{number}.csv", encoded("csv", ROWS))
+    everything = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in", "id": None}, name="everything")
     empty = dict.fromkeys(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_METADATA_ENDPOINT", "AWS_SESSION_TOKEN"], "")
-    assert called("plan", path, env={**empty, "AWS_PROFILE": ""}).returncode == 0
+    for planned in (path, everything):
+        ended = called("plan", planned, env={**empty, "AWS_PROFILE": ""})
+        assert ended.returncode == 0, ended.stderr
