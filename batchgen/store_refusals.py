@@ -37,6 +37,8 @@ def refusal(url: Url, error: BaseException) -> OSError:
         return OSError(errno.ESTALE, REPLACED, str(url))
     if kind in ("FileNotFoundError", "NotFoundError"):
         return FileNotFoundError(errno.ENOENT, "no such object", str(url))
+    if "sending request" in said:
+        return OSError(errno.EIO, f"the store cannot be reached{_why(str(error))}", str(url))
     return OSError(errno.EIO, _trouble(url, said, kind, code), str(url))
 
 
@@ -54,6 +56,14 @@ def _denied(url: Url, said: str, kind: str, code: str) -> str:
     if code in _MAY_NOT:
         return f"{told}: these credentials may not {_act(said)} there"
     return f"{told}: check {from_where}{', and AWS_REGION' if status == '400' and family(url.bucket) == 's3' else ''}"
+
+
+def _why(told: str) -> str:
+    """What the system or the library says of a connection; empty where that is nothing."""
+    certificate = re.search(r"InvalidCertificate\([^A-Z]*(\w+)", told)
+    words = re.search(r'(?:error|message): "([^"]*)"', told) or re.search(r"hyper::Error\(\s*(\w+)", told)
+    why = f"its certificate is not trusted: {certificate[1]}" if certificate else words[1] if words else ""
+    return f" ({why})" if why else ""
 
 
 def _status(said: str) -> str:
@@ -81,8 +91,6 @@ def _trouble(url: Url, said: str, kind: str, code: str) -> str:
     words = _words(said)
     if status := _status(said):
         return f"the store answers {status}{f' {code}' if code else ''}"
-    if "sending request" in said:
-        return "the store cannot be reached"
     return _unusable(url, said, kind, words)
 
 

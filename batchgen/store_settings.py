@@ -53,6 +53,11 @@ def family(bucket: str) -> str:
     return bucket[:2] if bucket[:2] in CREDENTIALS else "az"
 
 
+def where(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The bucket, and the addresses that the environment gives of its store."""
+    return bucket, *(environ.get(variable, "") for variable in ADDRESSES[family(bucket)])
+
+
 def settings(bucket: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """What obstore does not find by itself. Raises UsageError for an address that is none."""
     kind = family(bucket)

@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 from batchgen.blocks import Blocks, Reader
 from batchgen.places import Url
 from batchgen.store_refusals import PANIC, REPLACED, refusal
-from batchgen.store_settings import settings, without_empty_variables
+from batchgen.store_settings import settings, where, without_empty_variables
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 BUFFER = 64 << 10
+UNSAID = dt.datetime.fromtimestamp(0, dt.UTC)
+"""The date of an answer that has none."""
 PART, MOST_PARTS, AT_ONCE = 8 << 20, 9_000, 4
 """Bytes of an upload's part, as S3 allows ten thousand of them, and how many are on their way."""
 QUICK: RetryConfig = {"max_retries": 6, "retry_timeout": dt.timedelta(seconds=30)}
@@ -45,7 +47,7 @@ PATIENT: RetryConfig = {
 }
 """Of a store that has answered once, if only that it is busy: no wait is shorter than the first. A request's signature
 and credentials serve for five minutes."""
-_has_answered: set[str] = set()
+_has_answered: set[tuple[str, ...]] = set()
 
 log = logging.getLogger("batchgen")
 
@@ -84,8 +86,8 @@ class Object:
         tag: str = meta["e_tag"] or ""
         if self.tag and tag:
             return (_bare(tag), meta["size"]) == (_bare(self.tag), self.size)
-        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)}
-        return len(dates) == 1 and meta["size"] == self.size
+        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)} - {UNSAID}
+        return len(dates) <= 1 and meta["size"] == self.size
 
     def now(self) -> Object:
         """The same, looked at again. Raises OSError."""
@@ -177,8 +179,9 @@ def _patient(url: Url) -> ObjectStore:
 def _asked(url: Url, what: Callable[[ObjectStore], T]) -> T:
     """What the store says: at once, or when a spell of refusals is over. One that never answered may be a wrong name,
     and is not waited for. Raises OSError, UsageError."""
+    whom = where(url.bucket, os.environ)
     with _as_of_a_disk(url):
-        if url.bucket in _has_answered:
+        if whom in _has_answered:
             return _interruptible(lambda: what(_store(url.bucket, PATIENT)))
         try:
             told = _interruptible(lambda: what(_store(url.bucket, QUICK)))
@@ -187,7 +190,7 @@ def _asked(url: Url, what: Callable[[ObjectStore], T]) -> T:
                 raise
             log.warning("warning: %s: the store answers that it is busy: it is asked for some minutes more", url)
             told = _interruptible(lambda: what(_store(url.bucket, PATIENT)))
-        _has_answered.add(url.bucket)
+        _has_answered.add(whom)
         return told
 
 

@@ -244,6 +244,8 @@ REFUSALS = {
     "another region": ({"path": OUTPUT}, {}, Refusal(301, "PermanentRedirect"), "the bucket is in another region: set AWS_REGION"),
     "another region, named": ({"path": OUTPUT}, {}, Refusal(400, "AuthorizationHeaderMalformed", said="<Region>eu-west-1</Region>"), "the bucket is in the region eu-west-1: set AWS_REGION"),
     "may not": ({"path": OUTPUT}, {}, Refusal(403, "AccessDenied"), "refuses (403 AccessDenied): these credentials may not write there"),
+    "nobody there": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, "the store cannot be reached (Connection refused)"),
+    "no such host": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://store.invalid"}, None, "the store cannot be reached (failed to lookup address information"),
     "a bad checksum": ({"path": OUTPUT}, {"AWS_CHECKSUM_ALGORITHM": "crc"}, None, 'a setting of the store is wrong ("crc" is not a valid checksum algorithm)'),
     "a bad flag": ({"path": OUTPUT}, {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "maybe"}, None, 'a setting of the store is wrong (failed to parse "maybe" as boolean)'),
     "half a connection string": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_CONNECTION_STRING": f"{SECRET}"}, None, "AZURE_STORAGE_CONNECTION_STRING: should be NAME=VALUE;"),
@@ -306,6 +308,7 @@ def test_an_object_that_is_replaced_while_the_job_is_at_work(job, store, called,
         pytest.param(set(), set(), id="by If-Match"),
         pytest.param({"HTTP_IF_MATCH"}, set(), id="a store that does not hear it"),
         pytest.param({"HTTP_IF_MATCH"}, {"etag"}, id="a store without ETags, by the size"),
+        pytest.param({"HTTP_IF_MATCH"}, {"etag", "last-modified"}, id="and without dates"),
     ],
 )
 def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
@@ -314,6 +317,8 @@ def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     store.deaf, store.mute = deaf, mute
     size = blocks.BLOCK + 1
     store.put("in/rows.csv", b"a" * size)
+    with stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
+        assert file.read() == b"a" * size, "what did not change seems to"
     seen = stores.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
     with seen.open() as file:
         assert file.read(10) == b"a" * 10
