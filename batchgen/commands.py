@@ -100,6 +100,8 @@ def run(
         folders.make([job.state_folder])
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
+        if warning := folders.network_warning(job.state_folder):
+            log.warning("warning: %s", warning)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
                 taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
@@ -165,7 +167,7 @@ def plan(
     aftermath.check(job)
     setup = set_up(job, environ, path)
     descriptors.provide(setup.limits.concurrency)
-    folders.refuse_unwritable(job.state_folder)
+    folders.refuse_in_the_way(job.state_folder)
     with _before(setup, rehearse=rehearse) as known:
         made = make_plan(
             job,
@@ -181,7 +183,7 @@ def plan(
     to = destination.of(job, date)
     to.refuse(setup.source)
     refuse_anothers_results(job, to.place)
-    beside = [] if known.has_run else adoption.offers(setup.checkpoint, made.rows.filter("todo"))
+    beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
     rehearsal = None
     if rehearse and made.todo:
         from batchgen.rehearsal import rehearse as played
@@ -199,6 +201,7 @@ def plan(
         warnings=[
             *warnings(setup, made.models, made.rows.height),
             *(adoption.told(offer, made.rows.height) for offer in beside),
+            *to.obstacles(),
         ],
         rehearsal=rehearsal,
     )
@@ -307,6 +310,8 @@ def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Re
         closing(Checkpoint(setup.checkpoint)) as checkpoint,
         closing(Reader(setup.checkpoint, setup.dialect)) as reader,
     ):
+        if not folders.is_local(setup.lock.parent):
+            lock.refuse_useless(setup.lock)
         owner = reader.owner()
         if not adopt:
             refuse_anothers_checkpoint(setup.job, owner)

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -222,7 +223,10 @@ def load(path: str | Path) -> Job:
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
     except OSError as error:
-        raise UsageError(f"{source}: cannot be read: {error.strerror}{_near_file(Path(path))}") from None
+        near = ""
+        with suppress(OSError):  # the folder may be no better
+            near = _near_file(Path(path))
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{near}") from None
     values, marks = yaml.parse(text, source)
     if not isinstance(values, dict):
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")

@@ -183,7 +183,7 @@ class Night:
                 "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
             )
         is_new = self._reader.last_run() is None
-        for offer in adoption.offers(self._setup.checkpoint, plan.rows.filter("todo")) if is_new else ():
+        for offer in adoption.offers(self._job, plan.rows.filter("todo")) if is_new else ():
             log.warning("warning: %s", adoption.told(offer, plan.rows.height))
         if missing := self._checkpoint.missing:
             log.warning(

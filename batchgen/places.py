@@ -53,6 +53,10 @@ class Url:
     def suffix(self) -> str:
         return PurePosixPath(self.key).suffix
 
+    @property
+    def parent(self) -> Url:
+        return replace(self, key="/".join(self.parts[:-1]))
+
     def with_name(self, name: str) -> Url:
         return replace(self, key="/".join((*self.parts[:-1], name)))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchgen import __version__
+from batchgen import __version__, folders
 from batchgen.owner import owner_of
 from batchgen.places import Place
 from batchgen.results import destination
@@ -29,7 +29,7 @@ def publish_run(
     """The results, at the job's own place, where the gate is heard and no more is replaced by less, or anywhere else.
     Raises as `publish`."""
     job, own = setup.job, destination.of(setup.job, run.date)
-    in_place = _resolved(to.place) == _resolved(own.place)
+    in_place = _is_same(to.place, own.place)
     done = publish(
         setup.source,
         rows,
@@ -38,15 +38,19 @@ def publish_run(
         own if in_place else to,
         about(setup, run, to.place),
         fitness=setup.fitness,
-        tally=Tally(job.gate, last_good(job, run.date)) if in_place and own.is_gated else None,
+        tally=Tally(job.gate, last_good(job, run.date) if own.is_compared else None)
+        if in_place and own.is_gated
+        else None,
     )
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)
     return done
 
 
-def _resolved(place: Place) -> Place:
-    return place.resolve() if isinstance(place, Path) else place
+def _is_same(one: Place, other: Place) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve() or folders.is_same(one, other)
+    return one == other
 
 
 def about(setup: Setup, run: Run, there: Place) -> dict[str, Any]:

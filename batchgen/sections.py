@@ -128,14 +128,24 @@ def _output_path(path: str, info: ValidationInfo) -> str:
     return path
 
 
+def _state_folder(path: str) -> str:
+    if is_url(path) or PLACEHOLDER.search(path):
+        raise ValueError("should be a folder on this machine, without placeholders")
+    return path
+
+
 class Output(Part):
-    """Where the results go."""
+    """Where the results go, and where the checkpoint lies."""
 
     rows_per_file: int | None = Field(
         None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
     )
     path: Annotated[JobPath, AfterValidator(_output_path)] = Field(  # checked after the above
         description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
+    )
+    state: Annotated[JobPath, AfterValidator(_state_folder)] | None = Field(
+        None,
+        description="a folder on a local disk, for the checkpoint and the lock; default: .batchgen beside the output",
     )
     _job_folder: Path = PrivateAttr(Path())
 
@@ -146,6 +156,10 @@ class Output(Part):
 
     @property
     def state_folder(self) -> Path:
+        return Path(self.state) if self.state is not None else self.usual_state_folder
+
+    @property
+    def usual_state_folder(self) -> Path:
         """Beside the output, under no placeholder; beside the job file where the output is in an object store."""
         if is_url(self.path):
             return self._job_folder / ".batchgen"

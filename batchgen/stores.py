@@ -10,39 +10,48 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import io
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from weakref import WeakValueDictionary
 
-from batchgen import aws_profile
-from batchgen.errors import UsageError
+from batchgen.blocks import Blocks, Reader
 from batchgen.places import Url
+from batchgen.store_refusals import PANIC, REPLACED, refusal
+from batchgen.store_settings import settings, where, without_empty_variables
 
-READ_AHEAD = 8 << 20
+if TYPE_CHECKING:
+    from obstore import GetResult
+    from obstore import ObjectMeta as Meta
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+BUFFER = 64 << 10
+UNSAID = dt.datetime.fromtimestamp(0, dt.UTC)
+"""The date of an answer that has none."""
 PART, MOST_PARTS, AT_ONCE = 8 << 20, 9_000, 4
 """Bytes of an upload's part, as S3 allows ten thousand of them, and how many are on their way."""
-TRIES, PATIENCE = 6, dt.timedelta(seconds=90)
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+QUICK: RetryConfig = {"max_retries": 6, "retry_timeout": dt.timedelta(seconds=30)}
+"""Of the first question: a name that is wrong is told within seconds."""
+PATIENT: RetryConfig = {
+    "max_retries": 150,
+    "retry_timeout": dt.timedelta(seconds=150),
+    "backoff": {"init_backoff": dt.timedelta(seconds=1), "max_backoff": dt.timedelta(seconds=5), "base": 2},
 }
-_ENDPOINTS = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT",
-    "STORAGE_EMULATOR_HOST",
-    "AZURE_STORAGE_ENDPOINT",
-)
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:]+")
-_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
-_METADATA = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|token request")
-"""Where a machine of the cloud itself has its credentials from: asked when nothing else is there."""
+"""Of a store that has answered once, if only that it is busy: no wait is shorter than the first. A request's signature
+and credentials serve for five minutes."""
+_has_answered: set[tuple[str, ...]] = set()
+
+log = logging.getLogger("batchgen")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,69 +76,85 @@ class Object:
         return self.url.suffix
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        return io.BufferedReader(_Reader(self), READ_AHEAD)
+        blocks = _open_now.get(self) or Blocks(self.size, partial(_fetched, self))
+        _open_now[self] = blocks
+        return io.BufferedReader(Reader(blocks), BUFFER)
+
+    def is_the_same(self, meta: Mapping[str, Any]) -> bool:
+        """By the ETag, or by the date where the store gives none: listings tell it to the millisecond, answers to the
+        second."""
+        tag: str = meta["e_tag"] or ""
+        if self.tag and tag:
+            return (_bare(tag), meta["size"]) == (_bare(self.tag), self.size)
+        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)} - {UNSAID}
+        return len(dates) <= 1 and meta["size"] == self.size
 
     def now(self) -> Object:
         """The same, looked at again. Raises OSError."""
         with _as_of_a_disk(self.url):
-            return _object(self.url.bucket, self.store.head(self.url.key), self.store)
+            meta = _interruptible(lambda: self.store.head(self.url.key))
+        return _object(self.url.bucket, meta, self.store)
 
 
-class _Reader(io.RawIOBase):
-    """Every read asks for that very version, by its ETag."""
+_open_now: WeakValueDictionary[Object, Blocks] = WeakValueDictionary()
 
-    def __init__(self, of: Object) -> None:
-        self._of = of
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
+def _bare(tag: str) -> str:
+    """Azure's listings have no quotes."""
+    return tag.removeprefix("W/").strip('"')
 
-    def seekable(self) -> bool:
-        return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._of.size}[whence]
-        return self._at
+def _fetched(of: Object, start: int, end: int) -> bytes:
+    """From that very version, also where the store does not hear If-Match. Raises OSError."""
+    options = {"range": (start, end), **({"if_match": of.tag} if of.tag else {})}
+    with _as_of_a_disk(of.url):
+        meta, data = _interruptible(lambda: _gotten(of.store.get(of.url.key, options=options)))
+    if not of.is_the_same(meta):
+        raise OSError(errno.ESTALE, REPLACED, str(of.url))
+    if len(data) != end - start:
+        raise OSError(errno.EIO, f"the store gave {len(data):,} bytes where {end - start:,} were asked for", str(of))
+    return data
 
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._of.size)
-        if end <= self._at:
-            return 0
-        with _as_of_a_disk(self._of.url):
-            options = {"range": (self._at, end), "if_match": self._of.tag}
-            data = memoryview(self._of.store.get(self._of.url.key, options=options).bytes())
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+
+def _gotten(answer: GetResult) -> tuple[Meta, bytes]:
+    return answer.meta, answer.bytes().to_bytes()
 
 
 def look(url: Url) -> Object | None:
     """None where there is no such object. Raises OSError, UsageError."""
-    with _as_of_a_disk(url):
-        store = _store(url)
+
+    def looked(store: ObjectStore) -> Meta | None:
         try:
-            return _object(url.bucket, store.head(url.key), store)
+            return store.head(url.key)
         except FileNotFoundError:
             return None
+
+    meta = _asked(url, looked)
+    return _object(url.bucket, meta, _patient(url)) if meta else None
 
 
 def below(folder: Url) -> list[Object]:
     """The objects whose names begin with the folder's and a slash, in no order. Raises OSError where there is no such
     bucket, UsageError."""
-    with _as_of_a_disk(folder):
-        store = _store(folder)
-        found = store.list(prefix=folder.key or None)
-        return [_object(folder.bucket, meta, store) for some in found for meta in some]
+    metas = _asked(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
+    store = _patient(folder)
+    return [_object(folder.bucket, meta, store) for meta in metas]
+
+
+def try_listing(folder: Url) -> None:
+    """Raises OSError where what is in it cannot be listed, UsageError."""
+    _asked(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
 
 
 def put(url: Url, file: Path | bytes) -> Object:
     """Uploads what appears only when it is complete; an upload that fails is aborted. Raises OSError, UsageError."""
     size = len(file) if isinstance(file, bytes) else file.stat().st_size
-    with _as_of_a_disk(url):
-        store = _store(url)
+
+    def written(store: ObjectStore) -> Meta:
         store.put(url.key, file, chunk_size=max(PART, -(-size // MOST_PARTS)), max_concurrency=AT_ONCE)
-        there = _object(url.bucket, store.head(url.key), store)
+        return store.head(url.key)
+
+    there = _object(url.bucket, _asked(url, written), _patient(url))
     if there.size != size:
         raise OSError(errno.EIO, f"{there.size:,} bytes are there of the {size:,} that were uploaded", str(url))
     return there
@@ -138,65 +163,62 @@ def put(url: Url, file: Path | bytes) -> Object:
 def remove(urls: list[Url]) -> None:
     """Whether or not they are there. Raises OSError, UsageError."""
     for url in urls:
-        with _as_of_a_disk(url):
-            _store(url).delete(url.key)
+        _asked(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
 
 
-def _object(bucket: str, meta: Mapping[str, Any], store: Any) -> Object:
+def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:
     return Object(Url(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
 
 
-def _store(url: Url) -> Any:
+def _patient(url: Url) -> ObjectStore:
+    """A client that objects keep, and share."""
+    with _as_of_a_disk(url):
+        return _store(url.bucket, PATIENT)
+
+
+def _asked(url: Url, what: Callable[[ObjectStore], T]) -> T:
+    """What the store says: at once, or when a spell of refusals is over. One that never answered may be a wrong name,
+    and is not waited for. Raises OSError, UsageError."""
+    whom = where(url.bucket, os.environ)
+    with _as_of_a_disk(url):
+        if whom in _has_answered:
+            return _interruptible(lambda: what(_store(url.bucket, PATIENT)))
+        try:
+            told = _interruptible(lambda: what(_store(url.bucket, QUICK)))
+        except Exception as error:
+            if not re.search(r"status code: (5\d\d|429)", str(error)):
+                raise
+            log.warning("warning: %s: the store answers that it is busy: it is asked for some minutes more", url)
+            told = _interruptible(lambda: what(_store(url.bucket, PATIENT)))
+        _has_answered.add(whom)
+        return told
+
+
+def _interruptible(ask: Callable[[], T]) -> T:
+    """In a thread of its own: obstore waits, for minutes maybe, and hears no signal meanwhile."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001  also a panic, which is no Exception
+            answer.set_exception(error)
+
+    threading.Thread(target=work, name="store", daemon=True).start()
+    return answer.result()
+
+
+def _store(bucket: str, patience: RetryConfig) -> ObjectStore:
     from obstore.store import from_url  # noqa: PLC0415  for those alone who use it
 
-    for variable in _ENDPOINTS:
-        _refuse_endpoint(variable, os.environ.get(variable, ""))
-    config = {"s3": _aws, "gs": _google}.get(url.bucket.partition("://")[0], _azure)(os.environ)
-    return from_url(
-        url.bucket,
-        config=config,  # type: ignore[call-overload]
-        client_options={"allow_http": True, "connect_timeout": "10s", "timeout": "300s"},  # http where the user says so
-        retry_config={"max_retries": TRIES, "retry_timeout": PATIENCE},
-    )
-
-
-def _refuse_endpoint(variable: str, given: str) -> None:
-    """Raises UsageError; obstore would abort on some."""
-    parts = urlsplit(given if "://" in given else f"http://{given}")
-    if given and (parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or "")):
-        raise UsageError(f"{variable}: should be an address such as https://storage.example.com")
-
-
-def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What obstore does not find by itself."""
-    found = aws_profile.settings(environ)
-    if environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"):
-        found.pop("region", None)
-    endpoint = found.pop("endpoint_url", None)
-    if endpoint is not None and not (environ.get("AWS_ENDPOINT_URL") or environ.get("AWS_ENDPOINT_URL_S3")):
-        found["endpoint"] = endpoint
-    return {"disable_bulk_delete": True, **found}  # which some stores of the kind do not know
-
-
-def _google(environ: Mapping[str, str]) -> dict[str, Any]:
-    emulator = environ.get("STORAGE_EMULATOR_HOST", "")
-    if not emulator:
-        return {}
-    address = emulator if "://" in emulator else f"http://{emulator}"
-    return {"base_url": address, "bearer_token": "none"}  # real credentials are not for it
-
-
-def _azure(environ: Mapping[str, str]) -> dict[str, Any]:
-    """A connection string, and the names that `az` itself has for account and key."""
-    pairs = (pair.partition("=") for pair in environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
-    said = {name: value for name, _, value in pairs}
-    given = {
-        "account_name": said.get("AccountName") or environ.get("AZURE_STORAGE_ACCOUNT"),
-        "account_key": said.get("AccountKey") or environ.get("AZURE_STORAGE_KEY"),
-        "sas_key": said.get("SharedAccessSignature"),
-        "endpoint": said.get("BlobEndpoint"),
-    }
-    return {name: value for name, value in given.items() if value}
+    config: Any = settings(bucket, os.environ)
+    options: ClientConfig = {
+        "allow_http": True,
+        "connect_timeout": "10s",
+        "timeout": "300s",
+    }  # http where the user says
+    with without_empty_variables():
+        return from_url(bucket, config=config, client_options=options, retry_config=patience)
 
 
 @contextmanager
@@ -206,26 +228,8 @@ def _as_of_a_disk(url: Url) -> Iterator[None]:
     try:
         yield
     except (BaseError, FileNotFoundError, ValueError) as error:
-        raise _explained(url, str(error), type(error).__name__) from None
-
-
-def _explained(url: Url, said: str, kind: str) -> OSError:
-    status = re.search(r"status code: (\d+)", said)
-    code = re.search(r"<Code>(\w+)</Code>", said)
-    told = " ".join([*(status.groups() if status else ()), *(code.groups() if code else ())])
-    from_where = _CREDENTIALS.get(url.bucket[:2], _CREDENTIALS["az"])
-    if code and code[1] in _NO_BUCKET:
-        return FileNotFoundError(errno.ENOENT, f"there is no bucket {url.bucket}", str(url))
-    if _METADATA.search(said.split("Debug source", maxsplit=1)[0]) or "Account must be specified" in said:
-        return PermissionError(errno.EACCES, f"no credentials were found: set {from_where}", str(url))
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or (status and status[1] in ("400", "401", "403")):
-        return PermissionError(errno.EACCES, f"the store refuses ({told}): check {from_where}", str(url))
-    if kind == "PreconditionError":
-        return OSError(errno.ESTALE, "was replaced while it was read", str(url))
-    if kind in ("FileNotFoundError", "NotFoundError"):
-        return FileNotFoundError(errno.ENOENT, "no such object", str(url))
-    if status:
-        return OSError(errno.EIO, f"the store answers {told}", str(url))
-    if "sending request" in said:
-        return OSError(errno.EIO, "the store cannot be reached", str(url))
-    return OSError(errno.EIO, f"the store cannot be used: check {from_where}", str(url))
+        raise refusal(url, error) from None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise refusal(url, error) from None

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal spoken usage places sheet logs loop descriptors folders packed aws_profile stores parts
+errors terminal spoken usage places sheet logs loop descriptors folders packed aws_profile blocks store_settings store_refusals stores parts
 yaml
 api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.proxy api.trust api.deadlines api.encodings api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness

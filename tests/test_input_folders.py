@@ -143,6 +143,41 @@ def test_a_job_on_a_folder(job, called, service):
         assert (ended.returncode, "lies in the input's folder" in ended.stderr) == (2, True), ended.stderr
 
 
+HINTED = {
+    "beside each other": ({"a.csv": [1], "b.csv": [2], "read.me": ""}, "in/*.csv"),
+    "deeper": ({"a.csv": [1], "sub/b.csv": [2], "sub/deep/c.csv": [3], "read.me": ""}, "in/**/*.csv"),
+    "all of them deeper": ({"x=1/a.csv": [1], "x=2/b.csv": [2], "x=1/read.me": ""}, "in/**/*.csv"),
+    "endings that no glob names together": ({"a.csv": [1], "b.CSV": [2], "read.me": ""}, None),
+    "two endings of a format": ({"a.ndjson": [1], "b.jsonl": [2], "read.me": ""}, None),
+}
+
+
+@pytest.mark.parametrize("case", HINTED)
+def test_a_glob_that_is_proposed_leaves_no_row_out(folder, case):
+    files, hint = HINTED[case]
+    at = folder(files)
+    with pytest.raises(UsageError, match="an input is named by what it is") as refused:
+        opened(at, "in")
+    proposed = re.search(r"give the glob (\S+)$", str(refused.value))
+    assert (proposed and proposed[1]) == (hint and f"{at}/{hint}")
+    if proposed:
+        wanted = [number for numbers in files.values() if not isinstance(numbers, str) for number in numbers]
+        assert sorted(int(row["n"]) for row in rows(opened(at, proposed[1]))) == wanted
+
+
+def test_a_wrong_file_among_those_of_a_glob_gets_no_glob_within_the_glob(folder):
+    at = folder({"a.csv": [1], "read.me": ""})
+    with pytest.raises(UsageError) as refused:
+        opened(at, "in/*")
+    assert "give the glob" not in str(refused.value)
+
+
+def test_hadoops_stubs_that_were_copied_to_a_disk_are_passed_over(folder):
+    at = folder({"sub/a.csv": [1], "sub_$folder$": "", "b.csv": [2]})
+    for path in ("in", "in/*"):
+        assert {row["n"] for row in rows(opened(at, path))} <= {"1", "2"}
+
+
 # Links
 
 

@@ -294,6 +294,24 @@ def test_what_cannot_be_written_is_told_before_anything_is_sent(what, command, j
         assert said.returncode in (0, 2, 5)
 
 
+@pytest.mark.parametrize("what", ["the output's folder", "the folder above", "the checkpoint's folder"])
+def test_a_plan_works_where_nothing_can_be_written(what, job, called, unprivileged, service):
+    """It writes nothing; and says that a run could not."""
+    path = job(ROWS)
+    if what != "the folder above":
+        assert called("run", path, "--limit", "1").returncode == 0
+    closed = {"the output's folder": job.output.parent, "the folder above": job.folder}.get(what, job.checkpoint.parent)
+    closed.chmod(0o500)
+    planned, status, ran = unprivileged("plan", path), unprivileged("status", path), unprivileged("run", path)
+    closed.chmod(0o700)
+    assert planned.returncode == 0, planned.stderr
+    assert f"{len(ROWS)} rows" in planned.stdout
+    shown = " ".join((planned.stdout + planned.stderr).split())
+    assert f"a run would be refused here: {closed}: cannot be written" in shown
+    assert (status.returncode == 0) == (what != "the folder above")
+    assert (ran.returncode in (2, 5), service.requests) == (True, 0 if what == "the folder above" else 1)
+
+
 @pytest.mark.parametrize("name", ["job.yaml", "rows.csv"])
 def test_a_file_that_may_not_be_read(name, job, unprivileged, service):
     path = job(ROWS)
@@ -302,6 +320,34 @@ def test_a_file_that_may_not_be_read(name, job, unprivileged, service):
     assert (said.returncode, service.requests) == (2, 0)
     assert str(job.folder / name) in said.stderr
     assert "Permission denied" in said.stderr or "is not readable" in said.stderr
+
+
+@pytest.mark.parametrize("given", ["in", "in/*/*.csv", "in/**/*.csv", "in/b", "in/b/*"])
+def test_a_folder_of_the_input_that_may_not_be_looked_into(given, job, unprivileged, service):
+    """Its rows must not be missing without a word."""
+    path = job(ROWS, input={"path": given})
+    for name in ("a", "b"):
+        (job.folder / "in" / name).mkdir(parents=True)
+        shutil.copy(job.folder / "rows.csv", job.folder / "in" / name)
+    closed = job.folder / "in" / "b"
+    closed.chmod(0o000)
+    said = unprivileged("run", path)
+    closed.chmod(0o700)
+    assert (said.returncode, service.requests) == (2, 0), said.stderr
+    assert said.stderr.startswith(f"error: {closed}")
+    assert said.stderr.endswith(": cannot be read: Permission denied\n")
+
+
+def test_a_closed_folder_that_is_passed_over_anyway_is_no_obstacle(job, unprivileged):
+    path = job(ROWS, input={"path": "in"})
+    (job.folder / "in").mkdir()
+    shutil.copy(job.folder / "rows.csv", job.folder / "in")
+    for name in (".Trash", "_temporary", "lost+found"):
+        (job.folder / "in" / name).mkdir(mode=0)
+    said = unprivileged("plan", path)
+    for name in (".Trash", "_temporary", "lost+found"):
+        (job.folder / "in" / name).chmod(0o700)
+    assert said.returncode == 0, said.stderr
 
 
 # what a terminal is shown

@@ -1,19 +1,23 @@
 """Input from object stores and output to them, against a real S3 server on the loopback."""
 
+import datetime as dt
+import io
 import json
 import random
 import signal
 import threading
+import time
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from service import PATIENCE
 from store import BUCKET, SECRET, Refusal, Store
 
 import batchgen as library
-from batchgen import parts, stores
+from batchgen import blocks, parts, store_settings, stores
 from batchgen.places import Url
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
@@ -123,6 +127,42 @@ def test_globs_and_folders_of_objects(job, store, called):
         assert f"s3://{BUCKET}/in: is a table of Delta Lake" in ended.stderr
 
 
+MARKERS = ["in/", "in/sub/", "in/sub/deep/", "in/sub_$folder$", "in/sub", "in/empty/", "in/v1.2/", "in_$folder$"]
+"""What consoles, Hadoop and Azure's drivers leave for folders; none of it has a byte."""
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_markers_of_folders_are_passed_over(job, store, called, marker):
+    for number in range(3):
+        store.put(f"in/sub/deep/part-{number}.csv", encoded("csv", ROWS[10 * number :][:10]))
+    store.put(marker, b"")
+    for given in ("in", "in/**/*.csv", "in/sub/*/*"):
+        path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"})
+        ended = called("plan", path, "--json")
+        assert (ended.returncode, ended.json["rows"] if ended.stdout else None) == (0, 30), ended.stderr
+
+
+def test_a_marker_in_the_place_of_a_folder_of_results(job, store, called, monkeypatch):
+    """As Azure's drivers leave one. It hides no results: less does not replace more."""
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    path = job(ROWS, output={"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8})
+    store.put("out/job", b"")
+    assert called("run", path).returncode == 0
+    assert library.load(f"s3://{BUCKET}/out/job").height == 30
+    store.put("out/job/sub/", b"")
+    assert library.load(f"s3://{BUCKET}/out/job").height == 30
+    assert called("export", path).returncode == 0
+
+
+def test_an_empty_object_that_is_no_marker_is_told(job, store, called):
+    for key in ("in/rows.csv", "in/more/rows.csv"):
+        store.empty()
+        store.put(key, b"")
+        ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in"}))
+        assert (ended.returncode, f"{key}: empty" in ended.stderr) == (2, True), ended.stderr
+
+
 def noisy(rows: int) -> pa.Table:
     chance = random.Random(rows)
     noise = [chance.randbytes(LARGE // rows) for _ in range(rows)]
@@ -206,6 +246,15 @@ REFUSALS = {
     "no profile": ({"path": OUTPUT}, {"AWS_ACCESS_KEY_ID": None, "AWS_PROFILE": "night"}, None, "AWS_PROFILE: the profile 'night' holds no keys"),
     "no Google": ({"path": "gs://shelf/job.parquet"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no.json"}, None, "check GOOGLE_APPLICATION_CREDENTIALS"),
     "no Azure": ({"path": "az://shelf/job.parquet"}, {}, None, "no credentials were found: set AZURE_STORAGE_ACCOUNT_NAME"),
+    "another region": ({"path": OUTPUT}, {}, Refusal(301, "PermanentRedirect"), "the bucket is in another region: set AWS_REGION"),
+    "another region, named": ({"path": OUTPUT}, {}, Refusal(400, "AuthorizationHeaderMalformed", said="<Region>eu-west-1</Region>"), "the bucket is in the region eu-west-1: set AWS_REGION"),
+    "may not": ({"path": OUTPUT}, {}, Refusal(403, "AccessDenied"), "refuses (403 AccessDenied): these credentials may not write there"),
+    "nobody there": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, "the store cannot be reached (Connection refused)"),
+    "no such host": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://store.invalid"}, None, "the store cannot be reached (failed to lookup address information"),
+    "a bad checksum": ({"path": OUTPUT}, {"AWS_CHECKSUM_ALGORITHM": "crc"}, None, 'a setting of the store is wrong ("crc" is not a valid checksum algorithm)'),
+    "a bad flag": ({"path": OUTPUT}, {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "maybe"}, None, 'a setting of the store is wrong (failed to parse "maybe" as boolean)'),
+    "half a connection string": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_CONNECTION_STRING": f"{SECRET}"}, None, "AZURE_STORAGE_CONNECTION_STRING: should be NAME=VALUE;"),
+    "no SAS": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": SECRET}, None, "the store cannot be used (Missing component in SAS query pair): check"),
     "a bad key": ({"path": "abfs://shelf@account.dfs.core.windows.net/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_KEY": f"!{SECRET}"}, None, "check AZURE_STORAGE_ACCOUNT_NAME"),
 }  # fmt: skip
 
@@ -258,17 +307,102 @@ def test_an_object_that_is_replaced_while_the_job_is_at_work(job, store, called,
     assert ended.json["sent"] <= 1
 
 
-def test_two_versions_are_never_read_as_one(store, monkeypatch):
+@pytest.mark.parametrize(
+    ("deaf", "mute"),
+    [
+        pytest.param(set(), set(), id="by If-Match"),
+        pytest.param({"HTTP_IF_MATCH"}, set(), id="a store that does not hear it"),
+        pytest.param({"HTTP_IF_MATCH"}, {"etag"}, id="a store without ETags, by the size"),
+        pytest.param({"HTTP_IF_MATCH"}, {"etag", "last-modified"}, id="and without dates"),
+    ],
+)
+def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     for variable, value in store.environ.items():
         monkeypatch.setenv(variable, value)
-    size = stores.READ_AHEAD + 1
+    store.deaf, store.mute = deaf, mute
+    size = blocks.BLOCK + 1
     store.put("in/rows.csv", b"a" * size)
+    with stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
+        assert file.read() == b"a" * size, "what did not change seems to"
     seen = stores.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
     with seen.open() as file:
         assert file.read(10) == b"a" * 10
-        store.put("in/rows.csv", b"b" * size)
+        store.put("in/rows.csv", b"b" * (size if mute == set() else size + 1))
         with pytest.raises(OSError, match="was replaced while it was read"):
             file.read()
+
+
+@pytest.mark.parametrize("mute", [set(), {"etag"}], ids=["by its ETag", "by its date, where there is none"])
+def test_a_change_between_two_readings_is_noticed(job, store, called, mute, service):
+    """Of the same size, on a store that does not hear If-Match."""
+    store.deaf, store.mute = {"HTTP_IF_MATCH"}, mute
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}, output={"path": OUTPUT})
+
+    def meanwhile(number, _):
+        if number == len(ROWS):
+            time.sleep(1.1 if mute else 0)  # a date is told in seconds
+            store.put("in/rows.csv", encoded("csv", [*ROWS[:-1], {"id": "29", "name": "shelf XX"}]))
+
+    service.script = meanwhile
+    ended = called("run", path)
+    assert (ended.returncode, "the input changed while the job was at work" in ended.stdout) == (3, True), ended.stdout
+
+
+def test_results_that_are_published_anew_while_they_are_loaded(store, monkeypatch):
+    """Rows of one publication, never a mixture; where it never ends, that is told."""
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    store.deaf = {"HTTP_IF_MATCH"}
+    tables = [pa.table({"text": [f"{letter}{n}" for n in range(9)]}) for letter in "abcdef"]
+    store.put("out/job.parquet", tables[0])
+    left = iter(tables[1:3])
+
+    def meanwhile(request):
+        if request.method == "GET" and request.path.endswith(".parquet") and (table := next(left, None)):
+            store.put("out/job.parquet", table)
+
+    store.script = meanwhile
+    assert library.load(OUTPUT)["text"].to_list() == tables[2]["text"].to_pylist()
+    left = iter(tables)
+    with pytest.raises(OSError, match="was replaced while it was read"):
+        library.load(OUTPUT)
+
+
+KINDS_OF_PARQUET = {
+    "one row group": {"use_dictionary": False},
+    "many row groups": {"use_dictionary": False, "row_group_size": 40},
+    "dictionaries": {"use_dictionary": True, "row_group_size": 300},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_PARQUET)
+def test_an_object_is_read_in_few_large_requests(job, store, called, monkeypatch, kind):
+    """By a plan, which opens it and reads it once, and by `load`."""
+    chance = random.Random(1)
+    columns = {f"c{at}": [chance.randbytes(2500).hex() for _ in range(600)] for at in range(4)}
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({"id": [str(n) for n in range(600)], **columns}), sink, compression="none", **KINDS_OF_PARQUET[kind]
+    )
+    size = sink.tell()
+    store.put("in/rows.parquet", sink.getvalue())
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.parquet"}, prompt="{{ id }}", output={"path": OUTPUT})
+
+    def asked():
+        got = [one.range for one in store.requests if one.method == "GET" and one.path.endswith("rows.parquet")]
+        return len(got), sum(end - start for start, end in got)
+
+    store.requests.clear()
+    assert called("plan", path).returncode == 0
+    requests, read = asked()
+    assert (requests < 20, read < 1.2 * size) == (True, True), (requests, read, size)
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    store.requests.clear()
+    assert library.load(f"s3://{BUCKET}/in/rows.parquet").height == 600
+    requests, read = asked()
+    assert (requests < 5, read) == (True, size)
 
 
 def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store, called):
@@ -305,6 +439,43 @@ def test_a_list_of_parts_that_is_none_is_told():
         parts.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
 
 
+def test_a_store_that_answers_a_range_with_all_of_it_is_named(job, store, called):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    store.deaf = {"HTTP_RANGE"}
+    ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}))
+    assert (ended.returncode, "does not answer a Range request with that part" in ended.stderr) == (2, True), (
+        ended.stderr
+    )
+
+
+@pytest.mark.parametrize("key", ["in/a//b.csv", "in/a\tb.csv", "in/./b.csv"])
+def test_a_key_that_cannot_be_read_is_named(job, store, called, key):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    store.put(key, encoded("csv", ROWS))
+    ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in"}))
+    assert ended.returncode == 2
+    shown = key.replace("\t", "\\t")
+    assert "an object's name cannot be read (" in ended.stderr
+    assert f'Path "{shown}"' in ended.stderr
+    assert "AWS_ACCESS_KEY_ID" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "endpoint"),
+    [
+        pytest.param("BlobEndpoint=https://acc.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D", "acc", "https://acc.blob.core.windows.net", id="a SAS without an account, an address with a slash"),
+        pytest.param("DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=aGVsbG8=;EndpointSuffix=core.chinacloudapi.cn", "acc", "https://acc.blob.core.chinacloudapi.cn", id="another cloud"),
+        pytest.param("AccountName=acc;AccountKey=aGVsbG8=;BlobEndpoint=http://127.0.0.1:10000/acc/", "acc", "http://127.0.0.1:10000/acc", id="an emulator's"),
+        pytest.param("BlobEndpoint=http://127.0.0.1:10000/acc;SharedAccessSignature=sv=1&sig=x", "acc", "http://127.0.0.1:10000/acc", id="an emulator's, by SAS"),
+        pytest.param(" accountname=acc ; ACCOUNTKEY=aGVsbG8= ;", "acc", None, id="names of any case"),
+        pytest.param("UseDevelopmentStorage=true", "devstoreaccount1", None, id="the emulator"),
+    ],
+)  # fmt: skip
+def test_connection_strings_of_azure(text, account, endpoint):
+    said = store_settings.settings("az://shelf", {"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert (said["account_name"], said.get("endpoint")) == (account, endpoint)
+
+
 @pytest.mark.parametrize(
     "address",
     ["s3://", "s3://a b/c", "s3:///c", "s3://b/../c", "s3://b/a/./c", "http://b/c", "s3://u:p@b/c", "az://c@a.b/d"],
@@ -320,3 +491,139 @@ def test_an_address_speaks_as_a_path_does():
     assert (url.name, url.stem, url.suffix) == (path.name, path.stem, path.suffix)
     assert str(url.with_name("x.csv")) == "abfs://box@account.dfs.core.windows.net/out/x.csv"
     assert url.parts == path.parts
+
+
+def denied(method: str):
+    """A bucket of which a policy grants all but this. Where nothing may be listed, what is missing is denied, too."""
+
+    def script(request):
+        is_listing = request.method == "GET" and request.path.strip("/") == BUCKET
+        refused = is_listing if method == "LIST" else request.method == method
+        return Refusal(403, "AccessDenied") if refused else None
+
+    return script
+
+
+def test_a_single_file_needs_no_right_to_delete(job, store, called):
+    store.script = denied("DELETE")
+    ended = called("run", job(ROWS, output={"path": OUTPUT}))
+    assert ended.returncode == 0, ended.stderr
+    assert "these credentials may not delete there" in ended.stderr
+    assert set(store.names()) == {"out/job.parquet", "out/.job.parquet.probe"}
+    ended = called("run", job(ROWS, output={"path": f"s3://{BUCKET}/out"}, input={"path": OUTPUT}))
+    assert "probe" not in ended.stderr, "it is read as input"
+
+
+def test_a_bucket_that_may_not_be_listed(job, store, called, service):
+    """Told before anything is sent, where publishing lists; a single file needs none of it."""
+    store.script = denied("LIST")
+    parts_of = {"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8}
+    for output, gate in ((parts_of, {}), ({"path": OUTPUT}, {"max_drift": "30%"})):
+        path = job(ROWS, output=output, gate=gate)
+        ended = called("run", path)
+        assert (ended.returncode, service.requests) == (2, 0), ended.stderr
+        assert "cannot be listed: the store refuses (403 AccessDenied): these credentials may not list" in ended.stderr
+        ended = called("plan", path)
+        assert ended.returncode == 0
+        assert "a run would be refused here" in " ".join((ended.stdout + ended.stderr).split())
+    ended = called("run", job(ROWS, output={"path": OUTPUT}, gate={"max_failed": "2%"}))
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch):
+    """Played at a fiftieth of its waits: as many refusals as a minute of the shortest ones has."""
+    patience = stores.PATIENT
+    least = patience["backoff"]["init_backoff"].total_seconds()
+    assert patience["retry_timeout"].total_seconds() > 120
+    assert patience["max_retries"] * least > 60, "the tries may be used up within the minute"
+    shortest = dt.timedelta(seconds=least / 50)
+    quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
+    monkeypatch.setattr(stores, "PATIENT", {**patience, "backoff": quick})
+    path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
+    left = {"PUT": 60, "HEAD": 5, "POST": 5}
+
+    def busy(request):
+        if not request.path.endswith("job.parquet") or not left.get(request.method):
+            return None
+        left[request.method] -= 1
+        return Refusal(503, "SlowDown")
+
+    store.script = busy
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], set(left.values())) == (0, 20, {0}), ended.stderr
+    assert store.table("out/job.parquet").num_rows == 20
+
+
+def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_said(store, monkeypatch, caplog):
+    for variable, value in store.environ.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(stores, "_has_answered", set())
+    quick = {"init_backoff": dt.timedelta(milliseconds=10), "max_backoff": dt.timedelta(milliseconds=20), "base": 2}
+    monkeypatch.setattr(stores, "PATIENT", {**stores.PATIENT, "backoff": quick})
+    store.put("in/rows.csv", b"id\n1\n")
+    left = iter(range(2 * stores.QUICK["max_retries"]))
+    store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
+    assert stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).size == 5
+    assert "the store answers that it is busy" in caplog.text
+
+
+def test_a_wait_for_a_store_ends_with_ctrl_c(job, store, start, ended):
+    store.script = lambda _: Refusal(503, "SlowDown")
+    process = start("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}))
+    while not any(request.path.endswith("in/rows.csv") for request in store.requests):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert ended(process).returncode == 3, "it waited until the store's library came back"
+
+
+ADDRESSES = ["localhost:9000", " ", "http://", "http:/127.0.0.1:9", "http://host:port", "http://host:99999", " http://h", "http://h:9/ x", "http://[::1", "http://xn--a", "http://1.2.3.4.5", "://x", "//h", "file:///etc", "http://%zz"]  # fmt: skip
+VARIABLES = {
+    "AWS_ENDPOINT_URL": "s3",
+    "AWS_ENDPOINT_URL_S3": "s3",
+    "AWS_ENDPOINT": "s3",
+    "AWS_METADATA_ENDPOINT": "s3",
+    "AZURE_STORAGE_ENDPOINT": "az",
+    "AZURE_AUTHORITY_HOST": "az",
+    "AZURE_MSI_ENDPOINT": "az",
+    "BlobEndpoint": "az",
+    "STORAGE_EMULATOR_HOST": "gs",
+    "endpoint_url": "s3",
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_an_address_that_is_none_is_told_by_its_name(job, called, tmp_path, variable, monkeypatch):
+    """Wherever it is said. The library would panic at most of these."""
+    unset = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"])
+    for address in ADDRESSES:
+        if variable == "STORAGE_EMULATOR_HOST" and address in ("localhost:9000", "//h"):
+            continue
+        env = {**unset, variable: f"{address}"}
+        if variable == "BlobEndpoint":
+            env = {
+                "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=a;AccountKey=aGVsbG8=;BlobEndpoint={address or 'x'}"
+            }
+        elif variable == "endpoint_url":
+            (tmp_path / ".aws").mkdir(exist_ok=True)
+            (tmp_path / ".aws" / "credentials").write_text(
+                f"[default]\naws_access_key_id=a\naws_secret_access_key=b\nendpoint_url={address.strip() or 'x'}\n"
+            )
+            env = unset
+        if variable in ("BlobEndpoint", "endpoint_url") and address in (" ", " http://h"):
+            continue  # blanks around a part are nothing there
+        ended = called("plan", job(ROWS[:1], input={"path": f"{VARIABLES[variable]}://shelf/rows.csv"}), env=env)
+        assert ended.returncode == 2, (address, ended.stderr)
+        assert ended.stderr.startswith("error: ")
+        assert (variable in ended.stderr, ended.stderr.count("\n")) == (True, 1), ended.stderr
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(job, store, called):
+    store.put("in/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"})
+    for number in range(20):
+        store.put(f"in/more/{number}.csv", encoded("csv", ROWS))
+    everything = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in", "id": None}, name="everything")
+    empty = dict.fromkeys(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_METADATA_ENDPOINT", "AWS_SESSION_TOKEN"], "")
+    for planned in (path, everything):
+        ended = called("plan", planned, env={**empty, "AWS_PROFILE": ""})
+        assert ended.returncode == 0, ended.stderr

@@ -9,6 +9,8 @@ in force is written last (`parts`).
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +25,7 @@ from batchgen import folders, parts, stores
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.job import Job
 from batchgen.places import Place, Url, place
-from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside
+from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside, try_out
 from batchgen.rows.files import find
 from batchgen.rows.source import Source
 from batchgen.stores import Object
@@ -33,6 +35,8 @@ PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
 STALE = dt.timedelta(days=1)
 """After so long nobody is uploading a part any more that no list names."""
 
+log = logging.getLogger("batchgen")
+
 Writing = Callable[[int], AbstractContextManager[BinaryIO]]
 """The file of a part, by its number, from 0; it is on stable storage when the block ends."""
 
@@ -41,13 +45,14 @@ Writing = Callable[[int], AbstractContextManager[BinaryIO]]
 class Destination:
     """`rows_per_file`: a folder of parts of so many rows; None: one file. `scratch`: a folder on this machine.
     `is_own`: it is the job's own place, where results may appear beside it; `is_gated`: also those that the gate
-    rejects."""
+    rejects, and `is_compared`: by what an earlier one left."""
 
     place: Place
     rows_per_file: int | None
     scratch: Path
     is_own: bool = False
     is_gated: bool = False
+    is_compared: bool = False
 
     @property
     def rejected(self) -> Place:
@@ -67,6 +72,8 @@ class Destination:
         beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
         for there in (self.place, *beside):
             if isinstance(there, Path):
+                folders.refuse_in_the_way(there.parent)
+                _refuse_name(there, self.place)
                 _refuse_path(there, source, is_folder=self.rows_per_file is not None)
             else:
                 _refuse_url(there, source)
@@ -95,16 +102,48 @@ class Destination:
             stores.remove([self.place] if self.rows_per_file is None else [o.url for o in stores.below(self.place)])
 
     def refuse_unwritable(self) -> None:
-        """Raises UsageError where nothing can be written there. In a store a tiny object comes and goes."""
+        """Raises UsageError where publishing could not do there what it does: it is tried, and leaves nothing. In a
+        store, a tiny object comes and goes."""
+        self.refuse_closed()
+        try:
+            if isinstance(self.place, Path):
+                try_out(self.place, is_folder=self.rows_per_file is not None)
+            else:
+                self._probe(self.place.with_name(f".{self.place.name}.probe"))
+        except OSError as error:
+            raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
+
+    def _probe(self, probe: Url) -> None:
+        stores.put(probe, b"may be removed")
+        try:
+            stores.remove([probe])
+        except PermissionError as error:
+            stays = "parts of earlier runs stay" if self.rows_per_file else "it may stay"
+            log.warning("warning: %s: %s: %s", probe, error.strerror, stays)
+
+    def refuse_closed(self) -> None:
+        """As much of that as leaves no trace, however short."""
         if isinstance(self.place, Path):
             folders.refuse_unwritable(self.place.parent)  # made when there is something to put into it
             return
-        probe = self.place.with_name(f".{self.place.name}.probe")
         try:
-            stores.put(probe, b"may be removed")
-            stores.remove([probe])
+            if self.rows_per_file is not None:
+                stores.try_listing(self.place)
+            elif self.is_compared:
+                stores.try_listing(self.place.parent)
         except OSError as error:
-            raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
+            raise UsageError(f"{self.place}: cannot be listed: {error.strerror}; nothing was sent") from None
+
+    def obstacles(self) -> list[str]:
+        """What a run would be refused for on this machine first, as far as that leaves no trace."""
+        try:
+            folders.refuse_unwritable(self.scratch)
+            folders.refuse_network(self.scratch)
+            self.refuse_closed()
+        except (UsageError, MachineRefused) as error:
+            return [f"a run would be refused here: {error}"]
+        warning = folders.network_warning(self.scratch)
+        return [warning] if warning else []
 
     @contextmanager
     def writing(self, final: Callable[[], Any]) -> Iterator[Writing]:
@@ -124,7 +163,12 @@ def of(job: Job, date: str) -> Destination:
     """Of a run that began on that date (ISO)."""
     is_gated = job.gate.is_set and job.first is None  # the first rows alone are a trial
     return Destination(
-        job.output_path(date), job.output.rows_per_file, job.state_folder, is_own=True, is_gated=is_gated
+        job.output_path(date),
+        job.output.rows_per_file,
+        job.state_folder,
+        is_own=True,
+        is_gated=is_gated,
+        is_compared=is_gated and job.gate.max_drift is not None,
     )
 
 
@@ -144,7 +188,21 @@ def stands(there: Place) -> bool:
     return there.exists() if isinstance(there, Path) else bool(stores.look(there) or stores.below(there))
 
 
+def _refuse_name(path: Path, place: Path | Url) -> None:
+    size, most = len(os.fsencode(path.name)), folders.longest_name(path.parent)
+    if size > most:
+        beside = "" if path == place else f" of {path.name}, where results go that do not take its place,"
+        raise UsageError(
+            f"{place}: the name{beside} has {size:,} bytes, and the file system takes {most:,}: give output.path a "
+            "shorter one"
+        )
+
+
 def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
+    if path.exists() and not path.is_symlink() and folders.is_mount_point(path):
+        within = f"give output.path a folder within it, such as {path / 'results'}"
+        instead = within if is_folder else "mount the folder that it is in, or give output.path another name"
+        raise UsageError(f"{path}: is a mount point, whose place nothing can take: {instead}")
     if not is_folder and path.is_dir():
         raise UsageError(f"{path}: is a folder: give output.path the name of a file, or set output.rows_per_file")
     if is_folder and path.is_dir() and not path.is_symlink():
@@ -153,10 +211,11 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
             raise UsageError(f"{path}: holds {strange}, and would be replaced: give output.path a folder of its own")
     elif is_folder and path.exists() and not path.is_symlink():
         raise UsageError(f"{path}: is a file: output.rows_per_file makes a folder: move it away, or name another")
-    inputs = [file for file in source.files if isinstance(file, Path) and path.exists() and file.exists()]
-    if any(path.samefile(file) or path in file.parents for file in inputs):
+    inputs = {file for file in source.files if isinstance(file, Path)} if path.exists() else set()
+    above = {folder for file in inputs for folder in file.parents}
+    if any(folders.is_same(path, one) for one in inputs | above):
         raise UsageError(f"{path}: is the input too: give output.path another name")
-    if Path(source.spec.path) in path.parents and Path(source.spec.path).is_dir():
+    if folders.is_within(path, Path(source.spec.path)) and Path(source.spec.path).is_dir():
         raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")
 
 

@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-_UNABLE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What a system or a file system says that cannot do it."""
+_UNABLE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+"""What a system or a file system says that cannot do it; the last, an overlay of a folder in a layer below."""
 _HERE = -100
 """AT_FDCWD"""
 _EXCHANGE = 2

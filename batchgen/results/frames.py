@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from batchgen.rows.files import File, find
 def load(path: str | Path) -> pl.DataFrame:
     """The results, a row for each input row, in input order: of a file or a folder, here or in an object store."""
     if isinstance(path, str) and is_url(path):
-        return pl.concat([_read(one) for one in find(path).files], rechunk=False)
+        return _load_objects(path)
     if not Path(path).is_dir():
         return pl.read_parquet(path)
     while True:
@@ -23,6 +24,17 @@ def load(path: str | Path) -> pl.DataFrame:
             frame = pl.read_parquet(sorted(Path(path).glob("part-*.parquet")) or path)
             if Path(path).stat().st_ino == before:  # else it was published anew while it was read
                 return frame
+
+
+def _load_objects(path: str) -> pl.DataFrame:
+    """Anew where they were published anew meanwhile. Raises OSError where that does not end."""
+    for is_last in (False, False, True):
+        try:
+            return pl.concat([_read(one) for one in find(path).files], rechunk=False)
+        except OSError as error:
+            if is_last or error.errno not in (errno.ESTALE, errno.ENOENT):
+                raise
+    raise AssertionError  # the last one has returned or raised
 
 
 def _read(one: File) -> pl.DataFrame:

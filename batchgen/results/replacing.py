@@ -5,8 +5,10 @@ A reader sees the old one or the new one; a failure at any step leaves the old o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +19,10 @@ from batchgen.errors import MachineRefused
 from batchgen.places import Place
 from batchgen.results.exchange import exchanged
 
-NEW, OLD = ".tmp", ".old"
+NEW, OLD, WAS, TRY = ".tmp", ".old", ".was", ".try"
+"""What is being written; what stood in its place; a copy of that, which stands for it; and what was only tried."""
+LONGEST = 200
+"""Bytes of a name that a name aside repeats: file systems take 255 in all."""
 
 
 @contextmanager
@@ -64,12 +69,54 @@ def _put_in_place(new: Path, path: Path) -> None:
     if not os.path.lexists(path):
         new.rename(path)
     elif not exchanged(new, path):
-        old = _aside(path, OLD)
-        path.rename(old)
+        old = _out_of_the_way(path)
         new.rename(path)
         folders.sync(path.parent)
         discard(old)
     folders.sync(path.parent)  # before the old one, which bears the other name now, is removed
+
+
+def _out_of_the_way(path: Path) -> Path:
+    """Where the old folder lies now. One of an overlay's layer below cannot be renamed: it is copied, then removed."""
+    old = _aside(path, OLD)
+    try:
+        path.rename(old)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy, old = _aside(path, TRY), _aside(path, WAS)
+        discard(copy)
+        with _discarded(copy):
+            shutil.copytree(path, copy)
+            for file in copy.iterdir():
+                folders.sync(file)
+            folders.sync(copy)
+            copy.rename(old)
+        folders.sync(path.parent)
+        discard(path)
+    return old
+
+
+def try_out(path: Path, *, is_folder: bool) -> None:
+    """Does what publishing at `path` is going to do, under other names, and leaves nothing: where the folder is still
+    to be made, in the one that it is to be made in. Raises OSError."""
+    folder = folders.nearest(path.parent)
+    near = folder / path.name
+    one, other = _aside(near, NEW), _aside(near, TRY)
+    _remove_stale_temporaries(near)
+    with _discarded(one), _discarded(other):
+        if is_folder:
+            one.mkdir()
+            other.mkdir()
+            folders.sync(one)
+            if not exchanged(one, other):
+                other.rmdir()
+                one.rename(other)
+        else:
+            with created(one):
+                pass
+            one.replace(other)
+        folders.sync(folder)
 
 
 @contextmanager
@@ -148,18 +195,25 @@ def discard(path: Path) -> None:
 
 
 def _aside(path: Path, suffix: str = NEW) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    return path.with_name(f".{_begun(path)}.{os.getpid()}{suffix}")
+
+
+def _begun(path: Path) -> str:
+    """The name, or as much of it as leaves room."""
+    return os.fsencode(path.name)[:LONGEST].decode(errors="ignore")
 
 
 def _remove_stale_temporaries(path: Path) -> None:
     """Those that a killed process left beside `path`; a living one's is left alone. An old folder stands again where
-    the process was killed before the new one did."""
-    for suffix in (OLD, NEW):
-        for left in path.parent.glob(f".{_escaped(path.name)}.*{suffix}"):
+    the process was killed before the new one did; of one that was copied first, nobody knows what is left."""
+    for suffix in (WAS, OLD, NEW, TRY):
+        for left in path.parent.glob(f".{_escaped(_begun(path))}.*{suffix}"):
             pid = left.name.split(".")[-2]
             if not pid.isdigit() or _is_alive(int(pid)) or _is_locked(left):
                 continue
-            if suffix == OLD and not os.path.lexists(path):
+            if suffix == WAS:
+                discard(path)
+            if suffix in (WAS, OLD) and not os.path.lexists(path):
                 left.rename(path)
             else:
                 discard(left)

@@ -27,6 +27,9 @@ from batchgen.stores import Object
 File = Path | Object
 Keys = dict[str, str | None]
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ENDING = re.compile(r"\.[A-Za-z]\w*$")
+_STUB = "_$folder$"
+"""The end of Hadoop's names for empty objects that stand for folders, also where they were copied to a disk."""
 _MAGIC = re.compile(r"[*?[]")
 _LOOKS_AT_ONCE = 16
 
@@ -55,7 +58,8 @@ def find(pattern: str) -> Found:
     try:
         return _find_objects(Url.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
     except OSError as error:
-        raise UsageError(f"{error.filename or pattern}: cannot be read: {error.strerror}") from None
+        where = pattern if is_url(pattern) else error.filename or pattern
+        raise UsageError(f"{where}: cannot be read: {error.strerror}") from None
 
 
 def fingerprint(files: tuple[File, ...]) -> Fingerprint:
@@ -88,6 +92,7 @@ def _find_paths(pattern: str) -> Found:
         return Found((path,), ({},))
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
     _refuse_lake(root)
+    _refuse_closed(root, below)
     found = _below(root, below) if "**" in below else map(Path, glob.glob(pattern))
     shown = [(p, p.parts[len(root.parts) :]) for p in _once(root, found)]
     matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
@@ -106,7 +111,7 @@ def _below(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
         seen.add(real)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not _is_shown((entry.name,), below):
+                if not _is_shown((entry.name,), below) or entry.name == "lost+found":
                     continue
                 path = folder / entry.name
                 if path.is_dir() if entry.is_symlink() else entry.is_dir():
@@ -144,13 +149,23 @@ def _lake(place: Path | Url, kind: str) -> UsageError:
     )
 
 
+def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
+    """Raises OSError where a folder of a glob cannot be looked into: `glob` passes over it without a word."""
+    for depth in range(0 if "**" in below else len(below)):
+        for folder in map(Path, glob.glob(str(root.joinpath(*below[:depth])))):
+            if folder.is_dir():
+                os.scandir(folder).close()
+
+
 def _find_objects(url: Url) -> Found:
-    whole = url.key and stores.look(url)
-    if whole:
+    whole = stores.look(url) if url.key else None
+    if whole and whole.size:
         return Found((whole,), ({},))
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
-    listed = in_force(stores.below(Url(url.bucket, "/".join(root))))
+    listed = _without_markers(in_force(stores.below(Url(url.bucket, "/".join(root)))))
+    if whole and not listed:
+        return Found((whole,), ({},))
     for one in listed:
         kind = next((kind for kind, sign in _LAKES.items() if PurePosixPath(one.url.key).match(sign)), None)
         if kind is not None:
@@ -159,6 +174,13 @@ def _find_objects(url: Url) -> Found:
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
     return _found(in_order, str(url), "")
+
+
+def _without_markers(objects: list[Object]) -> list[Object]:
+    """Without the empty objects that consoles and Hadoop leave for folders: what lies below one's name, or it has no
+    ending such as a file's."""
+    folders = {one.url.parts[:depth] for one in objects for depth in range(1, len(one.url.parts))}
+    return [one for one in objects if one.size or (one.url.parts not in folders and _ENDING.search(one.name))]
 
 
 def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
@@ -190,6 +212,8 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if parts[-1].endswith(_STUB):
+        return False
     if any(part.startswith((".", "_")) for part in pattern):
         return True
     return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in parts)
@@ -198,6 +222,15 @@ def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 def _partition(folders: tuple[str, ...]) -> Keys:
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     return {name: None if value == NULL_PARTITION else unquote(value) for name, _, value in pairs}
+
+
+def glob_of(pattern: str, suffix: str, files: Sequence[File]) -> str | None:
+    """One that names all these files and no others of `pattern`, which holds them; None where none does."""
+    if _MAGIC.search(pattern) or not all(file.name.endswith(suffix) for file in files):
+        return None
+    depth = len(Url.parse(pattern).parts if is_url(pattern) else Path(pattern).parts) + 1
+    is_deep = any(len((file.url if isinstance(file, Object) else file).parts) > depth for file in files)
+    return f"{pattern}/{'**/' if is_deep else ''}*{suffix}"
 
 
 def _neighbour(path: Path) -> str:

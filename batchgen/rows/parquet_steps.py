@@ -21,6 +21,8 @@ from batchgen.stores import Object
 
 FEW_ROWS = 32
 """Decoded at once where nothing says how long a value may be."""
+AT_A_TIME = 64 << 10
+"""Bytes that are read of a chunk of which the dictionary alone is wanted."""
 MOST = 4 * BATCH_BYTES
 _DELTAS = "DELTA_BYTE_ARRAY"
 TOGETHER = 8 * BATCH_ROWS
@@ -77,7 +79,8 @@ def runs(path: File, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
 def _steps(path: File, file: pq.ParquetFile) -> Iterator[int]:
     """Of each row group, how many rows may be decoded at once."""
     texts = [column.path for column in _columns(file) if column.physical_type == "BYTE_ARRAY"]
-    with opened(path, metadata=file.metadata, read_dictionary=texts, pre_buffer=False) as dictionaries:
+    how = {"read_dictionary": texts, "pre_buffer": False, "buffer_size": AT_A_TIME}
+    with opened(path, metadata=file.metadata, **how) as dictionaries:
         for group in range(file.num_row_groups):
             of = file.metadata.row_group(group)
             even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)

@@ -15,7 +15,7 @@ import polars as pl
 from batchgen.errors import InputChanged, UsageError
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
-from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint
+from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint, glob_of
 from batchgen.rows.foreign import meant, named_otherwise, separated, unlike
 from batchgen.rows.formats import BY_SUFFIX, Format
 from batchgen.rows.ndjson_format import Ndjson
@@ -124,7 +124,8 @@ def _format(pattern: str, files: tuple[File, ...]) -> Format:
     strange = next((file for file in files if file.suffix.lower() not in BY_SUFFIX), None)
     if strange is not None:
         told = named_otherwise(strange.suffix)
-        hint = f"; to leave it out, give a glob such as {pattern}/*{known[0].suffix}" if known else ""
+        others = glob_of(pattern, known[0].suffix, known) if known else None
+        hint = f"; to leave it out, give the glob {others}" if others else ""
         raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{told}{hint}")
     if len({BY_SUFFIX[file.suffix.lower()] for file in files}) > 1:
         kinds = {file.suffix.lower() for file in files}

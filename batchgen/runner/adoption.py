@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from batchgen import folders
 from batchgen.errors import BatchgenError, UsageError
+from batchgen.job import Job
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index, State, split
@@ -31,9 +33,11 @@ class Offer(NamedTuple):
     answers: int
 
 
-def offers(own: Path, rows: pl.DataFrame) -> list[Offer]:
-    """Of the other checkpoints in the folder those that hold answers to these rows (`hi`, `lo`)."""
-    others = [path for path in own.parent.glob("*.sqlite") if path != own]
+def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
+    """Of the other checkpoints in the folder, and where the job's would lie if it did not say so, those that hold
+    answers to these rows (`hi`, `lo`)."""
+    places = {job.state_folder, job.output.usual_state_folder}
+    others = [path for place in places for path in place.glob("*.sqlite") if not folders.is_same(path, job.checkpoint)]
     latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LOOKED_AT]
     found = [_offer(path, rows) for path in latest]
     return [offer for offer in found if offer is not None and offer.answers]
@@ -57,7 +61,7 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise UsageError(f"{path}: --adopt: is no checkpoint: name one, such as out/.batchgen/seo.sqlite")
-    if path.resolve() == checkpoint.path.resolve():
+    if folders.is_same(path, checkpoint.path):
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
     known = Index(reader.states(), 0)
     taken = 0

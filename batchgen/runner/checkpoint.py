@@ -145,7 +145,11 @@ class Checkpoint:
         return max(int(stored), int(given))
 
     def close(self) -> None:
+        """Moves the log into the file, unless the disk is full; then the next one to open it does."""
         self._witness.close()
+        with suppress(OSError):
+            if folders.kills_when_full(self.path.parent):
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._db.close()
 
     def is_in_place(self) -> bool:

@@ -10,13 +10,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from batchgen import folders
 from batchgen.errors import AlreadyRunning, MachineRefused
 
+GOT_IT = 75
+_SECOND = f"""
+import fcntl, sys
+try:
+    fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    sys.exit(0)
+sys.exit({GOT_IT})
+"""
+"""What the second process does."""
 GLIMPSES = 4
 """`is_held` takes the lock for an instant; a run that meets it looks again so often, 20 ms apart."""
 
@@ -27,7 +40,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         descriptor = _lock(path)
     except OSError as error:
-        raise MachineRefused(f"{path}: cannot be locked: {error.strerror}") from None
+        raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.ELSEWHERE}") from None
     try:
         yield
     finally:
@@ -55,6 +68,16 @@ def _is_current(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def refuse_useless(path: Path) -> None:
+    """Has another process ask for a lock that this one holds. Raises MachineRefused where it gets it."""
+    asked = subprocess.run([sys.executable, "-I", "-S", "-c", _SECOND, path], check=False, stdin=subprocess.DEVNULL)  # noqa: S603  our own words
+    if asked.returncode == GOT_IT:
+        raise MachineRefused(
+            f"{path}: a lock on this file system keeps nobody out, and two runs would buy everything twice: "
+            f"{folders.ELSEWHERE}"
+        )
 
 
 def is_held(path: Path) -> bool:

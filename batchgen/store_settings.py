@@ -1,0 +1,162 @@
+"""Where an object store is, and by what right it is asked: from the variables that each store's own tools read.
+
+What is wrong with an address is found here: obstore 0.12 panics at some.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from batchgen import aws_profile
+from batchgen.errors import UsageError
+
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+ADDRESSES = {
+    "s3": (
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT",
+        "AWS_ENDPOINT_URL_STS",
+        "AWS_METADATA_ENDPOINT",
+    ),
+    "gs": (),  # its own may stand without a scheme
+    "az": (
+        "AZURE_STORAGE_ENDPOINT",
+        "AZURE_ENDPOINT",
+        "AZURE_STORAGE_AUTHORITY_HOST",
+        "AZURE_AUTHORITY_HOST",
+        "AZURE_MSI_ENDPOINT",
+        "AZURE_IDENTITY_ENDPOINT",
+        "IDENTITY_ENDPOINT",
+    ),
+}
+_ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(?:/[^\s?#@\\]*)?")
+_CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
+_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
+_one_at_a_time = threading.Lock()
+_EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
+
+
+def family(bucket: str) -> str:
+    """Whose store it is: `s3`, `gs` or `az`."""
+    return bucket[:2] if bucket[:2] in CREDENTIALS else "az"
+
+
+def where(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The bucket, and the addresses that the environment gives of its store."""
+    return bucket, *(environ.get(variable, "") for variable in ADDRESSES[family(bucket)])
+
+
+def settings(bucket: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What obstore does not find by itself. Raises UsageError for an address that is none."""
+    kind = family(bucket)
+    for variable in ADDRESSES[kind]:
+        if environ.get(variable):
+            _refuse_address(variable, environ[variable])
+    return {"s3": _aws, "gs": _google, "az": _azure}[kind](environ)
+
+
+@contextmanager
+def without_empty_variables() -> Iterator[None]:
+    """A variable that is set to nothing is not set, as the stores' own tools have it; to obstore it is an address."""
+    with _one_at_a_time:
+        empty = [name for name, value in os.environ.items() if not value and name.startswith(_PREFIXES)]
+        for name in empty:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(dict.fromkeys(empty, ""))
+
+
+def _refuse_address(name: str, given: str) -> None:
+    """Raises UsageError, which does not repeat it: a password may be in it."""
+    match = _ADDRESS.fullmatch(given)
+    if match is None or not _is_host(match[1]) or not 0 < int(match[2] or 80) < 1 << 16:
+        raise UsageError(f"{name}: should be an address such as https://storage.example.com or http://localhost:9000")
+
+
+def _is_host(host: str) -> bool:
+    try:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+        elif host.rstrip(".").rpartition(".")[2].isdigit():
+            ipaddress.IPv4Address(host)
+        else:
+            host.encode().decode("idna")
+    except ValueError:
+        return False
+    return True
+
+
+def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = aws_profile.settings(environ)
+    if environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"):
+        found.pop("region", None)
+    endpoint = found.pop("endpoint_url", None)
+    if endpoint is not None and not (environ.get("AWS_ENDPOINT_URL") or environ.get("AWS_ENDPOINT_URL_S3")):
+        _refuse_address("endpoint_url of the profile in ~/.aws", endpoint)
+        found["endpoint"] = endpoint
+    return {"disable_bulk_delete": True, **found}  # which some stores of the kind do not know
+
+
+def _google(environ: Mapping[str, str]) -> dict[str, Any]:
+    emulator = environ.get("STORAGE_EMULATOR_HOST", "")
+    if not emulator:
+        return {}
+    address = emulator if "://" in emulator else f"http://{emulator}"
+    _refuse_address("STORAGE_EMULATOR_HOST", address)
+    return {"base_url": address, "bearer_token": "none"}  # real credentials are not for it
+
+
+def _azure(environ: Mapping[str, str]) -> dict[str, Any]:
+    """A connection string, and the names that `az` itself has for account and key."""
+    said = _connection(environ.get(_CONNECTION, ""))
+    if said.get("usedevelopmentstorage", "").lower() == "true":
+        return dict(_EMULATOR)
+    endpoint = _blob_endpoint(said)
+    given = {
+        "account_name": said.get("accountname") or _account_of(endpoint) or environ.get("AZURE_STORAGE_ACCOUNT"),
+        "account_key": said.get("accountkey") or environ.get("AZURE_STORAGE_KEY"),
+        "sas_key": said.get("sharedaccesssignature"),
+        "endpoint": endpoint,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _connection(text: str) -> dict[str, str]:
+    """Its parts; their names are of any case."""
+    pairs = [pair.strip().partition("=") for pair in text.split(";") if pair.strip()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise UsageError(f"{_CONNECTION}: should be NAME=VALUE;NAME=VALUE, such as AccountName=...;AccountKey=...")
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def _blob_endpoint(said: Mapping[str, str]) -> str | None:
+    """The address that it names, or that of another cloud."""
+    account, suffix, endpoint = said.get("accountname"), said.get("endpointsuffix"), said.get("blobendpoint")
+    if not endpoint and account and suffix:
+        endpoint = f"{said.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix.strip('./')}"
+    if not endpoint:
+        return None
+    _refuse_address(f"{_CONNECTION}: BlobEndpoint or EndpointSuffix", endpoint)
+    return endpoint.rstrip("/")
+
+
+def _account_of(endpoint: str | None) -> str | None:
+    """As a SAS's connection string does not name it: the first part of the host, or of an emulator's path."""
+    if endpoint is None:
+        return None
+    parts = urlsplit(endpoint)
+    return parts.path.strip("/").partition("/")[0] or (parts.hostname or "").partition(".")[0]
