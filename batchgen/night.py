@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 READINGS = 3
 """How often results are published anew because the input changed meanwhile."""
+FEW_LATE = 5
+"""Requests without an answer in time that are no sign of overload."""
 CHANGED = "the input changed while the job was at work"
 KEPT = "every answer is kept: run the same command again"
 
@@ -202,7 +204,17 @@ class Night:
 
         self._budget = self._budget or budget_of(self._job.until)
         sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        self._sent.add(sending.run(plan, self._earlier_rate(), quiet=quiet))
+        sent = sending.run(plan, self._earlier_rate(), quiet=quiet)
+        self._sent.add(sent)
+        late, most = sent.late
+        if late >= FEW_LATE and most < self._job.limits.concurrency:
+            log.warning(
+                "warning: %s had no answer within timeout.total (%g s) while others did: the server has more than it "
+                "can do. limits.concurrency: %d or so buys nothing twice; or raise timeout.total",
+                counted(late, "request"),
+                self._job.timeout.total,
+                most,
+            )
 
     def _earlier_rate(self) -> float | None:
         """What an earlier run learned, where the job itself names no rate."""

@@ -47,10 +47,12 @@ LOST = "the checkpoint was removed or replaced while the run was at work"
 @dataclass(frozen=True)
 class Sent:
     """How it went. `stopped`: by what, before all was done; `is_gone`: since what makes the attempts is; `learned`:
-    requests a minute that were found to be granted; `usage`: of this pass."""
+    requests a minute that were found to be granted; `usage`: of this pass; `late`: requests that had no answer in time
+    while others did, and how many might be in flight in the end."""
 
     stats: Stats
     usage: Usage
+    late: tuple[int, float]
     stopped: str | None
     refusal: Failure | None
     learned: float | None
@@ -121,7 +123,9 @@ class Sending:
                 tell()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        return Sent(stats, usage(), pump.stopped, pump.refusal, learned, is_gone)
+        return Sent(
+            stats, usage(), (limits.window.late, limits.window.most), pump.stopped, pump.refusal, learned, is_gone
+        )
 
     def _look_at_checkpoint(self, pump: Pump) -> None:
         if not self.checkpoint.is_in_place():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 
 Task = asyncio.Task[object]
+STALL = 0.2
+"""Seconds that the loop is behind, from which on deadlines wait for it."""
 
 
 class Deadlines:
@@ -42,7 +44,7 @@ class Deadlines:
         now = self._loop.time()
         stood_still = now - self._looked - self._step
         self._looked = now
-        if stood_still > max(1.0, self._step):  # a lid, a SIGSTOP: what has arrived meanwhile is read first
+        if stood_still > STALL:  # a lid, a SIGSTOP, a log that is full: what has arrived meanwhile is read first
             self._due = {task: due + stood_still for task, due in self._due.items()}
         late = []
         for task, due in self._due.items():

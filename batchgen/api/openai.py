@@ -117,7 +117,11 @@ def judge(body: bytes) -> Answer | Failure:
     prompt, tokens = _used(read.usage, is_empty=not any(texts))
     answer = Answer(body, len(texts), sum(map(estimate_tokens, texts)) if tokens is None else tokens, prompt)
     if None in read.reasons:
-        return unusable(body, "the answer broke off: no finish_reason says that it came to its end")
+        return unusable(
+            body,
+            "the answer broke off: no finish_reason says that it came to its end (a server that serves "
+            "one stream at a time? Then set limits.concurrency: 1)",
+        )
     return broken_off(answer, read.reasons) or answer
 
 

@@ -69,6 +69,8 @@ class Learned:
     """A rate that is so much lower, at which this share of the refusals stays, is no help; a larger share of all
     requests than the last is no chance."""
     COSTLY = 0.15
+    NEAR, FAR = 0.95, 1.5
+    """Of the rate at which refusals began: so much may be granted, unless it was far beyond what is granted at all."""
     RECENT = 1.0
     """Seconds in which what is granted of a rate that grows is seen."""
 
@@ -81,6 +83,7 @@ class Learned:
         self._cut_at = -math.inf
         self._high = 0.0, 0.0  # the highest rate that met many refusals, and their share
         self._noise, self._may_be_noise = 0.0, True
+        self._met = 0.0  # the rate at which refusals began
         self._base: float | None = None
         self._proven = per_minute or 0.0
         self._ceiling: float | None = None
@@ -129,6 +132,8 @@ class Learned:
         self._granted_in[int(sent_at)] -= 1
         if sent_at <= self._cut_at:
             return
+        if not self._refused:
+            self._met = self.rate(now) or 0.0
         self._refused.append(sent_at)
         _forget(self._refused, now - self.SPAN)
         _forget(self._sent, now - self.SPAN)
@@ -155,7 +160,8 @@ class Learned:
             self._may_be_noise = False
         else:
             shown = current * (1 - self._share_since(now - self.RECENT))
-            self._ceiling, self._noise = min(current, max(shown, granted, current / 2)), 0.0
+            began = self.NEAR * self._met if self._met <= self.FAR * granted else 0.0
+            self._ceiling, self._noise = min(current, max(shown, granted, began, current / 2)), 0.0
         self._proven = granted
         self._cut_at = resume_at
         self._sent.clear()

@@ -32,6 +32,8 @@ WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
 """How attempts end when the service is away."""
 NOT_ITS_OWN = WITHOUT_THE_SERVICE | {Kind.BUSY}
 """Failures that may be the service's, and not the row's."""
+NEVER_LEFT = frozenset({Kind.UNSENT, Kind.PROXY})
+"""Requests that did not get as far as the server."""
 OFTEN = 2
 """Failures of a row, each while others were answered, after which it is taken to be at fault."""
 CHANGED = "the input changed while the job was at work"
@@ -234,7 +236,7 @@ class Pump:
         sent_at = self.clock()
         outcome = await self.attempt(task.body, task.model)
         now = self.clock()
-        if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT:
+        if isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT:
             self.stats.sent -= 1
         if outcome.resent:
             self.stats.sent += outcome.resent
