@@ -206,6 +206,16 @@ class Night:
         sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
         sent = sending.run(plan, self._earlier_rate(), quiet=quiet)
         self._sent.add(sent)
+        self._tell_what_was_odd(sent)
+
+    def _tell_what_was_odd(self, sent: Sent) -> None:
+        """What a server makes of its requests that nobody would guess, and no row fails of."""
+        stats, request = sent.stats, self._job.request
+        if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
+            log.warning("warning: request.logprobs: the server gave none with any of its answers")
+        if stats.several and request.best_of in (None, 1):
+            told = counted(stats.several, "answer")
+            log.warning("warning: %s had more choices than one, which nobody asked for: see `more_choices`", told)
         late, most = sent.late
         if late >= FEW_LATE and most < self._job.limits.concurrency:
             log.warning(
@@ -291,7 +301,7 @@ class Night:
             reasons=dict(published.reasons),
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
-            retries=sent.total(lambda stats: stats.retries.total()),
+            retries=sent.total(lambda stats: stats.retries.total() + stats.resent),
             possibly_billed=sent.total(lambda stats: stats.lost + sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
             interrupted=interrupted,
             seconds=seconds,

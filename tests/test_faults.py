@@ -1,7 +1,5 @@
 """Everything that can go wrong on the wire, end to end: what heals, what fails a row, what stops the run."""
 
-import gzip
-import json
 import socket
 import sqlite3
 from collections import Counter
@@ -80,7 +78,7 @@ def test_passing_troubles_heal_and_a_row_that_always_fails_is_tried_as_often_as_
     assert service.asked[prompt_of(rows[-1])] == ATTEMPTS
     summary = ended.json
     counts = (summary["sent"], summary["retries"], summary["failed"], summary["possibly_billed"])
-    assert counts == (16 + ATTEMPTS, 8 + ATTEMPTS - 1, 1, 0)
+    assert counts == (16 + ATTEMPTS, 8 + ATTEMPTS - 1, 1, 1), "a gateway's 504 may have been billed"
     assert summary["failures"] == [f"row 9 (r8): {found[-1]['error']}"]
 
 
@@ -174,25 +172,16 @@ UNUSABLE = {
     "choices missing": b'{"model": "palmyra-x5"}',
     "null text": b'{"choices": [{"text": null}]}',
     "number": b'{"choices": [{"text": 1}]}',
-    "NaN": b'{"choices": [{"text": "a", "log_probs": {"content": [{"token": "a", "logprob": NaN, "top_logprobs": []}],'
-    b' "refusal": null}}]}',
-    "bytes beyond int32": b'{"choices": [{"text": "a", "log_probs": {"content": [{"token": "a", "logprob": 0, "bytes":'
-    b' [9999999999], "top_logprobs": []}], "refusal": null}}]}',
     "bad utf8": b'{"choices": [{"text": "\xff"}]}',
     "two values": b'{"choices": [{"text": "a"}]}{"choices": [{"text": "b"}]}',
     "deep": b'{"choices":' + b"[" * 5000,
-    "error in a 200": json.dumps(error_body("InternalServerError", "sorry")).encode(),
     "broken event": b'data: {"value": "a"}\n\ndata: {"val',
-    "gzip": gzip.compress(b'{"choices": [{"text": "zipped"}]}', mtime=0),
 }
 
 
 def test_an_unusable_200_is_tried_few_times_and_kept_as_it_came(run, job, service):
     rows = rows_of(["fine", *UNUSABLE, "heals"])
-    zipped = {"Content-Encoding": "gzip"}
-    actions = {
-        f"Write about {name}.": Raw(body, headers=zipped if name == "gzip" else {}) for name, body in UNUSABLE.items()
-    }
+    actions = {f"Write about {name}.": Raw(body) for name, body in UNUSABLE.items()}
 
     def script(n, body):
         return first(service, {"Write about heals.": Raw(b"{}")})(n, body) or actions.get(body["prompt"])

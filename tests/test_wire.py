@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 
 import pytest
 from own_server import OwnServer, answer
-from service import Raw, Status, error_body
+from service import Delay, Raw, Status, error_body
 from test_hostile_endpoints import ROWS, Proxy, Wire, http
 
 from batchgen.api.client import Client
@@ -165,10 +165,11 @@ def test_one_request_beyond_a_limit_fails_alone(job, service, called):
 
 @pytest.mark.parametrize("status", [503, 529, 408])
 def test_a_full_server_amid_answers_has_a_limit_and_no_row_is_at_fault(status, job, service, called):
-    """Two of three are refused: more often than any row has tries."""
-    service.script = lambda number, _: Status(status, "overloaded") if number % 3 else None
-    ended = called("run", job(rows_of(30), **SMALL), "--json")
-    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (0, 30, 0), ended.stderr
+    """It works on four at once, and refuses whoever comes beside them: rows have three tries, and need more."""
+    service.script = lambda *_: Status(status, "overloaded") if service.in_flight > 4 else Delay(0.05)
+    ended = called("run", job(rows_of(60), **{**SMALL, "limits": {"concurrency": 32}}), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (0, 60, 0), ended.stderr
+    assert service.requests > 60
 
 
 @pytest.mark.parametrize("status", [504, 524])
@@ -227,7 +228,10 @@ def test_a_server_that_closes_after_each_answer_costs_nothing(job, called):
 async def test_a_kept_connection_that_ends_is_no_try_of_the_row():
     """It closes without an answer whatever is the second on a connection, having read it."""
 
+    conversations = []
+
     async def answers(reader, writer):
+        conversations.append(asyncio.current_task())
         with suppress(asyncio.IncompleteReadError):
             for number in range(2):
                 await reader.readuntil(b"\r\n\r\n")
@@ -242,6 +246,7 @@ async def test_a_kept_connection_that_ends_is_no_try_of_the_row():
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, Client(url, "sk-some-key-of-ours", connect=5, total=5) as client:
         first, second = [await client.attempt(b"{}", "m") for _ in range(2)]
+    await asyncio.gather(*conversations)
     assert isinstance(first, Answer)
     assert isinstance(second, Answer)
     assert (first.resent, second.resent, second.lost) == (0, 1, 1), "sent again at once; the first may have been read"
@@ -348,3 +353,17 @@ def test_too_few_open_files_are_told_before_anything_is_sent(job, service, start
     low = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 4096))  # noqa: E731
     ended = subprocess.run(command, env=env, preexec_fn=low, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, "the soft limit is raised"
+
+
+def test_log_probs_that_never_come_and_choices_that_nobody_asked_for_are_told(job, called):
+    def script(_, body):
+        said = answer({**body, "logprobs": None})
+        return Raw(json.dumps({**said, "choices": [{**said["choices"][0], "index": n} for n in range(3)]}).encode())
+
+    with OwnServer() as own:
+        own.script = script
+        endpoint = {"api": "openai", "url": own.url}
+        ended = called("run", job(rows_of(4), **SMALL, endpoint=endpoint, request={"logprobs": 2}))
+    assert ended.returncode == 0
+    assert "request.logprobs: the server gave none" in ended.stderr
+    assert "4 answers had more choices than one" in ended.stderr

@@ -152,6 +152,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     choices: int
     tokens: int
     prompt_tokens: int | None = None
+    has_log_probs: bool = True
     resent: int = 0
     lost: int = 0
 

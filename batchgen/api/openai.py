@@ -115,7 +115,8 @@ def judge(body: bytes) -> Answer | Failure:
     if not texts:
         return unreadable(body, "it has no choices")
     prompt, tokens = _used(read.usage, is_empty=not any(texts))
-    answer = Answer(body, len(texts), sum(map(estimate_tokens, texts)) if tokens is None else tokens, prompt)
+    tokens = sum(map(estimate_tokens, texts)) if tokens is None else tokens
+    answer = Answer(body, len(texts), tokens, prompt, any(choice.log_probs != NULL for choice in read.choices))
     if None in read.reasons:
         return unusable(
             body,

@@ -35,8 +35,8 @@ lose an answer that was paid for."""
 IDLE, AGAIN, PROBES = 30, 15, 4
 """Seconds until the kernel asks an idle peer whether it is there, and how it asks on: middleboxes forget a connection
 that is silent, as while a long answer is made, and tell nobody."""
-UNREAD = 0.01
-"""Seconds within which nobody reads a request and makes an answer that costs."""
+FEW_LOST = 3
+"""Kept connections that end on a request by chance; where more than a fifth do, the server closes them."""
 HANGS_UP = getattr(select, "POLLRDHUP", 0)
 
 Read = Callable[[RawResponseMessage, aiohttp.StreamReader], Awaitable[T]]
@@ -61,6 +61,7 @@ class Pool:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         self._trust = trust
         self._proxy = proxy
+        self._reused = self._lost = 0
         self._idle: list[tuple[Connection, float]] = []  # the last used is taken first: the server kept it for sure
 
     async def __aenter__(self) -> Self:
@@ -91,19 +92,20 @@ class Pool:
         """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
         session would, but for what is no HTTP: that is an HttpProcessingError.
 
-        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. The
-        first may have been read by then, unless it was reset at once, which is what a closed one does. `fresh`: over
-        none that was kept."""
-        kept = None if fresh else self._kept()
+        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
+        the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
+        alone, as with `fresh`."""
+        closes = self._lost >= FEW_LOST and self._lost > self._reused / 5
+        kept = None if fresh or closes else self._kept()
         if kept is not None:
-            began = self._loop.time()
+            self._reused += 1
             try:
                 return await self._exchange(kept, body, read, sendings)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
                     raise  # some of an answer had come
-                was_reset = isinstance(error, aiohttp.ClientOSError)
-                sendings.lost += not was_reset or self._loop.time() - began > UNREAD
+                sendings.lost += 1
+                self._lost += 1
         return await self._exchange(await self._connected(), body, read, sendings)
 
     async def _exchange(self, connection: Connection, body: bytes, read: Read[T], sendings: Sendings) -> T:

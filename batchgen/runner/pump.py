@@ -55,6 +55,9 @@ class Stats:
     in_flight: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    without_log_probs: int = 0  # answers
+    several: int = 0  # answers with more than one choice
+    resent: int = 0
     lost: int = 0  # over connections that had been closed, and perhaps read: sent again
     trouble: str = ""  # what keeps the run from its answers, while it does
     counted: int = 0  # answers whose tokens the service counted
@@ -109,7 +112,7 @@ class Pump:
         self._crew: list[asyncio.Task[None]] = []
         self._answers = self._outages = 0
         self._answered_at = -math.inf
-        self._parked: list[Record] = []
+        self._parked: list[tuple[float, Record]] = []
         self._failing: set[bytes] = set()
         """Rows that failed since the last answer."""
 
@@ -240,6 +243,7 @@ class Pump:
             self.stats.sent -= 1
         if outcome.resent:
             self.stats.sent += outcome.resent
+            self.stats.resent += outcome.resent
             self.stats.lost += outcome.lost
             task.attempts += outcome.resent
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
@@ -249,23 +253,25 @@ class Pump:
             self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens, task.beside)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
-            self._answered()
+            self._answered(sent_at)
             await self.save(self._record(task, outcome, now - sent_at))
             if self._parked:
-                await self._settle_parked()
+                await self._settle_parked(sent_at)
             self.stats.ok += 1
             self.stats.prompt_tokens += outcome.prompt_tokens or task.prompt_tokens
             self.stats.answer_tokens += outcome.tokens
             self.stats.counted += outcome.prompt_tokens is not None
+            self.stats.without_log_probs += not outcome.has_log_probs
+            self.stats.several += outcome.choices > 1
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
 
-    def _answered(self) -> None:
+    def _answered(self, sent_at: float) -> None:
         self._answers += 1
         self._answered_at = self.clock()
         self._failing.clear()
-        self.stops.answered()
+        self.stops.answered(sent_at)
         self.stats.trouble = ""
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
@@ -274,7 +280,7 @@ class Pump:
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         failure = self._as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
-        self._weigh(task, failure, now)
+        self._weigh(task, failure, sent_at, now)
         delay = self.retries.delay(failure, task.tries)
         if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
             delay = min(delay, self.retries.asked(math.inf))
@@ -282,8 +288,8 @@ class Pump:
         stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
         record = self._record(task, failure, now - sent_at, final=delay is None and not stops)
-        if failure.kind is Kind.INVALID and not self.stops.is_known and not stops:
-            self._parked.append(record)
+        if record.final and self.stops.may_be_everybodys(failure):
+            self._parked.append((now, record))
         else:
             await self.save(record)
         if stop is not None:
@@ -296,12 +302,14 @@ class Pump:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
 
-    async def _settle_parked(self) -> None:
-        """What was said to rows before any was answered: if it was said to all, none of them is at fault."""
-        parked, self._parked = self._parked, []
+    async def _settle_parked(self, before: float = math.inf) -> None:
+        """What was said to rows that may have been said to all: then the run was stopped, and none of them is at
+        fault."""
+        settled = [record for at, record in self._parked if at <= before]
+        self._parked = [(at, record) for at, record in self._parked if at > before]
         is_everybodys = self.refusal is not None
-        self.stats.failed -= len(parked) if is_everybodys else 0
-        for record in parked:
+        self.stats.failed -= len(settled) if is_everybodys else 0
+        for record in settled:
             await self.save(record._replace(final=not is_everybodys))
 
     def _as_refusal(self, failure: Failure, now: float) -> Failure:
@@ -322,19 +330,22 @@ class Pump:
         by_rate = failure.kind is Kind.BUSY
         return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
 
-    def _weigh(self, task: Task, failure: Failure, now: float) -> None:
+    def _weigh(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         """Holds a failure against the row, unless it may be the service's."""
         if failure.kind is Kind.UNFIT:
-            self._answered()
+            self._answered(sent_at)
         is_limit = failure.kind is Kind.BUSY and failure.status in OVERLOADED
         if (failure.kind in WITHOUT_THE_SERVICE or is_limit) and not task.failed_before:
             billed = failure.kind in POSSIBLY_BILLED
             self.limits.failed(now, self.stats.left, billed=billed, amid_answers=is_limit)
         self._failing.add(task.key)
+        causes = (failure.cause,) * (
+            1 + failure.resent
+        )  # over a fresh connection, too: no chance
         if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
-            self._hold_against(task, failure.cause)
+            self._hold_against(task, causes)
         else:
-            task.doubtful, task.outages = (*task.doubtful, failure.cause), self.limits.outages
+            task.doubtful, task.outages = (*task.doubtful, *causes), self.limits.outages
         task.answers = self._answers
         self._tell(failure)
 
@@ -345,9 +356,9 @@ class Pump:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)
 
-    def _hold_against(self, task: Task, cause: str) -> None:
+    def _hold_against(self, task: Task, causes: tuple[str, ...]) -> None:
         """And those before that were in doubt, unless the service was away meanwhile."""
-        causes = (*task.doubtful, cause) if task.outages == self.limits.outages else (cause,)
+        causes = (*task.doubtful, *causes) if task.outages == self.limits.outages else causes
         task.doubtful = ()
         for one in causes:
             task.tries[one] = task.tries.get(one, 0) + 1
@@ -361,7 +372,7 @@ class Pump:
         if failure.kind in {Kind.BUSY, Kind.UNSENT}:
             return False
         alone = self._answers and self._failing == {task.key}
-        if task.failed_before or (alone and task.tried_before):
+        if task.failed_before or (alone and (task.tried_before or task.tries)):
             return True
         return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
 

@@ -16,11 +16,6 @@ BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
 BUSY_FACTOR = 5
 """A refusal by rate says nothing about the row: it is tried this many times as often as other failures."""
-MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MODEL, Kind.MISDIRECTED})
-"""What may be the row's fault or everybody's: it is tried once more, and if it is everybody's, others are told so
-meanwhile (`stops`)."""
-MEANWHILE = 1.0
-"""Seconds for that."""
 CAUSES = 3
 """A row may meet this many passing causes in full: at a service where each of seven statuses comes to three in a
 hundred, one of thousands of rows would else meet six of them in a row."""
@@ -42,7 +37,6 @@ class Retries:
         self._most = Counter(dict.fromkeys(Kind, 1))
         self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
         self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
-        self._most.update(dict.fromkeys(MAYBE_THE_ROWS, 1))
         self._most[Kind.BUSY] = attempts * BUSY_FACTOR
         self._most[Kind.UNFIT] = unfit + 1
 
@@ -60,8 +54,6 @@ class Retries:
             return None
         if failure.kind is Kind.UNFIT:
             return 0.0  # the service is well
-        if failure.kind in MAYBE_THE_ROWS:
-            return MEANWHILE
         return max(self.back_off(sum(tries.values()) - tries.get(Kind.UNFIT, 0)), self.capped(failure.retry_after or 0))
 
     def back_off(self, failures: int) -> float:

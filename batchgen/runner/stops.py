@@ -5,13 +5,13 @@ Pure: it is told how attempts end, and the caller passes the time, in seconds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from batchgen.api.contract import Failure, Kind
-from batchgen.runner.retry import MAYBE_THE_ROWS
 from batchgen.spoken import duration
 
 ROWS = 12
@@ -20,6 +20,8 @@ ALIKE = 24
 """Requests that are answered alike, without a text, after which a run ends that had no other answer."""
 ASKED_AGAIN = 3
 """Bursts of refusals that ask for a wait beyond all patience: a quota is used up, and no rate exceeded."""
+MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MISDIRECTED})
+"""What may be the row's fault or everybody's."""
 _WHOEVER_ASKS = frozenset({401, 402})
 """Statuses that are about the key, whatever the row says."""
 _TOLD_ONCE = frozenset({Kind.INVALID, Kind.UNUSABLE})
@@ -44,19 +46,21 @@ class Stops:
     def __post_init__(self) -> None:
         self._answers = 0
         self._told: set[bytes] = set()
+        self._told_at = -math.inf
         self._alike: defaultdict[str, set[object]] = defaultdict(set)
         self._refused_since: float | None = None
         self._beyond = 0
 
-    def answered(self) -> None:
+    def answered(self, sent_at: float) -> None:
         self._answers += 1
-        self._told.clear()
         self._refused_since, self._beyond = None, 0
+        if sent_at >= self._told_at:  # what was sent before says nothing of the service as it is now
+            self._told.clear()
 
     def failed(self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool) -> Stop | None:
         """What follows of a row's failure. `outage`: seconds since nothing gets through; `is_burst`: no refusal came
         since this request was sent."""
-        if failure.kind in self.kinds and not self._may_be_the_rows(key, failure):
+        if failure.kind in self.kinds and not self._may_be_the_rows(key, failure, now):
             return Stop(str(failure), failure)
         if failure.kind is Kind.BUSY and (stop := self._refused(failure, now, is_burst=is_burst)):
             return stop
@@ -64,9 +68,11 @@ class Stops:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
         return self._told_once(key, failure) if failure.kind in _TOLD_ONCE and not self._answers else None
 
-    def _may_be_the_rows(self, key: bytes, failure: Failure) -> bool:
+    def _may_be_the_rows(self, key: bytes, failure: Failure, now: float) -> bool:
         """A firewall dislikes a prompt's words, a router knows no such path: where others are answered, that row fails.
         What many rows are told, and none of them is answered, is not about them."""
+        if not self._told:
+            self._told_at = now
         self._told.add(key)
         its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in _WHOEVER_ASKS
         return self.is_known and its_own and len(self._told) < ROWS
@@ -80,6 +86,10 @@ class Stops:
         if now - since > self.patience:
             return Stop(f"refused for {now - since:,.0f} s: {failure}")
         return None
+
+    def may_be_everybodys(self, failure: Failure) -> bool:
+        """Whether only what others are told will say whose fault it is."""
+        return failure.kind in MAYBE_THE_ROWS or (failure.kind is Kind.INVALID and not self.is_known)
 
     @property
     def is_known(self) -> bool:
