@@ -49,7 +49,7 @@ from batchgen.usage import NOTHING, Usage
 
 if TYPE_CHECKING:
     from batchgen.runner.limits import Budget
-    from batchgen.runner.pump import Stats
+    from batchgen.runner.stats import Stats
     from batchgen.sending import Sent
 
 READINGS = 3

@@ -22,9 +22,10 @@ from batchgen.api.contract import STOPS_THE_RUN, Answer
 from batchgen.runner.feed import Task, tasks
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
-from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.pump import Pump
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import Record
+from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
 from batchgen.sections import Limits as Granted
 from batchgen.sections import Until

@@ -26,9 +26,10 @@ from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.plan import Plan, price_of
 from batchgen.runner.progress import progress
-from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.pump import Pump
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import Run
+from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
 from batchgen.runner.writer import Writer
 from batchgen.sections import Until

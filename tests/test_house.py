@@ -30,7 +30,7 @@ rows.template.values rows.template.cells rows.template.growth rows.template.kind
 rows.texts
 rows.prompt rows.identity rows.request
 runner.schema runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
-runner.pace runner.window runner.limits runner.retry runner.stops runner.pump runner.judging runner.outlook runner.progress
+runner.pace runner.window runner.limits runner.retry runner.stops runner.stats runner.blame runner.pump runner.judging runner.outlook runner.progress
 results.names results.schema results.exchange results.replacing results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
 results.report_words
 results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts

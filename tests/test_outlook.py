@@ -3,7 +3,7 @@
 import pytest
 
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.pump import Stats
+from batchgen.runner.stats import Stats
 from batchgen.spoken import dollars
 
 ROWS = 300

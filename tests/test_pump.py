@@ -13,8 +13,9 @@ from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.rehearsal import _NoFlight, _SimulatedLoop
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
-from batchgen.runner.pump import Pump, Stats
+from batchgen.runner.pump import Pump
 from batchgen.runner.retry import BILLED_TRIES, Retries
+from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
 
 

@@ -39,6 +39,7 @@ class Task(msgspec.Struct):
     beside: int = 0  # that were in flight when it was sent, itself included
     answers: int | None = None  # that the run had when it was sent first, or failed last
     doubtful: tuple[str, ...] = ()  # causes of failures that may be the service's
+    held: int = 0  # failures that were held against it
     outages: int = 0  # that the run had had by then
     tries: dict[str, int] = {}
 

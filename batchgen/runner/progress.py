@@ -15,7 +15,7 @@ from tqdm import TqdmWarning, tqdm
 
 from batchgen import logs
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.pump import Stats
+from batchgen.runner.stats import Stats
 from batchgen.spoken import about, counted, duration
 from batchgen.terminal import USUAL, screen
 

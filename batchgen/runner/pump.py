@@ -13,60 +13,24 @@ import heapq
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.errors import InputChanged
 from batchgen.packed import Body
+from batchgen.runner.blame import NOT_ITS_OWN, Blame
 from batchgen.runner.feed import Task
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import OK, Record
+from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
 
-WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
-"""How attempts end when the service is away."""
-NOT_ITS_OWN = WITHOUT_THE_SERVICE | {Kind.BUSY}
-"""Failures that may be the service's, and not the row's."""
-NEVER_LEFT = frozenset({Kind.UNSENT, Kind.PROXY})
-"""Requests that did not get as far as the server."""
-OFTEN = 2
-"""Failures of a row, each while others were answered, after which it is taken to be at fault."""
 CHANGED = "the input changed while the job was at work"
-OVERLOADED = frozenset({408, 503, 529})
-"""Statuses of a limit or a full queue, where others are answered meanwhile: of nginx' `limit_req`, Envoy's overflow,
-uvicorn, HAProxy, and vllm-router, whose full queue is a 408."""
-AMID = 3.0
-"""Seconds since the last answer in which others are said to be answered."""
-
-
-@dataclass
-class Stats:
-    """What the run has done so far; only ever counted up, but for `in_flight`. Tokens are of answered requests."""
-
-    todo: int
-    ok: int = 0
-    failed: int = 0
-    sent: int = 0  # and left: what found no connection is taken back
-    in_flight: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    without_log_probs: int = 0  # answers
-    several: int = 0  # answers with more than one choice
-    resent: int = 0
-    lost: int = 0  # over connections that had been closed, and perhaps read: sent again
-    trouble: str = ""  # what keeps the run from its answers, while it does
-    counted: int = 0  # answers whose tokens the service counted
-    tries: Counter[Kind] = field(default_factory=Counter)  # attempts that failed, by how
-    retries: Counter[Kind] = field(default_factory=Counter)  # those of them that are tried again
-
-    @property
-    def left(self) -> int:
-        return self.todo - self.ok - self.failed
 
 
 class Marks(Protocol):
@@ -110,11 +74,9 @@ class Pump:
         self._waiting: list[tuple[float, int, Task]] = []
         self._next: asyncio.Future[list[Task] | None] | None = None
         self._crew: list[asyncio.Task[None]] = []
-        self._answers = self._outages = 0
-        self._answered_at = -math.inf
+        self._blame = Blame(self.limits)
+        self._outages = 0
         self._parked: list[tuple[float, Record]] = []
-        self._failing: set[bytes] = set()
-        """Rows that failed since the last answer."""
 
     async def run(self) -> None:
         """Returns when every row is done with, or the run was stopped and what was in flight has ended.
@@ -227,7 +189,7 @@ class Pump:
         task.reserved, task.reserved_cost = tokens, cost
         self.limits.take(now, tokens)
         self.budget.take(tokens, cost)
-        task.answers = self._answers if task.answers is None else task.answers
+        task.answers = self._blame.answers if task.answers is None else task.answers
         self.stats.in_flight += 1
         task.beside = self.stats.in_flight
         self.stats.sent += 1
@@ -239,13 +201,8 @@ class Pump:
         sent_at = self.clock()
         outcome = await self.attempt(task.body, task.model)
         now = self.clock()
-        if isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT:
-            self.stats.sent -= 1
-        if outcome.resent:
-            self.stats.sent += outcome.resent
-            self.stats.resent += outcome.resent
-            self.stats.lost += outcome.lost
-            task.attempts += outcome.resent
+        self.stats.ended(outcome)
+        task.attempts += outcome.resent
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens
@@ -257,20 +214,13 @@ class Pump:
             await self.save(self._record(task, outcome, now - sent_at))
             if self._parked:
                 await self._settle_parked(sent_at)
-            self.stats.ok += 1
-            self.stats.prompt_tokens += outcome.prompt_tokens or task.prompt_tokens
-            self.stats.answer_tokens += outcome.tokens
-            self.stats.counted += outcome.prompt_tokens is not None
-            self.stats.without_log_probs += not outcome.has_log_probs
-            self.stats.several += outcome.choices > 1
+            self.stats.answered(outcome, task.prompt_tokens)
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
 
     def _answered(self, sent_at: float) -> None:
-        self._answers += 1
-        self._answered_at = self.clock()
-        self._failing.clear()
+        self._blame.answered(self.clock())
         self.stops.answered(sent_at)
         self.stats.trouble = ""
 
@@ -278,9 +228,12 @@ class Pump:
         if failure.kind not in POSSIBLY_BILLED and failure.answer is None:
             self._settle(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
-        failure = self._as_refusal(failure, now)
+        failure = self._blame.as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
-        self._weigh(task, failure, sent_at, now)
+        if failure.kind is Kind.UNFIT:
+            self._answered(sent_at)
+        self._blame.weigh(task, failure, now, self.stats.left)
+        self._tell(failure)
         delay = self.retries.delay(failure, task.tries)
         if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
             delay = min(delay, self.retries.asked(math.inf))
@@ -312,12 +265,6 @@ class Pump:
         for record in settled:
             await self.save(record._replace(final=not is_everybodys))
 
-    def _as_refusal(self, failure: Failure, now: float) -> Failure:
-        """Where others are answered, a server that says it is overloaded has a limit: that is a refusal as by rate.
-        What all are told for longer is an outage."""
-        is_refusal = failure.status in OVERLOADED and now - self._answered_at < AMID
-        return replace(failure, kind=Kind.BUSY) if is_refusal else failure
-
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Everybody, after a refusal; whether none had come since this request was sent."""
         if failure.is_late:
@@ -330,51 +277,12 @@ class Pump:
         by_rate = failure.kind is Kind.BUSY
         return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
 
-    def _weigh(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
-        """Holds a failure against the row, unless it may be the service's."""
-        if failure.kind is Kind.UNFIT:
-            self._answered(sent_at)
-        is_limit = failure.kind is Kind.BUSY and failure.status in OVERLOADED
-        if (failure.kind in WITHOUT_THE_SERVICE or is_limit) and not task.failed_before:
-            billed = failure.kind in POSSIBLY_BILLED
-            self.limits.failed(now, self.stats.left, billed=billed, amid_answers=is_limit)
-        self._failing.add(task.key)
-        causes = (failure.cause,) * (
-            1 + failure.resent
-        )  # over a fresh connection, too: no chance
-        if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
-            self._hold_against(task, causes)
-        else:
-            task.doubtful, task.outages = (*task.doubtful, *causes), self.limits.outages
-        task.answers = self._answers
-        self._tell(failure)
-
     def _tell(self, failure: Failure) -> None:
         """What keeps a run from its answers, while it does."""
         self.stats.trouble = str(failure) if failure.kind in NOT_ITS_OWN else ""
         if self.limits.outages > self._outages:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)
-
-    def _hold_against(self, task: Task, causes: tuple[str, ...]) -> None:
-        """And those before that were in doubt, unless the service was away meanwhile."""
-        causes = (*task.doubtful, *causes) if task.outages == self.limits.outages else causes
-        task.doubtful = ()
-        for one in causes:
-            task.tries[one] = task.tries.get(one, 0) + 1
-
-    def _is_its_own(self, task: Task, failure: Failure, now: float) -> bool:
-        """Whether the row is at fault: others were answered since it was sent, or it has failed often while others
-        were, or in an earlier run, or it is the only one that fails at a service that has answered, and did before. The
-        last row of all that fails tells nothing: the service may be away."""
-        if self._answers > (task.answers or 0):
-            return True
-        if failure.kind in {Kind.BUSY, Kind.UNSENT}:
-            return False
-        alone = self._answers and self._failing == {task.key}
-        if task.failed_before or (alone and (task.tried_before or task.tries)):
-            return True
-        return not self.limits.outage(now) and sum(task.tries.values()) >= OFTEN
 
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""
@@ -393,6 +301,6 @@ def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, B
     """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
     if isinstance(result, Answer):
         return OK, 200, None, result.choices, result.body
-    billed = result.kind in (Kind.UNUSABLE, Kind.UNFIT)
+    billed = result.kind is Kind.UNUSABLE or result.answer is not None
     choices = result.answer.choices if result.answer else 0
     return str(result.kind), result.status, result.message, choices, result.body if billed else None
