@@ -9,34 +9,13 @@ import click
 
 from batchgen import __version__, process
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError, MachineRefused, Stopped, UsageError
+from batchgen.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
 from batchgen.process import say
 from batchgen.serving import serve
 from batchgen.terminal import USUAL, screen
 
-
-def _job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    from batchgen.completion import job_files
-
-    return job_files(begun)
-
-
 LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
 """Whose errors nobody can do anything about in place."""
-JOB = click.argument("job", type=click.Path(), shell_complete=_job_files)
-LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
-LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-RETRY_FAILED = click.option(
-    "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."
-)
-LOG_FORMAT = click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    expose_value=False,
-    callback=lambda context, _, value: context.meta.update(log_format=value),
-    help="On stderr: lines for people, or one JSON object a line.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +31,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("job", type=click.Path(), required=False, shell_complete=_job_files)
+@click.argument("job", type=click.Path(), required=False, shell_complete=job_files)
 @LOCAL
 @click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
 @LIMIT

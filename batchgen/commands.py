@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from batchgen import descriptors, folders, logs
 from batchgen import job as jobs
+from batchgen.earlier import Earlier, earlier
 from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import Job
@@ -25,9 +22,8 @@ from batchgen.results.destination import Destination
 from batchgen.runner import adoption, lock
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index
-from batchgen.runner.judging import restate
-from batchgen.runner.plan import make_plan
-from batchgen.runner.reader import LearnedRate, Reader
+from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.reader import Reader
 from batchgen.runner.schema import Run
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
@@ -35,6 +31,7 @@ from batchgen.spoken import counted
 
 if TYPE_CHECKING:
     from batchgen.forecast import Forecast
+    from batchgen.rehearsal import Rehearsal
     from batchgen.results import report as reports
     from batchgen.results.parquet import Published
     from batchgen.status import Status
@@ -111,42 +108,6 @@ def run(
     return after.summary
 
 
-@dataclass(frozen=True)
-class _Before:
-    """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
-    by its requests."""
-
-    next_date: Callable[[str], str]
-    index: Index = field(default_factory=lambda: Index((), 0))
-    has_run: bool = False
-    names: Sequence[str] = ()
-    latency: float | None = None
-    learned: LearnedRate | None = None
-    answers: Sequence[tuple[float, int]] = ()
-    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
-
-
-@contextmanager
-def _before(setup: Setup, *, rehearse: bool) -> Iterator[_Before]:
-    try:
-        reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
-    except NotRunYet:
-        yield _Before(lambda _: today())
-        return
-    with closing(reader):
-        refuse_anothers_checkpoint(setup.job, reader.owner())
-        yield _Before(
-            partial(reader.next_date, today()),
-            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
-            True,  # noqa: FBT003  it has run
-            list(reader.names()),
-            reader.median_latency(),
-            reader.learned(),
-            reader.last_answers() if rehearse else (),
-            partial(restate, reader=reader, fitness=setup.fitness),
-        )
-
-
 def plan(
     path: str | Path,
     *,
@@ -168,27 +129,13 @@ def plan(
     setup = set_up(job, environ, path)
     descriptors.provide(setup.limits.concurrency)
     folders.refuse_in_the_way(job.state_folder)
-    with _before(setup, rehearse=rehearse) as known:
-        made = make_plan(
-            job,
-            setup.source,
-            setup.requests,
-            known.index,
-            iter(known.names),
-            setup.limits,
-            retry_failed=retry_failed,
-            restated=known.restated,
-        )
+    with earlier(setup, rehearse=rehearse) as known:
+        made = known.plan(setup, retry_failed=retry_failed)
         date = known.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
     refuse_anothers_results(job, to.place)
     beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
-    rehearsal = None
-    if rehearse and made.todo:
-        from batchgen.rehearsal import rehearse as played
-
-        rehearsal = played(setup, made, known.learned.per_minute if known.learned else None, known.answers)
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),
@@ -203,8 +150,14 @@ def plan(
             *(adoption.told(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
-        rehearsal=rehearsal,
+        rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,
     )
+
+
+def _rehearsed(setup: Setup, made: Plan, known: Earlier) -> Rehearsal:
+    from batchgen.rehearsal import rehearse
+
+    return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
 
 
 def status(path: str | Path, *, local: bool = False) -> Status:

@@ -7,8 +7,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchgen.runner.history import LearnedRate
 from batchgen.runner.plan import Plan
-from batchgen.runner.reader import LearnedRate
 from batchgen.sections import Limits
 from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
 from batchgen.spoken import about, counted, dollars, duration

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from batchgen import folders
-from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
+from batchgen.api.contract import POSSIBLY_BILLED, Kind
 from batchgen.engines.local import Make
 from batchgen.errors import (
     OK,
@@ -29,6 +27,7 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.owner import refuse_anothers_results
+from batchgen.passes import Passes, tell_what_was_odd
 from batchgen.publishing import RELIED_ON, publish_run
 from batchgen.results import destination
 from batchgen.results import report as reports
@@ -38,51 +37,24 @@ from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.flight import forget, left_behind
 from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import Plan, make_plan, nothing_to_send
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
 from batchgen.spoken import counted
 from batchgen.summary import Summary
-from batchgen.usage import NOTHING, Usage
+from batchgen.usage import NOTHING
 
 if TYPE_CHECKING:
     from batchgen.runner.limits import Budget
-    from batchgen.runner.stats import Stats
-    from batchgen.sending import Sent
 
 READINGS = 3
 """How often results are published anew because the input changed meanwhile."""
-FEW_LATE = 5
-"""Requests without an answer in time that are no sign of overload."""
 CHANGED = "the input changed while the job was at work"
 KEPT = "every answer is kept: run the same command again"
 
 log = logging.getLogger("batchgen")
-
-
-@dataclass
-class _Sent:
-    """What was sent, summed over the passes."""
-
-    stats: list[Stats] = field(default_factory=list)
-    stopped: str | None = None
-    refusal: Failure | None = None
-    is_gone: bool = False
-    learned: float | None = None
-    usages: list[Usage] = field(default_factory=list)
-
-    def add(self, sent: Sent) -> None:
-        self.stats.append(sent.stats)
-        self.usages.append(sent.usage)
-        self.learned = sent.learned
-        self.stopped = self.stopped or sent.stopped
-        self.refusal = self.refusal or sent.refusal
-        self.is_gone = self.is_gone or sent.is_gone
-
-    def total(self, count: Callable[[Stats], int]) -> int:
-        return sum(map(count, self.stats))
 
 
 class Night:
@@ -98,7 +70,7 @@ class Night:
         self._reader = reader
         self._signals = signals
         self._engine = engine
-        self._sent = _Sent()
+        self._sent = Passes()
         self._budget: Budget | None = None
         self._run: Run | None = None
 
@@ -197,7 +169,7 @@ class Night:
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
         if not plan.todo:
-            log.info("%s: nothing to send: %s", self._job.name, _nothing_to_send(plan))
+            log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
         from batchgen.sending import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
@@ -206,25 +178,7 @@ class Night:
         sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
         sent = sending.run(plan, self._earlier_rate(), quiet=quiet)
         self._sent.add(sent)
-        self._tell_what_was_odd(sent)
-
-    def _tell_what_was_odd(self, sent: Sent) -> None:
-        """What a server makes of its requests that nobody would guess, and no row fails of."""
-        stats, request = sent.stats, self._job.request
-        if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
-            log.warning("warning: request.logprobs: the server gave none with any of its answers")
-        if stats.several and request.best_of in (None, 1):
-            told = counted(stats.several, "answer")
-            log.warning("warning: %s had more choices than one, which nobody asked for: see `more_choices`", told)
-        late, most = sent.late
-        if late >= FEW_LATE and most < self._job.limits.concurrency:
-            log.warning(
-                "warning: %s had no answer within timeout.total (%g s) while others did: the server has more than it "
-                "can do. limits.concurrency: %d or so buys nothing twice; or raise timeout.total",
-                counted(late, "request"),
-                self._job.timeout.total,
-                most,
-            )
+        tell_what_was_odd(sent, self._job)
 
     def _earlier_rate(self) -> float | None:
         """What an earlier run learned, where the job itself names no rate."""
@@ -337,17 +291,6 @@ class Night:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
-
-
-def _nothing_to_send(plan: Plan) -> str:
-    """Why there is nothing to send."""
-    rows, failed = plan.rows.height, plan.failed_before
-    if not rows:
-        return "the input has no rows"
-    if failed:
-        answered = f"{plan.reused:,} of {counted(rows, 'row')} are answered"
-        return f"{answered}; {failed:,} failed in an earlier run and are not tried again"
-    return f"all {rows:,} rows are answered" if rows > 1 else "the one row is answered"
 
 
 def _now() -> int:

@@ -29,17 +29,17 @@ rows.bounds rows.foreign rows.files rows.csv_records rows.csv_format rows.parque
 rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
 rows.texts
 rows.prompt rows.identity rows.request
-runner.schema runner.checkpoint runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
+runner.schema runner.checkpoint runner.database runner.history runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
 runner.pace runner.window runner.limits runner.retry runner.stops runner.stats runner.blame runner.pump runner.judging runner.outlook runner.progress
 results.names results.schema results.exchange results.replacing results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
 results.report_words
 results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts
 results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
-simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
+simulator.draw simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
 simulator.child simulator.__main__
-owner setup rehearsal signals publishing summary sending night webhook metrics aftermath forecast status commands merging notebook show template process watching
-completion serving cli __main__
+owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands merging notebook show template process watching
+completion options serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 
@@ -64,6 +64,16 @@ def imported(module: str) -> set[str]:
 
 def test_every_module_has_its_floor():
     assert sorted(modules()) == sorted(FLOORS)
+
+
+def test_modules_and_functions_can_be_seen_whole():
+    long = []
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        long += [path.name] if text.count("\n") > 300 else []
+        functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+        long += [f"{path.name}: {n.name}" for n in functions if (n.end_lineno or 0) - n.lineno >= 50]
+    assert long == []
 
 
 @pytest.mark.parametrize("module", FLOORS)

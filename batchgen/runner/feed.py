@@ -8,14 +8,17 @@ from collections.abc import Iterator
 import msgspec
 import polars as pl
 
+from batchgen.api.contract import Answer, Failure, Kind
 from batchgen.errors import InputChanged
 from batchgen.job import Job
+from batchgen.packed import Body
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source
 from batchgen.rows.texts import texts
 from batchgen.runner.index import State, join
 from batchgen.runner.plan import Plan, price_of
+from batchgen.runner.schema import OK, Record
 
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 
@@ -47,6 +50,23 @@ class Task(msgspec.Struct):
         """`prompt_tokens`: as the service counted them."""
         prompt = self.prompt_tokens if prompt_tokens is None else prompt_tokens
         return prompt * self.price[0] + answer_tokens * self.price[1]
+
+
+def recorded(task: Task, result: Answer | Failure, latency: float, finished_at: int, *, final: bool = True) -> Record:
+    """What is stored of an attempt. `latency` in seconds, `finished_at` in microseconds since 1970."""
+    outcome, status, error, choices, body = _told(result)
+    return Record(
+        task.key, outcome, final, task.attempts, status, error, latency, finished_at, choices, task.name, body
+    )
+
+
+def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
+    """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
+    if isinstance(result, Answer):
+        return OK, 200, None, result.choices, result.body
+    billed = result.kind is Kind.UNUSABLE or result.answer is not None
+    choices = result.answer.choices if result.answer else 0
+    return str(result.kind), result.status, result.message, choices, result.body if billed else None
 
 
 def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:

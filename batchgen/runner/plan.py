@@ -19,6 +19,7 @@ from batchgen.rows.source import Source
 from batchgen.runner.index import Index, State, join, sixteenths, split
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
 from batchgen.sections import Limits
+from batchgen.spoken import counted
 
 
 @dataclass(frozen=True)
@@ -207,3 +208,14 @@ def _seconds(todo: pl.DataFrame, limits: Limits) -> float:
         tokens = _sum(todo["prompt_tokens"]) + _sum(todo["answer_tokens"])
         seconds.append(tokens * 60 / limits.tokens_per_minute)
     return max(seconds)
+
+
+def nothing_to_send(plan: Plan) -> str:
+    """Why there is nothing to send."""
+    rows, failed = plan.rows.height, plan.failed_before
+    if not rows:
+        return "the input has no rows"
+    if failed:
+        answered = f"{plan.reused:,} of {counted(rows, 'row')} are answered"
+        return f"{answered}; {failed:,} failed in an earlier run and are not tried again"
+    return f"all {rows:,} rows are answered" if rows > 1 else "the one row is answered"

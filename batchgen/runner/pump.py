@@ -21,12 +21,11 @@ from typing import Protocol
 
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.errors import InputChanged
-from batchgen.packed import Body
 from batchgen.runner.blame import NOT_ITS_OWN, Blame
-from batchgen.runner.feed import Task
+from batchgen.runner.feed import Task, recorded
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
-from batchgen.runner.schema import OK, Record
+from batchgen.runner.schema import Record
 from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
 
@@ -211,7 +210,7 @@ class Pump:
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered(sent_at)
-            await self.save(self._record(task, outcome, now - sent_at))
+            await self.save(recorded(task, outcome, now - sent_at, self._wall()))
             if self._parked:
                 await self._settle_parked(sent_at)
             self.stats.answered(outcome, task.prompt_tokens)
@@ -240,7 +239,7 @@ class Pump:
         is_burst = self._slow_down(task, failure, sent_at, now)
         stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
-        record = self._record(task, failure, now - sent_at, final=delay is None and not stops)
+        record = recorded(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_be_everybodys(failure):
             self._parked.append((now, record))
         else:
@@ -284,23 +283,10 @@ class Pump:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)
 
+    def _wall(self) -> int:
+        return int(self.wall() * 1_000_000)
+
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""
         self.limits.give_back(task.reserved - tokens)
         self.budget.give_back(task.reserved - tokens, task.reserved_cost - cost)
-
-    def _record(self, task: Task, result: Answer | Failure, latency: float, *, final: bool = True) -> Record:
-        outcome, status, error, choices, body = _told(result)
-        finished_at = int(self.wall() * 1_000_000)
-        return Record(
-            task.key, outcome, final, task.attempts, status, error, latency, finished_at, choices, task.name, body
-        )
-
-
-def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
-    """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
-    if isinstance(result, Answer):
-        return OK, 200, None, result.choices, result.body
-    billed = result.kind is Kind.UNUSABLE or result.answer is not None
-    choices = result.answer.choices if result.answer else 0
-    return str(result.kind), result.status, result.message, choices, result.body if billed else None

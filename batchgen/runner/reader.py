@@ -1,4 +1,4 @@
-"""The checkpoint as others see it: what is committed, read-only, in short transactions.
+"""The answers of a checkpoint, and every attempt at them, as others see it: what is committed.
 
 Never writes and never keeps a transaction open between calls, so that a reader disturbs no run.
 """
@@ -6,165 +6,42 @@ Never writes and never keeps a transaction open between calls, so that a reader 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from threading import get_ident
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import apsw
 
-from batchgen import folders
 from batchgen.api.contract import Answer, RawCompletion
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.packed import Body, restored, whole
+from batchgen.runner.history import History
 from batchgen.runner.schema import (
-    BUSY,
     INTERRUPTED,
     OK,
-    Owner,
     Record,
     Run,
-    Start,
     checksum,
-    closed_on_error,
-    is_empty,
     refusals,
-    refuse_foreign,
 )
-from batchgen.usage import NOTHING, Usage
 
-T = TypeVar("T")
-Take = Callable[[Iterable[tuple[Any, ...]]], T]
-Bindings = Sequence[Any] | Mapping[str, Any]
 STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """What is selected of an attempt: its columns and its body's."""
-USAGE = "prompt_tokens, answer_tokens, answers, counted, cost"
-BLOBS = ("key", "body")
-"""Columns that hold bytes."""
 FITS, AT_ONCE = 4 << 20, 4096
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 FILLED = 0.75
 """How much of that a piece fills, if its answers are as long as those before: what is read in vain is read twice."""
 
 
-class LearnedRate(NamedTuple):
-    """Requests a minute that the server was found to grant, and when (microseconds since 1970, UTC)."""
+class Reader(History):
+    """`dialect` is the stored answers'. See `Database` for what opening it raises."""
 
-    per_minute: float
-    found_at: int
-
-
-class Reader:
     def __init__(self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False) -> None:
-        """`dialect` is the stored answers'. `without_trace`: leaves no -wal and -shm behind where nobody was writing,
-        as where nothing can be written. A run that starts meanwhile writes to its log first, so this is for readings
-        of seconds.
-
-        Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
-        """
-        self.path = path
+        """See `Database`."""
+        super().__init__(path, without_trace=without_trace)
         self._dialect = dialect
-        self._thread = get_ident()
-        try:
-            if not path.exists():
-                raise NotRunYet(f"{path}: the job has not run yet")
-            folders.refuse_special(path)
-            has_log = path.with_name(f"{path.name}-wal").exists()
-            without_trace = without_trace or not os.access(path.parent, os.W_OK)
-        except PermissionError as error:
-            raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
-        how = "immutable=1" if without_trace and not has_log else "mode=ro"
-        with refusals(path):
-            self._db = opened(path, how)
-            with closed_on_error(self._db):
-                if is_empty(self._db):
-                    raise NotRunYet(f"{path}: the job has not run yet")
-                refuse_foreign(path, self._db)
-
-    def close(self) -> None:
-        self._db.close()
-
-    def last_run(self) -> Run | None:
-        rows = self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
-        return Run(*rows[0]) if rows else None
-
-    def start_of(self, run: Run) -> Start | None:
-        """What a run was asked for; None where an older version began it."""
-        rows = self._beside("starts", "SELECT fresh, first, input FROM starts WHERE run = ?", (run.id,))
-        return Start(bool(rows[0][0]), *rows[0][1:]) if rows else None
-
-    def owner(self) -> Owner | None:
-        """Whose the checkpoint is; None where no version has told yet."""
-        rows = self._beside("owner", "SELECT name, file FROM owner")
-        return Owner(*rows[0]) if rows else None
-
-    def usage(self, run: Run) -> Usage | None:
-        """What a run has used; None where an older version made it."""
-        rows = self._beside("progress", f"SELECT {USAGE} FROM progress WHERE run = ?", (run.id,))  # noqa: S608  a constant
-        return Usage(*rows[0]) if rows else None
-
-    def usage_in_all(self) -> Usage:
-        """What all runs have used, as far as versions told."""
-        return sum((Usage(*row) for row in self._beside("progress", f"SELECT {USAGE} FROM progress")), NOTHING)  # noqa: S608
-
-    def outlook(self, run: Run) -> tuple[float | None, float | None]:
-        """Rows a second of late, and seconds that are left, as the run said them last."""
-        rows = self._beside("progress", "SELECT rate, left_s FROM progress WHERE run = ?", (run.id,))
-        return rows[0] if rows else (None, None)
-
-    def _beside(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
-        """From a table beside the schema, which older versions do not make."""
-        tables = {name for (name,) in self._all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        return self._all(sql, values) if table in tables else []
-
-    def unfinished(self) -> Run | None:
-        """The last run of the whole job, where it did not come to its end."""
-        for run, start in self._runs():
-            if start.first is None:
-                return run if run.outcome != "finished" else None
-        return None
-
-    def open_fresh(self, first: int | None = None) -> Run | None:
-        """The fresh run that one with this limit would go on with: one since the last whole run that came to its end.
-        A trial of the first rows leaves the rest to be done, and ends it for those rows alone."""
-        for run, start in self._runs():
-            is_over = run.outcome == "finished"
-            if is_over and (start.first is None or (start.fresh and first is not None and first <= start.first)):
-                return None
-            if start.fresh:
-                return run
-        return None
-
-    def _runs(self) -> Iterator[tuple[Run, Start]]:
-        """The last ones first, with what each was asked for, as far as that can be told of an older version's."""
-        for run in map(Run._make, self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1000")):
-            yield run, self.start_of(run) or Start(bool(run.floor) and run.floor == run.first, None, "")
-
-    def next_floor(self, *, reuse: bool, fresh: bool = False, first: int | None = None) -> int:
-        """Up to which attempt no answer is reused by a run that starts now. Only a fresh one looks past any, and one of
-        a job that reuses nothing: past those that were there when it began, however often it was interrupted."""
-        if reuse and not fresh:
-            return 0
-        goes_on = self.open_fresh(first)
-        return goes_on.floor if goes_on is not None else self.last_id()
-
-    def next_date(self, today: str, requests: str) -> str:
-        """The date of a run that starts now, with a digest of the requests that it is to make: an unfinished run's own
-        where it goes on with that one."""
-        last = self.unfinished()
-        start = last and self.start_of(last)
-        goes_on = last is not None and (start is None or start.input == requests)
-        return last.date if last is not None and goes_on else today
-
-    def learned(self) -> LearnedRate | None:
-        """What the last run that met a limit found out."""
-        sql = "SELECT learned, ended_at FROM runs WHERE learned IS NOT NULL ORDER BY id DESC LIMIT 1"
-        rows = self._all(sql)
-        return LearnedRate(*rows[0]) if rows else None
 
     def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
         """Attempts of a run, by outcome and finality."""
@@ -187,9 +64,6 @@ class Reader:
             if id_ <= before:
                 raise apsw.CorruptError("malformed: its ids are out of order")
         return id_
-
-    def last_id(self) -> int:
-        return int(self._all("SELECT coalesce(max(id), 0) FROM attempts")[0][0])
 
     def interrupted_since(self, run: Run) -> int:
         """Requests that were in flight when this run, or a run since, was killed."""
@@ -280,45 +154,6 @@ class Reader:
     def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
         """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
         return self._take(partial(sound, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
-
-    def _all(self, sql: str, values: Bindings = ()) -> list[Any]:
-        return self._take(list, sql, values)
-
-    def _take(self, take: Take[T], sql: str, values: Bindings = ()) -> T:
-        """Raises RuntimeError in another thread than the one that opened the file: `opened` has no lock between two."""
-        if get_ident() != self._thread:
-            raise RuntimeError(f"{self.path}: a reader is its own thread's")
-        with refusals(self.path):
-            return taken(self._db, take, sql, values)
-
-
-def opened(path: Path, how: str) -> apsw.Connection:
-    """Read-only, for one thread: SQLite's mutexes around every value are a quarter of what a short row costs to read.
-    `how`: the query of a URI of SQLite's."""
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
-    db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags)
-    db.set_busy_timeout(BUSY)
-    return db
-
-
-def taken(db: apsw.Connection, take: Take[T], sql: str, values: Bindings = ()) -> T:
-    """What `take` makes of the rows. Where a text of theirs is no UTF-8, which only damage makes of one, it is given
-    them once more, as far as they are legible: the checksum finds what is wrong."""
-    try:
-        return take(db.execute(sql, values))
-    except UnicodeDecodeError:
-        return take(_legible(db, sql, values))
-
-
-def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[Any, ...]]:
-    names = [name for name, *_ in db.execute(sql, values).description]
-    columns = [f"c{at}" for at in range(len(names))]
-    shown = ", ".join(f"iif(typeof({column}) = 'text', CAST({column} AS BLOB), {column})" for column in columns)
-    for row in db.execute(f"WITH found ({', '.join(columns)}) AS ({sql}) SELECT {shown} FROM found", values):  # noqa: S608
-        yield tuple(
-            value.decode(errors="replace") if isinstance(value, bytes) and name not in BLOBS else value
-            for name, value in zip(names, row, strict=True)
-        )
 
 
 def _firsts(rows: Iterable[tuple[Any, ...]]) -> list[Any]:

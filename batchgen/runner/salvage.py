@@ -19,7 +19,8 @@ import apsw
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.reader import STORED, opened, sound, taken
+from batchgen.runner.database import opened, taken
+from batchgen.runner.reader import STORED, sound
 from batchgen.runner.schema import Record
 from batchgen.terminal import inert
 

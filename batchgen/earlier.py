@@ -1,0 +1,68 @@
+"""What earlier runs left for a plan to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import polars as pl
+
+from batchgen.errors import NotRunYet
+from batchgen.owner import refuse_anothers_checkpoint
+from batchgen.runner.history import LearnedRate
+from batchgen.runner.index import Index
+from batchgen.runner.judging import restate
+from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.reader import Reader
+from batchgen.setup import Setup, today
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
+    by its requests."""
+
+    next_date: Callable[[str], str]
+    index: Index = field(default_factory=lambda: Index((), 0))
+    has_run: bool = False
+    names: Sequence[str] = ()
+    latency: float | None = None
+    learned: LearnedRate | None = None
+    answers: Sequence[tuple[float, int]] = ()
+    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+    def plan(self, setup: Setup, *, retry_failed: bool) -> Plan:
+        """Raises UsageError as `make_plan`."""
+        return make_plan(
+            setup.job,
+            setup.source,
+            setup.requests,
+            self.index,
+            iter(self.names),
+            setup.limits,
+            retry_failed=retry_failed,
+            restated=self.restated,
+        )
+
+
+@contextmanager
+def earlier(setup: Setup, *, rehearse: bool) -> Iterator[Earlier]:
+    try:
+        reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
+    except NotRunYet:
+        yield Earlier(lambda _: today())
+        return
+    with closing(reader):
+        refuse_anothers_checkpoint(setup.job, reader.owner())
+        yield Earlier(
+            partial(reader.next_date, today()),
+            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
+            True,  # noqa: FBT003  it has run
+            list(reader.names()),
+            reader.median_latency(),
+            reader.learned(),
+            reader.last_answers() if rehearse else (),
+            partial(restate, reader=reader, fitness=setup.fitness),
+        )

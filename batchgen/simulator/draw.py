@@ -1,0 +1,117 @@
+"""A next token's probabilities, and how one is drawn from them. Pure."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from batchgen.api.contract import CompletionRequest, TokenLogProb, TopLogProb
+
+TOP = 5
+"""Alternatives reported with each token."""
+COLDEST = 0.02
+"""Under this temperature the choice is greedy: powers of probabilities would leave the range of a float."""
+
+
+class Distribution:
+    """The next token's probabilities: `explicit` for some tokens, `floor` x those of `lower` for all others.
+
+    Orders of the model, and the cache on top of them, are such layers. Each sums to 1 over the vocabulary.
+    """
+
+    __slots__ = ("explicit", "floor", "lower", "top")
+
+    def __init__(self, explicit: Mapping[str, float], floor: float = 0.0, lower: Distribution | None = None) -> None:
+        self.explicit, self.floor, self.lower = explicit, floor, lower
+        self.top = sorted(((p, token) for token, p in explicit.items()), reverse=True)
+
+    @classmethod
+    def mixed(cls, shares: Mapping[str, float], weight: float, lower: Distribution) -> Distribution:
+        """`weight` x `shares`, which sum to 1, + (1 - `weight`) x `lower`."""
+        floor = 1 - weight
+        return cls({t: weight * share + floor * lower.probability(t) for t, share in shares.items()}, floor, lower)
+
+    def probability(self, token: str) -> float:
+        """Of one token; 0 for one that is not in the vocabulary."""
+        scale, layer = 1.0, self
+        while (p := layer.explicit.get(token)) is None:
+            if layer.lower is None:
+                return 0.0
+            scale, layer = scale * layer.floor, layer.lower
+        return scale * p
+
+    def ranked(self) -> Iterator[tuple[float, str]]:
+        """The whole vocabulary with its probabilities, the most probable first, lazily; ties by the token."""
+        if self.lower is None:
+            return iter(self.top)
+        explicit, floor = self.explicit, self.floor
+        others = ((p * floor, token) for p, token in self.lower.ranked() if token not in explicit)
+        return heapq.merge(self.top, others, reverse=True)
+
+    def mass(self, power: float) -> float:
+        """The sum of p ** power over the vocabulary, without walking it."""
+        if power == 1:
+            return 1.0
+        own = sum(math.pow(p, power) for p in self.explicit.values())
+        if self.lower is None:
+            return own
+        hidden = sum(math.pow(self.lower.probability(token), power) for token in self.explicit)
+        return own + math.pow(self.floor, power) * max(0.0, _mass(self.lower, power) - hidden)
+
+
+@functools.lru_cache(maxsize=16384)
+def _mass(layer: Distribution, power: float) -> float:
+    """Remembered for the corpus's layers: they are few and come back, the prompt's are made anew each time."""
+    return layer.mass(power)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a token is drawn: from p ** power, and of that from the fewest tokens that hold `top_p` of it."""
+
+    power: float
+    top_p: float
+
+    @classmethod
+    def of(cls, request: CompletionRequest) -> Draw:
+        temperature = 1.0 if request.temperature is None else request.temperature
+        if temperature < COLDEST:
+            return cls(power=1.0, top_p=0.0)  # a nucleus of one token: the most probable
+        return cls(power=1 / temperature, top_p=1.0 if request.top_p is None else request.top_p)
+
+    def token(self, distribution: Distribution, u: float) -> TokenLogProb:
+        """The one that `u`, in [0, 1), falls on, going down the ranks no further than is needed."""
+        wanted = distribution.mass(self.power) * (self.top_p if self.top_p < 1 else u)
+        ranks: list[tuple[float, str]] = []
+        sums: list[float] = []
+        total = 0.0
+        for rank in distribution.ranked():
+            total += math.pow(rank[0], self.power)
+            ranks.append(rank)
+            sums.append(total)
+            if total > wanted and len(ranks) >= TOP:
+                break
+        return _report(ranks, self._index(sums, wanted, u))
+
+    def _index(self, sums: list[float], wanted: float, u: float) -> int:
+        last = min(bisect_left(sums, wanted), len(sums) - 1)  # rounding may leave `wanted` past the end
+        return bisect_left(sums, u * sums[last]) if self.top_p < 1 else last
+
+
+def _report(ranks: Sequence[tuple[float, str]], index: int) -> TokenLogProb:
+    top = [TopLogProb(token, _log(p), utf8(token)) for p, token in ranks[:TOP]]
+    p, token = ranks[index]
+    return TokenLogProb(token, _log(p), utf8(token), top)
+
+
+def _log(p: float) -> float:
+    return min(0.0, math.log(p))
+
+
+@functools.lru_cache(maxsize=16384)
+def utf8(token: str) -> list[int]:
+    return list(token.encode())
