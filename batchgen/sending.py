@@ -110,7 +110,7 @@ class Sending:
                 retries=retries,
                 stats=stats,
                 concurrency=granted.concurrency,
-                stops=Stops(local.stops(job), retries.patience, is_proven=plan.reused > 0),
+                stops=Stops(local.stops(job), retries.patience, granted.concurrency, is_proven=plan.reused > 0),
             )
             outlook = Outlook(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)

@@ -287,6 +287,75 @@ def test_what_an_earlier_version_could_not_use_is_read_again_and_not_bought(job,
     assert all(row["text"] for row in job.rows())
 
 
+@pytest.mark.parametrize("again", [[], ["--fresh"]], ids=["plain", "fresh"])
+def test_a_stream_that_was_cut_is_no_answer_later_either(again, job, service, called):
+    def script(_, body):
+        is_cut = body["prompt"] == "Write about shelf 9."
+        events = b'data: {"value": "half"}\n\n' if is_cut else b'data: {"value": "whole"}\n\ndata: [DONE]\n\n'
+        return Raw(events, "text/event-stream")
+
+    service.script = script
+    path = job(rows_of(10), **{**SMALL, "limits": {"concurrency": 1}}, request={"stream": True})
+    assert called("run", path, "--quiet").returncode == 1
+    service.script = lambda *_: Raw(b'data: {"value": "whole"}\n\ndata: [DONE]\n\n', "text/event-stream")
+    assert called("run", path, *again, "--json").json["ok"] == 10
+    assert {row["text"] for row in job.rows()} == {"whole"}
+
+
+def test_errors_inside_of_a_stream_are_read_once_an_end_was_seen(job, service, called):
+    quota = b'data: {"error": {"code": "insufficient_quota", "message": "used up"}}\n\n'
+    whole = b'data: {"value": "whole"}\n\ndata: [DONE]\n\n'
+    service.script = lambda number, _: Raw(quota if number > 10 else whole, "text/event-stream")
+    ended = called("run", job(rows_of(40), **SMALL, request={"stream": True}), "--json")
+    assert (ended.returncode, ended.json["failed"], ended.json["possibly_billed"]) == (4, 0, 0)
+
+
+def test_what_is_undecided_when_a_budget_ends_the_run_is_tried_again(job, service, called):
+    """Who was refused last may have been refused as all would have been."""
+    service.script = lambda number, _: Status(403, FIREWALL) if number > 10 else None
+    path = job(rows_of(40), **SMALL, until={"requests": 15})
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (3, 10, 0)
+    service.script = None
+    assert called("run", job(rows_of(40), **SMALL), "--json").json["ok"] == 40
+
+
+async def test_a_server_that_closes_what_it_should_keep_leaves_nothing_open():
+    """Each second request on a connection finds it closed; soon none is kept."""
+    conversations = []
+
+    async def answers(reader, writer):
+        conversations.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+            body = b'{"choices": [{"text": "x"}]}'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            await reader.readuntil(b"\r\n\r\n")  # and no answer
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Client(url, "sk-some-key-of-ours", connect=5, total=5) as client:
+        outcomes = [await client.attempt(b"%02d" % n, "m") for n in range(40)]
+        assert len(client._pool._idle) <= 1
+    await asyncio.gather(*conversations)
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert sum(outcome.resent for outcome in outcomes) <= 4
+
+
+def test_a_proxys_password_is_taken_out_of_what_is_said(job, called):
+    login = "ann:s3cret-of-ann"
+    page = f"Forbidden. You sent Basic {base64.b64encode(login.encode()).decode()} for {login}".encode()
+    with Proxy(http(page, status="403 Forbidden")) as proxy:
+        endpoint = {"api": "openai", "url": "http://127.0.0.1:9", "proxy": proxy.url, "proxy_env": "OUR_PROXY"}
+        ended = called("run", job(rows_of(3), **SMALL, endpoint=endpoint), "-v", env={"OUR_PROXY": login})
+    assert ended.returncode == 4
+    assert "s3cret" not in ended.stdout + ended.stderr
+    assert base64.b64encode(login.encode()).decode() not in ended.stdout + ended.stderr
+
+
 # proxies
 
 

@@ -63,7 +63,8 @@ class Client:
         self._marks_ends = False
         self._resent: set[int] = set()
         """Requests that ended a kept connection: it may be they that do it, and once is enough."""
-        self._redactor = Redactor(key)
+        login = [proxy.login] if proxy is not None and proxy.login is not None else []
+        self._redactors = [Redactor(secret) for secret in [key, *login]]
         self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._total = total
@@ -110,6 +111,8 @@ class Client:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            if sendings.left == sendings.lost:
+                return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
             return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
         finally:
             self._deadlines.end(task)
@@ -132,21 +135,36 @@ class Client:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
         if answered:
-            return self._whole(answer) or self._dialect.judge(self._redactor.answer(answer))
-        answer = self._redactor.all(answer)  # before it is cut into lines and words
+            return self._judged(self._redacted(answer))
+        for redactor in self._redactors:
+            answer = redactor.all(answer)  # before it is cut into lines and words
         failure = classify(message.code, headers, answer, model, datetime.now(UTC), request)
-        return self._redactor.failure(failure)
+        return self._all_redacted(failure)
 
-    def _whole(self, answer: bytes) -> Failure | None:
+    def _judged(self, answer: bytes) -> Answer | Failure:
+        outcome = self._dialect.judge(answer)
+        if isinstance(outcome, Answer):
+            return self._cut_off(answer) or outcome
+        return self._all_redacted(outcome)
+
+    def _redacted(self, answer: bytes) -> bytes:
+        for redactor in self._redactors:
+            answer = redactor.answer(answer)
+        return answer
+
+    def _all_redacted(self, failure: Failure) -> Failure:
+        for redactor in self._redactors:
+            failure = redactor.failure(failure)
+        return failure
+
+    def _cut_off(self, answer: bytes) -> Failure | None:
         """What is wrong with a stream that lacks its end, where the service has been seen to mark it."""
         if self._dialect.is_done is None or is_json(answer):
             return None
         if self._dialect.is_done(answer):
             self._marks_ends = True
         elif self._marks_ends:
-            return unusable(
-                self._redactor.answer(answer), "the answer broke off: [DONE], which ended others, is missing"
-            )
+            return unusable(answer, "the answer broke off: [DONE], which ended others, is missing")
         return None
 
     async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:

@@ -106,6 +106,10 @@ class Kind(enum.StrEnum):
 
 
 STOPS_THE_RUN = frozenset({Kind.KEY, Kind.PROXY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
+MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MISDIRECTED})
+"""What may be the row's fault or everybody's."""
+WHOEVER_ASKS = frozenset({401, 402, 407})
+"""Statuses that are about the key, whatever the row says."""
 ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED})
 POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
 SLOWS_EVERYONE = frozenset({429, 503, 529})
@@ -162,7 +166,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 WHOLE = frozenset({
-    "stop", "length", "max_tokens", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "tool_calls",
+    "stop", "length", "max_tokens", "model_length", "eos", "eos_token", "eog", "end_turn", "stop_sequence",
+    "stop_token", "stop_str", "complete", "completed", "tool_calls", "function_call",
 })  # fmt: skip
 """Why an answer ends that is whole, or as long as was asked for. All else breaks one off: vLLM says `abort` of what was
 in flight when it is restarted, with status 200 and half a text."""

@@ -13,12 +13,22 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes | None:
     """The body itself, where it is what its header says and we know how; as it came, where not. None: it would have
     more than `most` bytes."""
     for window in _WINDOWS.get(encoding.strip().lower(), ()):
-        reader = zlib.decompressobj(window)
         try:
-            plain = reader.decompress(body, most)
+            return _inflated(body, window, most)
         except zlib.error:
             continue
-        if reader.eof:
-            return plain
-        return None if reader.unconsumed_tail else body
     return body
+
+
+def _inflated(body: bytes, window: int, most: int) -> bytes | None:
+    """All members of it. Raises zlib.error where it is none, or is cut."""
+    plain = b""
+    while body:
+        reader = zlib.decompressobj(window)
+        plain += reader.decompress(body, most - len(plain) + 1)
+        if len(plain) > most:
+            return None
+        if not reader.eof:
+            raise zlib.error
+        body = reader.unused_data
+    return plain

@@ -55,7 +55,7 @@ def read_error(body: bytes) -> ErrorBody:
     return ErrorBody(
         types[0] if types else "",
         (*types[1:], *codes),
-        "; ".join(filter(None, dict.fromkeys(said))),
+        "; ".join(filter(None, dict.fromkeys(said)))[:_OWN],
         tuple(int(number) for number in numbers if re.fullmatch("[345][0-9]{2}", number)),
         next(iter(_texts(parts, "param")), None),
     )

@@ -150,7 +150,7 @@ def _read(body: bytes) -> _Read:
     made = [RawChoice(choice.text or "", _as_contract(choice.logprobs)) for choice in choices]
     is_error = whole.is_error() if choices else whole.breaks_off()
     reasons = [choice.finish_reason for choice in choices]
-    unsaid = [NO_REASONS if reason is msgspec.UNSET else reason for reason in reasons]
+    unsaid = [NO_REASONS if reason is msgspec.UNSET else reason or None for reason in reasons]
     return _Read(made, whole.model, whole.usage, body if is_error else None, unsaid)
 
 

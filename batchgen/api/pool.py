@@ -37,6 +37,8 @@ IDLE, AGAIN, PROBES = 30, 15, 4
 that is silent, as while a long answer is made, and tell nobody."""
 FEW_LOST = 3
 """Kept connections that end on a request by chance; where more than a fifth do, the server closes them."""
+TRIED_ANEW = 200
+"""Requests over fresh connections, after which one is kept again."""
 HANGS_UP = getattr(select, "POLLRDHUP", 0)
 
 Read = Callable[[RawResponseMessage, aiohttp.StreamReader], Awaitable[T]]
@@ -61,7 +63,7 @@ class Pool:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         self._trust = trust
         self._proxy = proxy
-        self._reused = self._lost = 0
+        self._reused = self._lost = self._fresh = 0
         self._idle: list[tuple[Connection, float]] = []  # the last used is taken first: the server kept it for sure
 
     async def __aenter__(self) -> Self:
@@ -95,8 +97,7 @@ class Pool:
         A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
         the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
         alone, as with `fresh`."""
-        closes = self._lost >= FEW_LOST and self._lost > self._reused / 5
-        kept = None if fresh or closes else self._kept()
+        kept = None if fresh or self._closes() else self._kept()
         if kept is not None:
             self._reused += 1
             try:
@@ -131,8 +132,16 @@ class Pool:
         self._keep(connection)
         return answer
 
+    def _closes(self) -> bool:
+        """Whether the server closes the connections that it should keep; now and then that is tried anew."""
+        closes = self._lost >= FEW_LOST and self._lost > self._reused / 5
+        self._fresh += closes
+        if self._fresh >= TRIED_ANEW:
+            self._fresh = self._lost = self._reused = 0
+        return closes
+
     def _keep(self, connection: Connection) -> None:
-        if _is_clean(connection):
+        if _is_clean(connection) and not self._lost > max(FEW_LOST - 1, self._reused / 5):
             self._idle.append((connection, self._loop.time()))
         else:
             connection.close()

@@ -53,11 +53,20 @@ def classify(
         kind = Kind.MODEL
     elif status == 429 and _TOO_LARGE.search(error.description + str(error.codes)):  # noqa: PLR2004
         kind = Kind.INVALID
-    elif status in (400, 422, 500) and _BAD_KEY.search(f"{error.codes} {error.without(request).description}"):
+    elif status in (400, 422, 500) and _is_of_the_key(error, request):
         kind = Kind.KEY
     elif kind is None:
         kind = other_status(status)
     return Failure(kind, _said(status, headers, error, body), status, retry_after(headers, now), body)
+
+
+def _is_of_the_key(error: ErrorBody, request: bytes) -> bool:
+    """Whether it speaks of the key, in words of its own."""
+    if any(map(_BAD_KEY.search, error.codes)):
+        return True
+    return _BAD_KEY.search(error.description) is not None and (
+        _BAD_KEY.search(error.without(request).description) is not None
+    )
 
 
 def kind_of(status: int) -> Kind:
@@ -73,12 +82,12 @@ def other_status(status: int) -> Kind:
 
 def _said(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes) -> str:
     target = headers.get("Location") if status // 100 == 3 else None  # noqa: PLR2004  a redirect
-    return f"{say(status, error, body)} (to {target[:200]})" if target else say(status, error, body)
+    return f"{say(status, error, body)} (to {target[:1000]})" if target else say(status, error, body)
 
 
 _GONE = (
-    r"not (?:be )?found|no such|(?:does not|doesn't) exist|unknown|invalid|unrecogni[sz]ed|deprecated|removed|retired"
-    r"|not available|unavailable|no longer|not supported|unsupported|not allowed|no access|not a valid"
+    r"not (?:be )?found|no such|(?:does not|doesn't) exist|unknown|unrecogni[sz]ed|deprecated|removed|retired"
+    r"|not available|unavailable|no longer|not supported|unsupported|not allowed|no access|not a valid model"
 )
 _NO_MODEL = r"(?:no such|unknown|invalid|unrecogni[sz]ed|unsupported|deprecated|access to (?:the |this )?)\W*(?:\w+ )?"
 _TOO_LARGE = re.compile(r"(request|prompt|message)\S*\s*(is )?too[ _]?(large|long)|request_too_large", re.IGNORECASE)
@@ -104,7 +113,8 @@ def names_the_model(error: ErrorBody, model: str | None, request: bytes = b"") -
     if any(re.search(r"model.?(not.?found|removed|unknown)", code, re.IGNORECASE) for code in error.codes):
         return True
     subject = rf"(?:{re.escape(model)}|\bmodel\b)" if model else r"\bmodel\b"
-    about = re.compile(rf"{subject}[^;\n]{{0,120}}?(?:{_GONE})|{_NO_MODEL}{subject}", re.IGNORECASE)
+    named = rf"{subject}(?! (?:parameter|output|response|setting))"
+    about = re.compile(rf"{subject}[^;\n]{{0,120}}?(?:{_GONE})|{_NO_MODEL}{named}", re.IGNORECASE)
     return about.search(error.description) is not None and about.search(error.without(request).description) is not None
 
 

@@ -18,8 +18,9 @@ from batchgen.api.repair import decoded
 DONE = b"[DONE]"
 NULL = msgspec.Raw(b"null")
 ERROR = b"error"
+_DONE_LAST = re.compile(rb"[\r\n]data: ?\[DONE\]\s*\Z")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_NOTHING = {b"null", b'""', b"{}", b"[]", b"false"}
+_NOTHING = {b"null", b'""', b"{}", b"[]", b"false", b"0"}
 
 
 class Telling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -74,7 +75,7 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("the stream was cut in the middle of an event")
     for line in (*lines, b""):
         if not line:
-            if data:
+            if data and not _is_elses(name, data):
                 yield name, b"\n".join(data)
             name, data = b"", []
         elif line.startswith(b"data:"):
@@ -83,6 +84,11 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
             name = line[6:].strip().lower()
         elif line.startswith(b"error:"):
             yield ERROR, line[6:].strip()
+
+
+def _is_elses(name: bytes, data: list[bytes]) -> bool:
+    """Whether it is a heartbeat or the like: an event of another name that holds no object."""
+    return name not in (b"", b"message", ERROR) and data[0].lstrip()[:1] not in (b"{", b"[")
 
 
 def read(body: bytes) -> Streamed:
@@ -107,8 +113,13 @@ def read(body: bytes) -> Streamed:
 
 
 def is_done(body: bytes) -> bool:
-    """Whether `[DONE]` is the last that it says, by its last bytes."""
-    return DONE in body[-64:]
+    """Whether `[DONE]` comes at its end: mostly its last bytes tell, and no text can look like them."""
+    if _DONE_LAST.search(body[-64:]):
+        return True
+    try:
+        return DONE in body and read(body).is_done
+    except (ValueError, RecursionError):
+        return False
 
 
 def text(body: bytes) -> str:

@@ -13,7 +13,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from batchgen.api.contract import SLOWS_EVERYONE, STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.contract import (
+    MAYBE_THE_ROWS,
+    SLOWS_EVERYONE,
+    STOPS_THE_RUN,
+    WHOEVER_ASKS,
+    Answer,
+    Failure,
+    Kind,
+)
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client
@@ -35,6 +43,7 @@ class Server:
     rest: float = 0.0
     rested_at: float = -math.inf
     probing: bool = False
+    has_answered: bool = False
 
     def is_free(self, now: float) -> bool:
         """Whether it may have a request: it is sound, or its rest is over and nobody is trying it."""
@@ -71,7 +80,7 @@ class Roster:
 
     def well(self, at: int) -> None:
         server = self.servers[at]
-        server.in_a_row, server.rest, server.probing = 0, 0.0, False
+        server.in_a_row, server.rest, server.probing, server.has_answered = 0, 0.0, False, True
 
     def sick(self, at: int, begun: float, now: float, rest: float | None = None) -> None:
         """`begun`: when the request was sent: what was sent before a rest began, or ends within it, says nothing new.
@@ -145,10 +154,15 @@ class Fleet:
             return outcome
         return self._weighed(at, outcome, begun)
 
+    def _may_be_the_rows(self, at: int, failure: Failure) -> bool:
+        """Where this server has answered others: it is one prompt that it dislikes."""
+        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in WHOEVER_ASKS
+        return its_own and self.roster.servers[at].has_answered
+
     def _weighed(self, at: int, failure: Failure, begun: float) -> Failure:
         """What the failure says of the server; and of the run, while others serve."""
         now, others = self.clock(), self.roster.others_serve(at)
-        refused = failure.kind in self.refusals
+        refused = failure.kind in self.refusals and not self._may_be_the_rows(at, failure)
         if refused or failure.status in SLOWS_EVERYONE:
             self.roster.sick(at, begun, now, failure.retry_after)
         elif failure.kind in _OF_THE_SERVER:

@@ -29,7 +29,9 @@ def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], R
             return outcome
         body = whole(outcome.body)
         (why,) = fitness.unfit([read(body).choices[0].text])
-        return outcome if why is None else Failure(Kind.UNFIT, why, 200, body=body, answer=outcome)
+        if why is None:
+            return outcome
+        return Failure(Kind.UNFIT, why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
 
     return judged
 
@@ -54,7 +56,8 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.D
 
 
 def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
-    unusable = (rows["record"].is_in(reader.ids_of(Kind.UNUSABLE)) & (rows["state"] != State.DONE)).arg_true()
+    kept = rows["record"].is_in(reader.ids_of(Kind.UNUSABLE))  # not what a fresh run looks past
+    unusable = (kept & ~rows["state"].is_in([State.DONE, State.NEW])).arg_true()
     if unusable.is_empty():
         return rows
     pieces = reader.pieces(rows["record"].gather(unusable).to_list())

@@ -26,7 +26,7 @@ from batchgen.runner.feed import Task, recorded
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.retry import Retries
 from batchgen.runner.schema import Record
-from batchgen.runner.stats import Stats
+from batchgen.runner.stats import NEVER_LEFT, Stats
 from batchgen.runner.stops import Stops
 
 CHANGED = "the input changed while the job was at work"
@@ -202,6 +202,7 @@ class Pump:
         now = self.clock()
         self.stats.ended(outcome)
         task.attempts += outcome.resent
+        self.budget.spent_requests += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens
@@ -255,11 +256,11 @@ class Pump:
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
 
     async def _settle_parked(self, before: float = math.inf) -> None:
-        """What was said to rows that may have been said to all: then the run was stopped, and none of them is at
-        fault."""
+        """What was said to rows before an answer to what was sent later; in the end, all of it. Where the run was
+        stopped meanwhile nobody knows whether it was said to all, and no row is at fault."""
         settled = [record for at, record in self._parked if at <= before]
         self._parked = [(at, record) for at, record in self._parked if at > before]
-        is_everybodys = self.refusal is not None
+        is_everybodys = self.stopped is not None and before == math.inf
         self.stats.failed -= len(settled) if is_everybodys else 0
         for record in settled:
             await self.save(record._replace(final=not is_everybodys))

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from batchgen.api.contract import Answer, RawCompletion
+from batchgen.api.contract import Answer, RawCompletion, is_json
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.packed import Body, restored, whole
 from batchgen.runner.history import History
@@ -96,7 +96,11 @@ class Reader(History):
 
     def is_answer(self, record: Record) -> bool:
         """Whether its body is one, as it would be judged today."""
-        return record.body is not None and isinstance(self._dialect.judge(whole(record.body)), Answer)
+        if record.body is None:
+            return False
+        body, is_done = whole(record.body), self._dialect.is_done
+        is_cut = is_done is not None and not is_json(body) and not is_done(body)
+        return not is_cut and isinstance(self._dialect.judge(body), Answer)
 
     def jsons(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
         """The answers as the contract's JSON; None where there is none in it that can be read."""

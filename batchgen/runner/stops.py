@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.contract import Failure, Kind
+from batchgen.api.contract import MAYBE_THE_ROWS, WHOEVER_ASKS, Failure, Kind
 from batchgen.spoken import duration
 
 ROWS = 12
@@ -20,10 +20,6 @@ ALIKE = 24
 """Requests that are answered alike, without a text, after which a run ends that had no other answer."""
 ASKED_AGAIN = 3
 """Bursts of refusals that ask for a wait beyond all patience: a quota is used up, and no rate exceeded."""
-MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MISDIRECTED})
-"""What may be the row's fault or everybody's."""
-_WHOEVER_ASKS = frozenset({401, 402})
-"""Statuses that are about the key, whatever the row says."""
 _TOLD_ONCE = frozenset({Kind.INVALID, Kind.UNUSABLE})
 
 
@@ -37,10 +33,12 @@ class Stop(NamedTuple):
 @dataclass
 class Stops:
     """`kinds`: failures that end a run; `patience`: seconds that are waited for a service that is away or refuses;
-    `is_proven`: key, address and model have answered in an earlier run."""
+    `concurrency`: refusals come before the answers to as many that were sent with them; `is_proven`: key, address and
+    model have answered in an earlier run."""
 
     kinds: frozenset[Kind]
     patience: float
+    concurrency: int = 1
     is_proven: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +64,8 @@ class Stops:
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
-        return self._told_once(key, failure) if failure.kind in _TOLD_ONCE and not self._answers else None
+        told_once = not self.is_known if failure.kind is Kind.INVALID else not self._answers
+        return self._told_once(key, failure) if failure.kind in _TOLD_ONCE and told_once else None
 
     def _may_be_the_rows(self, key: bytes, failure: Failure, now: float) -> bool:
         """A firewall dislikes a prompt's words, a router knows no such path: where others are answered, that row fails.
@@ -74,8 +73,8 @@ class Stops:
         if not self._told:
             self._told_at = now
         self._told.add(key)
-        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in _WHOEVER_ASKS
-        return self.is_known and its_own and len(self._told) < ROWS
+        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in WHOEVER_ASKS
+        return self.is_known and its_own and len(self._told) < max(ROWS, self.concurrency)
 
     def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         since = self._refused_since = now if self._refused_since is None else self._refused_since
@@ -103,8 +102,8 @@ class Stops:
         )
         alike = self._alike[said]
         alike.add(len(alike) if failure.kind is Kind.UNUSABLE else key)
-        if len(alike) < ALIKE:
+        if len(alike) < max(ALIKE, self.concurrency // 4):
             return None
         what = "answers, and nothing in any of them can be used" if not said else "requests, and each is answered so"
-        reason = f"{ALIKE} {what}: {failure.message}"
+        reason = f"{len(alike)} {what}: {failure.message}"
         return Stop(reason, replace(failure, kind=Kind.MISDIRECTED, message=reason))

@@ -26,19 +26,20 @@ class Window:
         self.late = 0
         """How many requests found no answer in time while others did."""
         self._least = math.inf
-        self._is_rate = self._confirmed = False
+        self._is_rate = self._confirmed = self._is_late = False
         self._every = 1
         self._answers = 0
-        self._lately: deque[float] = deque()
+        self._lately: deque[float] = deque(maxlen=1 << 16)
         self._cut_at = -math.inf
 
     def refused(self, now: float, sent_at: float, beside: int) -> None:
         """`beside`: how many were in flight when it was sent, itself included."""
         self._answers = 0
         self._least = min(self._least, beside)
-        self._is_rate = self._is_rate or self._least < FEWEST
-        if self._is_rate:
-            self.most = math.inf
+        if self._is_rate or self._is_late:
+            return  # what time-outs found holds
+        if self._least < FEWEST:
+            self._is_rate, self.most = True, math.inf
             return
         if sent_at > self._cut_at:
             self._confirmed = self.most < math.inf
@@ -48,7 +49,7 @@ class Window:
 
     def answered(self, now: float, beside: int) -> None:
         self._lately.append(now)
-        if beside >= self._beyond():
+        if beside >= self._beyond() and not self._is_late:
             self._is_rate, self._least, self.most = True, math.inf, math.inf
         if self.most == math.inf:
             return
@@ -71,5 +72,5 @@ class Window:
         if sent_at > self._cut_at:
             half = sum(at >= now - seconds / 2 for at in self._lately)
             self.most, self._confirmed, self._every, self._answers = min(self.most, max(1, half)), True, 1, 0
-            self._least = math.inf
+            self._least, self._is_late = math.inf, True
             self._cut_at = now
