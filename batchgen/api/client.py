@@ -6,6 +6,7 @@ Never retries, never follows a redirect, never raises for a row; the key goes in
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -84,38 +85,29 @@ class Client:
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """`model` is the one the body asks for. Every way an attempt can end is a value."""
         sendings = Sendings()
-        outcome = await self._attempt(body, model, sendings)
-        own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
-        if sendings.left <= own:
-            return outcome
-        self._resent.add(hash(body))
-        return outcome.after(sendings.left - own, sendings.lost)
-
-    async def _attempt(self, body: bytes, model: str, sendings: Sendings) -> Answer | Failure:
         task = self._deadlines.begin()
         try:
-            return await self._pool.post(
+            outcome = await self._pool.post(
                 body,
                 lambda message, payload: self._judge(message, payload, body, model),
                 sendings,
                 fresh=bool(self._resent) and hash(body) in self._resent,
             )
         except asyncio.CancelledError:
-            if self._deadlines.missed(task):
-                return self._late(sendings)
-            raise
-        except aiohttp.ClientConnectorCertificateError as error:
-            return Failure(Kind.MISDIRECTED, _untrusted(error.certificate_error))
-        except aiohttp.ClientResponseError as error:  # of a CONNECT: there is no other
-            return _refused_by_proxy(error.status)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
+            if not self._deadlines.missed(task):
+                raise
+            outcome = self._late(sendings)
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            if sendings.left == sendings.lost:
-                return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
-            return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
+            outcome = _broken(error, sendings)
         finally:
             self._deadlines.end(task)
+        if sendings.left == 1 and isinstance(outcome, Answer):
+            return outcome
+        own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
+        if sendings.left <= own:
+            return outcome
+        self._resent.add(hash(body))
+        return outcome.after(sendings.left - own, sendings.lost)
 
     def _late(self, sendings: Sendings) -> Failure:
         if sendings.left:
@@ -182,6 +174,18 @@ class Client:
             return b"".join(chunks)
 
 
+def _broken(error: Exception, sendings: Sendings) -> Failure:
+    """What became of an attempt that ended in an exception of the wire's."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Failure(Kind.MISDIRECTED, _untrusted(error.certificate_error))
+    if isinstance(error, aiohttp.ClientResponseError):  # of a CONNECT: there is no other
+        return _refused_by_proxy(error.status)
+    never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    if never_left or sendings.left == sendings.lost:
+        return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
+    return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
+
+
 def _untrusted(error: Exception) -> str:
     return f"the server's certificate is not trusted ({error}): name the one to trust in endpoint.ca_file"
 
@@ -197,5 +201,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "none within timeout.connect"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno or 0  # negative: of a name that was not found, which has words of its own
+        said = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
+        return f"{error.host}:{error.port}: {said}"
     return type(error).__name__
