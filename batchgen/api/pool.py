@@ -87,8 +87,11 @@ class Pool:
 
     async def __aexit__(self, *_: object) -> None:
         for connection, _since in self._idle:
+            if connection.transport is not None:
+                connection.transport.abort()  # TLS would say goodbye first, and may do so when the loop is closed
             connection.close()
         await self._connector.close()
+        await asyncio.sleep(0)
 
     async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
         """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
