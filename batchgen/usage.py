@@ -25,13 +25,11 @@ class Usage:
 
     def how(self) -> str:
         """Says whose count the tokens are."""
+        if not self.counted:
+            return "by estimate"
         if self.counted >= self.answers:
-            return "as the service counted" if self.answers else "by estimate"
-        return (
-            f"counted for {self.counted:,} of {self.answers:,} answers, else by estimate"
-            if self.counted
-            else ("by estimate")
-        )
+            return "as the service counted"
+        return f"counted for {self.counted:,} of {self.answers:,} answers, else by estimate"
 
     def told(self) -> str:
         """Says tokens and dollars."""

@@ -144,6 +144,8 @@ WHOLE = [
     ("no errors", b'data: {"value": "b", "errors": []}', "ab"),
     ("a null value", b'data: {"value": null}', "a"),
     ("a gateway's last event", b'data: {"usage": {"total_tokens": 3}}', "a"),
+    ("a heartbeat of another name", b"event: ping\ndata: keep-alive", "a"),
+    ("an error that is zero", b'data: {"value": "b", "error": 0}', "ab"),
     ("another event's name", b'event: message\ndata: {"value": "b"}', "ab"),
     ("half a character", b'data: {"value": "\\ud800"}', "a\ufffd"),
 ]

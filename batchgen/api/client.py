@@ -110,7 +110,7 @@ class Client:
         return outcome.after(sendings.left - own, sendings.lost)
 
     def _late(self, sendings: Sendings) -> Failure:
-        if sendings.left:
+        if sendings.left > sendings.lost:
             return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s", is_late=True)
         return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
 

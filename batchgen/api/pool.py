@@ -100,7 +100,7 @@ class Pool:
         A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
         the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
         alone, as with `fresh`."""
-        kept = None if fresh or self._closes() else self._kept()
+        kept = None if fresh or self._does_without() else self._kept()
         if kept is not None:
             self._reused += 1
             try:
@@ -135,16 +135,21 @@ class Pool:
         self._keep(connection)
         return answer
 
+    @property
     def _closes(self) -> bool:
-        """Whether the server closes the connections that it should keep; now and then that is tried anew."""
-        closes = self._lost >= FEW_LOST and self._lost > self._reused / 5
+        """Whether the server closes the connections that it should keep."""
+        return self._lost >= FEW_LOST and self._lost > self._reused / 5
+
+    def _does_without(self) -> bool:
+        """Whether this request takes a fresh connection, as kept ones are closed; now and then one is tried."""
+        closes = self._closes
         self._fresh += closes
         if self._fresh >= TRIED_ANEW:
             self._fresh = self._lost = self._reused = 0
         return closes
 
     def _keep(self, connection: Connection) -> None:
-        if _is_clean(connection) and not self._lost > max(FEW_LOST - 1, self._reused / 5):
+        if _is_clean(connection) and not self._closes:
             self._idle.append((connection, self._loop.time()))
         else:
             connection.close()

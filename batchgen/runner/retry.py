@@ -21,7 +21,7 @@ CAUSES = 3
 hundred, one of thousands of rows would else meet six of them in a row."""
 
 ASK_AGAIN = 2.0
-"""Seconds."""
+"""Seconds until a refusal that asks for a wait beyond all patience is put to the test."""
 LEAST_PATIENCE = 30.0
 """Seconds of an outage that a run sits out at least; at most what a row's attempts and waits would take."""
 

@@ -45,7 +45,8 @@ class Stops:
         self._answers = 0
         self._told: set[bytes] = set()
         self._told_at = -math.inf
-        self._alike: defaultdict[str, set[object]] = defaultdict(set)
+        self._useless = 0
+        self._alike: defaultdict[str, set[bytes]] = defaultdict(set)
         self._refused_since: float | None = None
         self._beyond = 0
 
@@ -96,14 +97,15 @@ class Stops:
         return bool(self._answers) or self.is_proven
 
     def _told_once(self, key: bytes, failure: Failure) -> Stop | None:
-        """By rows where it may be about their words; by answers where each was paid for."""
-        said = (
-            "" if failure.kind is Kind.UNUSABLE else re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]
-        )
-        alike = self._alike[said]
-        alike.add(len(alike) if failure.kind is Kind.UNUSABLE else key)
-        if len(alike) < max(ALIKE, self.concurrency // 4):
+        """By answers where each was paid for; by rows where it may be about their words."""
+        if failure.kind is Kind.UNUSABLE:
+            self._useless += 1
+            count, what = self._useless, "answers, and nothing in any of them can be used"
+        else:
+            alike = self._alike[re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]]
+            alike.add(key)
+            count, what = len(alike), "requests, and each is answered so"
+        if count < max(ALIKE, self.concurrency // 4):
             return None
-        what = "answers, and nothing in any of them can be used" if not said else "requests, and each is answered so"
-        reason = f"{len(alike)} {what}: {failure.message}"
+        reason = f"{count} {what}: {failure.message}"
         return Stop(reason, replace(failure, kind=Kind.MISDIRECTED, message=reason))
