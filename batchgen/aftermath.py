@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgen import folders, metrics
+from batchgen import metrics
 from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job import Job
 from batchgen.signals import Signals
+from batchgen.storage import folders
 from batchgen.summary import Summary
 
 CRASHED = 1

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchgen import descriptors, folders, logs
+from batchgen import descriptors, logs
 from batchgen import job as jobs
 from batchgen.earlier import Earlier, earlier
 from batchgen.engines import local as here
@@ -19,7 +19,7 @@ from batchgen.job import Job
 from batchgen.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.results import destination
 from batchgen.results.destination import Destination
-from batchgen.runner import adoption, lock
+from batchgen.runner import adoption
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index
 from batchgen.runner.plan import Plan, make_plan
@@ -28,6 +28,7 @@ from batchgen.runner.schema import Run
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.spoken import counted
+from batchgen.storage import file_lock, folders
 
 if TYPE_CHECKING:
     from batchgen.forecast import Forecast
@@ -258,13 +259,13 @@ def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Re
     """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one. Raises
     UsageError where it is another job file's, unless that is to be adopted."""
     with (
-        lock.exclusive(setup.lock),
-        lock.exclusive(setup.flight),
+        file_lock.exclusive(setup.lock),
+        file_lock.exclusive(setup.flight),
         closing(Checkpoint(setup.checkpoint)) as checkpoint,
         closing(Reader(setup.checkpoint, setup.dialect)) as reader,
     ):
         if not folders.is_local(setup.lock.parent):
-            lock.refuse_useless(setup.lock)
+            file_lock.refuse_useless(setup.lock)
         owner = reader.owner()
         if not adopt:
             refuse_anothers_checkpoint(setup.job, owner)

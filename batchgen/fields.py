@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from batchgen.places import Url, is_url
+from batchgen.storage.location import Url, is_url
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

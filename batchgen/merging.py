@@ -11,16 +11,16 @@ from batchgen import __version__
 from batchgen import job as jobs
 from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
 from batchgen.job import Job
-from batchgen.places import Place, place
 from batchgen.results import destination
 from batchgen.results import merge as merges
 from batchgen.results.destination import PARQUET, Destination, given, stands
 from batchgen.results.parquet import Published
-from batchgen.results.replacing import refusing
 from batchgen.rows.source import open_source
 from batchgen.runner.reader import Reader
 from batchgen.sections import Input
 from batchgen.shards import Shard
+from batchgen.storage.atomic import refusing
+from batchgen.storage.location import Place, place
 
 SHOWN = 5
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batchgen.errors import OK
-from batchgen.results.replacing import replacing
+from batchgen.storage.atomic import replacing
 from batchgen.summary import Summary
 
 SUCCESS = "batchgen_last_success_timestamp_seconds"

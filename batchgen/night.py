@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen import folders
 from batchgen.api.contract import POSSIBLY_BILLED, Kind
 from batchgen.engines.local import Make
 from batchgen.errors import (
@@ -43,6 +42,7 @@ from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
 from batchgen.spoken import counted
+from batchgen.storage import folders
 from batchgen.summary import Summary
 from batchgen.usage import NOTHING
 

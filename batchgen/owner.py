@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
-from batchgen.places import Place
-from batchgen.rows.files import find
 from batchgen.runner.schema import Owner
+from batchgen.storage.listing import find
+from batchgen.storage.location import Place
 
 
 def owner_of(job: Job, folder: Path | None) -> Owner:

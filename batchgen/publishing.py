@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from batchgen import __version__, folders
+from batchgen import __version__
 from batchgen.owner import owner_of
-from batchgen.places import Place
 from batchgen.results import destination
 from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, last_good
@@ -18,6 +17,8 @@ from batchgen.results.parquet import Published, drop_beside, publish
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import Run
 from batchgen.setup import Setup
+from batchgen.storage import folders
+from batchgen.storage.location import Place
 
 RELIED_ON = ("model", "record", "state", "occurrence")
 """Of a plan's rows, what publishing needs."""

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from batchgen.fields import Duration, Finite, JobPath, Part, context
-from batchgen.places import is_url
 from batchgen.shards import WHOLE, Shard
+from batchgen.storage.location import is_url
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 

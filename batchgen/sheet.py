@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from batchgen.places import is_url
+from batchgen.storage.location import is_url
 from batchgen.terminal import Screen, cut, inert
 
 LABEL = 12

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
-from batchgen.runner import lock
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
 from batchgen.sheet import Line, Sheet, Shown, Tone, near
 from batchgen.spoken import about, duration
+from batchgen.storage import file_lock
 from batchgen.usage import NOTHING, Usage, spent
 
 RUNNING = "running"
@@ -78,7 +78,7 @@ class Status(Shown):
 def status_of(job: Job) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
     path = job.checkpoint.with_suffix(".lock")
-    live = lock.is_held(path)
+    live = file_lock.is_held(path)
     with closing(Reader(job.checkpoint)) as reader:
         last = reader.last_run()
         if last is None:
@@ -88,7 +88,7 @@ def status_of(job: Job) -> Status:
         usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
-    live = live or lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
+    live = live or file_lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
     left = last.todo - ok - failed
     return Status(
         name=job.name,

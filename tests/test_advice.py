@@ -6,7 +6,7 @@ import shutil
 import pytest
 from service import Status, error_body
 
-from batchgen.runner import lock
+from batchgen.storage import file_lock
 
 ROWS = 12
 FLAGS = [(), ("--fresh",), ("--limit", "10"), ("--no-retry-failed",), ("--quiet",), ("--fresh", "--limit", "10")]
@@ -56,7 +56,7 @@ def loses_its_checkpoint(service, job, called, run):
 
 def runs_twice_at_once(service, job, called, run):
     job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    with lock.exclusive(job.checkpoint.with_suffix(".lock")):
+    with file_lock.exclusive(job.checkpoint.with_suffix(".lock")):
         return run()
 
 

@@ -18,7 +18,7 @@ from service import Status, error_body
 
 from batchgen import commands, logs, night, webhook
 from batchgen import job as jobs
-from batchgen.runner import lock
+from batchgen.storage import file_lock
 
 SECRET = "3f9c-a-secret-path"
 ROWS = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)]
@@ -192,7 +192,7 @@ def test_a_trial_on_the_built_in_model_tells_nobody(job, service, called, hook):
 def test_a_run_that_finds_another_at_work_leaves_it_to_that_one(job, service, called, hook):
     path = job(ROWS, notify={"url": hook.url, "on": ["always"]}, metrics="job.prom")
     (job.folder / "out" / ".batchgen").mkdir(parents=True)
-    with lock.exclusive(job.checkpoint.with_suffix(".lock")):
+    with file_lock.exclusive(job.checkpoint.with_suffix(".lock")):
         assert called("run", path).returncode == 75
     assert hook.told == []
     assert not (job.folder / "job.prom").exists()

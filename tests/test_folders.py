@@ -12,10 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import COMMAND
 
-from batchgen import folders
 from batchgen.errors import MachineRefused, UsageError
-from batchgen.results import replacing
-from batchgen.runner import lock
+from batchgen.storage import atomic, file_lock, folders
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -117,7 +115,7 @@ def test_a_kill_while_a_folder_of_a_layer_below_is_replaced(tmp_path, state):
     if state != "removed":
         path.mkdir()
         (path / "part-00000.parquet").write_text("old" if state == "half removed" else "new")
-    with replacing.set_aside(path):
+    with atomic.set_aside(path):
         assert {file.read_text() for file in path.iterdir()} == {"old"}
         assert len(list(path.iterdir())) == 2
     assert not was.exists()
@@ -214,10 +212,10 @@ def test_a_file_system_that_locks_is_not(tmp_path, mounted, kind):
 def test_a_lock_that_keeps_nobody_out_is_refused(tmp_path):
     """Here, one that is not held: a second process gets it."""
     path = tmp_path / "lock"
-    with lock.exclusive(path):
-        lock.refuse_useless(path)
+    with file_lock.exclusive(path):
+        file_lock.refuse_useless(path)
     with pytest.raises(MachineRefused, match=r"keeps nobody out.*`output: \{state: FOLDER\}`"):
-        lock.refuse_useless(path)
+        file_lock.refuse_useless(path)
 
 
 def test_the_state_has_a_folder_of_its_own(job, called, tmp_path):

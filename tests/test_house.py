@@ -21,17 +21,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal spoken usage places sheet logs loop descriptors folders packed aws_profile blocks store_settings store_refusals stores parts
+errors terminal spoken usage storage.location sheet logs loop descriptors storage.folders packed storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
 yaml
 api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.proxy api.trust api.deadlines api.encodings api.pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
-rows.bounds rows.foreign rows.files rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.ndjson_types rows.ndjson_format rows.formats rows.source
+rows.bounds rows.foreign storage.listing rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.ndjson_types rows.ndjson_format rows.formats rows.source
 rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
 rows.texts
 rows.prompt rows.identity rows.request
-runner.schema runner.checkpoint runner.database runner.history runner.reader runner.writer runner.lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
+runner.schema runner.checkpoint runner.database runner.history runner.reader runner.writer storage.file_lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
 runner.pace runner.window runner.limits runner.retry runner.stops runner.stats runner.blame runner.pump runner.judging runner.outlook runner.progress
-results.names results.schema results.exchange results.replacing results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
+results.names results.schema storage.swap storage.atomic results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
 results.report_words
 results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts
 results.report_plots results.report_sections results.report_page results.report

@@ -13,7 +13,7 @@ import pytest
 from durability import HUNG, Driver, Slow, Work, here, prompts, run, start, wait_for
 
 from batchgen.errors import AlreadyRunning, MachineRefused
-from batchgen.runner import lock
+from batchgen.storage import file_lock
 
 
 @contextmanager
@@ -66,25 +66,25 @@ def test_the_real_command_line_exits_75_at_once(tmp_path):
 def test_a_killed_holder_blocks_nobody(tmp_path):
     path = tmp_path / "lock"
     with held(path) as holder:
-        with pytest.raises(AlreadyRunning), lock.exclusive(path):
+        with pytest.raises(AlreadyRunning), file_lock.exclusive(path):
             pass
         holder.send_signal(signal.SIGSTOP)  # asleep is not dead
-        with pytest.raises(AlreadyRunning) as refused, lock.exclusive(path):
+        with pytest.raises(AlreadyRunning) as refused, file_lock.exclusive(path):
             pass
         assert refused.value.exit_code == 75
         holder.kill()
         holder.wait(HUNG)
-        with lock.exclusive(path):
-            assert lock.is_held(path)
+        with file_lock.exclusive(path):
+            assert file_lock.is_held(path)
 
 
 def test_is_held(tmp_path):
     path = tmp_path / "lock"
-    assert not lock.is_held(path)
+    assert not file_lock.is_held(path)
     with held(path):
-        assert lock.is_held(path)
-        assert lock.is_held(path)
-    assert not lock.is_held(path)
+        assert file_lock.is_held(path)
+        assert file_lock.is_held(path)
+    assert not file_lock.is_held(path)
     assert path.exists()
 
 
@@ -95,7 +95,7 @@ def test_those_who_ask_do_not_keep_a_run_from_starting(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code]) as asking:
         try:
             for _ in range(200):
-                with lock.exclusive(path):
+                with file_lock.exclusive(path):
                     pass
         finally:
             asking.kill()
@@ -103,10 +103,10 @@ def test_those_who_ask_do_not_keep_a_run_from_starting(tmp_path):
 
 def test_no_child_inherits_it(tmp_path):
     path = tmp_path / "lock"
-    with lock.exclusive(path):
+    with file_lock.exclusive(path):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     try:
-        with lock.exclusive(path):
+        with file_lock.exclusive(path):
             assert child.poll() is None
     finally:
         child.communicate(b"\n", timeout=HUNG)
@@ -126,11 +126,11 @@ def test_a_lock_file_that_was_replaced_before_it_was_locked_is_not_taken_for_the
         return descriptor
 
     monkeypatch.setattr(os, "open", slow_open)
-    with lock.exclusive(path):
+    with file_lock.exclusive(path):
         monkeypatch.undo()
-        with pytest.raises(AlreadyRunning), lock.exclusive(path):
+        with pytest.raises(AlreadyRunning), file_lock.exclusive(path):
             pass
-        assert lock.is_held(path)
+        assert file_lock.is_held(path)
 
 
 @pytest.mark.parametrize("trouble", ["a folder", "a symlink", "no folder"])
@@ -143,7 +143,7 @@ def test_a_lock_that_cannot_be_made_is_refused(tmp_path, trouble):
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path = tmp_path / "none" / "lock"
-    with pytest.raises(MachineRefused) as refused, lock.exclusive(path):
+    with pytest.raises(MachineRefused) as refused, file_lock.exclusive(path):
         pass
     assert refused.value.exit_code == 5
     assert str(path) in str(refused.value)
@@ -157,7 +157,7 @@ def test_threads_of_one_process_exclude_each_other_too(tmp_path):
     def attempt() -> None:
         inside.wait(HUNG)
         try:
-            with lock.exclusive(path):
+            with file_lock.exclusive(path):
                 ended["ran"] += 1
                 done.wait(HUNG)
         except AlreadyRunning:

@@ -456,7 +456,7 @@ def test_it_appears_whole_or_not_at_all(stored, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batchgen.results.replacing.os.fsync", broken)
+        patch.setattr("batchgen.storage.atomic.os.fsync", broken)
         with pytest.raises(Exception, match="cannot be written: No space left"):
             stored.page()
     assert target.read_text(encoding="utf-8") == "the old one"

@@ -17,8 +17,8 @@ from service import PATIENCE
 from store import BUCKET, SECRET, Refusal, Store
 
 import batchgen as library
-from batchgen import blocks, parts, store_settings, stores
-from batchgen.places import Url
+from batchgen.storage import block_reader, manifest, object_store, settings
+from batchgen.storage.location import Url
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
 OUTPUT = f"s3://{BUCKET}/out/job.parquet"
@@ -320,11 +320,11 @@ def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     for variable, value in store.environ.items():
         monkeypatch.setenv(variable, value)
     store.deaf, store.mute = deaf, mute
-    size = blocks.BLOCK + 1
+    size = block_reader.BLOCK + 1
     store.put("in/rows.csv", b"a" * size)
-    with stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
+    with object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
         assert file.read() == b"a" * size, "what did not change seems to"
-    seen = stores.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
+    seen = object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
     with seen.open() as file:
         assert file.read(10) == b"a" * 10
         store.put("in/rows.csv", b"b" * (size if mute == set() else size + 1))
@@ -436,7 +436,7 @@ def test_a_profile_of_aws_own_tools(job, store, called, tmp_path):
 
 def test_a_list_of_parts_that_is_none_is_told():
     with pytest.raises(OSError, match="no list of parts"):
-        parts.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
+        manifest.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
 
 
 def test_a_store_that_answers_a_range_with_all_of_it_is_named(job, store, called):
@@ -472,7 +472,7 @@ def test_a_key_that_cannot_be_read_is_named(job, store, called, key):
     ],
 )  # fmt: skip
 def test_connection_strings_of_azure(text, account, endpoint):
-    said = store_settings.settings("az://shelf", {"AZURE_STORAGE_CONNECTION_STRING": text})
+    said = settings.settings("az://shelf", {"AZURE_STORAGE_CONNECTION_STRING": text})
     assert (said["account_name"], said.get("endpoint")) == (account, endpoint)
 
 
@@ -532,13 +532,13 @@ def test_a_bucket_that_may_not_be_listed(job, store, called, service):
 
 def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch):
     """Played at a fiftieth of its waits: as many refusals as a minute of the shortest ones has."""
-    patience = stores.PATIENT
+    patience = object_store.PATIENT
     least = patience["backoff"]["init_backoff"].total_seconds()
     assert patience["retry_timeout"].total_seconds() > 120
     assert patience["max_retries"] * least > 60, "the tries may be used up within the minute"
     shortest = dt.timedelta(seconds=least / 50)
     quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
-    monkeypatch.setattr(stores, "PATIENT", {**patience, "backoff": quick})
+    monkeypatch.setattr(object_store, "PATIENT", {**patience, "backoff": quick})
     path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
     left = {"PUT": 60, "HEAD": 5, "POST": 5}
 
@@ -557,13 +557,13 @@ def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch
 def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_said(store, monkeypatch, caplog):
     for variable, value in store.environ.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(stores, "_has_answered", set())
+    monkeypatch.setattr(object_store, "_has_answered", set())
     quick = {"init_backoff": dt.timedelta(milliseconds=10), "max_backoff": dt.timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(stores, "PATIENT", {**stores.PATIENT, "backoff": quick})
+    monkeypatch.setattr(object_store, "PATIENT", {**object_store.PATIENT, "backoff": quick})
     store.put("in/rows.csv", b"id\n1\n")
-    left = iter(range(2 * stores.QUICK["max_retries"]))
+    left = iter(range(2 * object_store.QUICK["max_retries"]))
     store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
-    assert stores.look(Url(f"s3://{BUCKET}", "in/rows.csv")).size == 5
+    assert object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv")).size == 5
     assert "the store answers that it is busy" in caplog.text
 
 

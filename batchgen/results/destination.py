@@ -21,14 +21,22 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from batchgen import folders, parts, stores
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.job import Job
-from batchgen.places import Place, Url, place
-from batchgen.results.replacing import created, discard, refusing, replacing, replacing_folder, set_aside, try_out
-from batchgen.rows.files import find
 from batchgen.rows.source import Source
-from batchgen.stores import Object
+from batchgen.storage import folders, manifest, object_store
+from batchgen.storage.atomic import (
+    created,
+    discard,
+    refusing,
+    replacing,
+    replacing_folder,
+    set_aside,
+    try_out,
+)
+from batchgen.storage.listing import find
+from batchgen.storage.location import Place, Url, place
+from batchgen.storage.object_store import Object
 
 PARQUET, SPREADSHEET = ".parquet", ".csv"
 PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
@@ -99,7 +107,9 @@ class Destination:
             discard(self.place)
             folders.sync(self.place.parent)
         else:
-            stores.remove([self.place] if self.rows_per_file is None else [o.url for o in stores.below(self.place)])
+            object_store.remove(
+                [self.place] if self.rows_per_file is None else [o.url for o in object_store.below(self.place)]
+            )
 
     def refuse_unwritable(self) -> None:
         """Raises UsageError where publishing could not do there what it does: it is tried, and leaves nothing. In a
@@ -114,9 +124,9 @@ class Destination:
             raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
 
     def _probe(self, probe: Url) -> None:
-        stores.put(probe, b"may be removed")
+        object_store.put(probe, b"may be removed")
         try:
-            stores.remove([probe])
+            object_store.remove([probe])
         except PermissionError as error:
             stays = "parts of earlier runs stay" if self.rows_per_file else "it may stay"
             log.warning("warning: %s: %s: %s", probe, error.strerror, stays)
@@ -128,9 +138,9 @@ class Destination:
             return
         try:
             if self.rows_per_file is not None:
-                stores.try_listing(self.place)
+                object_store.try_listing(self.place)
             elif self.is_compared:
-                stores.try_listing(self.place.parent)
+                object_store.try_listing(self.place.parent)
         except OSError as error:
             raise UsageError(f"{self.place}: cannot be listed: {error.strerror}; nothing was sent") from None
 
@@ -185,7 +195,7 @@ def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
 
 def stands(there: Place) -> bool:
     """Raises OSError where the store does not answer."""
-    return there.exists() if isinstance(there, Path) else bool(stores.look(there) or stores.below(there))
+    return there.exists() if isinstance(there, Path) else bool(object_store.look(there) or object_store.below(there))
 
 
 def _refuse_name(path: Path, place: Path | Url) -> None:
@@ -251,26 +261,30 @@ def _uploaded(url: Url, final: Callable[[], Url], scratch: Path, *, is_folder: b
         if is_folder:
             _upload_folder(final(), files)
         else:
-            _read_back(stores.put(final(), files[0]), files[0])
+            _read_back(object_store.put(final(), files[0]), files[0])
 
 
 def _upload_folder(url: Url, files: list[Path]) -> None:
     """The parts first, under new names; then the list of them; then the parts go that the list before it named."""
-    before = stores.below(url)
-    named = {one.name for one in parts.in_force(before)} if any(o.name == parts.MANIFEST for o in before) else set()
+    before = object_store.below(url)
+    named = (
+        {one.name for one in manifest.in_force(before)} if any(o.name == manifest.MANIFEST for o in before) else set()
+    )
     tag = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}{secrets.token_hex(3)}"
     urls = [url / f"{file.stem}-{tag}{file.suffix}" for file in files]
     try:
-        rows = [_read_back(stores.put(to, file), file) for to, file in zip(urls, files, strict=True)]
+        rows = [_read_back(object_store.put(to, file), file) for to, file in zip(urls, files, strict=True)]
     except BaseException:
         with suppress(OSError):
-            stores.remove(urls)
+            object_store.remove(urls)
         raise
-    stores.put(url / parts.MANIFEST, msgspec.json.encode(parts.Manifest([to.name for to in urls], sum(rows))))
+    object_store.put(
+        url / manifest.MANIFEST, msgspec.json.encode(manifest.Manifest([to.name for to in urls], sum(rows)))
+    )
     stale = dt.datetime.now(dt.UTC) - STALE
     ours = (one for one in before if PART.fullmatch(one.name) and one.url.parts[:-1] == url.parts)
     with suppress(OSError):  # nobody reads them any more, and a later publication finds them
-        stores.remove([one.url for one in ours if one.name in named or one.modified < stale])
+        object_store.remove([one.url for one in ours if one.name in named or one.modified < stale])
 
 
 def _read_back(there: Object, here: Path) -> int:

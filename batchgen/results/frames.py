@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen.places import is_url
-from batchgen.rows.files import File, find
+from batchgen.storage.listing import File, find
+from batchgen.storage.location import is_url
 
 
 def load(path: str | Path) -> pl.DataFrame:

@@ -13,14 +13,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen import stores
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
-from batchgen.places import Place, Url, place
 from batchgen.quality import Gate
-from batchgen.results.replacing import refusing
-from batchgen.rows.files import File, find
 from batchgen.spoken import counted
+from batchgen.storage import object_store
+from batchgen.storage.atomic import refusing
+from batchgen.storage.listing import File, find
+from batchgen.storage.location import Place, Url, place
 
 log = logging.getLogger("batchgen")
 
@@ -158,7 +158,7 @@ def _standing(there: Place) -> list[str]:
     if isinstance(there, Path):
         return glob.glob("????-??-??".join(map(glob.escape, str(there).split("{date}"))))
     fixed = itertools.takewhile(lambda part: "{date}" not in part, there.parts[:-1])
-    return [str(one) for one in stores.below(Url(there.bucket, "/".join(fixed)))]
+    return [str(one) for one in object_store.below(Url(there.bucket, "/".join(fixed)))]
 
 
 def _median(lengths: pl.Series) -> int:

@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from batchgen.errors import InputChanged
 from batchgen.fitness import Fitness
-from batchgen.places import Place
 from batchgen.results import spreadsheet
 from batchgen.results.columns import Results
 from batchgen.results.destination import SPREADSHEET, Destination
@@ -35,6 +34,7 @@ from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
 from batchgen.shards import Shard
 from batchgen.spoken import counted
+from batchgen.storage.location import Place
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"

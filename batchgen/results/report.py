@@ -12,9 +12,9 @@ from pathlib import Path
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
-from batchgen.results.replacing import replacing
 from batchgen.results.report_queries import Archive
 from batchgen.results.report_subject import Known, Subject, mean_tokens
+from batchgen.storage.atomic import replacing
 
 __all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 

@@ -23,9 +23,9 @@ from batchgen.results.report_subject import Known, Subject
 from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.results.report_words import TEXT_CHARS
-from batchgen.runner import lock
 from batchgen.runner.schema import OK, Run
 from batchgen.sections import Limits
+from batchgen.storage import file_lock
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
@@ -156,7 +156,7 @@ def gather(archive: Archive, subject: Subject) -> Facts:
         job=subject.job,
         limits=subject.limits,
         endpoint=subject.endpoint,
-        state=last.outcome or ("running" if lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
+        state=last.outcome or ("running" if file_lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
         run=last,
         made_at=time.time_ns() // 1000,
         counts=_counts(last, ends, subject.published),

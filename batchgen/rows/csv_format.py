@@ -15,8 +15,8 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.rows import csv_records
 from batchgen.rows.bounds import BATCH_ROWS, Schema
-from batchgen.rows.files import File
 from batchgen.spoken import counted
+from batchgen.storage.listing import File
 
 
 class Csv:

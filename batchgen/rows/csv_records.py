@@ -18,8 +18,8 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
-from batchgen.rows.files import File
 from batchgen.rows.foreign import letter, seen, separated
+from batchgen.storage.listing import File
 
 BLOCK = 2 << 20
 MAX_LINE = 8 * MAX_CELL

@@ -13,9 +13,9 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
-from batchgen.rows.files import File
 from batchgen.rows.foreign import seen
 from batchgen.rows.ndjson_types import Seen, number
+from batchgen.storage.listing import File
 
 NO_OBJECT = "not a JSON object that can be read"
 _object = msgspec.json.Decoder(dict[str, Any])

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from batchgen.errors import UsageError
-from batchgen.rows.files import File
+from batchgen.storage.listing import File
 
 MOST_DEEP = 60
 """Lists and objects in each other. Arrow takes 64."""

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.rows.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
-from batchgen.rows.files import File, size_of
 from batchgen.rows.foreign import seen
 from batchgen.rows.parquet_steps import broken_column, opened, runs
+from batchgen.storage.listing import File, size_of
 
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""

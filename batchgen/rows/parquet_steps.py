@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchgen.rows.bounds import BATCH_BYTES, BATCH_ROWS
-from batchgen.rows.files import File
-from batchgen.stores import Object
+from batchgen.storage.listing import File
+from batchgen.storage.object_store import Object
 
 FEW_ROWS = 32
 """Decoded at once where nothing says how long a value may be."""

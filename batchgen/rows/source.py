@@ -15,12 +15,12 @@ import polars as pl
 from batchgen.errors import InputChanged, UsageError
 from batchgen.rows.bounds import Schema
 from batchgen.rows.csv_format import Csv
-from batchgen.rows.files import File, Fingerprint, Found, Keys, find, fingerprint, glob_of
 from batchgen.rows.foreign import meant, named_otherwise, separated, unlike
 from batchgen.rows.formats import BY_SUFFIX, Format
 from batchgen.rows.ndjson_format import Ndjson
 from batchgen.sections import Input
 from batchgen.shards import WHOLE
+from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint, glob_of
 
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")

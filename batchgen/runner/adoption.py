@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchgen import folders
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
-from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.index import Index, State, split
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
+from batchgen.storage import file_lock, folders
 
 MOST_LOOKED_AT = 20
 """Checkpoints beside one's own, the latest first."""
@@ -65,9 +64,9 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
     known = Index(reader.states(), 0)
     taken = 0
-    if lock.is_held(path.with_suffix(".lock")):
+    if file_lock.is_held(path.with_suffix(".lock")):
         raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
-    with lock.exclusive(path.with_suffix(".lock")), closing(Reader(path)) as other:
+    with file_lock.exclusive(path.with_suffix(".lock")), closing(Reader(path)) as other:
         for _, records in other.pieces(other.ids_of(OK)):
             given = list(records.values())
             keys = pl.DataFrame(split(b"".join([record.key for record in given])))

@@ -38,7 +38,6 @@ from typing import Any
 
 import apsw
 
-from batchgen import folders
 from batchgen.errors import MachineRefused
 from batchgen.packed import FROM, pack, stored
 from batchgen.runner.schema import (
@@ -55,6 +54,7 @@ from batchgen.runner.schema import (
     refusals,
     refuse_foreign,
 )
+from batchgen.storage import folders
 from batchgen.usage import Usage
 
 PAGE, LOG = 8192, 4 << 20

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import apsw
 
-from batchgen import folders
 from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.runner.schema import BUSY, closed_on_error, is_empty, refusals, refuse_foreign
+from batchgen.storage import folders
 
 T = TypeVar("T")
 Take = Callable[[Iterable[tuple[Any, ...]]], T]

@@ -13,8 +13,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from batchgen import folders
 from batchgen.errors import MachineRefused
+from batchgen.storage import folders
 
 _MARK = struct.Struct("=16sI12x")
 """Key, attempt, and padding: no mark straddles a sector, so a power loss keeps it whole or not at all."""

@@ -17,11 +17,11 @@ from typing import Any
 import apsw
 
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.runner import lock
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.database import opened, taken
 from batchgen.runner.reader import STORED, sound
 from batchgen.runner.schema import Record
+from batchgen.storage import file_lock
 from batchgen.terminal import inert
 
 LEAST_ROW = 40
@@ -34,7 +34,7 @@ def salvage(path: Path) -> tuple[int, int]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     repaired, damaged = path.with_name(f".{path.name}.salvaged"), path.with_name(f"{path.name}.damaged")
-    with lock.exclusive(path.with_suffix(".lock")):
+    with file_lock.exclusive(path.with_suffix(".lock")):
         repaired.unlink(missing_ok=True)
         with (
             _as_long_as_it_says(path) as whole,

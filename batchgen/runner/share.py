@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from batchgen.errors import AlreadyRunning, MachineRefused
-from batchgen.runner import lock
+from batchgen.storage import file_lock
 
 LOOKS_EVERY = 1.0
 """Seconds between two counts: so long a run may take to notice another."""
@@ -37,7 +37,7 @@ def joined(base_url: str, key: str) -> Iterator[Callable[[], int]]:
         try:
             if mine is not None:
                 stack.callback(mine.unlink, missing_ok=True)
-                stack.enter_context(lock.exclusive(mine))
+                stack.enter_context(file_lock.exclusive(mine))
         except (AlreadyRunning, MachineRefused):
             folder = None
         if folder is None:
@@ -67,7 +67,7 @@ def _count(folder: Path) -> int:
     count = 0
     with suppress(OSError):
         for file in folder.glob("*.run"):
-            if lock.is_held(file):
+            if file_lock.is_held(file):
                 count += 1
             elif time.time() - file.stat().st_mtime > STALE:
                 file.unlink(missing_ok=True)

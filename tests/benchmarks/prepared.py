@@ -10,12 +10,12 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from batchgen import folders
 from batchgen import job as jobs
 from batchgen.rows.request import Prepared
 from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.schema import OK, Record
 from batchgen.setup import set_up
+from batchgen.storage import folders
 
 ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from batchgen import stores
 from batchgen.errors import UsageError
-from batchgen.parts import in_force
-from batchgen.places import Url, is_url
-from batchgen.stores import Object
+from batchgen.storage import object_store
+from batchgen.storage.location import Url, is_url
+from batchgen.storage.manifest import in_force
+from batchgen.storage.object_store import Object
 
 File = Path | Object
 Keys = dict[str, str | None]
@@ -158,12 +158,12 @@ def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
 
 
 def _find_objects(url: Url) -> Found:
-    whole = stores.look(url) if url.key else None
+    whole = object_store.look(url) if url.key else None
     if whole and whole.size:
         return Found((whole,), ({},))
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
-    listed = _without_markers(in_force(stores.below(Url(url.bucket, "/".join(root)))))
+    listed = _without_markers(in_force(object_store.below(Url(url.bucket, "/".join(root)))))
     if whole and not listed:
         return Found((whole,), ({},))
     for one in listed:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchgen import folders
 from batchgen.errors import AlreadyRunning, MachineRefused
+from batchgen.storage import folders
 
 GOT_IT = 75
 _SECOND = f"""

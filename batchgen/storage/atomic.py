@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from batchgen import folders
 from batchgen.errors import MachineRefused
-from batchgen.places import Place
-from batchgen.results.exchange import exchanged
+from batchgen.storage import folders
+from batchgen.storage.location import Place
+from batchgen.storage.swap import exchanged
 
 NEW, OLD, WAS, TRY = ".tmp", ".old", ".was", ".try"
 """What is being written; what stood in its place; a copy of that, which stands for it; and what was only tried."""

@@ -10,7 +10,7 @@ import errno
 
 import msgspec
 
-from batchgen.stores import Object
+from batchgen.storage.object_store import Object
 
 MANIFEST = "_manifest.json"
 

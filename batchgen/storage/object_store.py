@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from weakref import WeakValueDictionary
 
-from batchgen.blocks import Blocks, Reader
-from batchgen.places import Url
-from batchgen.store_refusals import PANIC, REPLACED, refusal
-from batchgen.store_settings import settings, where, without_empty_variables
+from batchgen.storage.block_reader import Blocks, Reader
+from batchgen.storage.error_messages import PANIC, REPLACED, refusal
+from batchgen.storage.location import Url
+from batchgen.storage.settings import settings, where, without_empty_variables
 
 if TYPE_CHECKING:
     from obstore import GetResult

@@ -9,8 +9,8 @@ import errno
 import os
 import re
 
-from batchgen.places import Url
-from batchgen.store_settings import ADDRESSES, CREDENTIALS, family
+from batchgen.storage.location import Url
+from batchgen.storage.settings import ADDRESSES, CREDENTIALS, family
 
 REPLACED = "was replaced while it was read"
 PANIC = "PanicException"

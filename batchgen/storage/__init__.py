@@ -1,0 +1,1 @@
+"""Where bytes lie: paths and object stores, folders, files that appear whole, locks."""
