@@ -12,7 +12,7 @@ from batchgen.errors import OK, ROWS_FAILED, BatchgenError, MachineRefused, Stop
 from batchgen.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
 from batchgen.process import say
 from batchgen.serving import serve
-from batchgen.terminal import USUAL, screen
+from batchgen.ui.terminal import USUAL, screen
 
 LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
 """Whose errors nobody can do anything about in place."""

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchgen import descriptors, logs
+from batchgen import descriptors
 from batchgen import job as jobs
 from batchgen.earlier import Earlier, earlier
 from batchgen.engines import local as here
@@ -27,8 +27,9 @@ from batchgen.runner.reader import Reader
 from batchgen.runner.schema import Run
 from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
-from batchgen.spoken import counted
 from batchgen.storage import file_lock, folders
+from batchgen.ui import logs
+from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
     from batchgen.forecast import Forecast

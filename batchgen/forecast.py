@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from batchgen.runner.history import LearnedRate
 from batchgen.runner.plan import Plan
 from batchgen.sections import Limits
-from batchgen.sheet import Line, Sheet, Shown, Text, Tone, near
-from batchgen.spoken import about, counted, dollars, duration
+from batchgen.ui.humanize import about, counted, dollars, duration
+from batchgen.ui.panel import Line, Sheet, Shown, Text, Tone, near
 
 if TYPE_CHECKING:
     from batchgen.rehearsal import Rehearsal

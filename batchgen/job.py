@@ -33,8 +33,8 @@ from batchgen.fields import JobPath, Part, context
 from batchgen.notify import Notify
 from batchgen.quality import Check, Gate
 from batchgen.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
-from batchgen.sheet import Line, Sheet, Shown, Text, settings
 from batchgen.storage.location import Place, is_url, place
+from batchgen.ui.panel import Line, Sheet, Shown, Text, settings
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from batchgen.api.contract import POSSIBLY_BILLED, Kind
+from batchgen.api.usage import NOTHING
 from batchgen.engines.local import Make
 from batchgen.errors import (
     OK,
@@ -41,10 +42,9 @@ from batchgen.runner.reader import Reader
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
-from batchgen.spoken import counted
 from batchgen.storage import folders
 from batchgen.summary import Summary
-from batchgen.usage import NOTHING
+from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
     from batchgen.runner.limits import Budget

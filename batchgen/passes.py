@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchgen.api.contract import Failure
+from batchgen.api.usage import Usage
 from batchgen.job import Job
-from batchgen.spoken import counted
-from batchgen.usage import Usage
+from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
     from batchgen.runner.stats import Stats

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 import click
 
 from batchgen.errors import OK
-from batchgen.terminal import inert, screen
+from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
-    from batchgen.sheet import Shown
     from batchgen.summary import Summary
+    from batchgen.ui.panel import Shown
 
 
 def refuse_platform() -> None:
@@ -63,7 +63,7 @@ def discard(stream: TextIO) -> None:
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """The log goes to stderr, as `--log-format` has it."""
-    from batchgen import logs  # noqa: PLC0415
+    from batchgen.ui import logs  # noqa: PLC0415
 
     kind = click.get_current_context().meta["log_format"]
     logs.start(kind, logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -71,7 +71,7 @@ def log(*, quiet: bool = False, verbose: bool = False) -> None:
 
 def _logged_as_object(message: str, **numbers: int) -> bool:
     """Whether the log is one of objects, and now holds this, too."""
-    from batchgen import logs  # noqa: PLC0415
+    from batchgen.ui import logs  # noqa: PLC0415
 
     if logs.are_objects():
         logs.log.error("%s", message, extra={logs.NUMBERS: numbers})
@@ -80,7 +80,8 @@ def _logged_as_object(message: str, **numbers: int) -> bool:
 
 def log_end(summary: Summary) -> None:
     """The summary as one object, where the log is one of objects: its last line."""
-    from batchgen import logs, show  # noqa: PLC0415
+    from batchgen import show  # noqa: PLC0415
+    from batchgen.ui import logs  # noqa: PLC0415
 
     if logs.are_objects():
         level = logging.INFO if summary.exit_code == OK else logging.ERROR

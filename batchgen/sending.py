@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from batchgen import loop
 from batchgen.api.contract import Failure
+from batchgen.api.usage import Usage
 from batchgen.engines import local
 from batchgen.engines.local import Make
 from batchgen.errors import EngineGone, MachineRefused
@@ -35,8 +36,7 @@ from batchgen.runner.writer import Writer
 from batchgen.sections import Until
 from batchgen.setup import Setup
 from batchgen.signals import Signals
-from batchgen.simulator.child import child
-from batchgen.usage import Usage
+from batchgen.simulator.subprocess import child
 
 LOOKS_EVERY = 2.0
 """Seconds between two looks whether the checkpoint is still in its place."""

@@ -58,7 +58,7 @@ def serve(host: str, port: int, **rig: Any) -> None:
         --outage 60:120
     """
     from batchgen.simulator import server
-    from batchgen.simulator.rig import read
+    from batchgen.simulator.options import read
 
     def ready(url: str) -> None:
         say(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")

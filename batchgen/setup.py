@@ -14,10 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from batchgen.api.contract import DEPRECATED
+from batchgen.api.credentials import check_key, read_key
 from batchgen.api.dialects import OPENAI, Dialect
-from batchgen.api.key import check_key, read_key
 from batchgen.api.proxy import proxy_of
-from batchgen.api.trust import trust
+from batchgen.api.tls import trust
 from batchgen.errors import UsageError
 from batchgen.fitness import Fitness, fitness_of
 from batchgen.job import Job, is_vendor

@@ -6,10 +6,10 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from batchgen.sheet import Line, Sheet, Tone, near
-from batchgen.spoken import counted
 from batchgen.summary import kept_out
-from batchgen.terminal import inert_json
+from batchgen.ui.humanize import counted
+from batchgen.ui.panel import Line, Sheet, Tone, near
+from batchgen.ui.terminal import inert_json
 
 if TYPE_CHECKING:
     from batchgen.results.parquet import Published

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from batchgen.errors import Stopped
-from batchgen.spoken import duration
+from batchgen.ui.humanize import duration
 
 if TYPE_CHECKING:
     import asyncio

@@ -6,14 +6,14 @@ import datetime as dt
 from contextlib import closing
 from dataclasses import dataclass
 
+from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import NotRunYet
 from batchgen.job import Job
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import OK
-from batchgen.sheet import Line, Sheet, Shown, Tone, near
-from batchgen.spoken import about, duration
 from batchgen.storage import file_lock
-from batchgen.usage import NOTHING, Usage, spent
+from batchgen.ui.humanize import about, duration
+from batchgen.ui.panel import Line, Sheet, Shown, Tone, near
 
 RUNNING = "running"
 

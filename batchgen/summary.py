@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import ServiceRefused
-from batchgen.sheet import Line, Sheet, Shown, Tone, near
-from batchgen.spoken import counted, duration
-from batchgen.usage import NOTHING, Usage, spent
+from batchgen.ui.humanize import counted, duration
+from batchgen.ui.panel import Line, Sheet, Shown, Tone, near
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from batchgen import show
 from batchgen.process import discard, write
 from batchgen.status import Status
-from batchgen.terminal import Screen, inert, screen
+from batchgen.ui.terminal import Screen, inert, screen
 
 ANEW = "\x1b[{lines}F\x1b[J"
 WHOLE_LINES = "\x1b[?7l{text}\x1b[?7h"

@@ -23,7 +23,7 @@ import msgspec
 import polars as pl
 
 from batchgen import job as jobs
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import (
     Answer,
     Failure,
@@ -32,7 +32,7 @@ from batchgen.api.contract import (
     as_json,
     read_answer,
 )
-from batchgen.api.refusals import classify, retry_after
+from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.writer import judge
 from batchgen.errors import UsageError
 from batchgen.results.answers import answers
@@ -40,7 +40,7 @@ from batchgen.rows.prompt import PromptError, Template
 from batchgen.rows.source import open_source
 from batchgen.rows.template.growth import MOST_CHARS
 from batchgen.sections import PLACEHOLDER, Input
-from batchgen.terminal import inert, inert_json
+from batchgen.ui.terminal import inert, inert_json
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 NOW = dt.datetime(2026, 9, 1, 22, tzinfo=dt.UTC)
@@ -165,12 +165,12 @@ def column(data: bytes) -> None:
 def events(data: bytes) -> None:
     """A text or a ValueError; a stream that is split between two events says in two parts what it says whole."""
     try:
-        whole = stream.text(data)
+        whole = sse.text(data)
     except ValueError:
         return
     whole.encode()
     if b"\r" not in data.replace(b"\r\n", b""):
-        assert stream.text(data.replace(b"\r\n", b"\n")) == whole, "line ends"
+        assert sse.text(data.replace(b"\r\n", b"\n")) == whole, "line ends"
     if b"[DONE]" in data or b"\r" in data:
         return
     for at in [found.end() for found in re.finditer(b"\n\n", data)]:
@@ -179,7 +179,7 @@ def events(data: bytes) -> None:
 
 def parts_of(data: bytes) -> str:
     """The text of a part, which may be none."""
-    return stream.text(data) if list(stream.events(data)) else ""
+    return sse.text(data) if list(sse.events(data)) else ""
 
 
 def wait(data: bytes) -> None:

@@ -16,9 +16,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from service import Status, error_body
 
-from batchgen import commands, logs, night, webhook
+from batchgen import commands, night, webhook
 from batchgen import job as jobs
 from batchgen.storage import file_lock
+from batchgen.ui import logs
 
 SECRET = "3f9c-a-secret-path"
 ROWS = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(6)]

@@ -43,9 +43,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen import commands
+from batchgen.api.body import FROM as COMPRESS_FROM
+from batchgen.api.body import stored
 from batchgen.errors import MachineRefused
-from batchgen.packed import FROM as COMPRESS_FROM
-from batchgen.packed import stored
 from batchgen.runner.checkpoint import PAGE, Checkpoint
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record

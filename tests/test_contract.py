@@ -29,7 +29,7 @@ from batchgen.api.contract import (
     estimate_tokens,
     read_answer,
 )
-from batchgen.api.refusals import classify, retry_after
+from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.writer import judge
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

@@ -21,9 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors terminal spoken usage storage.location sheet logs loop descriptors storage.folders packed storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
+errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs loop descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
 yaml
-api.repair api.stream api.contract api.error_body api.refusals api.unusable api.openai api.writer api.dialects api.key api.proxy api.trust api.deadlines api.encodings api.pool api.client
+api.repair api.sse api.contract api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
 fields shards sections endpoint actors notify agreement quality mistakes job fitness
 rows.bounds rows.foreign storage.listing rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.ndjson_types rows.ndjson_format rows.formats rows.source
 rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
@@ -36,8 +36,8 @@ results.report_words
 results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts
 results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
-simulator.draw simulator.model simulator.buckets simulator.faults simulator.rig simulator.ledger simulator.wire simulator.server
-simulator.child simulator.__main__
+simulator.draw simulator.model simulator.limits simulator.faults simulator.options simulator.ledger simulator.responses simulator.server
+simulator.subprocess simulator.__main__
 owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands merging notebook show template process watching
 completion options serving cli __main__
 """.replace("api.contract?", "").split()

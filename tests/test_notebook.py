@@ -25,8 +25,8 @@ from nbclient import NotebookClient
 
 import batchgen
 from batchgen import notebook
-from batchgen.sheet import Line, Sheet, Text
 from batchgen.summary import Summary
+from batchgen.ui.panel import Line, Sheet, Text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "jobs" / "seo.ipynb"

@@ -14,8 +14,8 @@ from service import Reset, Status
 
 from batchgen.api import openai
 from batchgen.api.contract import NULL, Answer, Failure, Kind
+from batchgen.api.error_responses import classify
 from batchgen.api.openai import as_json, judge, read_answer
-from batchgen.api.refusals import classify
 from batchgen.results.answers import answers
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)

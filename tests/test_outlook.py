@@ -4,7 +4,7 @@ import pytest
 
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.stats import Stats
-from batchgen.spoken import dollars
+from batchgen.ui.humanize import dollars
 
 ROWS = 300
 

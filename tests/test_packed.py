@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.packed import FROM, Packed, pack, restored, stored, whole
+from batchgen.api.body import FROM, Packed, pack, restored, stored, whole
 
 BODIES = st.builds(lambda seed, times: (seed * times)[: 3 * FROM], st.binary(min_size=1), st.integers(1, FROM))
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from batchgen.api import pool as pools
-from batchgen.api.pool import Pool, Sendings
+from batchgen.api import connection_pool as pools
+from batchgen.api.connection_pool import Pool, Sendings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

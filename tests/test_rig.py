@@ -20,11 +20,11 @@ from service import PATIENCE
 from batchgen import cli
 from batchgen.errors import UsageError
 from batchgen.runner.retry import BILLED_TRIES
-from batchgen.simulator import wire
-from batchgen.simulator.buckets import Bucket, Gate
+from batchgen.simulator import responses
 from batchgen.simulator.faults import PERMANENT, SPOILED, Fates, Faults, Latency, Outages
 from batchgen.simulator.ledger import digest
-from batchgen.simulator.rig import Rig, read
+from batchgen.simulator.limits import Bucket, Gate
+from batchgen.simulator.options import Rig, read
 from batchgen.simulator.server import make_app
 
 FOREVER = "3600"
@@ -285,7 +285,7 @@ async def test_an_answer_that_was_late_is_the_answer(faultless):
 
 
 def test_every_kind_of_spoiled_answer_has_its_way():
-    assert set(wire.SPOILS) == {None, *SPOILED}
+    assert set(responses.SPOILS) == {None, *SPOILED}
 
 
 STATUSES = ("400", "401", "404", "413", "418", "422", "429", "500", "503", "599")
@@ -319,7 +319,7 @@ async def test_a_spoiled_answer_is_billed(kind, faultless):
             assert (status, body, headers.get("Content-Length")) == {
                 "reset": ("reset", b"", None),
                 "cut": ("cut", whole[: len(whole) // 2], str(len(whole))),
-                "garbage": ("200", wire.GARBAGE, str(len(wire.GARBAGE))),
+                "garbage": ("200", responses.GARBAGE, str(len(responses.GARBAGE))),
             }[kind]
         await all_billed(asker, kind, 2)
 
@@ -354,7 +354,7 @@ async def test_a_dripping_answer_takes_its_time(monkeypatch):
     async def nap(seconds: float) -> None:
         naps.append(seconds)
 
-    monkeypatch.setattr(wire, "asyncio", SimpleNamespace(sleep=nap))
+    monkeypatch.setattr(responses, "asyncio", SimpleNamespace(sleep=nap))
     body = {"model": "palmyra-x5", "prompt": "a stove", "max_tokens": 2}
     async with (
         TestClient(TestServer(make_app(Rig(shares=(("drip", 1.0),))))) as client,

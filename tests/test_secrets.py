@@ -48,7 +48,7 @@ from test_hostile_endpoints import (
 from batchgen import job as jobs
 from batchgen.api.client import Client
 from batchgen.api.contract import Failure, Kind
-from batchgen.api.key import Redactor, read_key
+from batchgen.api.credentials import Redactor, read_key
 from batchgen.engines import local
 from batchgen.errors import UsageError
 from batchgen.night import Night

@@ -18,7 +18,7 @@ from openapi_schema_validator import OAS30Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import read_answer
 from batchgen.simulator.server import make_app
 
@@ -153,7 +153,7 @@ async def test_a_stream_is_the_same_text_in_events(client):
     async with client.post("/v1/completions", json={**ASK, "stream": True}, headers=KEY) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")
         body = await response.read()
-    events = [stream._event.decode(event) for _, event in stream.events(body)]
+    events = [sse._event.decode(event) for _, event in sse.events(body)]
     for event in events:
         validate({"value": event.value}, "streaming_data")
     assert [e.value for e in events] == [t["token"] for t in whole["choices"][0]["log_probs"]["content"]]
@@ -295,7 +295,7 @@ async def test_the_child_leaves_ctrl_c_to_its_parent_and_ends_with_its_stdin():
 
 PARENT = """
 import sys
-from batchgen.simulator.child import child
+from batchgen.simulator.subprocess import child
 with child() as url:
     print(url, flush=True)
     sys.stdin.read()

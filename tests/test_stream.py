@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import Answer, Failure, Kind, read_answer
 from batchgen.api.writer import judge
 
@@ -51,10 +51,10 @@ def test_what_is_encoded_is_decoded(told, end, done, missing_ends, mark):
         body = body.removesuffix(end)
     if not parts:
         with pytest.raises(ValueError, match="without a single event"):
-            stream.text(mark + body)
+            sse.text(mark + body)
         return
     expected = "".join(value for value, _ in told)
-    assert stream.text(mark + body) == expected
+    assert sse.text(mark + body) == expected
     assert read_answer(mark + body).choices[0].text == expected
 
 
@@ -66,7 +66,7 @@ def test_a_cut_stream_is_refused_or_ends_between_events(values, end, done, data)
     cut = data.draw(st.integers(0, len(body)))
     inside = any(start < cut < stop for start, stop in json_spans(parts, end))
     try:
-        text = stream.text(body[:cut])
+        text = sse.text(body[:cut])
     except ValueError:
         return
     assert not inside, "a value was made of half an event"
@@ -86,7 +86,7 @@ def json_spans(parts: list[list[bytes]], end: bytes) -> list[tuple[int, int]]:
 @settings(deadline=None)
 def test_any_bytes_are_text_or_refused(body):
     with contextlib.suppress(ValueError):
-        assert isinstance(stream.text(body), str)
+        assert isinstance(sse.text(body), str)
 
 
 GOOD = b'data: {"value": "a"}\n\n'
@@ -114,7 +114,7 @@ GOOD = b'data: {"value": "a"}\n\n'
 )  # fmt: skip
 def test_streams_that_carry_no_text(body):
     with pytest.raises(ValueError, match=r"."):
-        stream.text(body)
+        sse.text(body)
     assert_unusable(body)
 
 
@@ -186,10 +186,10 @@ def assert_unusable(body: bytes) -> Failure:
     ],
 )
 def test_streams_that_carry_a_text(body, text):
-    assert stream.text(body) == text
+    assert sse.text(body) == text
 
 
 @given(st.lists(st.binary(max_size=20).filter(lambda data: not set(data) & set(b"\r\n")), max_size=5), LINE_ENDS)
 @settings(deadline=None)
 def test_events_are_the_data_as_they_came(datas, end):
-    assert [data for _, data in stream.events(b"".join(b"data: " + data + end + end for data in datas))] == datas
+    assert [data for _, data in sse.events(b"".join(b"data: " + data + end + end for data in datas))] == datas

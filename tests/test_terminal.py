@@ -26,9 +26,9 @@ from service import Status
 
 from batchgen import cli, commands, watching
 from batchgen.runner.reader import Reader
-from batchgen.sheet import Line, Sheet, Tone
 from batchgen.status import Status as Look
-from batchgen.terminal import Screen, columns, cut, screen, wrap
+from batchgen.ui.panel import Line, Sheet, Tone
+from batchgen.ui.terminal import Screen, columns, cut, screen, wrap
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ANEW = re.compile(r"\x1b\[(\d+)F\x1b\[J")

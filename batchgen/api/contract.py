@@ -14,10 +14,10 @@ from typing import Annotated
 import msgspec
 from msgspec import structs
 
-from batchgen.api import stream
+from batchgen.api import sse
+from batchgen.api.body import Body
 from batchgen.api.repair import decoded
-from batchgen.api.stream import NULL
-from batchgen.packed import Body
+from batchgen.api.sse import NULL
 
 PATH = "/v1/completions"
 VENDOR_HOST = "api.writer.com"
@@ -82,7 +82,7 @@ class RawChoice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
 
 
-class RawCompletion(stream.Telling, frozen=True, gc=False):
+class RawCompletion(sse.Telling, frozen=True, gc=False):
     choices: Annotated[list[RawChoice], msgspec.Meta(min_length=1)]
     model: str | None = None
 
@@ -188,7 +188,7 @@ def read_answer(body: bytes) -> RawCompletion:
     """
     if is_json(body):
         return decoded(_raw, body)
-    return RawCompletion(choices=[RawChoice(text=stream.text(body))])
+    return RawCompletion(choices=[RawChoice(text=sse.text(body))])
 
 
 def as_json(body: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchgen.api import contract, openai, stream, writer
+from batchgen.api import contract, openai, sse, writer
 from batchgen.api.contract import Answer, CompletionRequest, Failure, RawCompletion
 
 
@@ -37,7 +37,7 @@ WRITER = Dialect(
     writer.judge,
     contract.read_answer,
     contract.as_json,
-    stream.is_done,
+    sse.is_done,
 )
 OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
 DIALECTS = {"writer": WRITER, "openai": OPENAI}

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import (
     WHOLE,
     Answer,
@@ -25,7 +25,7 @@ from batchgen.api.contract import (
     is_json,
 )
 from batchgen.api.repair import decoded
-from batchgen.api.stream import NULL
+from batchgen.api.sse import NULL
 from batchgen.api.unusable import broken_off, error_within, unreadable, unusable
 
 NO_REASONS = "stop"
@@ -58,7 +58,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _Completion(stream.Telling, frozen=True, gc=False):
+class _Completion(sse.Telling, frozen=True, gc=False):
     """A whole answer, or a part of a stream: then `choices` may be empty, and an error may come in their place."""
 
     choices: list[_Choice] | None = None
@@ -158,11 +158,11 @@ def _joined(body: bytes) -> _Read:
     """A stream's parts as one answer."""
     pieces: dict[int, list[_Choice]] = {}
     model, usage, error = None, NULL, None
-    for name, data in stream.events(body):
-        if data.strip() == stream.DONE:
+    for name, data in sse.events(body):
+        if data.strip() == sse.DONE:
             break
-        part = _Completion() if name == stream.ERROR else decoded(_completion, data)
-        if name == stream.ERROR or part.breaks_off():
+        part = _Completion() if name == sse.ERROR else decoded(_completion, data)
+        if name == sse.ERROR or part.breaks_off():
             error = error or data
             continue
         for choice in part.choices or ():

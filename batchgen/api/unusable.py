@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from batchgen.api.body import whole
 from batchgen.api.contract import FILTERED, WHOLE, Answer, Failure, Kind
 from batchgen.api.error_body import MOST_SAID, ErrorBody, read_error, say, visible
-from batchgen.api.refusals import GUARDRAIL_CODES, QUOTA_CODES, kind_of, names_the_model
-from batchgen.packed import whole
+from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, kind_of, names_the_model
 
 _WORDS = [
     (re.compile(words, re.IGNORECASE), kind)

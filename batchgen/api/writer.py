@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import Answer, Failure, RawCompletion, estimate_tokens, is_json, read_answer
 from batchgen.api.unusable import broken_off, error_within, unreadable
 
@@ -10,7 +10,7 @@ from batchgen.api.unusable import broken_off, error_within, unreadable
 def judge(body: bytes) -> Answer | Failure:
     """Log-probs are looked at when results are made (`results.answers`): a text is kept without them."""
     try:
-        return _judge(read_answer(body), body) if is_json(body) else _judge_stream(stream.read(body), body)
+        return _judge(read_answer(body), body) if is_json(body) else _judge_stream(sse.read(body), body)
     except (ValueError, RecursionError) as error:
         return unreadable(body, error)
 
@@ -23,7 +23,7 @@ def _judge(whole: RawCompletion, body: bytes) -> Answer | Failure:
     return broken_off(answer, [choice.finish_reason for choice in whole.choices]) or answer
 
 
-def _judge_stream(read: stream.Streamed, body: bytes) -> Answer | Failure:
+def _judge_stream(read: sse.Streamed, body: bytes) -> Answer | Failure:
     if read.error is not None:
         return error_within(read.error, body, had_text=bool(read.text))
     return Answer(body, 1, estimate_tokens(read.text))

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job import Job
 from batchgen.quality import Gate
-from batchgen.spoken import counted
 from batchgen.storage import object_store
 from batchgen.storage.atomic import refusing
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import Place, Url, place
+from batchgen.ui.humanize import counted
 
 log = logging.getLogger("batchgen")
 

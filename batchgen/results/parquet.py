@@ -33,8 +33,8 @@ from batchgen.runner.index import State
 from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
 from batchgen.shards import Shard
-from batchgen.spoken import counted
 from batchgen.storage.location import Place
+from batchgen.ui.humanize import counted
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"

@@ -16,8 +16,8 @@ from batchgen.results import report_sections as sections
 from batchgen.results.report_facts import Facts
 from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
 from batchgen.runner.schema import OK
-from batchgen.spoken import counted, dollars, duration
-from batchgen.terminal import inert
+from batchgen.ui.humanize import counted, dollars, duration
+from batchgen.ui.terminal import inert
 
 
 def render(facts: Facts) -> str:

@@ -30,7 +30,7 @@ from batchgen.results.report_words import (
     seconds,
 )
 from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK
-from batchgen.spoken import counted, dollars, duration
+from batchgen.ui.humanize import counted, dollars, duration
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""

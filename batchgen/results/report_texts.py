@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from batchgen.api.contract import estimate_tokens
-from batchgen.api.stream import NULL
+from batchgen.api.sse import NULL
 from batchgen.results.report_queries import Archive, Span
 from batchgen.runner.schema import Record
 

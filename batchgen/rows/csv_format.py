@@ -15,8 +15,8 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.rows import csv_records
 from batchgen.rows.bounds import BATCH_ROWS, Schema
-from batchgen.spoken import counted
 from batchgen.storage.listing import File
+from batchgen.ui.humanize import counted
 
 
 class Csv:

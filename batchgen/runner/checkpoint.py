@@ -38,8 +38,9 @@ from typing import Any
 
 import apsw
 
+from batchgen.api.body import FROM, pack, stored
+from batchgen.api.usage import Usage
 from batchgen.errors import MachineRefused
-from batchgen.packed import FROM, pack, stored
 from batchgen.runner.schema import (
     BESIDE,
     BUSY,
@@ -55,7 +56,6 @@ from batchgen.runner.schema import (
     refuse_foreign,
 )
 from batchgen.storage import folders
-from batchgen.usage import Usage
 
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import msgspec
 import polars as pl
 
+from batchgen.api.body import Body
 from batchgen.api.contract import Answer, Failure, Kind
 from batchgen.errors import InputChanged
 from batchgen.job import Job
-from batchgen.packed import Body
 from batchgen.rows.identity import occurrence_key
 from batchgen.rows.request import Prepared, Problem, Requests
 from batchgen.rows.source import Source

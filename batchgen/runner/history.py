@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from batchgen.api.usage import NOTHING, Usage
 from batchgen.runner.database import Database
 from batchgen.runner.schema import Owner, Run, Start
-from batchgen.usage import NOTHING, Usage
 
 USAGE = "prompt_tokens, answer_tokens, answers, counted, cost"
 

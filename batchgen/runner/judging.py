@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchgen.api.body import whole
 from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
 from batchgen.fitness import Fitness
-from batchgen.packed import whole
 from batchgen.runner.index import State
 from batchgen.runner.reader import Reader
 from batchgen.runner.schema import Record

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchgen.runner.pace import Learned, Pace
 from batchgen.runner.window import Window
-from batchgen.spoken import dollars
+from batchgen.ui.humanize import dollars
 
 
 class Outage:

@@ -19,7 +19,7 @@ from batchgen.rows.source import Source
 from batchgen.runner.index import Index, State, join, sixteenths, split
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
 from batchgen.sections import Limits
-from batchgen.spoken import counted
+from batchgen.ui.humanize import counted
 
 
 @dataclass(frozen=True)

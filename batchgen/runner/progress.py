@@ -13,11 +13,11 @@ from typing import Any, NoReturn, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
-from batchgen import logs
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.stats import Stats
-from batchgen.spoken import about, counted, duration
-from batchgen.terminal import USUAL, screen
+from batchgen.ui import logs
+from batchgen.ui.humanize import about, counted, duration
+from batchgen.ui.terminal import USUAL, screen
 
 LINE_EVERY = 30.0
 BAR_EVERY = 0.2

@@ -14,9 +14,9 @@ from typing import Any
 
 import apsw
 
+from batchgen.api.body import Body, restored, whole
 from batchgen.api.contract import Answer, RawCompletion, is_json
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.packed import Body, restored, whole
 from batchgen.runner.history import History
 from batchgen.runner.schema import (
     INTERRUPTED,

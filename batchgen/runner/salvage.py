@@ -22,7 +22,7 @@ from batchgen.runner.database import opened, taken
 from batchgen.runner.reader import STORED, sound
 from batchgen.runner.schema import Record
 from batchgen.storage import file_lock
-from batchgen.terminal import inert
+from batchgen.ui.terminal import inert
 
 LEAST_ROW = 40
 """Bytes; no file holds more attempts than its size allows."""

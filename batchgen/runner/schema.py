@@ -17,8 +17,8 @@ import apsw
 import msgspec
 from isal.isal_zlib import crc32
 
+from batchgen.api.body import Body, stored
 from batchgen.errors import MachineRefused
-from batchgen.packed import Body, stored
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"

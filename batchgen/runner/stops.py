@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from batchgen.api.contract import MAYBE_THE_ROWS, WHOEVER_ASKS, Failure, Kind
-from batchgen.spoken import duration
+from batchgen.ui.humanize import duration
 
 ROWS = 12
 """So many rows in a row that are told what one alone might be: then it is everybody's."""

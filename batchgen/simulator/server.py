@@ -20,12 +20,12 @@ from aiohttp.typedefs import Handler, Middleware
 from batchgen import loop
 from batchgen.api.contract import PATH, CompletionRequest, estimate_tokens
 from batchgen.errors import UsageError
-from batchgen.simulator import model, wire
-from batchgen.simulator.buckets import Gate
+from batchgen.simulator import model, responses
 from batchgen.simulator.faults import Fates, Outages
 from batchgen.simulator.ledger import Ledger, digest
-from batchgen.simulator.rig import Rig
-from batchgen.simulator.wire import Answer, RejectedError
+from batchgen.simulator.limits import Gate
+from batchgen.simulator.options import Rig
+from batchgen.simulator.responses import Answer, RejectedError
 
 LEDGER_PATH = "/ledger"
 LARGEST_BODY = 64 * 2**20
@@ -68,7 +68,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     except RejectedError as rejected:
         return rejected.response()
     except web.HTTPException as error:  # aiohttp's own: no such path, no such method, a body too large
-        response = RejectedError(error.status, wire.tpe(error.status), error.reason).response()
+        response = RejectedError(error.status, responses.tpe(error.status), error.reason).response()
         response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return response
 
@@ -80,7 +80,7 @@ def _losing(outages: Outages) -> Middleware:
         if request.path == LEDGER_PATH or not outages.struck(_now()):
             return await handler(request)
         request.app[LEDGER].faults["outage"] += 1
-        return await wire.reset(request)
+        return await responses.reset(request)
 
     return lose
 
@@ -126,7 +126,7 @@ def _admit(app: web.Application, asked: CompletionRequest) -> None:
     refusal = app[GATE].admit(_now(), estimate_tokens(asked.prompt), ledger.in_flight)
     if refusal is not None:
         ledger.refuse()
-        raise RejectedError(429, wire.TPES[429], refusal.reason, retry_after=refusal.retry_after)
+        raise RejectedError(429, responses.TPES[429], refusal.reason, retry_after=refusal.retry_after)
 
 
 async def _answer(request: web.Request, asked: CompletionRequest) -> web.StreamResponse:
@@ -137,13 +137,13 @@ async def _answer(request: web.Request, asked: CompletionRequest) -> web.StreamR
     if fate.fault is not None:
         ledger.faults[fate.fault] += 1
     if fate.status is not None:
-        return wire.on_demand(fate.status).response()
+        return responses.on_demand(fate.status).response()
     choice = model.load().generate(asked)
     ledger.billed[name] += 1
     request.app[GATE].charge(_now(), estimate_tokens(choice.text))
     if fate.latency:
         await asyncio.sleep(fate.latency)
-    return await wire.SPOILS[fate.fault](request, Answer.of(choice, streamed=bool(asked.stream)))
+    return await responses.SPOILS[fate.fault](request, Answer.of(choice, streamed=bool(asked.stream)))
 
 
 _request = msgspec.json.Decoder(CompletionRequest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchgen.spoken import dollars
+from batchgen.ui.humanize import dollars
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from batchgen.terminal import inert, inert_json, screen
+from batchgen.ui.terminal import inert, inert_json, screen
 
 NUMBERS = "numbers"
 """Under this name a record carries fields of its own, as in `log.info(..., extra={NUMBERS: {"done": 3}})`."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.simulator.buckets import Gate
 from batchgen.simulator.faults import SPOILED, STATUSES, Fates, Faults, Latency
+from batchgen.simulator.limits import Gate
 
 ROUNDING = 1e-9
 """Ten tenths are a little more than one."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
-from batchgen.api import stream
+from batchgen.api import sse
 from batchgen.api.contract import Choice, Completion
 from batchgen.simulator import model
 
@@ -87,7 +87,7 @@ class Answer:
         if not streamed:
             whole = msgspec.json.encode(Completion(choices=[choice], model=model.NAME))
             return cls([whole], "application/json")
-        events = [b"data: " + msgspec.json.encode(stream.Event(value)) + b"\n\n" for value in _values(choice)]
+        events = [b"data: " + msgspec.json.encode(sse.Event(value)) + b"\n\n" for value in _values(choice)]
         return cls(events, "text/event-stream")
 
     @property

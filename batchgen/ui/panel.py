@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchgen.storage.location import is_url
-from batchgen.terminal import Screen, cut, inert
+from batchgen.ui.terminal import Screen, cut, inert
 
 LABEL = 12
 """Columns before a line's text."""
