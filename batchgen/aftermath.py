@@ -17,7 +17,7 @@ from pathlib import Path
 from batchgen import metrics
 from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
-from batchgen.job import Job
+from batchgen.job.job import Job
 from batchgen.signals import Signals
 from batchgen.storage import folders
 from batchgen.summary import Summary

@@ -251,9 +251,9 @@ def init(name: str) -> None:
     \b
     batchgen init letters && batchgen run letters.yaml --local
     """
-    from batchgen import template
+    from batchgen.job import scaffold
 
-    for path in template.write(name):
+    for path in scaffold.write(name):
         say(f"wrote {path}")
     say(f"next: batchgen run {name}.yaml --local")
 
@@ -269,7 +269,7 @@ def schema() -> None:
     """
     import json
 
-    from batchgen.job import Job
+    from batchgen.job.job import Job
 
     say(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
 

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchgen import descriptors
-from batchgen import job as jobs
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import Run
 from batchgen.earlier import Earlier, earlier
 from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
-from batchgen.job import Job
+from batchgen.job import job as jobs
+from batchgen.job.job import Job
+from batchgen.job.sections import Limits
 from batchgen.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.results import destination
 from batchgen.results.destination import Destination
 from batchgen.runner import adoption
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.index import Index
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import Run
-from batchgen.sections import Limits
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.storage import file_lock, folders
 from batchgen.ui import logs

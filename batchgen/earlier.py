@@ -9,13 +9,13 @@ from functools import partial
 
 import polars as pl
 
+from batchgen.checkpoint.history import LearnedRate
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.reader import Reader
 from batchgen.errors import NotRunYet
 from batchgen.owner import refuse_anothers_checkpoint
-from batchgen.runner.history import LearnedRate
-from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.reader import Reader
 from batchgen.setup import Setup, today
 
 

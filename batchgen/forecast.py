@@ -7,9 +7,9 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchgen.runner.history import LearnedRate
+from batchgen.checkpoint.history import LearnedRate
+from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
-from batchgen.sections import Limits
 from batchgen.ui.humanize import about, counted, dollars, duration
 from batchgen.ui.panel import Line, Sheet, Shown, Text, Tone, near
 

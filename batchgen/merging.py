@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import __version__
-from batchgen import job as jobs
+from batchgen.checkpoint.reader import Reader
 from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
-from batchgen.job import Job
+from batchgen.input.source import open_source
+from batchgen.job import job as jobs
+from batchgen.job.job import Job
+from batchgen.job.sections import Input
+from batchgen.job.shard import Shard
 from batchgen.results import destination
 from batchgen.results import merge as merges
 from batchgen.results.destination import PARQUET, Destination, given, stands
 from batchgen.results.parquet import Published
-from batchgen.rows.source import open_source
-from batchgen.runner.reader import Reader
-from batchgen.sections import Input
-from batchgen.shards import Shard
 from batchgen.storage.atomic import refusing
 from batchgen.storage.location import Place, place
 

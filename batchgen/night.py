@@ -15,6 +15,11 @@ import polars as pl
 
 from batchgen.api.contract import POSSIBLY_BILLED, Kind
 from batchgen.api.usage import NOTHING
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.in_flight import forget, left_behind
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.engines.local import Make
 from batchgen.errors import (
     OK,
@@ -33,13 +38,8 @@ from batchgen.results import destination
 from batchgen.results import report as reports
 from batchgen.results.parquet import Published
 from batchgen.runner import adoption
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.flight import forget, left_behind
-from batchgen.runner.index import Index
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import DAMAGED, INTERRUPTED, Record, Run, Start
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
 from batchgen.storage import folders

@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchgen import commands
-from batchgen import job as jobs
 from batchgen.forecast import Forecast
-from batchgen.job import Job
+from batchgen.job import job as jobs
+from batchgen.job.job import Job
 from batchgen.summary import Summary
 
 __all__ = ["Forecast", "Job", "Summary", "plan", "read_job", "run"]

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from batchgen.checkpoint.schema import Owner
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.job import Job
-from batchgen.runner.schema import Owner
+from batchgen.job.job import Job
 from batchgen.storage.listing import find
 from batchgen.storage.location import Place
 

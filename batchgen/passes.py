@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchgen.api.contract import Failure
 from batchgen.api.usage import Usage
-from batchgen.job import Job
+from batchgen.job.job import Job
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:

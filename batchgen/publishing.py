@@ -9,13 +9,13 @@ from typing import Any
 import polars as pl
 
 from batchgen import __version__
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import Run
 from batchgen.owner import owner_of
 from batchgen.results import destination
 from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, last_good
 from batchgen.results.parquet import Published, drop_beside, publish
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import Run
 from batchgen.setup import Setup
 from batchgen.storage import folders
 from batchgen.storage.location import Place

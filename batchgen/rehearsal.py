@@ -19,16 +19,16 @@ from typing import Any
 
 from batchgen import loop
 from batchgen.api.contract import STOPS_THE_RUN, Answer
+from batchgen.checkpoint.schema import Record
+from batchgen.job.sections import Limits as Granted
+from batchgen.job.sections import Until
 from batchgen.runner.feed import Task, tasks
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
 from batchgen.runner.pump import Pump
 from batchgen.runner.retry import Retries
-from batchgen.runner.schema import Record
 from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
-from batchgen.sections import Limits as Granted
-from batchgen.sections import Until
 from batchgen.setup import Setup
 
 MOST_ROWS, SEARCH_ROWS = 20_000, 5_000

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from batchgen import loop
 from batchgen.api.contract import Failure
 from batchgen.api.usage import Usage
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.group_commit import Writer
+from batchgen.checkpoint.in_flight import Flight
+from batchgen.checkpoint.schema import Run
 from batchgen.engines import local
 from batchgen.engines.local import Make
 from batchgen.errors import EngineGone, MachineRefused
+from batchgen.job.sections import Until
 from batchgen.runner import share
-from batchgen.runner.checkpoint import Checkpoint
 from batchgen.runner.feed import tasks
-from batchgen.runner.flight import Flight
 from batchgen.runner.judging import checked
 from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.outlook import Outlook
@@ -29,14 +32,11 @@ from batchgen.runner.plan import Plan, price_of
 from batchgen.runner.progress import progress
 from batchgen.runner.pump import Pump
 from batchgen.runner.retry import Retries
-from batchgen.runner.schema import Run
 from batchgen.runner.stats import Stats
 from batchgen.runner.stops import Stops
-from batchgen.runner.writer import Writer
-from batchgen.sections import Until
 from batchgen.setup import Setup
 from batchgen.signals import Signals
-from batchgen.simulator.subprocess import child
+from batchgen.simulator.child import child
 
 LOOKS_EVERY = 2.0
 """Seconds between two looks whether the checkpoint is still in its place."""

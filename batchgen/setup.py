@@ -19,14 +19,14 @@ from batchgen.api.dialects import OPENAI, Dialect
 from batchgen.api.proxy import proxy_of
 from batchgen.api.tls import trust
 from batchgen.errors import UsageError
-from batchgen.fitness import Fitness, fitness_of
-from batchgen.job import Job, is_vendor
+from batchgen.input.request import Requests
+from batchgen.input.source import Source, open_source, require_column
+from batchgen.input.template.error_messages import column_warning
+from batchgen.job.checker import Fitness, fitness_of
+from batchgen.job.job import Job, is_vendor
+from batchgen.job.sections import Limits
 from batchgen.results.inputs import as_texts
 from batchgen.results.names import refuse_collisions
-from batchgen.rows.request import Requests
-from batchgen.rows.source import Source, open_source, require_column
-from batchgen.rows.template.mistakes import column_warning
-from batchgen.sections import Limits
 from batchgen.simulator.model import NAME as BUILT_IN
 
 CHARS_PER_TOKEN = 4

@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import OK
 from batchgen.errors import NotRunYet
-from batchgen.job import Job
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import OK
+from batchgen.job.job import Job
 from batchgen.storage import file_lock
 from batchgen.ui.humanize import about, duration
 from batchgen.ui.panel import Line, Sheet, Shown, Tone, near

@@ -36,10 +36,10 @@ from aiohttp import web
 
 from batchgen import commands
 from batchgen.api.contract import CompletionRequest, read_answer
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.row_key import Identity, occurrence_key
+from batchgen.checkpoint.schema import OK, Record
 from batchgen.errors import BatchgenError
-from batchgen.rows.identity import Identity, occurrence_key
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import OK, Record
 from batchgen.simulator import model
 from batchgen.summary import Summary
 

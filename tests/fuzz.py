@@ -22,7 +22,6 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from batchgen import job as jobs
 from batchgen.api import sse
 from batchgen.api.contract import (
     Answer,
@@ -35,11 +34,12 @@ from batchgen.api.contract import (
 from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.writer import judge
 from batchgen.errors import UsageError
+from batchgen.input.prompt_template import PromptError, Template
+from batchgen.input.source import open_source
+from batchgen.input.template.growth import MOST_CHARS
+from batchgen.job import job as jobs
+from batchgen.job.sections import PLACEHOLDER, Input
 from batchgen.results.answers import answers
-from batchgen.rows.prompt import PromptError, Template
-from batchgen.rows.source import open_source
-from batchgen.rows.template.growth import MOST_CHARS
-from batchgen.sections import PLACEHOLDER, Input
 from batchgen.ui.terminal import inert, inert_json
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import Status, error_body
 
 from batchgen import commands, night, webhook
-from batchgen import job as jobs
+from batchgen.job import job as jobs
 from batchgen.storage import file_lock
 from batchgen.ui import logs
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from service import Raw, Reset, Status, error_body
 
-from batchgen.sections import Until
+from batchgen.job.sections import Until
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")

@@ -12,9 +12,9 @@ import pytest
 from service import PATIENCE, Hold, Raw, Status
 
 from batchgen.errors import UsageError
-from batchgen.fitness import Fitness
-from batchgen.job import load
-from batchgen.quality import Check
+from batchgen.job.checker import Fitness
+from batchgen.job.checks import Check
+from batchgen.job.job import load
 
 LONG = "A long and useful text about this product. " * 3
 SHORT = "Too short."

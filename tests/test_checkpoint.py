@@ -45,11 +45,11 @@ from hypothesis import strategies as st
 from batchgen import commands
 from batchgen.api.body import FROM as COMPRESS_FROM
 from batchgen.api.body import stored
+from batchgen.checkpoint.checkpoint import PAGE, Checkpoint
+from batchgen.checkpoint.group_commit import Writer
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
-from batchgen.runner.checkpoint import PAGE, Checkpoint
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
-from batchgen.runner.writer import Writer
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
 LARGE = BODY + bytes(random.Random(1).choices(b" \n", k=3 * COMPRESS_FROM))
@@ -163,8 +163,8 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "c.sqlite"
         made(path, [record(n, None if size is None else b"x" * size) for n, size in enumerate(sizes)])
-        patch.setattr("batchgen.runner.reader.FITS", 100)
-        patch.setattr("batchgen.runner.reader.AT_ONCE", 8)
+        patch.setattr("batchgen.checkpoint.reader.FITS", 100)
+        patch.setattr("batchgen.checkpoint.reader.AT_ONCE", 8)
         ids = [0, *range(1, len(sizes) + 1), len(sizes) + 1]  # two that are not there
         chance.shuffle(ids)
         with closing(Reader(path)) as reader:
@@ -209,7 +209,7 @@ def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
 from pathlib import Path; from contextlib import closing, suppress
-from batchgen.runner.checkpoint import Checkpoint, Record; from batchgen.runner.flight import Flight; from batchgen.runner import lock
+from batchgen.checkpoint.checkpoint import Checkpoint, Record; from batchgen.checkpoint.in_flight import Flight; from batchgen.runner import lock
 folder = Path({str(tmp_path)!r})
 with lock.exclusive(folder / "c.lock"), closing(Flight(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
     c.add([Record(bytes(16), "ok", True, 1, 200, None, 0.1, 1, 1, None, b"{{}}")])

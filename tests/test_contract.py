@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from batchgen import job
 from batchgen.api.contract import (
     DEPRECATED,
     ENDS_THE_ROW,
@@ -31,6 +30,7 @@ from batchgen.api.contract import (
 )
 from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.writer import judge
+from batchgen.job import job
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 OPENAPI = yaml.safe_load((Path(__file__).parent / "writer_completions_openapi.yaml").read_text(encoding="utf-8"))

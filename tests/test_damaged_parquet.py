@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.rows import parquet_format, parquet_steps
-from batchgen.rows.parquet_format import Parquet
-from batchgen.rows.parquet_steps import broken_column
+from batchgen.input import parquet_format, parquet_steps
+from batchgen.input.parquet_format import Parquet
+from batchgen.input.parquet_steps import broken_column
 
 
 def read(path: Path) -> list[dict[str, Any]]:

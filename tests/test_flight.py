@@ -10,8 +10,8 @@ from durability import fill, small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen.checkpoint.in_flight import Flight, forget, left_behind
 from batchgen.errors import MachineRefused
-from batchgen.runner.flight import Flight, forget, left_behind
 
 KEYS = [n.to_bytes(16, "big") for n in range(1, 200)]
 

@@ -14,8 +14,8 @@ from store import Store
 
 import batchgen as package
 from batchgen.errors import UsageError
-from batchgen.job import load
-from batchgen.quality import Gate
+from batchgen.job.checks import Gate
+from batchgen.job.job import load
 from batchgen.results.destination import Destination
 from batchgen.results.gate import Tally, distance, last_good, lengths_in
 

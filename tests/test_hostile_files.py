@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.rows import parquet_format
-from batchgen.rows.parquet_format import Parquet
+from batchgen.input import parquet_format
+from batchgen.input.parquet_format import Parquet
 
 READS = """
 import resource, sys

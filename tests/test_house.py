@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from batchgen import errors
-from batchgen import job as jobs
+from batchgen.job import job as jobs
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "batchgen"
@@ -22,14 +22,14 @@ BIN = Path(sys.executable).parent
 
 FLOORS = """
 errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs loop descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
-yaml
+job.yaml
 api.repair api.sse api.contract api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
-fields shards sections endpoint actors notify agreement quality mistakes job fitness
-rows.bounds rows.foreign storage.listing rows.csv_records rows.csv_format rows.parquet_steps rows.parquet_format rows.ndjson_types rows.ndjson_format rows.formats rows.source
-rows.template.values rows.template.cells rows.template.growth rows.template.kinds rows.template.filters rows.template.operators rows.template.sandbox rows.template.names rows.template.mistakes
-rows.texts
-rows.prompt rows.identity rows.request
-runner.schema runner.checkpoint runner.database runner.history runner.reader runner.writer storage.file_lock runner.share runner.salvage runner.flight runner.index runner.adoption runner.survey runner.plan runner.feed
+job.types job.shard job.sections job.endpoint job.engine job.notify job.agreement job.checks job.error_messages job.job job.checker
+input.bounds input.foreign storage.listing input.csv_records input.csv_format input.parquet_steps input.parquet_format input.ndjson_types input.ndjson_format input.formats input.source
+input.template.values input.template.cells input.template.growth input.template.kinds input.template.filters input.template.operators input.template.sandbox input.template.names input.template.error_messages
+input.texts
+input.prompt_template checkpoint.row_key input.request
+checkpoint.schema checkpoint.checkpoint checkpoint.database checkpoint.history checkpoint.reader checkpoint.group_commit storage.file_lock runner.share checkpoint.salvage checkpoint.in_flight checkpoint.index runner.adoption runner.survey runner.plan runner.feed
 runner.pace runner.window runner.limits runner.retry runner.stops runner.stats runner.blame runner.pump runner.judging runner.outlook runner.progress
 results.names results.schema storage.swap storage.atomic results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
 results.report_words
@@ -37,8 +37,8 @@ results.report_subject results.report_queries results.report_spent results.repor
 results.report_plots results.report_sections results.report_page results.report
 engines.fleet engines.local engines.worker engines.cluster engines.ray
 simulator.draw simulator.model simulator.limits simulator.faults simulator.options simulator.ledger simulator.responses simulator.server
-simulator.subprocess simulator.__main__
-owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands merging notebook show template process watching
+simulator.child simulator.__main__
+owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands merging notebook show job.scaffold process watching
 completion options serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""

@@ -4,9 +4,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.runner import index as index_module
-from batchgen.runner.index import Index, State, split
-from batchgen.runner.schema import OK
+from batchgen.checkpoint import index as index_module
+from batchgen.checkpoint.index import Index, State, split
+from batchgen.checkpoint.schema import OK
 
 KEYS = st.sampled_from(range(1, 256, 6)).map(lambda n: n.to_bytes(8, "little") + (n * 7919).to_bytes(8, "big"))
 OUTCOMES = st.sampled_from([OK, "transient", "invalid", "unanswered", "interrupted"])

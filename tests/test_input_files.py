@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import UsageError
-from batchgen.rows import bounds, csv_format, csv_records, ndjson_format, parquet_steps
-from batchgen.rows.source import Source, open_source
-from batchgen.sections import Input
+from batchgen.input import bounds, csv_format, csv_records, ndjson_format, parquet_steps
+from batchgen.input.source import Source, open_source
+from batchgen.job.sections import Input
 
 BOM = b"\xef\xbb\xbf"
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
+from batchgen.input.source import open_source
+from batchgen.job.sections import Input
 from batchgen.results.names import refuse_collisions
-from batchgen.rows.source import open_source
-from batchgen.sections import Input
 
 
 def opened(folder, path: str, **spec):

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.rows.prompt import PromptError, Template
+from batchgen.input.prompt_template import PromptError, Template
 
 CELLS = {
     "name": "Trail stove", "german": "Größe: 42 €", "html": "<b>\"Tom\" & 'Jerry'</b>", "long": "The quick brown fox jumps over the lazy dog. " * 4,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen import job, yaml
 from batchgen.errors import UsageError
+from batchgen.job import job, yaml
 
 REPOSITORY = Path(__file__).parent.parent
 CANARY = "sk-canary-7f3a9b"

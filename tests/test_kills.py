@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import pytest
 from durability import HUNG, Driver, Ended, Service, Work, digest, expected, keys, prompts, records, run, service, start
 
-from batchgen.runner.flight import left_behind
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import INTERRUPTED, OK
+from batchgen.checkpoint.in_flight import left_behind
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import INTERRUPTED, OK
 
 CONCURRENCY = 16
 ROWS = 400

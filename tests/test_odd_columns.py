@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchgen.input.texts import texts
 from batchgen.results.inputs import as_texts
-from batchgen.rows.texts import texts
 
 
 def written(job, lines: list[str]) -> Any:

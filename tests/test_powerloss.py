@@ -14,7 +14,7 @@ from powerloss.operations import Exchange, Published, Recording
 from powerloss.recording import Session, record_sessions, refused
 from powerloss.replay import LOST, UNPUBLISHED, Findings, Replay, lay_out, sample
 
-from batchgen.runner.flight import Flight, left_behind
+from batchgen.checkpoint.in_flight import Flight, left_behind
 
 SEED = 20
 STATES = 2_500

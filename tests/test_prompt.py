@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.errors import UsageError
-from batchgen.rows.prompt import PromptError, Template
-from batchgen.rows.template.growth import MOST_CHARS
+from batchgen.input.prompt_template import PromptError, Template
+from batchgen.input.template.growth import MOST_CHARS
 
 
 def rendered(text: str, dtypes: dict | None = None, **cells: object) -> str:

@@ -16,15 +16,15 @@ import pytest
 import report_browser
 from service import Hold, Raw, Status
 
-from batchgen import job as jobs
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record
+from batchgen.job import job as jobs
 from batchgen.results import report_texts
 from batchgen.results.report import Subject, path_of, write
 from batchgen.results.report_facts import Facts, gather
 from batchgen.results.report_page import verdict
 from batchgen.results.report_plots import histogram, plot
 from batchgen.results.report_queries import Archive
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK, Record
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api.contract import SERVER_MAX_TOKENS
+from batchgen.checkpoint.row_key import KEY_BYTES, Identity, occurrence_key
 from batchgen.errors import UsageError
-from batchgen.job import Job
-from batchgen.rows.identity import KEY_BYTES, Identity, occurrence_key
-from batchgen.rows.request import Prepared, Problem, Requests
+from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.job.job import Job
 
 ENDPOINT = "https://api.writer.com"
 ALL = {

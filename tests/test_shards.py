@@ -12,11 +12,11 @@ from service import Raw, Status, error_body, expected_answer
 from store import Store
 
 import batchgen as package
+from batchgen.input.source import open_source
+from batchgen.job.sections import Input
+from batchgen.job.shard import WHOLE, Shard
 from batchgen.results import merge as merges
 from batchgen.results.destination import Destination
-from batchgen.rows.source import open_source
-from batchgen.sections import Input
-from batchgen.shards import WHOLE, Shard
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
 

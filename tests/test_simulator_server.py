@@ -295,7 +295,7 @@ async def test_the_child_leaves_ctrl_c_to_its_parent_and_ends_with_its_stdin():
 
 PARENT = """
 import sys
-from batchgen.simulator.subprocess import child
+from batchgen.simulator.child import child
 with child() as url:
     print(url, flush=True)
     sys.stdin.read()

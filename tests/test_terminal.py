@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from service import Status
 
 from batchgen import cli, commands, watching
-from batchgen.runner.reader import Reader
+from batchgen.checkpoint.reader import Reader
 from batchgen.status import Status as Look
 from batchgen.ui.panel import Line, Sheet, Tone
 from batchgen.ui.terminal import Screen, columns, cut, screen, wrap

@@ -19,8 +19,8 @@ from test_hostile_endpoints import Proxy, http
 
 from batchgen.api.client import Client
 from batchgen.api.contract import Answer
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.reader import Reader
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
 from batchgen.runner.window import Window
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}

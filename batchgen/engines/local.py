@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.api.proxy import proxy_of
 from batchgen.engines.fleet import Fleet
-from batchgen.job import Job
+from batchgen.job.job import Job
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client

@@ -21,7 +21,7 @@ from batchgen.engines.cluster import Cluster, check, ray
 from batchgen.engines.local import Make
 from batchgen.engines.worker import BEAT, LINGER, Request, Worker
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
-from batchgen.job import Job
+from batchgen.job.job import Job
 
 START = 60.0
 """Seconds in which the first actor must be at work."""

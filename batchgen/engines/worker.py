@@ -16,7 +16,7 @@ from batchgen.api.body import pack
 from batchgen.api.contract import Answer, Failure
 from batchgen.engines import local
 from batchgen.errors import MachineRefused
-from batchgen.job import Job
+from batchgen.job.job import Job
 
 Request = tuple[int, bytes, str]
 """A number that the caller gave it, the body, and the model that the body asks for."""

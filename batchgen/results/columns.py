@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.api.contract import Kind
-from batchgen.fitness import Fitness
+from batchgen.checkpoint.index import State
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import OK, Record
+from batchgen.job.checker import Fitness
 from batchgen.results.answers import answers
-from batchgen.runner.index import State
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import OK, Record
 
 ANSWERED = (OK, Kind.UNFIT)
 """Outcomes of attempts that have a text, whatever it is worth."""

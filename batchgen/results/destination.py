@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
-from batchgen.job import Job
-from batchgen.rows.source import Source
+from batchgen.input.source import Source
+from batchgen.job.job import Job
 from batchgen.storage import folders, manifest, object_store
 from batchgen.storage.atomic import (
     created,
@@ -91,7 +91,7 @@ class Destination:
         another's: whose metadata have no such key."""
         import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
 
-        from batchgen.rows.parquet_steps import opened  # noqa: PLC0415
+        from batchgen.input.parquet_steps import opened  # noqa: PLC0415
 
         where = replace(self, place=place, is_own=False)
         with suppress(BatchgenError, OSError, pa.ArrowException):
@@ -291,7 +291,7 @@ def _read_back(there: Object, here: Path) -> int:
     """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
     if here.suffix != PARQUET:
         return 0
-    from batchgen.rows.parquet_steps import opened  # noqa: PLC0415  as above
+    from batchgen.input.parquet_steps import opened  # noqa: PLC0415  as above
 
     with opened(here) as meant, there.open() as file, opened(file) as found:
         if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.job import Job
-from batchgen.quality import Gate
+from batchgen.job.checks import Gate
+from batchgen.job.job import Job
 from batchgen.storage import object_store
 from batchgen.storage.atomic import refusing
 from batchgen.storage.listing import File, find

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from batchgen.rows.bounds import UUID, Schema
-from batchgen.rows.texts import texts
+from batchgen.input.bounds import UUID, Schema
+from batchgen.input.texts import texts
 
 _PLAIN_DEPTH = 20
 

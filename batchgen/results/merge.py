@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
+from batchgen.input.bounds import BATCH_ROWS
+from batchgen.job.shard import WHOLE, Shard
 from batchgen.results.destination import Destination, stands
 from batchgen.results.encoding import write
 from batchgen.results.parquet import METADATA_KEY, Published, judge
 from batchgen.results.schema import MORE_CHOICES
-from batchgen.rows.bounds import BATCH_ROWS
 from batchgen.runner.survey import row_name
-from batchgen.shards import WHOLE, Shard
 from batchgen.storage.listing import find
 from batchgen.storage.location import Place
 

@@ -18,8 +18,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from batchgen.checkpoint.index import State
+from batchgen.checkpoint.reader import FITS, Reader
 from batchgen.errors import InputChanged
-from batchgen.fitness import Fitness
+from batchgen.input.source import Source
+from batchgen.input.texts import texts
+from batchgen.job.checker import Fitness
+from batchgen.job.shard import Shard
 from batchgen.results import spreadsheet
 from batchgen.results.columns import Results
 from batchgen.results.destination import SPREADSHEET, Destination
@@ -27,12 +32,7 @@ from batchgen.results.encoding import write
 from batchgen.results.gate import Tally, texts_in
 from batchgen.results.inputs import arrow, as_texts, plain_type
 from batchgen.results.schema import MORE_CHOICES, RESULTS
-from batchgen.rows.source import Source
-from batchgen.rows.texts import texts
-from batchgen.runner.index import State
-from batchgen.runner.reader import FITS, Reader
 from batchgen.runner.survey import row_name
-from batchgen.shards import Shard
 from batchgen.storage.location import Place
 from batchgen.ui.humanize import counted
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.job import Job
+from batchgen.job.job import Job
 from batchgen.results.report_queries import Archive
 from batchgen.results.report_subject import Known, Subject, mean_tokens
 from batchgen.storage.atomic import replacing

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import polars as pl
 
+from batchgen.checkpoint.schema import OK, Run
 from batchgen.errors import NotRunYet
-from batchgen.job import Job
+from batchgen.job.job import Job
+from batchgen.job.sections import Limits
 from batchgen.results.parquet import Published
 from batchgen.results.report_queries import Archive, End, Message, Span, Tries
 from batchgen.results.report_spent import Spent, spent_of
@@ -23,8 +25,6 @@ from batchgen.results.report_subject import Known, Subject
 from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
 from batchgen.results.report_time import Timeline, timeline
 from batchgen.results.report_words import TEXT_CHARS
-from batchgen.runner.schema import OK, Run
-from batchgen.sections import Limits
 from batchgen.storage import file_lock
 
 RUN_ANSWERS = 5_000

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, Template
 
+from batchgen.checkpoint.schema import OK
 from batchgen.results import report_sections as sections
 from batchgen.results.report_facts import Facts
 from batchgen.results.report_words import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
-from batchgen.runner.schema import OK
 from batchgen.ui.humanize import counted, dollars, duration
 from batchgen.ui.terminal import inert
 

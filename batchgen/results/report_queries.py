@@ -16,8 +16,8 @@ from typing import NamedTuple
 import polars as pl
 
 from batchgen.api.contract import Kind
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK, Run
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
 
 CHUNK = 10_000
 MESSAGES = 3

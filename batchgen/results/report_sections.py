@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from batchgen.api.contract import Kind
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.results.report_facts import Facts, Figures, Reason, Sample
 from batchgen.results.report_plots import histogram, over_time, plot
 from batchgen.results.report_queries import Message, Tries
@@ -29,7 +30,6 @@ from batchgen.results.report_words import (
     negative,
     seconds,
 )
-from batchgen.runner.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.ui.humanize import counted, dollars, duration
 
 LEAST_SAMPLE = 5

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from batchgen.api.usage import Usage
-from batchgen.job import Job
+from batchgen.checkpoint.schema import Run
+from batchgen.job.job import Job
 from batchgen.results.report_queries import Archive
 from batchgen.results.report_subject import Subject
 from batchgen.runner.plan import price_of
-from batchgen.runner.schema import Run
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.job import Job
-from batchgen.rows.request import Prepared, Problem, Requests
-from batchgen.rows.source import Source
-from batchgen.sections import Limits
+from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.source import Source
+from batchgen.job.job import Job
+from batchgen.job.sections import Limits
 
 if TYPE_CHECKING:
     from batchgen.results.parquet import Published

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import polars as pl
 import pyarrow as pa
 
-from batchgen.rows.bounds import UUID
-from batchgen.rows.texts import is_told_by_polars, texts
+from batchgen.input.bounds import UUID
+from batchgen.input.texts import is_told_by_polars, texts
 
 _FORMULA = r"^\s*[=+\-@\t\r\n|%]"
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"

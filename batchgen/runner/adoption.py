@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import polars as pl
 
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.index import Index, State, split
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import OK
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.job import Job
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.index import Index, State, split
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import OK
+from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
 
 MOST_LOOKED_AT = 20

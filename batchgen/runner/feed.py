@@ -10,15 +10,15 @@ import polars as pl
 
 from batchgen.api.body import Body
 from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.checkpoint.index import State, join
+from batchgen.checkpoint.row_key import occurrence_key
+from batchgen.checkpoint.schema import OK, Record
 from batchgen.errors import InputChanged
-from batchgen.job import Job
-from batchgen.rows.identity import occurrence_key
-from batchgen.rows.request import Prepared, Problem, Requests
-from batchgen.rows.source import Source
-from batchgen.rows.texts import texts
-from batchgen.runner.index import State, join
+from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.source import Source
+from batchgen.input.texts import texts
+from batchgen.job.job import Job
 from batchgen.runner.plan import Plan, price_of
-from batchgen.runner.schema import OK, Record
 
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 

@@ -9,10 +9,10 @@ import polars as pl
 
 from batchgen.api.body import whole
 from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
-from batchgen.fitness import Fitness
-from batchgen.runner.index import State
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import Record
+from batchgen.checkpoint.index import State
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import Record
+from batchgen.job.checker import Fitness
 
 if TYPE_CHECKING:
     from batchgen.runner.pump import Attempt

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from batchgen.api.contract import PRICES
+from batchgen.checkpoint.index import Index, State, join, sixteenths, split
+from batchgen.checkpoint.row_key import occurrence_key
 from batchgen.errors import UsageError
-from batchgen.job import Job
-from batchgen.rows.identity import occurrence_key
-from batchgen.rows.request import Requests
-from batchgen.rows.source import Source
-from batchgen.runner.index import Index, State, join, sixteenths, split
+from batchgen.input.request import Requests
+from batchgen.input.source import Source
+from batchgen.job.job import Job
+from batchgen.job.sections import Limits
 from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
-from batchgen.sections import Limits
 from batchgen.ui.humanize import counted
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from batchgen.checkpoint.index import Columns
 from batchgen.errors import UsageError
-from batchgen.job import Job
-from batchgen.rows.request import Prepared, Problem, Requests
-from batchgen.rows.source import Source
-from batchgen.rows.texts import texts
-from batchgen.runner.index import Columns
-from batchgen.shards import Shard
+from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.source import Source
+from batchgen.input.texts import texts
+from batchgen.job.job import Job
+from batchgen.job.shard import Shard
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3

@@ -10,10 +10,10 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from batchgen import job as jobs
-from batchgen.rows.request import Prepared
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.schema import OK, Record
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.schema import OK, Record
+from batchgen.input.request import Prepared
+from batchgen.job import job as jobs
 from batchgen.setup import set_up
 from batchgen.storage import folders
 

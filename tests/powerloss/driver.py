@@ -15,9 +15,9 @@ from pathlib import Path
 import apsw
 
 from batchgen import commands
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.flight import Flight
-from batchgen.runner.schema import OK
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.in_flight import Flight
+from batchgen.checkpoint.schema import OK
 from powerloss.operations import fingerprint
 
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import apsw
 
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import OK
 from batchgen.errors import BatchgenError
 from batchgen.night import Night
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import OK
 from powerloss.disk import Disk, Fate
 from powerloss.operations import Acknowledged, Operation, Published, Recording, fingerprint
 

@@ -1,0 +1,1 @@
+"""What has been answered, kept safe: one SQLite file a job, written in groups, read at any time."""

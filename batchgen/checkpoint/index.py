@@ -1,0 +1,206 @@
+"""What the checkpoint knows of each key, in some thirty bytes a row, made for looking up batches of keys.
+
+Keys stand in the order of their first eight bytes, by which they are searched; a hash table of the same rows costs ten
+times the memory. Pure: it reads what it is given and opens nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
+
+import polars as pl
+
+from batchgen.api.contract import Kind
+from batchgen.checkpoint.row_key import KEY_BYTES
+from batchgen.checkpoint.schema import DAMAGED, OK
+
+CHUNK, SOUGHT = 10_000, 100_000
+"""Keys that are taken at once; and looked up, where each takes less the more they are, for a few megabytes."""
+
+
+class State(enum.IntEnum):
+    """Of a row, by its last attempt."""
+
+    NEW = 0  # never tried
+    OPEN = 1  # tried, and not done with
+    FAILED = 2
+    DONE = 3
+
+
+class Index:
+    """Of every key its newest answer, else its last attempt. Attempts up to `floor` count as requests, but their
+    answers are not reused, nor is one that was found damaged."""
+
+    def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
+        """`states`: (key, id, outcome, final, attempts), ordered by id."""
+        columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
+        iterator = iter(states)
+        while chunk := list(islice(iterator, CHUNK)):
+            keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
+            columns.add(_whole(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
+        self._frame = columns.frame(ordered=True)
+        if floor:
+            reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
+            self._frame = self._frame.with_columns(state=reusable)
+        self._answers = _older_answers(self._frame)
+        if (self._frame["state"] == _DAMAGED).any():
+            self._frame = self._frame.with_columns(pl.col("state").replace(_DAMAGED, State.OPEN))
+
+    def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
+        """`record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
+        slices = range(0, max(hi.len(), 1), SOUGHT)
+        return pl.concat([self._find(hi.slice(start, SOUGHT), lo.slice(start, SOUGHT)) for start in slices])
+
+    def _find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
+        frame = self._frame
+        if frame.is_empty():
+            return pl.select(
+                record=pl.repeat(0, hi.len(), dtype=pl.Int64),
+                state=pl.repeat(State.NEW, hi.len(), dtype=pl.UInt8),
+                attempts=pl.repeat(0, hi.len(), dtype=pl.UInt32),
+            )
+        after = frame["hi"].search_sorted(hi, side="right")
+        at = (after.cast(pl.Int64) - 1).clip(lower_bound=0)
+        known = (frame["hi"].gather(at) == hi) & (frame["lo"].gather(at) == lo)
+        found = {"record": frame["id"], "state": frame["state"], "attempts": frame["attempts"]}
+        last = pl.DataFrame({name: column.gather(at) for name, column in found.items()}).select(
+            pl.when(known).then(pl.all()).otherwise(0)
+        )
+        return last if self._answers.is_empty() else self._with_answers(last, hi, lo)
+
+    def _with_answers(self, last: pl.DataFrame, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
+        """An answer that is not the last attempt of its key, in that one's place."""
+        keys = pl.DataFrame({"hi": hi, "lo": lo})
+        answer = keys.join(self._answers, on=["hi", "lo"], how="left", maintain_order="left")["id"]
+        return last.with_columns(
+            record=pl.when(answer.is_null()).then("record").otherwise(answer),
+            state=pl.when(answer.is_null()).then("state").otherwise(pl.lit(State.DONE, pl.UInt8)),
+        )
+
+    def foreign(self, keys: pl.DataFrame) -> pl.Series:
+        """Ids of all attempts that are of none of these keys (`hi`, `lo`), or lie under the floor."""
+        under = pl.col("state") == State.NEW
+        return pl.concat(
+            [self._frame.filter(under), self._frame.filter(~under).join(keys, on=["hi", "lo"], how="anti")]
+        )["id"]
+
+    def superseded(self) -> list[int]:
+        """Ids of answers whose key has a newer one, which is the one that serves."""
+        done = self._frame.lazy().filter(pl.col("state") == State.DONE)
+        newest = pl.col("id").max().over("hi", "lo")
+        older = done.filter(pl.col("id") < newest).select("id").collect()["id"].to_list()
+        return [id_ for id_ in older if id_ not in set(self._answers["id"])]
+
+    def done(self) -> int:
+        """Keys that have an answer."""
+        last = sum(self._done(start) for start in range(0, self._frame.height, CHUNK))
+        return last + self._answers.height
+
+    def _done(self, start: int) -> int:
+        """Of a slice, and of the row after it the key, which tells whether the last of the slice is its key's last."""
+        keys = self._frame["hi"].slice(start, CHUNK + 1)
+        is_last = (keys != keys.shift(-1)).fill_null(value=True).head(CHUNK)
+        return int(((self._frame["state"].slice(start, CHUNK) == State.DONE) & is_last).sum())
+
+
+def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Keys whose newest answer is not their last attempt (`hi`, `lo`), and that answer's `id`: a fresh run may have
+    tried a row in vain that has an answer already. Nearly always there are none."""
+    older = (frame["state"] == State.DONE) & (frame["hi"] == frame["hi"].shift(-1))
+    some = frame.filter(pl.col("hi").is_in(frame["hi"].filter(older).implode())) if older.any() else frame.clear()
+    id_, state = pl.col("id"), pl.col("state")
+    damaged = id_.filter(state == _DAMAGED).max().fill_null(0)
+    by_key = some.group_by("hi", "lo").agg(id=id_.filter(state == State.DONE).max(), damaged=damaged, last=id_.max())
+    return by_key.filter(pl.col("id") > pl.col("damaged"), pl.col("id") < pl.col("last")).select("hi", "lo", "id")
+
+
+def _whole(keys: Iterable[bytes]) -> bytes:
+    """The keys end to end; a damaged one becomes a key that fits no row."""
+    return b"".join([key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys])
+
+
+_DAMAGED = 9
+"""As a state, until the answers before it are passed over."""
+
+
+@cache
+def _state(outcome: str, final: int) -> int:
+    if outcome == OK:
+        return State.DONE
+    if outcome == DAMAGED:
+        return _DAMAGED
+    return State.FAILED if final and outcome in _KINDS else State.OPEN
+
+
+_KINDS = frozenset(Kind)
+"""A damaged outcome is none of these: the row is sent again."""
+
+
+_PAIR = struct.Struct(">QQ")
+
+
+class Columns:
+    """A frame that grows by batches of rows: `hi` and `lo`, which order as the keys do, and columns of these types.
+
+    Piece by piece, because one array that grows is copied again and again, and leaves holes in memory.
+    """
+
+    def __init__(self, **types: type[pl.DataType]) -> None:
+        self._types = types
+        self._pieces: dict[str, list[pl.Series]] = {name: [] for name in ("hi", "lo", *types)}
+
+    def add(self, keys: bytes, **values: Sequence[int]) -> None:
+        """`keys` stand end to end; a value for each of them in every column."""
+        for name, half in split(keys).items():
+            self._pieces[name].append(half)
+        for name, dtype in self._types.items():
+            self._pieces[name].append(pl.Series(name, values[name], dtype=dtype))
+
+    def frame(self, *, ordered: bool = False) -> pl.DataFrame:
+        """All of it, as it came or in the order of `hi`. The pieces are given up on the way, so that no two copies of
+        all of them exist."""
+        order = _order(self._whole("hi")) if ordered else None
+        columns = (self._given_up(name) for name in ("hi", "lo", *self._types))
+        return pl.DataFrame([column if order is None else column.gather(order) for column in columns])
+
+    def _whole(self, name: str) -> pl.Series:
+        dtype = self._types.get(name, pl.UInt64)
+        return pl.concat([pl.Series(name, dtype=dtype), *self._pieces[name]], rechunk=True)
+
+    def _given_up(self, name: str) -> pl.Series:
+        whole = self._whole(name)
+        del self._pieces[name]
+        return whole
+
+
+def _order(keys: pl.Series) -> pl.Series:
+    """The rows in the order of their keys, those of one key as they came."""
+    in_order = pl.first().sort_by
+    ordered = (rows.to_frame().select(in_order(keys.gather(rows), maintain_order=True)) for rows in sixteenths(keys))
+    return pl.concat(ordered).to_series()
+
+
+def sixteenths(keys: pl.Series) -> Iterator[pl.Series]:
+    """The rows of the lowest sixteenth of all keys that there may be, of the next, and so on: to sort or to count part
+    by part takes less memory."""
+    for n in range(16):
+        yield keys.is_between(n << 60, ((n + 1) << 60) - 1).arg_true()
+
+
+def split(keys: bytes) -> dict[str, pl.Series]:
+    """Keys of 16 bytes, end to end -> `hi` and `lo`."""
+    halves = array("Q", keys)
+    if sys.byteorder == "little":
+        halves.byteswap()
+    return {name: pl.Series(name, halves[at::2], dtype=pl.UInt64) for at, name in enumerate(("hi", "lo"))}
+
+
+def join(hi: int, lo: int) -> bytes:
+    """The key again."""
+    return _PAIR.pack(hi, lo)

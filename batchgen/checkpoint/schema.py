@@ -1,0 +1,206 @@
+"""The checkpoint's file: its tables, what a row of each is, and how SQLite's errors are told.
+
+`attempts`, `bodies` and `runs` are the schema, by whose number other versions know the file. The tables beside them say
+what a version may do without: another one passes over them, and finds none in a file of its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+from isal.isal_zlib import crc32
+
+from batchgen.api.body import Body, stored
+from batchgen.errors import MachineRefused
+
+SCHEMA_VERSION = 2
+APPLICATION_ID = 0x62617467  # "batg"
+OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
+BUSY = 30_000  # milliseconds that are waited for another who holds the file
+DAMAGE = ("malformed", "not a database", "no such")
+"""What SQLite's messages for a damaged file have in common."""
+
+SCHEMA = f"""
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,      -- grows: the order of the commits
+  key BLOB NOT NULL,           -- the row's identity, 16 bytes
+  outcome TEXT NOT NULL,       -- ok, or why not
+  final INTEGER NOT NULL,      -- whether the row was done with it, for that run
+  attempts INTEGER NOT NULL,   -- requests sent for the row so far, over all runs
+  status INTEGER,              -- HTTP
+  error TEXT,
+  latency REAL,                -- seconds, of this attempt
+  finished_at INTEGER NOT NULL, -- microseconds since 1970, UTC
+  choices INTEGER NOT NULL,
+  name TEXT,                   -- the row's input.id
+  crc INTEGER NOT NULL         -- CRC-32 of all of the above but the id, and of the body's row
+) STRICT;
+CREATE TABLE bodies (
+  id INTEGER PRIMARY KEY,      -- of the attempt
+  size INTEGER,                -- null: body as it came; else its size, and body is packed
+  body BLOB NOT NULL
+) STRICT;
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY,
+  started_at INTEGER NOT NULL, -- microseconds since 1970, UTC
+  date TEXT NOT NULL,          -- what {{date}} stands for
+  floor INTEGER NOT NULL,      -- attempts up to this id are not reused
+  first INTEGER NOT NULL,      -- its own attempts come after this id
+  rows INTEGER NOT NULL,
+  todo INTEGER NOT NULL,
+  ended_at INTEGER,
+  outcome TEXT,                -- finished or stopped; null: at work, or killed
+  learned REAL                 -- requests a minute that the server was found to grant
+) STRICT;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+BESIDE = """
+CREATE TABLE IF NOT EXISTS starts (
+  run INTEGER PRIMARY KEY,     -- of runs
+  fresh INTEGER NOT NULL,      -- whether it was to look past older answers
+  first INTEGER,               -- how many rows it was limited to by the command line
+  input TEXT NOT NULL          -- a digest of the requests that it was to make
+) STRICT;
+CREATE TABLE IF NOT EXISTS owner (
+  name TEXT NOT NULL,          -- the job's
+  file TEXT                    -- the job file, from the folder of this file
+) STRICT;
+CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
+  run INTEGER PRIMARY KEY,
+  prompt_tokens INTEGER NOT NULL,
+  answer_tokens INTEGER NOT NULL,
+  answers INTEGER NOT NULL,    -- whose tokens these are
+  counted INTEGER NOT NULL,    -- of them, by the service's own count
+  cost REAL,                   -- US dollars; null where a price is unknown
+  rate REAL,                   -- rows a second of late
+  left_s REAL                  -- seconds; null where they are not known
+) STRICT;
+"""
+
+TABLES = {
+    "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
+    "bodies": "id,size,body",
+    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
+}
+
+_packer = msgspec.msgpack.Encoder()
+
+
+class Record(NamedTuple):
+    """One attempt that had an outcome: what everything downstream reads."""
+
+    key: bytes
+    outcome: str
+    final: bool
+    attempts: int
+    status: int | None
+    error: str | None
+    latency: float | None
+    finished_at: int
+    choices: int
+    name: str | None
+    body: Body | None
+
+    def crc(self) -> int:
+        size, data = stored(self.body)
+        return checksum((*self[:-1], size, data is None), data)
+
+
+def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
+    """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
+    return crc32(b"" if data is None else data, crc32(_packer.encode(columns)))
+
+
+class Run(NamedTuple):
+    """One start of the job, as its row in `runs` has it."""
+
+    id: int
+    started_at: int
+    date: str
+    floor: int
+    first: int
+    rows: int
+    todo: int
+    ended_at: int | None
+    outcome: str | None
+    learned: float | None
+
+
+class Start(NamedTuple):
+    """What a run was asked for. `first`: the rows that the command line limited it to; `input`: a digest of all the
+    requests that it was to make."""
+
+    fresh: bool
+    first: int | None
+    input: str
+
+
+PLAIN = Start(fresh=False, first=None, input="")
+
+
+class Owner(NamedTuple):
+    """Whose a checkpoint or a file of results is. `file`: the job file, from the folder that it is told in."""
+
+    name: str
+    file: str | None
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out."""
+    try:
+        yield
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise _refusal(path, error) from None
+
+
+def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError) -> MachineRefused:
+    said = str(error)
+    if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
+        salvage = shlex.join([sys.executable, "-m", "batchgen.checkpoint.salvage", str(path)])
+        return MachineRefused(
+            f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "
+            "start anew (everything is bought again)"
+        )
+    return MachineRefused(
+        f"{path}: cannot be kept up: {said}. What is committed is safe; run again when that is mended"
+    )
+
+
+@contextmanager
+def closed_on_error(db: apsw.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
+
+
+def is_empty(db: apsw.Connection) -> bool:
+    """Whether it was killed before its first table was made, or is new."""
+    return not db.execute("SELECT count(*) FROM sqlite_schema").get
+
+
+def refuse_foreign(path: Path, db: apsw.Connection) -> None:
+    """Raises MachineRefused where the file is no checkpoint, or one of another version."""
+    application = db.execute("PRAGMA application_id").get
+    version = db.execute("PRAGMA user_version").get
+    if application != APPLICATION_ID:
+        raise MachineRefused(f"{path}: not a checkpoint of batchgen: move it away, or give the job another name")
+    if version != SCHEMA_VERSION:
+        raise MachineRefused(
+            f"{path}: written by another version of batchgen (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "finish the job with that version, or move the file away to start anew"
+        )
+    for table, columns in TABLES.items():
+        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").get != columns:  # noqa: S608
+            raise _refusal(path, apsw.Error(f"no such table as its own: {table}"))

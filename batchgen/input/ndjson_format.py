@@ -1,0 +1,137 @@
+"""NDJSON files -> batches of rows: one JSON object a line, each value as it stands in the file, or refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.input.foreign import seen
+from batchgen.input.ndjson_types import Seen, number
+from batchgen.storage.listing import File
+
+NO_OBJECT = "not a JSON object that can be read"
+_object = msgspec.json.Decoder(dict[str, Any])
+_as_they_stand = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KEY = re.compile(rb'(?<!\\)"\s*:')
+_NOT_PLAIN = (b"\\", b" :", b"\t:", b"\r:")
+"""Without these, each `":` ends a key, but for those that begin a text."""
+_BACKSLASH_AT_END = b'\\\\"'
+_FRACTION = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))")
+_MANY_DIGITS = re.compile(rb"\.(?:\d{7}|(?<=\d{9}\.)\d)")
+_SHORT = 15
+"""Digits that a float always holds."""
+
+
+class Ndjson:
+    """Types are the narrowest that hold the values of all files."""
+
+    def __init__(self) -> None:
+        self._mixed: list[str] = []
+
+    def schema(self, paths: Sequence[File]) -> Schema:
+        """Of all files, as if they were one."""
+        top = Seen()
+        for path in paths:
+            for first, lines in _line_chunks(path):
+                _look(path, first, lines, top)
+        names = list(top.fields)
+        if top.kinds and not all(name.strip() for name in names or [""]):
+            raise UsageError(f"{paths[0]}: {'a key is empty' if names else 'its objects have no keys'}")
+        self._mixed = [name for name, field in top.fields.items() if field.is_mixed]
+        return {
+            name: pl.String() if name in self._mixed or (dtype := field.dtype()) == pl.Null else dtype
+            for name, field in top.fields.items()
+        }
+
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+        for _, lines in _line_chunks(path):
+            frame = pl.read_ndjson(io.BytesIO(b"".join(lines)), schema=schema)
+            yield frame.with_columns(_texts(lines, self._mixed)) if self._mixed else frame
+
+
+def _look(path: File, first: int, lines: Sequence[bytes], top: Seen) -> None:
+    """Adds what the lines hold. Raises UsageError with the line. Strict where polars is not: lone surrogates, say."""
+    whole = b"".join(lines)
+    is_plain = not any(mark in whole for mark in _NOT_PLAIN)
+    at, line, keys = first, b"", 0
+    try:
+        for at, line in enumerate(lines, first):
+            found = top.add(_object.decode(line), (path, at))
+            keys += found
+            if not is_plain and (found != len(_KEY.findall(line)) or _BACKSLASH_AT_END in line):
+                _repeats.decode(line.decode())
+        if is_plain and keys != whole.count(b'":'):
+            for at, line in enumerate(lines, first):  # noqa: B007  for the message
+                _repeats.decode(line.decode())
+        if _has_long(whole) and any(map(_is_rounded, _FRACTION.findall(whole))):
+            for at, line in enumerate(lines, first):
+                top.add(json.loads(line, parse_float=number), (path, at))
+    except (ValueError, RecursionError) as error:
+        if at == 1 and (what := seen(line)):
+            raise UsageError(f"{path}: {what}") from None
+        hint = " (one object a line: jq -c '.[]' makes them of an array)" if line.lstrip().startswith(b"[") else ""
+        raise UsageError(f"{path}:{at}: {NO_OBJECT}: {error}{hint}") from None
+
+
+def _has_long(whole: bytes) -> bool:
+    """A look that is ten times as fast, whether there may be such fractions."""
+    return _MANY_DIGITS.search(whole) is not None or b"e-" in whole or b"E-" in whole
+
+
+def _is_rounded(fraction: bytes) -> bool:
+    """Whether a float may have other digits."""
+    return (len(fraction) > _SHORT or b"-" in fraction[1:]) and repr(float(fraction)).encode() != fraction
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    """Raises ValueError for a key that an object has twice."""
+    keys: set[str] = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise ValueError(f"the key {key!r} stands in it twice")
+        keys.add(key)
+
+
+_repeats = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
+
+
+def _texts(lines: Sequence[bytes], names: Sequence[str]) -> list[pl.Series]:
+    """Columns of texts and other values: those as they stand in the file."""
+    rows = [_as_they_stand.decode(line) for line in lines]
+    return [pl.Series(name, [_text(row.get(name)) for row in rows], pl.String()) for name in names]
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    value = b"null" if raw is None else bytes(raw).strip()
+    if value == b"null":
+        return None
+    return msgspec.json.decode(value, type=str) if value.startswith(b'"') else value.decode()
+
+
+def _line_chunks(path: File) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the first line, lines), each line with its end; blank lines stand only at a chunk's bounds."""
+    lines: list[bytes] = []
+    size = 0
+    with path.open("rb") as file:
+        for at, line in enumerate(file, 1):
+            if at == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  a BOM is no content
+            if len(line) > MAX_CELL:
+                raise UsageError(f"{path}:{at}: a line of more than {MAX_CELL >> 20} MiB")
+            if not line.strip() or len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES:
+                if lines:
+                    yield at - len(lines), lines
+                lines, size = [], 0
+            if line.strip():
+                lines.append(line if line.endswith(b"\n") else line + b"\n")
+                size += len(line)
+    if lines:
+        yield at - len(lines) + 1, lines

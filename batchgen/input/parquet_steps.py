@@ -1,0 +1,116 @@
+"""How many rows of a Parquet file may be decoded at once, whatever its few bytes stand for.
+
+By the longest value that a row group's dictionaries hold, a step's rows are about four batches at most. Small row
+groups are read in one go, so that a file of many costs what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS
+from batchgen.storage.listing import File
+from batchgen.storage.object_store import Object
+
+FEW_ROWS = 32
+"""Decoded at once where nothing says how long a value may be."""
+AT_A_TIME = 64 << 10
+"""Bytes that are read of a chunk of which the dictionary alone is wanted."""
+MOST = 4 * BATCH_BYTES
+_DELTAS = "DELTA_BYTE_ARRAY"
+TOGETHER = 8 * BATCH_ROWS
+"""Rows of the row groups that are read in one go: to begin takes as long as some thousand rows."""
+
+
+def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
+    """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
+    Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26). Pages that
+    have a checksum are held against it."""
+    file = path.open() if isinstance(path, Object) else path
+    return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", page_checksum_verification=True, **how)
+
+
+def broken_column(file: pq.ParquetFile, size: int) -> tuple[str, str] | None:
+    """A column of which the footer says what cannot be, or says it encrypted, and what is wrong; None: there is none.
+    `size`: the file's. pyarrow (26.0.1) ends the process when it is asked for such a column's part of the footer."""
+    with suppress(OSError), NamedTemporaryFile() as hollow:  # where there is no room for one, the footer is trusted
+        hollow.truncate(size)  # which takes none
+        if _wrong(hollow.name, file.metadata, None) is not None:
+            told = ((name, _wrong(hollow.name, file.metadata, [name])) for name in file.schema_arrow.names)
+            return next(((name, error) for name, error in told if error is not None), None)
+    return None
+
+
+def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> str | None:
+    """What is wrong with the footer's parts for these columns. `hollow`: a file of the same size with nothing in it:
+    the parts are all made before the first page is looked for, which is not there."""
+    with pq.ParquetFile(hollow, metadata=footer, pre_buffer=True, memory_map=True) as asked:
+        groups = [*range(footer.num_row_groups)]
+        try:
+            next(asked.iter_batches(1, row_groups=groups, columns=columns, use_threads=False), None)
+        except (pa.ArrowException, OSError) as error:
+            return None if "page header" in str(error) else str(error).partition("\n")[0]
+    return None
+
+
+def runs(path: File, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
+    """Row groups that are read in one go, and how many of their rows at once."""
+    groups: list[int] = []
+    rows = step = 0
+    for group, most in enumerate(_steps(path, file)):
+        held = file.metadata.row_group(group).num_rows
+        if groups and (rows + held > TOGETHER or not step <= 2 * most <= 4 * step):
+            yield groups, step
+            groups, rows = [], 0
+        step = min(step, most) if groups else most
+        groups.append(group)
+        rows += held
+    if groups:
+        yield groups, step
+
+
+def _steps(path: File, file: pq.ParquetFile) -> Iterator[int]:
+    """Of each row group, how many rows may be decoded at once."""
+    texts = [column.path for column in _columns(file) if column.physical_type == "BYTE_ARRAY"]
+    how = {"read_dictionary": texts, "pre_buffer": False, "buffer_size": AT_A_TIME}
+    with opened(path, metadata=file.metadata, **how) as dictionaries:
+        for group in range(file.num_row_groups):
+            of = file.metadata.row_group(group)
+            even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)
+            chunks = (of.column(at) for at in range(of.num_columns))
+            longest = max((_longest(dictionaries, group, chunk, of.num_rows) for chunk in chunks), default=0)
+            yield max(1, min(BATCH_ROWS, even, MOST // max(longest, 1)))
+
+
+def _columns(file: pq.ParquetFile) -> Iterator[Any]:
+    leaves: Any = file.schema
+    return (leaves.column(at) for at in range(len(file.schema)))
+
+
+def _longest(dictionaries: pq.ParquetFile, group: int, chunk: Any, rows: int) -> int:
+    """Bytes of the longest value that a chunk may repeat without taking the room for it; 0: it repeats none. Of a chunk
+    that is small, whatever it repeats, it is what a row may be given."""
+    if chunk.physical_type != "BYTE_ARRAY" or not (chunk.has_dictionary_page or _DELTAS in chunk.encodings):
+        return 0
+    at_once = max(1, min(rows, BATCH_ROWS))
+    most = chunk.total_uncompressed_size * (at_once if chunk.num_values == rows else chunk.num_values)
+    if most <= MOST:
+        return int(-(-most // at_once))
+    return MOST // FEW_ROWS if _DELTAS in chunk.encodings else _in_dictionary(dictionaries, group, chunk.path_in_schema)
+
+
+def _in_dictionary(dictionaries: pq.ParquetFile, group: int, name: str) -> int:
+    """Bytes of the longest value."""
+    first = next(dictionaries.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
+    values: Any = None if first is None or first.num_columns != 1 else first.column(0)
+    if not isinstance(values, pa.DictionaryArray):
+        return MOST // FEW_ROWS
+    held: Any = values.dictionary
+    return int(pc.max(pc.binary_length(held)).as_py() or 0)

@@ -1,0 +1,1 @@
+"""Jinja itself, made strict, over the values of a row."""

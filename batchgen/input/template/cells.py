@@ -1,0 +1,201 @@
+"""Cells -> the values that a template works with, of any type and at any depth, without loss.
+
+Narrow floats are the numbers of their own shortest digits (19.99, not 19.989999771118164), nanoseconds are kept where
+Python has none, NaN is a null.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+import uuid
+from collections.abc import Callable
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import UUID
+from batchgen.input.template.values import Clock, Duration, Exact, Fields, Moment, Null, TemplateFault
+
+Read = Callable[[Any], Any]
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_SECOND = 1_000_000_000
+_SUBNORMAL = 2.0**-126
+PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+class Column:
+    """Reads a column's cells as template values. `names_printed` receives the name of each null that gets printed.
+
+    Raises TemplateFault where the column holds bytes, UsageError for dates that Python has not."""
+
+    def __init__(self, name: str, dtype: pl.DataType, names_printed: list[str]) -> None:
+        self.name = name
+        self._null = Null(name, names_printed)
+        self._physical = physical(dtype)
+        self._is_float = dtype.is_float()
+        self._read = _reader(name, dtype, names_printed)
+
+    def values(self, cells: pl.Series) -> list[Any]:
+        """One for each cell."""
+        if self._is_float:
+            cells = cells.fill_nan(None)
+        if cells.dtype == UUID:
+            cells = cells.ext.storage()
+        if self._physical is not None:
+            cells = cells.cast(self._physical)
+        if self._read is None:
+            return [self._null if cell is None else cell for cell in cells] if cells.null_count() else cells.to_list()
+        read = self._read
+        try:
+            return [self._null if cell is None else read(cell) for cell in cells.to_list()]
+        except (ValueError, OverflowError):
+            raise UsageError(f"prompt: column {self.name!r} holds a date or time beyond the years 1 to 9999") from None
+
+
+def physical(dtype: pl.DataType) -> pl.DataType | None:
+    """The type that keeps what Python does not: nanoseconds, years beyond 9999, which polars panics at, and maps, of
+    which it makes no mapping where a key is nested. None: the type itself will do."""
+    if isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration):
+        return pl.Int64()
+    if isinstance(dtype, pl.List):
+        inner = physical(type_of(dtype.inner))
+        return inner and pl.List(inner)
+    if isinstance(dtype, pl.Array):
+        inner = physical(type_of(dtype.inner))
+        return inner and pl.Array(inner, dtype.size)
+    if isinstance(dtype, pl.Struct):
+        fields = {field.name: physical(type_of(field.dtype)) for field in dtype.fields}
+        kept = {field.name: fields[field.name] or type_of(field.dtype) for field in dtype.fields}
+        return pl.Struct(kept) if any(fields.values()) else None
+    if isinstance(dtype, pl.Map):
+        key, value = type_of(dtype.key), type_of(dtype.value)
+        return pl.List(pl.Struct({"key": physical(key) or key, "value": physical(value) or value}))
+    return None
+
+
+def type_of(dtype: Any) -> pl.DataType:
+    """polars gives a nested type as a class or as an instance of it."""
+    known: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return known
+
+
+def _reader(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read | None:
+    """What makes a template value of a cell that is no null; None: the cell is it."""
+    if dtype == pl.Binary:
+        raise TemplateFault(f"bytes{f' ({name})' if set(name) & set('.[') else ''}, not text")
+    if (read := leaf(dtype)) is not None:
+        return read
+    if isinstance(dtype, pl.List | pl.Array):
+        item = _or_null(f"{name}[]", type_of(dtype.inner), printed_names)
+        return lambda cell: [item(value) for value in cell]
+    if isinstance(dtype, pl.Struct):
+        fields = {f.name: _or_null(f"{name}.{f.name}", type_of(f.dtype), printed_names) for f in dtype.fields}
+        return lambda cell: Fields({key: read(cell[key]) for key, read in fields.items()})
+    if isinstance(dtype, pl.Map):
+        if type_of(dtype.key).is_nested():
+            raise TemplateFault("maps whose keys are lists or structs: write them as text, or leave them out")
+        key = _reader(f"{name}.key", type_of(dtype.key), printed_names) or (lambda value: value)
+        value = _or_null(f"{name}.value", type_of(dtype.value), printed_names)
+        return lambda cell: {key(entry["key"]): value(entry["value"]) for entry in cell}
+    return (lambda cell: str(uuid.UUID(bytes=cell))) if dtype == UUID else None
+
+
+def leaf(dtype: pl.DataType) -> Read | None:
+    """What makes a value of a cell of a physical type, if it is not nested; None: the cell is it."""
+    return next((make(dtype) for kind, make in _LEAVES.items() if isinstance(dtype, kind)), None)
+
+
+def _or_null(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read:
+    """A nested value may be null, or not a number, which is as good as null."""
+    null, read = Null(name, printed_names), _reader(name, dtype, printed_names)
+    if dtype.is_float():
+        return lambda value: null if value is None or value != value else read(value) if read else value  # noqa: PLR0124  NaN
+    return lambda value: null if value is None else read(value) if read else value
+
+
+def _narrow(code: str, least: int, most: int) -> Read:
+    """Of a float that was stored in fewer bits (a format of `struct`): the number of its shortest digits, `least` to
+    `most`. NaN is given as it is."""
+
+    def is_same(value: float, shorter: float) -> bool:
+        try:
+            return bool(struct.unpack(code, struct.pack(code, shorter))[0] == value)
+        except OverflowError:  # rounded up, the greatest is beyond the type
+            return False
+
+    def read(value: float) -> float:
+        begin = 1 if abs(value) < _SUBNORMAL else least  # which have fewer digits
+        shorter = (float(f"{value:.{count}g}") for count in range(begin, most + 1))
+        return next((number for number in shorter if is_same(value, number)), value)
+
+    return read
+
+
+def _decimal(dtype: Any) -> Read | None:
+    """From a scale of seven on Python may print an exponent."""
+    return Exact if dtype.scale > 6 else None  # noqa: PLR2004
+
+
+def _date(days: int) -> dt.date:
+    return dt.date.fromordinal(_EPOCH.toordinal() + days)
+
+
+def _datetime(dtype: Any) -> Read:
+    zone = _zone(dtype.time_zone) if dtype.time_zone else None
+    per_unit = PER_UNIT[dtype.time_unit]
+
+    def read(count: int) -> dt.datetime:
+        microseconds, below = divmod(count * per_unit, 1000)
+        moment = _EPOCH + dt.timedelta(microseconds=microseconds)
+        moment = moment.astimezone(zone) if zone else moment.replace(tzinfo=None)
+        return _with_nanoseconds(moment, below) if below else moment
+
+    return read
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise TemplateFault(f"times of the zone {name}, which this machine does not know") from None
+
+
+def _with_nanoseconds(moment: dt.datetime, below: int) -> Moment:
+    made = Moment.combine(moment.date(), moment.timetz()).replace(fold=moment.fold)
+    made.below_us = below
+    return made
+
+
+def _time(nanoseconds: int) -> dt.time:
+    seconds, below = divmod(nanoseconds, _SECOND)
+    given = seconds // 3600, seconds // 60 % 60, seconds % 60, below // 1000
+    if not below % 1000:
+        return dt.time(*given)
+    made = Clock(*given)
+    made.below_us = below % 1000
+    return made
+
+
+def _duration(dtype: Any) -> Read:
+    per_unit = PER_UNIT[dtype.time_unit]
+
+    def read(count: int) -> Duration:
+        made = Duration(microseconds=count * per_unit // 1000)
+        made.nanoseconds = count * per_unit
+        return made
+
+    return read
+
+
+_LEAVES: dict[type[pl.DataType], Callable[[Any], Read | None]] = {
+    pl.Float16: lambda _: _narrow("e", 1, 5),
+    pl.Float32: lambda _: _narrow("f", 6, 9),
+    pl.Decimal: _decimal,
+    pl.Date: lambda _: _date,
+    pl.Datetime: _datetime,
+    pl.Time: lambda _: _time,
+    pl.Duration: _duration,
+}

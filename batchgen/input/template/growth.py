@@ -1,0 +1,128 @@
+"""How much a template may make of one row: a prompt that grows without end is ended while it grows.
+
+Jinja's sandbox bounds a `range`, and nothing else. So rounds of loops and calls are counted, and the characters of each
+text that is made on the way; what would be too large at once is refused before it is made.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+from batchgen.input.template.values import MOST_CHARS, TemplateFault
+
+MOST_MADE = 16 * MOST_CHARS
+"""Characters of all the texts that a template makes on the way."""
+MOST_STEPS = 1_000_000
+"""Rounds of loops of a row: a loop over long lists ends in an error, not in a night of nothing."""
+STEPS_A_CALL = 5
+MOST_SECONDS = 5.0
+"""Of a core, for one row."""
+LOOKS_EVERY = 256
+"""Steps after which the clock is looked at."""
+ITEM_CHARS = 8
+"""Characters that take the memory of a list's item."""
+MOST_WIDTH = 1_000_000
+"""Of what a text is filled up to."""
+_WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"})
+
+
+class Growth:
+    """What is left to the row at hand, in steps and in characters."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins another row."""
+        self._steps, self._chars = MOST_STEPS, MOST_MADE
+        self._look_at, self._since = MOST_STEPS - LOOKS_EVERY, 0.0
+
+    def step(self, count: int = 1) -> None:
+        """Raises TemplateFault when no step is left, or no time."""
+        self._steps -= count
+        if self._steps < 0:
+            raise TemplateFault(f"the template does not end: more than {MOST_STEPS:,} rounds of loops and calls")
+        if self._steps < self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        now = time.thread_time()
+        self._look_at, self._since = self._steps - LOOKS_EVERY, self._since or now
+        if now - self._since > MOST_SECONDS:
+            raise TemplateFault(f"the template takes more than {MOST_SECONDS:.0f} s for one row")
+
+    def take(self, size: int) -> None:
+        """Counts a text or list of so many characters or items. Raises TemplateFault where it is too large."""
+        self._chars -= size
+        if size > MOST_CHARS:
+            raise TemplateFault(f"the prompt is longer than {MOST_CHARS:,} characters")
+        if size > LOOKS_EVERY:
+            self.step()
+        if self._chars < 0:
+            raise TemplateFault(f"the template makes texts of more than {MOST_MADE:,} characters")
+
+    def take_made(self, made: Any) -> Any:
+        """Counts what a call or a filter has made, and returns it."""
+        if isinstance(made, str | bytes):
+            self.take(len(made))
+        elif isinstance(made, list | tuple):
+            self.take(ITEM_CHARS * len(made))
+        return made
+
+    def counted(self, iterable: Iterable[Any]) -> Iterator[Any]:
+        """The items of a loop, each a step."""
+        for item in iterable:
+            self.step()
+            yield item
+
+    def joined(self, chunks: Iterable[str]) -> str:
+        """The chunks as one text. Raises TemplateFault as soon as it is too long."""
+        kept, size = [], 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size > MOST_CHARS:
+                break
+            kept.append(chunk)
+        self.take(size)
+        return "".join(kept)
+
+    def before_call(self, method: str, owner: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a built-in type's method. Raises TemplateFault where it would make something too large."""
+        if method in _WIDTHS:
+            refuse_wide(*args)
+        elif method == "join" and args:
+            items = list(args[0])
+            self.take(sum(len(owner) + len(item) for item in items if isinstance(item, str | bytes)))
+            return (items, *args[1:])
+        elif method == "replace" and isinstance(owner, str):
+            self.before_replacing(owner, *args)
+        elif method == "translate" and args and isinstance(args[0], Mapping):
+            longest = max((len(value) for value in args[0].values() if isinstance(value, str)), default=1)
+            self.take(len(owner) * longest)
+        elif method in {"format", "format_map"}:
+            self.before_formatting(owner, args)
+        elif method in {"extend", "update"}:
+            self.take(ITEM_CHARS * sum(len(arg) for arg in args if isinstance(arg, Sized)))
+        return args
+
+    def before_formatting(self, pattern: str, args: Iterable[Any]) -> None:
+        """Raises TemplateFault where a pattern for `%` or `format` has a width, or makes a text, beyond measure."""
+        values = [value for arg in args for value in (arg.values() if isinstance(arg, Mapping) else [arg])]
+        widths = sum(int(width) for width in re.findall(r"\d{1,18}", pattern))
+        if "*" in pattern or re.search(r":[^}]*\{", pattern):
+            refuse_wide(*values)
+        longest = max((len(value) if isinstance(value, str) else 400 for value in values), default=0)
+        self.take(len(pattern) + widths + longest * (pattern.count("%") + pattern.count("{")))
+
+    def before_replacing(self, text: str, old: Any = "", new: Any = "", *_: Any) -> None:
+        if isinstance(old, str) and isinstance(new, str):
+            self.take(len(text) + text.count(old) * len(new))
+
+
+def refuse_wide(*widths: Any) -> None:
+    """Raises TemplateFault where any of them is a number beyond measure."""
+    if any(isinstance(width, int) and width > MOST_WIDTH for width in widths):
+        raise TemplateFault(f"a text is to be filled up to more than {MOST_WIDTH:,} characters")

@@ -1,0 +1,61 @@
+"""Whether a text passes a job's `check`, and if not, why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from batchgen.job.checks import Check, schema_validator
+
+SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
+"""Characters of a pattern, and of what does not fit a schema, that a message shows."""
+
+
+class Fitness:
+    """A job's `check`, compiled."""
+
+    def __init__(self, check: Check) -> None:
+        self._least, self._most = check.min_chars or 0, check.max_chars
+        self._patterns = [(check.matches, True), (check.not_matches, False)]
+        self._schema = None if check.json_schema is None else schema_validator(check.json_schema)  # type: ignore[arg-type]
+
+    def unfit(self, texts: Sequence[str]) -> list[str | None]:
+        """For each text why it does not pass; None where it does."""
+        reasons = list(map(self._by_length, texts))
+        for pattern, wanted in self._patterns:
+            if pattern is not None:
+                found = pl.Series(texts, dtype=pl.String).str.contains(pattern)
+                said = f"the text {'does not match' if wanted else 'matches'} {pattern!r:.{SHOWN_PATTERN}}"
+                reasons = [why or (None if hit is wanted else said) for why, hit in zip(reasons, found, strict=True)]
+        if self._schema is not None:
+            reasons = [why or self._by_schema(text) for why, text in zip(reasons, texts, strict=True)]
+        return reasons
+
+    def _by_length(self, text: str) -> str | None:
+        if len(text) < self._least:
+            return f"the text has {_characters(text)}, fewer than {self._least:,}"
+        if self._most is not None and len(text) > self._most:
+            return f"the text has {_characters(text)}, more than {self._most:,}"
+        return None
+
+    def _by_schema(self, text: str) -> str | None:
+        try:
+            value = msgspec.json.decode(text)
+        except (ValueError, RecursionError) as error:
+            said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
+            return f"the text is no JSON: {said}"
+        for mistake in self._schema.iter_errors(value):  # type: ignore[union-attr]
+            where = "".join(f"/{key}" for key in mistake.instance_path)
+            return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]
+        return None
+
+
+def _characters(text: str) -> str:
+    return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
+
+
+def fitness_of(check: Check) -> Fitness | None:
+    """None where the job asks for nothing."""
+    return Fitness(check) if check.is_set else None

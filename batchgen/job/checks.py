@@ -1,0 +1,123 @@
+"""What a job asks of its results: `check` of each text, `gate` of a run's file. A condition that cannot be judged is
+refused here. A schema in a file of its own is read as part of the job file; nothing else is opened or fetched."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import msgspec
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from batchgen.job.types import JobPath, Part
+
+
+def _regex(pattern: str) -> str:
+    """polars' are Rust's: linear in time, whatever the text. Python's own may take for ever."""
+    import polars as pl  # noqa: PLC0415  `--help` and `schema` wait for no import
+
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        reasons = [line.removeprefix("error: ") for line in str(error).splitlines() if line.startswith("error: ")]
+        said = reasons[0] if reasons else "it is too large"
+        raise ValueError(f"should be a regular expression of Rust's kind: {said}") from None
+    return pattern
+
+
+Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
+
+
+def schema_validator(schema: dict[str, Any]) -> Any:
+    """A compiled JSON Schema. Its patterns, too, are linear in time. Raises ValueError."""
+    import jsonschema_rs  # noqa: PLC0415  15 MB that few jobs need
+
+    try:
+        return jsonschema_rs.validator_for(
+            schema, pattern_options=jsonschema_rs.RegexOptions(), retriever=_refuse_to_fetch
+        )
+    except jsonschema_rs.ValidationError as error:
+        where = f" at /{'/'.join(map(str, error.instance_path))}" if error.instance_path else ""
+        raise ValueError(f"is no JSON Schema{where}: {error.message:.200}") from None
+
+
+def _refuse_to_fetch(_: str) -> Any:
+    raise ValueError("a schema has to be in one piece: nothing is fetched")
+
+
+def _read_schema(path: str) -> Any:
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path}: is no file")  # and might be waited for
+    try:
+        return msgspec.json.decode(Path(path).read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is no JSON: {error}") from None
+
+
+class Check(Part):
+    """What a text has to be like; one that is not is asked for again."""
+
+    min_chars: int | None = Field(None, ge=1, description="the fewest characters")
+    max_chars: int | None = Field(None, ge=1, description="the most characters")
+    matches: Regex | None = Field(None, description="a regular expression (Rust's) that is found in the text")
+    not_matches: Regex | None = Field(None, description="a regular expression that is not found in the text")
+    json_schema: dict[str, Any] | JobPath | None = Field(
+        None, description="the text is JSON of this schema: the schema itself, or a .json file"
+    )
+    retries: int = Field(2, ge=0, le=100, description="how often a text that does not pass is asked for again in a run")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, given: Any) -> Any:
+        schema = _read_schema(given) if isinstance(given, str) else given
+        if schema is not None and not isinstance(schema, dict):
+            raise ValueError(f"{given}: should hold a JSON object")
+        if schema is not None:
+            schema_validator(schema)
+        return schema
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.model_fields_set and not self.is_set:
+            raise ValueError("names no condition: give min_chars, max_chars, matches, not_matches or json_schema")
+        if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
+            raise ValueError(f"no text has at least {self.min_chars:,} and at most {self.max_chars:,} characters")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        return any(value is not None for name, value in self if name != "retries")
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            value = float(Decimal(value[:-1]) / 100)  # as 2 rows of 100 are: a float divided is another
+        except InvalidOperation:
+            value = None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError("should be a share such as 2% or 0.02")
+    return float(value)
+
+
+Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str | float)]
+
+
+class Gate(Part):
+    """What a run's results have to be like to take the place of the last good ones."""
+
+    min_rows: int | None = Field(None, ge=1, description="the fewest rows that there may be")
+    min_done: Share | None = Field(None, description="the smallest share of rows that have their text, such as 95%")
+    max_failed: Share | None = Field(None, description="the largest share of rows that failed, such as 2%")
+    min_chars: int | None = Field(None, ge=1, description="the fewest characters that any text may have")
+    max_duplicates: Share | None = Field(None, description="the largest share of texts that equal an earlier row's")
+    max_drift: Share | None = Field(
+        None, description="how far the texts' lengths may be from those of the last good output, from 0% to 100%"
+    )
+
+    @property
+    def is_set(self) -> bool:
+        return any(value is not None for _, value in self)

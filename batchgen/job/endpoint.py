@@ -1,0 +1,143 @@
+"""Which service answers, by which key, along which way: addresses that may be used, and none that shows a secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+
+from batchgen.api.dialects import DIALECTS, Dialect
+from batchgen.job.types import JobPath, Part, mistake
+
+IN_THE_CLEAR = "should be https: the key would cross the network in the clear (http is for this machine only)"
+
+
+def endpoint_url(url: str) -> str:
+    """For a service that gets a key."""
+    if crosses_in_the_clear(_address(url)):
+        raise ValueError(IN_THE_CLEAR)
+    return url.rstrip("/")
+
+
+def _address(url: str) -> str:
+    parts_of(url, "an address such as https://api.writer.com")
+    return url.rstrip("/")
+
+
+def crosses_in_the_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def proxy_url(url: str) -> str:
+    example = "a proxy's address such as http://proxy.example.com:3128"
+    if parts_of(url, example).path.strip("/"):
+        raise ValueError(f"should be {example}")
+    return url.rstrip("/")
+
+
+def parts_of(url: str, example: str, *, query: bool = False) -> SplitResult:
+    """`query`: whether it may have one. The messages show nothing of the address, which may hold a password in the
+    wrong place."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is no address: its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        raise ValueError(f"should be {example}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or password")
+    if (parts.query and not query) or parts.fragment:
+        raise ValueError(f"must not hold a {'' if query else 'query or '}fragment")
+    if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
+        raise ValueError("holds a character that no address has")
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[
+    Annotated[Address, Tag("one")] | Annotated[list[Address], Field(min_length=1), Tag("many")],
+    Discriminator(lambda given: "many" if isinstance(given, list) else "one"),
+]
+
+
+class Endpoint(Part):
+    """Which service answers, and where its key is to be found."""
+
+    api: Literal["writer", "openai"] = Field(
+        "writer", description="openai: an own server's /v1/completions, as of vLLM, llama.cpp, TGI or Ollama"
+    )
+    url: Addresses | None = Field(
+        None,
+        description="else, with api: writer, the variable WRITER_BASE_URL, else https://api.writer.com; "
+        "a list: servers that share the requests",
+    )
+    name: str | None = Field(None, min_length=1, description="what the answers belong to, where the address may change")
+    key_env: str = Field(
+        "WRITER_API_KEY",
+        description="the name of the variable that holds the key, never the key; with api: openai no key is sent "
+        "unless this or key_file is given",
+    )
+    key_file: JobPath | None = Field(None, description="a file that holds the key, in place of the variable; chmod 600")
+    ca_file: JobPath | None = Field(None, description="certificates (PEM) to trust in place of the system's")
+    proxy: Annotated[str, AfterValidator(proxy_url)] | None = Field(
+        None, description="the only proxy that is ever used; the environment's are not"
+    )
+    proxy_env: str | None = Field(
+        None,
+        description="the name of the variable that holds the proxy's address with user and password, never these; "
+        "beside proxy, user:password alone",
+    )
+    allow_removed_models: bool = Field(default=False, description="send to models that the vendor announced as removed")
+
+    @field_validator("key_env", "proxy_env")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("should be the NAME of an environment variable, in capitals; a key has no place in a file")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """What its keys ask of each other; each mistake is told where it stands."""
+        if self.has_key and any(map(crosses_in_the_clear, self.urls)):
+            open_to = "" if self.api == "writer" else "; a server that wants no key may have http: leave the key out"
+            raise mistake(("url",), IN_THE_CLEAR + open_to)
+        if self.api == "openai" and not self.urls:
+            raise mistake(("url",), "url is missing: api: openai is of a server of your own")
+        if len(set(self.urls)) < len(self.urls):
+            raise mistake(("url",), "holds an address twice")
+        if len(self.urls) > 1 and self.name is None:
+            raise mistake(("name",), "name is missing: several servers need one, by which their answers stay known")
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every address; with OpenAI's clients they end in /v1, here they may."""
+        given = [self.url] if isinstance(self.url, str) else self.url or []
+        return tuple(url.removesuffix("/v1") if self.api == "openai" else url for url in given)
+
+    @property
+    def has_key(self) -> bool:
+        """Writer's key goes to no other server than writer's: there the job must name one."""
+        return self.api == "writer" or self.key_file is not None or "key_env" in self.model_fields_set
+
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECTS[self.api]
+
+    def identity(self, base_url: str) -> str:
+        """Whose the answers are: the same body means another request in another dialect."""
+        return f"{'' if self.api == 'writer' else self.api + ' '}{self.name or base_url}"
+
+    @property
+    def key_source(self) -> str:
+        """Where the key is to be found, for messages."""
+        return self.key_file or (self.key_env if self.has_key else "endpoint.key_env, which the job does not set,")

@@ -1,0 +1,39 @@
+"""How `run --engine ray` spreads attempts over processes: the job file's `engine` section."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from batchgen.job.types import Finite, Part
+
+IN_FLIGHT = 256
+
+
+class Ray(Part):
+    """Ray's actors: processes that make attempts, each on its own."""
+
+    actors: int | None = Field(None, ge=1, le=1000, description="default: as many as limits.concurrency needs")
+    cpus_per_actor: Finite = Field(1.0, ge=0, description="what Ray reserves for one; 0: it may go anywhere")
+    in_flight_per_actor: int | None = Field(
+        None, ge=1, le=10_000, description=f"most requests in flight in one; default: their share, or {IN_FLIGHT}"
+    )
+
+    def number(self, concurrency: int) -> int:
+        """Actors for so many requests in flight."""
+        return self.actors or math.ceil(concurrency / (self.in_flight_per_actor or IN_FLIGHT))
+
+    def in_flight(self, concurrency: int) -> int:
+        """Most in one: when some are gone, the rest take over as far as this goes."""
+        return self.in_flight_per_actor or max(IN_FLIGHT, math.ceil(concurrency / self.number(concurrency)))
+
+    def cpus(self, concurrency: int) -> int:
+        """What all of them need together."""
+        return max(1, math.ceil(self.number(concurrency) * self.cpus_per_actor))
+
+
+class Engine(Part):
+    """Where attempts are made."""
+
+    ray: Ray = Ray()

@@ -1,0 +1,120 @@
+"""A job file's mistakes -> one line each: file, line, column, key, what is wrong, and the near miss.
+
+Says what stands in the file only where that cannot be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from batchgen.job import yaml
+
+
+def told(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
+    """One line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`."""
+    found: dict[yaml.Path, list[str]] = {}
+    mistakes = error.errors(include_url=False)
+    meant = {_meant(mistake, model) for mistake in mistakes}
+    for mistake in mistakes:
+        if mistake["type"] == "missing" and mistake["loc"] in meant:
+            continue  # it is there, with a typing mistake that is told
+        path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
+        said = found.setdefault(path, [])
+        text = _explain(mistake, model)
+        if text not in said:
+            said.append(text)
+    lines = []
+    for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
+        line, column = _mark(path, marks)
+        lines.append(f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
+    return "\n".join(lines)
+
+
+def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
+    """The longest part of a pydantic location that stands in the file; a missing key, or one that was made
+    of something else (the name of a file), stands nowhere."""
+    if (missing and loc[:-1] in marks) or len(loc) == 1:
+        return loc
+    path: yaml.Path = ()
+    for key in loc:  # between the keys stand the names of a union's alternatives
+        path = (*path, key) if (*path, key) in marks else path
+    return path
+
+
+def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:
+    return marks.get(path) or marks.get(path[:-1]) or (1, 1)
+
+
+_PATTERNS = {
+    ("name",): "should be letters, digits, '.', '_' and '-' only",
+    ("until", "at"): "should be a time of day such as 06:00",
+}
+
+
+def _explain(mistake: Any, model: type[BaseModel]) -> str:
+    kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_elsewhere(loc, model) or _near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
+    if kind == "model_type" and len(loc) == 1 and isinstance(given, str) and "@" not in given and loc[0] in _FIRST:
+        return f"should be a mapping; did you mean `{loc[0]}: {{{_FIRST[loc[0]]}: {given:.60}}}`?"
+    if kind == "missing":
+        return "missing"
+    if kind == "literal_error" and loc[-1] == "[key]":
+        known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
+        return f"unknown request field{_near_miss(str(loc[-2]), known)}"
+    said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    if kind == "string_pattern_mismatch":
+        said = _PATTERNS[loc]
+    if loc[0] in ("endpoint", "notify") or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
+        return said  # an address may be a secret in the wrong place, or hold a password
+    return f"{said}, not {given!r:.60}"
+
+
+_FIRST = {"input": "path", "output": "path", "request": "model"}
+"""The key that somebody means who writes a section as one word."""
+
+
+def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
+    """Where a top-level key that is none belongs; empty where nothing tells."""
+    key = str(loc[0])
+    if len(loc) > 1:
+        return ""
+    if key in {"prompt_file", "prompt_path", "template", "template_file"}:
+        return "; a prompt's text stands in the job file: `prompt: |`, and the text below it, indented"
+    for section in _keys((), model):
+        fields = getattr(model.model_fields[section].annotation, "model_fields", {})
+        if key in {field.alias or name for name, field in fields.items()}:
+            return f"; did you mean `{section}: {{{key}: ...}}`?"
+    return ""
+
+
+def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:
+    """Where an unknown key would stand if it were what it resembles."""
+    if mistake["type"] != "extra_forbidden":
+        return None
+    *parents, key = mistake["loc"]
+    return (*parents, *_close(str(key), _keys(tuple(parents), model)))
+
+
+def _keys(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    """The keys that may stand at a location of the file."""
+    part: Any = model
+    for key in loc:
+        fields = getattr(part, "model_fields", None)
+        part = get_args(part)[-1] if fields is None else fields[key].annotation  # a mapping's values
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
+def _near_miss(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = _close(word, known)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _close(word: str, known: list[str]) -> list[str]:
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.6)

@@ -1,0 +1,253 @@
+"""The job file -> a frozen Job: every setting checked, every path absolute, no secret in it.
+
+Knows the file and nothing else: it opens no input, asks no server, reads no key. All mistakes of a
+file are told at once, each with file, line, column and key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from batchgen.api.contract import VENDOR_HOST, VENDOR_URL
+from batchgen.errors import UsageError
+from batchgen.job import agreement, error_messages, yaml
+from batchgen.job.checks import Check, Gate
+from batchgen.job.endpoint import Endpoint, endpoint_url
+from batchgen.job.engine import Engine
+from batchgen.job.notify import Notify
+from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
+from batchgen.job.types import JobPath, Part, context
+from batchgen.storage.location import Place, is_url, place
+from batchgen.ui.panel import Line, Sheet, Shown, Text, settings
+
+DOCUMENTED_REQUESTS_PER_MINUTE = 400
+DOCUMENTED_TOKENS_PER_MINUTE = 25_000
+LOCAL = "local"
+"""What the built-in model's answers belong to."""
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
+
+def _metrics_path(path: str) -> str:
+    if is_url(path) or not path.endswith(".prom"):
+        raise ValueError("should be a file on this machine that ends in .prom: node_exporter collects no other")
+    return path
+
+
+class Job(Shown, Part):
+    """A batchgen job: rows in, prompts sent, one Parquet file out."""
+
+    name: str = Field("", pattern=NAME, description="default: the file's stem")
+    input: Input
+    prompt: str = Field(min_length=1, description="a Jinja template; the row's columns are its names")
+    request: Request
+    columns: dict[RequestField, str] = Field({}, description="request fields that a row's own column sets")
+    endpoint: Endpoint = Endpoint()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    timeout: Timeout = Timeout()
+    engine: Engine = Engine()
+    until: Until = Until()
+    check: Check = Check()
+    gate: Gate = Gate()
+    priority: str | None = Field(None, description="a column: the rows with the highest values are sent first")
+    order: Literal["input", "random"] = Field("input", description="random: a run that is cut short is a fair sample")
+    prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
+    reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
+    output: Output
+    report: bool = Field(default=True, description="the run as one HTML page, beside the output")
+    notify: Notify = Notify()
+    metrics: Annotated[JobPath, AfterValidator(_metrics_path)] | None = Field(
+        None, description="a .prom file, which Prometheus' node_exporter collects: how the last run ended"
+    )
+
+    _cut_off: str = PrivateAttr("")
+    _is_local: bool = PrivateAttr(default=False)
+    _first: int | None = PrivateAttr(None)
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The job file; None where the job came from no file. Links on the way to it are kept."""
+        return self._file
+
+    @property
+    def cut_off(self) -> str:
+        """The comment that ended the prompt in the job file, with its `#`; empty where there was none."""
+        return self._cut_off
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
+        if isinstance(values, dict):
+            values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
+            return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
+        return values
+
+    @model_validator(mode="after")
+    def _speaks_one_dialect(self) -> Self:
+        given = [name for name, value in self.request if value is not None]
+        agreement.refuse_foreign("request", given, self.endpoint.dialect)
+        agreement.refuse_foreign("columns", self.columns, self.endpoint.dialect)
+        return self
+
+    def apart(self) -> Self:
+        """A shard's name, and so its checkpoint, its results and its metrics are its own."""
+        if self.input.shard is None:
+            return self
+        suffix, path = self.input.part.suffix, self.output.path
+        if "{name}" not in path:
+            path = _marked(path, suffix)
+        metrics = self.metrics and f"{self.metrics.removesuffix('.prom')}{suffix}.prom"
+        output = self.output.model_copy(update={"path": path})
+        return self.model_copy(update={"name": self.name + suffix, "output": output, "metrics": metrics})
+
+    def sheet(self) -> Sheet:
+        """What the file sets, and where the key is to be found; a job holds no secret."""
+        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt"})
+        needs_key = self.endpoint.has_key and not self.is_local
+        key = [Line("key", f"in {self.endpoint.key_source}")] if needs_key else []
+        where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
+        return Sheet(
+            self.name,
+            self.request.model,
+            f" at {where}",
+            [*settings(given), *key],
+            texts=(Text("prompt", self.prompt),),
+        )
+
+    def with_limit(self, limit: int | None) -> Self:
+        """The job with its first rows alone, whose results have a name of their own (`input.limit` is another thing: it
+        is the job). Raises UsageError where that is no number of rows."""
+        if limit is None:
+            return self
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
+        limited = self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
+        limited._first = limit  # noqa: SLF001  no word of a job file says so
+        return limited
+
+    @property
+    def first(self) -> int | None:
+        """How many rows `with_limit` left; None: all that the job has."""
+        return self._first
+
+    def localised(self) -> Self:
+        """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
+        local = self.model_copy(
+            update={
+                "name": f"{self.name}.local",
+                "endpoint": Endpoint(name=LOCAL),
+                "request": Request(**agreement.without_foreign(dict(self.request))),
+                "columns": agreement.without_foreign(self.columns),
+                "limits": Limits(concurrency=self.limits.concurrency),
+                "output": self.output.model_copy(update={"path": _marked(self.output.path, ".local")}),
+                "notify": Notify(),
+                "metrics": None,
+            }
+        )
+        local._is_local = True  # noqa: SLF001  as above
+        return local
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the built-in model answers. No word of a job file says so, `localised` alone does."""
+        return self._is_local
+
+    def base_url(self, environ: Mapping[str, str]) -> str:
+        """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
+        is no good address."""
+        if self.endpoint.urls:
+            return " ".join(sorted(self.endpoint.urls))
+        url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
+        try:
+            return endpoint_url(url)
+        except ValueError as error:
+            raise UsageError(f"WRITER_BASE_URL {error}") from None
+
+    def granted(self, base_url: str) -> Limits:
+        """The limits in force: the documented ones on the vendor's host where the job names none."""
+        given = self.limits
+        if not is_vendor(base_url):
+            return given
+        unset = {
+            "requests_per_minute": given.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
+            "tokens_per_minute": given.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
+        }
+        return given.model_copy(update=unset)
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the checkpoint and the lock lie, always on this machine."""
+        return self.output.state_folder
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.state_folder / f"{self.name}.sqlite"
+
+    def output_path(self, date: str) -> Place:
+        """`date` is the run's (ISO), fixed when it started."""
+        path = self.output.path if self._first is None else _marked(self.output.path, f".first-{self._first}")
+        return place(path.replace("{date}", date).replace("{name}", self.name))
+
+
+def _marked(path: str, mark: str) -> str:
+    stem = path.removesuffix(".parquet")
+    return f"{stem}{mark}{path[len(stem) :]}"
+
+
+def is_vendor(base_url: str) -> bool:
+    return any(urlsplit(url).hostname == VENDOR_HOST for url in base_url.split())
+
+
+def load(path: str | Path) -> Job:
+    """The job of a file. Raises UsageError with one line for each mistake."""
+    source = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
+    except OSError as error:
+        near = ""
+        with suppress(OSError):  # the folder may be no better
+            near = _near_file(Path(path))
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{near}") from None
+    values, marks = yaml.parse(text, source)
+    if not isinstance(values, dict):
+        raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
+    where = Path(path).resolve()
+    try:
+        job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
+        job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
+    except ValidationError as error:
+        raise UsageError(error_messages.told(error, marks, source, Job)) from None
+    if re.search(r"[ \t]#", text):
+        job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
+    return job
+
+
+def _near_file(path: Path) -> str:
+    """The job file that was probably meant."""
+    if not path.name:
+        return ""
+    beside = [path.with_name(path.name + suffix) for suffix in (".yaml", ".yml")]
+    found = [near for near in (*beside, Path("jobs", beside[0].name)) if near.is_file()]
+    if not found and path.parent.is_dir():
+        jobs = {file.name: file for file in sorted(path.parent.glob("*.y*ml"))}
+        found = [jobs[name] for name in difflib.get_close_matches(path.name, jobs, n=1)]
+    return f"; did you mean {found[0]}?" if found else ""

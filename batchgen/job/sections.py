@@ -1,0 +1,169 @@
+"""The parts of a job file that say what to send, how fast, and where to: each setting checked, each path absolute."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
+
+from batchgen.job.shard import WHOLE, Shard
+from batchgen.job.types import Duration, Finite, JobPath, Part, context
+from batchgen.storage.location import is_url
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+ColumnType = Literal[
+    "String", "Boolean", "Date", "Datetime", "Float32", "Float64",
+    "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
+]  # fmt: skip
+RequestField = Literal[
+    "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs"
+]
+
+
+def _shard(text: str) -> str:
+    return str(Shard.read(text))
+
+
+class Input(Part):
+    """Where the rows come from."""
+
+    path: JobPath = Field(
+        description="CSV, Parquet or NDJSON: one file, a folder, or a glob; here, or under s3://, gs:// or az://"
+    )
+    limit: int | None = Field(None, ge=1, description="the first N rows only")
+    shard: Annotated[str, AfterValidator(_shard)] | None = Field(
+        None, description="3/16: the third of sixteen parts of these rows, as a job of its own; see `batchgen merge`"
+    )
+    id: str | None = Field(None, description="a column whose value names a row in messages; unique")
+    types: dict[str, ColumnType] = Field(
+        {}, alias="schema", description="types of CSV columns; they are text unless typed here"
+    )
+    rename: dict[str, str] = Field({}, description="input column -> the name it gets")
+
+    @property
+    def part(self) -> Shard:
+        return WHOLE if self.shard is None else Shard.read(self.shard)
+
+
+class Request(Part):
+    """The request, sent as it stands; the API's own names. What is left out is not sent."""
+
+    model: str = Field(min_length=1, description="the model's id, such as palmyra-x5")
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="longest answer; the server cuts at 100 without it"
+    )
+    temperature: Finite | None = Field(None, ge=0)
+    top_p: Finite | None = Field(None, ge=0, le=1)
+    stop: str | list[str] | None = Field(None, description="a text or a list of texts that end the answer")
+    best_of: int | None = Field(None, ge=1, le=2**31 - 1)
+    random_seed: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="api: openai; its name for random_seed")
+    logprobs: int | None = Field(None, ge=0, le=2**31 - 1, description="api: openai; log-probs of so many tokens each")
+    stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
+
+
+class Limits(Part):
+    """What the service may be asked for."""
+
+    concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
+    requests_per_minute: Finite | None = Field(None, ge=0.001)
+    tokens_per_minute: Finite | None = Field(None, ge=0.001)
+
+
+class Retry(Part):
+    """How often a row is tried, and the longest wait between, in seconds."""
+
+    attempts: int = Field(6, ge=1, le=100)
+    max_wait: Finite = Field(60.0, ge=0)
+
+
+class Timeout(Part):
+    """Seconds to connect, and for one attempt in all."""
+
+    connect: Finite = Field(10.0, gt=0)
+    total: Finite = Field(300.0, gt=0)
+
+
+class Until(Part):
+    """When to stop before the end: whichever comes first."""
+
+    after: Duration | None = Field(None, description="a duration such as 6h")
+    at: str | None = Field(None, pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$", description="a time of day such as 06:00")
+    requests: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    cost: Finite | None = Field(None, gt=0, description="US dollars, by estimate")
+
+    def seconds(self, now: datetime) -> float | None:
+        """From `now` (local time) to the deadline; None without one. `at` is a time on the clock, also in a night in
+        which that is changed."""
+        waits = [self.after] if self.after is not None else []
+        if self.at is not None:
+            hour, minute = map(int, self.at.split(":"))
+            shown = now.replace(tzinfo=None)
+            moment = shown.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            moment += timedelta(days=moment <= shown)
+            zone = now.tzinfo if isinstance(now.tzinfo, ZoneInfo) else None  # else the machine's, by that day's rules
+            waits.append(moment.replace(tzinfo=zone).astimezone(UTC).timestamp() - now.timestamp())
+        return min(waits, default=None)
+
+
+class Price(Part):
+    """US dollars per million tokens."""
+
+    input: Finite = Field(ge=0)
+    output: Finite = Field(ge=0)
+
+
+def _output_path(path: str, info: ValidationInfo) -> str:
+    for placeholder in PLACEHOLDER.findall(path):
+        if placeholder not in ("date", "name"):
+            raise ValueError(f"{{{placeholder}}} is not known; {{date}} and {{name}} are")
+    if not path.endswith(".parquet") and info.data.get("rows_per_file", 0) is None:
+        raise ValueError("should end in .parquet")
+    return path
+
+
+def _state_folder(path: str) -> str:
+    if is_url(path) or PLACEHOLDER.search(path):
+        raise ValueError("should be a folder on this machine, without placeholders")
+    return path
+
+
+class Output(Part):
+    """Where the results go, and where the checkpoint lies."""
+
+    rows_per_file: int | None = Field(
+        None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
+    )
+    path: Annotated[JobPath, AfterValidator(_output_path)] = Field(  # checked after the above
+        description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
+    )
+    state: Annotated[JobPath, AfterValidator(_state_folder)] | None = Field(
+        None,
+        description="a folder on a local disk, for the checkpoint and the lock; default: .batchgen beside the output",
+    )
+    _job_folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="after")
+    def _beside_its_job(self, info: ValidationInfo) -> Self:
+        self._job_folder = Path(context(info).get("folder", "."))
+        return self
+
+    @property
+    def state_folder(self) -> Path:
+        return Path(self.state) if self.state is not None else self.usual_state_folder
+
+    @property
+    def usual_state_folder(self) -> Path:
+        """Beside the output, under no placeholder; beside the job file where the output is in an object store."""
+        if is_url(self.path):
+            return self._job_folder / ".batchgen"
+        folder = Path(self.path).parent
+        while PLACEHOLDER.search(str(folder)):
+            folder = folder.parent
+        return folder / ".batchgen"
