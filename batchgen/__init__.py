@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchgen.notebook import plan, read_job, run
-    from batchgen.results.frames import confidence, load, tokens
+    from batchgen.output.frames import confidence, load, tokens
 
 __version__ = "0.1.0"
 __all__ = ["confidence", "load", "plan", "read_job", "run", "tokens"]

@@ -187,11 +187,12 @@ def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     3 some rows are still to be done.
     """
     process.log()
-    from batchgen import merging, show
+    from batchgen import show
+    from batchgen.output import merge
 
-    done = merging.merge(jobs, output, local=local)
+    done = merge.merge(jobs, output, local=local)
     say(show.published(done))
-    sys.exit(merging.exit_code(done))
+    sys.exit(merge.exit_code(done))
 
 
 @cli.command()

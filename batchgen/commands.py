@@ -16,16 +16,16 @@ from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
 from batchgen.earlier import Earlier, earlier
-from batchgen.engines import local as here
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import job as jobs
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
+from batchgen.output import destination
+from batchgen.output.destination import Destination
 from batchgen.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.results import destination
-from batchgen.results.destination import Destination
 from batchgen.runner import adoption
 from batchgen.runner.plan import Plan, make_plan
+from batchgen.send.engines import local as here
 from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.storage import file_lock, folders
 from batchgen.ui import logs
@@ -33,9 +33,9 @@ from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
     from batchgen.forecast import Forecast
+    from batchgen.output.publish import Published
     from batchgen.rehearsal import Rehearsal
-    from batchgen.results import report as reports
-    from batchgen.results.parquet import Published
+    from batchgen.report import write as reports
     from batchgen.status import Status
     from batchgen.summary import Summary
 
@@ -49,7 +49,7 @@ def engine_of(name: str, address: str | None = None) -> here.Make:
     """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
     where there is no such engine."""
     if name == "ray":
-        from batchgen.engines import ray
+        from batchgen.send.engines import ray
 
         return ray.engine(address)
     if name != "local":
@@ -212,7 +212,7 @@ def report(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
-    from batchgen.results import report as reports
+    from batchgen.report import write as reports
 
     job = _load(path, None, local=local)
     return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
@@ -220,7 +220,7 @@ def report(
 
 def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.Subject:
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
-    from batchgen.results import report as reports
+    from batchgen.report import write as reports
 
     try:
         setup = set_up(job, environ, path)

@@ -20,7 +20,6 @@ from batchgen.checkpoint.in_flight import forget, left_behind
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record, Run, Start
-from batchgen.engines.local import Make
 from batchgen.errors import (
     OK,
     ROWS_FAILED,
@@ -31,15 +30,16 @@ from batchgen.errors import (
     Stopped,
     UsageError,
 )
+from batchgen.output import destination
+from batchgen.output.publish import Published
 from batchgen.owner import refuse_anothers_results
 from batchgen.passes import Passes, tell_what_was_odd
 from batchgen.publishing import RELIED_ON, publish_run
-from batchgen.results import destination
-from batchgen.results import report as reports
-from batchgen.results.parquet import Published
+from batchgen.report import write as reports
 from batchgen.runner import adoption
 from batchgen.runner.judging import restate
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
+from batchgen.send.engines.local import Make
 from batchgen.setup import Setup, opened_again, today, warnings
 from batchgen.signals import Signals
 from batchgen.storage import folders
@@ -47,7 +47,7 @@ from batchgen.summary import Summary
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
-    from batchgen.runner.limits import Budget
+    from batchgen.send.limits import Budget
 
 READINGS = 3
 """How often results are published anew because the input changed meanwhile."""

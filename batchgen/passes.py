@@ -13,7 +13,7 @@ from batchgen.job.job import Job
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
-    from batchgen.runner.stats import Stats
+    from batchgen.send.stats import Stats
     from batchgen.sending import Sent
 
 FEW_LATE = 5

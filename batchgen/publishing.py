@@ -11,11 +11,11 @@ import polars as pl
 from batchgen import __version__
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
+from batchgen.output import destination
+from batchgen.output.destination import Destination
+from batchgen.output.gate import Tally, last_good
+from batchgen.output.publish import Published, drop_beside, publish
 from batchgen.owner import owner_of
-from batchgen.results import destination
-from batchgen.results.destination import Destination
-from batchgen.results.gate import Tally, last_good
-from batchgen.results.parquet import Published, drop_beside, publish
 from batchgen.setup import Setup
 from batchgen.storage import folders
 from batchgen.storage.location import Place

@@ -23,12 +23,12 @@ from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as Granted
 from batchgen.job.sections import Until
 from batchgen.runner.feed import Task, tasks
-from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.plan import Plan
-from batchgen.runner.pump import Pump
-from batchgen.runner.retry import Retries
-from batchgen.runner.stats import Stats
-from batchgen.runner.stops import Stops
+from batchgen.send.dispatcher import Pump
+from batchgen.send.limits import Budget, Limits
+from batchgen.send.retry import Retries
+from batchgen.send.stats import Stats
+from batchgen.send.stops import Stops
 from batchgen.setup import Setup
 
 MOST_ROWS, SEARCH_ROWS = 20_000, 5_000

@@ -19,21 +19,21 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.group_commit import Writer
 from batchgen.checkpoint.in_flight import Flight
 from batchgen.checkpoint.schema import Run
-from batchgen.engines import local
-from batchgen.engines.local import Make
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.sections import Until
-from batchgen.runner import share
 from batchgen.runner.feed import tasks
 from batchgen.runner.judging import checked
-from batchgen.runner.limits import Budget, Limits
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.plan import Plan, price_of
 from batchgen.runner.progress import progress
-from batchgen.runner.pump import Pump
-from batchgen.runner.retry import Retries
-from batchgen.runner.stats import Stats
-from batchgen.runner.stops import Stops
+from batchgen.send import shared_rate
+from batchgen.send.dispatcher import Pump
+from batchgen.send.engines import local
+from batchgen.send.engines.local import Make
+from batchgen.send.limits import Budget, Limits
+from batchgen.send.retry import Retries
+from batchgen.send.stats import Stats
+from batchgen.send.stops import Stops
 from batchgen.setup import Setup
 from batchgen.signals import Signals
 from batchgen.simulator.child import child
@@ -116,7 +116,7 @@ class Sending:
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
-                    seen = (view.every, lambda: view.show(stats)), (share.LOOKS_EVERY, look), (TOLD_EVERY, tell)
+                    seen = (view.every, lambda: view.show(stats)), (shared_rate.LOOKS_EVERY, look), (TOLD_EVERY, tell)
                     async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
                         is_gone = await _is_gone_at_the_end(pump)
             finally:
@@ -147,8 +147,8 @@ class Sending:
         if not limits.declared:
             yield lambda: None
             return
-        with share.joined(base_url, self.key) as runs:
-            limits.share(time.monotonic(), runs(), wait=2 * share.LOOKS_EVERY)
+        with shared_rate.joined(base_url, self.key) as runs:
+            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.LOOKS_EVERY)
             yield lambda: limits.share(time.monotonic(), runs())
 
 

@@ -25,8 +25,8 @@ from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Fitness, fitness_of
 from batchgen.job.job import Job, is_vendor
 from batchgen.job.sections import Limits
-from batchgen.results.inputs import as_texts
-from batchgen.results.names import refuse_collisions
+from batchgen.output.column_names import refuse_collisions
+from batchgen.output.input_columns import as_texts
 from batchgen.simulator.model import NAME as BUILT_IN
 
 CHARS_PER_TOKEN = 4

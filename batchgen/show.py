@@ -12,7 +12,7 @@ from batchgen.ui.panel import Line, Sheet, Tone, near
 from batchgen.ui.terminal import inert_json
 
 if TYPE_CHECKING:
-    from batchgen.results.parquet import Published
+    from batchgen.output.publish import Published
 
 
 def as_json(value: Any) -> str:

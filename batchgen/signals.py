@@ -16,7 +16,7 @@ from batchgen.ui.humanize import duration
 if TYPE_CHECKING:
     import asyncio
 
-    from batchgen.runner.pump import Pump
+    from batchgen.send.dispatcher import Pump
 
 DRAIN = 60.0
 """Seconds that requests in flight get to end after the first signal."""

@@ -108,7 +108,7 @@ def status_of(job: Job) -> Status:
 
 
 def _partial(job: Job, date: str) -> str | None:
-    from batchgen.results import destination  # noqa: PLC0415  a look at a run at work is a light one
+    from batchgen.output import destination  # noqa: PLC0415  a look at a run at work is a light one
 
     beside = destination.of(job, date).partial
     try:

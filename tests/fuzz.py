@@ -39,7 +39,7 @@ from batchgen.input.source import open_source
 from batchgen.input.template.growth import MOST_CHARS
 from batchgen.job import job as jobs
 from batchgen.job.sections import PLACEHOLDER, Input
-from batchgen.results.answers import answers
+from batchgen.output.decode import answers
 from batchgen.ui.terminal import inert, inert_json
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")

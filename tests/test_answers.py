@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from batchgen import results
 from batchgen.api.contract import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
-from batchgen.results.answers import _AWKWARD, answers
-from batchgen.results.schema import CHOICES, LOG_PROBS
+from batchgen.output.decode import _AWKWARD, answers
+from batchgen.output.schema import CHOICES, LOG_PROBS
 
 GOOD = b'{"content":[{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}],"refusal":null}'
 TEXT = st.text(max_size=4)
@@ -59,7 +59,7 @@ def test_answers_of_all_lengths_come_out_whatever_a_block_holds(lengths, block):
         for length in lengths
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchgen.results.answers.BATCH_BYTES", block)
+        patch.setattr("batchgen.output.decode.BATCH_BYTES", block)
         assert log_probs(values).to_pylist() == plain(values)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from service import Status, expected_answer
 
-from batchgen.runner import retry
-from batchgen.runner.limits import Outage
+from batchgen.send import retry
+from batchgen.send.limits import Outage
 
 
 def rows_of(count: int) -> list[dict]:

@@ -15,7 +15,7 @@ from service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, error_body
 
 from batchgen.api.client import Client
 from batchgen.api.contract import Answer, Kind
-from batchgen.engines.fleet import FIRST_REST, IN_A_ROW, LONGEST_REST, Fleet, Roster, Server
+from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, Fleet, Roster, Server
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 

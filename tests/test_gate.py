@@ -16,8 +16,8 @@ import batchgen as package
 from batchgen.errors import UsageError
 from batchgen.job.checks import Gate
 from batchgen.job.job import load
-from batchgen.results.destination import Destination
-from batchgen.results.gate import Tally, distance, last_good, lengths_in
+from batchgen.output.destination import Destination
+from batchgen.output.gate import Tally, distance, last_good, lengths_in
 
 
 def rejected(path: Path) -> Path:

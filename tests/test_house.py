@@ -29,16 +29,16 @@ input.bounds input.foreign storage.listing input.csv_records input.csv_format in
 input.template.values input.template.cells input.template.growth input.template.kinds input.template.filters input.template.operators input.template.sandbox input.template.names input.template.error_messages
 input.texts
 input.prompt_template checkpoint.row_key input.request
-checkpoint.schema checkpoint.checkpoint checkpoint.database checkpoint.history checkpoint.reader checkpoint.group_commit storage.file_lock runner.share checkpoint.salvage checkpoint.in_flight checkpoint.index runner.adoption runner.survey runner.plan runner.feed
-runner.pace runner.window runner.limits runner.retry runner.stops runner.stats runner.blame runner.pump runner.judging runner.outlook runner.progress
-results.names results.schema storage.swap storage.atomic results.destination results.answers results.inputs results.columns results.spreadsheet results.gate results.encoding results.parquet results.merge results.frames
-results.report_words
-results.report_subject results.report_queries results.report_spent results.report_time results.report_texts results.report_facts
-results.report_plots results.report_sections results.report_page results.report
-engines.fleet engines.local engines.worker engines.cluster engines.ray
+checkpoint.schema checkpoint.checkpoint checkpoint.database checkpoint.history checkpoint.reader checkpoint.group_commit storage.file_lock send.shared_rate checkpoint.salvage checkpoint.in_flight checkpoint.index runner.adoption runner.survey runner.plan runner.feed
+send.pacing send.window send.limits send.retry send.stops send.stats send.blame send.dispatcher runner.judging runner.outlook runner.progress
+output.column_names output.schema storage.swap storage.atomic output.destination output.decode output.input_columns output.columns output.csv_export output.gate output.parquet_writer output.publish output.interleave output.frames
+report.wording
+report.subject report.queries report.spent report.timeline report.texts report.facts
+report.plots report.sections report.page report.write
+send.engines.load_balancer send.engines.local send.engines.worker send.engines.ray_cluster send.engines.ray
 simulator.draw simulator.model simulator.limits simulator.faults simulator.options simulator.ledger simulator.responses simulator.server
 simulator.child simulator.__main__
-owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands merging notebook show job.scaffold process watching
+owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands output.merge notebook show job.scaffold process watching
 completion options serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
@@ -88,7 +88,7 @@ def test_imports_point_upwards(module: str):
         pytest.param("--help", {"polars", "pydantic", "pyarrow", "shutil"}, id="help needs next to nothing"),
         pytest.param("plan", {"aiohttp", "asyncio", "tqdm", "pyarrow", "numpy"}, id="a plan makes no results"),
         pytest.param(
-            "run", {"aiohttp", "asyncio", "tqdm", "batchgen.results.report_page"}, id="a night of nothing sends nothing"
+            "run", {"aiohttp", "asyncio", "tqdm", "batchgen.report.page"}, id="a night of nothing sends nothing"
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from batchgen.errors import UsageError
 from batchgen.input.source import open_source
 from batchgen.job.sections import Input
-from batchgen.results.names import refuse_collisions
+from batchgen.output.column_names import refuse_collisions
 
 
 def opened(folder, path: str, **spec):

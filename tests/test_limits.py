@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.runner.limits import Budget, Limits, Outage
-from batchgen.runner.pace import BURST, Pace
+from batchgen.send.limits import Budget, Limits, Outage
+from batchgen.send.pacing import BURST, Pace
 
 TINY = 1e-6
 COSTS = st.lists(st.floats(0.01, 9000), min_size=2, max_size=200)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.input.texts import texts
-from batchgen.results.inputs import as_texts
+from batchgen.output.input_columns import as_texts
 
 
 def written(job, lines: list[str]) -> Any:

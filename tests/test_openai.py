@@ -16,7 +16,7 @@ from batchgen.api import openai
 from batchgen.api.contract import NULL, Answer, Failure, Kind
 from batchgen.api.error_responses import classify
 from batchgen.api.openai import as_json, judge, read_answer
-from batchgen.results.answers import answers
+from batchgen.output.decode import answers
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 BODY = {"model": "m", "prompt": "Write about tents.", "logprobs": 2}

@@ -3,7 +3,7 @@
 import pytest
 
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.stats import Stats
+from batchgen.send.stats import Stats
 from batchgen.ui.humanize import dollars
 
 ROWS = 300

@@ -12,11 +12,11 @@ import pytest
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.rehearsal import _NoFlight, _SimulatedLoop
 from batchgen.runner.feed import Task
-from batchgen.runner.limits import Budget, Limits
-from batchgen.runner.pump import Pump
-from batchgen.runner.retry import BILLED_TRIES, Retries
-from batchgen.runner.stats import Stats
-from batchgen.runner.stops import Stops
+from batchgen.send.dispatcher import Pump
+from batchgen.send.limits import Budget, Limits
+from batchgen.send.retry import BILLED_TRIES, Retries
+from batchgen.send.stats import Stats
+from batchgen.send.stops import Stops
 
 
 class Night:

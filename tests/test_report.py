@@ -19,12 +19,12 @@ from service import Hold, Raw, Status
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record
 from batchgen.job import job as jobs
-from batchgen.results import report_texts
-from batchgen.results.report import Subject, path_of, write
-from batchgen.results.report_facts import Facts, gather
-from batchgen.results.report_page import verdict
-from batchgen.results.report_plots import histogram, plot
-from batchgen.results.report_queries import Archive
+from batchgen.report import texts
+from batchgen.report.facts import Facts, gather
+from batchgen.report.page import verdict
+from batchgen.report.plots import histogram, plot
+from batchgen.report.queries import Archive
+from batchgen.report.write import Subject, path_of, write
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000
@@ -223,7 +223,7 @@ def test_cool_downs_are_the_pauses_that_refusals_begin(stored):
 
 
 def test_of_many_answers_an_even_sample_is_looked_at_and_the_page_says_so(stored, monkeypatch):
-    monkeypatch.setattr(report_texts.look, "__defaults__", (10, 10))
+    monkeypatch.setattr(texts.look, "__defaults__", (10, 10))
     stored.run([attempt(n) for n in range(40)], 40, 40, NOW)
     facts = stored.facts()
     assert facts.looked.answers["chars"].to_list() == list(range(4, 41, 4))
@@ -263,24 +263,24 @@ HOSTILE = [
 
 def test_whatever_the_service_says_is_inert(job, service, called, monkeypatch):
     """Texts, models and errors; ids and the job's own words as well."""
-    monkeypatch.setattr(report_texts, "SAMPLES", 40)
+    monkeypatch.setattr(texts, "SAMPLES", 40)
     big = "<b>" * (1 << 18)
-    texts = [*HOSTILE, "\ud800 lone", big]
-    names = [re.sub("[\x00\ud800]", "", text) for text in texts]
+    said = [*HOSTILE, "\ud800 lone", big]
+    names = [re.sub("[\x00\ud800]", "", text) for text in said]
     rows = [{"id": f"{n} {name[:40]}", "name": f"n{n} {name[:60]}"} for n, name in enumerate(names)]
 
     def answer(_, body):
         n = int(body["prompt"].split("about n")[1].split()[0])
         if n in (1, 4):
             error = {
-                "tpe": texts[n],
-                "errors": [{"description": texts[n], "key": texts[n], "extras": None}],
+                "tpe": said[n],
+                "errors": [{"description": said[n], "key": said[n], "extras": None}],
                 "extras": None,
             }
             return Status(400, error)
-        log_probs = {"content": [{"token": texts[n][:20], "logprob": -1.0, "top_logprobs": []}], "refusal": None}
+        log_probs = {"content": [{"token": said[n][:20], "logprob": -1.0, "top_logprobs": []}], "refusal": None}
         return Raw(
-            json.dumps({"choices": [{"text": texts[n], "log_probs": log_probs}], "model": texts[n][:50]}).encode()
+            json.dumps({"choices": [{"text": said[n], "log_probs": log_probs}], "model": said[n][:50]}).encode()
         )
 
     service.script = answer
@@ -383,7 +383,7 @@ def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, mon
     if broken == "a folder":
         (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
     else:
-        monkeypatch.setattr("batchgen.results.report_facts.gather", lambda *_: 1 / 0)
+        monkeypatch.setattr("batchgen.report.facts.gather", lambda *_: 1 / 0)
     ended = called("run", path)
     assert ended.returncode == 0
     assert len(job.rows()) == 8
@@ -474,7 +474,7 @@ def test_it_is_html(job, service, called, name):
 
 def test_the_same_facts_make_the_same_page(stored, monkeypatch):
     stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
-    monkeypatch.setattr("batchgen.results.report_facts.time.time_ns", lambda: NOW * 1000)
+    monkeypatch.setattr("batchgen.report.facts.time.time_ns", lambda: NOW * 1000)
     first, second = (write(Subject(stored.job, stored.job.limits, "here")).read_bytes() for _ in range(2))
     assert first == second
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api.contract import ENDS_THE_ROW, STOPS_THE_RUN, Failure, Kind
-from batchgen.runner.retry import BILLED_TRIES, BUSY_FACTOR, Retries
+from batchgen.send.retry import BILLED_TRIES, BUSY_FACTOR, Retries
 
 MANY = 1000
 

@@ -19,7 +19,7 @@ from service import PATIENCE
 
 from batchgen import cli
 from batchgen.errors import UsageError
-from batchgen.runner.retry import BILLED_TRIES
+from batchgen.send.retry import BILLED_TRIES
 from batchgen.simulator import responses
 from batchgen.simulator.faults import PERMANENT, SPOILED, Fates, Faults, Latency, Outages
 from batchgen.simulator.ledger import digest

@@ -48,10 +48,10 @@ from test_hostile_endpoints import (
 from batchgen.api.client import Client
 from batchgen.api.contract import Failure, Kind
 from batchgen.api.credentials import Redactor, read_key
-from batchgen.engines import local
 from batchgen.errors import UsageError
 from batchgen.job import job as jobs
 from batchgen.night import Night
+from batchgen.send.engines import local
 from batchgen.setup import key_of, set_up
 from batchgen.signals import Signals
 

@@ -15,8 +15,8 @@ import batchgen as package
 from batchgen.input.source import open_source
 from batchgen.job.sections import Input
 from batchgen.job.shard import WHOLE, Shard
-from batchgen.results import merge as merges
-from batchgen.results.destination import Destination
+from batchgen.output import interleave as merges
+from batchgen.output.destination import Destination
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
 

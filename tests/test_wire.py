@@ -21,7 +21,7 @@ from batchgen.api.client import Client
 from batchgen.api.contract import Answer
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.runner.window import Window
+from batchgen.send.window import Window
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")

@@ -15,7 +15,7 @@ from batchgen.checkpoint.schema import Record
 from batchgen.job.checker import Fitness
 
 if TYPE_CHECKING:
-    from batchgen.runner.pump import Attempt
+    from batchgen.send.dispatcher import Attempt
 
 
 def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:

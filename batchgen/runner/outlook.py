@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchgen.runner.stats import Stats
+    from batchgen.send.stats import Stats
 
 LATELY = 0.2
 """The share of the time so far whose rate is taken for that of the rest."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from tqdm import TqdmWarning, tqdm
 
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.stats import Stats
+from batchgen.send.stats import Stats
 from batchgen.ui import logs
 from batchgen.ui.humanize import about, counted, duration
 from batchgen.ui.terminal import USUAL, screen

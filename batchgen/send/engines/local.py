@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.api.proxy import proxy_of
-from batchgen.engines.fleet import Fleet
 from batchgen.job.job import Job
+from batchgen.send.engines.load_balancer import Fleet
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client

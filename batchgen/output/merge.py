@@ -15,10 +15,10 @@ from batchgen.job import job as jobs
 from batchgen.job.job import Job
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
-from batchgen.results import destination
-from batchgen.results import merge as merges
-from batchgen.results.destination import PARQUET, Destination, given, stands
-from batchgen.results.parquet import Published
+from batchgen.output import destination
+from batchgen.output import interleave as merges
+from batchgen.output.destination import PARQUET, Destination, given, stands
+from batchgen.output.publish import Published
 from batchgen.storage.atomic import refusing
 from batchgen.storage.location import Place, place
 

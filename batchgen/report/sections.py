@@ -11,12 +11,12 @@ import polars as pl
 
 from batchgen.api.contract import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
-from batchgen.results.report_facts import Facts, Figures, Reason, Sample
-from batchgen.results.report_plots import histogram, over_time, plot
-from batchgen.results.report_queries import Message, Tries
-from batchgen.results.report_spent import Spent
-from batchgen.results.report_texts import PLAIN
-from batchgen.results.report_words import (
+from batchgen.report.facts import Facts, Figures, Reason, Sample
+from batchgen.report.plots import histogram, over_time, plot
+from batchgen.report.queries import Message, Tries
+from batchgen.report.spent import Spent
+from batchgen.report.texts import PLAIN
+from batchgen.report.wording import (
     LINE_CHARS,
     MEANINGS,
     PROMPT_CHARS,

@@ -22,12 +22,12 @@ from typing import Protocol
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
-from batchgen.runner.blame import NOT_ITS_OWN, Blame
 from batchgen.runner.feed import Task, recorded
-from batchgen.runner.limits import Budget, Limits
-from batchgen.runner.retry import Retries
-from batchgen.runner.stats import NEVER_LEFT, Stats
-from batchgen.runner.stops import Stops
+from batchgen.send.blame import NOT_ITS_OWN, Blame
+from batchgen.send.limits import Budget, Limits
+from batchgen.send.retry import Retries
+from batchgen.send.stats import NEVER_LEFT, Stats
+from batchgen.send.stops import Stops
 
 CHANGED = "the input changed while the job was at work"
 

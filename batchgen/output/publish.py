@@ -25,13 +25,13 @@ from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Fitness
 from batchgen.job.shard import Shard
-from batchgen.results import spreadsheet
-from batchgen.results.columns import Results
-from batchgen.results.destination import SPREADSHEET, Destination
-from batchgen.results.encoding import write
-from batchgen.results.gate import Tally, texts_in
-from batchgen.results.inputs import arrow, as_texts, plain_type
-from batchgen.results.schema import MORE_CHOICES, RESULTS
+from batchgen.output import csv_export
+from batchgen.output.columns import Results
+from batchgen.output.destination import SPREADSHEET, Destination
+from batchgen.output.gate import Tally, texts_in
+from batchgen.output.input_columns import arrow, as_texts, plain_type
+from batchgen.output.parquet_writer import write
+from batchgen.output.schema import MORE_CHOICES, RESULTS
 from batchgen.runner.survey import row_name
 from batchgen.storage.location import Place
 from batchgen.ui.humanize import counted
@@ -101,7 +101,7 @@ def publish(
         tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
         if to.place.suffix == SPREADSHEET:
             with part(0) as file:
-                spreadsheet.write(file, tables, schema.names)
+                csv_export.write(file, tables, schema.names)
         else:
             write(part, tables, schema, to.rows_per_file, partial(judge, done, rows.height, tally, to))
         source.verify()

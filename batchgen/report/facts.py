@@ -18,13 +18,13 @@ from batchgen.checkpoint.schema import OK, Run
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
-from batchgen.results.parquet import Published
-from batchgen.results.report_queries import Archive, End, Message, Span, Tries
-from batchgen.results.report_spent import Spent, spent_of
-from batchgen.results.report_subject import Known, Subject
-from batchgen.results.report_texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
-from batchgen.results.report_time import Timeline, timeline
-from batchgen.results.report_words import TEXT_CHARS
+from batchgen.output.publish import Published
+from batchgen.report.queries import Archive, End, Message, Span, Tries
+from batchgen.report.spent import Spent, spent_of
+from batchgen.report.subject import Known, Subject
+from batchgen.report.texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
+from batchgen.report.timeline import Timeline, timeline
+from batchgen.report.wording import TEXT_CHARS
 from batchgen.storage import file_lock
 
 RUN_ANSWERS = 5_000

@@ -17,11 +17,11 @@ from typing import Any, Self
 
 from batchgen import __version__
 from batchgen.api.contract import Answer, Failure, Kind
-from batchgen.engines.cluster import Cluster, check, ray
-from batchgen.engines.local import Make
-from batchgen.engines.worker import BEAT, LINGER, Request, Worker
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.job import Job
+from batchgen.send.engines.local import Make
+from batchgen.send.engines.ray_cluster import Cluster, check, ray
+from batchgen.send.engines.worker import BEAT, LINGER, Request, Worker
 
 START = 60.0
 """Seconds in which the first actor must be at work."""

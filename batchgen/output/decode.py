@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from arro3.io import read_json
 
 from batchgen.api.contract import Choice, Completion, LogProbs, read_answer
-from batchgen.results.schema import CHOICES
+from batchgen.output.schema import CHOICES
 
 _COMPLETION = pa.schema([("choices", CHOICES), ("model", pa.string())])
 _NONE = b'{"choices":[{}]}'

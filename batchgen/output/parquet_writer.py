@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import MachineRefused
-from batchgen.results.destination import Writing
+from batchgen.output.destination import Writing
 
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10

@@ -14,7 +14,7 @@ from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.job.checker import Fitness
-from batchgen.results.answers import answers
+from batchgen.output.decode import answers
 
 ANSWERED = (OK, Kind.UNFIT)
 """Outcomes of attempts that have a text, whatever it is worth."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
 from batchgen.runner.feed import Task
-from batchgen.runner.limits import Limits
+from batchgen.send.limits import Limits
 
 WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
 """How attempts end when the service is away."""

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from batchgen import __version__
 from batchgen.api.body import pack
 from batchgen.api.contract import Answer, Failure
-from batchgen.engines import local
 from batchgen.errors import MachineRefused
 from batchgen.job.job import Job
+from batchgen.send.engines import local
 
 Request = tuple[int, bytes, str]
 """A number that the caller gave it, the body, and the model that the body asks for."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from batchgen.runner.pace import Learned, Pace
-from batchgen.runner.window import Window
+from batchgen.send.pacing import Learned, Pace
+from batchgen.send.window import Window
 from batchgen.ui.humanize import dollars
 
 

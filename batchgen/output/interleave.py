@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import WHOLE, Shard
-from batchgen.results.destination import Destination, stands
-from batchgen.results.encoding import write
-from batchgen.results.parquet import METADATA_KEY, Published, judge
-from batchgen.results.schema import MORE_CHOICES
+from batchgen.output.destination import Destination, stands
+from batchgen.output.parquet_writer import write
+from batchgen.output.publish import METADATA_KEY, Published, judge
+from batchgen.output.schema import MORE_CHOICES
 from batchgen.runner.survey import row_name
 from batchgen.storage.listing import find
 from batchgen.storage.location import Place

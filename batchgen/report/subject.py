@@ -15,7 +15,7 @@ from batchgen.job.job import Job
 from batchgen.job.sections import Limits
 
 if TYPE_CHECKING:
-    from batchgen.results.parquet import Published
+    from batchgen.output.publish import Published
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchgen.results import names
+from batchgen.output import column_names
 
 TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa.list_(pa.int32()))])
 TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
@@ -17,5 +17,5 @@ _TYPES = {
     "finished_at": pa.timestamp("us", "UTC"),
 }
 """All others are texts."""
-RESULTS = pa.schema([(name, _TYPES.get(name, pa.string())) for name in names.RESULTS])
-MORE_CHOICES = pa.field(names.MORE_CHOICES, CHOICES)
+RESULTS = pa.schema([(name, _TYPES.get(name, pa.string())) for name in column_names.RESULTS])
+MORE_CHOICES = pa.field(column_names.MORE_CHOICES, CHOICES)

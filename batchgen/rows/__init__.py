@@ -1,1 +1,0 @@
-"""What goes in: rows of files, the prompts made of them, the requests made of those, their identity."""
