@@ -10,34 +10,33 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchgen import descriptors
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
-from batchgen.earlier import Earlier, earlier
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job import job as jobs
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.output.destination import Destination
-from batchgen.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner import adoption
+from batchgen.runner import adoption, descriptors
+from batchgen.runner.earlier import Earlier, earlier
+from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.prepare import Setup, key_of, set_up, today, warnings
 from batchgen.send.engines import local as here
-from batchgen.setup import Setup, key_of, set_up, today, warnings
 from batchgen.storage import file_lock, folders
 from batchgen.ui import logs
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
-    from batchgen.forecast import Forecast
     from batchgen.output.publish import Published
-    from batchgen.rehearsal import Rehearsal
-    from batchgen.report import write as reports
-    from batchgen.status import Status
-    from batchgen.summary import Summary
+    from batchgen.reporting import write as reports
+    from batchgen.runner.forecast import Forecast
+    from batchgen.runner.rehearsal import Rehearsal
+    from batchgen.runner.status import Status
+    from batchgen.runner.summary import Summary
 
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
@@ -85,11 +84,11 @@ def run(
 
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
-    from batchgen import aftermath
-    from batchgen.night import Night
-    from batchgen.signals import Signals
+    from batchgen.runner import notifications
+    from batchgen.runner.run import Night
+    from batchgen.runner.signals import Signals
 
-    with aftermath.following(environ) as after, Signals() as signals:
+    with notifications.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.of(job)
         key = key_of(job, environ)
@@ -123,11 +122,11 @@ def plan(
 
     `rehearse`: plays the night on a simulated clock, too.
     """
-    from batchgen import aftermath
-    from batchgen.forecast import Forecast
+    from batchgen.runner import notifications
+    from batchgen.runner.forecast import Forecast
 
     job = _load(path, limit, local=local)
-    aftermath.check(job)
+    notifications.check(job)
     setup = set_up(job, environ, path)
     descriptors.provide(setup.limits.concurrency)
     folders.refuse_in_the_way(job.state_folder)
@@ -157,14 +156,14 @@ def plan(
 
 
 def _rehearsed(setup: Setup, made: Plan, known: Earlier) -> Rehearsal:
-    from batchgen.rehearsal import rehearse
+    from batchgen.runner.rehearsal import rehearse
 
     return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
 
 
 def status(path: str | Path, *, local: bool = False) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
-    from batchgen.status import status_of
+    from batchgen.runner.status import status_of
 
     return status_of(_load(path, None, local=local))
 
@@ -173,7 +172,7 @@ def watch(
     path: str | Path, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Status]:
     """The status again and again, `every` so many seconds, until no run is at work. Raises as `status`."""
-    from batchgen.status import RUNNING, status_of
+    from batchgen.runner.status import RUNNING, status_of
 
     job = _load(path, None, local=local)
     while True:
@@ -212,7 +211,7 @@ def report(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
-    from batchgen.report import write as reports
+    from batchgen.reporting import write as reports
 
     job = _load(path, None, local=local)
     return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
@@ -220,7 +219,7 @@ def report(
 
 def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.Subject:
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
-    from batchgen.report import write as reports
+    from batchgen.reporting import write as reports
 
     try:
         setup = set_up(job, environ, path)
@@ -277,7 +276,7 @@ def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Re
 
 
 def _export(setup: Setup, reader: Reader, last: Run, to: Destination) -> Published:
-    from batchgen.publishing import publish_run
+    from batchgen.runner.publish import publish_run
 
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)

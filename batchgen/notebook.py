@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchgen import commands
-from batchgen.forecast import Forecast
 from batchgen.job import job as jobs
 from batchgen.job.job import Job
-from batchgen.summary import Summary
+from batchgen.runner.forecast import Forecast
+from batchgen.runner.summary import Summary
 
 __all__ = ["Forecast", "Job", "Summary", "plan", "read_job", "run"]
 

@@ -15,7 +15,7 @@ from batchgen.errors import OK
 from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
-    from batchgen.summary import Summary
+    from batchgen.runner.summary import Summary
     from batchgen.ui.panel import Shown
 
 

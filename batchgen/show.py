@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from batchgen.summary import kept_out
+from batchgen.runner.summary import kept_out
 from batchgen.ui.humanize import counted
 from batchgen.ui.panel import Line, Sheet, Tone, near
 from batchgen.ui.terminal import inert_json

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from batchgen import show
 from batchgen.process import discard, write
-from batchgen.status import Status
+from batchgen.runner.status import Status
 from batchgen.ui.terminal import Screen, inert, screen
 
 ANEW = "\x1b[{lines}F\x1b[J"

@@ -40,8 +40,8 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.row_key import Identity, occurrence_key
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.errors import BatchgenError
+from batchgen.runner.summary import Summary
 from batchgen.simulator import model
-from batchgen.summary import Summary
 
 BATCHGEN = Path(sys.executable).with_name("batchgen")
 TOKENS = 6

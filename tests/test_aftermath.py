@@ -16,8 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from service import Status, error_body
 
-from batchgen import commands, night, webhook
+from batchgen import commands
 from batchgen.job import job as jobs
+from batchgen.runner import run, webhook
 from batchgen.storage import file_lock
 from batchgen.ui import logs
 
@@ -200,7 +201,7 @@ def test_a_run_that_finds_another_at_work_leaves_it_to_that_one(job, service, ca
 
 
 def test_a_crash_is_told_and_stays_one(job, service, hook, monkeypatch):
-    monkeypatch.setattr(night.Night, "run", lambda *_, **__: {}["sk-in-an-error"])
+    monkeypatch.setattr(run.Night, "run", lambda *_, **__: {}["sk-in-an-error"])
     path = job(ROWS, notify={"url": hook.url}, metrics="job.prom")
     with pytest.raises(KeyError):
         commands.run(path, environ={"WRITER_API_KEY": service.key, "WRITER_BASE_URL": service.url})
@@ -322,7 +323,7 @@ def test_metrics_that_fail_at_the_end_are_one_warning(job, service, called, monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("batchgen.metrics.os.fchmod", full)
+    monkeypatch.setattr("batchgen.runner.metrics.os.fchmod", full)
     ended = run(job, service, called, 0, sections={"metrics": "job.prom"})
     assert "warning: the metrics were not written" in ended.stderr
     assert "No space left" in ended.stderr

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs loop descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
+errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs loop runner.descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
 job.yaml
 api.repair api.sse api.contract api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
 job.types job.shard job.sections job.endpoint job.engine job.notify job.agreement job.checks job.error_messages job.job job.checker
@@ -29,16 +29,16 @@ input.bounds input.foreign storage.listing input.csv_records input.csv_format in
 input.template.values input.template.cells input.template.growth input.template.kinds input.template.filters input.template.operators input.template.sandbox input.template.names input.template.error_messages
 input.texts
 input.prompt_template checkpoint.row_key input.request
-checkpoint.schema checkpoint.checkpoint checkpoint.database checkpoint.history checkpoint.reader checkpoint.group_commit storage.file_lock send.shared_rate checkpoint.salvage checkpoint.in_flight checkpoint.index runner.adoption runner.survey runner.plan runner.feed
-send.pacing send.window send.limits send.retry send.stops send.stats send.blame send.dispatcher runner.judging runner.outlook runner.progress
+checkpoint.schema checkpoint.checkpoint checkpoint.database checkpoint.history checkpoint.reader checkpoint.group_commit storage.file_lock send.shared_rate checkpoint.salvage checkpoint.in_flight checkpoint.index runner.adoption runner.preflight runner.plan runner.tasks
+send.pacing send.window send.limits send.retry send.stops send.stats send.blame send.dispatcher runner.recheck runner.outlook runner.progress
 output.column_names output.schema storage.swap storage.atomic output.destination output.decode output.input_columns output.columns output.csv_export output.gate output.parquet_writer output.publish output.interleave output.frames
-report.wording
-report.subject report.queries report.spent report.timeline report.texts report.facts
-report.plots report.sections report.page report.write
+reporting.wording
+reporting.subject reporting.queries reporting.spent reporting.timeline reporting.texts reporting.facts
+reporting.plots reporting.sections reporting.page reporting.write
 send.engines.load_balancer send.engines.local send.engines.worker send.engines.ray_cluster send.engines.ray
 simulator.draw simulator.model simulator.limits simulator.faults simulator.options simulator.ledger simulator.responses simulator.server
 simulator.child simulator.__main__
-owner setup rehearsal signals publishing summary sending passes night webhook metrics aftermath forecast status earlier commands output.merge notebook show job.scaffold process watching
+runner.owner runner.prepare runner.rehearsal runner.signals runner.publish runner.summary runner.sender runner.passes runner.run runner.webhook runner.metrics runner.notifications runner.forecast runner.status runner.earlier commands output.merge notebook show job.scaffold process watching
 completion options serving cli __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
@@ -88,7 +88,7 @@ def test_imports_point_upwards(module: str):
         pytest.param("--help", {"polars", "pydantic", "pyarrow", "shutil"}, id="help needs next to nothing"),
         pytest.param("plan", {"aiohttp", "asyncio", "tqdm", "pyarrow", "numpy"}, id="a plan makes no results"),
         pytest.param(
-            "run", {"aiohttp", "asyncio", "tqdm", "batchgen.report.page"}, id="a night of nothing sends nothing"
+            "run", {"aiohttp", "asyncio", "tqdm", "batchgen.reporting.page"}, id="a night of nothing sends nothing"
         ),
     ],
 )

@@ -25,7 +25,7 @@ from nbclient import NotebookClient
 
 import batchgen
 from batchgen import notebook
-from batchgen.summary import Summary
+from batchgen.runner.summary import Summary
 from batchgen.ui.panel import Line, Sheet, Text
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from service import expected_answer
 
-from batchgen.runner import feed
+from batchgen.runner import tasks
 
 COUNT = 40
 
@@ -34,10 +34,10 @@ MARGINS = [(n * 7919) % 1000 - 500 for n in range(COUNT)]
 BY_MARGIN = sorted(range(COUNT), key=lambda n: (-MARGINS[n], n))
 
 
-@pytest.mark.parametrize("portion", [feed.PORTION_BYTES, 5000], ids=["at once", "in portions of five rows"])
+@pytest.mark.parametrize("portion", [tasks.PORTION_BYTES, 5000], ids=["at once", "in portions of five rows"])
 @pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
 def test_the_highest_go_first_and_the_results_stand_in_input_order(job, service, called, monkeypatch, kind, portion):
-    monkeypatch.setattr(feed, "PORTION_BYTES", portion)
+    monkeypatch.setattr(tasks, "PORTION_BYTES", portion)
     path = job(rows_of(COUNT, margin=lambda n: MARGINS[n]), kind=kind, limits={"concurrency": 1}, priority="margin")
     order = sent(service)
     assert called("run", path).returncode == 0
@@ -163,13 +163,13 @@ def test_an_answer_that_is_there_is_no_row_to_be_sent(job, service, called):
 
 
 def test_every_portion_is_as_large_as_it_may_be(monkeypatch):
-    monkeypatch.setattr(feed, "PORTION_BYTES", 10_000)
+    monkeypatch.setattr(tasks, "PORTION_BYTES", 10_000)
     rows = pl.DataFrame({"prompt_tokens": [100, 2000, 50, 50, 3000, 1, 1, 1]})
     order = pl.Series([4, 0, 1, 2, 3, 5, 6, 7])
-    portions = [list(portion) for portion in feed._portions(rows, order)]
+    portions = [list(portion) for portion in tasks._portions(rows, order)]
     assert list(itertools.chain.from_iterable(portions)) == list(order)
     sizes = [
-        sum(feed.TASK_BYTES + feed.TOKEN_BYTES * rows["prompt_tokens"][at] for at in portion) for portion in portions
+        sum(tasks.TASK_BYTES + tasks.TOKEN_BYTES * rows["prompt_tokens"][at] for at in portion) for portion in portions
     ]
     assert len(sizes) == 2
-    assert max(sizes) <= feed.PORTION_BYTES + max(feed.TASK_BYTES + feed.TOKEN_BYTES * rows["prompt_tokens"])
+    assert max(sizes) <= tasks.PORTION_BYTES + max(tasks.TASK_BYTES + tasks.TOKEN_BYTES * rows["prompt_tokens"])

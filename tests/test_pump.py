@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
-from batchgen.rehearsal import _NoFlight, _SimulatedLoop
-from batchgen.runner.feed import Task
+from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
+from batchgen.runner.tasks import Task
 from batchgen.send.dispatcher import Pump
 from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import BILLED_TRIES, Retries

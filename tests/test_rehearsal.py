@@ -9,7 +9,7 @@ import pytest
 from service import Delay
 
 import batchgen
-from batchgen import rehearsal
+from batchgen.runner import rehearsal
 
 
 def rows_of(count: int) -> list[dict]:

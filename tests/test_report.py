@@ -19,12 +19,12 @@ from service import Hold, Raw, Status
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record
 from batchgen.job import job as jobs
-from batchgen.report import texts
-from batchgen.report.facts import Facts, gather
-from batchgen.report.page import verdict
-from batchgen.report.plots import histogram, plot
-from batchgen.report.queries import Archive
-from batchgen.report.write import Subject, path_of, write
+from batchgen.reporting import texts
+from batchgen.reporting.facts import Facts, gather
+from batchgen.reporting.page import verdict
+from batchgen.reporting.plots import histogram, plot
+from batchgen.reporting.queries import Archive
+from batchgen.reporting.write import Subject, path_of, write
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000
@@ -279,9 +279,7 @@ def test_whatever_the_service_says_is_inert(job, service, called, monkeypatch):
             }
             return Status(400, error)
         log_probs = {"content": [{"token": said[n][:20], "logprob": -1.0, "top_logprobs": []}], "refusal": None}
-        return Raw(
-            json.dumps({"choices": [{"text": said[n], "log_probs": log_probs}], "model": said[n][:50]}).encode()
-        )
+        return Raw(json.dumps({"choices": [{"text": said[n], "log_probs": log_probs}], "model": said[n][:50]}).encode())
 
     service.script = answer
     template = "Write about {{ name }}. <script>alert('job')</script>"
@@ -383,7 +381,7 @@ def test_a_report_that_cannot_be_costs_the_run_nothing(job, service, called, mon
     if broken == "a folder":
         (job.folder / "out" / "job.report.html" / "x").mkdir(parents=True)
     else:
-        monkeypatch.setattr("batchgen.report.facts.gather", lambda *_: 1 / 0)
+        monkeypatch.setattr("batchgen.reporting.facts.gather", lambda *_: 1 / 0)
     ended = called("run", path)
     assert ended.returncode == 0
     assert len(job.rows()) == 8
@@ -474,7 +472,7 @@ def test_it_is_html(job, service, called, name):
 
 def test_the_same_facts_make_the_same_page(stored, monkeypatch):
     stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
-    monkeypatch.setattr("batchgen.report.facts.time.time_ns", lambda: NOW * 1000)
+    monkeypatch.setattr("batchgen.reporting.facts.time.time_ns", lambda: NOW * 1000)
     first, second = (write(Subject(stored.job, stored.job.limits, "here")).read_bytes() for _ in range(2))
     assert first == second
 

@@ -50,10 +50,10 @@ from batchgen.api.contract import Failure, Kind
 from batchgen.api.credentials import Redactor, read_key
 from batchgen.errors import UsageError
 from batchgen.job import job as jobs
-from batchgen.night import Night
+from batchgen.runner.prepare import key_of, set_up
+from batchgen.runner.run import Night
+from batchgen.runner.signals import Signals
 from batchgen.send.engines import local
-from batchgen.setup import key_of, set_up
-from batchgen.signals import Signals
 
 CANARY = "sk-canary/7f3a+91c2==e4%5b&<d8>"
 """No two encodings of it are alike."""

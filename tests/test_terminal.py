@@ -26,7 +26,7 @@ from service import Status
 
 from batchgen import cli, commands, watching
 from batchgen.checkpoint.reader import Reader
-from batchgen.status import Status as Look
+from batchgen.runner.status import Status as Look
 from batchgen.ui.panel import Line, Sheet, Tone
 from batchgen.ui.terminal import Screen, columns, cut, screen, wrap
 

@@ -16,7 +16,7 @@ from conftest import COMMAND
 from service import Hold
 
 from batchgen.api.contract import Kind
-from batchgen.report.wording import MEANINGS
+from batchgen.reporting.wording import MEANINGS
 from batchgen.storage.atomic import replacing
 
 ROWS = [{"id": f"{number:02}", "name": f"product {number}"} for number in range(40)]

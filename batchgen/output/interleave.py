@@ -24,7 +24,7 @@ from batchgen.output.destination import Destination, stands
 from batchgen.output.parquet_writer import write
 from batchgen.output.publish import METADATA_KEY, Published, judge
 from batchgen.output.schema import MORE_CHOICES
-from batchgen.runner.survey import row_name
+from batchgen.runner.preflight import row_name
 from batchgen.storage.listing import find
 from batchgen.storage.location import Place
 

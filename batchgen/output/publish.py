@@ -32,7 +32,7 @@ from batchgen.output.gate import Tally, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
 from batchgen.output.parquet_writer import write
 from batchgen.output.schema import MORE_CHOICES, RESULTS
-from batchgen.runner.survey import row_name
+from batchgen.runner.preflight import row_name
 from batchgen.storage.location import Place
 from batchgen.ui.humanize import counted
 

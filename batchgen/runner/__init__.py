@@ -1,1 +1,1 @@
-"""The heart: what is to be done, when it may be done, doing it, and never forgetting that it was done."""
+"""One run from its plan to its publication, and what is said of it."""

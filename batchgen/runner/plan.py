@@ -18,7 +18,7 @@ from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
-from batchgen.runner.survey import SHOWN_PROBLEMS, Survey, names_at, survey
+from batchgen.runner.preflight import SHOWN_PROBLEMS, Survey, names_at, survey
 from batchgen.ui.humanize import counted
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
-from batchgen.runner.feed import Task
+from batchgen.runner.tasks import Task
 from batchgen.send.limits import Limits
 
 WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})

@@ -22,7 +22,7 @@ from typing import Protocol
 from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
-from batchgen.runner.feed import Task, recorded
+from batchgen.runner.tasks import Task, recorded
 from batchgen.send.blame import NOT_ITS_OWN, Blame
 from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import Retries

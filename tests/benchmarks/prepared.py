@@ -14,7 +14,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.input.request import Prepared
 from batchgen.job import job as jobs
-from batchgen.setup import set_up
+from batchgen.runner.prepare import set_up
 from batchgen.storage import folders
 
 ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()

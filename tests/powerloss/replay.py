@@ -21,7 +21,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
 from batchgen.errors import BatchgenError
-from batchgen.night import Night
+from batchgen.runner.run import Night
 from powerloss.disk import Disk, Fate
 from powerloss.operations import Acknowledged, Operation, Published, Recording, fingerprint
 

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgen import metrics
 from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job.job import Job
-from batchgen.signals import Signals
+from batchgen.runner import metrics
+from batchgen.runner.signals import Signals
+from batchgen.runner.summary import Summary
 from batchgen.storage import folders
-from batchgen.summary import Summary
 
 CRASHED = 1
 
@@ -66,7 +66,7 @@ class Aftermath:
                 self._notify(self.address, job, _message(job, exit_code, message, seconds, self.summary))
 
     def _notify(self, address: str, job: Job, message: Mapping[str, object]) -> None:
-        from batchgen import webhook  # noqa: PLC0415  aiohttp takes long to import, and most nights tell nobody
+        from batchgen.runner import webhook  # noqa: PLC0415  aiohttp takes long to import, and most nights tell nobody
 
         where = address.replace("{exit_code}", str(message["exit_code"]))
         proxy = proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, self.environ)

@@ -15,8 +15,8 @@ from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.output.gate import Tally, last_good
 from batchgen.output.publish import Published, drop_beside, publish
-from batchgen.owner import owner_of
-from batchgen.setup import Setup
+from batchgen.runner.owner import owner_of
+from batchgen.runner.prepare import Setup
 from batchgen.storage import folders
 from batchgen.storage.location import Place
 

@@ -32,18 +32,18 @@ from batchgen.errors import (
 )
 from batchgen.output import destination
 from batchgen.output.publish import Published
-from batchgen.owner import refuse_anothers_results
-from batchgen.passes import Passes, tell_what_was_odd
-from batchgen.publishing import RELIED_ON, publish_run
-from batchgen.report import write as reports
+from batchgen.reporting import write as reports
 from batchgen.runner import adoption
-from batchgen.runner.judging import restate
+from batchgen.runner.owner import refuse_anothers_results
+from batchgen.runner.passes import Passes, tell_what_was_odd
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
+from batchgen.runner.prepare import Setup, opened_again, today, warnings
+from batchgen.runner.publish import RELIED_ON, publish_run
+from batchgen.runner.recheck import restate
+from batchgen.runner.signals import Signals
+from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import Make
-from batchgen.setup import Setup, opened_again, today, warnings
-from batchgen.signals import Signals
 from batchgen.storage import folders
-from batchgen.summary import Summary
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Night:
             log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
-        from batchgen.sending import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
+        from batchgen.runner.sender import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
         sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)

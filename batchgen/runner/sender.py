@@ -21,11 +21,13 @@ from batchgen.checkpoint.in_flight import Flight
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.sections import Until
-from batchgen.runner.feed import tasks
-from batchgen.runner.judging import checked
 from batchgen.runner.outlook import Outlook
 from batchgen.runner.plan import Plan, price_of
+from batchgen.runner.prepare import Setup
 from batchgen.runner.progress import progress
+from batchgen.runner.recheck import checked
+from batchgen.runner.signals import Signals
+from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
 from batchgen.send.dispatcher import Pump
 from batchgen.send.engines import local
@@ -34,8 +36,6 @@ from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
-from batchgen.setup import Setup
-from batchgen.signals import Signals
 from batchgen.simulator.child import child
 
 LOOKS_EVERY = 2.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from batchgen.report.timeline import Timeline
+from batchgen.reporting.timeline import Timeline
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it keeps a list of fonts is no news in a cron mail
 

@@ -13,8 +13,8 @@ from batchgen.job.job import Job
 from batchgen.ui.humanize import counted
 
 if TYPE_CHECKING:
+    from batchgen.runner.sender import Sent
     from batchgen.send.stats import Stats
-    from batchgen.sending import Sent
 
 FEW_LATE = 5
 """Requests without an answer in time that are no sign of overload."""

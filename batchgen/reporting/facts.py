@@ -19,12 +19,12 @@ from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
 from batchgen.output.publish import Published
-from batchgen.report.queries import Archive, End, Message, Span, Tries
-from batchgen.report.spent import Spent, spent_of
-from batchgen.report.subject import Known, Subject
-from batchgen.report.texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
-from batchgen.report.timeline import Timeline, timeline
-from batchgen.report.wording import TEXT_CHARS
+from batchgen.reporting.queries import Archive, End, Message, Span, Tries
+from batchgen.reporting.spent import Spent, spent_of
+from batchgen.reporting.subject import Known, Subject
+from batchgen.reporting.texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
+from batchgen.reporting.timeline import Timeline, timeline
+from batchgen.reporting.wording import TEXT_CHARS
 from batchgen.storage import file_lock
 
 RUN_ANSWERS = 5_000

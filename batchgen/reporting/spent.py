@@ -10,8 +10,8 @@ import polars as pl
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.schema import Run
 from batchgen.job.job import Job
-from batchgen.report.queries import Archive
-from batchgen.report.subject import Subject
+from batchgen.reporting.queries import Archive
+from batchgen.reporting.subject import Subject
 from batchgen.runner.plan import price_of
 
 

@@ -13,10 +13,10 @@ from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.errors import NotRunYet
-from batchgen.owner import refuse_anothers_checkpoint
-from batchgen.runner.judging import restate
+from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.setup import Setup, today
+from batchgen.runner.prepare import Setup, today
+from batchgen.runner.recheck import restate
 
 
 @dataclass(frozen=True)

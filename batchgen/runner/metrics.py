@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batchgen.errors import OK
+from batchgen.runner.summary import Summary
 from batchgen.storage.atomic import replacing
-from batchgen.summary import Summary
 
 SUCCESS = "batchgen_last_success_timestamp_seconds"
 MOST_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from batchgen.ui.humanize import about, counted, dollars, duration
 from batchgen.ui.panel import Line, Sheet, Shown, Text, Tone, near
 
 if TYPE_CHECKING:
-    from batchgen.rehearsal import Rehearsal
+    from batchgen.runner.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)

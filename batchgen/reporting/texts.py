@@ -16,7 +16,7 @@ import polars as pl
 from batchgen.api.contract import estimate_tokens
 from batchgen.api.sse import NULL
 from batchgen.checkpoint.schema import Record
-from batchgen.report.queries import Archive, Span
+from batchgen.reporting.queries import Archive, Span
 
 ALL_UP_TO, SAMPLE = 100_000, 10_000
 """Answers that are all looked at; and how many of more than these."""

@@ -13,9 +13,9 @@ import yaml
 from jinja2 import Environment, Template
 
 from batchgen.checkpoint.schema import OK
-from batchgen.report import sections
-from batchgen.report.facts import Facts
-from batchgen.report.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
+from batchgen.reporting import sections
+from batchgen.reporting.facts import Facts
+from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
 from batchgen.ui.humanize import counted, dollars, duration
 from batchgen.ui.terminal import inert
 
@@ -49,7 +49,7 @@ def render(facts: Facts) -> str:
 
 
 def _page() -> Template:
-    source = resources.files("batchgen.report").joinpath("report.html").read_text(encoding="utf-8")
+    source = resources.files("batchgen.reporting").joinpath("report.html").read_text(encoding="utf-8")
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from batchgen.report.queries import Archive, Span, Tries
+from batchgen.reporting.queries import Archive, Span, Tries
 
 MOST_BINS, LEAST_BINS, ANSWERS_A_BIN = 120, 12, 15
 MOST_SLOTS = 20_000

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
-from batchgen.report.queries import Archive
-from batchgen.report.subject import Known, Subject, mean_tokens
+from batchgen.reporting.queries import Archive
+from batchgen.reporting.subject import Known, Subject, mean_tokens
 from batchgen.storage.atomic import replacing
 
 __all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
@@ -38,8 +38,8 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
-    from batchgen.report.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
-    from batchgen.report.page import render  # noqa: PLC0415
+    from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
+    from batchgen.reporting.page import render  # noqa: PLC0415
 
     with closing(Archive(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
         facts = gather(archive, subject)

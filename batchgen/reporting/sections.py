@@ -11,12 +11,12 @@ import polars as pl
 
 from batchgen.api.contract import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
-from batchgen.report.facts import Facts, Figures, Reason, Sample
-from batchgen.report.plots import histogram, over_time, plot
-from batchgen.report.queries import Message, Tries
-from batchgen.report.spent import Spent
-from batchgen.report.texts import PLAIN
-from batchgen.report.wording import (
+from batchgen.reporting.facts import Facts, Figures, Reason, Sample
+from batchgen.reporting.plots import histogram, over_time, plot
+from batchgen.reporting.queries import Message, Tries
+from batchgen.reporting.spent import Spent
+from batchgen.reporting.texts import PLAIN
+from batchgen.reporting.wording import (
     LINE_CHARS,
     MEANINGS,
     PROMPT_CHARS,
