@@ -20,9 +20,9 @@ _HOMES = {
     "run": "notebook",
     "plan": "notebook",
     "read_job": "notebook",
-    "load": "results.frames",
-    "tokens": "results.frames",
-    "confidence": "results.frames",
+    "load": "output.frames",
+    "tokens": "output.frames",
+    "confidence": "output.frames",
 }
 
 

@@ -14,9 +14,9 @@ def main() -> None:
     spare_the_collector()
     spare_imports()
     try:
-        from batchgen import cli
+        from batchgen.cli import main
 
-        cli.main()
+        main.main()
     except KeyboardInterrupt:
         sys.stderr.write("error: stopped before anything was begun\n")
         sys.exit(3)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from service import PATIENCE, Service
 
-from batchgen import cli
+from batchgen.cli import main
 
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
@@ -193,7 +193,7 @@ def called(
             for name, value in {**pointing, "HOME": str(tmp_path), **(env or {})}.items():
                 patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
             with pytest.raises(SystemExit) as exit_:
-                cli.main([*map(str, arguments)])
+                main.main([*map(str, arguments)])
         log.handlers, log.level, log.propagate, logging.raiseExceptions = before
         return Ended(exit_.value.code, *capfd.readouterr())
 

@@ -18,7 +18,8 @@ from service import Status, error_body
 
 from batchgen import commands
 from batchgen.job import job as jobs
-from batchgen.runner import run, webhook
+from batchgen.runner import webhook
+from batchgen.runner.run import Night
 from batchgen.storage import file_lock
 from batchgen.ui import logs
 
@@ -201,7 +202,7 @@ def test_a_run_that_finds_another_at_work_leaves_it_to_that_one(job, service, ca
 
 
 def test_a_crash_is_told_and_stays_one(job, service, hook, monkeypatch):
-    monkeypatch.setattr(run.Night, "run", lambda *_, **__: {}["sk-in-an-error"])
+    monkeypatch.setattr(Night, "run", lambda *_, **__: {}["sk-in-an-error"])
     path = job(ROWS, notify={"url": hook.url}, metrics="job.prom")
     with pytest.raises(KeyError):
         commands.run(path, environ={"WRITER_API_KEY": service.key, "WRITER_BASE_URL": service.url})

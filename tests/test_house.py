@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 FLOORS = """
-errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs loop runner.descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
+errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs event_loop runner.descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
 job.yaml
 api.repair api.sse api.contract api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
 job.types job.shard job.sections job.endpoint job.engine job.notify job.agreement job.checks job.error_messages job.job job.checker
@@ -38,8 +38,8 @@ reporting.plots reporting.sections reporting.page reporting.write
 send.engines.load_balancer send.engines.local send.engines.worker send.engines.ray_cluster send.engines.ray
 simulator.draw simulator.model simulator.limits simulator.faults simulator.options simulator.ledger simulator.responses simulator.server
 simulator.child simulator.__main__
-runner.owner runner.prepare runner.rehearsal runner.signals runner.publish runner.summary runner.sender runner.passes runner.run runner.webhook runner.metrics runner.notifications runner.forecast runner.status runner.earlier commands output.merge notebook show job.scaffold process watching
-completion options serving cli __main__
+runner.owner runner.prepare runner.rehearsal runner.signals runner.publish runner.summary runner.sender runner.passes runner.run runner.webhook runner.metrics runner.notifications runner.forecast runner.status runner.earlier commands output.merge notebook cli.render job.scaffold cli.streams cli.watch
+cli.shell_completion cli.options cli.serve cli.main __main__
 """.replace("api.contract?", "").split()
 """Every module, in the order data flows: a module imports only those before it."""
 

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from conftest import COMMAND
 from service import PATIENCE
 
-from batchgen import cli
+from batchgen.cli import main
 from batchgen.errors import UsageError
 from batchgen.send.retry import BILLED_TRIES
 from batchgen.simulator import responses
@@ -518,7 +518,7 @@ def test_the_examples_of_the_help_can_be_typed(batchgen):
     examples = re.findall(r"^ +batchgen serve (--.*)$", shown, re.MULTILINE)
     assert len(examples) == 2
     for example in examples:
-        context = cli.serve.make_context("serve", example.split())
+        context = main.serve.make_context("serve", example.split())
         rig = read(**{name: value for name, value in context.params.items() if name not in ("host", "port")})
         assert rig != read(latency="0", fault=(), outage=())
     assert max(map(len, shown.splitlines())) <= 100

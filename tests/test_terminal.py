@@ -24,8 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service import Status
 
-from batchgen import cli, commands, watching
+from batchgen import commands
 from batchgen.checkpoint.reader import Reader
+from batchgen.cli import main
+from batchgen.cli.watch import follow
 from batchgen.runner.status import Status as Look
 from batchgen.ui.panel import Line, Sheet, Tone
 from batchgen.ui.terminal import Screen, columns, cut, screen, wrap
@@ -194,7 +196,7 @@ def test_names_that_the_locale_cannot_write_end_no_run(job, service, batchgen):
     assert "\\u6771\\u4eac" in ended.stdout
 
 
-@pytest.mark.parametrize("command", sorted(cli.cli.commands))
+@pytest.mark.parametrize("command", sorted(main.cli.commands))
 def test_every_help_fits_and_has_an_example(command, called):
     said = called(command, "--help").stdout
     assert max(map(len, said.splitlines())) <= WIDTH
@@ -233,12 +235,12 @@ def test_watching_without_a_terminal_says_what_changed(capsys):
         Look("job", "running", 1200, 4, 0, 1196, 8, 1.0, 1196.0, "2026-11-23T22:00:00+00:00"),
         Look("job", "finished", 1200, 1199, 1, 0, 1200, None, None, "2026-11-23T22:00:00+00:00"),
     ]
-    watching.watch(looks, as_json=False)
+    follow(looks, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "job: running: 1,200 rows: 4 have their text, 0 failed, 1,196 left; 2.0 rows/s, about 10 min left",
         "job: finished: 1,200 rows: 1,199 have their text, 1 failed, 0 left",
     ]
-    watching.watch(looks, as_json=True)
+    follow(looks, as_json=True)
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert objects == [dataclasses.asdict(looks[0]), dataclasses.asdict(looks[2])]
 

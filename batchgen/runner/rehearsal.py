@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchgen import loop
+from batchgen import event_loop
 from batchgen.api.contract import STOPS_THE_RUN, Answer
 from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as Granted
@@ -146,7 +146,7 @@ def _play(
         await pump.run()
         return clock(), pump.stopped
 
-    return stats, *loop.run(night(), _SimulatedLoop)
+    return stats, *event_loop.run(night(), _SimulatedLoop)
 
 
 class _NoFlight:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from batchgen import loop
+from batchgen import event_loop
 from batchgen.api.contract import Failure
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.checkpoint import Checkpoint
@@ -78,7 +78,7 @@ class Sending:
             self._service() as base_url,
             closing(Flight(self.setup.flight, self.setup.job.limits.concurrency)) as flight,
         ):
-            return loop.run(self._pump(plan, base_url, flight, rate, quiet=quiet))
+            return event_loop.run(self._pump(plan, base_url, flight, rate, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from batchgen import __version__, loop
+from batchgen import __version__, event_loop
 from batchgen.api.proxy import Proxy
 
 SECONDS = 10.0
@@ -42,7 +42,7 @@ def post(address: str, body: bytes, proxy: Proxy | None) -> str | None:
         except _No as error:
             told.append(_said(error))
 
-    loop.run(deliver())
+    event_loop.run(deliver())
     return f"{urlsplit(address).hostname}: {told[0]}" if told else None
 
 

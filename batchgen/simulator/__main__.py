@@ -10,13 +10,13 @@ import sys
 import threading
 from contextlib import suppress
 
-from batchgen import loop
+from batchgen import event_loop
 from batchgen.simulator import server
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which still has requests to end here
-    loop.run(_serve())
+    event_loop.run(_serve())
 
 
 async def _serve() -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.typedefs import Handler, Middleware
 
-from batchgen import loop
+from batchgen import event_loop
 from batchgen.api.contract import PATH, CompletionRequest, estimate_tokens
 from batchgen.errors import UsageError
 from batchgen.simulator import model, responses
@@ -187,7 +187,7 @@ def run(host: str, port: int, ready: Callable[[str], None], rig: Rig) -> None:
         await serve(host, port, stop, ready, rig)
 
     try:
-        loop.run(until_signal())
+        event_loop.run(until_signal())
     except OSError as error:
         raise UsageError(f"{host}:{port}: cannot be served: {error.strerror}; give another --host or --port") from None
 

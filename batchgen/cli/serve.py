@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from batchgen.process import say
+from batchgen.cli.streams import say
 
 COUNT = click.IntRange(min=1)
 

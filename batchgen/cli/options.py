@@ -6,9 +6,9 @@ import click
 
 
 def job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    from batchgen import completion  # noqa: PLC0415  it reads folders, which most commands do not
+    from batchgen.cli import shell_completion
 
-    return completion.job_files(begun)
+    return shell_completion.job_files(begun)
 
 
 JOB = click.argument("job", type=click.Path(), shell_complete=job_files)

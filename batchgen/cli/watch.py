@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
-from batchgen import show
-from batchgen.process import discard, write
+from batchgen.cli import render
+from batchgen.cli.streams import discard, write
 from batchgen.runner.status import Status
 from batchgen.ui.terminal import Screen, inert, screen
 
@@ -15,7 +15,7 @@ WHOLE_LINES = "\x1b[?7l{text}\x1b[?7h"
 """Without the terminal's own line breaks, which nobody could count."""
 
 
-def watch(statuses: Iterable[Status], *, as_json: bool) -> None:
+def follow(statuses: Iterable[Status], *, as_json: bool) -> None:
     """Shows them until they end, the reader goes away, or Ctrl-C, which is a way to end."""
     shown = screen(sys.stdout)
     in_place = shown.moves and not as_json
@@ -23,7 +23,7 @@ def watch(statuses: Iterable[Status], *, as_json: bool) -> None:
         if in_place:
             _in_place(statuses, shown)
         else:
-            _by_line(statuses, show.as_json if as_json else lambda now: inert(now.line()))
+            _by_line(statuses, render.as_json if as_json else lambda now: inert(now.line()))
     except KeyboardInterrupt:
         if in_place:
             write("", sys.stdout)  # the shell's prompt on a line of its own

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from batchgen import __version__, process
+from batchgen import __version__
+from batchgen.cli import streams
+from batchgen.cli.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
+from batchgen.cli.serve import serve
+from batchgen.cli.streams import say
 from batchgen.errors import OK, ROWS_FAILED, BatchgenError, MachineRefused, Stopped, UsageError
-from batchgen.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
-from batchgen.process import say
-from batchgen.serving import serve
 from batchgen.ui.terminal import USUAL, screen
 
 LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
@@ -78,8 +79,9 @@ def run(
         job, adopt = adopt, ""  # --adopt JOB
     if job is None:
         raise click.UsageError("Missing argument 'JOB'.")
-    process.log(quiet=quiet, verbose=verbose)
-    from batchgen import commands, show
+    streams.log(quiet=quiet, verbose=verbose)
+    from batchgen import commands
+    from batchgen.cli import render
 
     summary = commands.run(
         job,
@@ -93,10 +95,10 @@ def run(
         take_in=adopt or None,
     )
     if as_json:
-        say(show.as_json(summary))
+        say(render.as_json(summary))
     elif not quiet or summary.exit_code != OK:
         say(summary, err=quiet)
-    process.log_end(summary)
+    streams.log_end(summary)
     sys.exit(summary.exit_code)
 
 
@@ -115,11 +117,12 @@ def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehear
     batchgen plan jobs/seo.yaml              rows, tokens, cost, time, prompts
     batchgen plan jobs/seo.yaml --rehearse   and when the night would end
     """
-    process.log()
-    from batchgen import commands, show
+    streams.log()
+    from batchgen import commands
+    from batchgen.cli import render
 
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
-    say(show.as_json(forecast.values()) if as_json else forecast)
+    say(render.as_json(forecast.values()) if as_json else forecast)
 
 
 @cli.command()
@@ -136,15 +139,16 @@ def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
     batchgen status jobs/seo.yaml --watch             look on
     batchgen status jobs/seo.yaml --json | jq .left   rows still to do
     """
-    from batchgen import commands, show
+    from batchgen import commands
+    from batchgen.cli import render
 
     if watch:
-        from batchgen import watching
+        from batchgen.cli.watch import follow
 
-        watching.watch(commands.watch(job, local=local), as_json=as_json)
+        follow(commands.watch(job, local=local), as_json=as_json)
         return
     now = commands.status(job, local=local)
-    say(show.as_json(now) if as_json else now)
+    say(render.as_json(now) if as_json else now)
 
 
 @cli.command()
@@ -164,11 +168,12 @@ def export(job: str, *, local: bool, output: str | None) -> None:
     batchgen export jobs/seo.yaml                  to the job's own output
     batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
     """
-    process.log()
-    from batchgen import commands, show
+    streams.log()
+    from batchgen import commands
+    from batchgen.cli import render
 
     done = commands.export(job, output, local=local)
-    say(show.published(done))
+    say(render.published(done))
     sys.exit(ROWS_FAILED if done.rejected else OK)
 
 
@@ -186,12 +191,12 @@ def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     Exit status: 0 every row has its text; 1 some rows failed; 2 a shard is missing, doubled, or of another input;
     3 some rows are still to be done.
     """
-    process.log()
-    from batchgen import show
+    streams.log()
+    from batchgen.cli import render
     from batchgen.output import merge
 
     done = merge.merge(jobs, output, local=local)
-    say(show.published(done))
+    say(render.published(done))
     sys.exit(merge.exit_code(done))
 
 
@@ -209,7 +214,7 @@ def report(job: str, *, local: bool, output: str | None) -> None:
     batchgen report jobs/seo.yaml                  beside its output
     batchgen report jobs/seo.yaml -o monday.html   elsewhere
     """
-    process.log()
+    streams.log()
     from batchgen import commands
 
     say(f"wrote {commands.report(job, output, local=local)}")
@@ -228,7 +233,7 @@ def prune(job: str, *, local: bool, yes: bool) -> None:
     batchgen prune jobs/seo.yaml         asks before it drops them
     batchgen prune jobs/seo.yaml --yes   where nobody can be asked
     """
-    process.log()
+    streams.log()
     from batchgen import commands
 
     def agree(count: int) -> bool:
@@ -277,22 +282,22 @@ def schema() -> None:
 
 def main(args: Any = None) -> None:
     """The `batchgen` command."""
-    process.refuse_platform()
-    process.open_standard_streams()
+    streams.refuse_platform()
+    streams.open_standard_streams()
     try:
         width = (screen(sys.stdout).width or USUAL) - 2
         sys.exit(cli(args, prog_name="batchgen", standalone_mode=False, terminal_width=width) or 0)
     except BatchgenError as error:
-        process.fail(str(error), error.exit_code)
+        streams.fail(str(error), error.exit_code)
     except click.ClickException as error:
-        process.misused(error)
+        streams.misused(error)
     except (click.Abort, KeyboardInterrupt):  # before a run could say so itself
-        process.fail("stopped before anything was begun", Stopped.exit_code)
+        streams.fail("stopped before anything was begun", Stopped.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        process.fail(f"{where}{error.strerror or error}", MachineRefused.exit_code)
+        streams.fail(f"{where}{error.strerror or error}", MachineRefused.exit_code)
     except BaseException as error:  # a panic of polars is no Exception
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
         said = str(error).partition("\n")[0]
-        process.fail(f"a library gave up ({type(error).__name__}: {said}); nothing that was finished is lost", 5)
+        streams.fail(f"a library gave up ({type(error).__name__}: {said}); nothing that was finished is lost", 5)

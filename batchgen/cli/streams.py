@@ -63,7 +63,7 @@ def discard(stream: TextIO) -> None:
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """The log goes to stderr, as `--log-format` has it."""
-    from batchgen.ui import logs  # noqa: PLC0415
+    from batchgen.ui import logs
 
     kind = click.get_current_context().meta["log_format"]
     logs.start(kind, logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -71,7 +71,7 @@ def log(*, quiet: bool = False, verbose: bool = False) -> None:
 
 def _logged_as_object(message: str, **numbers: int) -> bool:
     """Whether the log is one of objects, and now holds this, too."""
-    from batchgen.ui import logs  # noqa: PLC0415
+    from batchgen.ui import logs
 
     if logs.are_objects():
         logs.log.error("%s", message, extra={logs.NUMBERS: numbers})
@@ -80,12 +80,12 @@ def _logged_as_object(message: str, **numbers: int) -> bool:
 
 def log_end(summary: Summary) -> None:
     """The summary as one object, where the log is one of objects: its last line."""
-    from batchgen import show  # noqa: PLC0415
-    from batchgen.ui import logs  # noqa: PLC0415
+    from batchgen.cli import render
+    from batchgen.ui import logs
 
     if logs.are_objects():
         level = logging.INFO if summary.exit_code == OK else logging.ERROR
-        logs.log.log(level, "%s", summary.line(), extra={logs.NUMBERS: show.values(summary)})
+        logs.log.log(level, "%s", summary.line(), extra={logs.NUMBERS: render.values(summary)})
 
 
 def fail(message: str, code: int) -> NoReturn:

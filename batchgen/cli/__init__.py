@@ -1,0 +1,1 @@
+"""The command line: options, streams, what is shown as it is watched."""
