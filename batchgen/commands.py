@@ -15,8 +15,8 @@ from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import NotRunYet, UsageError
-from batchgen.job import job as jobs
 from batchgen.job.job import Job
+from batchgen.job.load import load_job
 from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.output.destination import Destination
@@ -59,7 +59,7 @@ def engine_of(name: str, address: str | None = None) -> here.Make:
 
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
-    job = jobs.load(path).with_limit(limit)
+    job = load_job(path).with_limit(limit)
     job = job.localised() if local else job
     logs.name(job.name)
     return job

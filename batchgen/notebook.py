@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchgen import commands
-from batchgen.job import job as jobs
 from batchgen.job.job import Job
+from batchgen.job.load import load_job
 from batchgen.runner.forecast import Forecast
 from batchgen.runner.summary import Summary
 
@@ -74,4 +74,4 @@ def read_job(path: str | Path) -> Job:
 
     Raises UsageError, which names each mistake with its place.
     """
-    return jobs.load(path)
+    return load_job(path)

@@ -35,7 +35,7 @@ import pytest
 from aiohttp import web
 
 from batchgen import commands
-from batchgen.api.contract import CompletionRequest, read_answer
+from batchgen.api.types import CompletionRequest, read_answer
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.row_key import Identity, occurrence_key
 from batchgen.checkpoint.schema import OK, Record

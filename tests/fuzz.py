@@ -23,21 +23,16 @@ import msgspec
 import polars as pl
 
 from batchgen.api import sse
-from batchgen.api.contract import (
-    Answer,
-    Failure,
-    Kind,
-    LogProbs,
-    as_json,
-    read_answer,
-)
 from batchgen.api.error_responses import classify, retry_after
+from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.types import LogProbs, as_json, read_answer
 from batchgen.api.writer import judge
 from batchgen.errors import UsageError
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import open_source
 from batchgen.input.template.growth import MOST_CHARS
-from batchgen.job import job as jobs
+from batchgen.job.job import NAME
+from batchgen.job.load import load_job
 from batchgen.job.sections import PLACEHOLDER, Input
 from batchgen.output.decode import answers
 from batchgen.ui.terminal import inert, inert_json
@@ -96,13 +91,13 @@ def check_job(data: bytes) -> None:
     path = folder() / "job.yaml"
     path.write_bytes(data)
     try:
-        job = jobs.load(path)
+        job = load_job(path)
     except UsageError as error:
         said = str(error)
         assert said.startswith(str(path)), said
         inert(said).encode()
         return
-    assert re.fullmatch(jobs.NAME, job.name)
+    assert re.fullmatch(NAME, job.name)
     for made in (job, job.localised(), job.with_limit(3)):
         made.model_dump_json()
         assert made.checkpoint.parent.name == ".batchgen"

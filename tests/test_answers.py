@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen import results
-from batchgen.api.contract import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
+from batchgen.api.types import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
 from batchgen.output.decode import _AWKWARD, answers
 from batchgen.output.schema import CHOICES, LOG_PROBS
 

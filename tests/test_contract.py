@@ -14,21 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from batchgen.api.contract import (
-    DEPRECATED,
-    ENDS_THE_ROW,
-    PATH,
-    POSSIBLY_BILLED,
-    STOPS_THE_RUN,
-    VENDOR_URL,
-    Answer,
-    CompletionRequest,
-    Failure,
-    Kind,
-    estimate_tokens,
-    read_answer,
-)
 from batchgen.api.error_responses import classify, retry_after
+from batchgen.api.models import DEPRECATED, estimate_tokens
+from batchgen.api.outcome import ENDS_THE_ROW, POSSIBLY_BILLED, STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.types import PATH, VENDOR_URL, CompletionRequest, read_answer
 from batchgen.api.writer import judge
 from batchgen.job import job
 

@@ -14,7 +14,7 @@ from own_server import OwnServer
 from service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, error_body
 
 from batchgen.api.client import Client
-from batchgen.api.contract import Answer, Kind
+from batchgen.api.outcome import Answer, Kind
 from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, Fleet, Roster, Server
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")

@@ -25,9 +25,9 @@ import pytest
 from conftest import Jobs, Start
 from service import PATIENCE
 
-from batchgen.api import contract
+from batchgen.api import types
 from batchgen.api.client import Client
-from batchgen.api.contract import Failure
+from batchgen.api.outcome import Failure
 
 KEY = "test-key-4f1d0c"
 TOTAL = 6
@@ -391,9 +391,9 @@ async def test_a_late_second_answer_is_nobodys():
     assert read(second) == "about two"
 
 
-def read(outcome: contract.Answer | Failure) -> str:
-    assert isinstance(outcome, contract.Answer), outcome
-    return contract.read_answer(outcome.body).choices[0].text
+def read(outcome: types.Answer | Failure) -> str:
+    assert isinstance(outcome, types.Answer), outcome
+    return types.read_answer(outcome.body).choices[0].text
 
 
 # what everyone is told at once
@@ -429,7 +429,7 @@ async def test_no_redirect_is_followed(status, where):
         async with Client(wire.url, KEY, connect=PATIENCE, total=PATIENCE) as client:
             outcome = await client.attempt(b'{"prompt": "x"}', "m")
         assert isinstance(outcome, Failure)
-        assert (outcome.kind, outcome.status) == (contract.Kind.MISDIRECTED, int(status[:3]))
+        assert (outcome.kind, outcome.status) == (types.Kind.MISDIRECTED, int(status[:3]))
         assert elsewhere.opened == 0
         assert len(wire.heads) == 1
 

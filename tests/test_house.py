@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from batchgen import errors
-from batchgen.job import job as jobs
+from batchgen.job.job import Job
+from batchgen.job.load import load_job
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "batchgen"
@@ -23,7 +24,7 @@ BIN = Path(sys.executable).parent
 FLOORS = """
 errors ui.terminal ui.humanize api.usage storage.location ui.panel ui.logs event_loop runner.descriptors storage.folders api.body storage.aws_profile storage.block_reader storage.settings storage.error_messages storage.object_store storage.manifest
 job.yaml
-api.repair api.sse api.contract api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
+api.repair api.sse api.types api.error_body api.error_responses api.unusable api.openai api.writer api.dialects api.credentials api.proxy api.tls api.timeouts api.encodings api.connection_pool api.client
 job.types job.shard job.sections job.endpoint job.engine job.notify job.agreement job.checks job.error_messages job.job job.checker
 input.bounds input.foreign storage.listing input.csv_records input.csv_format input.parquet_steps input.parquet_format input.ndjson_types input.ndjson_format input.formats input.source
 input.template.values input.template.cells input.template.growth input.template.kinds input.template.filters input.template.operators input.template.sandbox input.template.names input.template.error_messages
@@ -135,10 +136,10 @@ def blocks(language: str) -> list[str]:
 def test_the_readme_job_file_is_a_job_file(tmp_path: Path):
     path = tmp_path / "seo.yaml"
     path.write_text(blocks("yaml")[0], encoding="utf-8")
-    job = jobs.load(path)
+    job = load_job(path)
     assert job.request.model == "palmyra-x5"
     shown = yaml.safe_load(blocks("yaml")[0])
-    assert set(shown) == set(jobs.Job.model_fields), "the example shows every key there is"
+    assert set(shown) == set(Job.model_fields), "the example shows every key there is"
 
 
 def test_the_readme_names_every_exit_code():

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.errors import UsageError
-from batchgen.job import job, yaml
+from batchgen.job import yaml
+from batchgen.job.load import load_job
 
 REPOSITORY = Path(__file__).parent.parent
 CANARY = "sk-canary-7f3a9b"
@@ -216,7 +217,7 @@ output:
 def load(folder: Path, text: str, name: str = "job.yaml") -> job.Job:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    return job.load(path)
+    return load_job(path)
 
 
 def refused(folder: Path, text: str, name: str = "job.yaml") -> str:
@@ -255,7 +256,7 @@ def test_the_designs_example_loads(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "jobs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_jobs_that_come_along_load(path):
-    loaded = job.load(path)
+    loaded = load_job(path)
     assert loaded.name == path.stem
     assert Path(loaded.input.path).is_file()
     assert loaded.output.path.startswith(str(REPOSITORY / "out"))
@@ -420,18 +421,18 @@ def test_a_file_that_is_no_mapping(tmp_path, text):
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"none\.yaml: cannot be read: No such file"):
-        job.load(tmp_path / "none.yaml")
+        load_job(tmp_path / "none.yaml")
 
 
 def test_a_folder_instead_of_a_file(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        job.load(tmp_path)
+        load_job(tmp_path)
 
 
 def test_a_file_that_is_not_utf8(tmp_path):
     (tmp_path / "job.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(UsageError, match=r"job\.yaml: not UTF-8: .* at byte 6"):
-        job.load(tmp_path / "job.yaml")
+        load_job(tmp_path / "job.yaml")
 
 
 @pytest.mark.parametrize(
@@ -520,7 +521,7 @@ def test_paths_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "jobs").mkdir()
     loaded = load(tmp_path / "jobs", BASE)
     monkeypatch.chdir(tmp_path)
-    assert job.load("jobs/job.yaml") == loaded
+    assert load_job("jobs/job.yaml") == loaded
 
 
 def test_a_path_at_home(tmp_path, monkeypatch):

@@ -13,9 +13,10 @@ from own_server import OwnServer, answer, events, expected_column, pieces, usage
 from service import Reset, Status
 
 from batchgen.api import openai
-from batchgen.api.contract import NULL, Answer, Failure, Kind
 from batchgen.api.error_responses import classify
 from batchgen.api.openai import as_json, judge, read_answer
+from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.types import NULL
 from batchgen.output.decode import answers
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)

@@ -9,14 +9,14 @@ from collections import Counter
 
 import pytest
 
-from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
-from batchgen.runner.tasks import Task
 from batchgen.send.dispatcher import Pump
 from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
+from batchgen.send.task import Task
 
 
 class Night:

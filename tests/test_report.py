@@ -18,7 +18,7 @@ from service import Hold, Raw, Status
 
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record
-from batchgen.job import job as jobs
+from batchgen.job.load import load_job
 from batchgen.reporting import texts
 from batchgen.reporting.facts import Facts, gather
 from batchgen.reporting.page import verdict
@@ -91,7 +91,7 @@ class Stored:
 
     def __init__(self, job) -> None:
         self.path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(40)])
-        self.job = jobs.load(self.path)
+        self.job = load_job(self.path)
         self.job.state_folder.mkdir(parents=True)
         self.checkpoint = Checkpoint(self.job.checkpoint)
 

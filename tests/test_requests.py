@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.contract import SERVER_MAX_TOKENS
+from batchgen.api.types import SERVER_MAX_TOKENS
 from batchgen.checkpoint.row_key import KEY_BYTES, Identity, occurrence_key
 from batchgen.errors import UsageError
 from batchgen.input.request import Prepared, Problem, Requests

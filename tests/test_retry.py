@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.contract import ENDS_THE_ROW, STOPS_THE_RUN, Failure, Kind
+from batchgen.api.outcome import ENDS_THE_ROW, STOPS_THE_RUN, Failure, Kind
 from batchgen.send.retry import BILLED_TRIES, BUSY_FACTOR, Retries
 
 MANY = 1000

@@ -46,10 +46,10 @@ from test_hostile_endpoints import (
 )
 
 from batchgen.api.client import Client
-from batchgen.api.contract import Failure, Kind
 from batchgen.api.credentials import Redactor, read_key
+from batchgen.api.outcome import Failure, Kind
 from batchgen.errors import UsageError
-from batchgen.job import job as jobs
+from batchgen.job.load import load_job
 from batchgen.runner.prepare import key_of, set_up
 from batchgen.runner.run import Night
 from batchgen.runner.signals import Signals
@@ -357,7 +357,7 @@ def test_a_run_that_is_ended_while_it_sends(number, start, job, tmp_path):
 def test_no_object_shows_it(job, tmp_path):
     path = job(ROWS)
     environ = {"WRITER_API_KEY": CANARY, "WRITER_BASE_URL": "http://127.0.0.1:9"}
-    made = jobs.load(path)
+    made = load_job(path)
     setup = set_up(made, environ, path)
     key = key_of(made, environ)
     client = Client("http://127.0.0.1:9", key, connect=1, total=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.contract import SERVER_MAX_TOKENS, Choice, CompletionRequest, TokenLogProb
+from batchgen.api.types import SERVER_MAX_TOKENS, Choice, CompletionRequest, TokenLogProb
 from batchgen.simulator.model import END, START, Draw, Model, load, tokenize
 
 MODEL = load()

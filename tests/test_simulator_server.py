@@ -19,7 +19,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 from batchgen.api import sse
-from batchgen.api.contract import read_answer
+from batchgen.api.types import read_answer
 from batchgen.simulator.server import make_app
 
 DOCUMENT = yaml.safe_load((Path(__file__).parent / "writer_completions_openapi.yaml").read_text())

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api import sse
-from batchgen.api.contract import Answer, Failure, Kind, read_answer
+from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.types import read_answer
 from batchgen.api.writer import judge
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])

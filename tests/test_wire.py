@@ -18,7 +18,7 @@ from service import Delay, Raw, Status, error_body
 from test_hostile_endpoints import Proxy, http
 
 from batchgen.api.client import Client
-from batchgen.api.contract import Answer
+from batchgen.api.outcome import Answer
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
 from batchgen.send.window import Window

@@ -17,14 +17,15 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from batchgen import __version__
 from batchgen.api.connection_pool import Pool, Sendings
-from batchgen.api.contract import Answer, Failure, Kind, is_json
 from batchgen.api.credentials import Redactor
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.encodings import unpacked
 from batchgen.api.error_responses import classify
+from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.proxy import Proxy
 from batchgen.api.timeouts import Deadlines
 from batchgen.api.tls import trust
+from batchgen.api.types import is_json
 from batchgen.api.unusable import unusable
 
 ANSWERED = frozenset({200, 201, 202, 203})

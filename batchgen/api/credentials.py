@@ -13,7 +13,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from batchgen.api.contract import Failure
+from batchgen.api.outcome import Failure
 from batchgen.errors import UsageError
 
 MOST_BYTES = 4096

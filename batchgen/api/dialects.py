@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchgen.api import contract, openai, sse, writer
-from batchgen.api.contract import Answer, CompletionRequest, Failure, RawCompletion
+from batchgen.api import openai, sse, types, writer
+from batchgen.api.outcome import Answer, Failure
+from batchgen.api.types import CompletionRequest, RawCompletion
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,13 @@ class Dialect:
 
 
 WRITER = Dialect(
-    contract.PATH,
+    types.PATH,
     CompletionRequest,
-    contract.SERVER_MAX_TOKENS,
+    types.SERVER_MAX_TOKENS,
     writer.judge,
-    contract.read_answer,
-    contract.as_json,
+    types.read_answer,
+    types.as_json,
     sse.is_done,
 )
-OPENAI = Dialect(contract.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
+OPENAI = Dialect(types.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
 DIALECTS = {"writer": WRITER, "openai": OPENAI}

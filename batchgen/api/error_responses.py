@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from batchgen.api.contract import Failure, Kind
 from batchgen.api.error_body import ErrorBody, read_error, say
+from batchgen.api.outcome import Failure, Kind
 
 QUOTA_CODES = frozenset({
     "CompletionModelQuotaError", "fail.model.quotaExceeded",

@@ -11,21 +11,20 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from batchgen.api import sse
-from batchgen.api.contract import (
+from batchgen.api.models import estimate_tokens
+from batchgen.api.outcome import Answer, Failure
+from batchgen.api.repair import decoded
+from batchgen.api.sse import NULL
+from batchgen.api.types import (
     WHOLE,
-    Answer,
-    Failure,
     Int32,
     Int64,
     RawChoice,
     RawCompletion,
     TokenLogProb,
     TopLogProb,
-    estimate_tokens,
     is_json,
 )
-from batchgen.api.repair import decoded
-from batchgen.api.sse import NULL
 from batchgen.api.unusable import broken_off, error_within, unreadable, unusable
 
 NO_REASONS = "stop"

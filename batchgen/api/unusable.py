@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 
 from batchgen.api.body import whole
-from batchgen.api.contract import FILTERED, WHOLE, Answer, Failure, Kind
 from batchgen.api.error_body import MOST_SAID, ErrorBody, read_error, say, visible
 from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, kind_of, names_the_model
+from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.types import FILTERED, WHOLE
 
 _WORDS = [
     (re.compile(words, re.IGNORECASE), kind)

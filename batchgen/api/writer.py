@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from batchgen.api import sse
-from batchgen.api.contract import Answer, Failure, RawCompletion, estimate_tokens, is_json, read_answer
+from batchgen.api.models import estimate_tokens
+from batchgen.api.outcome import Answer, Failure
+from batchgen.api.types import RawCompletion, is_json, read_answer
 from batchgen.api.unusable import broken_off, error_within, unreadable
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 
 import polars as pl
 
-from batchgen.api.contract import Kind
+from batchgen.api.outcome import Kind
 from batchgen.checkpoint.row_key import KEY_BYTES
 from batchgen.checkpoint.schema import DAMAGED, OK
 

@@ -15,8 +15,9 @@ from typing import Any
 import apsw
 
 from batchgen.api.body import Body, restored, whole
-from batchgen.api.contract import Answer, RawCompletion, is_json
 from batchgen.api.dialects import WRITER, Dialect
+from batchgen.api.outcome import Answer
+from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
 from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum, refusals
 

@@ -11,8 +11,8 @@ import msgspec
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batchgen.api.contract import estimate_tokens
 from batchgen.api.dialects import Dialect
+from batchgen.api.models import estimate_tokens
 from batchgen.checkpoint.row_key import Identity
 from batchgen.input.bounds import BATCH_BYTES, Schema
 from batchgen.input.prompt_template import PromptError, Template

@@ -45,3 +45,9 @@ class Shard:
 
 
 WHOLE = Shard(1, 1)
+
+
+def row_name(part: Shard, at: int, name: object = None) -> str:
+    """How a message names the row at an index of the job's: by its number in the whole input."""
+    number = part.row(at) + 1
+    return f"row {number:,}" if name is None else f"row {number:,} ({name})"

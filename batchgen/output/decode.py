@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import read_json
 
-from batchgen.api.contract import Choice, Completion, LogProbs, read_answer
+from batchgen.api.types import Choice, Completion, LogProbs, read_answer
 from batchgen.output.schema import CHOICES
 
 _COMPLETION = pa.schema([("choices", CHOICES), ("model", pa.string())])

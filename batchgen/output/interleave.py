@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
-from batchgen.job.shard import WHOLE, Shard
+from batchgen.job.shard import WHOLE, Shard, row_name
 from batchgen.output.destination import Destination, stands
 from batchgen.output.parquet_writer import write
 from batchgen.output.publish import METADATA_KEY, Published, judge
 from batchgen.output.schema import MORE_CHOICES
-from batchgen.runner.preflight import row_name
 from batchgen.storage.listing import find
 from batchgen.storage.location import Place
 

@@ -11,8 +11,8 @@ from batchgen import __version__
 from batchgen.checkpoint.reader import Reader
 from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
 from batchgen.input.source import open_source
-from batchgen.job import job as jobs
 from batchgen.job.job import Job
+from batchgen.job.load import load_job
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
@@ -28,7 +28,7 @@ SHOWN = 5
 def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> Published:
     """The results of all shards, in the order of the whole input; by default where the job would have put them
     without shards. Raises UsageError where one is missing, doubled, or of another input."""
-    shards = _in_order([(str(path), jobs.load(path)) for path in paths])
+    shards = _in_order([(str(path), load_job(path)) for path in paths])
     if local:
         shards = [job.localised() for job in shards]
     dates = [_date(job) for job in shards]

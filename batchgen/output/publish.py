@@ -24,7 +24,7 @@ from batchgen.errors import InputChanged
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Fitness
-from batchgen.job.shard import Shard
+from batchgen.job.shard import Shard, row_name
 from batchgen.output import csv_export
 from batchgen.output.columns import Results
 from batchgen.output.destination import SPREADSHEET, Destination
@@ -32,7 +32,6 @@ from batchgen.output.gate import Tally, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
 from batchgen.output.parquet_writer import write
 from batchgen.output.schema import MORE_CHOICES, RESULTS
-from batchgen.runner.preflight import row_name
 from batchgen.storage.location import Place
 from batchgen.ui.humanize import counted
 

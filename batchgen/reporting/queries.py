@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchgen.api.contract import Kind
+from batchgen.api.outcome import Kind
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from batchgen.api.contract import Kind
+from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.reporting.facts import Facts, Figures, Reason, Sample
 from batchgen.reporting.plots import histogram, over_time, plot

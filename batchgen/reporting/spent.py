@@ -10,9 +10,9 @@ import polars as pl
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.schema import Run
 from batchgen.job.job import Job
+from batchgen.job.prices import price_of
 from batchgen.reporting.queries import Archive
 from batchgen.reporting.subject import Subject
-from batchgen.runner.plan import price_of
 
 
 @dataclass(frozen=True)

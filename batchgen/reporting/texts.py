@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 import polars as pl
 
-from batchgen.api.contract import estimate_tokens
+from batchgen.api.models import estimate_tokens
 from batchgen.api.sse import NULL
 from batchgen.checkpoint.schema import Record
 from batchgen.reporting.queries import Archive, Span

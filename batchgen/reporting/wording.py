@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batchgen.api.contract import Kind
+from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import OK
 
 TEXT_CHARS, PROMPT_CHARS, LINE_CHARS, NAME_CHARS = 3000, 1500, 300, 80

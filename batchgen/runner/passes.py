@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchgen.api.contract import Failure
+from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
 from batchgen.job.job import Job
 from batchgen.ui.humanize import counted

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchgen.api.contract import PRICES
 from batchgen.checkpoint.index import Index, State, join, sixteenths, split
 from batchgen.checkpoint.row_key import occurrence_key
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
+from batchgen.job.prices import price_of
 from batchgen.job.sections import Limits
 from batchgen.runner.preflight import SHOWN_PROBLEMS, Survey, names_at, survey
 from batchgen.ui.humanize import counted
@@ -167,17 +167,6 @@ def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[s
     known = pl.Series(list(known_names), dtype=pl.String).hash().unique()
     fresh = pl.concat(names).filter(never)
     return int(fresh.is_in(known.implode()).sum())
-
-
-def price_of(job: Job, model: str) -> tuple[float, float] | None:
-    """US dollars a token, of prompt and answer; the job's own prices first. The built-in model is free."""
-    if job.is_local:
-        return 0.0, 0.0
-    if model in job.prices:
-        return job.prices[model].input / 1e6, job.prices[model].output / 1e6
-    if model in PRICES:
-        return PRICES[model][0] / 1e6, PRICES[model][1] / 1e6
-    return None
 
 
 def _refuse_unpriced(job: Job, seen: Survey) -> None:

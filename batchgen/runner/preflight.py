@@ -13,7 +13,7 @@ from batchgen.input.request import Prepared, Problem, Requests
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
-from batchgen.job.shard import Shard
+from batchgen.job.shard import Shard, row_name
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3
@@ -99,12 +99,6 @@ def _priorities(job: Job, column: pl.Series, start: int) -> pl.Series:
         said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
         raise UsageError(f"{job.input.path}: {row_name(job.input.part, start + at)}: {said}; nothing was sent")
     return numbers
-
-
-def row_name(part: Shard, at: int, name: object = None) -> str:
-    """How a message names the row at an index of the job's: by its number in the whole input."""
-    number = part.row(at) + 1
-    return f"row {number:,}" if name is None else f"row {number:,} ({name})"
 
 
 def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:

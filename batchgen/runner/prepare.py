@@ -13,9 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen.api.contract import DEPRECATED
 from batchgen.api.credentials import check_key, read_key
 from batchgen.api.dialects import OPENAI, Dialect
+from batchgen.api.models import DEPRECATED
 from batchgen.api.proxy import proxy_of
 from batchgen.api.tls import trust
 from batchgen.errors import UsageError

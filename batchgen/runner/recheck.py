@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.body import whole
-from batchgen.api.contract import Answer, Failure, Kind, RawCompletion
+from batchgen.api.outcome import Kind
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
 from batchgen.job.checker import Fitness
 
 if TYPE_CHECKING:
-    from batchgen.send.dispatcher import Attempt
-
-
-def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
-    """The same attempts, of which an answer whose text is unfit is a failure. `read`: an answer's body."""
-    if fitness is None:
-        return attempt
-
-    async def judged(body: bytes, model: str) -> Answer | Failure:
-        outcome = await attempt(body, model)
-        if isinstance(outcome, Failure):
-            return outcome
-        body = whole(outcome.body)
-        (why,) = fitness.unfit([read(body).choices[0].text])
-        if why is None:
-            return outcome
-        return Failure(Kind.UNFIT, why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
-
-    return judged
+    pass
 
 
 def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.DataFrame:

@@ -18,18 +18,19 @@ from itertools import chain, islice
 from typing import Any
 
 from batchgen import event_loop
-from batchgen.api.contract import STOPS_THE_RUN, Answer
+from batchgen.api.outcome import STOPS_THE_RUN, Answer
 from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as Granted
 from batchgen.job.sections import Until
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import Setup
-from batchgen.runner.tasks import Task, tasks
+from batchgen.runner.tasks import tasks
 from batchgen.send.dispatcher import Pump
 from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
+from batchgen.send.task import Task
 
 MOST_ROWS, SEARCH_ROWS = 20_000, 5_000
 """Rehearsed at most; what is longer is reckoned from these."""

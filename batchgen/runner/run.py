@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.contract import POSSIBLY_BILLED, Kind
+from batchgen.api.outcome import POSSIBLY_BILLED, Kind
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import forget, left_behind

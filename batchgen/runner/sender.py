@@ -13,22 +13,23 @@ from contextlib import AbstractContextManager, asynccontextmanager, closing, con
 from dataclasses import dataclass
 
 from batchgen import event_loop
-from batchgen.api.contract import Failure
+from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.group_commit import Writer
 from batchgen.checkpoint.in_flight import Flight
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
+from batchgen.job.prices import price_of
 from batchgen.job.sections import Until
 from batchgen.runner.outlook import Outlook
-from batchgen.runner.plan import Plan, price_of
+from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import Setup
 from batchgen.runner.progress import progress
-from batchgen.runner.recheck import checked
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
+from batchgen.send.check import checked
 from batchgen.send.dispatcher import Pump
 from batchgen.send.engines import local
 from batchgen.send.engines.local import Make

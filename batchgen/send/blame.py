@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
-from batchgen.runner.tasks import Task
+from batchgen.api.outcome import POSSIBLY_BILLED, Failure, Kind
 from batchgen.send.limits import Limits
+from batchgen.send.task import Task
 
 WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
 """How attempts end when the service is away."""

@@ -19,15 +19,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchgen.api.contract import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
+from batchgen.api.outcome import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
-from batchgen.runner.tasks import Task, recorded
 from batchgen.send.blame import NOT_ITS_OWN, Blame
 from batchgen.send.limits import Budget, Limits
 from batchgen.send.retry import Retries
 from batchgen.send.stats import NEVER_LEFT, Stats
 from batchgen.send.stops import Stops
+from batchgen.send.task import Task, recorded
 
 CHANGED = "the input changed while the job was at work"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from batchgen.api.contract import POSSIBLY_BILLED, Failure, Kind
+from batchgen.api.outcome import POSSIBLY_BILLED, Failure, Kind
 
 BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure, Kind
 
 NEVER_LEFT = frozenset({Kind.UNSENT, Kind.PROXY})
 """Requests that did not get as far as the server."""

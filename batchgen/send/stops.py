@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.contract import MAYBE_THE_ROWS, WHOEVER_ASKS, Failure, Kind
+from batchgen.api.outcome import MAYBE_THE_ROWS, WHOEVER_ASKS, Failure, Kind
 from batchgen.ui.humanize import duration
 
 ROWS = 12

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from batchgen.api.contract import CompletionRequest, TokenLogProb, TopLogProb
+from batchgen.api.types import CompletionRequest, TokenLogProb, TopLogProb
 
 TOP = 5
 """Alternatives reported with each token."""

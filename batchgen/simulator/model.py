@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
-from batchgen.api.contract import SERVER_MAX_TOKENS, Choice, CompletionRequest, LogProbs, TokenLogProb
+from batchgen.api.types import SERVER_MAX_TOKENS, Choice, CompletionRequest, LogProbs, TokenLogProb
 from batchgen.simulator.draw import Distribution, Draw, utf8
 
 NAME = "local-ngram"

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from batchgen.api import sse
-from batchgen.api.contract import Choice, Completion
+from batchgen.api.types import Choice, Completion
 from batchgen.simulator import model
 
 DRIP = 1 / 50

@@ -18,7 +18,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import event_loop
-from batchgen.api.contract import PATH, CompletionRequest, estimate_tokens
+from batchgen.api.models import estimate_tokens
+from batchgen.api.types import PATH, CompletionRequest
 from batchgen.errors import UsageError
 from batchgen.simulator import model, responses
 from batchgen.simulator.faults import Fates, Outages

@@ -15,7 +15,7 @@ import msgspec
 import uvloop
 from aiohttp.client import ClientSession
 
-from batchgen.api.contract import PATH, Completion
+from batchgen.api.types import PATH, Completion
 
 BODY = msgspec.json.encode({"model": "palmyra-x5", "prompt": "p" * 400, "max_tokens": 100})
 HEADERS = {

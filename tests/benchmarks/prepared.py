@@ -13,7 +13,7 @@ from pathlib import Path
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.input.request import Prepared
-from batchgen.job import job as jobs
+from batchgen.job.load import load_job
 from batchgen.runner.prepare import set_up
 from batchgen.storage import folders
 
@@ -35,7 +35,7 @@ def make(folder: Path, rows: int) -> Path:
 
 def answer(job: Path, rows: int) -> None:
     """Stores an answer for the first rows, as a run would have."""
-    setup = set_up(jobs.load(job).localised(), {}, job)
+    setup = set_up(load_job(job).localised(), {}, job)
     folders.make([setup.job.state_folder])
     checkpoint = Checkpoint(setup.checkpoint)
     made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, Prepared))

@@ -13,15 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from batchgen.api.contract import (
-    MAYBE_THE_ROWS,
-    SLOWS_EVERYONE,
-    STOPS_THE_RUN,
-    WHOEVER_ASKS,
-    Answer,
-    Failure,
-    Kind,
-)
+from batchgen.api.outcome import MAYBE_THE_ROWS, SLOWS_EVERYONE, STOPS_THE_RUN, WHOEVER_ASKS, Answer, Failure, Kind
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from batchgen.api.contract import STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.api.proxy import proxy_of
 from batchgen.job.job import Job
 from batchgen.send.engines.load_balancer import Fleet

@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any, Self
 
 from batchgen import __version__
-from batchgen.api.contract import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.job import Job
 from batchgen.send.engines.local import Make

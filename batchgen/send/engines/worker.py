@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from batchgen import __version__
 from batchgen.api.body import pack
-from batchgen.api.contract import Answer, Failure
+from batchgen.api.outcome import Answer, Failure
 from batchgen.errors import MachineRefused
 from batchgen.job.job import Job
 from batchgen.send.engines import local

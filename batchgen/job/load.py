@@ -1,0 +1,55 @@
+"""Reads a job file: all its mistakes at once, each with file, line, column and key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import (
+    ValidationError,
+)
+
+from batchgen.errors import UsageError
+from batchgen.job import error_messages, yaml
+from batchgen.job.job import Job
+
+
+def load_job(path: str | Path) -> Job:
+    """The job of a file. Raises UsageError with one line for each mistake."""
+    source = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
+    except OSError as error:
+        near = ""
+        with suppress(OSError):  # the folder may be no better
+            near = _near_file(Path(path))
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{near}") from None
+    values, marks = yaml.parse(text, source)
+    if not isinstance(values, dict):
+        raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
+    where = Path(path).resolve()
+    try:
+        job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
+        job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
+    except ValidationError as error:
+        raise UsageError(error_messages.told(error, marks, source, Job)) from None
+    if re.search(r"[ \t]#", text):
+        job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
+    return job
+
+
+def _near_file(path: Path) -> str:
+    """The job file that was probably meant."""
+    if not path.name:
+        return ""
+    beside = [path.with_name(path.name + suffix) for suffix in (".yaml", ".yml")]
+    found = [near for near in (*beside, Path("jobs", beside[0].name)) if near.is_file()]
+    if not found and path.parent.is_dir():
+        jobs = {file.name: file for file in sorted(path.parent.glob("*.y*ml"))}
+        found = [jobs[name] for name in difflib.get_close_matches(path.name, jobs, n=1)]
+    return f"; did you mean {found[0]}?" if found else ""

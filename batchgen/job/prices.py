@@ -1,0 +1,17 @@
+"""What a token costs."""
+
+from __future__ import annotations
+
+from batchgen.api.models import PRICES
+from batchgen.job.job import Job
+
+
+def price_of(job: Job, model: str) -> tuple[float, float] | None:
+    """US dollars a token, of prompt and answer; the job's own prices first. The built-in model is free."""
+    if job.is_local:
+        return 0.0, 0.0
+    if model in job.prices:
+        return job.prices[model].input / 1e6, job.prices[model].output / 1e6
+    if model in PRICES:
+        return PRICES[model][0] / 1e6, PRICES[model][1] / 1e6
+    return None

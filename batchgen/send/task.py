@@ -1,0 +1,55 @@
+"""One row to send, and what is stored of an attempt at it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from batchgen.api.body import Body
+from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.checkpoint.schema import OK, Record
+
+
+class Task(msgspec.Struct):
+    """A row that is to be sent. `attempts`: requests sent for it so far, over all runs; `tries`: how many of this run
+    failed, by cause; tokens are estimates."""
+
+    key: bytes
+    body: bytes
+    model: str
+    name: str | None
+    attempts: int
+    prompt_tokens: int
+    answer_tokens: int
+    price: tuple[float, float]  # US dollars a token, of prompt and answer
+    failed_before: bool = False  # in an earlier run, by its own fault
+    tried_before: bool = False  # in an earlier run, without an answer
+    reserved: float = 0.0  # tokens, of limits and budget, while in flight
+    reserved_cost: float = 0.0  # US dollars
+    beside: int = 0  # that were in flight when it was sent, itself included
+    answers: int | None = None  # that the run had when it was sent first, or failed last
+    doubtful: tuple[str, ...] = ()  # causes of failures that may be the service's
+    held: int = 0  # failures that were held against it
+    outages: int = 0  # that the run had had by then
+    tries: dict[str, int] = {}
+
+    def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
+        """`prompt_tokens`: as the service counted them."""
+        prompt = self.prompt_tokens if prompt_tokens is None else prompt_tokens
+        return prompt * self.price[0] + answer_tokens * self.price[1]
+
+
+def recorded(task: Task, result: Answer | Failure, latency: float, finished_at: int, *, final: bool = True) -> Record:
+    """What is stored of an attempt. `latency` in seconds, `finished_at` in microseconds since 1970."""
+    outcome, status, error, choices, body = _told(result)
+    return Record(
+        task.key, outcome, final, task.attempts, status, error, latency, finished_at, choices, task.name, body
+    )
+
+
+def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
+    """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
+    if isinstance(result, Answer):
+        return OK, 200, None, result.choices, result.body
+    billed = result.kind is Kind.UNUSABLE or result.answer is not None
+    choices = result.answer.choices if result.answer else 0
+    return str(result.kind), result.status, result.message, choices, result.body if billed else None
