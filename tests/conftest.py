@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from service import PATIENCE, Service
+from support.service import PATIENCE, Service
 
 from batchgen.cli import main
 

@@ -1,6 +1,6 @@
 """The service's contract as types, shared by the client and by the built-in server.
 
-Source: the OpenAPI document of `POST /v1/completions` (tests/writer_completions_openapi.yaml) and
+Source: the OpenAPI document of `POST /v1/completions` (tests/support/writer_completions_openapi.yaml) and
 the vendor's own pages. Pure: bytes and numbers in, values out; no I/O, no clock, no retry policy.
 Requests are strict, answers are read liberally: unknown fields pass, a text that was paid for is kept.
 """

@@ -18,7 +18,7 @@ from powerloss.operations import ROOT, Recording, Unmodelled
 from powerloss.trace import COPIES, MODELLED, MOVES, UNMODELLED, Tracer
 
 if TYPE_CHECKING:
-    from durability import Work
+    from support.durability import Work
 
 DRIVER = "powerloss.driver"
 HUNG = 120

@@ -1,0 +1,132 @@
+"""`run`, `plan` and `status`: a run, what it would do, and how far it is."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from batchgen.cli import streams
+from batchgen.cli.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
+from batchgen.cli.streams import say
+from batchgen.errors import OK
+
+
+@click.command()
+@click.argument("job", type=click.Path(), required=False, shell_complete=job_files)
+@LOCAL
+@click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
+@LIMIT
+@click.option(
+    "--adopt",
+    is_flag=False,
+    flag_value="",
+    metavar="[CHECKPOINT]",
+    help="Take over what is another job's; with a checkpoint: take in its answers.",
+)
+@RETRY_FAILED
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where attempts are made.")
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster to join, or auto; else one is started here.")
+@click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
+@JSON
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@LOG_FORMAT
+def run(
+    job: str | None,
+    *,
+    local: bool,
+    fresh: bool,
+    limit: int | None,
+    adopt: str | None,
+    retry_failed: bool,
+    engine: str,
+    address: str | None,
+    quiet: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Run JOB, or resume it: only what has no answer yet is sent.
+
+    Exit status: 0 every row has its text; 1 some rows failed, or the gate rejected the results; 2 the job file or
+    input is wrong, nothing was sent; 3 stopped before the end; 4 the service refuses the run; 5 this machine refuses
+    the run; 75 another run of this job is at work.
+
+    \b
+    batchgen run jobs/seo.yaml --local --limit 20   a trial: free, nothing is sent
+    batchgen run jobs/seo.yaml                      all of it, or what is left
+    batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
+    """
+    if job is None and adopt:
+        job, adopt = adopt, ""  # --adopt JOB
+    if job is None:
+        raise click.UsageError("Missing argument 'JOB'.")
+    streams.log(quiet=quiet, verbose=verbose)
+    from batchgen import commands
+    from batchgen.cli import render
+
+    summary = commands.run(
+        job,
+        local=local,
+        fresh=fresh,
+        limit=limit,
+        retry_failed=retry_failed,
+        quiet=quiet,
+        engine=commands.engine_of(engine, address),
+        adopt=adopt == "",
+        take_in=adopt or None,
+    )
+    if as_json:
+        say(render.as_json(summary))
+    elif not quiet or summary.exit_code != OK:
+        say(summary, err=quiet)
+    streams.log_end(summary)
+    sys.exit(summary.exit_code)
+
+
+@click.command()
+@JOB
+@LOCAL
+@LIMIT
+@RETRY_FAILED
+@click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
+@JSON
+@LOG_FORMAT
+def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
+    """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
+
+    \b
+    batchgen plan jobs/seo.yaml              rows, tokens, cost, time, prompts
+    batchgen plan jobs/seo.yaml --rehearse   and when the night would end
+    """
+    streams.log()
+    from batchgen import commands
+    from batchgen.cli import render
+
+    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
+    say(render.as_json(forecast.values()) if as_json else forecast)
+
+
+@click.command()
+@JOB
+@LOCAL
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run has ended or Ctrl-C.")
+@JSON
+def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
+    """How far the last run of JOB is, or was. Works while it runs.
+
+    With --watch: in its place on a terminal; elsewhere one line, with --json one object, whenever something changed.
+
+    \b
+    batchgen status jobs/seo.yaml --watch             look on
+    batchgen status jobs/seo.yaml --json | jq .left   rows still to do
+    """
+    from batchgen import commands
+    from batchgen.cli import render
+
+    if watch:
+        from batchgen.cli.watch import follow
+
+        follow(commands.watch(job, local=local), as_json=as_json)
+        return
+    now = commands.status(job, local=local)
+    say(render.as_json(now) if as_json else now)

@@ -1,0 +1,227 @@
+"""What happens beside a run while it is at work: to its input, its checkpoint, its process, and to what looks on."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from conftest import COMMAND
+from support.service import Hold
+
+from batchgen.api.outcome import Kind
+from batchgen.reporting.wording import MEANINGS
+from batchgen.storage.atomic import replacing
+
+ROWS = [{"id": f"{number:02}", "name": f"product {number}"} for number in range(40)]
+
+
+def waiting(service, after: int):
+    """A script: so many are answered, the next ones once the test says so."""
+    return lambda n, _: Hold() if n > after else None
+
+
+def test_an_input_that_is_edited_costs_nothing_of_what_is_in_flight(job, service, start, ended, called):
+    """More rows than are read ahead, so that the change is met while it sends."""
+    many = [{"id": f"{number:05}", "name": f"product {number}"} for number in range(9000)]
+    path = job(many, limits={"concurrency": 20})
+    service.script = waiting(service, 50)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 20)
+    job.write([{**row, "name": row["name"] + "!"} if number > 4200 else row for number, row in enumerate(many)])
+    service.release()
+    said = ended(running)
+    assert said.returncode == 3, said.stderr
+    assert "the input changed while the job was at work" in said.json["stopped"]
+    assert said.json["ok"] >= 70, "what was in flight ended, and is kept"
+    assert len(job.rows()) == 9000, "published by the input as it is now"
+    service.script = None
+    before = service.requests
+    assert called("run", path, "--json").json["ok"] == 9000
+    assert service.requests == 9000 + (before - said.json["ok"])
+
+
+def test_a_file_that_was_touched_is_no_other_file(job, service, start, ended):
+    path = job(ROWS, limits={"concurrency": 8})
+    service.script = waiting(service, 10)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 8)
+    os.utime(job.folder / "rows.csv", (1, 1))
+    service.release()
+    said = ended(running)
+    assert (said.returncode, said.json["ok"], said.json["stopped"]) == (0, 40, None), said.stderr
+    assert service.requests == 40
+
+
+def test_an_input_that_goes_away_costs_nothing(job, service, start, ended, called):
+    path = job(ROWS, limits={"concurrency": 8})
+    service.script = waiting(service, 10)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 8)
+    (job.folder / "rows.csv").rename(job.folder / "away.csv")
+    service.release()
+    said = ended(running)
+    assert said.returncode == 3
+    assert "every answer is kept" in said.stderr
+    (job.folder / "away.csv").rename(job.folder / "rows.csv")
+    assert called("run", path, "--json").json["ok"] == 40
+    assert service.requests == 40
+
+
+@pytest.mark.parametrize("how", ["the folder is removed", "the file is replaced"])
+def test_a_checkpoint_that_is_taken_away_is_noticed_and_rescued(how, job, service, start, ended, called):
+    path = job(ROWS, limits={"concurrency": 4})
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 4)
+    if how == "the folder is removed":
+        shutil.rmtree(job.checkpoint.parent)
+    else:
+        job.checkpoint.unlink()
+        job.checkpoint.write_bytes(b"")
+    time.sleep(2.5)  # it is looked at every two seconds
+    service.release()
+    said = ended(running)
+    assert (said.returncode, service.requests) == (5, 14), said.stderr
+    assert "was removed or replaced while the run was at work" in said.stderr
+    (rescued,) = job.checkpoint.parent.glob("job.rescued-*.sqlite")
+    assert str(rescued) in said.stderr
+    rescued.replace(job.checkpoint)
+    for tail in ("-wal", "-shm"):
+        job.checkpoint.with_name(f"job.sqlite{tail}").unlink(missing_ok=True)
+    service.script = None
+    assert called("run", path, "--json").json["reused"] == 14, "nothing is bought again"
+    assert service.requests == 40
+
+
+def test_a_process_that_stood_still_reads_what_has_arrived(job, service, start, ended):
+    path = job(ROWS[:4], timeout={"total": 1.5}, limits={"concurrency": 4})
+    service.script = waiting(service, 0)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 4)
+    running.send_signal(signal.SIGSTOP)
+    service.release()
+    time.sleep(4)
+    running.send_signal(signal.SIGCONT)
+    said = ended(running)
+    assert (said.returncode, said.json["ok"], said.json["sent"]) == (0, 4, 4), said.stderr
+
+
+def test_a_run_that_the_machine_ended_was_not_killed(job, service, start, ended, called):
+    path = job(ROWS, limits={"concurrency": 4})
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 4)
+    job.output.mkdir()  # nothing can be published there
+    service.release()
+    assert ended(running).returncode in (2, 5)
+    job.output.rmdir()
+    assert called("status", path, "--json").json["state"] == "stopped"
+
+
+def test_a_temporary_file_of_a_process_in_another_container_is_left_alone(job):
+    """It has a number that is nobody's here; what is at work holds a lock."""
+    job.output.parent.mkdir()
+    other = job.output.with_name(f".job.parquet.{2**22 - 1}.tmp")
+    with other.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with replacing(job.output) as new:
+            new.write(b"x")
+        assert other.exists()
+    with replacing(job.output) as new:
+        new.write(b"x")
+    assert not other.exists(), "nobody writes it any more"
+
+
+def test_answers_that_are_missing_from_the_checkpoint_are_told_before_they_are_bought_again(job, called, service):
+    path = job(ROWS)
+    assert called("run", path, "--limit", "10").returncode == 0
+    older = job.checkpoint.read_bytes()
+    assert "are missing" not in called("run", path).stderr
+    job.checkpoint.write_bytes(older)
+    said = called("run", path)
+    assert said.returncode == 0
+    assert f"warning: 30 attempts that were committed are missing from {job.checkpoint}" in said.stderr
+    assert service.requests == 70
+    assert "are missing" not in called("run", path).stderr, "told once"
+    job.write(ROWS[:5])
+    assert "dropped" in called("prune", path, "--yes").stdout
+    assert "are missing" not in called("run", path).stderr, "what was pruned is not missed"
+    job.checkpoint.unlink()
+    assert "are missing" not in called("run", path).stderr, "nor is a checkpoint that somebody moved away"
+
+
+def test_a_log_that_a_kill_left_and_that_is_cut_is_told(job, service, start, called):
+    path = job(ROWS, limits={"concurrency": 2})
+    service.script = waiting(service, 30)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 2 and service.served.total() == 30)
+    time.sleep(0.5)
+    running.kill()
+    running.wait()
+    log = job.checkpoint.with_name("job.sqlite-wal")
+    os.truncate(log, log.stat().st_size // 2)
+    service.release()
+    said = called("run", path)
+    assert "that were committed are missing" in said.stderr
+    assert said.returncode == 0
+
+
+def salvaged(path) -> str:
+    command = [sys.executable, "-m", "batchgen.checkpoint.salvage", str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_checkpoint_without_its_last_page_is_salvaged(job, called, service):
+    path = job(ROWS)
+    assert called("run", path).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        (page,) = db.execute("PRAGMA page_size").fetchone()
+    os.truncate(job.checkpoint, job.checkpoint.stat().st_size - page)
+    saved = int(salvaged(job.checkpoint).split()[0])
+    assert saved > 20
+    assert called("run", path, "--json").json["reused"] == saved
+
+
+def test_a_job_that_is_called_repaired_keeps_its_checkpoint(job, called, service):
+    mine = job(ROWS[:3], name="repaired", output={"path": "out/repaired.parquet"})
+    assert called("run", mine).returncode == 0
+    path = job(ROWS[:3])
+    assert called("run", path, "--adopt").returncode == 0
+    salvaged(job.checkpoint)
+    assert called("run", mine, "--json").json["sent"] == 0
+
+
+def test_the_last_line_of_a_log_of_objects_is_the_summary(job, called):
+    path = job(ROWS[:3])
+    said = called("run", path, "--log-format", "json")
+    last = json.loads(said.stderr.splitlines()[-1])
+    assert (last["exit_code"], last["rows"], last["ok"], last["path"]) == (0, 3, 3, str(job.output))
+    assert last["message"] == "3 of 3 rows have their text"
+    assert json.loads(called("run", path.with_name("no.yaml"), "--log-format", "json").stderr)["exit_code"] == 2
+    assert called("run", path, "--log-format", "json", "--quiet").stderr == ""
+
+
+def test_every_kind_of_failure_has_its_meaning():
+    assert set(Kind) <= set(MEANINGS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="gives files to another user")
+@pytest.mark.parametrize("command", ["status", "export", "plan", "report"])
+def test_another_user_is_told_in_a_line(command, job, called):
+    """One who may not read them: here root, without its power over others' files."""
+    path = job(ROWS[:3])
+    assert called("run", path).returncode == 0
+    for kept in job.checkpoint.parent.iterdir():
+        os.chown(kept, 12345, 12345)
+    powerless = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", COMMAND, command, str(path)]
+    said = subprocess.run(powerless, capture_output=True, text=True, check=False)
+    assert said.returncode in (2, 5), said.stdout + said.stderr
+    assert "Traceback" not in said.stderr
+    assert str(job.checkpoint.parent) in said.stderr

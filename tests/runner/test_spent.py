@@ -1,0 +1,104 @@
+"""What was spent is told, of a run and of its job in all, and whose count it is."""
+
+import re
+
+from support.own_server import OwnServer
+from support.service import Raw
+
+PRICES = {"palmyra-x5": {"input": 1000.0, "output": 1000.0}}
+"""A thousandth of a dollar a token, so that sums can be seen."""
+
+
+def rows_of(count: int) -> list[dict[str, str]]:
+    return [{"id": f"{number:02}", "name": f"shelf {number}"} for number in range(count)]
+
+
+def used(told: dict[str, int]) -> int:
+    return told["prompt_tokens"] + told["answer_tokens"]
+
+
+def test_a_run_and_its_job_in_all_add_up_and_status_says_the_same(job, service, called):
+    path = job(rows_of(12), prices=PRICES, until={"requests": 5}, report=True)
+    nights = [called("run", path, "--json").json for _ in range(3)]
+    assert [night["ok"] for night in nights] == [5, 10, 12]
+    tokens = [used(night) for night in nights]
+    assert all(abs(night["cost"] - used(night) / 1000) < 1e-9 for night in nights)
+    assert [used(night["in_all"]) for night in nights] == [tokens[0], sum(tokens[:2]), sum(tokens)]
+    assert abs(nights[2]["in_all"]["cost"] - sum(tokens) / 1000) < 1e-9
+    assert nights[2]["in_all"]["counted"] == 0
+
+    status = called("status", path)
+    all_tokens, all_cost = f"{sum(tokens):,} tokens", f"${sum(tokens) / 1000:,.2f}"
+    assert (
+        f"{tokens[2]:,} tokens, ${tokens[2] / 1000:,.2f}; the job in all: {all_tokens}, {all_cost} (by estimate)"
+        in (" ".join(status.stdout.split()))
+    )
+    assert called("status", path, "--json").json["in_all"] == nights[2]["in_all"]
+    page = (job.folder / "out" / "job.report.html").read_text()
+    assert f"{all_tokens}, {all_cost}" in page
+
+
+def test_a_night_of_nothing_spends_nothing_and_still_tells_the_job(job, service, called):
+    path = job(rows_of(3), prices=PRICES)
+    first = called("run", path, "--json").json
+    again = called("run", path)
+    assert f"0 tokens; the job in all: {used(first):,} tokens" in again.stdout
+
+
+def test_what_the_service_counts_is_said_to_be_counted(job, called):
+    with OwnServer() as own:
+        endpoint = {"api": "openai", "url": f"{own.url}/v1"}
+        path = job(rows_of(4), endpoint=endpoint, prices=PRICES)
+        told = called("run", path, "--json").json
+        assert (told["prompt_tokens"], told["counted"]) == (4000, 4)
+        assert "(as the service counted)" in called("status", path).stdout
+
+
+def test_billed_answers_of_no_use_are_in_the_cost(job, service, called):
+    """Five purchases that brought nothing cost as much as they may have."""
+    service.script = lambda _, body: Raw(b'{"choices": []}') if body["prompt"].endswith("shelf 1.") else None
+    path = job(rows_of(8), prices=PRICES, retry={"attempts": 5, "max_wait": 0.05}, report=True)
+    told = called("run", path, "--json").json
+    assert (told["ok"], told["failed"]) == (7, 1)
+    assert told["cost"] > used(told) / 1000 + 0.01
+    page = (job.folder / "out" / "job.report.html").read_text()
+    assert f"${told['cost']:,.2f}" in page
+
+
+def test_a_killed_runs_spending_is_not_lost(job, service, start, called):
+    path = job(rows_of(60), prices=PRICES, limits={"concurrency": 4, "requests_per_minute": 240})
+    run = start("run", path)
+    service.wait(lambda service: sum(service.served.values()) >= 16)
+    run.kill()
+    run.wait()
+    status = called("status", path, "--json").json
+    assert status["state"] == "killed"
+    assert status["usage"]["answers"] > 0, "of what was committed with the last answers"
+    assert re.search(r"spent +[\d,]+ tokens", called("status", path).stdout)
+
+
+def test_the_rest_of_a_stopped_run_is_not_compared_by_its_counts(job, service, called):
+    rows = rows_of(12)
+    page = job.folder / "out" / "job.report.html"
+    called("run", job(rows, report=True))
+    edited = [{**row, "name": f"{row['name']}!"} for row in rows]
+    called("run", job(edited, report=True, until={"requests": 9}))
+    called("run", job(edited, report=True))
+    text = page.read_text()
+    assert "Beside the last good run" in text
+    assert "went on with one that was stopped" in text
+    assert "answers a second" in text or "characters a text" in text
+    assert "\N{MINUS SIGN}75 %" not in text
+
+
+def test_status_says_the_figures_that_the_run_says(job, service, start, called):
+    """From the run itself, not reckoned anew: what the limits grant of the rest is in it."""
+    path = job(rows_of(300), limits={"concurrency": 4, "requests_per_minute": 1200}, report=False)
+    run = start("run", path, "--log-format", "json")
+    service.wait(lambda service: sum(service.served.values()) >= 60)
+    status = called("status", path, "--json").json
+    run.kill()
+    run.wait()
+    assert status["state"] == "running"
+    assert status["left_s"] > 0.5 * status["left"] / 20, "of 20 a second no more are granted"
+    assert status["rate"] < 40

@@ -1,0 +1,129 @@
+"""Whose fault a failure is: no row is blamed for a service that is away, and a row that is at fault fails alone."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import pytest
+from support.service import Raw, Reset, Status, error_body
+
+from batchgen.job.sections import Until
+
+SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
+BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
+
+
+def rows_of(count: int) -> list[dict[str, str]]:
+    return [{"id": f"{number:02}", "name": f"shelf {number}"} for number in range(count)]
+
+
+def always(action, *names: str):
+    """Rows of these names, or all of them."""
+    prompts = {f"Write about {name}." for name in names}
+    return lambda _, body: action if not names or body["prompt"] in prompts else None
+
+
+AWAY = [
+    pytest.param(Reset(), id="every connection breaks"),
+    pytest.param(Status(500), id="every answer is an error of the server's"),
+    pytest.param(Status(503), id="every answer says overloaded"),
+    pytest.param(Status(429, BUSY), id="every answer says too many"),
+]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("count", [1, 3, 20, 60])
+@pytest.mark.parametrize("action", AWAY)
+def test_no_row_is_blamed_for_a_service_that_is_away(action, count, job, service, called):
+    service.script = always(action)
+    ended = called("run", job(rows_of(count), **SMALL), "--json")
+    assert (ended.returncode, ended.json["failed"], ended.json["pending"]) == (3, 0, count), ended.stderr
+    assert ended.json["possibly_billed"] <= 8 + 16 + 10, "those in flight, those that tell, and a probe a second"
+    service.script = None
+    assert called("run", job.folder / "job.yaml", "--json").json["ok"] == count
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+@pytest.mark.parametrize("action", [AWAY[0], AWAY[1]])
+def test_rows_that_are_at_fault_fail_alone(action, bad, job, service, called):
+    names = [f"shelf {7 * number}" for number in range(1, bad + 1)]
+    service.script = always(action, *names)
+    ended = called("run", job(rows_of(60), **SMALL), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 60 - bad, bad), ended.stderr
+    assert max(service.asked[f"Write about {name}."] for name in names) <= 6, (
+        "five tries, and once over a kept connection"
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service, called):
+    service.script = always(Reset(), "shelf 7", "shelf 14")
+    path = job(rows_of(60), **SMALL)
+    for night in range(2):
+        ended = called("run", path, "--json")
+        assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 58, 2), f"night {night + 1}"
+        assert ended.json["possibly_billed"] <= 2 * 6, "five tries, and once over a kept connection"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_service_that_goes_away_when_few_rows_are_left_ends_the_run(job, service, called):
+    service.script = lambda n, _: Reset() if n > 56 else None
+    ended = called("run", job(rows_of(60), **SMALL), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"], ended.json["pending"]) == (3, 56, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"<html>welcome</html>", b'{"choices": []}'], ids=["empty", "a page", "no choice"]
+)
+def test_answers_that_are_never_of_use_end_the_run_after_some_dozens(body, job, service, called):
+    service.script = always(Raw(body))
+    ended = called("run", job(rows_of(60), **SMALL), "--json")
+    assert ended.returncode == 4
+    assert "24 answers, and nothing in any of them can be used" in ended.json["stopped"]
+    assert service.requests <= 24 + 8
+
+
+# Budgets and deadlines
+
+
+@pytest.mark.parametrize("until", [{"cost": 0.05}, {"tokens": 9000}], ids=["dollars", "tokens"])
+def test_a_budget_is_spent_before_it_is_taken_for_spent(until, job, service, called):
+    """Each of 16 in flight may take 4,000 tokens, and takes some ten."""
+    rows = rows_of(1000)
+    request = {"model": "palmyra-x5", "max_tokens": 4000}
+    ended = called("run", job(rows, request=request, until=until, limits={"concurrency": 16}), "--json")
+    prompt, answer = ended.json["prompt_tokens"], ended.json["answer_tokens"]
+    spent, allowed = (prompt + answer, 9000) if "tokens" in until else (0.6e-6 * prompt + 6e-6 * answer, 0.05)
+    assert ended.returncode == 3, "a thousand rows take more"
+    assert spent > 0.8 * allowed, "most of it"
+    assert spent < 1.2 * allowed, "and not much more"
+
+
+def test_a_budget_counts_once_also_where_damaged_answers_are_bought_again(job, called, service):
+    path = job(rows_of(10), until={"requests": 3})
+    assert called("run", path).returncode == 3
+    assert service.requests == 3
+
+
+def test_a_deadline_is_not_overslept_by_a_wait(job, service, called):
+    """Everyone is to wait for longer than is left: then nothing is waited for."""
+    service.script = always(Status(429, BUSY, {"Retry-After": "3000"}))
+    sections = {"retry": {"attempts": 3, "max_wait": 3600}, "until": {"after": "1s"}}
+    ended = called("run", job(rows_of(4), **sections), "--json")
+    assert (ended.returncode, ended.json["stopped"]) == (3, "the deadline has come")
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [
+        pytest.param(dt.datetime(2026, 3, 28, 22, tzinfo=BERLIN), 7, id="an hour less in the night to summer time"),
+        pytest.param(dt.datetime(2026, 10, 24, 22, tzinfo=BERLIN), 9, id="an hour more in the night to winter time"),
+        pytest.param(dt.datetime(2026, 6, 1, 22, tzinfo=BERLIN), 8, id="any other night"),
+        pytest.param(dt.datetime(2026, 6, 1, 5, tzinfo=BERLIN), 1, id="this morning"),
+        pytest.param(dt.datetime(2026, 6, 1, 6, tzinfo=BERLIN), 24, id="at that very minute: tomorrow"),
+    ],
+)
+def test_six_is_six_on_the_clock(now, hours):
+    assert Until(at="06:00").seconds(now) == hours * 3600

@@ -1,0 +1,273 @@
+"""Several servers for one job: who is asked next, on a clock of the test's own; and real servers, one of which is
+killed and brought back in the middle."""
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.own_server import OwnServer
+from support.service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, error_body
+
+from batchgen.api.client import Client
+from batchgen.api.outcome import Answer, Kind
+from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, Fleet, Roster, Server
+
+MODEL_GONE = error_body("fail.notFound", "Model m not found")
+
+
+def roster(count: int) -> Roster:
+    return Roster([Server() for _ in range(count)])
+
+
+def ask(some: Roster, now: float = 0.0, tried: frozenset[int] = frozenset()) -> int | None:
+    at = some.choose(now, set(tried))
+    if at is not None:
+        some.begin(at)
+    return at
+
+
+# who is asked next
+
+
+def test_the_freest_is_asked_and_equals_take_turns():
+    some = roster(3)
+    assert [ask(some) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+    some.end(1)
+    assert [ask(some), ask(some)] == [1, 0]
+
+
+@given(st.lists(st.integers(0, 4), max_size=60))
+def test_no_sound_server_has_two_requests_more_than_another(ends):
+    some = roster(3)
+    in_flight: list[int] = []
+    for end in ends:
+        in_flight.append(ask(some))
+        busy = [server.in_flight for server in some.servers]
+        assert busy[in_flight[-1]] <= min(busy) + 1
+        if end < len(in_flight):
+            some.end(in_flight.pop(end))
+
+
+def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
+    some = roster(2)
+    now, rests = 0.0, []
+    for _ in range(9):
+        some.begin(0)
+        some.end(0)
+        some.sick(0, now, now)
+        rests.append(some.servers[0].rest)
+        assert {ask(some, now), ask(some, now + rests[-1] - 0.001)} == {1}
+        now += rests[-1]
+        assert [ask(some, now), ask(some, now), ask(some, now)] == [0, 1, 1]
+    assert rests == [min(LONGEST_REST, FIRST_REST * 2**n) for n in range(9)]
+    some.well(0)
+    assert ask(some, now) == 0
+    some.sick(0, now, now)
+    assert some.servers[0].rest == FIRST_REST
+
+
+def test_requests_that_fail_together_make_one_rest():
+    some = roster(2)
+    for _ in range(50):
+        some.begin(0)
+    for end in range(50):
+        some.sick(0, 0.0, 1 + end / 100)
+    assert some.servers[0].rest == FIRST_REST
+    some.sick(0, 0.0, 29.0)
+    assert some.servers[0].rest == FIRST_REST, "one that was sent before, and took its time, is none"
+    some.sick(0, 1.5, 30.0)
+    assert some.servers[0].rest == 2 * FIRST_REST, "one that was sent since is news"
+
+
+def test_a_server_that_asks_for_rest_gets_it_within_bounds():
+    some = roster(1)
+    some.sick(0, 0.0, 0.0, 7.0)
+    assert some.servers[0].rest == 7.0
+    some.sick(0, 8.0, 8.0, 1e9)
+    assert some.servers[0].rest == LONGEST_REST
+
+
+def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
+    some = roster(3)
+    for at in range(3):
+        some.sick(at, 0.0, 0.0)
+    assert [ask(some) for _ in range(4)] == [0, 1, 2, 0]
+    assert ask(some, 0.0, frozenset({0})) is None
+    assert ask(some, FIRST_REST, frozenset({0})) is None, "somebody tries the others already"
+    some.sick(1, FIRST_REST, FIRST_REST)
+    assert ask(some, 9.0, frozenset({0})) == 1
+
+
+def test_failures_without_an_answer_between_make_a_server_sick():
+    some = roster(2)
+    for _ in range(5):
+        for _ in range(IN_A_ROW - 1):
+            some.failed(0, 0.0, 0.0, at_once=False)
+        assert not some.servers[0].rest
+        some.well(0)
+    for _ in range(IN_A_ROW):
+        some.failed(0, 0.0, 0.0, at_once=False)
+    assert some.servers[0].rest
+
+
+# with real servers
+
+
+@pytest.fixture
+def three():
+    with Service() as a, Service() as b, Service() as c:
+        yield a, b, c
+
+
+def fleet(urls: list[str], **options) -> Fleet:
+    return Fleet({url: Client(url, KEY, connect=PATIENCE, total=PATIENCE) for url in urls}, **options)
+
+
+def closed() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as plug:
+        plug.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{plug.getsockname()[1]}"
+
+
+def body(n: int) -> bytes:
+    return json.dumps({"model": "m", "prompt": f"prompt {n}"}).encode()
+
+
+async def test_what_could_not_be_sent_goes_to_another_at_once(three):
+    urls = [closed(), three[0].url, closed(), three[1].url]
+    async with fleet(urls) as some:
+        outcomes = await asyncio.gather(*(some.attempt(body(n), "m") for n in range(40)))
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert (three[0].served + three[1].served).total() == 40
+    assert min(three[0].served.total(), three[1].served.total()) >= 15
+
+
+async def test_where_nobody_can_be_reached_the_failure_is_the_pumps():
+    urls = [closed(), closed()]
+    async with fleet(urls) as some:
+        told = [await some.attempt(body(n), "m") for n in range(3)]
+    assert {failure.kind for failure in told} == {Kind.UNSENT}
+    assert all(any(failure.message.startswith(f"{url}: no connection") for url in urls) for failure in told)
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        pytest.param(Status(404), Kind.MISDIRECTED, id="a wrong address"),
+        pytest.param(Status(401), Kind.KEY, id="a key it does not take"),
+        pytest.param(Status(404, MODEL_GONE), Kind.MODEL, id="a model it has not"),
+    ],
+)
+async def test_a_refusal_is_the_servers_while_another_serves_and_then_the_runs(three, action, kind):
+    now = 0.0
+    for server in three[:2]:
+        server.script = lambda *_: action
+    async with fleet([server.url for server in three], clock=lambda: now) as some:
+        told = [await some.attempt(body(n), "m") for n in range(9)]
+        assert [failure.kind for failure in told[:2]] == [Kind.TRANSIENT] * 2
+        assert all(isinstance(outcome, Answer) for outcome in told[2:]), "the refusing two rest"
+        three[2].script = lambda *_: action
+        assert (await some.attempt(body(9), "m")).kind is kind
+
+
+async def test_a_rows_own_model_is_no_servers_fault(three):
+    three[0].script = lambda *_: Status(404, MODEL_GONE)
+    async with fleet([server.url for server in three], refusals=frozenset({Kind.KEY})) as some:
+        assert (await some.attempt(body(0), "m")).kind is Kind.MODEL
+        assert not some.roster.servers[0].rest
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_nobody_waits_for_one_that_is_busy(three, status):
+    three[0].script = lambda *_: Status(status, headers={"Retry-After": "20"})
+    now = 0.0
+    async with fleet([server.url for server in three[:2]], clock=lambda: now) as some:
+        told = await some.attempt(body(0), "m")
+        assert (told.status, told.others_serve, told.retry_after) == (status, True, None)
+        assert [isinstance(await some.attempt(body(n), "m"), Answer) for n in range(1, 5)] == [True] * 4
+        three[1].script = three[0].script
+        told = await some.attempt(body(9), "m")
+        assert (told.status, told.others_serve, told.retry_after) == (status, False, 20)
+
+
+async def test_a_broken_server_rests_after_a_few_failures(three):
+    three[0].script = lambda *_: Raw(b"garbage")
+    async with fleet([server.url for server in three[:2]]) as some:
+        told = [await some.attempt(body(n), "m") for n in range(20)]
+    assert [getattr(one, "kind", None) for one in told].count(Kind.UNUSABLE) == IN_A_ROW
+    assert three[1].served.total() == 20 - IN_A_ROW
+
+
+# whole jobs
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [{"id": f"r{n}", "name": f"product {n}"} for n in range(count)]
+
+
+def test_a_job_on_several_servers_is_known_by_its_name(job, called):
+    """A server more or less buys nothing again."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(OwnServer()) for _ in range(3)]
+        urls = [server.url for server in servers]
+        endpoint = {"api": "openai", "name": "ours", "url": urls[:2]}
+        assert called("run", job(rows(40), endpoint=endpoint)).returncode == 0
+        assert min(server.served.total() for server in servers[:2]) >= 15
+        ended = called("run", job(rows(50), endpoint={**endpoint, "url": urls[:0:-1]}), "--json")
+        assert (ended.returncode, ended.json["sent"], servers[0].served.total() < 41) == (0, 10, True)
+        assert servers[2].served.total() >= 3
+        assert called("plan", job(rows(50), endpoint=endpoint)).stdout.count("ours") == 1
+        assert sum((server.served for server in servers), Counter()) == Counter(
+            f"Write about {r['name']}." for r in rows(50)
+        )
+
+
+def test_a_job_where_one_server_is_loading_slows_nobody(job, called):
+    """Were anybody to wait as that one asks, the time would be up."""
+    with OwnServer() as loading, OwnServer() as sound:
+        loading.script = lambda *_: Status(503, headers={"Retry-After": "50"})
+        endpoint = {"api": "openai", "name": "ours", "url": [loading.url, sound.url]}
+        ended = called(
+            "run", job(rows(30), endpoint=endpoint, retry={"max_wait": 50}, until={"after": "25s"}), "--json"
+        )
+        assert (ended.returncode, sound.served.total()) == (0, 30)
+        assert ended.json["retries"] == loading.requests <= 8
+
+
+def test_a_job_that_no_server_takes_ends(job, called):
+    with Service() as a, Service() as b:
+        a.script = b.script = lambda *_: Status(401, error_body("fail.unauthorized", "no"))
+        path = job(rows(30), endpoint={"name": "ours", "url": [a.url, b.url]}, limits={"concurrency": 2})
+        ended = called("run", path)
+        assert ended.returncode == 4
+        assert a.requests + b.requests <= 4
+
+
+def test_a_server_dies_and_comes_back_and_nothing_is_lost(job, start, ended):
+    """It dies with requests in flight; what each server billed is counted by the servers."""
+    count, held = 300, 4
+    with OwnServer() as b, OwnServer() as c:
+        b.script = c.script = lambda *_: Delay(0.1)
+        with OwnServer() as a:
+            a.script = lambda n, _: Hold() if n > 30 else None
+            endpoint = {"api": "openai", "name": "ours", "url": [a.url, b.url, c.url]}
+            run = start("run", job(rows(count), endpoint=endpoint, limits={"concurrency": 3 * held}), "--json")
+            a.wait(lambda a: a.served.total() == 30 and a.in_flight == held)
+        with OwnServer(port=a.port) as again:
+            again.wait(lambda again: again.served.total() >= 10)
+            told = ended(run)
+    assert told.returncode == 0, told.stderr
+    summary = told.json
+    assert (summary["ok"], summary["failed"]) == (count, 0)
+    assert summary["sent"] - count == summary["possibly_billed"] == a.in_flight_max
+    assert a.served + b.served + c.served + again.served == Counter(
+        f"Write about {row['name']}." for row in rows(count)
+    )
+    assert abs(b.served.total() - c.served.total()) <= count // 20, "the load is spread"
+    assert Counter(row["attempts"] for row in job.rows()) == {1: count - held, 2: held}

@@ -1,0 +1,246 @@
+"""The Ray engine: the real command line on real clusters of this machine, of which actors, nodes and drivers are
+killed, against the built-in server's ledger of what it billed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support.durability import HUNG, Work, digest, environ, expected, prompts, run, start, wait_for
+from support.durability import Service as BuiltIn
+from support.durability import service as built_in
+
+pytest.importorskip("ray")
+
+CONCURRENCY = 32
+IN_FLIGHT = 16
+"""Most in one actor."""
+SPREAD = {"engine": {"ray": {"actors": 2, "in_flight_per_actor": IN_FLIGHT}}}
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+few = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
+cluster = Cluster(initialize_head=True, head_node_args=few)
+node = cluster.add_node(**few)
+print(cluster.address, node.node_id, flush=True)
+sys.stdin.readline()
+cluster.remove_node(node, allow_graceful=False)
+print("gone", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+class Nodes:
+    """A cluster of two nodes with one CPU each."""
+
+    def __init__(self) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TWO_NODES],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "500"},
+        )
+        self.address, self.node = self._process.stdout.readline().split()
+
+    def actors(self) -> list[int]:
+        """The processes of those that are at work."""
+        return [pid for pid in descendants(self._process.pid) if name_of(pid).startswith("ray::Worker")]
+
+    def kill_the_second(self) -> None:
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "gone\n"
+
+    def kill_the_head(self) -> None:
+        """And all actors: what a lost machine takes with it."""
+        for pid in descendants(self._process.pid):
+            if "gcs_server" in name_of(pid) or name_of(pid).startswith("ray::"):
+                os.kill(pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._process.communicate("\n\n", timeout=HUNG)
+
+    def end(self) -> None:
+        """Without an orderly end, which a cluster without a head does not have."""
+        for pid in [*descendants(self._process.pid), self._process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.communicate()
+
+
+def descendants(pid: int) -> list[int]:
+    found = [pid]
+    for at in found:
+        for children in Path(f"/proc/{at}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found[1:]
+
+
+def name_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+def lives(pid: int) -> bool:
+    with suppress(OSError):
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    return False
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """Its answers take a while, so that a kill finds some in flight."""
+    with built_in("--latency", "0.3") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    nodes = Nodes()
+    yield nodes
+    nodes.close()
+
+
+def billed(slow: BuiltIn, asked: list[str]) -> Counter[str]:
+    ledger = slow.ledger()["prompts"]
+    return Counter({prompt: ledger.get(digest(prompt), 0) for prompt in asked})
+
+
+def bought(slow: BuiltIn, asked: list[str], count: int):
+    return lambda: billed(slow, asked).total() >= count
+
+
+def all_is_there(work: Work, asked: list[str]) -> None:
+    table = work.table()
+    assert [(row["ask"], row["text"], row["status"]) for row in table] == [(ask, expected(ask), "ok") for ask in asked]
+
+
+def test_a_signal_drains_and_a_killed_driver_is_resumed(tmp_path, slow, nodes):
+    asked = prompts(400, "vase")
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=SPREAD)
+    ray = ("--engine", "ray", "--address", nodes.address)
+    with start("run", work.job, "--json", *ray, url=slow.url) as process:
+        wait_for(bought(slow, asked, 40), "some answers")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=HUNG)
+    summary = json.loads(out)
+    assert (process.returncode, summary["stopped"]) == (3, "stopped by SIGTERM"), err
+    assert "SIGTERM received" not in err  # as Ray would tell it
+    done = billed(slow, asked)
+    assert summary["ok"] == summary["sent"] == done.total() < len(asked)
+    wait_for(lambda: not nodes.actors(), "the end of the actors")
+
+    with start("run", work.job, "--json", *ray, url=slow.url) as process:
+        wait_for(bought(slow, asked, done.total() + 60), "more answers")
+        process.kill()
+        process.communicate(timeout=HUNG)
+    wait_for(lambda: not nodes.actors(), "the end of the actors")
+    code, summary, err = run(work, slow.url)
+    assert code == 0, err
+    assert 0 < summary["interrupted"] <= CONCURRENCY
+    assert done.total() < summary["reused"]
+    all_is_there(work, asked)
+    assert billed(slow, asked).total() - len(asked) <= summary["interrupted"]
+
+
+def test_an_actor_and_a_node_are_killed_and_the_rest_take_over(tmp_path, slow, nodes):
+    asked = prompts(500, "bowl")
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=SPREAD)
+    with start("run", work.job, "--json", "--engine", "ray", "--address", nodes.address, url=slow.url) as process:
+        wait_for(bought(slow, asked, 60), "some answers")
+        wait_for(lambda: len(nodes.actors()) == 2, "two actors")
+        os.kill(nodes.actors()[0], signal.SIGKILL)
+        wait_for(lambda: len(nodes.actors()) == 2, "another actor")
+        wait_for(bought(slow, asked, 200), "more answers")
+        nodes.kill_the_second()
+        out, err = process.communicate(timeout=2 * HUNG)
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    assert "possibly billed" in err
+    all_is_there(work, asked)
+    again = billed(slow, asked).total() - len(asked)
+    assert again <= summary["possibly_billed"] <= 2 * IN_FLIGHT
+    assert summary["possibly_billed"] > 0, "no kill hit a request in flight: nothing was tested"
+
+
+def test_the_head_and_its_actors_are_killed_and_what_has_arrived_is_published(tmp_path, slow):
+    """Ray itself would end this process a minute later, and its calls wait meanwhile."""
+    asked = prompts(400, "jar")
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=SPREAD)
+    nodes = Nodes()
+    with start("run", work.job, "--json", "--engine", "ray", "--address", nodes.address, url=slow.url) as process:
+        wait_for(bought(slow, asked, 60), "some answers")
+        nodes.kill_the_head()
+        out, err = process.communicate(timeout=HUNG)
+    summary = json.loads(out)
+    assert (process.returncode, summary["stopped"]) == (5, "the head of the Ray cluster is gone"), err
+    assert sum(row["status"] == "ok" for row in work.table()) == summary["ok"] > 0
+    code, summary, err = run(work, slow.url)
+    assert code == 0, err
+    all_is_there(work, asked)
+    nodes.end()
+
+
+def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow):
+    asked = prompts(160, "plate")
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY)
+    key = "a-key-that-nobody-shall-see"
+    environment = {**environ(slow.url), "WRITER_API_KEY": key}
+    with start("run", work.job, "--engine", "ray", env=environment) as process:
+        wait_for(bought(slow, asked, 40), "some answers")
+        rays = [pid for pid in descendants(process.pid) if lives(pid)]
+        assert any(name_of(pid).startswith("ray::Worker") for pid in rays)
+        assert not [pid for pid in rays if key.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+        logs = next(word for pid in rays for word in name_of(pid).split("\0") if word.startswith("--log_dir="))
+        folder = Path(logs.removeprefix("--log_dir=")).parent
+        texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+        assert texts
+        assert not [text for text in texts if key.encode() in text]
+        process.kill()
+        out, err = process.communicate(timeout=HUNG)
+    assert out == ""
+    assert err.count("\n") <= 2, "Ray's chatter"
+    at_work = [pid for pid in rays if not name_of(pid).startswith(("ray::Dashboard", "ray::RuntimeEnv"))]  # soon
+    wait_for(lambda: not [pid for pid in at_work if lives(pid)], "the end of Ray's processes")
+
+    code, summary, err = run(work, slow.url, "--engine", "ray")
+    assert (code, summary["ok"]) == (0, len(asked)), err
+    assert billed(slow, asked).total() - len(asked) <= summary["interrupted"] <= CONCURRENCY
+    all_is_there(work, asked)
+
+
+REFUSED = {
+    "nobody there": (["--engine", "ray", "--address", "127.0.0.1:9"], 5, "no Ray cluster answers at 127.0.0.1:9"),
+    "no address": (["--engine", "ray", "--address", "ray://here"], 2, "should be auto, or the host:port"),
+    "for nothing": (["--address", "auto"], 2, "goes with --engine ray"),
+    "another engine": (["--engine", "dask"], 2, "'dask' is not one of"),
+}
+
+
+@pytest.mark.parametrize(("words", "code", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_cluster_is_refused_before_anything_is_sent(tmp_path, words, code, said):
+    work = Work(tmp_path).write(prompts(3))
+    ended = run(work, "http://127.0.0.1:9", *words)
+    assert ended[0] == code
+    assert said in ended[2]
+    assert "Traceback" not in ended[2]
+
+
+def test_without_ray_it_says_what_to_install(tmp_path):
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    work = Work(tmp_path).write(prompts(3))
+    with start("run", work.job, "--engine", "ray", env={**environ(), "PYTHONPATH": str(tmp_path)}) as process:
+        _, err = process.communicate(timeout=HUNG)
+    assert process.returncode == 2
+    assert "pip install 'batchgen-writer[ray]'" in err

@@ -1,0 +1,82 @@
+"""Outages, deadlines and budgets: a run that ends early ends in order, and the next one goes on."""
+
+from __future__ import annotations
+
+import pytest
+from support.service import Status, expected_answer
+
+from batchgen.send import retry
+from batchgen.send.limits import Outage
+
+
+def rows_of(count: int) -> list[dict]:
+    return [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(count)]
+
+
+def texts(rows: list[dict]) -> list[str]:
+    return [expected_answer(f"Write about {row['name']}.")["text"] for row in rows]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, status):
+    """Thirty rows of three tries each: without the trickle an outage of so many requests would fail some."""
+    lasts = Outage.BEGINS + 2
+    path = job(rows_of(30), limits={"concurrency": 8})
+    service.script = lambda n, _: Status(status) if n <= lasts else None
+    ended = batchgen("run", path, "--json")
+    assert ended.returncode == 0, ended.stderr
+    found = job.rows()
+    assert [row["text"] for row in found] == texts(found)
+    assert service.requests == 30 + lasts
+
+
+def test_a_service_that_stays_away_stops_the_run_and_the_next_one_goes_on(job, service, called, monkeypatch):
+    monkeypatch.setattr(retry, "LEAST_PATIENCE", 1.5)
+    path = job(rows_of(30), limits={"concurrency": 8})
+    service.script = lambda *_: Status(500)
+    ended = called("run", path)
+    assert ended.returncode == 3, ended.stderr
+    assert "no answer for" in ended.stdout
+    assert "the same command resumes" in ended.stdout
+    assert service.requests < 3 * 30, "a trickle"
+    assert {row["status"] for row in job.rows()} <= {"pending", "failed"}
+    service.script = None
+    assert called("run", path).returncode == 0
+    found = job.rows()
+    assert [row["text"] for row in found] == texts(found)
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        pytest.param({"requests": 7}, "the budget of 7 requests is spent", id="requests"),
+        pytest.param({"tokens": 600}, "the budget of 600 tokens is spent", id="tokens"),
+        pytest.param({"cost": 0.003}, "the budget of $0.003 is spent, by estimate", id="cost"),
+        pytest.param({"after": "0.000001s"}, "the deadline has come", id="a deadline"),
+    ],
+)
+def test_a_budget_ends_the_run_and_what_is_done_is_published(job, service, called, until, said):
+    rows = rows_of(40)
+    path = job(rows, until=until, limits={"concurrency": 2})
+    ended = called("run", path)
+    assert ended.returncode == 3, ended.stderr
+    assert said in ended.stdout
+    found = job.rows()
+    done = [row for row in found if row["status"] == "ok"]
+    assert len(done) == service.requests < 40
+    assert [row["text"] for row in done] == texts(done)
+    assert {row["status"] for row in found} <= {"ok", "pending"}
+    if done:
+        left = -(-(40 - len(done)) // len(done))
+        runs = f"{left} more run{'s' * (left > 1)} like this one"
+        assert runs in " ".join(ended.stdout.split())
+    job(rows, until={}, limits={"concurrency": 2})
+    assert called("run", path).returncode == 0
+    assert service.requests == 40
+
+
+def test_what_a_refusing_service_grants_is_told_by_plan_the_next_day(job, service, called):
+    path = job(rows_of(60), limits={"concurrency": 32})
+    service.script = lambda n, _: Status(429, headers={"Retry-After": "0.2"}) if 8 < n <= 20 else None
+    assert called("run", path).returncode == 0
+    assert "the service granted about" in called("plan", path).stdout
