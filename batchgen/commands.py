@@ -21,17 +21,17 @@ from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
-from batchgen.runner.earlier import Earlier, earlier
+from batchgen.runner.earlier import EarlierRuns, earlier_runs
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.prepare import Setup, key_of, set_up, today, warnings
+from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
 from batchgen.send.engines import local as here
 from batchgen.storage import file_lock, folders
 from batchgen.ui import logs
-from batchgen.ui.humanize import counted
+from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
-    from batchgen.output.publish import Published
+    from batchgen.output.publish import PublishResult
     from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
     from batchgen.runner.rehearsal import Rehearsal
@@ -44,7 +44,7 @@ LEAST_REST = 10
 log = logging.getLogger("batchgen")
 
 
-def engine_of(name: str, address: str | None = None) -> here.Make:
+def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
     """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
     where there is no such engine."""
     if name == "ray":
@@ -60,7 +60,7 @@ def engine_of(name: str, address: str | None = None) -> here.Make:
 
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
     job = load_job(path).with_limit(limit)
-    job = job.localised() if local else job
+    job = job.for_local_model() if local else job
     logs.name(job.name)
     return job
 
@@ -73,7 +73,7 @@ def run(
     limit: int | None = None,
     retry_failed: bool = True,
     quiet: bool = False,
-    engine: here.Make = here.engine,
+    engine: here.EngineFactory = here.engine,
     adopt: bool = False,
     take_in: str | Path | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -85,14 +85,14 @@ def run(
     Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
     """
     from batchgen.runner import notifications
-    from batchgen.runner.run import Night
+    from batchgen.runner.run import Runner
     from batchgen.runner.signals import Signals
 
     with notifications.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.of(job)
         key = key_of(job, environ)
-        setup = set_up(job, environ, path)
+        setup = prepare(job, environ, path)
         if engine is here.engine:
             descriptors.provide(setup.limits.concurrency)
         folders.make([job.state_folder])
@@ -103,8 +103,8 @@ def run(
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
                 taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
-                log.info("%s: took in %s of %s", job.name, counted(taken, "answer"), Path(take_in).absolute())
-            night = Night(setup, key, checkpoint, reader, signals, engine)
+                log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
+            night = Runner(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
 
@@ -127,10 +127,10 @@ def plan(
 
     job = _load(path, limit, local=local)
     notifications.check(job)
-    setup = set_up(job, environ, path)
+    setup = prepare(job, environ, path)
     descriptors.provide(setup.limits.concurrency)
     folders.refuse_in_the_way(job.state_folder)
-    with earlier(setup, rehearse=rehearse) as known:
+    with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)
         date = known.next_date(made.requests)
     to = destination.of(job, date)
@@ -155,7 +155,7 @@ def plan(
     )
 
 
-def _rehearsed(setup: Setup, made: Plan, known: Earlier) -> Rehearsal:
+def _rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
     from batchgen.runner.rehearsal import rehearse
 
     return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
@@ -187,7 +187,7 @@ def watch(
 
 def export(
     path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
-) -> Published:
+) -> PublishResult:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
     formats = destination.PARQUET, destination.SPREADSHEET
@@ -200,7 +200,7 @@ def export(
             refuse_anothers_checkpoint(job, reader.owner())
         start = reader.start_of(last)
         job = job.with_limit(start.first if start else None)
-        setup = set_up(job, environ, path)
+        setup = prepare(job, environ, path)
         to = given or destination.of(job, last.date)
         if output is None:
             refuse_anothers_results(job, to.place)
@@ -222,7 +222,7 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     from batchgen.reporting import write as reports
 
     try:
-        setup = set_up(job, environ, path)
+        setup = prepare(job, environ, path)
         index = Index((), 0)
         with suppress(NotRunYet), closing(Reader(setup.checkpoint)) as reader:
             index = Index(reader.states(), 0)
@@ -230,7 +230,7 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.Known(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
+    known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
     return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
 
 
@@ -242,12 +242,12 @@ def prune(
     Raises AlreadyRunning while the job runs.
     """
     job = _load(path, None, local=local)
-    setup = set_up(job, environ, path)
+    setup = prepare(job, environ, path)
     Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-        unused = [*index.foreign(made.rows.select("hi", "lo")), *index.superseded()]
+        unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
         if not unused or not agree(len(unused)):
             return 0
         checkpoint.drop(unused)
@@ -255,7 +255,7 @@ def prune(
 
 
 @contextmanager
-def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
+def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
     """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one. Raises
     UsageError where it is another job file's, unless that is to be adopted."""
     with (
@@ -275,7 +275,7 @@ def _held(setup: Setup, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Re
         yield checkpoint, reader
 
 
-def _export(setup: Setup, reader: Reader, last: Run, to: Destination) -> Published:
+def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination) -> PublishResult:
     from batchgen.runner.publish import publish_run
 
     index = Index(reader.states(), last.floor)

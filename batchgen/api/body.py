@@ -16,7 +16,7 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 """How a body begins that an earlier version packed (RFC 8878)."""
 
 
-class Packed(msgspec.Struct, frozen=True, gc=False):
+class CompressedBody(msgspec.Struct, frozen=True, gc=False):
     """The packed bytes, and the size in bytes of what they were made of."""
 
     data: bytes
@@ -26,19 +26,19 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
         return len(self.data)
 
 
-Body = bytes | Packed
+Body = bytes | CompressedBody
 """Told apart by asking for bytes: to ask whether something is no Struct takes five times as long."""
 
 
-def pack(body: Body) -> Body:
+def compress(body: Body) -> Body:
     if not isinstance(body, bytes) or len(body) < FROM:
         return body
     import pyarrow as pa  # noqa: PLC0415  heavy, and not everyone who knows an answer packs one
 
-    return Packed(pa.compress(body, codec="lz4", asbytes=True), len(body))
+    return CompressedBody(pa.compress(body, codec="lz4", asbytes=True), len(body))
 
 
-def whole(body: Body) -> bytes:
+def decompress(body: Body) -> bytes:
     """As it came. Raises where it is damaged, whatever pyarrow raises."""
     if isinstance(body, bytes):
         return body
@@ -56,4 +56,4 @@ def stored(body: Body | None) -> tuple[int | None, bytes | None]:
 
 def restored(size: int | None, data: bytes | None) -> bytes | None:
     """As it came, from what `stored` gave. Raises where it is damaged, whatever pyarrow raises."""
-    return data if data is None or size is None else whole(Packed(data, size))
+    return data if data is None or size is None else decompress(CompressedBody(data, size))

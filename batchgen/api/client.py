@@ -19,7 +19,7 @@ from batchgen import __version__
 from batchgen.api.connection_pool import Pool, Sendings
 from batchgen.api.credentials import Redactor
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.api.encodings import unpacked
+from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.proxy import Proxy
@@ -122,7 +122,7 @@ class Client:
         small = int(headers.get("Content-Length", MAX_ANSWER)) < self._small
         answer = await (payload.read() if small else self._read(payload))
         if answer is not None and "Content-Encoding" in headers:
-            answer = unpacked(answer, headers["Content-Encoding"], MAX_ANSWER)
+            answer = decompressed(answer, headers["Content-Encoding"], MAX_ANSWER)
         answered = message.code in ANSWERED
         if answer is None:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT

@@ -9,7 +9,7 @@ _WINDOWS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW)}
 """What zlib is told of each; `deflate` is zlib's own format by RFC 9110, and raw with some servers."""
 
 
-def unpacked(body: bytes, encoding: str, most: int) -> bytes | None:
+def decompressed(body: bytes, encoding: str, most: int) -> bytes | None:
     """The body itself, where it is what its header says and we know how; as it came, where not. None: it would have
     more than `most` bytes."""
     for window in _WINDOWS.get(encoding.strip().lower(), ()):

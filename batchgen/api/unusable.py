@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from batchgen.api.body import whole
+from batchgen.api.body import decompress
 from batchgen.api.error_body import MOST_SAID, ErrorBody, read_error, say, visible
 from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, kind_of, names_the_model
 from batchgen.api.outcome import Answer, Failure, Kind
@@ -61,7 +61,7 @@ def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
     bad = next((reason for reason in reasons if reason and reason.lower() not in WHOLE), None)
     if bad is None:
         return None
-    body = whole(answer.body)
+    body = decompress(answer.body)
     if bad.lower() == FILTERED:
         said = "the service withholds the answer (finish_reason: content_filter)"
         return Failure(Kind.REFUSED, said, 200, body=body, answer=answer)

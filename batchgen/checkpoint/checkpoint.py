@@ -38,7 +38,7 @@ from typing import Any
 
 import apsw
 
-from batchgen.api.body import FROM, pack, stored
+from batchgen.api.body import FROM, compress, stored
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.schema import (
     BESIDE,
@@ -263,4 +263,4 @@ def _crc(told: bytes) -> bytes:
 
 def _packed(record: Record) -> Record:
     body = record.body
-    return record if body is None or len(body) < FROM else record._replace(body=pack(body))
+    return record if body is None or len(body) < FROM else record._replace(body=compress(body))

@@ -19,7 +19,7 @@ from batchgen.checkpoint.schema import Record
 Waiting = tuple[Record, asyncio.Future[None]]
 
 
-class Writer:
+class GroupCommit:
     """Used from one event loop, as a context. `save` returns when the record's COMMIT has returned."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -21,7 +21,7 @@ _MARK = struct.Struct("=16sI12x")
 _NONE = bytes(_MARK.size)
 
 
-class Flight:
+class InFlightLog:
     """One mark a slot: the row's key, and which attempt at it this is, counted over all runs."""
 
     def __init__(self, path: Path, slots: int) -> None:
@@ -46,7 +46,7 @@ class Flight:
         self._map.close()
 
 
-def left_behind(path: Path) -> list[tuple[bytes, int]]:
+def leftovers(path: Path) -> list[tuple[bytes, int]]:
     """(key, attempt) of what was in flight when the last run ended without ending its requests."""
     marks = b""
     with suppress(FileNotFoundError):
@@ -56,7 +56,7 @@ def left_behind(path: Path) -> list[tuple[bytes, int]]:
     return [(key, attempt) for key, attempt in _MARK.iter_unpack(marks[:whole]) if attempt]
 
 
-def forget(path: Path) -> None:
+def clear(path: Path) -> None:
     """What was left behind is recorded in the checkpoint now."""
     with suppress(FileNotFoundError):
         os.truncate(path, 0)

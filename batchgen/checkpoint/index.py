@@ -83,7 +83,7 @@ class Index:
             state=pl.when(answer.is_null()).then("state").otherwise(pl.lit(State.DONE, pl.UInt8)),
         )
 
-    def foreign(self, keys: pl.DataFrame) -> pl.Series:
+    def orphans(self, keys: pl.DataFrame) -> pl.Series:
         """Ids of all attempts that are of none of these keys (`hi`, `lo`), or lie under the floor."""
         under = pl.col("state") == State.NEW
         return pl.concat(

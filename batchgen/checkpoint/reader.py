@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from batchgen.api.body import Body, restored, whole
+from batchgen.api.body import Body, decompress, restored
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
@@ -84,7 +84,7 @@ class Reader(History):
     def answer(self, record: Record) -> RawCompletion | None:
         """None where there is none in it that can be read."""
         try:
-            return None if record.body is None else self._dialect.read_answer(whole(record.body))
+            return None if record.body is None else self._dialect.read_answer(decompress(record.body))
         except (ValueError, RecursionError):
             return None
 
@@ -92,7 +92,7 @@ class Reader(History):
         """Whether its body is one, as it would be judged today."""
         if record.body is None:
             return False
-        body, is_done = whole(record.body), self._dialect.is_done
+        body, is_done = decompress(record.body), self._dialect.is_done
         is_cut = is_done is not None and not is_json(body) and not is_done(body)
         return not is_cut and isinstance(self._dialect.judge(body), Answer)
 
@@ -102,7 +102,7 @@ class Reader(History):
         found: list[bytes | None] = []
         for body in bodies:
             try:
-                found.append(None if body is None else as_json(whole(body)))
+                found.append(None if body is None else as_json(decompress(body)))
             except (ValueError, RecursionError):
                 found.append(None)
         return found
@@ -114,7 +114,7 @@ class Reader(History):
         answers: list[tuple[float, int]] = []
         for _, records in self.pieces(ids):
             for record in records.values():
-                answer = self._dialect.judge(whole(record.body or b""))
+                answer = self._dialect.judge(decompress(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
                     answers.append((record.latency, answer.tokens))
         return answers
@@ -151,7 +151,7 @@ class Reader(History):
 
     def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
         """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
-        return self._take(partial(sound, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
+        return self._take(partial(parse_records, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
 
 
 def _firsts(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -162,7 +162,7 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def sound(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tuple[dict[int, Record], int]:
+def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tuple[dict[int, Record], int]:
     """Rows of STORED by id, without those that are damaged, and the bytes of all bodies when they are whole: once these
     are more than `most`, no further row is taken."""
     found: dict[int, Record] = {}

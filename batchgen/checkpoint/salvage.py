@@ -18,7 +18,7 @@ import apsw
 
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.database import opened, taken
-from batchgen.checkpoint.reader import STORED, sound
+from batchgen.checkpoint.reader import STORED, parse_records
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.storage import file_lock
@@ -90,7 +90,7 @@ def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, 
 def _readable(db: apsw.Connection, last: int) -> Iterator[tuple[int, Record]]:
     for id_ in range(1, last + 1):
         rows = _or_none(lambda id_=id_: taken(db, list, f"SELECT {STORED} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
-        yield from sound(rows or [])[0].items()
+        yield from parse_records(rows or [])[0].items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:

@@ -7,12 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchgen.runner.summary import kept_out
-from batchgen.ui.humanize import counted
-from batchgen.ui.panel import Line, Sheet, Tone, near
+from batchgen.ui.humanize import pluralize
+from batchgen.ui.panel import Panel, PanelLine, Severity, near
 from batchgen.ui.terminal import inert_json
 
 if TYPE_CHECKING:
-    from batchgen.output.publish import Published
+    from batchgen.output.publish import PublishResult
 
 
 def as_json(value: Any) -> str:
@@ -25,12 +25,12 @@ def values(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 
-def published(done: Published) -> Sheet:
+def published(done: PublishResult) -> Panel:
     counts = f": {done.ok:,} ok, {done.failed:,} failed, {done.pending:,} pending"
     damaged = [
-        Line("damaged", f"{row}: its stored answer cannot be read; the next run buys it again", Tone.BAD)
+        PanelLine("damaged", f"{row}: its stored answer cannot be read; the next run buys it again", Severity.BAD)
         for row in done.damaged.values()
     ]
-    return Sheet(
-        near(str(done.path)), counted(done.rows, "row"), counts, [*damaged, *kept_out(done.rejected, done.partial)]
+    return Panel(
+        near(str(done.path)), pluralize(done.rows, "row"), counts, [*damaged, *kept_out(done.rejected, done.partial)]
     )

@@ -16,7 +16,7 @@ from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
     from batchgen.runner.summary import Summary
-    from batchgen.ui.panel import Shown
+    from batchgen.ui.panel import Renderable
 
 
 def refuse_platform() -> None:
@@ -37,7 +37,7 @@ def open_standard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
 
 
-def say(told: str | Shown, *, err: bool = False) -> None:
+def say(told: str | Renderable, *, err: bool = False) -> None:
     """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
     stream = sys.stderr if err else sys.stdout
     text = inert(told) if isinstance(told, str) else told.sheet().text(screen(stream))

@@ -16,7 +16,7 @@ from batchgen.errors import UsageError
 from batchgen.input import csv_records
 from batchgen.input.bounds import BATCH_ROWS, Schema
 from batchgen.storage.listing import File
-from batchgen.ui.humanize import counted
+from batchgen.ui.humanize import pluralize
 
 
 class Csv:
@@ -55,18 +55,18 @@ class Csv:
         """What was named and passed over, as far as the files were read."""
         told = []
         for path, names in list(self._unnamed.items())[:1]:
-            called = f"{counted(len(names), 'column')} without a name, called {', '.join(names[:5])}"
+            called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:5])}"
             told.append(f"{path}:1: {called}{_elsewhere(len(self._unnamed) - 1)}; input.rename names them otherwise")
         for path, rows in list(self._passed_over.items())[:1]:
             told.append(
-                f"{path}: {counted(rows, 'row')} of empty cells at its end, passed over"
+                f"{path}: {pluralize(rows, 'row')} of empty cells at its end, passed over"
                 f"{_elsewhere(len(self._passed_over) - 1)}"
             )
         return told
 
 
 def _elsewhere(files: int) -> str:
-    return f", and so in {counted(files, 'other file')}" if files else ""
+    return f", and so in {pluralize(files, 'other file')}" if files else ""
 
 
 def _names(path: File, header: list[str]) -> list[str]:

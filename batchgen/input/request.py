@@ -21,7 +21,7 @@ from batchgen.job.job import Job
 from batchgen.job.sections import Request
 
 
-class Prepared(msgspec.Struct, frozen=True, gc=False):
+class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     """One row's request. Token counts are estimates: of the prompt, and of the longest answer."""
 
     digest: bytes
@@ -32,7 +32,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     answer_tokens: int
 
 
-class _Mould(msgspec.Struct, frozen=True, gc=False):
+class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
     """What a body holds around its prompt."""
 
     head: bytes
@@ -42,7 +42,7 @@ class _Mould(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RowError:
     """Why no request can be made of a row."""
 
     reason: str
@@ -63,7 +63,7 @@ class Requests:
         self._template = Template(job.prompt, columns)
         self._base = {name: value for name, value in job.request.model_dump().items() if value is not None}
         self._dialect = job.endpoint.dialect
-        self._mould = _mould(self._base, self._dialect)
+        self._mould = _body_template(self._base, self._dialect)
         self._identity = Identity(endpoint)
         self._fields = {name: _adapter(name) for name in job.columns}
         self._sources = list(job.columns.values())
@@ -75,42 +75,44 @@ class Requests:
         """The columns that make one row's request unlike another's."""
         return [*self._template.names, *self._sources]
 
-    def batches(self, frame: pl.DataFrame) -> Iterator[list[Prepared | Problem]]:
+    def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
         """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
-        made: list[Prepared | Problem] = []
+        made: list[PreparedRequest | RowError] = []
         size = 0
         for one in self.of(frame):
             made.append(one)
-            size += len(one.body) if isinstance(one, Prepared) else 0
+            size += len(one.body) if isinstance(one, PreparedRequest) else 0
             if size >= BATCH_BYTES:
                 yield made
                 made, size = [], 0
         if made:
             yield made
 
-    def of(self, frame: pl.DataFrame) -> Iterator[Prepared | Problem]:
+    def of(self, frame: pl.DataFrame) -> Iterator[PreparedRequest | RowError]:
         """One for each row, in order."""
         encode, digest = _encoder.encode, self._identity.digest
         for prompt, mould in zip(self._template.prompts(frame), self._moulds(frame), strict=True):
             if isinstance(prompt, PromptError):
-                yield Problem(str(prompt))
-            elif isinstance(mould, Problem):
+                yield RowError(str(prompt))
+            elif isinstance(mould, RowError):
                 yield mould
             else:
                 body = mould.head + encode(prompt) + mould.tail
-                yield Prepared(digest(body), body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens)
+                yield PreparedRequest(
+                    digest(body), body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens
+                )
 
-    def _moulds(self, frame: pl.DataFrame) -> Iterator[_Mould | Problem]:
+    def _moulds(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
         """One for each row."""
         if not self._fields:
             return repeat(self._mould, frame.height)
         return map(self._own_mould, frame.select(self._sources).iter_rows())
 
-    def _own_mould(self, values: tuple[Any, ...]) -> _Mould | Problem:
+    def _own_mould(self, values: tuple[Any, ...]) -> _BodyTemplate | RowError:
         try:
-            return _mould({**self._base, **self._own(values)}, self._dialect)
+            return _body_template({**self._base, **self._own(values)}, self._dialect)
         except PromptError as error:
-            return Problem(str(error))
+            return RowError(str(error))
 
     def _own(self, values: tuple[Any, ...]) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -125,11 +127,11 @@ class Requests:
         return own
 
 
-def _mould(fields: dict[str, Any], dialect: Dialect) -> _Mould:
+def _body_template(fields: dict[str, Any], dialect: Dialect) -> _BodyTemplate:
     request = dialect.request(prompt="", **fields)
     head, tail = msgspec.json.encode(request).split(b'"prompt":""', 1)
     longest = min((request.max_tokens or dialect.default_tokens) * (request.best_of or 1), MOST_TOKENS)
-    return _Mould(head + b'"prompt":', tail, request.model, longest)
+    return _BodyTemplate(head + b'"prompt":', tail, request.model, longest)
 
 
 def _no_number(value: Any) -> Any:

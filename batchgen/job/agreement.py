@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.job.types import mistake
+from batchgen.job.types import validation_error
 
 _MEANT = {
     "seed": "; writer's name for it is random_seed",
@@ -20,7 +20,9 @@ def refuse_foreign(part: str, names: Iterable[str], dialect: Dialect) -> None:
     """Raises ValidationError for the first of a part's request fields that the dialect has not."""
     for name in names:
         if name not in dialect.request.__struct_fields__:
-            raise mistake((part, name), f"the service that endpoint.api names has no such field{_MEANT.get(name, '')}")
+            raise validation_error(
+                (part, name), f"the service that endpoint.api names has no such field{_MEANT.get(name, '')}"
+            )
 
 
 def without_foreign(fields: Mapping[Any, T]) -> dict[Any, T]:

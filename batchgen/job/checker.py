@@ -13,7 +13,7 @@ SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 """Characters of a pattern, and of what does not fit a schema, that a message shows."""
 
 
-class Fitness:
+class Checker:
     """A job's `check`, compiled."""
 
     def __init__(self, check: Check) -> None:
@@ -56,6 +56,6 @@ def _characters(text: str) -> str:
     return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
-def fitness_of(check: Check) -> Fitness | None:
+def checker_of(check: Check) -> Checker | None:
     """None where the job asks for nothing."""
-    return Fitness(check) if check.is_set else None
+    return Checker(check) if check.is_set else None

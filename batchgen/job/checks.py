@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from batchgen.job.types import JobPath, Part
+from batchgen.job.types import JobPath, Section
 
 
 def _regex(pattern: str) -> str:
@@ -57,7 +57,7 @@ def _read_schema(path: str) -> Any:
         raise ValueError(f"{path}: is no JSON: {error}") from None
 
 
-class Check(Part):
+class Check(Section):
     """What a text has to be like; one that is not is asked for again."""
 
     min_chars: int | None = Field(None, ge=1, description="the fewest characters")
@@ -106,7 +106,7 @@ def _share(value: Any) -> Any:
 Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str | float)]
 
 
-class Gate(Part):
+class Gate(Section):
     """What a run's results have to be like to take the place of the last good ones."""
 
     min_rows: int | None = Field(None, ge=1, description="the fewest rows that there may be")

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from batchgen.api.dialects import DIALECTS, Dialect
-from batchgen.job.types import JobPath, Part, mistake
+from batchgen.job.types import JobPath, Section, validation_error
 
 IN_THE_CLEAR = "should be https: the key would cross the network in the clear (http is for this machine only)"
 
@@ -68,7 +68,7 @@ Addresses = Annotated[
 ]
 
 
-class Endpoint(Part):
+class Endpoint(Section):
     """Which service answers, and where its key is to be found."""
 
     api: Literal["writer", "openai"] = Field(
@@ -109,13 +109,15 @@ class Endpoint(Part):
         """What its keys ask of each other; each mistake is told where it stands."""
         if self.has_key and any(map(crosses_in_the_clear, self.urls)):
             open_to = "" if self.api == "writer" else "; a server that wants no key may have http: leave the key out"
-            raise mistake(("url",), IN_THE_CLEAR + open_to)
+            raise validation_error(("url",), IN_THE_CLEAR + open_to)
         if self.api == "openai" and not self.urls:
-            raise mistake(("url",), "url is missing: api: openai is of a server of your own")
+            raise validation_error(("url",), "url is missing: api: openai is of a server of your own")
         if len(set(self.urls)) < len(self.urls):
-            raise mistake(("url",), "holds an address twice")
+            raise validation_error(("url",), "holds an address twice")
         if len(self.urls) > 1 and self.name is None:
-            raise mistake(("name",), "name is missing: several servers need one, by which their answers stay known")
+            raise validation_error(
+                ("name",), "name is missing: several servers need one, by which their answers stay known"
+            )
         return self
 
     @property

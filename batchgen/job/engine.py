@@ -6,12 +6,12 @@ import math
 
 from pydantic import Field
 
-from batchgen.job.types import Finite, Part
+from batchgen.job.types import Finite, Section
 
 IN_FLIGHT = 256
 
 
-class Ray(Part):
+class Ray(Section):
     """Ray's actors: processes that make attempts, each on its own."""
 
     actors: int | None = Field(None, ge=1, le=1000, description="default: as many as limits.concurrency needs")
@@ -33,7 +33,7 @@ class Ray(Part):
         return max(1, math.ceil(self.number(concurrency) * self.cpus_per_actor))
 
 
-class Engine(Part):
+class Engine(Section):
     """Where attempts are made."""
 
     ray: Ray = Ray()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from batchgen.job import yaml
 
 
-def told(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
     """One line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`."""
     found: dict[yaml.Path, list[str]] = {}
     mistakes = error.errors(include_url=False)

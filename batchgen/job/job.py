@@ -28,9 +28,9 @@ from batchgen.job.endpoint import Endpoint, endpoint_url
 from batchgen.job.engine import Engine
 from batchgen.job.notify import Notify
 from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
-from batchgen.job.types import JobPath, Part, context
-from batchgen.storage.location import Place, is_url, place
-from batchgen.ui.panel import Line, Sheet, Shown, Text, settings
+from batchgen.job.types import JobPath, Section, context
+from batchgen.storage.location import Location, is_url, to_location
+from batchgen.ui.panel import Panel, PanelLine, Renderable, TextBlock, settings
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
 DOCUMENTED_TOKENS_PER_MINUTE = 25_000
@@ -45,7 +45,7 @@ def _metrics_path(path: str) -> str:
     return path
 
 
-class Job(Shown, Part):
+class Job(Renderable, Section):
     """A batchgen job: rows in, prompts sent, one Parquet file out."""
 
     name: str = Field("", pattern=NAME, description="default: the file's stem")
@@ -102,7 +102,7 @@ class Job(Shown, Part):
         agreement.refuse_foreign("columns", self.columns, self.endpoint.dialect)
         return self
 
-    def apart(self) -> Self:
+    def with_shard_suffix(self) -> Self:
         """A shard's name, and so its checkpoint, its results and its metrics are its own."""
         if self.input.shard is None:
             return self
@@ -113,18 +113,18 @@ class Job(Shown, Part):
         output = self.output.model_copy(update={"path": path})
         return self.model_copy(update={"name": self.name + suffix, "output": output, "metrics": metrics})
 
-    def sheet(self) -> Sheet:
+    def sheet(self) -> Panel:
         """What the file sets, and where the key is to be found; a job holds no secret."""
         given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt"})
         needs_key = self.endpoint.has_key and not self.is_local
-        key = [Line("key", f"in {self.endpoint.key_source}")] if needs_key else []
+        key = [PanelLine("key", f"in {self.endpoint.key_source}")] if needs_key else []
         where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
-        return Sheet(
+        return Panel(
             self.name,
             self.request.model,
             f" at {where}",
             [*settings(given), *key],
-            texts=(Text("prompt", self.prompt),),
+            texts=(TextBlock("prompt", self.prompt),),
         )
 
     def with_limit(self, limit: int | None) -> Self:
@@ -143,7 +143,7 @@ class Job(Shown, Part):
         """How many rows `with_limit` left; None: all that the job has."""
         return self._first
 
-    def localised(self) -> Self:
+    def for_local_model(self) -> Self:
         """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
         local = self.model_copy(
             update={
@@ -176,7 +176,7 @@ class Job(Shown, Part):
         except ValueError as error:
             raise UsageError(f"WRITER_BASE_URL {error}") from None
 
-    def granted(self, base_url: str) -> Limits:
+    def effective_limits(self, base_url: str) -> Limits:
         """The limits in force: the documented ones on the vendor's host where the job names none."""
         given = self.limits
         if not is_vendor(base_url):
@@ -196,10 +196,10 @@ class Job(Shown, Part):
     def checkpoint(self) -> Path:
         return self.state_folder / f"{self.name}.sqlite"
 
-    def output_path(self, date: str) -> Place:
+    def output_path(self, date: str) -> Location:
         """`date` is the run's (ISO), fixed when it started."""
         path = self.output.path if self._first is None else _marked(self.output.path, f".first-{self._first}")
-        return place(path.replace("{date}", date).replace("{name}", self.name))
+        return to_location(path.replace("{date}", date).replace("{name}", self.name))
 
 
 def _marked(path: str, mark: str) -> str:

@@ -34,10 +34,10 @@ def load_job(path: str | Path) -> Job:
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
     where = Path(path).resolve()
     try:
-        job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).apart()
+        job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).with_shard_suffix()
         job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
     except ValidationError as error:
-        raise UsageError(error_messages.told(error, marks, source, Job)) from None
+        raise UsageError(error_messages.explain(error, marks, source, Job)) from None
     if re.search(r"[ \t]#", text):
         job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
     return job

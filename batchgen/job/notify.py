@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from batchgen.errors import OK, Stopped, UsageError
 from batchgen.job.endpoint import crosses_in_the_clear, parts_of
-from batchgen.job.types import Part
+from batchgen.job.types import Section
 
 EXIT_CODE = "{exit_code}"
 
@@ -30,7 +30,7 @@ def _checked(url: Any) -> Any:
     return notify_url(url) if isinstance(url, str) else url
 
 
-class Notify(Part):
+class Notify(Section):
     """Who is told how a run ended, by a POST of JSON. Nobody where there is no address."""
 
     url: Annotated[SecretStr, BeforeValidator(_checked, json_schema_input_type=str)] | None = Field(

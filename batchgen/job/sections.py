@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from batchgen.job.shard import WHOLE, Shard
-from batchgen.job.types import Duration, Finite, JobPath, Part, context
+from batchgen.job.types import Duration, Finite, JobPath, Section, context
 from batchgen.storage.location import is_url
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -29,7 +29,7 @@ def _shard(text: str) -> str:
     return str(Shard.read(text))
 
 
-class Input(Part):
+class Input(Section):
     """Where the rows come from."""
 
     path: JobPath = Field(
@@ -50,7 +50,7 @@ class Input(Part):
         return WHOLE if self.shard is None else Shard.read(self.shard)
 
 
-class Request(Part):
+class Request(Section):
     """The request, sent as it stands; the API's own names. What is left out is not sent."""
 
     model: str = Field(min_length=1, description="the model's id, such as palmyra-x5")
@@ -67,7 +67,7 @@ class Request(Part):
     stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
 
 
-class Limits(Part):
+class Limits(Section):
     """What the service may be asked for."""
 
     concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
@@ -75,21 +75,21 @@ class Limits(Part):
     tokens_per_minute: Finite | None = Field(None, ge=0.001)
 
 
-class Retry(Part):
+class Retry(Section):
     """How often a row is tried, and the longest wait between, in seconds."""
 
     attempts: int = Field(6, ge=1, le=100)
     max_wait: Finite = Field(60.0, ge=0)
 
 
-class Timeout(Part):
+class Timeout(Section):
     """Seconds to connect, and for one attempt in all."""
 
     connect: Finite = Field(10.0, gt=0)
     total: Finite = Field(300.0, gt=0)
 
 
-class Until(Part):
+class Until(Section):
     """When to stop before the end: whichever comes first."""
 
     after: Duration | None = Field(None, description="a duration such as 6h")
@@ -112,7 +112,7 @@ class Until(Part):
         return min(waits, default=None)
 
 
-class Price(Part):
+class Price(Section):
     """US dollars per million tokens."""
 
     input: Finite = Field(ge=0)
@@ -134,7 +134,7 @@ def _state_folder(path: str) -> str:
     return path
 
 
-class Output(Part):
+class Output(Section):
     """Where the results go, and where the checkpoint lies."""
 
     rows_per_file: int | None = Field(

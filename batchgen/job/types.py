@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from batchgen.storage.location import Url, is_url
+from batchgen.storage.location import ObjectUrl, is_url
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -24,7 +24,7 @@ def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
     if not isinstance(path, str) or not path.strip() or "\x00" in path:
         raise ValueError("should be a path")
     if is_url(path):
-        return str(Url.parse(path))
+        return str(ObjectUrl.parse(path))
     try:
         return os.path.normpath(Path(context(info)["folder"]) / Path(path).expanduser())
     except RuntimeError:
@@ -49,11 +49,11 @@ Duration = Annotated[
 ]
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
 
 
-def mistake(loc: tuple[str, ...], said: str) -> ValidationError:
+def validation_error(loc: tuple[str, ...], said: str) -> ValidationError:
     """What a part's own validator raises for a key in it."""
     kind = PydanticCustomError("disagreement", "{said}", {"said": said})
     return ValidationError.from_exception_data("job", [{"type": kind, "loc": loc, "input": ()}])

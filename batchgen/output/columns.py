@@ -13,7 +13,7 @@ from batchgen.api.outcome import Kind
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK, Record
-from batchgen.job.checker import Fitness
+from batchgen.job.checker import Checker
 from batchgen.output.decode import answers
 
 ANSWERED = (OK, Kind.UNFIT)
@@ -25,7 +25,7 @@ _NEVER = Record(b"", "", False, 0, None, None, None, None, 0, None, None)  # typ
 """Of a row without an attempt that can be read."""
 
 
-class Results:
+class ResultColumns:
     """The result columns of some rows.
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
@@ -39,7 +39,7 @@ class Results:
         models: Sequence[str],
         records: Mapping[int, Record],
         reader: Reader,
-        fitness: Fitness | None,
+        fitness: Checker | None,
     ) -> None:
         self.known = known
         self.ids: list[int] = known["record"].to_list()
@@ -101,7 +101,7 @@ def _is_answered(record: Record, state: int) -> bool:
     return record.outcome in ANSWERED and state in ENDED
 
 
-def _unfit(texts: pa.Array[Any], fitness: Fitness | None) -> dict[int, str]:
+def _unfit(texts: pa.Array[Any], fitness: Checker | None) -> dict[int, str]:
     """Why a text is not what the job wants, by its row: by the check as it is now, whatever was said when it came."""
     if fitness is None:
         return {}

@@ -29,7 +29,7 @@ PARTS = 16
 """That answers are cut into where one of them cannot be read."""
 
 
-class Answers(NamedTuple):
+class DecodedAnswers(NamedTuple):
     """A row an answer; nulls where there is none. `log_probs` is of type LOG_PROBS; `more`, of type CHOICES, are those
     after the first, or null."""
 
@@ -39,7 +39,7 @@ class Answers(NamedTuple):
     more: pa.Array[Any]
 
 
-def answers(values: Sequence[bytes | None]) -> Answers:
+def answers(values: Sequence[bytes | None]) -> DecodedAnswers:
     """A row a value, which is the contract's JSON; what cannot be read is as None."""
     known = [value or _NONE for value in values]
     try:
@@ -47,9 +47,9 @@ def answers(values: Sequence[bytes | None]) -> Answers:
     except pa.ArrowInvalid:
         choices, model = _read(_mended(known))
     if len(choices.flatten()) == len(known):
-        return Answers(*_fields(choices.flatten()), model, pa.nulls(len(known), CHOICES))
+        return DecodedAnswers(*_fields(choices.flatten()), model, pa.nulls(len(known), CHOICES))
     more: Any = pc.if_else(pc.greater(pc.list_value_length(choices), pa.scalar(1)), pc.list_slice(choices, 1), None)
-    return Answers(*_fields(pc.list_element(choices, 0)), model, more)
+    return DecodedAnswers(*_fields(pc.list_element(choices, 0)), model, more)
 
 
 def _fields(choices: Any) -> tuple[Any, Any]:

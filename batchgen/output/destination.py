@@ -35,7 +35,7 @@ from batchgen.storage.atomic import (
     try_out,
 )
 from batchgen.storage.listing import find
-from batchgen.storage.location import Place, Url, place
+from batchgen.storage.location import Location, ObjectUrl, to_location
 from batchgen.storage.object_store import Object
 
 PARQUET, SPREADSHEET = ".parquet", ".csv"
@@ -55,7 +55,7 @@ class Destination:
     `is_own`: it is the job's own place, where results may appear beside it; `is_gated`: also those that the gate
     rejects, and `is_compared`: by what an earlier one left."""
 
-    place: Place
+    place: Location
     rows_per_file: int | None
     scratch: Path
     is_own: bool = False
@@ -63,16 +63,16 @@ class Destination:
     is_compared: bool = False
 
     @property
-    def rejected(self) -> Place:
+    def rejected(self) -> Location:
         """Where results go that are not to take the place of those that stand there."""
         return self._beside("rejected")
 
     @property
-    def partial(self) -> Place:
+    def partial(self) -> Location:
         """Where results go that have fewer texts than those that stand there, and rows without one."""
         return self._beside("partial")
 
-    def _beside(self, mark: str) -> Place:
+    def _beside(self, mark: str) -> Location:
         return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
     def refuse(self, source: Source) -> None:
@@ -86,7 +86,7 @@ class Destination:
             else:
                 _refuse_url(there, source)
 
-    def drop_beside(self, place: Place, source: Source, key: bytes) -> None:
+    def drop_beside(self, place: Location, source: Source, key: bytes) -> None:
         """What an earlier run left at such a place, now that a later one stands beside it. The input stays, and what is
         another's: whose metadata have no such key."""
         import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
@@ -108,7 +108,7 @@ class Destination:
             folders.sync(self.place.parent)
         else:
             object_store.remove(
-                [self.place] if self.rows_per_file is None else [o.url for o in object_store.below(self.place)]
+                [self.place] if self.rows_per_file is None else [o.url for o in object_store.list_objects(self.place)]
             )
 
     def refuse_unwritable(self) -> None:
@@ -123,7 +123,7 @@ class Destination:
         except OSError as error:
             raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
 
-    def _probe(self, probe: Url) -> None:
+    def _probe(self, probe: ObjectUrl) -> None:
         object_store.put(probe, b"may be removed")
         try:
             object_store.remove([probe])
@@ -185,7 +185,7 @@ def of(job: Job, date: str) -> Destination:
 def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     """One file, as the command line names it. Raises UsageError where that is no place for one."""
     try:
-        where = place(output)
+        where = to_location(output)
     except ValueError as error:
         raise UsageError(f"--output: {error}") from None
     if where.suffix not in suffixes:
@@ -193,12 +193,16 @@ def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 
-def stands(there: Place) -> bool:
+def stands(there: Location) -> bool:
     """Raises OSError where the store does not answer."""
-    return there.exists() if isinstance(there, Path) else bool(object_store.look(there) or object_store.below(there))
+    return (
+        there.exists()
+        if isinstance(there, Path)
+        else bool(object_store.head(there) or object_store.list_objects(there))
+    )
 
 
-def _refuse_name(path: Path, place: Path | Url) -> None:
+def _refuse_name(path: Path, place: Path | ObjectUrl) -> None:
     size, most = len(os.fsencode(path.name)), folders.longest_name(path.parent)
     if size > most:
         beside = "" if path == place else f" of {path.name}, where results go that do not take its place,"
@@ -229,7 +233,7 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
         raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")
 
 
-def _refuse_url(url: Url, source: Source) -> None:
+def _refuse_url(url: ObjectUrl, source: Source) -> None:
     if any(f"{file}/".startswith(f"{url}/") for file in source.files):
         raise UsageError(f"{url}: is the input too: give output.path another name")
     if str(url).startswith(f"{source.spec.path}/"):
@@ -253,7 +257,7 @@ def _stem(number: int) -> str:
 
 
 @contextmanager
-def _uploaded(url: Url, final: Callable[[], Url], scratch: Path, *, is_folder: bool) -> Iterator[Writing]:
+def _uploaded(url: ObjectUrl, final: Callable[[], ObjectUrl], scratch: Path, *, is_folder: bool) -> Iterator[Writing]:
     suffix = PARQUET if is_folder else url.suffix
     with set_aside(scratch / "upload") as folder:
         yield lambda number: created(folder / f"{_stem(number)}{suffix}")
@@ -264,9 +268,9 @@ def _uploaded(url: Url, final: Callable[[], Url], scratch: Path, *, is_folder: b
             _read_back(object_store.put(final(), files[0]), files[0])
 
 
-def _upload_folder(url: Url, files: list[Path]) -> None:
+def _upload_folder(url: ObjectUrl, files: list[Path]) -> None:
     """The parts first, under new names; then the list of them; then the parts go that the list before it named."""
-    before = object_store.below(url)
+    before = object_store.list_objects(url)
     named = (
         {one.name for one in manifest.in_force(before)} if any(o.name == manifest.MANIFEST for o in before) else set()
     )

@@ -19,8 +19,8 @@ from batchgen.job.job import Job
 from batchgen.storage import object_store
 from batchgen.storage.atomic import refusing
 from batchgen.storage.listing import File, find
-from batchgen.storage.location import Place, Url, place
-from batchgen.ui.humanize import counted
+from batchgen.storage.location import Location, ObjectUrl, to_location
+from batchgen.ui.humanize import pluralize
 
 log = logging.getLogger("batchgen")
 
@@ -28,10 +28,10 @@ AT_ONCE = 10_000
 """Rows of the last good output that are in memory together."""
 
 
-class Tally:
+class GateStats:
     """What a gate is judged by. `last`: the last good output, None where there is none."""
 
-    def __init__(self, gate: Gate, last: Place | None) -> None:
+    def __init__(self, gate: Gate, last: Location | None) -> None:
         self._gate, self._last = gate, last
         self._lengths: list[pl.Series] = [pl.Series(dtype=pl.UInt32)]
         self._hashes: list[pl.Series] = [pl.Series(dtype=pl.UInt64)]
@@ -56,7 +56,7 @@ class Tally:
 
     def _few(self, rows: int) -> str | None:
         least = self._gate.min_rows or 0
-        return None if rows >= least else f"there are {counted(rows, 'row')}; gate.min_rows asks for {least:,}"
+        return None if rows >= least else f"there are {pluralize(rows, 'row')}; gate.min_rows asks for {least:,}"
 
     def _undone(self, ok: int, rows: int) -> str | None:
         least = self._gate.min_done
@@ -111,7 +111,7 @@ def distance(one: pl.Series, other: pl.Series) -> float:
     return float(apart / (one.len() * other.len()))
 
 
-def lengths_in(place: Place) -> pl.Series | None:
+def lengths_in(place: Location) -> pl.Series | None:
     """Characters of the texts of results, row group by row group; None where they cannot be read as such."""
     try:
         pieces = [piece for one in find(str(place)).files for piece in _lengths(one)]
@@ -121,7 +121,7 @@ def lengths_in(place: Place) -> pl.Series | None:
     return pl.concat([pl.Series(dtype=pl.UInt32), *pieces])
 
 
-def texts_in(place: Place) -> int:
+def texts_in(place: Location) -> int:
     """How many rows of results have their text; 0 where there are none, or none that can be read as such."""
     try:
         return sum(_texts(one) for one in find(str(place)).files)
@@ -141,7 +141,7 @@ def _lengths(one: File) -> Iterator[pl.Series]:
             yield pl.DataFrame(batch).filter(pl.col("status") == "ok")["text"].drop_nulls().str.len_chars()
 
 
-def last_good(job: Job, date: str) -> Place | None:
+def last_good(job: Job, date: str) -> Location | None:
     """The output that stands where this run's is to go; where {date} stands in its path, else that of the latest day
     before. Raises MachineRefused where the store does not answer."""
     pieces = str(job.output_path("{date}")).split("{date}")
@@ -150,15 +150,15 @@ def last_good(job: Job, date: str) -> Place | None:
         matches = filter(None, map(dated.fullmatch, _standing(job.output_path("{date}"))))
         found = {match.groups() or (date,) for match in matches}
     days = [day for day, *others in found if day <= date and set(others) <= {day}]
-    return place(max(days).join(pieces)) if days else None
+    return to_location(max(days).join(pieces)) if days else None
 
 
-def _standing(there: Place) -> list[str]:
+def _standing(there: Location) -> list[str]:
     """What may be an output, of whatever day: paths, or the names of all objects below what no day stands in."""
     if isinstance(there, Path):
         return glob.glob("????-??-??".join(map(glob.escape, str(there).split("{date}"))))
     fixed = itertools.takewhile(lambda part: "{date}" not in part, there.parts[:-1])
-    return [str(one) for one in object_store.below(Url(there.bucket, "/".join(fixed)))]
+    return [str(one) for one in object_store.list_objects(ObjectUrl(there.bucket, "/".join(fixed)))]
 
 
 def _median(lengths: pl.Series) -> int:

@@ -22,17 +22,17 @@ from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import WHOLE, Shard, row_name
 from batchgen.output.destination import Destination, stands
 from batchgen.output.parquet_writer import write
-from batchgen.output.publish import METADATA_KEY, Published, judge
+from batchgen.output.publish import METADATA_KEY, PublishResult, judge
 from batchgen.output.schema import MORE_CHOICES
 from batchgen.storage.listing import find
-from batchgen.storage.location import Place
+from batchgen.storage.location import Location
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShardFile:
     """A shard's results that are open: the files of them, in order."""
 
-    place: Place
+    place: Location
     parts: Sequence[pq.ParquetFile]
 
     @property
@@ -63,7 +63,7 @@ class Shown:
             yield waiting
 
 
-def about(place: Place) -> Any:
+def about(place: Location) -> Any:
     """What a results file says of where it came from. Raises UsageError where it is no results file."""
     with _opened(place) as shown:
         said = (shown.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
@@ -72,12 +72,12 @@ def about(place: Place) -> Any:
     return json.loads(said)
 
 
-def merge(shards: Sequence[Place], to: Destination, said: Mapping[str, Any], name: str | None) -> Published:
+def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None) -> PublishResult:
     """`shards` are all of an input in their order, `said` goes into the metadata, the column `name` names a row.
 
     Raises UsageError where they are not of one input, MachineRefused where `to` cannot be written.
     """
-    done = Published(to.place)
+    done = PublishResult(to.place)
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
@@ -90,7 +90,7 @@ def merge(shards: Sequence[Place], to: Destination, said: Mapping[str, Any], nam
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[None]:
+def _reading(place: Location) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -101,17 +101,17 @@ def _reading(place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Shown]:
+def _opened(place: Location) -> Iterator[ShardFile]:
     with ExitStack() as stack:
         with _reading(place):
             if not stands(place):
                 raise FileNotFoundError
             files = [stack.enter_context(file.open("rb")) for file in find(str(place)).files]
             parts = [stack.enter_context(pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)) for file in files]
-        yield Shown(place, parts)
+        yield ShardFile(place, parts)
 
 
-def _schema(opened: Sequence[Shown]) -> pa.Schema:
+def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
     """Of all; what some alone have is `more_choices`."""
     plain = [pa.schema([field for field in shown.schema if field != MORE_CHOICES]) for shown in opened]
     for shown, schema in zip(opened, plain, strict=True):
@@ -123,7 +123,7 @@ def _schema(opened: Sequence[Shown]) -> pa.Schema:
     return plain[0].append(MORE_CHOICES) if has_more else plain[0]
 
 
-def _refuse_uneven(opened: Sequence[Shown]) -> None:
+def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
     """One input's shards differ by a row at most, the first ones being the longer."""
     whole = sum(shown.rows for shown in opened)
     for number, shown in enumerate(opened, 1):
@@ -135,7 +135,7 @@ def _refuse_uneven(opened: Sequence[Shown]) -> None:
             )
 
 
-def _woven(opened: Sequence[Shown], schema: pa.Schema) -> Iterator[pa.Table]:
+def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]:
     step = max(1, min([BATCH_ROWS, *(rows for shown in opened for rows in shown.groups())]) // len(opened))
     sources = [shown.steps(step, schema) for shown in opened]
     while tables := [table for source in sources for table in [next(source, None)] if table is not None]:
@@ -162,7 +162,7 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _counted(tables: Iterator[pa.Table], done: Published, name: str | None) -> Iterator[pa.Table]:
+def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None) -> Iterator[pa.Table]:
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]
         names = table[name] if name is not None else None

@@ -18,19 +18,19 @@ from batchgen.job.shard import Shard
 from batchgen.output import destination
 from batchgen.output import interleave as merges
 from batchgen.output.destination import PARQUET, Destination, given, stands
-from batchgen.output.publish import Published
+from batchgen.output.publish import PublishResult
 from batchgen.storage.atomic import refusing
-from batchgen.storage.location import Place, place
+from batchgen.storage.location import Location, to_location
 
 SHOWN = 5
 
 
-def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> Published:
+def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> PublishResult:
     """The results of all shards, in the order of the whole input; by default where the job would have put them
     without shards. Raises UsageError where one is missing, doubled, or of another input."""
     shards = _in_order([(str(path), load_job(path)) for path in paths])
     if local:
-        shards = [job.localised() for job in shards]
+        shards = [job.for_local_model() for job in shards]
     dates = [_date(job) for job in shards]
     files = [job.output_path(date) for job, date in zip(shards, dates, strict=True)]
     said = [_about(job, date) for job, date in zip(shards, dates, strict=True)]
@@ -41,7 +41,7 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
     return merges.merge(files, to, merged, shards[0].input.id)
 
 
-def exit_code(done: Published) -> int:
+def exit_code(done: PublishResult) -> int:
     """As a run's that ended so."""
     return Stopped.exit_code if done.pending else ROWS_FAILED if done.failed else OK
 
@@ -100,7 +100,7 @@ def _about(job: Job, date: str) -> dict[str, Any]:
     return said
 
 
-def _refuse_unlike(files: Sequence[Place], said: Sequence[dict[str, Any]]) -> None:
+def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
     """Raises UsageError where one was published from more or other rows than the first, such as by --limit."""
     own = {"path", "shard"}  # another machine may have the input elsewhere
     inputs = [{key: value for key, value in one["settings"]["input"].items() if key not in own} for one in said]
@@ -110,7 +110,7 @@ def _refuse_unlike(files: Sequence[Place], said: Sequence[dict[str, Any]]) -> No
             raise UsageError(f"{file}: was made with another input.{odd} than {files[0].name}: run it again")
 
 
-def _refuse_target(to: Destination, files: Sequence[Place], job: Job) -> None:
+def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None:
     if any(to.place == file or _is_same(to.place, file) for file in files):
         raise UsageError(f"{to.place}: is the input or a shard's results: give another name")
     try:
@@ -120,7 +120,7 @@ def _refuse_target(to: Destination, files: Sequence[Place], job: Job) -> None:
     to.refuse(source)
 
 
-def _is_same(one: Place, other: Place) -> bool:
+def _is_same(one: Location, other: Location) -> bool:
     both = isinstance(one, Path) and isinstance(other, Path) and one.exists() and other.exists()
     return both and one.samefile(other)  # type: ignore[union-attr, arg-type]
 
@@ -129,7 +129,7 @@ def _whole_place(job: Job, dates: set[str]) -> Destination:
     if len(dates) > 1:
         raise UsageError("the shards' results are of several dates: say where to with -o")
     path = _whole(job, job.output.path).replace("{name}", _whole(job, job.name))
-    there = place(path.replace("{date}", dates.pop()))
+    there = to_location(path.replace("{date}", dates.pop()))
     return Destination(there, job.output.rows_per_file, job.state_folder, is_own=True)
 
 

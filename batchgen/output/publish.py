@@ -23,17 +23,17 @@ from batchgen.checkpoint.reader import FITS, Reader
 from batchgen.errors import InputChanged
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
-from batchgen.job.checker import Fitness
+from batchgen.job.checker import Checker
 from batchgen.job.shard import Shard, row_name
 from batchgen.output import csv_export
-from batchgen.output.columns import Results
+from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import SPREADSHEET, Destination
-from batchgen.output.gate import Tally, texts_in
+from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
 from batchgen.output.parquet_writer import write
 from batchgen.output.schema import MORE_CHOICES, RESULTS
-from batchgen.storage.location import Place
-from batchgen.ui.humanize import counted
+from batchgen.storage.location import Location
+from batchgen.ui.humanize import pluralize
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
@@ -48,12 +48,12 @@ encoding what was read is what takes longest."""
 
 
 @dataclass
-class Published:
+class PublishResult:
     """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id.
     `rejected`: why the gate did not let it take the last good one's place, `partial`: how that one has more texts,
     where rows are unanswered here; then `path` is beside it."""
 
-    path: Place
+    path: Location
     rows: int = 0
     ok: int = 0
     failed: int = 0
@@ -79,16 +79,16 @@ def publish(
     to: Destination,
     about: dict[str, Any],
     *,
-    fitness: Fitness | None = None,
-    tally: Tally | None = None,
-) -> Published:
+    fitness: Checker | None = None,
+    tally: GateStats | None = None,
+) -> PublishResult:
     """Writes what `to` names, or beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
     with `record` and `state` as they are now.
 
     Raises MachineRefused where it cannot be written, InputChanged where the input changed meanwhile.
     """
     to.refuse(source)
-    done = Published(to.place)
+    done = PublishResult(to.place)
     more = rows["record"].is_in(list(reader.with_more_choices())).any()
     told = as_texts(source.columns)
     inputs = [
@@ -109,7 +109,7 @@ def publish(
     return done
 
 
-def judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> dict[str, str]:
+def judge(done: PublishResult, rows: int, tally: GateStats | None, to: Destination) -> dict[str, str]:
     """Sends the results beside the last good ones where the gate rejects them, or where they are not complete and
     those have more texts. What the metadata say of that; where there are parts, at least of the last."""
     if done.rows != rows:
@@ -123,9 +123,9 @@ def judge(done: Published, rows: int, tally: Tally | None, to: Destination) -> d
     if done.ok >= standing:
         return {}
     done.path = to.partial
-    rows_left = f"{counted(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
+    rows_left = f"{pluralize(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
     done.partial = (
-        f"{to.place} keeps its {counted(standing, 'text')}: of these results {done.ok:,} rows have one and "
+        f"{to.place} keeps its {pluralize(standing, 'text')}: of these results {done.ok:,} rows have one and "
         f"{rows_left}; they take its place once every row is answered, or as many"
     )
     return {PARTIAL_KEY: done.partial}
@@ -143,10 +143,10 @@ def _tables(
     models: Sequence[str],
     reader: Reader,
     schema: pa.Schema,
-    done: Published,
+    done: PublishResult,
     *,
-    fitness: Fitness | None,
-    tally: Tally | None,
+    fitness: Checker | None,
+    tally: GateStats | None,
 ) -> Iterator[pa.Table]:
     told = as_texts(source.columns)
     for frame in source.batches():
@@ -163,32 +163,34 @@ def _tables(
             start += size
 
 
-def _results(rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Fitness | None) -> Iterator[Results]:
+def _results(
+    rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Checker | None
+) -> Iterator[ResultColumns]:
     """Piece by piece, in order. Long answers are read beside this thread, which takes the next ones from the
     checkpoint; short ones here, since most of their reading needs the interpreter's lock, and so is one that fills
     the memory alone. On a single core threads only take its cache from each other: a tenth more time."""
     start = 0
-    waiting: deque[Future[Results]] = deque()
+    waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
         for ids, records in reader.pieces(rows["record"].to_list()):
             given = rows.slice(start, len(ids)), models, records, reader, fitness
             start += len(ids)
             if CORES > 1 and LONG * len(ids) < sum(len(record.body or b"") for record in records.values()) <= FITS:
-                waiting.append(beside.submit(Results, *given))
+                waiting.append(beside.submit(ResultColumns, *given))
             else:
                 yield from _ended(waiting, 0)
-                yield Results(*given)
+                yield ResultColumns(*given)
             yield from _ended(waiting, AHEAD)
         yield from _ended(waiting, 0)
 
 
-def _ended(waiting: deque[Future[Results]], most: int) -> Iterator[Results]:
+def _ended(waiting: deque[Future[ResultColumns]], most: int) -> Iterator[ResultColumns]:
     """The first of them, until so many are left."""
     while len(waiting) > most:
         yield waiting.popleft().result()
 
 
-def _count(done: Published, results: Results, part: Shard, names: pl.Series | None) -> None:
+def _count(done: PublishResult, results: ResultColumns, part: Shard, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text that serves."""
     for at in results.without:
         row = row_name(part, done.rows + at, names[at] if names is not None else None)

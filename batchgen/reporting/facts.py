@@ -18,11 +18,11 @@ from batchgen.checkpoint.schema import OK, Run
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
-from batchgen.output.publish import Published
-from batchgen.reporting.queries import Archive, End, Message, Span, Tries
+from batchgen.output.publish import PublishResult
+from batchgen.reporting.queries import AttemptGroup, AttemptRange, Message, ReportReader, RowOutcome
 from batchgen.reporting.spent import Spent, spent_of
-from batchgen.reporting.subject import Known, Subject
-from batchgen.reporting.texts import Group, Looked, Odd, look, mean_logprob, odd_ones, repeated
+from batchgen.reporting.subject import InputIndex, Subject
+from batchgen.reporting.texts import AnswerSample, Group, Outlier, look, mean_logprob, outliers, repeated
 from batchgen.reporting.timeline import Timeline, timeline
 from batchgen.reporting.wording import TEXT_CHARS
 from batchgen.storage import file_lock
@@ -83,7 +83,7 @@ class Figures:
 
     run: Run
     is_rest: bool
-    tries: Sequence[Tries]
+    tries: Sequence[AttemptGroup]
     ok: int
     failed: int
     attempts: int
@@ -91,7 +91,7 @@ class Figures:
     slowest: float
     every: int
     times: pl.DataFrame
-    looked: Looked
+    looked: AnswerSample
 
     @property
     def latencies(self) -> pl.Series:
@@ -124,7 +124,7 @@ class Facts:
     notes: dict[str, int]
     time: Timeline | None
     spent: Spent | None
-    looked: Looked
+    looked: AnswerSample
     repeats: tuple[list[Group], int, int]
     group_texts: dict[int, str]
     reasons: list[Reason]
@@ -132,26 +132,26 @@ class Facts:
     rows_of: dict[int, int]
 
     @property
-    def tries(self) -> Sequence[Tries]:
+    def tries(self) -> Sequence[AttemptGroup]:
         return self.figures.tries if self.figures else ()
 
 
-def gather(archive: Archive, subject: Subject) -> Facts:
+def gather(archive: ReportReader, subject: Subject) -> Facts:
     """Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint is damaged."""
     runs = archive.runs()
     if not runs:
         raise NotRunYet(f"{archive.path}: the job has not run yet")
     last = runs[-1]
-    known = Span(last.floor, archive.last_id())
+    known = AttemptRange(last.floor, archive.last_id())
     worked = _worked(archive, runs, known.to)
     span = worked[-1].span if worked else known
-    archive.gather_stories(Span(min(span.after, known.after), known.to))
+    archive.gather_stories(AttemptRange(min(span.after, known.after), known.to))
     ends = archive.ends(known, last.first)
     looked = look(archive, known)
     figures = _figures(archive, worked[-1], looked) if worked else None
     repeats = repeated(looked)
     messages = archive.messages(known)
-    samples, rows_of = _samples(archive, subject.known, odd_ones(looked, repeats[0]), messages)
+    samples, rows_of = _samples(archive, subject.known, outliers(looked, repeats[0]), messages)
     return Facts(
         job=subject.job,
         limits=subject.limits,
@@ -181,20 +181,22 @@ class _Worked(NamedTuple):
     """A run with its own attempts. `is_rest`: the run before it did not come to its end."""
 
     run: Run
-    span: Span
-    tries: Sequence[Tries]
+    span: AttemptRange
+    tries: Sequence[AttemptGroup]
     is_rest: bool
 
 
-def _worked(archive: Archive, runs: Sequence[Run], to: int) -> list[_Worked]:
+def _worked(archive: ReportReader, runs: Sequence[Run], to: int) -> list[_Worked]:
     """The runs that sent something."""
-    spans = [Span(run.first, end) for run, end in zip(runs, [*(run.first for run in runs[1:]), to], strict=True)]
+    spans = [
+        AttemptRange(run.first, end) for run, end in zip(runs, [*(run.first for run in runs[1:]), to], strict=True)
+    ]
     rests = [False, *(run.outcome != "finished" for run in runs[:-1])]
     of_runs = zip(runs, spans, map(archive.tries, spans), rests, strict=True)
     return [worked for worked in map(_Worked._make, of_runs) if worked.tries]
 
 
-def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Counts:
+def _counts(run: Run, ends: Sequence[RowOutcome], published: PublishResult | None) -> Counts:
     """The run knows how many rows it had and how many of them were to be done; the rest were answered, or failed and
     left alone. What is beyond that is of rows that the input no longer has."""
     done = {fresh: sum(e.rows for e in ends if e.outcome == OK and e.fresh is fresh) for fresh in (True, False)}
@@ -210,7 +212,7 @@ def _counts(run: Run, ends: Sequence[End], published: Published | None) -> Count
     return Counts(run.rows, ok, done[True], reused, failed + left_alone, pending, gone)
 
 
-def _figures(archive: Archive, worked: _Worked, looked: Looked | None) -> Figures:
+def _figures(archive: ReportReader, worked: _Worked, looked: AnswerSample | None) -> Figures:
     """`looked`: the whole job's answers, of which the run's own are taken where they are enough."""
     run, span, tries, is_rest = worked
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
@@ -228,11 +230,11 @@ def _figures(archive: Archive, worked: _Worked, looked: Looked | None) -> Figure
         slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
         every=every,
         times=archive.answers_over_time(span, every),
-        looked=Looked(own, ok) if own is not None and enough else look(archive, span, RUN_ANSWERS, RUN_ANSWERS),
+        looked=AnswerSample(own, ok) if own is not None and enough else look(archive, span, RUN_ANSWERS, RUN_ANSWERS),
     )
 
 
-def _last_good(archive: Archive, earlier: Sequence[_Worked]) -> Figures | None:
+def _last_good(archive: ReportReader, earlier: Sequence[_Worked]) -> Figures | None:
     """Finished, not the rest of another, and with more answers than failures."""
     for worked in reversed(earlier):
         ok = sum(kind.attempts for kind in worked.tries if kind.outcome == OK)
@@ -242,7 +244,7 @@ def _last_good(archive: Archive, earlier: Sequence[_Worked]) -> Figures | None:
     return None
 
 
-def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline | None:
+def _timeline(archive: ReportReader, span: AttemptRange, figures: Figures | None) -> Timeline | None:
     if figures is None:
         return None
     start = figures.run.started_at
@@ -250,7 +252,7 @@ def _timeline(archive: Archive, span: Span, figures: Figures | None) -> Timeline
     return timeline(archive, span, (start, end), figures.tries, figures.times["finished_at"], figures.every)
 
 
-def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:
+def _reasons(ends: Sequence[RowOutcome], messages: Sequence[Message]) -> list[Reason]:
     rows: dict[tuple[str, int | None], int] = defaultdict(int)
     for end in ends:
         if end.final and end.outcome != OK:
@@ -263,7 +265,7 @@ def _reasons(ends: Sequence[End], messages: Sequence[Message]) -> list[Reason]:
 
 
 def _samples(
-    archive: Archive, known: Known | None, odd: Sequence[Odd], messages: Sequence[Message]
+    archive: ReportReader, known: InputIndex | None, odd: Sequence[Outlier], messages: Sequence[Message]
 ) -> tuple[list[Sample], dict[int, int]]:
     """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
     found = known.find([*(one.id for one in odd), *(message.id for message in messages)]) if known is not None else {}
@@ -282,7 +284,7 @@ def _samples(
     return samples, {id_: row for id_, (row, _) in found.items()}
 
 
-def _texts(archive: Archive, groups: Sequence[Group]) -> dict[int, str]:
+def _texts(archive: ReportReader, groups: Sequence[Group]) -> dict[int, str]:
     found = {}
     for group in groups:
         for record in archive.records([group.id]).values():

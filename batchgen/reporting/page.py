@@ -16,7 +16,7 @@ from batchgen.checkpoint.schema import OK
 from batchgen.reporting import sections
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
-from batchgen.ui.humanize import counted, dollars, duration
+from batchgen.ui.humanize import dollars, duration, pluralize
 from batchgen.ui.terminal import inert
 
 
@@ -65,7 +65,7 @@ def _inert(value: Any) -> Any:
 def verdict(facts: Facts) -> str:
     """How it went, in one sentence."""
     counts = facts.counts
-    have = f"{counts.ok:,} of {counted(counts.rows, 'row')} {'has its' if counts.rows == 1 else 'have their'} text"
+    have = f"{counts.ok:,} of {pluralize(counts.rows, 'row')} {'has its' if counts.rows == 1 else 'have their'} text"
     left = f"; {counts.pending:,} {'is' if counts.pending == 1 else 'are'} still to do" if counts.pending else ""
     failed = f"; {counts.failed:,} failed" if counts.failed else ""
     if not counts.rows:
@@ -93,9 +93,9 @@ def _lede(facts: Facts) -> str:
     if figures is None:
         return "Nothing was sent."
     again = sum(kind.attempts - kind.final for kind in facts.tries if kind.outcome != OK)
-    parts = [f"{counted(figures.attempts, 'request')} in {duration(figures.seconds)}"]
+    parts = [f"{pluralize(figures.attempts, 'request')} in {duration(figures.seconds)}"]
     parts += [f"{figure(figures.rate)} answers a second"] if figures.rate else []
-    parts += [f"{counted(again, 'attempt')} tried again"] if again else []
+    parts += [f"{pluralize(again, 'attempt')} tried again"] if again else []
     if facts.spent and facts.spent.cost:
         parts.append(f"{dollars(facts.spent.cost)} ({facts.spent.how})")
     said = "; ".join(parts) + "."

@@ -27,14 +27,14 @@ _SENT = f"outcome NOT IN ('{DAMAGED}', '{INTERRUPTED}')"
 """Attempts of a run itself: the others are notes that a run makes about an earlier one."""
 
 
-class Span(NamedTuple):
+class AttemptRange(NamedTuple):
     """Attempts after one id, up to another."""
 
     after: int
     to: int
 
 
-class End(NamedTuple):
+class RowOutcome(NamedTuple):
     """How many rows ended so, by their last attempt. `fresh`: in the last run."""
 
     outcome: str
@@ -44,7 +44,7 @@ class End(NamedTuple):
     rows: int
 
 
-class Tries(NamedTuple):
+class AttemptGroup(NamedTuple):
     """Attempts of one kind: how many, how many of them were their row's last, when the last of them ended
     (microseconds), and the longest (seconds)."""
 
@@ -73,7 +73,7 @@ class Message(NamedTuple):
     name: str | None
 
 
-class Archive(Reader):
+class ReportReader(Reader):
     """The checkpoint, with questions of its own.
 
     Most rows have one attempt, and it is an answer: they are counted as they stand. The stories of all others are
@@ -88,32 +88,32 @@ class Archive(Reader):
         rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})
         return int(rows[0][0]) if rows else 0
 
-    def gather_stories(self, span: Span) -> None:
+    def gather_stories(self, span: AttemptRange) -> None:
         """Every attempt of the rows that had anything but an answer in the span; what follows asks them."""
         failed = f"SELECT key FROM attempts WHERE {_within(span)} AND outcome != '{OK}'"
         stories = f"SELECT id, key, outcome, status, final FROM attempts WHERE {_within(span)} AND key IN ({failed})"
         self._all("DROP TABLE IF EXISTS temp.stories", {})
         self._all(f"CREATE TEMP TABLE stories AS {stories}", {})
 
-    def ends(self, known: Span, first: int) -> list[End]:
+    def ends(self, known: AttemptRange, first: int) -> list[RowOutcome]:
         """Of every row with an attempt in the span, by its last one. `first`: the last run's come after this id."""
-        untold, fresh = self._untold(known), self._untold(Span(first, known.to))
+        untold, fresh = self._untold(known), self._untold(AttemptRange(first, known.to))
         last = f"SELECT max(id) AS id, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
         sql = f"SELECT outcome, status, final, id > :first, count(*) FROM ({last}) GROUP BY 1, 2, 3, 4"
         rows = [(OK, None, True, True, fresh), (OK, None, True, False, untold - fresh)]
         rows += self._all(sql, {"first": first})
-        return [End(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
+        return [RowOutcome(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
 
-    def tries(self, span: Span) -> list[Tries]:
+    def tries(self, span: AttemptRange) -> list[AttemptGroup]:
         """The span's attempts by kind, most first."""
         sql = "SELECT outcome, {}, count(*), sum(final), max(finished_at), max(latency) FROM attempts WHERE "
         ended = f"{sql}{_within(span)} AND {_SENT} AND outcome"
         answers = self._all(f"{ended} = :ok".format("max(status)"), {"ok": OK})  # without sorting them into one group
         others = self._all(f"{ended} != :ok GROUP BY 1, 2".format("status"), {"ok": OK})
-        found = [Tries(*row) for row in [*answers, *others] if row[2]]
+        found = [AttemptGroup(*row) for row in [*answers, *others] if row[2]]
         return sorted(found, key=lambda kind: (-kind.attempts, kind.outcome, kind.status or 0))
 
-    def requests_a_row(self, span: Span, answers: int) -> list[tuple[int, int]]:
+    def requests_a_row(self, span: AttemptRange, answers: int) -> list[tuple[int, int]]:
         """(requests, rows that took so many in the span to get their text), of so many answers."""
         told = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
         rows = f"SELECT count(*) AS n FROM stories WHERE {_within(span)} AND {_SENT} GROUP BY key"
@@ -123,29 +123,29 @@ class Archive(Reader):
         counts.update(dict(self._all(sql, {"ok": OK})))
         return sorted((requests, rows) for requests, rows in counts.items() if rows)
 
-    def answers_over_time(self, span: Span, every: int) -> pl.DataFrame:
+    def answers_over_time(self, span: AttemptRange, every: int) -> pl.DataFrame:
         """`finished_at` (microseconds) and `latency` (seconds) of the answers, of each so many attempts one."""
         where = f"{_within(span)} AND outcome = :ok AND latency >= 0 AND {_one_of(every)}"
         return self._take(_times, f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK})
 
-    def refused_by(self, span: Span, start: int, width: int) -> dict[int, int]:
+    def refused_by(self, span: AttemptRange, start: int, width: int) -> dict[int, int]:
         """Slot -> refusals that came in it."""
         where = f"{_within(span)} AND {_SENT} AND ({_REFUSAL})"
         sql = f"SELECT (finished_at - :start) / :width, count(*) FROM attempts WHERE {where} GROUP BY 1"
         return dict(self._all(sql, {"start": start, "width": width}))
 
-    def sent_in(self, span: Span, start: int, width: int) -> set[int]:
+    def sent_in(self, span: AttemptRange, start: int, width: int) -> set[int]:
         """The slots in which something was sent."""
         sent = "finished_at - CAST(coalesce(latency, 0) * 1000000 AS INTEGER)"
         sql = f"SELECT DISTINCT ({sent} - :start) / :width FROM attempts WHERE {_within(span)} AND {_SENT}"
         return {slot for (slot,) in self._all(sql, {"start": start, "width": width})}
 
-    def notes(self, known: Span) -> dict[str, int]:
+    def notes(self, known: AttemptRange) -> dict[str, int]:
         """Requests whose answer was lost with the run that had sent them, and answers that were found damaged."""
         sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(known)} AND NOT ({_SENT}) GROUP BY 1"
         return dict(self._all(sql, {}))
 
-    def messages(self, known: Span) -> list[Message]:
+    def messages(self, known: AttemptRange) -> list[Message]:
         """The commonest of each outcome and status, of rows that are failed as things stand."""
         last = f"SELECT max(id) AS id, outcome, final FROM stories WHERE {_within(known)} GROUP BY key"
         failed = f"SELECT id FROM ({last}) WHERE final = 1 AND outcome != :ok"
@@ -158,7 +158,7 @@ class Archive(Reader):
         sql = f"SELECT {columns} FROM ({ranked}) WHERE at <= :most ORDER BY n DESC, id LIMIT 100"
         return [Message(*row) for row in self._all(sql, {"ok": OK, "most": MESSAGES})]
 
-    def answers(self, known: Span, all_up_to: int, sample: int) -> tuple[list[int], int]:
+    def answers(self, known: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
         """The ids of the answers that stand, or of so many an even sample of about this size; and how many stand."""
         ((told,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
         count = self._untold(known) + told
@@ -168,7 +168,7 @@ class Archive(Reader):
         ids = [id_ for (id_,) in self._all(sql, {"ok": OK})]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
 
-    def _untold(self, span: Span) -> int:
+    def _untold(self, span: AttemptRange) -> int:
         """Attempts in the span that are in no story: each is the answer of a row of its own. Counted by ids alone."""
         count = f"(SELECT count(*) FROM {{}} WHERE {_within(span)})"
         ((untold,),) = self._all(f"SELECT {count.format('attempts')} - {count.format('stories')}", {})
@@ -180,7 +180,7 @@ class Archive(Reader):
         sql = "SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({})"
         return sum(self._all(sql.format(piece), {})[0][0] for piece in pieces)
 
-    def _given_up(self, known: Span) -> set[int]:
+    def _given_up(self, known: AttemptRange) -> set[int]:
         """Answers that were found damaged later."""
         damaged = f"SELECT key, max(id) AS id FROM stories WHERE {_within(known)} AND outcome = :damaged GROUP BY key"
         where = f"outcome = :ok AND s.id > {known.after}"
@@ -198,7 +198,7 @@ def _times(rows: Iterable[tuple[int, float]]) -> pl.DataFrame:
     )
 
 
-def _within(span: Span) -> str:
+def _within(span: AttemptRange) -> str:
     return f"id > {span.after:d} AND id <= {span.to:d}"
 
 

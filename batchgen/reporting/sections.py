@@ -13,7 +13,7 @@ from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.reporting.facts import Facts, Figures, Reason, Sample
 from batchgen.reporting.plots import histogram, over_time, plot
-from batchgen.reporting.queries import Message, Tries
+from batchgen.reporting.queries import AttemptGroup, Message
 from batchgen.reporting.spent import Spent
 from batchgen.reporting.texts import PLAIN
 from batchgen.reporting.wording import (
@@ -30,7 +30,7 @@ from batchgen.reporting.wording import (
     negative,
     seconds,
 )
-from batchgen.ui.humanize import counted, dollars, duration
+from batchgen.ui.humanize import dollars, duration, pluralize
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""
@@ -42,14 +42,14 @@ def failed(facts: Facts) -> str:
     known = sum(reason.rows for reason in facts.reasons)
     more = max(known - facts.counts.failed, 0)
     also = f" {more:,} of them are rows that the input no longer has, or that are to be tried again." if more else ""
-    return f"{counted(known, 'row')} failed, for {counted(len(facts.reasons), 'reason')}.{also}"
+    return f"{pluralize(known, 'row')} failed, for {pluralize(len(facts.reasons), 'reason')}.{also}"
 
 
 def reason(reason: Reason, facts: Facts) -> dict[str, Any]:
     return {
         "kind": kind_of(reason.outcome, reason.status),
         "means": MEANINGS.get(reason.outcome, ""),
-        "rows": counted(reason.rows, "row"),
+        "rows": pluralize(reason.rows, "row"),
         "messages": [_message(message, facts) for message in reason.messages],
         "more": sum(message.rows for message in reason.messages) < reason.rows,
     }
@@ -66,12 +66,12 @@ def time(facts: Facts) -> dict[str, Any] | None:
     if time is None or figures is None:
         return None
     refused = sum(time.refused)
-    said = f"{counted(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
+    said = f"{pluralize(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
     said += f", {figure(figures.rate)} a second on average." if figures.rate else "."
     if refused:
         downs = len(time.cool_downs)
-        waited = f", and {counted(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
-        said += f" {counted(refused, 'refusal')}{waited}."
+        waited = f", and {pluralize(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
+        said += f" {pluralize(refused, 'refusal')}{waited}."
     granted = facts.limits.requests_per_minute or figures.run.learned
     shown = plot("time", said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
     return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
@@ -101,12 +101,12 @@ def attempts(facts: Facts) -> dict[str, Any] | None:
     said += f" or more, up to {facts.requests_a_row[-1][0]:,}" if len(facts.requests_a_row) > len(tries) else ""
     lost, damaged = facts.notes.get(INTERRUPTED, 0), facts.notes.get(DAMAGED, 0)
     notes = [f"{said} (requests)." if said else ""]
-    notes += [f"{counted(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
-    notes += [f"{counted(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
+    notes += [f"{pluralize(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
+    notes += [f"{pluralize(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
     return {"kinds": [_tries(kind, most) for kind in facts.tries], "notes": [note for note in notes if note]}
 
 
-def _tries(kind: Tries, most: int) -> dict[str, Any]:
+def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
     good = kind.outcome == OK
     return {
         "kind": kind_of(kind.outcome, kind.status),
@@ -191,7 +191,7 @@ def _looked(facts: Facts) -> str:
     looked = facts.looked
     said = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
     gone = facts.counts.gone
-    return said + (f"{counted(gone, 'answer')} of rows that the input no longer has are among them." if gone else "")
+    return said + (f"{pluralize(gone, 'answer')} of rows that the input no longer has are among them." if gone else "")
 
 
 def confidence(facts: Facts) -> dict[str, Any] | None:
@@ -217,7 +217,7 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
     said = f"No text is there twice{among}."
     if rows:
         share = f"{figure(100 * rows / looked)} %"
-        said = f"{counted(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
+        said = f"{pluralize(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
     shown = [
         {
             "rows": f"{group.rows:,}",

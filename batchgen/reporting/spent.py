@@ -11,7 +11,7 @@ from batchgen.api.usage import Usage
 from batchgen.checkpoint.schema import Run
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
-from batchgen.reporting.queries import Archive
+from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.subject import Subject
 
 
@@ -29,7 +29,7 @@ class Spent:
     models: tuple[tuple[str, int], ...]
 
 
-def spent_of(archive: Archive, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
+def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
     """`ok`: how many answers the run had; `answers`: those of them that are looked at. None where there is nothing to
     say."""
     scale = ok / max(answers.height, 1)

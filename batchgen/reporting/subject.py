@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
 
 if TYPE_CHECKING:
-    from batchgen.output.publish import Published
+    from batchgen.output.publish import PublishResult
 
 
 @dataclass(frozen=True)
-class Known:
+class InputIndex:
     """The input, where it is there: `records` has the last attempt of each row, 0 for none; `prompt_tokens` are those
     of a prompt in the mean, None where there is no row."""
 
@@ -54,8 +54,8 @@ class Subject:
     job: Job
     limits: Limits
     endpoint: str
-    known: Known | None = None
-    published: Published | None = None
+    known: InputIndex | None = None
+    published: PublishResult | None = None
 
 
 def mean_tokens(rows: pl.DataFrame) -> float | None:
@@ -64,5 +64,5 @@ def mean_tokens(rows: pl.DataFrame) -> float | None:
     return float(mean) if isinstance(mean, int | float) else None
 
 
-def _prompt(made: Prepared | Problem) -> str:
-    return made.prompt if isinstance(made, Prepared) else ""
+def _prompt(made: PreparedRequest | RowError) -> str:
+    return made.prompt if isinstance(made, PreparedRequest) else ""

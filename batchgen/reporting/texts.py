@@ -16,7 +16,7 @@ import polars as pl
 from batchgen.api.models import estimate_tokens
 from batchgen.api.sse import NULL
 from batchgen.checkpoint.schema import Record
-from batchgen.reporting.queries import Archive, Span
+from batchgen.reporting.queries import AttemptRange, ReportReader
 
 ALL_UP_TO, SAMPLE = 100_000, 10_000
 """Answers that are all looked at; and how many of more than these."""
@@ -37,7 +37,7 @@ _SCHEMA = {
 
 
 @dataclass(frozen=True)
-class Looked:
+class AnswerSample:
     """The answers that were looked at, a row each, and how many there are in all."""
 
     answers: pl.DataFrame
@@ -57,22 +57,22 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Odd:
+class Outlier:
     """An attempt worth a look, and why."""
 
     id: int
     why: str
 
 
-def look(archive: Archive, known: Span, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> Looked:
+def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
     """Answers that cannot be read are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
     some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
     pieces = [_measured(archive, records) for _, records in archive.pieces(some)]
-    return Looked(pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces]), of)
+    return AnswerSample(pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces]), of)
 
 
-def _measured(archive: Archive, records: Mapping[int, Record]) -> pl.DataFrame:
+def _measured(archive: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
     """As _SCHEMA, by id."""
     read = {id_: archive.answer(record) for id_, record in records.items()}
     answers = {id_: answer for id_, answer in read.items() if answer is not None}
@@ -113,7 +113,7 @@ def mean_logprob(raw: msgspec.Raw) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def repeated(looked: Looked) -> tuple[list[Group], int, int]:
+def repeated(looked: AnswerSample) -> tuple[list[Group], int, int]:
     """The commonest texts that several rows have, the rows that share theirs with another, how many texts differ."""
     groups = looked.answers.group_by("digest").agg(id=pl.col("id").min(), rows=pl.len().cast(pl.Int64))
     several = groups.filter(pl.col("rows") > 1).sort(["rows", "id"], descending=[True, False])
@@ -121,7 +121,7 @@ def repeated(looked: Looked) -> tuple[list[Group], int, int]:
     return first, int(several["rows"].sum()), groups.height
 
 
-def odd_ones(looked: Looked, groups: Sequence[Group]) -> list[Odd]:
+def outliers(looked: AnswerSample, groups: Sequence[Group]) -> list[Outlier]:
     """A dozen rows for a person to read: the odd ones first, then some as they come. No text twice."""
     answers = looked.answers.unique("digest", keep="first").sort("id")
     unsure = answers.filter(pl.col("mean_logprob").is_not_null())
@@ -136,7 +136,7 @@ def odd_ones(looked: Looked, groups: Sequence[Group]) -> list[Odd]:
     rest = answers.filter(~pl.col("id").is_in(list(chosen)))["id"]
     left = min(SAMPLES - len(chosen), rest.len())
     ordinary = [rest[at * rest.len() // left] for at in range(left)] if left > 0 else []
-    return [Odd(id_, why) for id_, why in chosen.items()] + [Odd(id_, PLAIN) for id_ in ordinary]
+    return [Outlier(id_, why) for id_, why in chosen.items()] + [Outlier(id_, PLAIN) for id_ in ordinary]
 
 
 def _choose(chosen: dict[int, str], ordered: pl.DataFrame, why: str) -> None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from batchgen.reporting.queries import Archive, Span, Tries
+from batchgen.reporting.queries import AttemptGroup, AttemptRange, ReportReader
 
 MOST_BINS, LEAST_BINS, ANSWERS_A_BIN = 120, 12, 15
 MOST_SLOTS = 20_000
@@ -43,7 +43,12 @@ class Timeline:
 
 
 def timeline(
-    archive: Archive, span: Span, times: tuple[int, int], tries: Sequence[Tries], finished_at: pl.Series, every: int
+    archive: ReportReader,
+    span: AttemptRange,
+    times: tuple[int, int],
+    tries: Sequence[AttemptGroup],
+    finished_at: pl.Series,
+    every: int,
 ) -> Timeline:
     """`times`: when the run began and made its last attempt, in microseconds; `finished_at`: when
     its answers came, of each `every` one."""

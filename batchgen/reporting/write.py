@@ -12,11 +12,11 @@ from pathlib import Path
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
-from batchgen.reporting.queries import Archive
-from batchgen.reporting.subject import Known, Subject, mean_tokens
+from batchgen.reporting.queries import ReportReader
+from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.storage.atomic import replacing
 
-__all__ = ["Known", "Subject", "after_run", "mean_tokens", "path_of", "write"]
+__all__ = ["InputIndex", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 
 SUFFIX = ".html"
 
@@ -41,7 +41,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 
-    with closing(Archive(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
+    with closing(ReportReader(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
     page = render(facts).encode()
@@ -71,5 +71,5 @@ def _has_seen_all(page: Path, job: Job) -> bool:
     """Whether it was written after the last attempt ended."""
     if not page.exists():
         return False
-    with closing(Archive(job.checkpoint)) as archive:
+    with closing(ReportReader(job.checkpoint)) as archive:
         return page.stat().st_mtime_ns // 1000 >= archive.last_finished_at()

@@ -15,12 +15,12 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.errors import NotRunYet
 from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.prepare import Setup, today
+from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.recheck import restate
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierRuns:
     """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
     by its requests."""
 
@@ -33,7 +33,7 @@ class Earlier:
     answers: Sequence[tuple[float, int]] = ()
     restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
-    def plan(self, setup: Setup, *, retry_failed: bool) -> Plan:
+    def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
         """Raises UsageError as `make_plan`."""
         return make_plan(
             setup.job,
@@ -48,15 +48,15 @@ class Earlier:
 
 
 @contextmanager
-def earlier(setup: Setup, *, rehearse: bool) -> Iterator[Earlier]:
+def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]:
     try:
         reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
     except NotRunYet:
-        yield Earlier(lambda _: today())
+        yield EarlierRuns(lambda _: today())
         return
     with closing(reader):
         refuse_anothers_checkpoint(setup.job, reader.owner())
-        yield Earlier(
+        yield EarlierRuns(
             partial(reader.next_date, today()),
             Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run

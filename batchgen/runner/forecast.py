@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
-from batchgen.ui.humanize import about, counted, dollars, duration
-from batchgen.ui.panel import Line, Sheet, Shown, Text, Tone, near
+from batchgen.ui.humanize import approximately, dollars, duration, pluralize
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, near
 
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
-class Forecast(Shown):
+class Forecast(Renderable):
     """What a run would do. `latency_s`: the median of the last answers, None before there are any;
     `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for; `goes_on`: the date of an
     earlier day's run that it would go on with."""
@@ -72,39 +72,39 @@ class Forecast(Shown):
             "warnings": self.warnings,
         }
 
-    def sheet(self) -> Sheet:
+    def sheet(self) -> Panel:
         plan = self.plan
         lines = [
             *self._rows(),
-            Line("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
-            Line(
+            PanelLine("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
+            PanelLine(
                 "cost", f"at most {dollars(plan.cost)} (an estimate)" if plan.cost is not None else "no price is known"
             ),
-            Line("time", self._time()),
-            *([Line("learned", _learned(self.learned))] if self.learned else []),
-            *([Line("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            Line("results", near(self.path) + self._night()),
-            *(Line("warning", warning, Tone.WAIT) for warning in self.warnings),
+            PanelLine("time", self._time()),
+            *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
+            *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
+            PanelLine("results", near(self.path) + self._night()),
+            *(PanelLine("warning", warning, Severity.WAIT) for warning in self.warnings),
         ]
-        verdict = f"{counted(plan.rows.height, 'row')}, {plan.todo:,} to send"
-        prompts = tuple(Text(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
-        return Sheet(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
+        verdict = f"{pluralize(plan.rows.height, 'row')}, {plan.todo:,} to send"
+        prompts = tuple(TextBlock(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
+        return Panel(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
 
     def _night(self) -> str:
         return f" (of the run of {self.goes_on}, which goes on)" if self.goes_on and self.plan.todo else ""
 
-    def _rows(self) -> list[Line]:
+    def _rows(self) -> list[PanelLine]:
         plan = self.plan
         told = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
         told += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
         new = ", ".join([f"{plan.new:,}", *told])
-        lines = [Line("reused", f"{plan.reused:,}"), Line("new", new)]
+        lines = [PanelLine("reused", f"{plan.reused:,}"), PanelLine("new", new)]
         if plan.failed_before:
-            lines.append(Line("failed", f"{plan.failed_before:,} in an earlier run"))
+            lines.append(PanelLine("failed", f"{plan.failed_before:,} in an earlier run"))
         if plan.unfinished:
-            lines.append(Line("begun", f"{plan.unfinished:,} tried and not finished"))
+            lines.append(PanelLine("begun", f"{plan.unfinished:,} tried and not finished"))
         if plan.gone:
-            lines.append(Line("gone", f"{counted(plan.gone, 'stored answer')} that the input no longer uses"))
+            lines.append(PanelLine("gone", f"{pluralize(plan.gone, 'stored answer')} that the input no longer uses"))
         return lines
 
     def _time(self) -> str:
@@ -117,7 +117,7 @@ class Forecast(Shown):
         if not expected:
             return "nothing to wait for"
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
-        return f"{'at most ' if by_tokens and expected >= 1 else ''}{about(expected)}{under}"
+        return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """When it would end, which concurrency is enough, and what of it is assumed."""

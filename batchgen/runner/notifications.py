@@ -38,7 +38,7 @@ def check(job: Job) -> None:
 
 
 @dataclass
-class Aftermath:
+class Notifications:
     """Of one run. `summary` is None where it ended before there was one."""
 
     environ: Mapping[str, str]
@@ -76,9 +76,9 @@ class Aftermath:
 
 
 @contextmanager
-def following(environ: Mapping[str, str]) -> Iterator[Aftermath]:
+def following(environ: Mapping[str, str]) -> Iterator[Notifications]:
     """Tells how the block ended, whatever way that was."""
-    after = Aftermath(environ)
+    after = Notifications(environ)
     try:
         yield after
     except AlreadyRunning:

@@ -15,7 +15,7 @@ from batchgen.checkpoint.schema import Owner
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.storage.listing import find
-from batchgen.storage.location import Place
+from batchgen.storage.location import Location
 
 
 def owner_of(job: Job, folder: Path | None) -> Owner:
@@ -35,7 +35,7 @@ def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
         )
 
 
-def refuse_anothers_results(job: Job, place: Place) -> None:
+def refuse_anothers_results(job: Job, place: Location) -> None:
     """Raises UsageError where results of another job stand in the output's place."""
     folder = place.parent if isinstance(place, Path) else None
     owner = _owner_of_results(place)
@@ -67,7 +67,7 @@ def _named(job: Job) -> str:
     return f"{job.name} ({job.file})" if job.file else job.name
 
 
-def _owner_of_results(place: Place) -> Owner | None:
+def _owner_of_results(place: Location) -> Owner | None:
     """None where there are no results of ours, or none that can be read."""
     try:
         with find(str(place)).files[-1].open("rb") as file:

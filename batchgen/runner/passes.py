@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
 from batchgen.job.job import Job
-from batchgen.ui.humanize import counted
+from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
-    from batchgen.runner.sender import Sent
+    from batchgen.runner.sender import SendResult
     from batchgen.send.stats import Stats
 
 FEW_LATE = 5
@@ -33,7 +33,7 @@ class Passes:
     learned: float | None = None
     usages: list[Usage] = field(default_factory=list)
 
-    def add(self, sent: Sent) -> None:
+    def add(self, sent: SendResult) -> None:
         self.stats.append(sent.stats)
         self.usages.append(sent.usage)
         self.learned = sent.learned
@@ -45,20 +45,20 @@ class Passes:
         return sum(map(count, self.stats))
 
 
-def tell_what_was_odd(sent: Sent, job: Job) -> None:
+def tell_what_was_odd(sent: SendResult, job: Job) -> None:
     """What a server makes of its requests that nobody would guess, and no row fails of."""
     stats, request = sent.stats, job.request
     if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
         log.warning("warning: request.logprobs: the server gave none with any of its answers")
     if stats.several and request.best_of in (None, 1):
-        told = counted(stats.several, "answer")
+        told = pluralize(stats.several, "answer")
         log.warning("warning: %s had more choices than one, which nobody asked for: see `more_choices`", told)
     late, most = sent.late
     if late >= FEW_LATE and most < job.limits.concurrency:
         log.warning(
             "warning: %s had no answer within timeout.total (%g s) while others did: the server has more than it "
             "can do. limits.concurrency: %d or so buys nothing twice; or raise timeout.total",
-            counted(late, "request"),
+            pluralize(late, "request"),
             job.timeout.total,
             most,
         )

@@ -18,8 +18,8 @@ from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
 from batchgen.job.sections import Limits
-from batchgen.runner.preflight import SHOWN_PROBLEMS, Survey, names_at, survey
-from batchgen.ui.humanize import counted
+from batchgen.runner.preflight import SHOWN_PROBLEMS, Preflight, names_at, preflight
+from batchgen.ui.humanize import pluralize
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_plan(
 ) -> Plan:
     """`restated`: the rows with `state` as it is to be taken now. Raises UsageError where a row cannot be sent; then it
     names the first rows and counts them all."""
-    seen = survey(job, source, requests)
+    seen = preflight(job, source, requests)
     _refuse_unpriced(job, seen)
     rows = _rows(seen)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
@@ -101,7 +101,7 @@ def make_plan(
     )
 
 
-def _rows(seen: Survey) -> pl.DataFrame:
+def _rows(seen: Preflight) -> pl.DataFrame:
     """The survey as one frame, with the keys of repeated bodies told apart by their occurrence."""
     frame = seen.columns.frame()
     if not _repeats(frame["hi"]):
@@ -169,7 +169,7 @@ def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[s
     return int(fresh.is_in(known.implode()).sum())
 
 
-def _refuse_unpriced(job: Job, seen: Survey) -> None:
+def _refuse_unpriced(job: Job, seen: Preflight) -> None:
     unpriced = [model for model in seen.models if price_of(job, model) is None]
     if job.until.cost is not None and unpriced:
         raise UsageError(f"until.cost: no price is known for {unpriced[0]}: set it under `prices`")
@@ -205,6 +205,6 @@ def nothing_to_send(plan: Plan) -> str:
     if not rows:
         return "the input has no rows"
     if failed:
-        answered = f"{plan.reused:,} of {counted(rows, 'row')} are answered"
+        answered = f"{plan.reused:,} of {pluralize(rows, 'row')} are answered"
         return f"{answered}; {failed:,} failed in an earlier run and are not tried again"
     return f"all {rows:,} rows are answered" if rows > 1 else "the one row is answered"

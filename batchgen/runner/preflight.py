@@ -9,7 +9,7 @@ import polars as pl
 
 from batchgen.checkpoint.index import Columns
 from batchgen.errors import UsageError
-from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
@@ -21,7 +21,7 @@ MAX_MODELS = 1000
 
 
 @dataclass
-class Survey:
+class Preflight:
     """What the pass over the input gathers. `names` are hashes; `problems` the first rows of each reason."""
 
     columns: Columns = field(
@@ -35,7 +35,7 @@ class Survey:
     troubled: int = 0
     height: int = 0
 
-    def add(self, made: list[Prepared]) -> None:
+    def add(self, made: list[PreparedRequest]) -> None:
         models = self.models
         self.columns.add(
             b"".join([p.digest for p in made]),
@@ -52,9 +52,9 @@ class Survey:
         self.troubled += 1
 
 
-def survey(job: Job, source: Source, requests: Requests) -> Survey:
+def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
     """Raises UsageError where a row cannot be sent; then it names the first rows and counts them all."""
-    seen = Survey()
+    seen = Preflight()
     for frame in source.batches():
         names = None if job.input.id is None else texts(frame[job.input.id])
         if names is not None:
@@ -65,7 +65,7 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
             seen.priorities.append(_priorities(job, frame[job.priority], seen.height))
         start = seen.height
         for made in requests.batches(frame):
-            prepared = [p for p in made if isinstance(p, Prepared)]
+            prepared = [p for p in made if isinstance(p, PreparedRequest)]
             seen.add(prepared)
             if len(prepared) < len(made):
                 _refuse_problems(job.input.part, seen, made, names, start)
@@ -80,11 +80,11 @@ def survey(job: Job, source: Source, requests: Requests) -> Survey:
 
 
 def _refuse_problems(
-    part: Shard, seen: Survey, made: list[Prepared | Problem], names: pl.Series | None, start: int
+    part: Shard, seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, start: int
 ) -> None:
     """`start`: the row that `names` begins with."""
     for row, problem in enumerate(made, seen.height):
-        if isinstance(problem, Problem):
+        if isinstance(problem, RowError):
             seen.refuse(str(problem), row_name(part, row, names[row - start] if names is not None else None))
 
 
@@ -115,7 +115,7 @@ def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
     return named
 
 
-def _refuse_repeated_names(job: Job, source: Source, seen: Survey) -> None:
+def _refuse_repeated_names(job: Job, source: Source, seen: Preflight) -> None:
     if not seen.names or (hashes := pl.concat(seen.names)).n_unique() == hashes.len():
         return
     first: dict[object, int] = {}
@@ -133,7 +133,7 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Survey) -> None:
         row += frame.height
 
 
-def _tell(seen: Survey, job: Job) -> str:
+def _tell(seen: Preflight, job: Job) -> str:
     lines = [f"{job.input.path}: {seen.troubled:,} of {seen.height:,} rows cannot be sent; nothing was sent:"]
     for reason, rows in list(seen.problems.items())[:SHOWN_PROBLEMS]:
         lines.append(f"  {reason}: {', '.join(rows)}")

@@ -22,7 +22,7 @@ from batchgen.errors import UsageError
 from batchgen.input.request import Requests
 from batchgen.input.source import Source, open_source, require_column
 from batchgen.input.template.error_messages import column_warning
-from batchgen.job.checker import Fitness, fitness_of
+from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
 from batchgen.job.sections import Limits
 from batchgen.output.column_names import refuse_collisions
@@ -34,7 +34,7 @@ CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
-class Setup:
+class PreparedJob:
     """A job that fits its input. `base_url` is None for the built-in model, which has no address yet; `fitness` is
     None where the job checks no text."""
 
@@ -43,7 +43,7 @@ class Setup:
     source: Source
     requests: Requests
     limits: Limits
-    fitness: Fitness | None
+    fitness: Checker | None
 
     @property
     def dialect(self) -> Dialect:
@@ -66,7 +66,7 @@ class Setup:
         return self.checkpoint.with_suffix(".flight")
 
 
-def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
+def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJob:
     """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
     base_url = None if job.is_local else job.base_url(environ)
     trust(job.endpoint.ca_file)
@@ -83,11 +83,11 @@ def set_up(job: Job, environ: Mapping[str, str], file: str | Path) -> Setup:
         requests = Requests(job, source.columns, job.endpoint.identity(base_url or ""))
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    limits = job.limits if base_url is None else job.granted(base_url)
-    return Setup(job, base_url, source, requests, limits, fitness_of(job.check))
+    limits = job.limits if base_url is None else job.effective_limits(base_url)
+    return PreparedJob(job, base_url, source, requests, limits, checker_of(job.check))
 
 
-def opened_again(setup: Setup) -> Setup:
+def reopen(setup: PreparedJob) -> PreparedJob:
     """With the input as it is now. Raises UsageError as `set_up`."""
     source = open_source(setup.job.input)
     refuse_collisions(list(source.columns))
@@ -118,7 +118,7 @@ def today() -> str:
     return dt.datetime.now().astimezone().date().isoformat()
 
 
-def warnings(setup: Setup, models: Iterable[str], rows: int) -> list[str]:
+def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
     """What a job of so many rows should hear before it spends anything. Raises UsageError as `model_warnings`."""
     job, now = setup.job, dt.datetime.now(dt.UTC)
     return [
@@ -131,14 +131,14 @@ def warnings(setup: Setup, models: Iterable[str], rows: int) -> list[str]:
     ]
 
 
-def column_warnings(setup: Setup) -> list[str]:
+def column_warnings(setup: PreparedJob) -> list[str]:
     """Where results hold a column as text."""
     told = as_texts(setup.source.columns)
     what = f"column{'s' * (len(told) > 1)} {', '.join(map(repr, told[:5]))}"
     return [f"{what}: of a type that Parquet has not: JSON text in the results"] if told else []
 
 
-def prompt_warnings(setup: Setup, rows: int) -> list[str]:
+def prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
     """Where all rows send the same, or a comment has cut the prompt off."""
     job = setup.job
     cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
@@ -149,7 +149,7 @@ def prompt_warnings(setup: Setup, rows: int) -> list[str]:
     return ["; ".join(told)] if told else []
 
 
-def model_warnings(setup: Setup, models: Iterable[str], today: dt.date) -> list[str]:
+def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) -> list[str]:
     """Raises UsageError for a model that the vendor's own host no longer serves."""
     warnings = []
     for model in models:

@@ -13,10 +13,10 @@ from typing import Any, NoReturn, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
-from batchgen.runner.outlook import Outlook
+from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui import logs
-from batchgen.ui.humanize import about, counted, duration
+from batchgen.ui.humanize import approximately, duration, pluralize
 from batchgen.ui.terminal import USUAL, screen
 
 LINE_EVERY = 30.0
@@ -35,18 +35,18 @@ class Progress(Protocol):
     def close(self, stats: Stats) -> None: ...
 
 
-def progress(name: str, stats: Stats, outlook: Outlook, most_seconds: float, *, quiet: bool) -> Progress:
+def progress(name: str, stats: Stats, outlook: RemainingTime, most_seconds: float, *, quiet: bool) -> Progress:
     """`most_seconds`: what the limits would ask of the run if every answer were as long as it may be."""
     if quiet:
-        return Silence()
+        return NoProgress()
     if sys.stderr.isatty() and not logs.are_objects():
-        return Bar(name, stats, outlook)
+        return ProgressBar(name, stats, outlook)
     if _in_notebook():
-        return Widget(name, stats, outlook)
-    return Lines(name, stats, outlook, most_seconds, time.monotonic)
+        return NotebookWidget(name, stats, outlook)
+    return LogLines(name, stats, outlook, most_seconds, time.monotonic)
 
 
-class Silence:
+class NoProgress:
     every = LINE_EVERY
 
     def show(self, stats: Stats) -> None:
@@ -56,10 +56,10 @@ class Silence:
         pass
 
 
-class Bar:
+class ProgressBar:
     every = BAR_EVERY
 
-    def __init__(self, name: str, stats: Stats, outlook: Outlook) -> None:
+    def __init__(self, name: str, stats: Stats, outlook: RemainingTime) -> None:
         self._outlook = outlook
         self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR)
         self._messages = self._around()
@@ -95,7 +95,7 @@ def _columns(_: object) -> tuple[int, int | None]:
     return (screen(sys.stderr).width or USUAL) - 2, None
 
 
-class Widget(Bar):
+class NotebookWidget(ProgressBar):
     """A notebook's, where ipywidgets is there to draw it; else a bar of text, and no advice to install it."""
 
     every = WIDGET_EVERY
@@ -116,16 +116,16 @@ def _in_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-class Lines:
+class LogLines:
     every = LINE_EVERY
 
     def __init__(
-        self, name: str, stats: Stats, outlook: Outlook, most_seconds: float, clock: Callable[[], float]
+        self, name: str, stats: Stats, outlook: RemainingTime, most_seconds: float, clock: Callable[[], float]
     ) -> None:
         self._name, self._outlook, self._clock = name, outlook, clock
         most = f", {duration(most_seconds)} at most under the limits" if most_seconds >= LINE_EVERY else ""
         numbers = _numbers(stats, 0.0, None)
-        log.info("%s: %s to send%s", name, counted(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
+        log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
@@ -138,7 +138,7 @@ class Lines:
             f"{stats.todo:,}",
             100 * done // max(stats.todo, 1),
             rate,
-            "done" if not stats.left else f"{about(left)} left" if left is not None else "no answer yet",
+            "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
             extra={logs.NUMBERS: _numbers(stats, rate, left)},
         )

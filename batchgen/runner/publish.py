@@ -13,20 +13,20 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
 from batchgen.output import destination
 from batchgen.output.destination import Destination
-from batchgen.output.gate import Tally, last_good
-from batchgen.output.publish import Published, drop_beside, publish
+from batchgen.output.gate import GateStats, last_good
+from batchgen.output.publish import PublishResult, drop_beside, publish
 from batchgen.runner.owner import owner_of
-from batchgen.runner.prepare import Setup
+from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
-from batchgen.storage.location import Place
+from batchgen.storage.location import Location
 
 RELIED_ON = ("model", "record", "state", "occurrence")
 """Of a plan's rows, what publishing needs."""
 
 
 def publish_run(
-    setup: Setup, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
-) -> Published:
+    setup: PreparedJob, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
+) -> PublishResult:
     """The results, at the job's own place, where the gate is heard and no more is replaced by less, or anywhere else.
     Raises as `publish`."""
     job, own = setup.job, destination.of(setup.job, run.date)
@@ -39,7 +39,7 @@ def publish_run(
         own if in_place else to,
         about(setup, run, to.place),
         fitness=setup.fitness,
-        tally=Tally(job.gate, last_good(job, run.date) if own.is_compared else None)
+        tally=GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
         if in_place and own.is_gated
         else None,
     )
@@ -48,13 +48,13 @@ def publish_run(
     return done
 
 
-def _is_same(one: Place, other: Place) -> bool:
+def _is_same(one: Location, other: Location) -> bool:
     if isinstance(one, Path) and isinstance(other, Path):
         return one.resolve() == other.resolve() or folders.is_same(one, other)
     return one == other
 
 
-def about(setup: Setup, run: Run, there: Place) -> dict[str, Any]:
+def about(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:
     """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
     owner = owner_of(setup.job, there.parent if isinstance(there, Path) else None)
     return {

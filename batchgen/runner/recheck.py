@@ -11,13 +11,13 @@ from batchgen.api.outcome import Kind
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
-from batchgen.job.checker import Fitness
+from batchgen.job.checker import Checker
 
 if TYPE_CHECKING:
     pass
 
 
-def restate(rows: pl.DataFrame, reader: Reader, fitness: Fitness | None) -> pl.DataFrame:
+def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.DataFrame:
     """A plan's rows with `state` as the present check has it: a stored text that passes is an answer, whatever was said
     of it when it came, and an answer that does not is a failure. With a check it reads every stored text. What an
     earlier version could make nothing of, and this one can, is an answer, too."""
@@ -47,7 +47,7 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))
 
 
-def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Fitness) -> pl.Series:
+def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Checker) -> pl.Series:
     """For each attempt whether its text passes; null where it is damaged."""
     read = {id_: reader.answer(record) for id_, record in records.items()}
     texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}

@@ -23,10 +23,10 @@ from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as Granted
 from batchgen.job.sections import Until
 from batchgen.runner.plan import Plan
-from batchgen.runner.prepare import Setup
+from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.tasks import tasks
-from batchgen.send.dispatcher import Pump
-from batchgen.send.limits import Budget, Limits
+from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
@@ -56,7 +56,7 @@ class Rehearsal:
     rehearsed: int
 
 
-def rehearse(setup: Setup, plan: Plan, learned: float | None, seen: Sequence[tuple[float, int]]) -> Rehearsal:
+def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequence[tuple[float, int]]) -> Rehearsal:
     """`learned`: requests a minute that an earlier run found. `seen`: latency and tokens of the last answers."""
     waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
     rows = list(islice(waiting, MOST_ROWS))
@@ -94,7 +94,7 @@ def _budget(until: Until, part: float) -> Budget:
     )
 
 
-def _enough(rows: list[Task], granted: Granted, setup: Setup, played: Sequence[tuple[float, int]]) -> int | None:
+def _enough(rows: list[Task], granted: Granted, setup: PreparedJob, played: Sequence[tuple[float, int]]) -> int | None:
     """The fewest in flight that end as early as any number would, by bisection."""
     if not rows or (granted.requests_per_minute is None and granted.tokens_per_minute is None):
         return None
@@ -115,7 +115,7 @@ def _enough(rows: list[Task], granted: Granted, setup: Setup, played: Sequence[t
 
 
 def _play(
-    rows: list[Task], granted: Granted, budget: Budget, setup: Setup, played: Sequence[tuple[float, int]]
+    rows: list[Task], granted: Granted, budget: Budget, setup: PreparedJob, played: Sequence[tuple[float, int]]
 ) -> tuple[Stats, float, str | None]:
     """One night: what was done, in how many seconds, and what stopped it."""
     chance = random.Random(0)
@@ -131,12 +131,12 @@ def _play(
 
     async def night() -> tuple[float, str | None]:
         clock = asyncio.get_running_loop().time
-        pump = Pump(
+        pump = Dispatcher(
             batches=iter([[copy.copy(task) for task in rows]]),
             attempt=attempt,
             save=save,
             flight=_NoFlight(),
-            limits=Limits(granted.requests_per_minute, granted.tokens_per_minute, clock()),
+            limits=RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, clock()),
             budget=budget,
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
             stats=stats,

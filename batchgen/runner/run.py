@@ -16,7 +16,7 @@ import polars as pl
 from batchgen.api.outcome import POSSIBLY_BILLED, Kind
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.in_flight import forget, left_behind
+from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record, Run, Start
@@ -31,20 +31,20 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.output import destination
-from batchgen.output.publish import Published
+from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.runner import adoption
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, tell_what_was_odd
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.prepare import Setup, opened_again, today, warnings
+from batchgen.runner.prepare import PreparedJob, reopen, today, warnings
 from batchgen.runner.publish import RELIED_ON, publish_run
 from batchgen.runner.recheck import restate
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
-from batchgen.send.engines.local import Make
+from batchgen.send.engines.local import EngineFactory
 from batchgen.storage import folders
-from batchgen.ui.humanize import counted
+from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
@@ -57,11 +57,17 @@ KEPT = "every answer is kept: run the same command again"
 log = logging.getLogger("batchgen")
 
 
-class Night:
+class Runner:
     """One run, under the lock. `checkpoint` and `reader` are of the job's own file."""
 
     def __init__(
-        self, setup: Setup, key: str, checkpoint: Checkpoint, reader: Reader, signals: Signals, engine: Make
+        self,
+        setup: PreparedJob,
+        key: str,
+        checkpoint: Checkpoint,
+        reader: Reader,
+        signals: Signals,
+        engine: EngineFactory,
     ) -> None:
         self._setup = setup
         self._job = setup.job
@@ -116,7 +122,7 @@ class Night:
             self._give_up(published)
             retry_failed = False  # what failed has had its tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
-        known = reports.Known(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
+        known = reports.InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
         return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
 
@@ -136,7 +142,7 @@ class Night:
 
     def _recover(self) -> int:
         """Records what was in flight when an earlier run was killed; how many requests that were."""
-        marks = left_behind(self._setup.flight)
+        marks = leftovers(self._setup.flight)
         known = self._reader.attempts_of([key for key, _ in marks])
         lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
         said = "in flight when the run was killed: possibly billed, and the answer is lost"
@@ -145,7 +151,7 @@ class Night:
             self._checkpoint.add(
                 [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
             )
-        forget(self._setup.flight)
+        clear(self._setup.flight)
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
@@ -163,7 +169,7 @@ class Night:
             log.warning(
                 "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
                 "its place. Put the newest one back where you have it; what is missing is bought again",
-                counted(missing, "attempt"),
+                pluralize(missing, "attempt"),
                 self._setup.checkpoint,
             )
         if goes_on:
@@ -172,10 +178,10 @@ class Night:
             log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
-        from batchgen.runner.sender import Sending, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
+        from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sending = Sending(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
         sent = sending.run(plan, self._earlier_rate(), quiet=quiet)
         self._sent.add(sent)
         tell_what_was_odd(sent, self._job)
@@ -199,7 +205,7 @@ class Night:
 
     def _published(
         self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool
-    ) -> tuple[pl.DataFrame, Published]:
+    ) -> tuple[pl.DataFrame, PublishResult]:
         """What is done, published; by a plan of the input as it is now, where it changed after something was sent.
 
         Raises Stopped where it cannot be read as it is now: the next run publishes, and buys nothing."""
@@ -212,14 +218,14 @@ class Night:
                     raise
             self._sent.stopped = self._sent.stopped or CHANGED
             try:
-                self._setup = opened_again(self._setup)
+                self._setup = reopen(self._setup)
                 plan = self.plan(run.floor, retry_failed=retry_failed)
             except UsageError as error:
                 raise Stopped(f"{CHANGED}, and cannot be read now ({error}); {KEPT}") from None
             rows, models = self._now(plan, run), plan.models
         raise Stopped(f"{CHANGED} again and again; {KEPT}")
 
-    def _give_up(self, published: Published) -> None:
+    def _give_up(self, published: PublishResult) -> None:
         """Damaged answers are as if they had never been; the next pass buys them again."""
         for row in published.damaged.values():
             log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
@@ -231,7 +237,7 @@ class Night:
             [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
         )
 
-    def _report(self, known: reports.Known, date: str, published: Published) -> str | None:
+    def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
         if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
@@ -240,7 +246,7 @@ class Night:
         )
         return reports.after_run(subject, date, sent=bool(sent))
 
-    def _sum_up(self, published: Published, interrupted: int, seconds: float, report: str | None) -> Summary:
+    def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
         fresh, usage = sent.total(lambda stats: stats.ok), sum(sent.usages, NOTHING)
         return Summary(
@@ -270,7 +276,7 @@ class Night:
             in_all=self._reader.usage_in_all(),
         )
 
-    def _why_stopped(self, published: Published) -> str | None:
+    def _why_stopped(self, published: PublishResult) -> str | None:
         refusal = self._sent.refusal
         if refusal is None:
             return self._sent.stopped if published.pending else None
@@ -283,7 +289,7 @@ class Night:
         }
         return f"the service refuses the run: {refusal.message}; {advice[refusal.kind]}"
 
-    def _exit_code(self, published: Published) -> int:
+    def _exit_code(self, published: PublishResult) -> int:
         if self._sent.refusal is not None:
             return ServiceRefused.exit_code
         if published.pending and self._sent.is_gone:

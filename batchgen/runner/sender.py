@@ -16,24 +16,24 @@ from batchgen import event_loop
 from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.group_commit import Writer
-from batchgen.checkpoint.in_flight import Flight
+from batchgen.checkpoint.group_commit import GroupCommit
+from batchgen.checkpoint.in_flight import InFlightLog
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.prices import price_of
 from batchgen.job.sections import Until
-from batchgen.runner.outlook import Outlook
 from batchgen.runner.plan import Plan
-from batchgen.runner.prepare import Setup
+from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.progress import progress
+from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
 from batchgen.send.check import checked
-from batchgen.send.dispatcher import Pump
+from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines import local
-from batchgen.send.engines.local import Make
-from batchgen.send.limits import Budget, Limits
+from batchgen.send.engines.local import EngineFactory
+from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
@@ -47,7 +47,7 @@ LOST = "the checkpoint was removed or replaced while the run was at work"
 
 
 @dataclass(frozen=True)
-class Sent:
+class SendResult:
     """How it went. `stopped`: by what, before all was done; `is_gone`: since what makes the attempts is; `learned`:
     requests a minute that were found to be granted; `usage`: of this pass; `late`: requests that had no answer in time
     while others did, and how many might be in flight in the end."""
@@ -62,29 +62,31 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Sending:
+class Sender:
     """`record`: the run as the checkpoint has it."""
 
-    setup: Setup
+    setup: PreparedJob
     key: str
     checkpoint: Checkpoint
     signals: Signals
-    engine: Make
+    engine: EngineFactory
     budget: Budget
     record: Run
 
-    def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> Sent:
+    def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> SendResult:
         """`rate`: requests a minute that an earlier run learned. Raises MachineRefused where answers cannot be kept."""
         with (
             self._service() as base_url,
-            closing(Flight(self.setup.flight, self.setup.job.limits.concurrency)) as flight,
+            closing(InFlightLog(self.setup.flight, self.setup.job.limits.concurrency)) as flight,
         ):
             return event_loop.run(self._pump(plan, base_url, flight, rate, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
 
-    async def _pump(self, plan: Plan, base_url: str, flight: Flight, rate: float | None, *, quiet: bool) -> Sent:
+    async def _pump(
+        self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, *, quiet: bool
+    ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
         stats, spent = Stats(todo=plan.todo), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
@@ -98,10 +100,10 @@ class Sending:
             rate = outlook.rate(stats, now)
             self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now))
 
-        limits = Limits(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
+        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
-        async with Writer(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
-            pump = Pump(
+        async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
+            pump = Dispatcher(
                 batches=tasks(job, setup.source, setup.requests, plan),
                 attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
                 save=writer.save,
@@ -113,7 +115,7 @@ class Sending:
                 concurrency=granted.concurrency,
                 stops=Stops(local.stops(job), retries.patience, granted.concurrency, is_proven=plan.reused > 0),
             )
-            outlook = Outlook(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
+            outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
@@ -125,11 +127,11 @@ class Sending:
                 tell()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        return Sent(
+        return SendResult(
             stats, usage(), (limits.window.late, limits.window.most), pump.stopped, pump.refusal, learned, is_gone
         )
 
-    def _look_at_checkpoint(self, pump: Pump) -> None:
+    def _look_at_checkpoint(self, pump: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
             pump.stop(LOST)
 
@@ -143,12 +145,12 @@ class Sending:
             )
 
     @contextmanager
-    def _shared(self, limits: Limits, base_url: str) -> Iterator[Callable[[], None]]:
+    def _shared(self, limits: RateLimiter, base_url: str) -> Iterator[Callable[[], None]]:
         """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
         if not limits.declared:
             yield lambda: None
             return
-        with shared_rate.joined(base_url, self.key) as runs:
+        with shared_rate.register(base_url, self.key) as runs:
             limits.share(time.monotonic(), runs(), wait=2 * shared_rate.LOOKS_EVERY)
             yield lambda: limits.share(time.monotonic(), runs())
 
@@ -160,7 +162,7 @@ def budget_of(until: Until) -> Budget:
     return Budget(deadline, until.requests, until.tokens, until.cost)
 
 
-async def _is_gone_at_the_end(pump: Pump) -> bool:
+async def _is_gone_at_the_end(pump: Dispatcher) -> bool:
     """Runs it to its end; whether that came since what makes the attempts is gone."""
     try:
         await pump.run()

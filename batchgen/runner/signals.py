@@ -16,7 +16,7 @@ from batchgen.ui.humanize import duration
 if TYPE_CHECKING:
     import asyncio
 
-    from batchgen.send.dispatcher import Pump
+    from batchgen.send.dispatcher import Dispatcher
 
 DRAIN = 60.0
 """Seconds that requests in flight get to end after the first signal."""
@@ -65,7 +65,7 @@ class Signals:
             self._wake()
 
     @contextmanager
-    def to(self, pump: Pump) -> Iterator[None]:
+    def to(self, pump: Dispatcher) -> Iterator[None]:
         """Inside the event loop, while the pump runs. Each signal is heeded once, also one that came before."""
         from asyncio import get_running_loop  # noqa: PLC0415  many a run sends nothing
 

@@ -12,14 +12,14 @@ from batchgen.checkpoint.schema import OK
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.storage import file_lock
-from batchgen.ui.humanize import about, duration
-from batchgen.ui.panel import Line, Sheet, Shown, Tone, near
+from batchgen.ui.humanize import approximately, duration
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
 
 RUNNING = "running"
 
 
 @dataclass(frozen=True)
-class Status(Shown):
+class Status(Renderable):
     """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
     `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
     run's, `in_all` all runs'."""
@@ -38,16 +38,18 @@ class Status(Shown):
     usage: Usage = NOTHING
     in_all: Usage = NOTHING
 
-    def sheet(self) -> Sheet:
-        lines = [Line("rows", f"{self.rows:,}: {self._counts()}")]
+    def sheet(self) -> Panel:
+        lines = [PanelLine("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
-            lines.append(Line("rate", self._rate(self.rate)))
+            lines.append(PanelLine("rate", self._rate(self.rate)))
         if self.partial is not None:
-            lines.append(Line("partial", f"{near(self.partial)}: the results in its place have more texts", Tone.WAIT))
+            lines.append(
+                PanelLine("partial", f"{near(self.partial)}: the results in its place have more texts", Severity.WAIT)
+            )
         if used := spent(self.usage, self.in_all):
-            lines.append(Line("spent", used))
+            lines.append(PanelLine("spent", used))
         share = 1 - self.left / max(self.rows, 1)
-        return Sheet(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
+        return Panel(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
 
     def line(self) -> str:
         """What changes, on one line, for a log."""
@@ -58,7 +60,7 @@ class Status(Shown):
         return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
 
     def _rate(self, rate: float) -> str:
-        left = f", {about(self.left_s)} left" if self.left_s is not None else ""
+        left = f", {approximately(self.left_s)} left" if self.left_s is not None else ""
         return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
@@ -67,12 +69,12 @@ class Status(Shown):
         ago = (dt.datetime.now().astimezone() - then).total_seconds()
         return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
 
-    def _tone(self) -> Tone:
+    def _tone(self) -> Severity:
         if self.state == RUNNING:
-            return Tone.CALM
+            return Severity.CALM
         if self.failed:
-            return Tone.BAD
-        return Tone.GOOD if self.state == "finished" else Tone.WAIT
+            return Severity.BAD
+        return Severity.GOOD if self.state == "finished" else Severity.WAIT
 
 
 def status_of(job: Job) -> Status:

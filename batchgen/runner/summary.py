@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import ServiceRefused
-from batchgen.ui.humanize import counted, duration
-from batchgen.ui.panel import Line, Sheet, Shown, Tone, near
+from batchgen.ui.humanize import duration, pluralize
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
 
 
 @dataclass(frozen=True)
-class Summary(Shown):
+class Summary(Renderable):
     """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
 
     `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
@@ -48,27 +48,27 @@ class Summary(Shown):
     cost: float | None = None
     in_all: Usage = NOTHING
 
-    def sheet(self) -> Sheet:
+    def sheet(self) -> Panel:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
         have = "has its" if self.rows == 1 else "have their"
         lines = [
-            Line("reused", f"{counted(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
-            Line("failed", self._failures(), Tone.BAD if self.failed else Tone.CALM),
-            Line("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
-            Line("results", near(self.path)),
-            *([Line("report", near(self.report))] if self.report else []),
+            PanelLine("reused", f"{pluralize(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
+            PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
+            PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
+            PanelLine("results", near(self.path)),
+            *([PanelLine("report", near(self.report))] if self.report else []),
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")
-            lines.append(Line("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
+            lines.append(PanelLine("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
         lines += kept_out(self.rejected, self.partial)
-        about = f": {self.ok:,} of {counted(self.rows, 'row')} {have} text{pending}"
-        return Sheet(self.name, self._verdict(), about, lines, self._tone())
+        about = f": {self.ok:,} of {pluralize(self.rows, 'row')} {have} text{pending}"
+        return Panel(self.name, self._verdict(), about, lines, self._tone())
 
     def line(self) -> str:
         """How it went, in one line."""
-        parts = [f"{self.ok:,} of {counted(self.rows, 'row')} {'has its' if self.rows == 1 else 'have their'} text"]
+        parts = [f"{self.ok:,} of {pluralize(self.rows, 'row')} {'has its' if self.rows == 1 else 'have their'} text"]
         parts += [f"{self.failed:,} failed"] if self.failed else []
         parts += [f"{self.pending:,} still to do"] if self.pending else []
         parts += [self.stopped] if self.stopped else []
@@ -83,10 +83,10 @@ class Summary(Shown):
         verdict = "rejected" if self.rejected else "finished"
         return "refused" if self._refused() else "stopped" if self.pending else verdict
 
-    def _tone(self) -> Tone:
+    def _tone(self) -> Severity:
         if self.failed or self.rejected or self._refused():
-            return Tone.BAD
-        return Tone.WAIT if self.pending else Tone.GOOD
+            return Severity.BAD
+        return Severity.WAIT if self.pending else Severity.GOOD
 
     def _rate(self) -> str:
         bought = self.ok - self.reused
@@ -100,7 +100,7 @@ class Summary(Shown):
     def _runs_left(self) -> str:
         """How many runs like this one are left to do."""
         bought = self.ok - self.reused
-        return f": {counted(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
+        return f": {pluralize(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
 
     def _failures(self) -> str:
         if not self.failed:
@@ -108,12 +108,12 @@ class Summary(Shown):
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
         left = self.failed - len(self.failures)
         more = [f"and {left:,} more"] if left else []
-        return "\n".join([f"{counted(self.failed, 'row')}: {reasons}", *self.failures, *more])
+        return "\n".join([f"{pluralize(self.failed, 'row')}: {reasons}", *self.failures, *more])
 
     def _requests(self) -> str:
         if not self.sent:
             return "nothing sent"
-        parts = [f"{counted(self.sent, 'request')} sent"]
+        parts = [f"{pluralize(self.sent, 'request')} sent"]
         if self.retries:
             parts.append(f"{self.retries:,} tried again")
         if self.possibly_billed:
@@ -123,8 +123,8 @@ class Summary(Shown):
         return ", ".join(parts)
 
 
-def kept_out(rejected: list[str], partial: str | None) -> list[Line]:
+def kept_out(rejected: list[str], partial: str | None) -> list[PanelLine]:
     """Why results did not take the place of those that stand there."""
     kept = "what stands in the output's place was left as it is"
-    lines = [Line("rejected", "\n".join([*rejected, kept]), Tone.BAD)] if rejected else []
-    return [*lines, *([Line("partial", partial, Tone.WAIT)] if partial else [])]
+    lines = [PanelLine("rejected", "\n".join([*rejected, kept]), Severity.BAD)] if rejected else []
+    return [*lines, *([PanelLine("partial", partial, Severity.WAIT)] if partial else [])]

@@ -10,7 +10,7 @@ import polars as pl
 from batchgen.checkpoint.index import State, join
 from batchgen.checkpoint.row_key import occurrence_key
 from batchgen.errors import InputChanged
-from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
@@ -76,14 +76,14 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
 
 def _task(
     job: Job,
-    made: Prepared | Problem,
+    made: PreparedRequest | RowError,
     row: tuple[int, int, int, int, int],
     name: str | None,
     prices: dict[str, tuple[float, float]],
 ) -> Task:
     hi, lo, occurrence, attempts, state = row
     key = join(hi, lo)
-    if isinstance(made, Problem) or occurrence_key(made.digest, occurrence) != key:
+    if isinstance(made, RowError) or occurrence_key(made.digest, occurrence) != key:
         raise InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
     return Task(
         key,

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from batchgen.api.outcome import POSSIBLY_BILLED, Failure, Kind
-from batchgen.send.limits import Limits
+from batchgen.send.limits import RateLimiter
 from batchgen.send.task import Task
 
 WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
@@ -28,7 +28,7 @@ AMID = 3.0
 class Blame:
     """Of one run. `answers`: how many it had."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RateLimiter) -> None:
         self._limits = limits
         self.answers = 0
         self._answered_at = -math.inf

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.api.body import whole
+from batchgen.api.body import decompress
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.types import RawCompletion
-from batchgen.job.checker import Fitness
+from batchgen.job.checker import Checker
 
 if TYPE_CHECKING:
     from batchgen.send.dispatcher import Attempt
 
 
-def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
+def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
     """The same attempts, of which an answer whose text is unfit is a failure. `read`: an answer's body."""
     if fitness is None:
         return attempt
@@ -23,7 +23,7 @@ def checked(attempt: Attempt, fitness: Fitness | None, read: Callable[[bytes], R
         outcome = await attempt(body, model)
         if isinstance(outcome, Failure):
             return outcome
-        body = whole(outcome.body)
+        body = decompress(outcome.body)
         (why,) = fitness.unfit([read(body).choices[0].text])
         if why is None:
             return outcome

@@ -23,7 +23,7 @@ from batchgen.api.outcome import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failur
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
 from batchgen.send.blame import NOT_ITS_OWN, Blame
-from batchgen.send.limits import Budget, Limits
+from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import NEVER_LEFT, Stats
 from batchgen.send.stops import Stops
@@ -32,7 +32,7 @@ from batchgen.send.task import Task, recorded
 CHANGED = "the input changed while the job was at work"
 
 
-class Marks(Protocol):
+class InFlight(Protocol):
     """Where it is marked what is in flight (`flight.py`)."""
 
     def begin(self, slot: int, key: bytes, attempt: int) -> None: ...
@@ -47,14 +47,14 @@ log = logging.getLogger("batchgen")
 
 
 @dataclass
-class Pump:
+class Dispatcher:
     """One run's worth of rows through one engine. `batches` is read in a thread, one batch ahead."""
 
     batches: Iterator[list[Task]]
     attempt: Attempt
     save: Save
-    flight: Marks
-    limits: Limits
+    flight: InFlight
+    limits: RateLimiter
     budget: Budget
     retries: Retries
     stats: Stats

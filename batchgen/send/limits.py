@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from batchgen.send.pacing import Learned, Pace
-from batchgen.send.window import Window
+from batchgen.send.pacing import AdaptivePacer, GcraPacer
+from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars
 
 
-class Outage:
+class CircuitBreaker:
     """When nothing gets through: after so many failures in a row one probe a second, until an answer comes.
 
     An answer to what was sent before the first of them says nothing of the service as it is now. After one of
@@ -75,7 +75,7 @@ class Outage:
             self._next_probe = now + self._every
 
 
-class Estimate:
+class TokenEstimator:
     """How much of the longest answer an answer takes: what was seen, and at the start the whole, for prudence."""
 
     PRUDENCE, MEMORY = 5, 200
@@ -94,7 +94,7 @@ class Estimate:
         return longest * self._share / self._seen
 
 
-class Limits:
+class RateLimiter:
     """Everything that holds a request back. One for all slots of a run. `learned`: requests a minute that an
     earlier run found the server to grant."""
 
@@ -105,12 +105,12 @@ class Limits:
         now: float,
         learned: float | None = None,
     ) -> None:
-        self._requests = Pace(requests_per_minute, now) if requests_per_minute else None
-        self._tokens = Pace(tokens_per_minute, now) if tokens_per_minute else None
-        self._learned = Learned(learned, now)
-        self._estimate = Estimate()
-        self._outage = Outage()
-        self.window = Window()
+        self._requests = GcraPacer(requests_per_minute, now) if requests_per_minute else None
+        self._tokens = GcraPacer(tokens_per_minute, now) if tokens_per_minute else None
+        self._learned = AdaptivePacer(learned, now)
+        self._estimate = TokenEstimator()
+        self._outage = CircuitBreaker()
+        self.window = CongestionWindow()
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
         self._refusals = 0
@@ -180,7 +180,7 @@ class Limits:
         return is_burst
 
     def failed(
-        self, now: float, rows: int = Outage.BEGINS, *, billed: bool = False, amid_answers: bool = False
+        self, now: float, rows: int = CircuitBreaker.BEGINS, *, billed: bool = False, amid_answers: bool = False
     ) -> None:
         """An attempt ended without any answer of the service itself, while so many rows were left to do."""
         self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)

@@ -13,7 +13,7 @@ BURST = 0.1
 bucket holds four requests refused none of 80 at this setting, and one at a full second (nginx `limit_req`)."""
 
 
-class Pace:
+class GcraPacer:
     """The generic cell rate algorithm (ITU-T I.371, annex A) for requests of any size.
 
     A request pays after it went: the next waits until its cost has flowed in. So a large one waits no
@@ -49,7 +49,7 @@ class Pace:
         self._burst = 0.5 / self._per_second
 
 
-class Learned:
+class AdaptivePacer:
     """A rate that only the server knows, found from its refusals.
 
     Until then only the start is held back: the requests in flight double every 50 ms from 16, so that a
@@ -87,9 +87,9 @@ class Learned:
         self._base: float | None = None
         self._proven = per_minute or 0.0
         self._ceiling: float | None = None
-        self._pace: Pace | None = None
+        self._pace: GcraPacer | None = None
         if per_minute is not None:
-            self._ceiling, self._cut_at, self._pace = per_minute, now, Pace(per_minute * self.BACK, now)
+            self._ceiling, self._cut_at, self._pace = per_minute, now, GcraPacer(per_minute * self.BACK, now)
 
     def restart(self, now: float) -> None:
         """The service is back after an outage, in which refusals said nothing of its rate."""
@@ -154,7 +154,7 @@ class Learned:
         rate = current or granted / max(1 - share, 0.01)
         self._high = (rate, share) if rate >= met else self._high
         if current is None:
-            self._base, self._pace = granted, Pace(granted, resume_at)
+            self._base, self._pace = granted, GcraPacer(granted, resume_at)
         elif self._may_be_noise and current <= self.LOWER * met and self.AS_OFTEN * before <= share <= self.MOST_NOISE:
             self._noise, self._ceiling = share, 2 * met
             self._may_be_noise = False

@@ -28,7 +28,7 @@ log = logging.getLogger("batchgen")
 
 
 @contextmanager
-def joined(base_url: str, key: str) -> Iterator[Callable[[], int]]:
+def register(base_url: str, key: str) -> Iterator[Callable[[], int]]:
     """While one run more spends the key's rate. Yields a count of them all, this one included."""
     pair = blake2b(f"{base_url}\0{key}".encode(), digest_size=16, person=b"batchgen-share").hexdigest()
     with ExitStack() as stack:

@@ -18,7 +18,7 @@ MARGIN, SHARE = 2, 0.25
 """Requests that are granted beside so many more than one that was refused: then it was not about their number."""
 
 
-class Window:
+class CongestionWindow:
     """`most` requests may be in flight. What was sent before the last cut says nothing new."""
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class FaultDraw:
     """Of one request: its fault, if any, and the seconds until its answer begins."""
 
     fault: str | None
@@ -75,7 +75,7 @@ class Fate:
         return int(self.fault) if self.fault and self.fault.isdigit() else None
 
 
-class Fates:
+class FaultSource:
     """The next fate of each prompt, by the seed, the prompt and how often it was asked before."""
 
     def __init__(self, seed: int, faults: Faults, latency: Latency) -> None:
@@ -83,12 +83,12 @@ class Fates:
         self._chance = functools.partial(chance, seed)
         self._asked: Counter[str] = Counter()
 
-    def draw(self, prompt: str) -> Fate:
+    def draw(self, prompt: str) -> FaultDraw:
         """`prompt`: its digest. Not for requests that a limit refused: how many those are is up to the client."""
         self._asked[prompt] += 1
         n = self._asked[prompt]
         fault = self._faults.befalling(self._chance("prompt", prompt), self._chance("attempt", prompt, n))
-        return Fate(fault, self._latency.seconds(self._chance("latency", prompt, n)))
+        return FaultDraw(fault, self._latency.seconds(self._chance("latency", prompt, n)))
 
 
 class Outages:

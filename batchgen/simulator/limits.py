@@ -51,7 +51,7 @@ class Refusal:
         return max(1, math.ceil(self.wait))
 
 
-class Gate:
+class Admission:
     """What admits a request. `burst`: requests the bucket holds; that of tokens holds the same share of a minute.
     A limit that is None is none."""
 

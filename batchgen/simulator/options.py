@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.simulator.faults import SPOILED, STATUSES, Fates, Faults, Latency
-from batchgen.simulator.limits import Gate
+from batchgen.simulator.faults import SPOILED, STATUSES, Faults, FaultSource, Latency
+from batchgen.simulator.limits import Admission
 
 ROUNDING = 1e-9
 """Ten tenths are a little more than one."""
@@ -20,7 +20,7 @@ AT_ONCE = Latency()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rig:
+class ServerOptions:
     """As it stands: answers everything, at once and always."""
 
     latency: Latency = AT_ONCE
@@ -32,17 +32,17 @@ class Rig:
     outages: tuple[tuple[float, float], ...] = ()
     seed: int = 0
 
-    def gate(self) -> Gate:
-        return Gate(self.requests_per_minute, self.tokens_per_minute, self.burst, self.concurrency)
+    def gate(self) -> Admission:
+        return Admission(self.requests_per_minute, self.tokens_per_minute, self.burst, self.concurrency)
 
-    def fates(self) -> Fates:
-        return Fates(self.seed, Faults(dict(self.shares)), self.latency)
+    def fates(self) -> FaultSource:
+        return FaultSource(self.seed, Faults(dict(self.shares)), self.latency)
 
 
-def read(*, latency: str, fault: Sequence[str], outage: Sequence[str], **counts: Any) -> Rig:
+def read(*, latency: str, fault: Sequence[str], outage: Sequence[str], **counts: Any) -> ServerOptions:
     """Of the options of the command line, by their names. Raises UsageError, which says what to write."""
     outages = tuple(map(read_outage, outage))
-    return Rig(latency=read_latency(latency), shares=read_shares(fault), outages=outages, **counts)
+    return ServerOptions(latency=read_latency(latency), shares=read_shares(fault), outages=outages, **counts)
 
 
 def read_latency(text: str) -> Latency:

@@ -22,10 +22,10 @@ from batchgen.api.models import estimate_tokens
 from batchgen.api.types import PATH, CompletionRequest
 from batchgen.errors import UsageError
 from batchgen.simulator import model, responses
-from batchgen.simulator.faults import Fates, Outages
+from batchgen.simulator.faults import FaultSource, Outages
 from batchgen.simulator.ledger import Ledger, digest
-from batchgen.simulator.limits import Gate
-from batchgen.simulator.options import Rig
+from batchgen.simulator.limits import Admission
+from batchgen.simulator.options import ServerOptions
 from batchgen.simulator.responses import Answer, RejectedError
 
 LEDGER_PATH = "/ledger"
@@ -41,14 +41,14 @@ _FIELD = re.compile(r"at `\$\.(\w+)|field `(.+)`$")
 
 
 LEDGER = web.AppKey("ledger", Ledger)
-GATE = web.AppKey("gate", Gate)
-FATES = web.AppKey("fates", Fates)
+GATE = web.AppKey("gate", Admission)
+FATES = web.AppKey("fates", FaultSource)
 
 
-def make_app(rig: Rig | None = None) -> web.Application:
+def make_app(rig: ServerOptions | None = None) -> web.Application:
     """The server's application, with an empty ledger. The model is loaded here, not by the first request."""
     model.load()
-    rig = rig or Rig()
+    rig = rig or ServerOptions()
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_told])
     app[LEDGER], app[GATE], app[FATES] = Ledger(), rig.gate(), rig.fates()
     if rig.outages:
@@ -178,7 +178,7 @@ def check(asked: CompletionRequest) -> None:
             raise RejectedError(400, "InvalidInputParameters", f"{field} must be {wanted}", field)
 
 
-def run(host: str, port: int, ready: Callable[[str], None], rig: Rig) -> None:
+def run(host: str, port: int, ready: Callable[[str], None], rig: ServerOptions) -> None:
     """Serve until SIGINT or SIGTERM, with an event loop of its own. Raises UsageError where the address is taken."""
 
     async def until_signal() -> None:
@@ -194,7 +194,7 @@ def run(host: str, port: int, ready: Callable[[str], None], rig: Rig) -> None:
 
 
 async def serve(
-    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], rig: Rig | None = None
+    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], rig: ServerOptions | None = None
 ) -> None:
     """Serve until `stop` is set. `port` 0 is any free one; `ready` gets the URL once connections are accepted.
 

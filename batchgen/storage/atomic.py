@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
-from batchgen.storage.location import Place
-from batchgen.storage.swap import exchanged
+from batchgen.storage.location import Location
+from batchgen.storage.swap import swap
 
 NEW, OLD, WAS, TRY = ".tmp", ".old", ".was", ".try"
 """What is being written; what stood in its place; a copy of that, which stands for it; and what was only tried."""
@@ -68,7 +68,7 @@ def _put_in_place(new: Path, path: Path) -> None:
     """In one step, where the system has it; else the old folder is set aside, and there is none for a moment."""
     if not os.path.lexists(path):
         new.rename(path)
-    elif not exchanged(new, path):
+    elif not swap(new, path):
         old = _out_of_the_way(path)
         new.rename(path)
         folders.sync(path.parent)
@@ -109,7 +109,7 @@ def try_out(path: Path, *, is_folder: bool) -> None:
             one.mkdir()
             other.mkdir()
             folders.sync(one)
-            if not exchanged(one, other):
+            if not swap(one, other):
                 other.rmdir()
                 one.rename(other)
         else:
@@ -162,7 +162,7 @@ def _lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def refusing(place: Place) -> Iterator[None]:
+def refusing(place: Location) -> Iterator[None]:
     """What the machine or the store refuses is a MachineRefused, which says that nothing is lost."""
     import pyarrow as pa  # noqa: PLC0415  it takes long, and a plan writes nothing
 

@@ -20,7 +20,7 @@ Fetch = Callable[[int, int], bytes]
 """The bytes from one place up to another. Raises OSError."""
 
 
-class Blocks:
+class BlockCache:
     """Of `size` bytes, which `fetch` brings. For any thread."""
 
     def __init__(self, size: int, fetch: Fetch) -> None:
@@ -48,10 +48,10 @@ class Blocks:
             self._kept.popitem(last=False)
 
 
-class Reader(io.RawIOBase):
+class BlockReader(io.RawIOBase):
     """A file of blocks. One thread's."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: BlockCache) -> None:
         self._blocks = blocks
         self._at = 0
         self._last = -1

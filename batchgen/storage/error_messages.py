@@ -9,7 +9,7 @@ import errno
 import os
 import re
 
-from batchgen.storage.location import Url
+from batchgen.storage.location import ObjectUrl
 from batchgen.storage.settings import ADDRESSES, CREDENTIALS, family
 
 REPLACED = "was replaced while it was read"
@@ -26,7 +26,7 @@ _SECRET = re.compile(r"(AWS|AZURE|GOOGLE)\w*(KEY|SECRET|TOKEN|SAS|CONNECTION|PAS
 SHORTEST_SECRET = 6
 
 
-def refusal(url: Url, error: BaseException) -> OSError:
+def refusal(url: ObjectUrl, error: BaseException) -> OSError:
     said, kind = str(error).split("\n\n", maxsplit=1)[0], type(error).__name__
     code = (re.findall(r"<Code>(\w+)</Code>", said) or [""])[0]
     if code in _NO_BUCKET:
@@ -42,7 +42,7 @@ def refusal(url: Url, error: BaseException) -> OSError:
     return OSError(errno.EIO, _trouble(url, said, kind, code), str(url))
 
 
-def _denied(url: Url, said: str, kind: str, code: str) -> str:
+def _denied(url: ObjectUrl, said: str, kind: str, code: str) -> str:
     """Where it is a matter of who asks, or of which region; else empty."""
     status = _status(said)
     from_where = CREDENTIALS[family(url.bucket)]
@@ -86,7 +86,7 @@ def _elsewhere(said: str, code: str) -> str:
     return f"the bucket is {where}: set AWS_REGION to it"
 
 
-def _trouble(url: Url, said: str, kind: str, code: str) -> str:
+def _trouble(url: ObjectUrl, said: str, kind: str, code: str) -> str:
     """What a store answers, or by the library's own words why it is no answer."""
     words = _words(said)
     if status := _status(said):
@@ -94,7 +94,7 @@ def _trouble(url: Url, said: str, kind: str, code: str) -> str:
     return _unusable(url, said, kind, words)
 
 
-def _unusable(url: Url, said: str, kind: str, words: str) -> str:
+def _unusable(url: ObjectUrl, said: str, kind: str, words: str) -> str:
     if kind == PANIC:
         addresses = ", ".join(ADDRESSES[family(url.bucket)]) or "STORAGE_EMULATOR_HOST"
         return f"the store's library gave up ({words}): check {addresses}"

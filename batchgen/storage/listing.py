@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from batchgen.errors import UsageError
 from batchgen.storage import object_store
-from batchgen.storage.location import Url, is_url
+from batchgen.storage.location import ObjectUrl, is_url
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
 
@@ -56,7 +56,7 @@ class Found:
 def find(pattern: str) -> Found:
     """Raises UsageError where there is nothing, or it cannot be looked for."""
     try:
-        return _find_objects(Url.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
+        return _find_objects(ObjectUrl.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
     except OSError as error:
         where = pattern if is_url(pattern) else error.filename or pattern
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from None
@@ -142,7 +142,7 @@ def _refuse_lake(root: Path) -> None:
             raise _lake(folder, kind)
 
 
-def _lake(place: Path | Url, kind: str) -> UsageError:
+def _lake(place: Path | ObjectUrl, kind: str) -> UsageError:
     return UsageError(
         f"{place}: is a table of {kind}, whose files hold rows that were overwritten or deleted beside those in force: "
         f"export it to Parquet first ({_EXPORTS[kind]}), and give that file"
@@ -157,19 +157,19 @@ def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
                 os.scandir(folder).close()
 
 
-def _find_objects(url: Url) -> Found:
-    whole = object_store.look(url) if url.key else None
+def _find_objects(url: ObjectUrl) -> Found:
+    whole = object_store.head(url) if url.key else None
     if whole and whole.size:
         return Found((whole,), ({},))
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
-    listed = _without_markers(in_force(object_store.below(Url(url.bucket, "/".join(root)))))
+    listed = _without_markers(in_force(object_store.list_objects(ObjectUrl(url.bucket, "/".join(root)))))
     if whole and not listed:
         return Found((whole,), ({},))
     for one in listed:
         kind = next((kind for kind, sign in _LAKES.items() if PurePosixPath(one.url.key).match(sign)), None)
         if kind is not None:
-            raise _lake(Url(url.bucket, "/".join(one.url.parts[:-2])), kind)
+            raise _lake(ObjectUrl(url.bucket, "/".join(one.url.parts[:-2])), kind)
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
@@ -228,7 +228,7 @@ def glob_of(pattern: str, suffix: str, files: Sequence[File]) -> str | None:
     """One that names all these files and no others of `pattern`, which holds them; None where none does."""
     if _MAGIC.search(pattern) or not all(file.name.endswith(suffix) for file in files):
         return None
-    depth = len(Url.parse(pattern).parts if is_url(pattern) else Path(pattern).parts) + 1
+    depth = len(ObjectUrl.parse(pattern).parts if is_url(pattern) else Path(pattern).parts) + 1
     is_deep = any(len((file.url if isinstance(file, Object) else file).parts) > depth for file in files)
     return f"{pattern}/{'**/' if is_deep else ''}*{suffix}"
 

@@ -13,7 +13,7 @@ _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9-]*@[A-Za-z0-9]+(\.[A-Za-z0-9-]+
 
 
 @dataclass(frozen=True, order=True)
-class Url:
+class ObjectUrl:
     """An object, or what is before the names of several. `bucket`: with its scheme, as `s3://name`; `key`: without
     a slash at either end. Says of itself what a Path does, where either may stand."""
 
@@ -21,7 +21,7 @@ class Url:
     key: str
 
     @classmethod
-    def parse(cls, text: str) -> Url:
+    def parse(cls, text: str) -> ObjectUrl:
         """Raises ValueError, which repeats nothing of a text that may hold a password."""
         scheme, _, rest = text.partition("://")
         bucket, _, key = rest.partition("/")
@@ -54,23 +54,23 @@ class Url:
         return PurePosixPath(self.key).suffix
 
     @property
-    def parent(self) -> Url:
+    def parent(self) -> ObjectUrl:
         return replace(self, key="/".join(self.parts[:-1]))
 
-    def with_name(self, name: str) -> Url:
+    def with_name(self, name: str) -> ObjectUrl:
         return replace(self, key="/".join((*self.parts[:-1], name)))
 
-    def __truediv__(self, name: str) -> Url:
+    def __truediv__(self, name: str) -> ObjectUrl:
         return replace(self, key=f"{self.key}/{name}".strip("/"))
 
 
-Place = Path | Url
+Location = Path | ObjectUrl
 
 
 def is_url(path: str) -> bool:
     return "://" in path
 
 
-def place(path: str | Path) -> Place:
+def to_location(path: str | Path) -> Location:
     """Raises ValueError where it is no address of an object store that is known."""
-    return Url.parse(path) if isinstance(path, str) and is_url(path) else Path(path)
+    return ObjectUrl.parse(path) if isinstance(path, str) and is_url(path) else Path(path)

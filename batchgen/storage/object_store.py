@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from weakref import WeakValueDictionary
 
-from batchgen.storage.block_reader import Blocks, Reader
+from batchgen.storage.block_reader import BlockCache, BlockReader
 from batchgen.storage.error_messages import PANIC, REPLACED, refusal
-from batchgen.storage.location import Url
+from batchgen.storage.location import ObjectUrl
 from batchgen.storage.settings import settings, where, without_empty_variables
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ T = TypeVar("T")
 class Object:
     """An object as it was when it was looked at. Reads as a Path does; never a mixture of two versions."""
 
-    url: Url
+    url: ObjectUrl
     size: int
     tag: str
     modified: dt.datetime
@@ -76,9 +76,9 @@ class Object:
         return self.url.suffix
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        blocks = _open_now.get(self) or Blocks(self.size, partial(_fetched, self))
+        blocks = _open_now.get(self) or BlockCache(self.size, partial(_fetched, self))
         _open_now[self] = blocks
-        return io.BufferedReader(Reader(blocks), BUFFER)
+        return io.BufferedReader(BlockReader(blocks), BUFFER)
 
     def is_the_same(self, meta: Mapping[str, Any]) -> bool:
         """By the ETag, or by the date where the store gives none: listings tell it to the millisecond, answers to the
@@ -96,7 +96,7 @@ class Object:
         return _object(self.url.bucket, meta, self.store)
 
 
-_open_now: WeakValueDictionary[Object, Blocks] = WeakValueDictionary()
+_open_now: WeakValueDictionary[Object, BlockCache] = WeakValueDictionary()
 
 
 def _bare(tag: str) -> str:
@@ -120,7 +120,7 @@ def _gotten(answer: GetResult) -> tuple[Meta, bytes]:
     return answer.meta, answer.bytes().to_bytes()
 
 
-def look(url: Url) -> Object | None:
+def head(url: ObjectUrl) -> Object | None:
     """None where there is no such object. Raises OSError, UsageError."""
 
     def looked(store: ObjectStore) -> Meta | None:
@@ -133,7 +133,7 @@ def look(url: Url) -> Object | None:
     return _object(url.bucket, meta, _patient(url)) if meta else None
 
 
-def below(folder: Url) -> list[Object]:
+def list_objects(folder: ObjectUrl) -> list[Object]:
     """The objects whose names begin with the folder's and a slash, in no order. Raises OSError where there is no such
     bucket, UsageError."""
     metas = _asked(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
@@ -141,12 +141,12 @@ def below(folder: Url) -> list[Object]:
     return [_object(folder.bucket, meta, store) for meta in metas]
 
 
-def try_listing(folder: Url) -> None:
+def try_listing(folder: ObjectUrl) -> None:
     """Raises OSError where what is in it cannot be listed, UsageError."""
     _asked(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
 
 
-def put(url: Url, file: Path | bytes) -> Object:
+def put(url: ObjectUrl, file: Path | bytes) -> Object:
     """Uploads what appears only when it is complete; an upload that fails is aborted. Raises OSError, UsageError."""
     size = len(file) if isinstance(file, bytes) else file.stat().st_size
 
@@ -160,23 +160,23 @@ def put(url: Url, file: Path | bytes) -> Object:
     return there
 
 
-def remove(urls: list[Url]) -> None:
+def remove(urls: list[ObjectUrl]) -> None:
     """Whether or not they are there. Raises OSError, UsageError."""
     for url in urls:
         _asked(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
 
 
 def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:
-    return Object(Url(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
+    return Object(ObjectUrl(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
 
 
-def _patient(url: Url) -> ObjectStore:
+def _patient(url: ObjectUrl) -> ObjectStore:
     """A client that objects keep, and share."""
     with _as_of_a_disk(url):
         return _store(url.bucket, PATIENT)
 
 
-def _asked(url: Url, what: Callable[[ObjectStore], T]) -> T:
+def _asked(url: ObjectUrl, what: Callable[[ObjectStore], T]) -> T:
     """What the store says: at once, or when a spell of refusals is over. One that never answered may be a wrong name,
     and is not waited for. Raises OSError, UsageError."""
     whom = where(url.bucket, os.environ)
@@ -222,7 +222,7 @@ def _store(bucket: str, patience: RetryConfig) -> ObjectStore:
 
 
 @contextmanager
-def _as_of_a_disk(url: Url) -> Iterator[None]:
+def _as_of_a_disk(url: ObjectUrl) -> Iterator[None]:
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     try:

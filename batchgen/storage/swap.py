@@ -16,7 +16,7 @@ _EXCHANGE = 2
 """RENAME_EXCHANGE, and RENAME_SWAP."""
 
 
-def exchanged(one: Path, other: Path) -> bool:
+def swap(one: Path, other: Path) -> bool:
     """Whether they have changed places; False where that cannot be done here. Raises OSError."""
     system = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)

@@ -21,12 +21,12 @@ def duration(seconds: float) -> str:
     return f"{days:,} d {hours} h" if hours else f"{days:,} d"
 
 
-def about(seconds: float) -> str:
+def approximately(seconds: float) -> str:
     """A duration that nobody measured."""
     return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -20,7 +20,7 @@ NUMBERS = "numbers"
 log = logging.getLogger("batchgen")
 
 
-class Lines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """`22:00:00 warning: ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -29,7 +29,7 @@ class Lines(logging.Formatter):
         return told.replace(" warning: ", " " + shown.paint("warning:", fg="yellow", bold=True) + " ", 1)
 
 
-class Objects(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """`time` (ISO, UTC), `level`, `message`, `job`, and the record's numbers."""
 
     job: str | None = None
@@ -50,7 +50,7 @@ def start(kind: str, level: int) -> None:
     """Sends what is logged to stderr, as `text` or as `json`."""
     logging.raiseExceptions = False  # a closed stderr must not end a run
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Objects() if kind == "json" else Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.handlers, log.propagate = [handler], False
     log.setLevel(level)
     if kind == "json":
@@ -72,5 +72,5 @@ def are_objects() -> bool:
     return bool(_objects())
 
 
-def _objects() -> list[Objects]:
-    return [handler.formatter for handler in log.handlers if isinstance(handler.formatter, Objects)]
+def _objects() -> list[JsonFormatter]:
+    return [handler.formatter for handler in log.handlers if isinstance(handler.formatter, JsonFormatter)]

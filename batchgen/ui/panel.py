@@ -23,7 +23,7 @@ TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
 """Shown of a longer text: so much as plain text, so many characters in a notebook."""
 
 
-class Tone(Enum):
+class Severity(Enum):
     """How it bodes: the colour on a terminal, and one that is read on light and on dark paper."""
 
     CALM = ("", "inherit")
@@ -32,24 +32,24 @@ class Tone(Enum):
     BAD = ("red", "#d9534f")
 
 
-class Line(NamedTuple):
+class PanelLine(NamedTuple):
     label: str
     text: str
-    tone: Tone = Tone.CALM
+    tone: Severity = Severity.CALM
 
 
-class Text(NamedTuple):
+class TextBlock(NamedTuple):
     """A longer one, shown as it is: its beginning, at least."""
 
     title: str
     text: str
 
 
-class Shown(ABC):
+class Renderable(ABC):
     """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
 
     @abstractmethod
-    def sheet(self) -> Sheet: ...
+    def sheet(self) -> Panel: ...
 
     def __str__(self) -> str:
         return self.sheet().text()
@@ -59,19 +59,19 @@ class Shown(ABC):
 
 
 @dataclass(frozen=True)
-class Sheet(Shown):
+class Panel(Renderable):
     """`verdict` and `about` make one sentence about `name`; the tone is the verdict's. `share`: of what is done, for a
     bar where there is a screen."""
 
     name: str
     verdict: str
     about: str
-    lines: list[Line]
-    tone: Tone = Tone.CALM
-    texts: tuple[Text, ...] = ()
+    lines: list[PanelLine]
+    tone: Severity = Severity.CALM
+    texts: tuple[TextBlock, ...] = ()
     share: float | None = None
 
-    def sheet(self) -> Sheet:
+    def sheet(self) -> Panel:
         return self
 
     def text(self, screen: Screen = Screen()) -> str:  # noqa: B008  it is frozen
@@ -112,9 +112,9 @@ def near(path: str) -> str:
     return relative if len(relative) < len(path) else path
 
 
-def settings(values: Mapping[str, Any]) -> list[Line]:
+def settings(values: Mapping[str, Any]) -> list[PanelLine]:
     """Plain values, a line each."""
-    return [Line(name, _flow(value, outermost=True)) for name, value in values.items()]
+    return [PanelLine(name, _flow(value, outermost=True)) for name, value in values.items()]
 
 
 def _flow(value: Any, *, outermost: bool = False) -> str:
@@ -128,19 +128,19 @@ def _flow(value: Any, *, outermost: bool = False) -> str:
     return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _line(line: Line, screen: Screen) -> str:
+def _line(line: PanelLine, screen: Screen) -> str:
     label = inert(f"  {line.label:<{LABEL - 3}} ")
     painted = screen.paint(label, fg=line.tone.value[0]) if line.tone.value[0] else screen.paint(label, dim=True)
     return painted + screen.hang(inert(line.text), LABEL)
 
 
-def _bar(share: float, tone: Tone, screen: Screen) -> str:
+def _bar(share: float, tone: Severity, screen: Screen) -> str:
     done = round(share * BAR)
     full, empty = screen.paint("█" * done, fg=tone.value[0] or None), screen.paint("░" * (BAR - done), dim=True)
     return f"  {full}{empty}  {100 * share:.0f} %"
 
 
-def _excerpt(text: Text, screen: Screen) -> str:
+def _excerpt(text: TextBlock, screen: Screen) -> str:
     lines = text.text.splitlines()
     shown = [cut(inert(line), TEXT_COLUMNS) for line in lines[:TEXT_LINES]]
     if len(lines) > TEXT_LINES:
@@ -149,9 +149,9 @@ def _excerpt(text: Text, screen: Screen) -> str:
     return "\n".join(["", inert(f"{text.title}:"), *(gutter + line for line in shown)])
 
 
-def _row(line: Line) -> str:
+def _row(line: PanelLine) -> str:
     plain = "border:0;background:none;text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
-    faint = ";opacity:.7" if line.tone is Tone.CALM else ""
+    faint = ";opacity:.7" if line.tone is Severity.CALM else ""
     return (
         f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap;"
         f"color:{line.tone.value[1]}{faint}'>"
@@ -159,7 +159,7 @@ def _row(line: Line) -> str:
     )
 
 
-def _details(text: Text) -> str:
+def _details(text: TextBlock) -> str:
     return (
         f"<details><summary style='cursor:pointer;opacity:.7'>{_safe(text.title)}</summary>"
         f"<pre style='white-space:pre-wrap;margin:.3em 0 .6em 1em'>{_safe(_begin(text.text))}</pre></details>"

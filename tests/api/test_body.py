@@ -6,20 +6,20 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.api.body import FROM, Packed, pack, restored, stored, whole
+from batchgen.api.body import FROM, CompressedBody, compress, decompress, restored, stored
 
 BODIES = st.builds(lambda seed, times: (seed * times)[: 3 * FROM], st.binary(min_size=1), st.integers(1, FROM))
 
 
 @given(BODIES)
 def test_a_packed_body_is_the_body(body):
-    packed = pack(body)
-    assert isinstance(packed, Packed) == (len(body) >= FROM)
-    assert whole(packed) == body
+    packed = compress(body)
+    assert isinstance(packed, CompressedBody) == (len(body) >= FROM)
+    assert decompress(packed) == body
     assert restored(*stored(packed)) == body
-    assert pack(packed) == packed == pickle.loads(pickle.dumps(packed))
+    assert compress(packed) == packed == pickle.loads(pickle.dumps(packed))
 
 
 @given(BODIES)
 def test_what_an_earlier_version_packed_is_read(body):
-    assert whole(Packed(pa.compress(body, codec="zstd", asbytes=True), len(body))) == body
+    assert decompress(CompressedBody(pa.compress(body, codec="zstd", asbytes=True), len(body))) == body

@@ -21,7 +21,7 @@ from batchgen.api.client import Client
 from batchgen.api.outcome import Answer
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.send.window import Window
+from batchgen.send.window import CongestionWindow
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
@@ -187,7 +187,7 @@ def test_a_gateways_lost_patience_may_have_been_billed(status, job, service, cal
 
 def test_what_is_found_of_a_servers_slots():
     """Eight at work: the ninth is refused, and so is every one that comes while eight are there."""
-    window = Window()
+    window = CongestionWindow()
     for beside in range(9, 17):
         window.refused(0.1, 0.0, beside)
     assert window.most == 8
@@ -199,13 +199,13 @@ def test_what_is_found_of_a_servers_slots():
 
 
 def test_refusals_beside_few_are_about_the_rate():
-    window = Window()
+    window = CongestionWindow()
     window.refused(0.1, 0.0, 2)
     assert window.most == float("inf")
 
 
 def test_time_outs_amid_answers_narrow_what_is_in_flight():
-    window = Window()
+    window = CongestionWindow()
     for number in range(20):
         window.answered(number / 4, 64)
     for _ in range(44):

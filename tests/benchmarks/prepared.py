@@ -12,9 +12,9 @@ from pathlib import Path
 
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
-from batchgen.input.request import Prepared
+from batchgen.input.request import PreparedRequest
 from batchgen.job.load import load_job
-from batchgen.runner.prepare import set_up
+from batchgen.runner.prepare import prepare
 from batchgen.storage import folders
 
 ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()
@@ -35,10 +35,10 @@ def make(folder: Path, rows: int) -> Path:
 
 def answer(job: Path, rows: int) -> None:
     """Stores an answer for the first rows, as a run would have."""
-    setup = set_up(load_job(job).localised(), {}, job)
+    setup = prepare(load_job(job).for_local_model(), {}, job)
     folders.make([setup.job.state_folder])
     checkpoint = Checkpoint(setup.checkpoint)
-    made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, Prepared))
+    made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, PreparedRequest))
     answered = Record(b"", OK, True, 1, 200, None, 0.5, 1_700_000_000_000_000, 1, None, ANSWER)  # noqa: FBT003
     records = (answered._replace(key=prepared.digest) for prepared in made)
     todo = islice(records, rows)

@@ -46,7 +46,7 @@ from batchgen import commands
 from batchgen.api.body import FROM as COMPRESS_FROM
 from batchgen.api.body import stored
 from batchgen.checkpoint.checkpoint import PAGE, Checkpoint
-from batchgen.checkpoint.group_commit import Writer
+from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
@@ -575,7 +575,7 @@ class Counted(Checkpoint):
 async def test_many_saves_few_transactions_and_each_returns_when_its_own_is_committed(tmp_path):
     path = tmp_path / "c.sqlite"
     with closing(Counted(path)) as checkpoint:
-        async with Writer(checkpoint) as writer:
+        async with GroupCommit(checkpoint) as writer:
 
             async def save(n: int) -> None:
                 await writer.save(record(n))
@@ -595,7 +595,7 @@ async def test_saves_that_were_queued_before_a_cancellation_are_committed(tmp_pa
         lock.execute("BEGIN IMMEDIATE")  # holds the first commit up, so that the others queue
 
         async def interrupted() -> None:
-            async with Writer(checkpoint) as writer:
+            async with GroupCommit(checkpoint) as writer:
                 saves = [asyncio.create_task(writer.save(record(n))) for n in range(50)]
                 await asyncio.sleep(0)
                 for save in saves:
@@ -611,7 +611,7 @@ async def test_saves_that_were_queued_before_a_cancellation_are_committed(tmp_pa
     assert read(path) == [record(n) for n in range(50)]
 
 
-async def refused_saves(writer: Writer, count: int) -> list[MachineRefused]:
+async def refused_saves(writer: GroupCommit, count: int) -> list[MachineRefused]:
     told = await asyncio.gather(*[writer.save(record(1000 + n, LARGE)) for n in range(count)], return_exceptions=True)
     assert all(isinstance(one, MachineRefused) for one in told), told
     return told
@@ -622,7 +622,7 @@ async def test_a_commit_that_fails_stops_every_save_that_waits_and_every_later_o
     with closing(Checkpoint(path)) as checkpoint:
         checkpoint.add([record(0)])
         checkpoint._db.execute("PRAGMA query_only = on")  # SQLite's own refusal to write
-        async with Writer(checkpoint) as writer:
+        async with GroupCommit(checkpoint) as writer:
             for error in await refused_saves(writer, 40):
                 assert error.exit_code == 5
                 assert str(path) in str(error)
@@ -637,7 +637,7 @@ async def test_a_full_disk_keeps_what_was_committed_and_the_next_run_goes_on(tmp
         path = disk / "c.sqlite"
         saved = []
         with closing(Checkpoint(path)) as checkpoint:
-            async with Writer(checkpoint) as writer:
+            async with GroupCommit(checkpoint) as writer:
                 for n in range(5):
                     await writer.save(record(n, os.urandom(3000)))
                     saved.append(n)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.durability import fill, small_disk
 
-from batchgen.checkpoint.in_flight import Flight, forget, left_behind
+from batchgen.checkpoint.in_flight import InFlightLog, clear, leftovers
 from batchgen.errors import MachineRefused
 
 KEYS = [n.to_bytes(16, "big") for n in range(1, 200)]
@@ -32,7 +32,7 @@ def test_marks_survive_a_kill(tmp_path):
     path = tmp_path / "flight"
 
     def act() -> None:
-        flight = Flight(path, 64)
+        flight = InFlightLog(path, 64)
         for slot in range(64):
             flight.begin(slot, KEYS[slot], slot + 1)
         for slot in range(0, 64, 2):
@@ -41,8 +41,8 @@ def test_marks_survive_a_kill(tmp_path):
 
     killed(act)
     odd = [(KEYS[slot], slot + 1) for slot in range(1, 64, 2)]
-    assert left_behind(path) == [(KEYS[100], 2**32 - 1), *odd]
-    assert left_behind(path) == [(KEYS[100], 2**32 - 1), *odd]  # reading takes nothing away
+    assert leftovers(path) == [(KEYS[100], 2**32 - 1), *odd]
+    assert leftovers(path) == [(KEYS[100], 2**32 - 1), *odd]  # reading takes nothing away
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,7 +50,7 @@ def test_marks_survive_a_kill(tmp_path):
 def test_what_is_left_behind_is_what_was_begun_and_not_ended(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("marks") / "flight"
     wanted: dict[int, tuple[bytes, int]] = {}
-    with closing(Flight(path, 8)) as flight:
+    with closing(InFlightLog(path, 8)) as flight:
         for slot, attempt in steps:
             if attempt is None:
                 flight.end(slot)
@@ -58,27 +58,27 @@ def test_what_is_left_behind_is_what_was_begun_and_not_ended(tmp_path_factory, s
             else:
                 flight.begin(slot, KEYS[slot], attempt)
                 wanted[slot] = KEYS[slot], attempt
-        assert left_behind(path) == [wanted[slot] for slot in sorted(wanted)]
-    assert left_behind(path) == [wanted[slot] for slot in sorted(wanted)]
+        assert leftovers(path) == [wanted[slot] for slot in sorted(wanted)]
+    assert leftovers(path) == [wanted[slot] for slot in sorted(wanted)]
 
 
 def test_nothing_is_left_behind_where_nothing_ran(tmp_path):
     path = tmp_path / "flight"
-    assert left_behind(path) == []
-    Flight(path, 5).close()
-    assert left_behind(path) == []
+    assert leftovers(path) == []
+    InFlightLog(path, 5).close()
+    assert leftovers(path) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_new_flight_and_forgetting_clear_the_marks(tmp_path):
     path = tmp_path / "flight"
-    for clear in (lambda: forget(path), lambda: Flight(path, 2).close()):
-        with closing(Flight(path, 9)) as flight:
+    for forget in (lambda: clear(path), lambda: InFlightLog(path, 2).close()):
+        with closing(InFlightLog(path, 9)) as flight:
             flight.begin(8, KEYS[0], 1)
-        assert left_behind(path) == [(KEYS[0], 1)]
-        clear()
-        assert left_behind(path) == []
-    forget(tmp_path / "none")
+        assert leftovers(path) == [(KEYS[0], 1)]
+        forget()
+        assert leftovers(path) == []
+    clear(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -86,12 +86,12 @@ def test_a_new_flight_and_forgetting_clear_the_marks(tmp_path):
 @pytest.mark.parametrize("more", [0, 1, -1])
 def test_a_file_that_was_cut_gives_its_whole_marks(tmp_path, marks, more):
     path = tmp_path / "flight"
-    with closing(Flight(path, 3)) as flight:
+    with closing(InFlightLog(path, 3)) as flight:
         for slot in range(3):
             flight.begin(slot, KEYS[slot], 1)
     size = path.stat().st_size // 3
     os.truncate(path, max(0, marks * size + more))
-    assert left_behind(path) == [(KEYS[0], 1)][: max(0, marks * size + more) // size]
+    assert leftovers(path) == [(KEYS[0], 1)][: max(0, marks * size + more) // size]
 
 
 def test_a_file_that_cannot_be_made_is_refused(tmp_path):
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for path in (tmp_path, tmp_path / "none" / "flight", tmp_path / "link"):
         with pytest.raises(MachineRefused) as refused:
-            Flight(path, 4)
+            InFlightLog(path, 4)
         assert refused.value.exit_code == 5
     assert (tmp_path / "elsewhere").read_bytes() == b"precious"
 
@@ -108,11 +108,11 @@ def test_a_full_disk_is_told_at_the_start_and_kills_nobody_later(tmp_path):
     """A mapped page that cannot be had is a SIGBUS when it is touched: it must be had beforehand."""
     with small_disk(tmp_path / "disk", 1 << 18) as disk:
         path = disk / "flight"
-        with closing(Flight(path, 1000)) as flight:
+        with closing(InFlightLog(path, 1000)) as flight:
             fill(disk)
             for slot in range(1000):
                 flight.begin(slot, KEYS[slot % 100], 1)
         path.unlink()
         fill(disk)
         with pytest.raises(MachineRefused, match="space"):
-            Flight(path, 1000)
+            InFlightLog(path, 1000)

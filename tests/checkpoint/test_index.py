@@ -116,7 +116,7 @@ def test_an_empty_checkpoint_knows_nothing():
     assert found(index, [b"k" * 16, bytes(16)]) == [(0, 0, 0)] * 2
     assert found(index, []) == []
     assert index.done() == 0
-    assert index.foreign(frame_of([b"k" * 16])).to_list() == []
+    assert index.orphans(frame_of([b"k" * 16])).to_list() == []
 
 
 def test_nothing_asked_is_nothing_found():

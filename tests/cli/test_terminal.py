@@ -29,7 +29,7 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.cli import main
 from batchgen.cli.watch import follow
 from batchgen.runner.status import Status as Look
-from batchgen.ui.panel import Line, Sheet, Tone
+from batchgen.ui.panel import Panel, PanelLine, Severity
 from batchgen.ui.terminal import Screen, columns, cut, screen, wrap
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -103,7 +103,7 @@ def test_a_pipe_and_a_closed_stream_are_no_screen(tmp_path):
 def test_colour_is_ours_alone():
     """What a row holds stays inert where colours are."""
     hostile = "\x1b[32mgood\x1b[0m"
-    told = Sheet(hostile, hostile, hostile, [Line("failed", hostile, Tone.BAD)]).text(Screen(80, colour=True))
+    told = Panel(hostile, hostile, hostile, [PanelLine("failed", hostile, Severity.BAD)]).text(Screen(80, colour=True))
     assert "\x1b[32m" not in told
     assert told.count("\\x1b[32mgood") == 4
 

@@ -27,7 +27,7 @@ from support.durability import (
     start,
 )
 
-from batchgen.checkpoint.in_flight import left_behind
+from batchgen.checkpoint.in_flight import leftovers
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import INTERRUPTED, OK
 
@@ -77,7 +77,7 @@ class Night:
         now = {record.key: record.body for record in ok}
         assert len(now) == len(ok), "an answer was stored, and bought again"
         assert self.stored.items() <= now.items(), "an answer that was committed is gone or another"
-        fresh = set(left_behind(self.work.state("flight"))) - self.marks
+        fresh = set(leftovers(self.work.state("flight"))) - self.marks
         fresh = {(key, attempt) for key, attempt in fresh if attempt > sent.get(key, 0)}
         assert fresh <= {(key, attempt) for key in self.prompt_of for _, attempt in fresh}
         assert len(fresh) <= CONCURRENCY

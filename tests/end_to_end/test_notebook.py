@@ -26,7 +26,7 @@ from support.durability import HUNG, Slow, Work, prompts, wait_for
 import batchgen
 from batchgen import notebook
 from batchgen.runner.summary import Summary
-from batchgen.ui.panel import Line, Sheet, Text
+from batchgen.ui.panel import Panel, PanelLine, TextBlock
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "jobs" / "seo.ipynb"
@@ -255,7 +255,8 @@ HARMLESS = {"div", "b", "table", "tbody", "tr", "th", "td", "details", "summary"
         pytest.param(replace(SUMMARY, pending=1, stopped=HOSTILE), id="why it was stopped"),
         pytest.param(replace(SUMMARY, rejected=[HOSTILE]), id="why it was rejected"),
         pytest.param(
-            Sheet(HOSTILE, HOSTILE, HOSTILE, [Line(HOSTILE, HOSTILE)], texts=(Text(HOSTILE, HOSTILE),)), id="all"
+            Panel(HOSTILE, HOSTILE, HOSTILE, [PanelLine(HOSTILE, HOSTILE)], texts=(TextBlock(HOSTILE, HOSTILE),)),
+            id="all",
         ),
     ],
 )
@@ -271,7 +272,7 @@ def test_what_others_wrote_is_text_and_inert(shown):
 
 
 def test_a_long_prompt_is_not_poured_into_the_notebook():
-    html = Sheet("a", "b", "", [], texts=(Text("prompt", "x" * 10_000_000),))._repr_html_()
+    html = Panel("a", "b", "", [], texts=(TextBlock("prompt", "x" * 10_000_000),))._repr_html_()
     assert len(html) < 10_000
     assert "9,997,000 more characters" in html
 

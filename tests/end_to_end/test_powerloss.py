@@ -14,7 +14,7 @@ from powerloss.recording import Session, record_sessions, refused
 from powerloss.replay import LOST, UNPUBLISHED, Findings, Replay, lay_out, sample
 from support.durability import Service, Work, digest, keys, prompts, run, service
 
-from batchgen.checkpoint.in_flight import Flight, left_behind
+from batchgen.checkpoint.in_flight import InFlightLog, leftovers
 
 SEED = 20
 STATES = 2_500
@@ -158,7 +158,7 @@ def test_a_mark_of_what_is_in_flight_is_whole_or_absent(tmp_path):
     """The marks are never synced. One that is half of a row's and half of another's would have an answer bought
     again: the next run would record an attempt at its row as lost, after the one that was answered."""
     slots, path, chance = 256, tmp_path / "job.flight", random.Random(SEED)
-    flight, disk, begun = Flight(path, slots), File(), {}
+    flight, disk, begun = InFlightLog(path, slots), File(), {}
     for attempt in (2, 1, 1):  # every slot is always taken: first by rows that are tried again, then by new ones
         for slot in range(slots):
             key = chance.randbytes(16)
@@ -170,7 +170,7 @@ def test_a_mark_of_what_is_in_flight_is_whole_or_absent(tmp_path):
     mixed = set()
     for _ in range(300):
         path.write_bytes(disk.crashed(Fate.TORN, chance))
-        mixed |= {(key.hex(), attempt) for key, attempt in left_behind(path) if begun.get(key, attempt) != attempt}
+        mixed |= {(key.hex(), attempt) for key, attempt in leftovers(path) if begun.get(key, attempt) != attempt}
     assert not mixed
 
 

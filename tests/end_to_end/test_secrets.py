@@ -50,8 +50,8 @@ from batchgen.api.credentials import Redactor, read_key
 from batchgen.api.outcome import Failure, Kind
 from batchgen.errors import UsageError
 from batchgen.job.load import load_job
-from batchgen.runner.prepare import key_of, set_up
-from batchgen.runner.run import Night
+from batchgen.runner.prepare import key_of, prepare
+from batchgen.runner.run import Runner
 from batchgen.runner.signals import Signals
 from batchgen.send.engines import local
 
@@ -358,10 +358,10 @@ def test_no_object_shows_it(job, tmp_path):
     path = job(ROWS)
     environ = {"WRITER_API_KEY": CANARY, "WRITER_BASE_URL": "http://127.0.0.1:9"}
     made = load_job(path)
-    setup = set_up(made, environ, path)
+    setup = prepare(made, environ, path)
     key = key_of(made, environ)
     client = Client("http://127.0.0.1:9", key, connect=1, total=1)
-    night = Night(setup, key, None, None, Signals(), local.engine)
+    night = Runner(setup, key, None, None, Signals(), local.engine)
     assert key == CANARY
     for shown in (made, setup, client, night):
         assert_nowhere(repr(shown), str(shown), f"{shown!r}")

@@ -18,7 +18,7 @@ READS = """
 import resource, sys
 from pathlib import Path
 from batchgen.errors import UsageError
-from batchgen.rows.parquet_format import Parquet
+from batchgen.input.parquet_format import Parquet
 path, most = Path(sys.argv[1]), int(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = 0

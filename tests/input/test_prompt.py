@@ -423,7 +423,7 @@ GROWS = """
 import resource, sys
 import polars as pl
 import pyarrow as pa
-from batchgen.rows.prompt import Template
+from batchgen.input.prompt_template import Template
 frame = pl.DataFrame({"a": ["x" * int(sys.argv[1])], "xs": [["y"] * int(sys.argv[2])]})
 text = "{% for i in range(900) %}{{ a }}{% endfor %}{% for x in xs %}{{ a }}{% endfor %}"
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchgen.api.types import SERVER_MAX_TOKENS
 from batchgen.checkpoint.row_key import KEY_BYTES, Identity, occurrence_key
 from batchgen.errors import UsageError
-from batchgen.input.request import Prepared, Problem, Requests
+from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.job.job import Job
 
 ENDPOINT = "https://api.writer.com"
@@ -39,13 +39,13 @@ def job(request: dict | None = None, prompt: str = "Hello {{ a }}", **parts: obj
     return Job.model_validate(values, context={"folder": Path("/jobs"), "stem": "job"})
 
 
-def made(job: Job, frame: pl.DataFrame, endpoint: str = ENDPOINT) -> list[Prepared | Problem]:
+def made(job: Job, frame: pl.DataFrame, endpoint: str = ENDPOINT) -> list[PreparedRequest | RowError]:
     return list(Requests(job, dict(frame.schema), endpoint).of(frame))
 
 
-def one(request: dict | None = None, cell: str = "x", endpoint: str = ENDPOINT, **parts: object) -> Prepared:
+def one(request: dict | None = None, cell: str = "x", endpoint: str = ENDPOINT, **parts: object) -> PreparedRequest:
     (prepared,) = made(job(request, **parts), pl.DataFrame({"a": [cell]}), endpoint)
-    assert isinstance(prepared, Prepared)
+    assert isinstance(prepared, PreparedRequest)
     return prepared
 
 
@@ -113,7 +113,7 @@ def with_column(field: str, values: list, dtype: type[pl.DataType] = pl.String, 
     request = {"model": "m", **({} if job_value is None else {field: job_value})}
     frame = pl.DataFrame({"a": ["x"] * len(values), "own": pl.Series(values, dtype=dtype, strict=False)})
     return [
-        row.reason if isinstance(row, Problem) else json.loads(row.body).get(field)
+        row.reason if isinstance(row, RowError) else json.loads(row.body).get(field)
         for row in made(job(request, columns={field: "own"}), frame)
     ]
 
@@ -214,9 +214,9 @@ def test_a_bad_cell_spoils_its_own_row_alone():
 
 def test_a_null_in_the_prompt_spoils_its_own_row_alone():
     first, second, third = made(job(), pl.DataFrame({"a": ["x", None, "z"]}))
-    assert isinstance(first, Prepared)
-    assert second == Problem("a is missing or empty")
-    assert isinstance(third, Prepared)
+    assert isinstance(first, PreparedRequest)
+    assert second == RowError("a is missing or empty")
+    assert isinstance(third, PreparedRequest)
 
 
 def test_several_columns_and_one_of_them_in_the_prompt():

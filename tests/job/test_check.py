@@ -12,7 +12,7 @@ import pytest
 from support.service import PATIENCE, Hold, Raw, Status
 
 from batchgen.errors import UsageError
-from batchgen.job.checker import Fitness
+from batchgen.job.checker import Checker
 from batchgen.job.checks import Check
 from batchgen.job.load import load_job
 
@@ -284,7 +284,7 @@ PRICE = {"type": "object", "required": ["price"], "properties": {"price": {"type
     ],
 )  # fmt: skip
 def test_why_a_text_is_unfit(check, text, why):
-    told = Fitness(Check.model_validate(check)).unfit([text, text])
+    told = Checker(Check.model_validate(check)).unfit([text, text])
     assert told[0] == told[1]
     if why is None or not why.endswith(": "):
         assert told[0] == why
@@ -294,7 +294,7 @@ def test_why_a_text_is_unfit(check, text, why):
 
 
 def test_texts_are_judged_together_as_they_are_alone():
-    fitness = Fitness(Check.model_validate({"min_chars": 2, "matches": "b", "json_schema": {"type": "string"}}))
+    fitness = Checker(Check.model_validate({"min_chars": 2, "matches": "b", "json_schema": {"type": "string"}}))
     texts = ['"b"', "b", "ab", '"a"', "", '"ab"']
     assert fitness.unfit(texts) == [fitness.unfit([text])[0] for text in texts]
     assert [why is None for why in fitness.unfit(texts)] == [True, False, False, False, False, True]

@@ -562,7 +562,7 @@ def test_placeholders_of_the_output(tmp_path, path, written, state):
     ],
 )
 def test_limits_in_force(tmp_path, limits, base_url, requests, tokens):
-    granted = load(tmp_path, BASE + f"limits: {limits}\n").granted(base_url)
+    granted = load(tmp_path, BASE + f"limits: {limits}\n").effective_limits(base_url)
     assert (granted.requests_per_minute, granted.tokens_per_minute) == (requests, tokens)
     assert granted.concurrency == 64
 
@@ -570,20 +570,20 @@ def test_limits_in_force(tmp_path, limits, base_url, requests, tokens):
 def test_a_trial_has_its_own_results_and_no_limits(tmp_path):
     text = DESIGN.replace("../out/seo", "../out/{name}/{date}")
     real = load(tmp_path, text, "seo.yaml")
-    trial = real.localised()
+    trial = real.for_local_model()
     assert trial.is_local
     assert not real.is_local
     assert trial.name != real.name
     assert trial.output_path("2026-11-22") != real.output_path("2026-11-22")
     assert trial.output_path("2026-11-22").name == "2026-11-22.local.parquet"
     assert trial.endpoint.url is None
-    assert trial.granted("http://127.0.0.1:1") == Limits(concurrency=64)
+    assert trial.effective_limits("http://127.0.0.1:1") == Limits(concurrency=64)
     same = {"input", "prompt", "request", "columns", "retry", "timeout", "until", "prices", "reuse"}
     assert trial.model_dump(include=same) == real.model_dump(include=same)
 
 
 def test_an_output_beside_the_real_one(tmp_path):
-    trial = load(tmp_path, BASE, "x.yaml").localised()
+    trial = load(tmp_path, BASE, "x.yaml").for_local_model()
     assert trial.output_path("2026-11-22") == tmp_path / "out" / "x.local.parquet"
     assert trial.state_folder == tmp_path / "out" / ".batchgen"
 

@@ -17,7 +17,7 @@ from batchgen.errors import UsageError
 from batchgen.job.checks import Gate
 from batchgen.job.load import load_job
 from batchgen.output.destination import Destination
-from batchgen.output.gate import Tally, distance, last_good, lengths_in
+from batchgen.output.gate import GateStats, distance, last_good, lengths_in
 
 
 def rejected(path: Path) -> Path:
@@ -365,7 +365,7 @@ def test_what_is_spread_alike_has_no_distance(values):
 def test_a_share_that_is_just_met_passes(percent):
     gate = Gate.model_validate({"max_failed": f"{percent}%", "max_drift": f"{percent / 10}%"})
     for rows in (100, 200, 700):
-        tally = Tally(gate, None)
+        tally = GateStats(gate, None)
         tally.add(pl.DataFrame(), pl.Series([None] * rows, dtype=pl.String))
         assert tally.reasons(rows, percent * rows // 100, 0) == []
         assert len(tally.reasons(rows, percent * rows // 100 + 1, 0)) == 1
@@ -379,7 +379,7 @@ def test_pieces_are_judged_as_the_whole(tmp_path):
     pl.DataFrame({"text": ["x" * 9, None, "y"], "status": ["ok", "pending", "failed"]}).write_parquet(last)
     gate = Gate(min_chars=2, max_duplicates=0.1, max_drift=0.1, max_failed=0.1)
     for size in (1, 3, 8):
-        tally = Tally(gate, last)
+        tally = GateStats(gate, last)
         for at in range(0, 8, size):
             known = pl.DataFrame({"occurrence": occurrence[at : at + size]}, schema={"occurrence": pl.UInt32})
             tally.add(known, pl.Series(texts[at : at + size], dtype=pl.String))

@@ -231,7 +231,7 @@ def test_large_rows_are_put_together_in_few_at_a_time(tmp_path):
     done = merges.merge(files, Destination(tmp_path / "all.parquet", None, tmp_path), {}, None)
     assert pq.read_table(tmp_path / "all.parquet")["n"].to_pylist() == list(range(count))
     assert (done.rows, done.ok) == (count, count)
-    opened = [merges.Shown(file, [pq.ParquetFile(file)]) for file in files]
+    opened = [merges.ShardFile(file, [pq.ParquetFile(file)]) for file in files]
     steps = [table.num_rows for table in merges._woven(opened, opened[0].schema)]
     assert max(steps) <= 7
 

@@ -16,7 +16,7 @@ import apsw
 
 from batchgen import commands
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.in_flight import Flight
+from batchgen.checkpoint.in_flight import InFlightLog
 from batchgen.checkpoint.schema import OK
 from powerloss.operations import fingerprint
 
@@ -76,7 +76,7 @@ def _mark_flight(mark: Callable[..., None]) -> None:
 
         return wrapped
 
-    Flight.begin, Flight.end = marked(Flight.begin), marked(Flight.end)
+    InFlightLog.begin, InFlightLog.end = marked(InFlightLog.begin), marked(InFlightLog.end)
 
 
 def _wrap_connect(log_pages: int | None, weakness: str | None) -> None:

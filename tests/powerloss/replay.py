@@ -21,7 +21,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
 from batchgen.errors import BatchgenError
-from batchgen.runner.run import Night
+from batchgen.runner.run import Runner
 from powerloss.disk import Disk, Fate
 from powerloss.operations import Acknowledged, Operation, Published, Recording, fingerprint
 
@@ -191,7 +191,7 @@ def recover(path: Path) -> Recovered:
     """As `batchgen run` does before it plans. Raises what refuses the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(Checkpoint(path)) as checkpoint, closing(Reader(path)) as reader:
-        Night(
+        Runner(
             SimpleNamespace(flight=path.with_suffix(".flight"), job=None), "", checkpoint, reader, None, None
         )._recover()
         states = list(reader.states())

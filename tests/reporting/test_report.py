@@ -23,7 +23,7 @@ from batchgen.reporting import texts
 from batchgen.reporting.facts import Facts, gather
 from batchgen.reporting.page import verdict
 from batchgen.reporting.plots import histogram, plot
-from batchgen.reporting.queries import Archive
+from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.write import Subject, path_of, write
 
 NOW = 1_790_000_000_000_000
@@ -102,7 +102,7 @@ class Stored:
             self.checkpoint.end_run(run, at + 100 * SECOND, ended, None)
 
     def facts(self) -> Facts:
-        with closing(Archive(self.job.checkpoint)) as archive:
+        with closing(ReportReader(self.job.checkpoint)) as archive:
             return gather(archive, Subject(self.job, self.job.limits, "here"))
 
     def page(self) -> Page:

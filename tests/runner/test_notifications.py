@@ -19,7 +19,7 @@ from support.service import Status, error_body
 from batchgen import commands
 from batchgen.job.load import load_job
 from batchgen.runner import webhook
-from batchgen.runner.run import Night
+from batchgen.runner.run import Runner
 from batchgen.storage import file_lock
 from batchgen.ui import logs
 
@@ -202,7 +202,7 @@ def test_a_run_that_finds_another_at_work_leaves_it_to_that_one(job, service, ca
 
 
 def test_a_crash_is_told_and_stays_one(job, service, hook, monkeypatch):
-    monkeypatch.setattr(Night, "run", lambda *_, **__: {}["sk-in-an-error"])
+    monkeypatch.setattr(Runner, "run", lambda *_, **__: {}["sk-in-an-error"])
     path = job(ROWS, notify={"url": hook.url}, metrics="job.prom")
     with pytest.raises(KeyError):
         commands.run(path, environ={"WRITER_API_KEY": service.key, "WRITER_BASE_URL": service.url})
@@ -371,7 +371,7 @@ def said(monkeypatch) -> Iterator[io.StringIO]:
 def test_whatever_a_message_holds_is_inert_and_comes_back():
     hostile = 'a\x1b[31m\u202e\n\x00\u2028"}\ud800'
     record = logging.makeLogRecord({"msg": "%s", "args": (hostile,), "levelname": "WARNING", logs.NUMBERS: {"done": 3}})
-    written = logs.Objects().format(record)
+    written = logs.JsonFormatter().format(record)
     assert not set(written) & set("\x1b\u202e\n\x00\u2028\ud800")
     line = json.loads(written)
     assert (line["message"], line["done"], line["level"]) == (hostile, 3, "warning")

@@ -11,8 +11,8 @@ import pytest
 
 from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
-from batchgen.send.dispatcher import Pump
-from batchgen.send.limits import Budget, Limits
+from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
@@ -47,12 +47,12 @@ class Night:
 
     async def _run(self, tasks: list[Task]) -> None:
         clock = asyncio.get_running_loop().time
-        self.pump = Pump(
+        self.pump = Dispatcher(
             batches=iter([tasks]),
             attempt=self._attempt,
             save=lambda _: asyncio.sleep(0),
             flight=_NoFlight(),
-            limits=Limits(None, None, clock()),
+            limits=RateLimiter(None, None, clock()),
             budget=Budget(),
             retries=Retries(6, 60, self._unfit),
             stats=self.stats,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.send.limits import Budget, Limits, Outage
-from batchgen.send.pacing import BURST, Pace
+from batchgen.send.limits import Budget, CircuitBreaker, RateLimiter
+from batchgen.send.pacing import BURST, GcraPacer
 
 TINY = 1e-6
 COSTS = st.lists(st.floats(0.01, 9000), min_size=2, max_size=200)
 RATES = st.sampled_from([1, 60, 400, 25_000, 1e6])
 
 
-def sent(pace: Pace, costs: list[float], idle: list[float] | None = None, start: float = 0) -> list[float]:
+def sent(pace: GcraPacer, costs: list[float], idle: list[float] | None = None, start: float = 0) -> list[float]:
     """When each request goes, if all go as early as they may, after `idle` seconds of having nothing to send."""
     now, times = start, []
     for index, cost in enumerate(costs):
@@ -41,25 +41,25 @@ def most_over(rate: float, times: list[float], costs: list[float]) -> float:
 @given(COSTS, RATES, st.lists(st.floats(0, 600), min_size=1, max_size=20), st.sampled_from([0, 1e6]))
 @settings(deadline=None, max_examples=200)
 def test_no_window_grants_more_than_the_rate_and_a_small_burst(costs, rate, idle, start):
-    times = sent(Pace(rate, start), costs, idle, start)
+    times = sent(GcraPacer(rate, start), costs, idle, start)
     assert most_over(rate, times, costs) <= rate / 60 * BURST + TINY * sum(costs)
 
 
 @given(COSTS, RATES)
 @settings(deadline=None)
 def test_all_of_the_rate_is_used(costs, rate):
-    times = sent(Pace(rate, 0), costs)
+    times = sent(GcraPacer(rate, 0), costs)
     assert times[-1] <= sum(costs[:-1]) / (rate / 60) + TINY * (1 + times[-1])
 
 
 def test_the_first_minute_grants_what_every_minute_grants():
-    times = sent(Pace(400, 1000), [1] * 2000, start=1000)
+    times = sent(GcraPacer(400, 1000), [1] * 2000, start=1000)
     minutes = [sum(1000 + 60 * m <= moment < 1060 + 60 * m for moment in times) for m in range(4)]
     assert all(399 <= granted <= 402 for granted in minutes)
 
 
 def test_an_hour_of_silence_saves_nothing_up():
-    pace = Pace(60, 0)
+    pace = GcraPacer(60, 0)
     sent(pace, [1] * 5)
     times = sent(pace, [1] * 61, start=3600)
     assert times[-1] - times[0] >= 60 - BURST - TINY
@@ -68,7 +68,7 @@ def test_an_hour_of_silence_saves_nothing_up():
 @given(st.floats(1, 1e6), st.floats(1, 1e6), RATES)
 @settings(deadline=None)
 def test_a_request_of_any_size_waits_for_what_went_before_it_alone(before, cost, rate):
-    pace = Pace(rate, 0)
+    pace = GcraPacer(rate, 0)
     pace.take(0, before)
     wait = pace.wait(0)
     assert wait == pytest.approx(before / (rate / 60), abs=BURST)
@@ -77,7 +77,7 @@ def test_a_request_of_any_size_waits_for_what_went_before_it_alone(before, cost,
 
 
 def test_a_request_larger_than_a_minutes_grant_goes_and_is_followed_by_a_gap():
-    pace = Pace(60, 0)
+    pace = GcraPacer(60, 0)
     assert pace.wait(0) <= 0
     pace.take(0, 600)
     assert pace.wait(0) == pytest.approx(600)
@@ -86,7 +86,7 @@ def test_a_request_larger_than_a_minutes_grant_goes_and_is_followed_by_a_gap():
 @given(st.lists(st.tuples(st.floats(1, 5000), st.floats(0, 1)), min_size=1, max_size=50), RATES)
 @settings(deadline=None)
 def test_what_is_given_back_at_once_was_never_taken(requests, rate):
-    generous, exact = Pace(rate, 0), Pace(rate, 0)
+    generous, exact = GcraPacer(rate, 0), GcraPacer(rate, 0)
     for cost, used in requests:
         generous.take(0, cost)
         generous.give_back(cost * (1 - used))
@@ -95,7 +95,7 @@ def test_what_is_given_back_at_once_was_never_taken(requests, rate):
 
 
 def test_what_is_given_back_after_a_silence_is_no_credit():
-    pace = Pace(60, 0)
+    pace = GcraPacer(60, 0)
     pace.take(0, 1000)
     pace.give_back(0)
     pace.take(2000, 1)
@@ -106,7 +106,7 @@ def test_what_is_given_back_after_a_silence_is_no_credit():
 
 
 def test_what_was_used_beyond_the_estimate_is_paid_for():
-    pace = Pace(60, 0)
+    pace = GcraPacer(60, 0)
     pace.take(0, 10)
     pace.give_back(-5)
     assert pace.wait(0) == pytest.approx(15)
@@ -118,7 +118,7 @@ def test_what_was_used_beyond_the_estimate_is_paid_for():
 @given(st.lists(st.floats(1, 3000), min_size=2, max_size=150), RATES, RATES)
 @settings(deadline=None)
 def test_requests_and_tokens_hold_together(tokens, requests_rate, tokens_rate):
-    limits, now, times = Limits(requests_rate, tokens_rate, 0), 0.0, []
+    limits, now, times = RateLimiter(requests_rate, tokens_rate, 0), 0.0, []
     for cost in tokens:
         now += max(0.0, limits.wait(now, 0))
         limits.take(now, cost)
@@ -129,7 +129,7 @@ def test_requests_and_tokens_hold_together(tokens, requests_rate, tokens_rate):
 
 def test_the_vendors_tokens_for_a_night():
     """25,000 a minute are 12 million in eight hours: 24,000 requests of 500."""
-    limits, now, count = Limits(400, 25_000, 0), 0.0, 0
+    limits, now, count = RateLimiter(400, 25_000, 0), 0.0, 0
     while (now := now + max(0.0, limits.wait(now, 0))) < 8 * 3600:
         limits.take(now, 500)
         count += 1
@@ -137,7 +137,7 @@ def test_the_vendors_tokens_for_a_night():
 
 
 def test_limits_that_are_left_out_hold_nothing_back():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     for _ in range(1000):
         assert limits.wait(0, 3) <= 0
         limits.take(0, 1e9)
@@ -153,13 +153,13 @@ def test_limits_that_are_left_out_hold_nothing_back():
     ],
 )
 def test_what_holds_the_next_request_back(requests, tokens, wait):
-    limits = Limits(requests, tokens, 0)
+    limits = RateLimiter(requests, tokens, 0)
     limits.take(0, 500)
     assert limits.wait(0, 1) == pytest.approx(wait)
 
 
 def test_tokens_that_were_not_used_are_given_back():
-    limits = Limits(None, 60, 0)
+    limits = RateLimiter(None, 60, 0)
     limits.take(0, 300)
     assert limits.wait(0, 1) == pytest.approx(300)
     limits.give_back(290)
@@ -196,7 +196,7 @@ class Chance:
 
 def night(server: Bucket | Chance, rows: int, header: str, latency: float, slots: int = 64) -> tuple[float, int]:
     """(seconds, refusals) until every row has its answer. `header`: what a refusal says of when to come back."""
-    dice, limits = random.Random(1), Limits(None, None, 0)
+    dice, limits = random.Random(1), RateLimiter(None, None, 0)
     said = {"exact": lambda wait: wait, "seconds": math.ceil, "nothing": lambda _: dice.uniform(0, 0.5)}[header]
     now, done, todo, refusals = 0.0, 0, rows, 0
     flying: list[tuple[float, int, float, float | None]] = []
@@ -250,14 +250,14 @@ def test_a_server_that_refuses_at_random_is_not_taken_for_one_with_a_limit():
 
 
 def test_nothing_is_held_back_after_the_first_half_second_where_nothing_is_refused():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     assert limits.wait(0, 15) <= 0
     assert limits.wait(0, 16) > 0
     assert limits.wait(0.5, 10_000) <= 0
 
 
 def test_the_start_after_a_cool_down_is_as_gentle_as_the_first():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     limits.wait(0, 0)
     limits.refused(50, sent_at=49, wait=10, by_rate=True)
     assert limits.wait(60, 15) <= 0
@@ -265,7 +265,7 @@ def test_the_start_after_a_cool_down_is_as_gentle_as_the_first():
 
 
 def test_overload_says_nothing_of_the_rate():
-    limits, now = Limits(None, None, 0), 0.0
+    limits, now = RateLimiter(None, None, 0), 0.0
     for _ in range(100):
         limits.take(now, 1)
         limits.refused(now, sent_at=now, wait=0.1, by_rate=False)
@@ -279,7 +279,7 @@ HAPPENINGS = st.lists(st.tuples(st.sampled_from("trafo"), st.floats(0, 86_400), 
 @given(HAPPENINGS, st.floats(1, 1e6) | st.none())
 @settings(deadline=None, max_examples=300)
 def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, learned):
-    limits, now = Limits(None, None, 0, learned), 0.0
+    limits, now = RateLimiter(None, None, 0, learned), 0.0
     for what, passed, wait in happenings:
         now += passed
         if what == "t":
@@ -297,7 +297,7 @@ def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, lea
 
 
 def test_a_day_after_its_only_refusals_a_rate_is_no_limit_any_more():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     for _ in range(10):
         limits.take(0, 1)
         limits.refused(0, 0, 0, by_rate=True)
@@ -305,7 +305,7 @@ def test_a_day_after_its_only_refusals_a_rate_is_no_limit_any_more():
 
 
 def test_what_was_learned_is_where_the_next_night_begins():
-    limits = Limits(None, None, 0, learned=1200)
+    limits = RateLimiter(None, None, 0, learned=1200)
     times, now = [], 0.0
     for _ in range(100):
         now += max(0.0, limits.wait(now, 0))
@@ -319,7 +319,7 @@ def test_what_was_learned_is_where_the_next_night_begins():
 
 
 def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_took():
-    limits = Limits(None, 1000, 0)
+    limits = RateLimiter(None, 1000, 0)
     assert limits.expect(10, 100) == 110
     for _ in range(500):
         limits.answered(0, 0, 100, 20)
@@ -332,7 +332,7 @@ def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 5000)), max_size=300), st.integers(1, 10_000))
 @settings(deadline=None)
 def test_no_more_is_expected_than_allowed(answers, longest):
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     for allowed, used in answers:
         limits.answered(0, 0, allowed, used)
     assert 0 <= limits.expect(0, longest) <= longest * (1 + 1e-9)
@@ -342,8 +342,8 @@ def test_no_more_is_expected_than_allowed(answers, longest):
 
 
 def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
-    limits = Limits(None, None, 0)
-    for _ in range(Outage.BEGINS - 1):
+    limits = RateLimiter(None, None, 0)
+    for _ in range(CircuitBreaker.BEGINS - 1):
         limits.failed(10)
     assert limits.outage(10) == 0
     assert limits.wait(10, 0) <= 0, "so many failures are no outage yet"
@@ -362,9 +362,9 @@ def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
 
 
 def test_an_answer_between_begins_the_count_anew():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     for _ in range(10):
-        for _ in range(Outage.BEGINS - 1):
+        for _ in range(CircuitBreaker.BEGINS - 1):
             limits.failed(1)
         limits.answered(1, 1, 100, 50)
     assert limits.outage(1) == 0
@@ -374,7 +374,7 @@ def test_an_answer_between_begins_the_count_anew():
 
 
 def test_a_burst_of_refusals_counts_once():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     for refused_at in range(10, 20):
         limits.refused(refused_at, sent_at=9, wait=0, by_rate=True)
     assert limits.refusals == 1
@@ -385,7 +385,7 @@ def test_a_burst_of_refusals_counts_once():
 
 
 def test_everyone_waits_as_long_as_the_server_asked():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     limits.refused(100, sent_at=99, wait=30, by_rate=True)
     assert limits.wait(100, 0) == 30
     assert limits.wait(129, 0) == 1
@@ -393,7 +393,7 @@ def test_everyone_waits_as_long_as_the_server_asked():
 
 
 def test_the_longest_of_several_waits_holds():
-    limits = Limits(None, None, 0)
+    limits = RateLimiter(None, None, 0)
     limits.refused(100, sent_at=99, wait=30, by_rate=True)
     limits.refused(101, sent_at=99, wait=5, by_rate=True)
     assert limits.wait(101, 0) == 29
@@ -402,7 +402,7 @@ def test_the_longest_of_several_waits_holds():
 
 
 def test_a_cool_down_saves_nothing_up():
-    limits, now, times = Limits(60, None, 0), 0.0, []
+    limits, now, times = RateLimiter(60, None, 0), 0.0, []
     limits.refused(0, sent_at=0, wait=600, by_rate=True)
     for _ in range(100):
         now += max(0.0, limits.wait(now, 0))

@@ -15,16 +15,16 @@ from support.service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, er
 
 from batchgen.api.client import Client
 from batchgen.api.outcome import Answer, Kind
-from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, Fleet, Roster, Server
+from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, LoadBalancer, Server, ServerPool
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 
 
-def roster(count: int) -> Roster:
-    return Roster([Server() for _ in range(count)])
+def roster(count: int) -> ServerPool:
+    return ServerPool([Server() for _ in range(count)])
 
 
-def ask(some: Roster, now: float = 0.0, tried: frozenset[int] = frozenset()) -> int | None:
+def ask(some: ServerPool, now: float = 0.0, tried: frozenset[int] = frozenset()) -> int | None:
     at = some.choose(now, set(tried))
     if at is not None:
         some.begin(at)
@@ -124,8 +124,8 @@ def three():
         yield a, b, c
 
 
-def fleet(urls: list[str], **options) -> Fleet:
-    return Fleet({url: Client(url, KEY, connect=PATIENCE, total=PATIENCE) for url in urls}, **options)
+def fleet(urls: list[str], **options) -> LoadBalancer:
+    return LoadBalancer({url: Client(url, KEY, connect=PATIENCE, total=PATIENCE) for url in urls}, **options)
 
 
 def closed() -> str:

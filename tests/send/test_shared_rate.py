@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.send import shared_rate
-from batchgen.send.limits import Limits
+from batchgen.send.limits import RateLimiter
 
 URL, KEY = "http://127.0.0.1:1", "key-of-tests"
 MEMBER = """
@@ -52,7 +52,7 @@ def member(home):
 
 
 def test_runs_are_counted_while_they_live(member):
-    with shared_rate.joined(URL, KEY) as runs:
+    with shared_rate.register(URL, KEY) as runs:
         assert runs() == 1
         others = [member() for _ in range(3)]
         assert [other.told for other in others] == [2, 3, 4]
@@ -67,7 +67,7 @@ def test_runs_are_counted_while_they_live(member):
 
 
 def test_another_key_or_another_endpoint_is_another_rate(member):
-    with shared_rate.joined(URL, KEY) as runs:
+    with shared_rate.register(URL, KEY) as runs:
         assert member(key="another").told == 1
         assert member(url="http://127.0.0.1:2").told == 1
         assert runs() == 1
@@ -78,7 +78,7 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
     dead.kill()
     dead.wait()
     (left,) = home.rglob("*.run")
-    with shared_rate.joined(URL, KEY) as runs:
+    with shared_rate.register(URL, KEY) as runs:
         assert runs() == 1
         assert left.exists(), "it might be a run that is about to lock it"
         os.utime(left, (0, time.time() - 2 * shared_rate.STALE))
@@ -88,7 +88,7 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
 
 
 def test_no_key_can_be_told_from_what_is_kept(home):
-    with shared_rate.joined(URL, KEY):
+    with shared_rate.register(URL, KEY):
         kept = list(home.rglob("*"))
         assert kept
         assert not any(KEY in str(path) or (path.is_file() and path.read_bytes()) for path in kept)
@@ -99,14 +99,14 @@ def test_without_a_home_runs_meet_among_the_temporary_files(tmp_path, monkeypatc
     (tmp_path / "home").write_text("no folder")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with shared_rate.joined(URL, KEY) as runs, shared_rate.joined(URL, KEY):
+    with shared_rate.register(URL, KEY) as runs, shared_rate.register(URL, KEY):
         assert runs() == 2
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere" / "at all"))
     monkeypatch.setattr(shared_rate.Path, "mkdir", _refused)
     with (
         caplog.at_level("WARNING", logger="batchgen"),
-        shared_rate.joined(URL, KEY) as runs,
-        shared_rate.joined(URL, KEY),
+        shared_rate.register(URL, KEY) as runs,
+        shared_rate.register(URL, KEY),
     ):
         assert runs() == 1
     assert "will not share its rate" in caplog.text
@@ -122,7 +122,7 @@ def test_a_folder_that_is_somebody_elses_is_not_used(tmp_path, monkeypatch):
     (tmp_path / ".cache" / "batchgen").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    with shared_rate.joined(URL, KEY):
+    with shared_rate.register(URL, KEY):
         assert list((tmp_path / "tmp").rglob("*.run"))
         assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -136,7 +136,7 @@ class Bucket:
     def __init__(self, per_minute: float, size: float) -> None:
         self._rate, self._size, self._level, self._at = per_minute / 60, size, size, 0.0
 
-    def granted(self, now: float) -> bool:
+    def effective_limits(self, now: float) -> bool:
         self._level = min(self._size, self._level + (now - self._at) * self._rate)
         self._at = now
         if self._level < 1 - 1e-9:
@@ -158,7 +158,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
     joins = sorted(joins)
     gone = [120.0 if n < leaves and n < len(joins) - 1 else end for n in range(len(joins))]
     living = lambda now: max(1, sum(join <= now < leave for join, leave in zip(joins, gone, strict=True)))  # noqa: E731
-    runs = [Limits(rate, None, join) for join in joins]
+    runs = [RateLimiter(rate, None, join) for join in joins]
     for join, run in zip(joins, runs, strict=True):
         run.share(join, living(join), wait=2 * shared_rate.LOOKS_EVERY)
     looked = [join + phase for join, phase in zip(joins, phases, strict=False)]
@@ -174,7 +174,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
                 run.share(now, living(now))
             if run.wait(now, 1) <= 0:
                 run.take(now, 0)
-                refused += not bucket.granted(now)
+                refused += not bucket.effective_limits(now)
                 sent[n] += 1
         now += 0.005
     assert refused == 0

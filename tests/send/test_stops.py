@@ -6,7 +6,7 @@ import pytest
 from support.service import Status, expected_answer
 
 from batchgen.send import retry
-from batchgen.send.limits import Outage
+from batchgen.send.limits import CircuitBreaker
 
 
 def rows_of(count: int) -> list[dict]:
@@ -20,7 +20,7 @@ def texts(rows: list[dict]) -> list[str]:
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, status):
     """Thirty rows of three tries each: without the trickle an outage of so many requests would fail some."""
-    lasts = Outage.BEGINS + 2
+    lasts = CircuitBreaker.BEGINS + 2
     path = job(rows_of(30), limits={"concurrency": 8})
     service.script = lambda n, _: Status(status) if n <= lasts else None
     ended = batchgen("run", path, "--json")

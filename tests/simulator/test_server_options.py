@@ -21,10 +21,10 @@ from batchgen.cli import main
 from batchgen.errors import UsageError
 from batchgen.send.retry import BILLED_TRIES
 from batchgen.simulator import responses
-from batchgen.simulator.faults import PERMANENT, SPOILED, Fates, Faults, Latency, Outages
+from batchgen.simulator.faults import PERMANENT, SPOILED, Faults, FaultSource, Latency, Outages
 from batchgen.simulator.ledger import digest
-from batchgen.simulator.limits import Bucket, Gate
-from batchgen.simulator.options import Rig, read
+from batchgen.simulator.limits import Admission, Bucket
+from batchgen.simulator.options import ServerOptions, read
 from batchgen.simulator.server import make_app
 
 FOREVER = "3600"
@@ -188,7 +188,7 @@ def test_what_is_larger_than_the_bucket_is_granted_by_a_full_one_and_paid_by_the
 
 
 def test_a_gate_charges_the_answer_and_a_refusal_costs_nothing():
-    gate = Gate(requests_per_minute=60, tokens_per_minute=600, burst=4)  # so the tokens' bucket holds 40
+    gate = Admission(requests_per_minute=60, tokens_per_minute=600, burst=4)  # so the tokens' bucket holds 40
     assert gate.admit(0, 30, 0) is None
     gate.charge(0, 20)
     for _ in range(10):  # -10 tokens: the 10 that are asked for are there in 2 s
@@ -206,10 +206,10 @@ def test_a_gate_charges_the_answer_and_a_refusal_costs_nothing():
     ids=["of the documented 400 requests", "a larger burst", "of the given rate"],
 )  # fmt: skip
 def test_the_tokens_bucket_holds_the_share_of_a_minute_that_the_burst_is(limits, holds):
-    gate = Gate(**limits)
+    gate = Admission(**limits)
     assert gate.admit(0, holds, 0) is None
     assert gate.admit(0, 1, 0) is not None
-    assert Gate(**limits).admit(0, holds - 1, 0) is None
+    assert Admission(**limits).admit(0, holds - 1, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_latency_has_the_median_and_the_percentile_it_was_given(text, seconds):
 
 
 def test_latencies_are_spread_as_asked():
-    fates = Fates(0, Faults({}), Latency(1.0, 5.0))
+    fates = FaultSource(0, Faults({}), Latency(1.0, 5.0))
     drawn = sorted(fates.draw(prompt).latency for prompt in prompts(20_000))
     assert statistics.median(drawn) == pytest.approx(1, rel=0.05)
     assert drawn[19_800] == pytest.approx(5, rel=0.1)
@@ -357,7 +357,7 @@ async def test_a_dripping_answer_takes_its_time(monkeypatch):
     monkeypatch.setattr(responses, "asyncio", SimpleNamespace(sleep=nap))
     body = {"model": "palmyra-x5", "prompt": "a stove", "max_tokens": 2}
     async with (
-        TestClient(TestServer(make_app(Rig(shares=(("drip", 1.0),))))) as client,
+        TestClient(TestServer(make_app(ServerOptions(shares=(("drip", 1.0),))))) as client,
         client.post("/v1/completions", json=body, headers={"Authorization": "Bearer any"}) as response,
     ):
         assert naps == [1 / 50] * len(await response.read())
@@ -418,7 +418,7 @@ def reversed_pairs(options):
     ids=["one", "several", "every request", "every prompt", "none"],
 )
 def test_faults_have_the_shares_they_were_given(given):
-    fates = Fates(3, Faults(given), Latency())
+    fates = FaultSource(3, Faults(given), Latency())
     met = Counter(fates.draw(str(n)).fault for n in range(20_000))
     expected = {**given, None: 1 - sum(given.values())}
     for kind, share in expected.items():
@@ -427,7 +427,7 @@ def test_faults_have_the_shares_they_were_given(given):
 
 
 def test_a_prompt_that_is_not_struck_for_good_meets_the_others_as_often_at_each_attempt():
-    fates = Fates(0, Faults({"400": 0.5, "500": 0.25}), Latency())
+    fates = FaultSource(0, Faults({"400": 0.5, "500": 0.25}), Latency())
     lives = [[fates.draw(str(n)).fault for _ in range(20)] for n in range(2000)]
     assert {tuple(sorted(set(map(str, life)))) for life in lives if "400" in life} == {("400",)}
     passing = [fault for life in lives if "400" not in life for fault in life]

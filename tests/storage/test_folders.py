@@ -244,9 +244,9 @@ import os
 from pathlib import Path
 
 from batchgen.errors import MachineRefused
-from batchgen.runner.checkpoint import Checkpoint
-from batchgen.runner.reader import Reader
-from batchgen.runner.schema import Record
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import Record
 
 Path("disk/job.lock").touch()
 checkpoint, rows = Checkpoint(Path("disk/job.sqlite")), 0

@@ -18,7 +18,7 @@ from support.store import BUCKET, SECRET, Refusal, Store
 
 import batchgen as library
 from batchgen.storage import block_reader, manifest, object_store, settings
-from batchgen.storage.location import Url
+from batchgen.storage.location import ObjectUrl
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
 OUTPUT = f"s3://{BUCKET}/out/job.parquet"
@@ -322,9 +322,9 @@ def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     store.deaf, store.mute = deaf, mute
     size = block_reader.BLOCK + 1
     store.put("in/rows.csv", b"a" * size)
-    with object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
+    with object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
         assert file.read() == b"a" * size, "what did not change seems to"
-    seen = object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv"))
+    seen = object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv"))
     with seen.open() as file:
         assert file.read(10) == b"a" * 10
         store.put("in/rows.csv", b"b" * (size if mute == set() else size + 1))
@@ -482,11 +482,11 @@ def test_connection_strings_of_azure(text, account, endpoint):
 )
 def test_what_is_no_address(address):
     with pytest.raises(ValueError, match="should be"):
-        Url.parse(address)
+        ObjectUrl.parse(address)
 
 
 def test_an_address_speaks_as_a_path_does():
-    url = Url.parse("abfs://box@account.dfs.core.windows.net/out/seo.local.parquet/")
+    url = ObjectUrl.parse("abfs://box@account.dfs.core.windows.net/out/seo.local.parquet/")
     path = Path("out/seo.local.parquet")
     assert (url.name, url.stem, url.suffix) == (path.name, path.stem, path.suffix)
     assert str(url.with_name("x.csv")) == "abfs://box@account.dfs.core.windows.net/out/x.csv"
@@ -563,7 +563,7 @@ def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_s
     store.put("in/rows.csv", b"id\n1\n")
     left = iter(range(2 * object_store.QUICK["max_retries"]))
     store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
-    assert object_store.look(Url(f"s3://{BUCKET}", "in/rows.csv")).size == 5
+    assert object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).size == 5
     assert "the store answers that it is busy" in caplog.text
 
 

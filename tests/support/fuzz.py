@@ -98,7 +98,7 @@ def check_job(data: bytes) -> None:
         inert(said).encode()
         return
     assert re.fullmatch(NAME, job.name)
-    for made in (job, job.localised(), job.with_limit(3)):
+    for made in (job, job.for_local_model(), job.with_limit(3)):
         made.model_dump_json()
         assert made.checkpoint.parent.name == ".batchgen"
         assert made.checkpoint.is_absolute()

@@ -43,7 +43,7 @@ class Server:
 
 
 @dataclass
-class Roster:
+class ServerPool:
     """Who gets the next request. Pure: the caller passes the time."""
 
     servers: Sequence[Server]
@@ -98,18 +98,18 @@ class Roster:
 
 
 @dataclass
-class Fleet:
+class LoadBalancer:
     """As a Client, an asynchronous context with `attempt`. `clients` are by address; `refusals` is what ends the run
     when no other server is sound."""
 
     clients: Mapping[str, Client]
     refusals: frozenset[Kind] = STOPS_THE_RUN
     clock: Callable[[], float] = time.monotonic
-    roster: Roster = field(init=False)
+    roster: ServerPool = field(init=False)
 
     def __post_init__(self) -> None:
         self._urls = list(self.clients)
-        self.roster = Roster([Server() for _ in self._urls])
+        self.roster = ServerPool([Server() for _ in self._urls])
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
 from batchgen.api.proxy import proxy_of
 from batchgen.job.job import Job
-from batchgen.send.engines.load_balancer import Fleet
+from batchgen.send.engines.load_balancer import LoadBalancer
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client
@@ -22,14 +22,14 @@ class Engine(Protocol):
     async def attempt(self, body: bytes, model: str) -> Answer | Failure: ...
 
 
-Make = Callable[[Job, str, str], AbstractAsyncContextManager[Engine]]
+EngineFactory = Callable[[Job, str, str], AbstractAsyncContextManager[Engine]]
 """What makes an engine of a job, its service's address and the key."""
 
 
-def engine(job: Job, base_url: str, key: str) -> Client | Fleet:
+def engine(job: Job, base_url: str, key: str) -> Client | LoadBalancer:
     """An asynchronous context whose `attempt` the pump calls. `base_url`: one address, or several with spaces."""
     clients = {url: _client(job, url, key) for url in base_url.split()}
-    return clients[base_url] if base_url in clients else Fleet(clients, stops(job))
+    return clients[base_url] if base_url in clients else LoadBalancer(clients, stops(job))
 
 
 def stops(job: Job) -> frozenset[Kind]:

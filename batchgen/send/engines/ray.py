@@ -19,7 +19,7 @@ from batchgen import __version__
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.job import Job
-from batchgen.send.engines.local import Make
+from batchgen.send.engines.local import EngineFactory
 from batchgen.send.engines.ray_cluster import Cluster, check, ray
 from batchgen.send.engines.worker import BEAT, LINGER, Request, Worker
 
@@ -34,7 +34,7 @@ log = logging.getLogger("batchgen")
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _PendingRequest:
     body: bytes
     model: str
     asked_at: float
@@ -59,10 +59,10 @@ class Actors:
         most = given.in_flight(job.limits.concurrency)
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
         options = {"num_cpus": given.cpus_per_actor, "scheduling_strategy": "SPREAD"}
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_PendingRequest] = deque()
         self._broken: EngineGone | None = None
         self._seats = [
-            _Seat(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
+            _ActorSlot(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
             for _ in range(given.number(job.limits.concurrency))
         ]
 
@@ -89,7 +89,7 @@ class Actors:
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
-        asked = _Asked(body, model, loop.time(), loop.create_future())
+        asked = _PendingRequest(body, model, loop.time(), loop.create_future())
         self._waiting.append(asked)
         self._hand_out()
         return await asked.ended
@@ -132,7 +132,7 @@ class Actors:
             asked.end(self._broken)
 
 
-class _Seat:
+class _ActorSlot:
     """One actor, and when it is gone the next. `load` is what it was given and has not ended."""
 
     def __init__(
@@ -141,7 +141,7 @@ class _Seat:
         options: dict[str, Any],
         orders: tuple[Job, str, str],
         most: int,
-        left: deque[_Asked],
+        left: deque[_PendingRequest],
         has_room: Callable[[], None],
     ) -> None:
         self._call = cluster.call
@@ -151,9 +151,9 @@ class _Seat:
         self._left = left
         self._has_room = has_room
         self._numbers = count()
-        self._outbox: list[_Asked] = []
+        self._outbox: list[_PendingRequest] = []
         self._given = asyncio.Event()
-        self._flying: dict[int, _Asked] = {}
+        self._flying: dict[int, _PendingRequest] = {}
         self.ready = asyncio.Event()
         self.why = ""
 
@@ -165,10 +165,10 @@ class _Seat:
     def room(self) -> int:
         return self._most - self.load if self.ready.is_set() else 0
 
-    def unanswered(self) -> list[_Asked]:
+    def unanswered(self) -> list[_PendingRequest]:
         return [*self._outbox, *self._flying.values()]
 
-    def give(self, asked: _Asked) -> None:
+    def give(self, asked: _PendingRequest) -> None:
         self._outbox.append(asked)
         self._given.set()
 
@@ -242,7 +242,7 @@ def _said(error: BaseException) -> str:
     return lines[-1 if "creation task" in lines[0] else 0][:300]
 
 
-def engine(address: str | None) -> Make:
+def engine(address: str | None) -> EngineFactory:
     """Raises UsageError where it is no address."""
     checked = None if address is None else check(address)
     return lambda job, base_url, key: Actors(job, base_url, key, checked)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from batchgen import __version__
-from batchgen.api.body import pack
+from batchgen.api.body import compress
 from batchgen.api.outcome import Answer, Failure
 from batchgen.errors import MachineRefused
 from batchgen.job.job import Job
@@ -70,7 +70,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  whoever waits for it must hear of it; its text may hold anything
             self._end(number, MachineRefused(f"an attempt broke off in its worker: {type(error).__name__}"))
         else:
-            self._end(number, replace(outcome, body=pack(outcome.body)) if isinstance(outcome, Answer) else outcome)
+            self._end(number, replace(outcome, body=compress(outcome.body)) if isinstance(outcome, Answer) else outcome)
 
     def _end(self, number: int, outcome: Answer | Failure | MachineRefused) -> None:
         self._ended.append((number, outcome))

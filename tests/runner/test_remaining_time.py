@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchgen.runner.outlook import Outlook
+from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui.humanize import dollars
 
@@ -13,7 +13,7 @@ def told(ends: list[float], at: float, **limits: float) -> float | None:
     """Seconds left, of a run that is looked at every second; `ends`: when each row has its answer, of 10 tokens in and
     90 out."""
     stats = Stats(todo=len(ends))
-    outlook = Outlook(limits.get("requests"), limits.get("tokens"), 0.0)
+    outlook = RemainingTime(limits.get("requests"), limits.get("tokens"), 0.0)
     left = None
     for moment in range(int(at) + 1):
         stats.ok = sum(end <= moment for end in ends)

@@ -20,7 +20,7 @@ STALLED = 3
 """Times as long as between the answers before nothing has come: then that counts, too."""
 
 
-class Outlook:
+class RemainingTime:
     """Of a run that began at `now`. Limits are those in force; None: no such limit."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None, now: float) -> None:
