@@ -27,7 +27,7 @@ from support.service import PATIENCE
 
 from batchgen.api import types
 from batchgen.api.client import Client
-from batchgen.api.outcome import Failure
+from batchgen.api.outcome import Answer, Failure, Kind
 
 KEY = "test-key-4f1d0c"
 TOTAL = 6
@@ -391,8 +391,8 @@ async def test_a_late_second_answer_is_nobodys():
     assert read(second) == "about two"
 
 
-def read(outcome: types.Answer | Failure) -> str:
-    assert isinstance(outcome, types.Answer), outcome
+def read(outcome: Answer | Failure) -> str:
+    assert isinstance(outcome, Answer), outcome
     return types.read_answer(outcome.body).choices[0].text
 
 
@@ -429,7 +429,7 @@ async def test_no_redirect_is_followed(status, where):
         async with Client(wire.url, KEY, connect=PATIENCE, total=PATIENCE) as client:
             outcome = await client.attempt(b'{"prompt": "x"}', "m")
         assert isinstance(outcome, Failure)
-        assert (outcome.kind, outcome.status) == (types.Kind.MISDIRECTED, int(status[:3]))
+        assert (outcome.kind, outcome.status) == (Kind.MISDIRECTED, int(status[:3]))
         assert elsewhere.opened == 0
         assert len(wire.heads) == 1
 

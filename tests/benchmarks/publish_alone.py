@@ -12,9 +12,9 @@ from batchgen import __main__ as command
 
 def main(job: str, told: str) -> None:
     command.share_memory()  # before what is imported now
-    from batchgen.runner import publish  # noqa: PLC0415
+    from batchgen.runner import publish as publishing  # noqa: PLC0415
 
-    publish = publish.publish
+    publish = publishing.publish
 
     def timed(*given: Any, **named: Any) -> Any:
         started = monotonic()
@@ -22,7 +22,7 @@ def main(job: str, told: str) -> None:
         Path(told).write_text(str(monotonic() - started))
         return published
 
-    publish.publish = timed
+    publishing.publish = timed
     sys.argv = ["batchgen", "export", "--local", job]
     command.main()
 

@@ -209,9 +209,9 @@ def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
 from pathlib import Path; from contextlib import closing, suppress
-from batchgen.checkpoint.checkpoint import Checkpoint, Record; from batchgen.checkpoint.in_flight import Flight; from batchgen.runner import lock
+from batchgen.checkpoint.checkpoint import Checkpoint, Record; from batchgen.checkpoint.in_flight import InFlightLog; from batchgen.storage import file_lock
 folder = Path({str(tmp_path)!r})
-with lock.exclusive(folder / "c.lock"), closing(Flight(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
+with file_lock.exclusive(folder / "c.lock"), closing(InFlightLog(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
     c.add([Record(bytes(16), "ok", True, 1, 200, None, 0.1, 1, 1, None, b"{{}}")])
     print(*sorted((p.name, oct(p.stat().st_mode & 0o777)) for p in folder.iterdir()), sep="\\n")
 """

@@ -72,7 +72,7 @@ def frame_of(keys: list[bytes]) -> pl.DataFrame:
 @given(attempts(), st.lists(KEYS, max_size=60), st.sampled_from([0, 2**20, 2**39, 2**41]))
 @settings(deadline=None)
 def test_attempts_of_no_row_of_the_input(told, keys, floor):
-    foreign = Index(told, floor).foreign(frame_of(keys)).to_list()
+    foreign = Index(told, floor).orphans(frame_of(keys)).to_list()
     assert sorted(foreign) == sorted(id_ for key, id_, *_ in told if key not in keys or id_ <= floor)
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen import results
 from batchgen.api.types import Choice, Completion, LogProbs, TokenLogProb, TopLogProb
+from batchgen.output import decode
 from batchgen.output.decode import _AWKWARD, answers
 from batchgen.output.schema import CHOICES, LOG_PROBS
 
@@ -128,10 +128,8 @@ def test_those_that_cannot_be_read_are_found_among_many(rows, odd):
 
 def test_one_among_thousands_is_found_by_dozens_of_readings(monkeypatch):
     readings = []
-    read_json = results.answers.read_json
-    monkeypatch.setattr(
-        results.answers, "read_json", lambda *said, **how: readings.append(1) or read_json(*said, **how)
-    )
+    read_json = decode.read_json
+    monkeypatch.setattr(decode, "read_json", lambda *said, **how: readings.append(1) or read_json(*said, **how))
     read([b"[7]" if row == 1234 else GOOD for row in range(4096)])
     assert len(readings) < 60
 

@@ -20,8 +20,8 @@ from batchgen.storage import file_lock
 def held(path: Path, *, then: str = "sys.stdin.read()"):
     """Another process that holds the lock, until the block ends."""
     code = f"""
-import sys; from pathlib import Path; from batchgen.runner import lock
-with lock.exclusive(Path({str(path)!r})):
+import sys; from pathlib import Path; from batchgen.storage import file_lock
+with file_lock.exclusive(Path({str(path)!r})):
     print("held", flush=True)
     {then}
 """
@@ -91,7 +91,7 @@ def test_is_held(tmp_path):
 def test_those_who_ask_do_not_keep_a_run_from_starting(tmp_path):
     path = tmp_path / "lock"
     path.touch()
-    code = f"from pathlib import Path; from batchgen.runner import lock\nwhile True: lock.is_held(Path({str(path)!r}))"
+    code = f"from pathlib import Path; from batchgen.storage import file_lock\nwhile True: file_lock.is_held(Path({str(path)!r}))"
     with subprocess.Popen([sys.executable, "-c", code]) as asking:
         try:
             for _ in range(200):
