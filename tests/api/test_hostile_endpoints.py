@@ -25,9 +25,10 @@ import pytest
 from conftest import Jobs, Start
 from support.service import PATIENCE
 
+from batchgen.api import outcome as outcomes
 from batchgen.api import types
 from batchgen.api.client import Client
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Failure, Kind
 
 KEY = "test-key-4f1d0c"
 TOTAL = 6
@@ -391,8 +392,8 @@ async def test_a_late_second_answer_is_nobodys():
     assert read(second) == "about two"
 
 
-def read(outcome: Answer | Failure) -> str:
-    assert isinstance(outcome, Answer), outcome
+def read(outcome: outcomes.Answer | Failure) -> str:
+    assert isinstance(outcome, outcomes.Answer), outcome
     return types.read_answer(outcome.body).choices[0].text
 
 
