@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from support.service import PATIENCE, Service
+from support.wire import certificates  # noqa: F401  a fixture
 
 from batchgen.cli import main
 

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 import pytest
 from support.own_server import OwnServer, answer
 from support.service import Delay, Raw, Status, error_body
-from test_hostile_endpoints import Proxy, http
+from support.wire import Proxy, http
 
 from batchgen.api.client import Client
 from batchgen.api.outcome import Answer

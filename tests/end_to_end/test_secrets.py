@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.service import PATIENCE
-from test_hostile_endpoints import (
+from support.wire import (
     CHUNKED,
     QUICK,
     ROWS,
@@ -35,7 +35,6 @@ from test_hostile_endpoints import (
     Proxy,
     Wire,
     Writer,
-    certificates,
     chunk,
     completion,
     endless,
@@ -57,7 +56,6 @@ from batchgen.send.engines import local
 
 CANARY = "sk-canary/7f3a+91c2==e4%5b&<d8>"
 """No two encodings of it are alike."""
-__all__ = ["certificates"]
 
 
 def spellings(key: str) -> dict[str, bytes]:

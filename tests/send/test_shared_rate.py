@@ -20,8 +20,8 @@ from batchgen.send.limits import RateLimiter
 URL, KEY = "http://127.0.0.1:1", "key-of-tests"
 MEMBER = """
 import sys, time
-from batchgen.runner import share
-with share.joined(*sys.argv[1:]) as runs:
+from batchgen.send import shared_rate
+with shared_rate.register(*sys.argv[1:]) as runs:
     print(runs(), flush=True)
     time.sleep(600)
 """

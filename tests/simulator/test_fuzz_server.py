@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.built_in import serving
 from support.service import DOCUMENT, PATH
-from test_rig import serving
 
 COMMAND = str(Path(sys.executable).with_name("schemathesis"))
 PATIENCE = 120

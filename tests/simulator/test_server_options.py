@@ -5,16 +5,15 @@ import asyncio
 import json
 import re
 import statistics
-import subprocess
 from collections import Counter, defaultdict
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from itertools import product
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import COMMAND
+from support.built_in import serving
 from support.service import PATIENCE
 
 from batchgen.cli import main
@@ -30,31 +29,6 @@ from batchgen.simulator.server import make_app
 FOREVER = "3600"
 """Seconds, and more than any test has."""
 PASSING = ("408", "409", "429", "500", "502", "503", "504", "507", "529")
-
-
-@contextmanager
-def serving(*options):
-    """`batchgen serve` with these options, and its URL. It must have nothing to complain about."""
-    command = [COMMAND, "serve", "--port", "0", *map(str, options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            said = re.fullmatch(r"serving local-ngram at (http://\S+)/v1/completions; Ctrl-C ends it\n", line)
-            assert said, line + process.stderr.read()
-            yield said[1]
-        finally:
-            out, err = ended(process)
-    assert err == ""
-    assert (process.returncode, out) == (0, "")
-
-
-def ended(process) -> tuple[str, str]:
-    process.terminate()
-    try:
-        return process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
 
 
 class Asker:

@@ -160,7 +160,7 @@ def test_killed_throughout_the_folder_is_the_old_one_or_the_new_one(tmp_path, dr
 
 def test_where_names_cannot_change_places_the_old_folder_stands_again_after_a_kill(tmp_path, monkeypatch):
     """On a file system without that call there is a moment without either; what a kill leaves in it is mended."""
-    monkeypatch.setattr(atomic, "exchanged", lambda *_: False)
+    monkeypatch.setattr(atomic, "swap", lambda *_: False)
     path = tmp_path / "parts"
     for content in ("one", "two", "three"):
         with replacing_folder(path) as folder:
