@@ -192,7 +192,7 @@ def export(
     job = _load(path, None, local=local)
     formats = destination.PARQUET, destination.SPREADSHEET
     given = destination.given(job, output, formats) if output is not None else None
-    with closing(Reader(job.checkpoint, job.endpoint.dialect)) as reader:
+    with closing(Reader(job.checkpoint, job.dialect)) as reader:
         last = reader.last_run()
         if last is None:
             raise NotRunYet(f"{job.checkpoint}: the job has not run yet")

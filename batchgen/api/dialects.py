@@ -1,44 +1,126 @@
-"""The dialects of `POST /v1/completions` that are spoken: what is sent, and how answers are read. Pure.
+"""The dialects that are spoken: what is sent, and how answers are read. Pure.
 
-Errors are told apart by one function for all (`refusals.classify`): proxies, too, answer in anybody's shape.
+Errors are told apart by one function for all (`error_responses.classify`): proxies, too, answer in anybody's shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from batchgen.api import openai, sse, types, writer
+import msgspec
+
+from batchgen.api import chat, openai, sse, types, writer
 from batchgen.api.outcome import Answer, Failure
-from batchgen.api.types import CompletionRequest, RawCompletion
+from batchgen.api.types import RawCompletion, is_json
 
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """`path` follows the address; `default_tokens` is the longest answer to a request without `max_tokens`.
+    """`path` follows the address; `request` is the type of what is sent. `default_tokens` is the longest answer to a
+    request without `max_tokens`, and `documented` whether the service says so.
 
-    `judge` says what a 200's body is worth. `read_answer` and `as_json`, which is the same in the contract's shape,
-    raise ValueError or RecursionError where it is no answer; `as_json` may leave that to who reads what it returns.
-    `is_done`: whether a stream has its mark of the end, where that is all that tells a whole one from one that was cut.
+    `judge` says what a 200's body is worth. `read_answer` raises ValueError or RecursionError where it is no answer.
+    `is_contract`: what comes as JSON has the contract's shape already. `is_done`: whether a stream has its mark of the
+    end, where that is all that tells a whole one from one that was cut.
+
+    `is_own_server`: the job has to name the address, which may end in /v1, and gets a key only where it names one.
+    `open`: a request may hold fields that are not known here (`request.extra`). `instead`: what to write in place of a
+    field that the service lacks.
     """
 
     path: str
-    request: type[CompletionRequest | openai.Request]
+    request: Any
     default_tokens: int
     judge: Callable[[bytes], Answer | Failure]
     read_answer: Callable[[bytes], RawCompletion]
-    as_json: Callable[[bytes], bytes]
+    documented: bool = True
+    is_contract: bool = False
     is_done: Callable[[bytes], bool] | None = None
+    is_own_server: bool = False
+    open: bool = False
+    instead: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_chat(self) -> bool:
+        return "messages" in self.request.__struct_fields__
+
+    def has(self, name: str) -> bool:
+        """Whether its requests have a field of this name."""
+        return name in self.request.__struct_fields__
+
+    def as_json(self, body: bytes) -> bytes:
+        """Returns an answer's body in the contract's shape. What is so already is not looked at.
+
+        Raises ValueError or RecursionError where it is no answer."""
+        return body if self.is_contract and is_json(body) else msgspec.json.encode(self.read_answer(body))
 
 
+_ONLY_CHATS = "only chats have it: give messages in place of prompt"
 WRITER = Dialect(
     types.PATH,
-    CompletionRequest,
+    types.CompletionRequest,
     types.SERVER_MAX_TOKENS,
     writer.judge,
     types.read_answer,
-    types.as_json,
-    sse.is_done,
+    is_contract=True,
+    is_done=sse.is_done,
+    instead={
+        "seed": "writer's name for it is random_seed",
+        "logprobs": "writer sends log-probs unasked",
+        "top_logprobs": "writer sends log-probs unasked",
+        "n": "writer's completions have best_of",
+        "response_format": _ONLY_CHATS,
+        "stream_options": _ONLY_CHATS,
+        "extra": "with api: writer every field is known",
+    },
 )
-OPENAI = Dialect(types.PATH, openai.Request, openai.DEFAULT_TOKENS, openai.judge, openai.read_answer, openai.as_json)
-DIALECTS = {"writer": WRITER, "openai": OPENAI}
+OPENAI = Dialect(
+    types.PATH,
+    openai.Request,
+    openai.DEFAULT_TOKENS,
+    openai.judge,
+    openai.read_answer,
+    is_own_server=True,
+    open=True,
+    instead={
+        "random_seed": "OpenAI's name for it is seed",
+        "top_logprobs": "in completions `logprobs: N` says how many",
+        "max_completion_tokens": "in completions its name is max_tokens",
+        "response_format": f"{_ONLY_CHATS}, or write it into request.extra if this server takes it",
+        "stream_options": "write it into request.extra if this server takes it",
+    },
+)
+WRITER_CHAT = Dialect(
+    chat.WRITER_PATH,
+    chat.WriterRequest,
+    chat.DEFAULT_TOKENS,
+    chat.judge,
+    chat.read_answer,
+    documented=False,
+    instead={
+        "best_of": "a chat's name for it is n",
+        "random_seed": "a chat of writer's has no seed: leave it out",
+        "seed": "a chat of writer's has no seed: leave it out",
+        "top_logprobs": "writer sends as many as it likes: `logprobs: true` asks for them",
+        "max_completion_tokens": "writer's name for it is max_tokens",
+        "extra": "with api: writer every field is known",
+    },
+)
+OPENAI_CHAT = Dialect(
+    chat.OPENAI_PATH,
+    chat.OpenAIRequest,
+    chat.DEFAULT_TOKENS,
+    chat.judge,
+    chat.read_answer,
+    documented=False,
+    is_own_server=True,
+    open=True,
+    instead={
+        "best_of": "a chat's name for it is n",
+        "random_seed": "OpenAI's name for it is seed",
+    },
+)
+COMPLETIONS = {"writer": WRITER, "openai": OPENAI}
+CHATS = {"writer": WRITER_CHAT, "openai": OPENAI_CHAT}

@@ -27,6 +27,7 @@ class Kind(enum.StrEnum):
     UNANSWERED = "unanswered"  # sent and not answered: possibly billed
     UNUSABLE = "unusable"  # answered with 200 and nothing usable in it: billed
     UNFIT = "unfit"  # answered, and the text is not what the job wants: billed
+    CUT = "cut"  # answered, and cut at its longest, which the job does not want: billed
 
 
 STOPS_THE_RUN = frozenset({Kind.KEY, Kind.PROXY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
@@ -40,7 +41,7 @@ WHOEVER_ASKS = frozenset({401, 402, 407})
 """Statuses that are about the key, whatever the row says."""
 
 
-ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED})
+ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED, Kind.CUT})
 
 
 POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
@@ -83,14 +84,15 @@ class Failure:
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """An attempt with a text: the body as it came (or packed by who made the attempt), how many choices it holds, its
-    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none. `resent` and
-    `lost` are as a Failure's."""
+    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none. `is_cut_off`: the
+    first choice ended at its longest. `resent` and `lost` are as a Failure's."""
 
     body: Body
     choices: int
     tokens: int
     prompt_tokens: int | None = None
     has_log_probs: bool = True
+    is_cut_off: bool = False
     resent: int = 0
     lost: int = 0
 

@@ -7,7 +7,7 @@ Requests are strict, answers are read liberally: unknown fields pass, a text tha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,6 +37,10 @@ class CompletionRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_
     best_of: Int32 | None = None
     random_seed: Int32 | None = None
     stream: bool | None = None
+
+    def longest(self, default: int) -> int:
+        """Tokens of all answers at their longest; `default`: of one where the request does not say."""
+        return (self.max_tokens or default) * (self.best_of or 1)
 
 
 class TopLogProb(msgspec.Struct, frozen=True, gc=False):
@@ -69,18 +73,22 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     model: str | None = None
 
 
-class RawChoice(msgspec.Struct, frozen=True, gc=False):
-    """A `Choice` as it is read: its log-probs, which may be nearly all of an answer, stay JSON. `finish_reason` is what
-    a gateway adds to it."""
+class RawChoice(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A `Choice` as it is read: its log-probs, which may be nearly all of an answer, stay JSON. `finish_reason` and
+    `reasoning` are what chats and gateways add to it."""
 
     text: str
     log_probs: msgspec.Raw = NULL
     finish_reason: str | None = None
+    reasoning: Any = None  # a text, or what a server of completions may have put there
 
 
 class RawCompletion(sse.Telling, frozen=True, gc=False):
+    """An answer as it is read. `usage` is the service's count, as it came."""
+
     choices: Annotated[list[RawChoice], msgspec.Meta(min_length=1)]
     model: str | None = None
+    usage: msgspec.Raw = NULL
 
 
 WHOLE = frozenset({
@@ -89,9 +97,16 @@ WHOLE = frozenset({
 })  # fmt: skip
 """Why an answer ends that is whole, or as long as was asked for. All else breaks one off: vLLM says `abort` of what was
 in flight when it is restarted, with status 200 and half a text."""
+CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
+"""Those of them that tell of an answer that was cut at its longest."""
 FILTERED = "content_filter"
 
 _raw = msgspec.json.Decoder(RawCompletion)
+
+
+def is_cut_off(finish_reason: str | None) -> bool:
+    """Whether an answer that ended for this reason was cut at its longest."""
+    return finish_reason is not None and finish_reason.lower() in CUT_OFF
 
 
 def is_json(body: bytes) -> bool:
@@ -107,8 +122,3 @@ def read_answer(body: bytes) -> RawCompletion:
     if is_json(body):
         return decoded(_raw, body)
     return RawCompletion(choices=[RawChoice(text=sse.text(body))])
-
-
-def as_json(body: bytes) -> bytes:
-    """The answer in the contract's shape. Raises as `read_answer`; what is JSON already is not looked at."""
-    return body if is_json(body) else msgspec.json.encode(read_answer(body))

@@ -61,11 +61,14 @@ def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
     bad = next((reason for reason in reasons if reason and reason.lower() not in WHOLE), None)
     if bad is None:
         return None
-    body = decompress(answer.body)
     if bad.lower() == FILTERED:
-        said = "the service withholds the answer (finish_reason: content_filter)"
-        return Failure(Kind.REFUSED, said, 200, body=body, answer=answer)
-    return unusable(body, f"the answer broke off: its finish_reason is {bad[:80]!r}")
+        return refused(answer, "the service withholds the answer (finish_reason: content_filter)")
+    return unusable(decompress(answer.body), f"the answer broke off: its finish_reason is {bad[:80]!r}")
+
+
+def refused(answer: Answer, said: str) -> Failure:
+    """A refusal with status 200: it was billed, and the answer is kept."""
+    return Failure(Kind.REFUSED, said[:MOST_SAID], 200, body=decompress(answer.body), answer=answer)
 
 
 def unusable(body: bytes, said: str) -> Failure:

@@ -37,9 +37,16 @@ class PromptError(Exception):
 
 
 class Template:
-    """A checked template over the given columns. `names`: the columns it uses."""
+    """A checked template over the given columns. `names`: the columns it uses. `place`: how messages name it."""
 
-    def __init__(self, text: str, columns: Schema) -> None:
+    def __init__(self, text: str, columns: Schema, place: str = "prompt") -> None:
+        try:
+            self._compile(text, columns)
+        except UsageError as error:
+            raise UsageError(f"{place}{str(error).removeprefix('prompt')}") from None
+
+    def _compile(self, text: str, columns: Schema) -> None:
+        """Raises UsageError, whose words begin with `prompt`."""
         self._sandbox = Sandbox(columns)
         self._nulls: list[str] = []
         try:

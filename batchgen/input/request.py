@@ -1,10 +1,11 @@
-"""A row -> the bytes that would be sent for it. The body is made once: what is keyed is what is sent."""
+"""Makes of a row the bytes that would be sent for it. The body is made once: what is keyed is what is sent."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -18,27 +19,41 @@ from batchgen.input.bounds import BATCH_BYTES, Schema
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import require_column
 from batchgen.job.job import Job
-from batchgen.job.sections import Request
+from batchgen.job.sections import Count, Request
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
-    """One row's request. Token counts are estimates: of the prompt, and of the longest answer."""
+    """One row's request. Token counts are estimates: of the prompt, and of all its answers at their longest. `texts`:
+    the rendered prompt, or each message's content; `roles`: the messages', None for a prompt."""
 
     digest: bytes
     body: bytes
     model: str
-    prompt: str
+    texts: tuple[str, ...]
+    roles: tuple[str | None, ...]
     prompt_tokens: int
     answer_tokens: int
 
+    @property
+    def prompt(self) -> str:
+        """The request's text as people read it: of a chat all messages, each below its role."""
+        parts = zip(self.roles, self.texts, strict=True)
+        return "\n\n".join([text if role is None else f"{role}: {text}" for role, text in parts])
+
 
 class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
-    """What a body holds around its prompt."""
+    """What a body holds around its texts: `pieces` are one more than these."""
 
-    head: bytes
-    tail: bytes
+    pieces: tuple[bytes, ...]
     model: str
     answer_tokens: int
+
+    def body(self, texts: tuple[str, ...]) -> bytes:
+        encode = _encoder.encode
+        if len(texts) == 1:
+            return self.pieces[0] + encode(texts[0]) + self.pieces[1]
+        around = zip(self.pieces, map(encode, texts), strict=False)
+        return b"".join(chain.from_iterable(around)) + self.pieces[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +75,23 @@ class Requests:
     """Makes the requests of a job's rows. Raises UsageError where template or `columns` do not fit the input."""
 
     def __init__(self, job: Job, columns: Schema, endpoint: str) -> None:
-        self._template = Template(job.prompt, columns)
-        self._base = {name: value for name, value in job.request.model_dump().items() if value is not None}
-        self._dialect = job.endpoint.dialect
-        self._mould = _body_template(self._base, self._dialect)
+        self._templates = [Template(one.text, columns, one.place) for one in job.templates]
+        self._roles = tuple(one.role for one in job.templates)
+        self._fixed = _fixed_fields(job)
+        self._extra = job.request.extra
+        self._dialect = job.dialect
+        self._shared = self._body_template(self._fixed)
         self._identity = Identity(endpoint)
-        self._fields = {name: _adapter(name) for name in job.columns}
+        self._fields = {name: _adapter(name, job.dialect) for name in job.columns}
         self._sources = list(job.columns.values())
+        self._truths = {"stream", *(["logprobs"] if job.dialect.is_chat else [])}
         for name, column in job.columns.items():
             require_column(column, columns, f"columns.{name}")
 
     @property
     def columns_read(self) -> list[str]:
         """The columns that make one row's request unlike another's."""
-        return [*self._template.names, *self._sources]
+        return [*chain.from_iterable(one.names for one in self._templates), *self._sources]
 
     def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
         """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
@@ -90,29 +108,53 @@ class Requests:
 
     def of(self, frame: pl.DataFrame) -> Iterator[PreparedRequest | RowError]:
         """One for each row, in order."""
-        encode, digest = _encoder.encode, self._identity.digest
-        for prompt, mould in zip(self._template.prompts(frame), self._moulds(frame), strict=True):
-            if isinstance(prompt, PromptError):
-                yield RowError(str(prompt))
-            elif isinstance(mould, RowError):
-                yield mould
+        digest, roles = self._identity.digest, self._roles
+        rendered = zip(*[one.prompts(frame) for one in self._templates], strict=True)
+        for texts, around in zip(rendered, self._body_templates(frame), strict=True):
+            wrong = next((text for text in texts if isinstance(text, PromptError)), None)
+            if wrong is not None:
+                yield RowError(str(wrong))
+            elif isinstance(around, RowError):
+                yield around
             else:
-                body = mould.head + encode(prompt) + mould.tail
-                yield PreparedRequest(
-                    digest(body), body, mould.model, prompt, estimate_tokens(prompt), mould.answer_tokens
-                )
+                body = around.body(texts)
+                tokens = sum([estimate_tokens(text) for text in texts])
+                yield PreparedRequest(digest(body), body, around.model, texts, roles, tokens, around.answer_tokens)
 
-    def _moulds(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
+    def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
         """One for each row."""
         if not self._fields:
-            return repeat(self._mould, frame.height)
-        return map(self._own_mould, frame.select(self._sources).iter_rows())
+            return repeat(self._shared, frame.height)
+        return map(self._own_body_template, frame.select(self._sources).iter_rows())
 
-    def _own_mould(self, values: tuple[Any, ...]) -> _BodyTemplate | RowError:
+    def _own_body_template(self, values: tuple[Any, ...]) -> _BodyTemplate | RowError:
         try:
-            return _body_template({**self._base, **self._own(values)}, self._dialect)
+            return self._body_template({**self._fixed, **self._own(values)})
         except PromptError as error:
             return RowError(str(error))
+
+    def _body_template(self, fields: dict[str, Any]) -> _BodyTemplate:
+        dialect = self._dialect
+        if dialect.is_chat and fields.get("stream"):
+            fields = {"stream_options": {"include_usage": True}, **fields}
+        slot = {"messages": msgspec.Raw(b"[]")} if dialect.is_chat else {"prompt": ""}
+        request = dialect.request(**slot, **fields)
+        head, tail = _encoder.encode(request).split(b'"messages":[]' if dialect.is_chat else b'"prompt":""', 1)
+        if self._extra:
+            tail = tail[:-1] + b"," + _encoder.encode(self._extra)[1:]
+        longest = min(request.longest(dialect.default_tokens), MOST_TOKENS)
+        return _BodyTemplate(tuple(self._around(head, tail)), request.model, longest)
+
+    def _around(self, head: bytes, tail: bytes) -> Iterator[bytes]:
+        """The pieces of a body between which the texts stand."""
+        if not self._dialect.is_chat:
+            yield from (head + b'"prompt":', tail)
+            return
+        before = head + b'"messages":['
+        for role in self._roles:
+            yield before + b'{"role":' + _encoder.encode(role) + b',"content":'
+            before = b"},"
+        yield b"}]" + tail
 
     def _own(self, values: tuple[Any, ...]) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -120,18 +162,25 @@ class Requests:
             if value is None or value == "":
                 continue
             try:
-                own[name] = adapter.validate_python(_no_number(value) if name != "stream" else value)
+                own[name] = adapter.validate_python(value if name in self._truths else _no_number(value))
             except ValidationError as error:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
                 raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
         return own
 
 
-def _body_template(fields: dict[str, Any], dialect: Dialect) -> _BodyTemplate:
-    request = dialect.request(prompt="", **fields)
-    head, tail = msgspec.json.encode(request).split(b'"prompt":""', 1)
-    longest = min((request.max_tokens or dialect.default_tokens) * (request.best_of or 1), MOST_TOKENS)
-    return _BodyTemplate(head + b'"prompt":', tail, request.model, longest)
+def _fixed_fields(job: Job) -> dict[str, Any]:
+    """The request's fields that are alike in all rows, as they are sent."""
+    given = job.request.model_dump(exclude={"extra"}, exclude_none=True)
+    if given.get("response_format") == "json_schema":
+        given["response_format"] = _as_response_format(job.check.json_schema)
+    return given
+
+
+def _as_response_format(schema: Any) -> dict[str, Any]:
+    """A schema in the shape that OpenAI's API and writer's take: named by its title."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title", "")))[:64] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
 def _no_number(value: Any) -> Any:
@@ -139,7 +188,9 @@ def _no_number(value: Any) -> Any:
     return str(value) if isinstance(value, bool) else value
 
 
-def _adapter(name: str) -> TypeAdapter[Any]:
+def _adapter(name: str, dialect: Dialect) -> TypeAdapter[Any]:
     """The field's own type and range; a CSV cell's text is read as that type."""
+    if name == "logprobs":
+        return TypeAdapter(bool if dialect.is_chat else Count)
     field = Request.model_fields[name]
     return TypeAdapter(Annotated[(field.annotation, *field.metadata, "a field")])  # type: ignore[arg-type]

@@ -1,28 +1,60 @@
-"""Whether a text passes a job's `check`, and if not, why. Pure."""
+"""Judges whether an answer passes a job's `check`, and if not, why. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
 
+from batchgen.api.outcome import Kind
+from batchgen.api.types import is_cut_off
 from batchgen.job.checks import Check, schema_validator
 
 SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 """Characters of a pattern, and of what does not fit a schema, that a message shows."""
 
 
+_FENCED = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*", re.DOTALL)
+
+
+class CheckedAnswer(NamedTuple):
+    """What of an answer is checked. `finish_reason` and `tokens` are None where the service does not say."""
+
+    text: str
+    finish_reason: str | None = None
+    tokens: int | None = None
+
+
+class Unfit(NamedTuple):
+    """Why an answer is not what the job wants: Kind.CUT, which asking again would not mend, or Kind.UNFIT."""
+
+    kind: Kind
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.why}"
+
+
 class Checker:
     """A job's `check`, compiled."""
 
     def __init__(self, check: Check) -> None:
+        self._complete = check.complete
         self._least, self._most = check.min_chars or 0, check.max_chars
         self._patterns = [(check.matches, True), (check.not_matches, False)]
         self._schema = None if check.json_schema is None else schema_validator(check.json_schema)  # type: ignore[arg-type]
 
-    def unfit(self, texts: Sequence[str]) -> list[str | None]:
-        """For each text why it does not pass; None where it does."""
+    def unfit(self, answers: Sequence[CheckedAnswer]) -> list[Unfit | None]:
+        """Returns for each answer why it does not pass; None where it does."""
+        texts = [answer.text for answer in answers]
+        cuts = [_cut(answer) if self._complete else None for answer in answers]
+        reasons = [None if why is None else Unfit(Kind.UNFIT, why) for why in self._unfit(texts)]
+        return [cut or why for cut, why in zip(cuts, reasons, strict=True)]
+
+    def _unfit(self, texts: Sequence[str]) -> list[str | None]:
         reasons = list(map(self._by_length, texts))
         for pattern, wanted in self._patterns:
             if pattern is not None:
@@ -42,7 +74,7 @@ class Checker:
 
     def _by_schema(self, text: str) -> str | None:
         try:
-            value = msgspec.json.decode(text)
+            value = msgspec.json.decode(without_fence(text))
         except (ValueError, RecursionError) as error:
             said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
             return f"the text is no JSON: {said}"
@@ -50,6 +82,18 @@ class Checker:
             where = "".join(f"/{key}" for key in mistake.instance_path)
             return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]
         return None
+
+
+def without_fence(text: str) -> str:
+    """Returns what stands in a Markdown fence, where a text is one and nothing else; else the text."""
+    fenced = _FENCED.fullmatch(text)
+    return fenced[1] if fenced else text
+
+
+def _cut(answer: CheckedAnswer) -> Unfit | None:
+    if not is_cut_off(answer.finish_reason):
+        return None
+    return Unfit(Kind.CUT, f"cut off after {answer.tokens:,} tokens" if answer.tokens else "cut off at its longest")
 
 
 def _characters(text: str) -> str:

@@ -58,7 +58,7 @@ def _read_schema(path: str) -> Any:
 
 
 class Check(Section):
-    """What a text has to be like; one that is not is asked for again."""
+    """What an answer has to be like; one that is not is asked for again."""
 
     min_chars: int | None = Field(None, ge=1, description="the fewest characters")
     max_chars: int | None = Field(None, ge=1, description="the most characters")
@@ -66,6 +66,10 @@ class Check(Section):
     not_matches: Regex | None = Field(None, description="a regular expression that is not found in the text")
     json_schema: dict[str, Any] | JobPath | None = Field(
         None, description="the text is JSON of this schema: the schema itself, or a .json file"
+    )
+    complete: bool = Field(
+        default=False,
+        description="true: an answer that was cut at its longest fails its row, and is not asked for again",
     )
     retries: int = Field(2, ge=0, le=100, description="how often a text that does not pass is asked for again in a run")
 
@@ -82,14 +86,16 @@ class Check(Section):
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if self.model_fields_set and not self.is_set:
-            raise ValueError("names no condition: give min_chars, max_chars, matches, not_matches or json_schema")
+            raise ValueError(
+                "names no condition: give min_chars, max_chars, matches, not_matches, json_schema or complete"
+            )
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             raise ValueError(f"no text has at least {self.min_chars:,} and at most {self.max_chars:,} characters")
         return self
 
     @property
     def is_set(self) -> bool:
-        return any(value is not None for name, value in self if name != "retries")
+        return any(value not in (None, False) for name, value in self if name != "retries")
 
 
 def _share(value: Any) -> Any:

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from batchgen.api.dialects import DIALECTS, Dialect
+from batchgen.api.dialects import CHATS, COMPLETIONS, Dialect
 from batchgen.job.types import JobPath, Section, validation_error
 
 IN_THE_CLEAR = "should be https: the key would cross the network in the clear (http is for this machine only)"
@@ -72,7 +72,7 @@ class Endpoint(Section):
     """Which service answers, and where its key is to be found."""
 
     api: Literal["writer", "openai"] = Field(
-        "writer", description="openai: an own server's /v1/completions, as of vLLM, llama.cpp, TGI or Ollama"
+        "writer", description="openai: an own server's API, as of vLLM, llama.cpp, TGI or Ollama"
     )
     url: Addresses | None = Field(
         None,
@@ -108,9 +108,9 @@ class Endpoint(Section):
     def _agrees(self) -> Self:
         """What its keys ask of each other; each mistake is told where it stands."""
         if self.has_key and any(map(crosses_in_the_clear, self.urls)):
-            open_to = "" if self.api == "writer" else "; a server that wants no key may have http: leave the key out"
+            open_to = "" if not self.is_own_server else "; a server that wants no key may have http: leave the key out"
             raise validation_error(("url",), IN_THE_CLEAR + open_to)
-        if self.api == "openai" and not self.urls:
+        if self.is_own_server and not self.urls:
             raise validation_error(("url",), "url is missing: api: openai is of a server of your own")
         if len(set(self.urls)) < len(self.urls):
             raise validation_error(("url",), "holds an address twice")
@@ -124,16 +124,21 @@ class Endpoint(Section):
     def urls(self) -> tuple[str, ...]:
         """Every address; with OpenAI's clients they end in /v1, here they may."""
         given = [self.url] if isinstance(self.url, str) else self.url or []
-        return tuple(url.removesuffix("/v1") if self.api == "openai" else url for url in given)
+        return tuple(url.removesuffix("/v1") if self.is_own_server else url for url in given)
+
+    @property
+    def is_own_server(self) -> bool:
+        """Whether the job has to name the address."""
+        return COMPLETIONS[self.api].is_own_server
 
     @property
     def has_key(self) -> bool:
         """Writer's key goes to no other server than writer's: there the job must name one."""
-        return self.api == "writer" or self.key_file is not None or "key_env" in self.model_fields_set
+        return not self.is_own_server or self.key_file is not None or "key_env" in self.model_fields_set
 
-    @property
-    def dialect(self) -> Dialect:
-        return DIALECTS[self.api]
+    def dialect(self, *, chat: bool) -> Dialect:
+        """Returns what is spoken there: of chats, or of completions."""
+        return (CHATS if chat else COMPLETIONS)[self.api]
 
     def identity(self, base_url: str) -> str:
         """Whose the answers are: the same body means another request in another dialect."""

@@ -20,15 +20,17 @@ from pydantic import (
     model_validator,
 )
 
+from batchgen.api.dialects import Dialect
 from batchgen.api.types import VENDOR_HOST, VENDOR_URL
 from batchgen.errors import UsageError
-from batchgen.job import agreement
 from batchgen.job.checks import Check, Gate
 from batchgen.job.endpoint import Endpoint, endpoint_url
 from batchgen.job.engine import Engine
+from batchgen.job.messages import Message, MessageTemplate, Text, files_named, templates_of
 from batchgen.job.notify import Notify
+from batchgen.job.request_fields import for_built_in_model, refuse_unknown
 from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
-from batchgen.job.types import JobPath, Section, context
+from batchgen.job.types import JobPath, Section, context, validation_error
 from batchgen.storage.location import Location, is_url, to_location
 from batchgen.ui.panel import Panel, PanelLine, Renderable, TextBlock, settings
 
@@ -50,7 +52,10 @@ class Job(Renderable, Section):
 
     name: str = Field("", pattern=NAME, description="default: the file's stem")
     input: Input
-    prompt: str = Field(min_length=1, description="a Jinja template; the row's columns are its names")
+    prompt: Text | None = Field(None, description="a Jinja template; the row's columns are its names")
+    messages: Annotated[list[Message], Field(min_length=1)] | None = Field(
+        None, description="in place of prompt, a chat: templates by role (system, user, assistant), one a message"
+    )
     request: Request
     columns: dict[RequestField, str] = Field({}, description="request fields that a row's own column sets")
     endpoint: Endpoint = Endpoint()
@@ -75,6 +80,7 @@ class Job(Renderable, Section):
     _cut_off: str = PrivateAttr("")
     _is_local: bool = PrivateAttr(default=False)
     _first: int | None = PrivateAttr(None)
+    _text_files: dict[str, str] = PrivateAttr({})
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -91,16 +97,33 @@ class Job(Renderable, Section):
     @classmethod
     def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
         if isinstance(values, dict):
+            context(info)["text_files"] = files_named(values)
             values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
             return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
         return values
 
     @model_validator(mode="after")
-    def _speaks_one_dialect(self) -> Self:
-        given = [name for name, value in self.request if value is not None]
-        agreement.refuse_foreign("request", given, self.endpoint.dialect)
-        agreement.refuse_foreign("columns", self.columns, self.endpoint.dialect)
+    def _agrees(self, info: ValidationInfo) -> Self:
+        """Checks what its sections ask of each other; each mistake is named where it stands."""
+        self._text_files = context(info).get("text_files", {})
+        if (self.prompt is None) == (self.messages is None):
+            both = "is there beside messages: give one of them" if self.prompt else "missing (a chat has messages)"
+            raise validation_error(("prompt",), both)
+        refuse_unknown(self.request, self.columns, self.dialect)
+        if self.request.response_format == "json_schema" and self.check.json_schema is None:
+            said = "json_schema sends check.json_schema along, and the job has none"
+            raise validation_error(("request", "response_format"), said)
         return self
+
+    @property
+    def templates(self) -> list[MessageTemplate]:
+        """What becomes a request: the prompt alone, or the messages in their order."""
+        return templates_of(self.prompt, self.messages, self._text_files)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What is spoken with the service."""
+        return self.endpoint.dialect(chat=self.messages is not None)
 
     def with_shard_suffix(self) -> Self:
         """A shard's name, and so its checkpoint, its results and its metrics are its own."""
@@ -115,7 +138,9 @@ class Job(Renderable, Section):
 
     def sheet(self) -> Panel:
         """What the file sets, and where the key is to be found; a job holds no secret."""
-        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt"})
+        given = self.model_dump(
+            mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt", "messages"}
+        )
         needs_key = self.endpoint.has_key and not self.is_local
         key = [PanelLine("key", f"in {self.endpoint.key_source}")] if needs_key else []
         where = self.endpoint.name or self.endpoint.url or f"WRITER_BASE_URL, else {VENDOR_URL}"
@@ -124,7 +149,7 @@ class Job(Renderable, Section):
             self.request.model,
             f" at {where}",
             [*settings(given), *key],
-            texts=(TextBlock("prompt", self.prompt),),
+            texts=tuple(TextBlock(one.role or "prompt", one.text) for one in self.templates),
         )
 
     def with_limit(self, limit: int | None) -> Self:
@@ -145,12 +170,13 @@ class Job(Renderable, Section):
 
     def for_local_model(self) -> Self:
         """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
+        dialect = Endpoint().dialect(chat=self.messages is not None)
         local = self.model_copy(
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
-                "request": Request(**agreement.without_foreign(dict(self.request))),
-                "columns": agreement.without_foreign(self.columns),
+                "request": for_built_in_model(self.request, dialect),
+                "columns": {name: column for name, column in self.columns.items() if dialect.has(name)},
                 "limits": Limits(concurrency=self.limits.concurrency),
                 "output": self.output.model_copy(update={"path": _marked(self.output.path, ".local")}),
                 "notify": Notify(),

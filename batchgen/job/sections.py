@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
@@ -21,8 +21,10 @@ ColumnType = Literal[
     "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
 ]  # fmt: skip
 RequestField = Literal[
-    "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs"
-]
+    "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs",
+    "n", "top_logprobs", "max_completion_tokens",
+]  # fmt: skip
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 def _shard(text: str) -> str:
@@ -63,8 +65,28 @@ class Request(Section):
     best_of: int | None = Field(None, ge=1, le=2**31 - 1)
     random_seed: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="api: openai; its name for random_seed")
-    logprobs: int | None = Field(None, ge=0, le=2**31 - 1, description="api: openai; log-probs of so many tokens each")
-    stream: bool | None = Field(None, description="answers by server-sent events; they carry no model and no log_probs")
+    logprobs: bool | Count | None = Field(
+        None, description="of a chat: true; of api: openai's completions: log-probs of so many tokens each"
+    )
+    stream: bool | None = Field(
+        None, description="answers by server-sent events; writer's completions carry no model and no log_probs then"
+    )
+    n: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="answers a request; those after the first: more_choices"
+    )
+    top_logprobs: Count | None = Field(None, description="a chat's, with api: openai: so many tokens each")
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="a chat's, with api: openai: what newer servers call max_tokens"
+    )
+    response_format: dict[str, Any] | Literal["json_schema"] | None = Field(
+        None, description="a chat's; json_schema: check.json_schema, sent along in the API's own shape"
+    )
+    stream_options: dict[str, Any] | None = Field(
+        None, description="a chat's; where answers are streamed, {include_usage: true} unless this is given"
+    )
+    extra: dict[str, Any] | None = Field(
+        None, description="api: openai; fields that are not known here, sent as they stand"
+    )
 
 
 class Limits(Section):

@@ -20,7 +20,7 @@ def context(info: ValidationInfo) -> dict[str, Any]:
     return info.context or {}
 
 
-def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
+def relative_to_job(path: Any, info: ValidationInfo) -> Any:
     if not isinstance(path, str) or not path.strip() or "\x00" in path:
         raise ValueError("should be a path")
     if is_url(path):
@@ -31,7 +31,7 @@ def _relative_to_job(path: Any, info: ValidationInfo) -> Any:
         raise ValueError("names the home of somebody who has none here") from None
 
 
-JobPath = Annotated[str, BeforeValidator(_relative_to_job), Field(min_length=1)]
+JobPath = Annotated[str, BeforeValidator(relative_to_job), Field(min_length=1)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

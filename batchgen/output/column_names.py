@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from batchgen.errors import UsageError
 
-RESULTS = ("text", "model", "log_probs", "status", "error", "attempts", "latency_s", "finished_at")
+ANSWER_DETAILS = ("finish_reason", "prompt_tokens", "completion_tokens", "reasoning")
+"""What not every service says of an answer: results of version 0.1.0 have none of these."""
+RESULTS = ("text", "model", "log_probs", *ANSWER_DETAILS, "status", "error", "attempts", "latency_s", "finished_at")
 MORE_CHOICES = "more_choices"
+
+
+def result_columns(columns: Iterable[str]) -> list[str]:
+    """Returns the result columns of an input with these columns. Its own keep their names: a job that ran before there
+    were such details of an answer goes on as it was."""
+    taken = {name.casefold() for name in columns}
+    return [name for name in RESULTS if name not in ANSWER_DETAILS or name not in taken]
+
+
+def left_out(columns: Iterable[str]) -> list[str]:
+    """Returns the details of an answer whose names are an input column's."""
+    kept = result_columns(columns)
+    return [name for name in RESULTS if name not in kept]
 
 
 def refuse_collisions(columns: Sequence[str]) -> None:
     """Raises UsageError where an input column has the name of a result's."""
-    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
+    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES) if name not in ANSWER_DETAILS}
     taken = [name for name in columns if name.casefold() in results]
     if taken:
         renames = ", ".join(f"{name}: source_{name}" for name in taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.api.outcome import Kind
+from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK, Record
-from batchgen.job.checker import Checker
-from batchgen.output.decode import answers
+from batchgen.job.checker import CheckedAnswer, Checker, Unfit
+from batchgen.output.column_names import MORE_CHOICES
+from batchgen.output.decode import DecodedAnswers, answers
 
-ANSWERED = (OK, Kind.UNFIT)
+ANSWERED = (OK, Kind.UNFIT, Kind.CUT)
 """Outcomes of attempts that have a text, whatever it is worth."""
 ENDED = (int(State.DONE), int(State.FAILED))
 
@@ -49,7 +51,7 @@ class ResultColumns:
         given = zip(self.states, self._records, strict=True)
         bodies = (record.body if _is_answered(record, state) else None for state, record in given)
         self._answers = answers(reader.jsons(bodies))
-        self._unfit = _unfit(self._answers.text, fitness)
+        self._unfit = _unfit(self._answers, fitness)
         self.good = _without(self._answers.text, self._unfit)
         self.without = _rows_of(self.good.is_null())
 
@@ -58,11 +60,13 @@ class ResultColumns:
         return bool(self._answers.text[at].is_valid)
 
     def outcome(self, at: int) -> str:
-        """How the row's last attempt ended, as the check has it now; empty where it cannot be read."""
-        return Kind.UNFIT if at in self._unfit else self._records[at].outcome
+        """Returns how the row's last attempt ended, as the check has it now; empty where it cannot be read."""
+        return self._unfit[at].kind if at in self._unfit else self._records[at].outcome
 
     def error(self, at: int) -> str | None:
-        said = self._unfit.get(at) if self.has_text(at) else self._records[at].error
+        if self.has_text(at):
+            return str(self._unfit[at]) if at in self._unfit else None
+        said = self._records[at].error
         return None if said is None else f"{self.outcome(at)}: {said}"
 
     def status(self, at: int) -> str:
@@ -70,28 +74,44 @@ class ResultColumns:
             return "failed" if at in self._unfit else "ok"
         return "failed" if self.states[at] == State.FAILED and self._records[at] is not _NEVER else "pending"
 
-    def columns(self, *, more: bool) -> list[pa.Array[Any]]:
-        """As RESULTS, and MORE_CHOICES where they are wanted."""
-        records = self._records
-        answered = self._answers.text.is_valid()
+    @property
+    def cut_off(self) -> int:
+        """How many answers were cut at their longest."""
+        reasons: Any = pc.utf8_lower(self._answers.finish_reason)
+        return int(pc.sum(pc.is_in(reasons, pa.array(sorted(CUT_OFF)))).as_py() or 0)
+
+    def columns(self, names: Sequence[str]) -> list[pa.Array[Any]]:
+        """Returns result columns by name."""
+        known = self._known()
+        return [known[name]() for name in names]
+
+    def _known(self) -> dict[str, Callable[[], Any]]:
+        """What each result column is made by."""
+        records, answers = self._records, self._answers
+        answered: Any = answers.text.is_valid()
         planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
-        statuses: list[str] = ["ok"] * len(self.ids)
-        errors: list[str | None] = [None] * len(self.ids)
+        return {
+            "text": lambda: answers.text,
+            "model": lambda: pc.if_else(answered, pc.coalesce(answers.model, planned), None),
+            "log_probs": lambda: answers.log_probs,
+            "finish_reason": lambda: answers.finish_reason,
+            "prompt_tokens": lambda: answers.prompt_tokens,
+            "completion_tokens": lambda: answers.completion_tokens,
+            "reasoning": lambda: answers.reasoning,
+            "status": lambda: self._of_rows("ok", self.status),
+            "error": lambda: self._of_rows(None, self.error),
+            "attempts": lambda: pa.array([record.attempts for record in records], pa.int32()),
+            "latency_s": lambda: pc.if_else(answered, pa.array([r.latency for r in records], pa.float64()), None),
+            "finished_at": lambda: pa.array([r.finished_at for r in records], pa.timestamp("us", "UTC")),
+            MORE_CHOICES: lambda: answers.more,
+        }
+
+    def _of_rows(self, usual: str | None, of: Callable[[int], str | None]) -> pa.Array[Any]:
+        """Returns a text a row: `usual`, and for those without a text that serves what `of` says."""
+        values = [usual] * len(self.ids)
         for at in self.without:
-            statuses[at], errors[at] = self.status(at), self.error(at)
-        columns: list[Any] = [
-            self._answers.text,
-            pc.if_else(answered, pc.coalesce(self._answers.model, planned), None),
-            self._answers.log_probs,
-            pa.array(statuses, pa.string()),
-            pa.array(errors, pa.string()),
-            pa.array([record.attempts for record in records], pa.int32()),
-            pc.if_else(answered, pa.array([record.latency for record in records], pa.float64()), None),
-            pa.array([record.finished_at for record in records], pa.timestamp("us", "UTC")),
-        ]
-        if more:
-            columns.append(self._answers.more)
-        return columns
+            values[at] = of(at)
+        return pa.array(values, pa.string())
 
 
 def _is_answered(record: Record, state: int) -> bool:
@@ -101,12 +121,15 @@ def _is_answered(record: Record, state: int) -> bool:
     return record.outcome in ANSWERED and state in ENDED
 
 
-def _unfit(texts: pa.Array[Any], fitness: Checker | None) -> dict[int, str]:
-    """Why a text is not what the job wants, by its row: by the check as it is now, whatever was said when it came."""
+def _unfit(found: DecodedAnswers, fitness: Checker | None) -> dict[int, Unfit]:
+    """Returns why an answer is not what the job wants, by its row: by the check as it is now, whatever was said when it
+    came."""
     if fitness is None:
         return {}
-    answered: Any = texts.drop_null().to_pylist()
-    reasons = zip(_rows_of(texts.is_valid()), fitness.unfit(answered), strict=True)
+    answered: Any = found.text.is_valid()
+    columns = (found.text, found.finish_reason, found.completion_tokens)
+    given = [CheckedAnswer(*values) for values in zip(*(c.filter(answered).to_pylist() for c in columns), strict=True)]
+    reasons = zip(_rows_of(answered), fitness.unfit(given), strict=True)
     return {row: why for row, why in reasons if why is not None}
 
 

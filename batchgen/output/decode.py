@@ -16,10 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import read_json
 
-from batchgen.api.types import Choice, Completion, LogProbs, read_answer
-from batchgen.output.schema import CHOICES
+from batchgen.api.sse import NULL
+from batchgen.api.token_counts import token_counts
+from batchgen.api.types import LogProbs, RawChoice, RawCompletion, read_answer
+from batchgen.output.schema import CHOICE, CHOICES
 
-_COMPLETION = pa.schema([("choices", CHOICES), ("model", pa.string())])
+_USAGE = pa.struct([("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64())])
+_READ = pa.list_(pa.struct([*CHOICE, ("reasoning", pa.string())]))
+_COMPLETION = pa.schema([("choices", _READ), ("model", pa.string()), ("usage", _USAGE)])
 _NONE = b'{"choices":[{}]}'
 """Where there is no answer: a choice without a text."""
 BATCH_BYTES = 256 << 10
@@ -30,50 +34,80 @@ PARTS = 16
 
 
 class DecodedAnswers(NamedTuple):
-    """A row an answer; nulls where there is none. `log_probs` is of type LOG_PROBS; `more`, of type CHOICES, are those
-    after the first, or null."""
+    """A row an answer; nulls where there is none, and where it does not say. `log_probs` is of type LOG_PROBS; `more`,
+    of type CHOICES, are the choices after the first, or null."""
 
     text: pa.Array[Any]
     log_probs: pa.Array[Any]
+    finish_reason: pa.Array[Any]
+    reasoning: pa.Array[Any]
     model: pa.Array[Any]
+    prompt_tokens: pa.Array[Any]
+    completion_tokens: pa.Array[Any]
     more: pa.Array[Any]
 
 
 def answers(values: Sequence[bytes | None]) -> DecodedAnswers:
-    """A row a value, which is the contract's JSON; what cannot be read is as None."""
+    """Reads a row a value, which is the contract's JSON; what cannot be read is as None."""
     known = [value or _NONE for value in values]
     try:
-        choices, model = _read(known)
+        choices, model, usage = _read(known)
     except pa.ArrowInvalid:
-        choices, model = _read(_mended(known))
-    if len(choices.flatten()) == len(known):
-        return DecodedAnswers(*_fields(choices.flatten()), model, pa.nulls(len(known), CHOICES))
-    more: Any = pc.if_else(pc.greater(pc.list_value_length(choices), pa.scalar(1)), pc.list_slice(choices, 1), None)
-    return DecodedAnswers(*_fields(pc.list_element(choices, 0)), model, more)
+        choices, model, usage = _read(_mended(known))
+    has_more = len(choices.flatten()) > len(known)
+    first = pc.list_element(choices, 0) if has_more else choices.flatten()
+    text, log_probs, finish_reason, reasoning = _fields(first)
+    prompt, completion = _counts(usage, text)
+    more = _more(choices) if has_more else pa.nulls(len(known), CHOICES)
+    return DecodedAnswers(text, log_probs, finish_reason, reasoning, model, prompt, completion, more)
 
 
-def _fields(choices: Any) -> tuple[Any, Any]:
-    return choices.field("text"), choices.field("log_probs")
+def _fields(choices: Any) -> list[Any]:
+    return [choices.field(name) for name in ("text", "log_probs", "finish_reason", "reasoning")]
 
 
-def _read(values: Sequence[bytes]) -> tuple[Any, Any]:
-    """`choices`, one at least in each, and `model`. Raises ArrowInvalid where a value is no answer, or its log-probs
-    are not of the contract's shape."""
+def _more(choices: Any) -> Any:
+    """The choices after the first, of type CHOICES; null where there is none."""
+    later = pc.list_slice(choices, 1)
+    fields = [later.flatten().field(name) for name in CHOICE.names]
+    made = pa.ListArray.from_arrays(_offsets(later), pa.StructArray.from_arrays(fields, fields=list(CHOICE)))
+    return pc.if_else(pc.greater(pc.list_value_length(later), pa.scalar(0)), made, None)
+
+
+def _offsets(lists: Any) -> Any:
+    """Where each list begins in the flattened ones, and the last one ends."""
+    ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(lists), 0))
+    return pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
+
+
+def _counts(usage: Any, text: Any) -> tuple[Any, Any]:
+    """Tokens of prompts and answers as the service counts them; a count of nothing beside a text is none, as
+    `token_counts` has it."""
+    prompt, completion = usage.field("prompt_tokens"), usage.field("completion_tokens")
+    none = pa.scalar(0)
+    is_empty: Any = pc.equal(text, pa.scalar(""))
+    is_true: Any = pc.or_(pc.greater(completion, none), pc.and_(pc.equal(completion, none), is_empty))
+    return pc.if_else(pc.greater(prompt, none), prompt, None), pc.if_else(is_true, completion, None)
+
+
+def _read(values: Sequence[bytes]) -> tuple[Any, Any, Any]:
+    """Returns `choices`, one at least in each, `model` and `usage`. Raises ArrowInvalid where a value is no answer, or
+    its log-probs are not of the contract's shape."""
     data = b"\n".join(values)
     if b"\\" in data and _AWKWARD.search(data):
         data = b"\n".join([_plain(value) if _AWKWARD.search(value) else value for value in values])
     batch = max(1, BATCH_BYTES * len(values) // max(1, len(data)))
     table = pa.RecordBatchReader.from_stream(read_json(data, _COMPLETION, batch_size=batch)).read_all()
     choices: Any
-    choices, model = (column.combine_chunks() for column in table.columns)
+    choices, model, usage = (column.combine_chunks() for column in table.columns)
     if len(choices) != len(values) or choices.null_count or pc.min(pc.list_value_length(choices)).as_py() == 0:
         raise pa.ArrowInvalid("an answer without choices, or two in one")
-    texts, log_probs = _fields(choices.flatten())
+    texts, log_probs, *_ = _fields(choices.flatten())
     if texts.null_count != values.count(_NONE):
         raise pa.ArrowInvalid("a choice without a text")
     if not all(map(_is_finite, log_probs.flatten())):
         raise pa.ArrowInvalid("a log-prob beyond all bounds")
-    return choices, model
+    return choices, model, usage
 
 
 _AWKWARD = re.compile(rb"\\u(?:0000|[dD](?:8[4-9a-fA-F]|[9abAB]))")
@@ -113,13 +147,22 @@ def _plain(value: bytes) -> bytes:
         read = read_answer(value)
     except (ValueError, RecursionError):
         return _NONE
-    return msgspec.json.encode(
-        Completion([Choice(one.text, _log_probs(one.log_probs)) for one in read.choices], read.model)
-    )
+    counts = token_counts(read.usage, is_empty=not any(one.text for one in read.choices))
+    usage = msgspec.json.encode({"prompt_tokens": counts.prompt, "completion_tokens": counts.completion})
+    choices = [
+        RawChoice(
+            one.text,
+            _log_probs(one.log_probs),
+            one.finish_reason,
+            one.reasoning if isinstance(one.reasoning, str) else None,
+        )
+        for one in read.choices
+    ]
+    return msgspec.json.encode(RawCompletion(choices, read.model, msgspec.Raw(usage)))
 
 
-def _log_probs(raw: msgspec.Raw) -> LogProbs | None:
+def _log_probs(raw: msgspec.Raw) -> msgspec.Raw:
     try:
-        return msgspec.json.decode(raw, type=LogProbs | None, strict=False)
+        return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(raw, type=LogProbs | None, strict=False)))
     except (ValueError, RecursionError):
-        return None
+        return NULL

@@ -26,6 +26,7 @@ from batchgen.input.texts import texts
 from batchgen.job.checker import Checker
 from batchgen.job.shard import Shard, row_name
 from batchgen.output import csv_export
+from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import SPREADSHEET, Destination
 from batchgen.output.gate import GateStats, texts_in
@@ -49,7 +50,8 @@ encoding what was read is what takes longest."""
 
 @dataclass
 class PublishResult:
-    """What the file holds. `damaged`: rows whose stored answer cannot be read any more, and its attempt's id.
+    """What the file holds. `cut_off`: answers that ended at their longest. `damaged`: rows whose stored
+    answer cannot be read any more, and its attempt's id.
     `rejected`: why the gate did not let it take the last good one's place, `partial`: how that one has more texts,
     where rows are unanswered here; then `path` is beside it."""
 
@@ -58,6 +60,7 @@ class PublishResult:
     ok: int = 0
     failed: int = 0
     pending: int = 0
+    cut_off: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
@@ -94,7 +97,8 @@ def publish(
     inputs = [
         field.with_type(plain_type(field.type)) for field in arrow(pl.DataFrame(schema=source.columns), told).schema
     ]
-    schema = pa.schema([*inputs, *RESULTS, *([MORE_CHOICES] if more else [])])
+    names = result_columns(source.columns)
+    schema = pa.schema([*inputs, *(RESULTS.field(name) for name in names), *([MORE_CHOICES] if more else [])])
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
     with to.writing(lambda: done.path) as part:
         tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
@@ -158,7 +162,7 @@ def _tables(
             _count(done, results, source.spec.part, names.slice(start, size) if names is not None else None)
             if tally is not None:
                 tally.add(results.known, pl.Series(values=results.good, dtype=pl.String))
-            columns = results.columns(more=MORE_CHOICES.name in schema.names)
+            columns = results.columns(schema.names[len(inputs.columns) :])
             yield pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names)
             start += size
 
@@ -201,4 +205,5 @@ def _count(done: PublishResult, results: ResultColumns, part: Shard, names: pl.S
         else:
             done.pending += 1
     done.rows += len(results.ids)
+    done.cut_off += results.cut_off
     done.ok = done.rows - done.failed - done.pending

@@ -9,9 +9,12 @@ from batchgen.output import column_names
 TOP = pa.struct([("token", pa.string()), ("logprob", pa.float64()), ("bytes", pa.list_(pa.int32()))])
 TOKEN = pa.struct([*TOP, ("top_logprobs", pa.list_(TOP))])
 LOG_PROBS = pa.struct([("content", pa.list_(TOKEN)), ("refusal", pa.list_(TOKEN))])
-CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
+CHOICE = pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS), ("finish_reason", pa.string())])
+CHOICES = pa.list_(CHOICE)
 _TYPES = {
     "log_probs": LOG_PROBS,
+    "prompt_tokens": pa.int64(),
+    "completion_tokens": pa.int64(),
     "attempts": pa.int32(),
     "latency_s": pa.float64(),
     "finished_at": pa.timestamp("us", "UTC"),

@@ -22,6 +22,7 @@ MEANINGS: dict[str, str] = {
     Kind.UNANSWERED: "sent and not answered: possibly billed",
     Kind.UNUSABLE: "answered with nothing usable: billed",
     Kind.UNFIT: "the text does not pass the job's check: billed",
+    Kind.CUT: "the answer was cut at its longest, and the job's check wants it complete: billed",
     OK: "answered",
 }
 

@@ -41,7 +41,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 
-    with closing(ReportReader(subject.job.checkpoint, subject.job.endpoint.dialect)) as archive:
+    with closing(ReportReader(subject.job.checkpoint, subject.job.dialect)) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
     page = render(facts).encode()

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from batchgen.api.credentials import check_key, read_key
-from batchgen.api.dialects import OPENAI, Dialect
+from batchgen.api.dialects import Dialect
 from batchgen.api.models import DEPRECATED
 from batchgen.api.proxy import proxy_of
 from batchgen.api.tls import trust
@@ -25,7 +25,7 @@ from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
 from batchgen.job.sections import Limits
-from batchgen.output.column_names import refuse_collisions
+from batchgen.output.column_names import left_out, refuse_collisions
 from batchgen.output.input_columns import as_texts
 from batchgen.simulator.model import NAME as BUILT_IN
 
@@ -47,7 +47,7 @@ class PreparedJob:
 
     @property
     def dialect(self) -> Dialect:
-        return self.job.endpoint.dialect
+        return self.job.dialect
 
     @property
     def checkpoint(self) -> Path:
@@ -132,17 +132,30 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
 
 
 def column_warnings(setup: PreparedJob) -> list[str]:
-    """Where results hold a column as text."""
-    told = as_texts(setup.source.columns)
+    """Warns where results hold a column as text, or lack one because the input has its name."""
+    told, taken = as_texts(setup.source.columns), left_out(setup.source.columns)
     what = f"column{'s' * (len(told) > 1)} {', '.join(map(repr, told[:5]))}"
-    return [f"{what}: of a type that Parquet has not: JSON text in the results"] if told else []
+    warned = [f"{what}: of a type that Parquet has not: JSON text in the results"] if told else []
+    renames = ", ".join(f"{name}: source_{name}" for name in taken)
+    if taken:
+        warned.append(
+            f"the results do not tell the answers' {', '.join(taken)}, since the input has columns of the same name: "
+            f"to have both, write `input: {{rename: {{{renames}}}}}`"
+        )
+    return warned
 
 
 def prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
     """Where all rows send the same, or a comment has cut the prompt off."""
     job = setup.job
     cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
-    same = column_warning(job.prompt, setup.requests.columns_read, setup.source.columns) if rows > 1 else None
+    same = (
+        column_warning(
+            "\n".join([one.text for one in job.templates]), setup.requests.columns_read, setup.source.columns
+        )
+        if rows > 1
+        else None
+    )
     is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
     told = [same] if same else []
     told += [cut] if job.cut_off and (same or is_text) else []
@@ -170,11 +183,14 @@ def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) ->
 
 
 def length_warnings(job: Job) -> list[str]:
-    if job.request.max_tokens is not None:
+    if job.request.max_tokens is not None or job.request.max_completion_tokens is not None:
         return []
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
-    dialect = job.endpoint.dialect
-    who = "many a server" if dialect is OPENAI else "the service"
+    dialect = job.dialect
+    if not dialect.documented:
+        plans = f"plans and budgets reckon with {dialect.default_tokens:,}"
+        return [f"no request.max_tokens: how long an answer may be{whose} is the service's own to say; {plans}"]
+    who = "many a server" if dialect.is_own_server else "the service"
     cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
 
@@ -188,7 +204,7 @@ def check_warnings(job: Job) -> list[str]:
     same += [f"seed {request.seed}"] if request.seed is not None else []
     if same and job.check.is_set and job.check.retries:
         told.append(f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`")
-    tokens = request.max_tokens or job.endpoint.dialect.default_tokens
+    tokens = request.max_tokens or job.dialect.default_tokens
     if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
         told.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")

@@ -12,6 +12,7 @@ from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
 from batchgen.job.checker import Checker
+from batchgen.send.check import checked_answer
 
 if TYPE_CHECKING:
     pass
@@ -22,7 +23,7 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.D
     of it when it came, and an answer that does not is a failure. With a check it reads every stored text. What an
     earlier version could make nothing of, and this one can, is an answer, too."""
     rows = _reread(rows, reader)
-    unfit = rows["record"].is_in(list(reader.ids_of(Kind.UNFIT))) & (rows["state"] != State.NEW)
+    unfit = rows["record"].is_in([*reader.ids_of(Kind.UNFIT), *reader.ids_of(Kind.CUT)]) & (rows["state"] != State.NEW)
     if fitness is None:
         passes = unfit
     else:
@@ -50,6 +51,6 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
 def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Checker) -> pl.Series:
     """For each attempt whether its text passes; null where it is damaged."""
     read = {id_: reader.answer(record) for id_, record in records.items()}
-    texts = {id_: answer.choices[0].text for id_, answer in read.items() if answer}
-    passes = {id_: why is None for id_, why in zip(texts, fitness.unfit([*texts.values()]), strict=True)}
+    given = {id_: checked_answer(answer) for id_, answer in read.items() if answer}
+    passes = {id_: why is None for id_, why in zip(given, fitness.unfit([*given.values()]), strict=True)}
     return pl.Series([passes.get(id_) for id_ in ids], dtype=pl.Boolean)

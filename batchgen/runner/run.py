@@ -274,6 +274,7 @@ class Runner:
             counted=usage.counted,
             cost=usage.cost,
             in_all=self._reader.usage_in_all(),
+            cut_off=published.cut_off,
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:

@@ -14,8 +14,9 @@ from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
 class Summary(Renderable):
     """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
 
-    `reused`: answered in an earlier run. `interrupted`: requests that were in flight when an earlier run was
-    killed, and may have been billed without an answer. `stopped`: why it ended early, None where it did not.
+    `reused`: answered in an earlier run. `cut_off`: answers that ended at their longest. `interrupted`: requests that
+    were in flight when an earlier run was killed, and may have been billed without an answer. `stopped`: why it ended
+    early, None where it did not.
     `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
     where rows are unanswered here; then `path` is the file beside it.
     `report`: where the page is, None where there is none. Tokens are of this run's answered requests: as the service
@@ -47,6 +48,7 @@ class Summary(Renderable):
     counted: int = 0
     cost: float | None = None
     in_all: Usage = NOTHING
+    cut_off: int = 0
 
     def sheet(self) -> Panel:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
@@ -55,6 +57,7 @@ class Summary(Renderable):
         lines = [
             PanelLine("reused", f"{pluralize(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
+            *([PanelLine("cut off", self._cut_off(), Severity.WAIT)] if self.cut_off else []),
             PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
             PanelLine("results", near(self.path)),
             *([PanelLine("report", near(self.report))] if self.report else []),
@@ -101,6 +104,10 @@ class Summary(Renderable):
         """How many runs like this one are left to do."""
         bought = self.ok - self.reused
         return f": {pluralize(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
+
+    def _cut_off(self) -> str:
+        ended = "answer was cut at its longest" if self.cut_off == 1 else "answers were cut at their longest"
+        return f"{self.cut_off:,} {ended}: raise request.max_tokens; see finish_reason, and check.complete"
 
     def _failures(self) -> str:
         if not self.failed:

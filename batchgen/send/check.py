@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchgen.api.body import decompress
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
+from batchgen.api.token_counts import token_counts
 from batchgen.api.types import RawCompletion
-from batchgen.job.checker import Checker
+from batchgen.job.checker import CheckedAnswer, Checker
 
 if TYPE_CHECKING:
     from batchgen.send.dispatcher import Attempt
 
 
 def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
-    """The same attempts, of which an answer whose text is unfit is a failure. `read`: an answer's body."""
+    """Returns the same attempts, where an answer that is not what the job wants is a failure. `read`: an answer's
+    body."""
     if fitness is None:
         return attempt
 
@@ -24,9 +26,15 @@ def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], R
         if isinstance(outcome, Failure):
             return outcome
         body = decompress(outcome.body)
-        (why,) = fitness.unfit([read(body).choices[0].text])
-        if why is None:
+        (unfit,) = fitness.unfit([checked_answer(read(body))])
+        if unfit is None:
             return outcome
-        return Failure(Kind.UNFIT, why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
+        return Failure(unfit.kind, unfit.why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
 
     return judged
+
+
+def checked_answer(read: RawCompletion) -> CheckedAnswer:
+    """Returns what of an answer is checked: its first choice."""
+    first = read.choices[0]
+    return CheckedAnswer(first.text, first.finish_reason, token_counts(read.usage, is_empty=not first.text).completion)

@@ -230,7 +230,7 @@ class Dispatcher:
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         failure = self._blame.as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
-        if failure.kind is Kind.UNFIT:
+        if failure.answer is not None:
             self._answered(sent_at)
         self._blame.weigh(task, failure, now, self.stats.left)
         self._tell(failure)

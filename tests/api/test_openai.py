@@ -13,8 +13,9 @@ from support.own_server import OwnServer, answer, events, expected_column, piece
 from support.service import Reset, Status
 
 from batchgen.api import openai
+from batchgen.api.dialects import OPENAI
 from batchgen.api.error_responses import classify
-from batchgen.api.openai import as_json, judge, read_answer
+from batchgen.api.openai import judge, read_answer
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.types import NULL
 from batchgen.output.decode import answers
@@ -29,7 +30,7 @@ def encoded(value: object) -> bytes:
 
 def column(body: bytes) -> object:
     """The first choice's log-probs, as the results hold them."""
-    return answers([as_json(body)]).log_probs.to_pylist()[0]
+    return answers([OPENAI.as_json(body)]).log_probs.to_pylist()[0]
 
 
 def with_log_probs(logprobs: object) -> bytes:

@@ -36,6 +36,10 @@ RESULTS = pa.schema(
         ("text", pa.string()),
         ("model", pa.string()),
         ("log_probs", LOG_PROBS),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("reasoning", pa.string()),
         ("status", pa.string()),
         ("error", pa.string()),
         ("attempts", pa.int32()),
@@ -43,7 +47,7 @@ RESULTS = pa.schema(
         ("finished_at", pa.timestamp("us", "UTC")),
     ]
 )
-MORE_CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
+MORE_CHOICES = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS), ("finish_reason", pa.string())]))
 REPO = Path(__file__).parents[2]
 
 
@@ -241,7 +245,7 @@ def test_choices_past_the_first_are_kept(job, service, batchgen):
     table = job.table()
     assert table.schema.field("more_choices").type == MORE_CHOICES
     found = table.to_pylist()
-    rest = [{"text": c["text"], "log_probs": as_stored(c.get("log_probs"))} for c in several[1:]]
+    rest = [{"text": c["text"], "log_probs": as_stored(c.get("log_probs")), "finish_reason": None} for c in several[1:]]
     assert repr(found[1]["more_choices"]) == repr(rest)
     assert [row["more_choices"] for row in found if row["id"] != "001"] == [None] * 5
     assert [row["text"] for row in found[1:4]] == [several[0]["text"], "", "more than asked"]

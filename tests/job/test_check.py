@@ -12,7 +12,7 @@ import pytest
 from support.service import PATIENCE, Hold, Raw, Status
 
 from batchgen.errors import UsageError
-from batchgen.job.checker import Checker
+from batchgen.job.checker import CheckedAnswer, Checker
 from batchgen.job.checks import Check
 from batchgen.job.load import load_job
 
@@ -269,7 +269,8 @@ PRICE = {"type": "object", "required": ["price"], "properties": {"price": {"type
         ({"json_schema": PRICE}, ' {"price": 0}\n', None),
         ({"json_schema": PRICE}, '{"price": "1"}', "the text's JSON does not fit: /price: \"1\" is not of type \"number\""),
         ({"json_schema": PRICE}, "{}", "the text's JSON does not fit: all of it: \"price\" is a required property"),
-        ({"json_schema": PRICE}, '```json\n{"price": 1}\n```', "the text is no JSON: "),
+        ({"json_schema": PRICE}, '```json\n{"price": 1}\n```', None),
+        ({"json_schema": PRICE}, 'Here: ```json\n{"price": 1}\n```', "the text is no JSON: "),
         ({"json_schema": PRICE}, '{"price": NaN}', "the text is no JSON: "),
         ({"json_schema": PRICE}, "", "the text is no JSON: "),
         ({"json_schema": {"type": "array"}}, "[" * 100_000, "the text is no JSON: nested absurdly deep"),
@@ -284,7 +285,7 @@ PRICE = {"type": "object", "required": ["price"], "properties": {"price": {"type
     ],
 )  # fmt: skip
 def test_why_a_text_is_unfit(check, text, why):
-    told = Checker(Check.model_validate(check)).unfit([text, text])
+    told = [one and one.why for one in Checker(Check.model_validate(check)).unfit([CheckedAnswer(text)] * 2)]
     assert told[0] == told[1]
     if why is None or not why.endswith(": "):
         assert told[0] == why
@@ -296,8 +297,9 @@ def test_why_a_text_is_unfit(check, text, why):
 def test_texts_are_judged_together_as_they_are_alone():
     fitness = Checker(Check.model_validate({"min_chars": 2, "matches": "b", "json_schema": {"type": "string"}}))
     texts = ['"b"', "b", "ab", '"a"', "", '"ab"']
-    assert fitness.unfit(texts) == [fitness.unfit([text])[0] for text in texts]
-    assert [why is None for why in fitness.unfit(texts)] == [True, False, False, False, False, True]
+    given = [CheckedAnswer(text) for text in texts]
+    assert fitness.unfit(given) == [fitness.unfit([one])[0] for one in given]
+    assert [why is None for why in fitness.unfit(given)] == [True, False, False, False, False, True]
     assert fitness.unfit([]) == []
 
 

@@ -78,7 +78,8 @@ def test_answers_come_out_as_they_went_in(values):
     assert found.text.to_pylist() == [first and first.text for first in firsts]
     assert found.log_probs.to_pylist() == plain([first and first.log_probs for first in firsts])
     assert found.model.to_pylist() == [value and value.model for value in values]
-    assert found.more.to_pylist() == plain([(value and value.choices[1:]) or None for value in values])
+    later = [value and [{**plain([one])[0], "finish_reason": None} for one in value.choices[1:]] for value in values]
+    assert found.more.to_pylist() == [one or None for one in later]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,8 @@ def test_answers_come_out_as_they_went_in(values):
 )
 def test_what_is_no_answer_is_null_and_nothing_else_is(said):
     good = b'{"choices":[{"text":"a","log_probs":%s}],"model":"m"}' % GOOD
-    for column in answers([good, said, good])[:3]:
+    found = answers([good, said, good])
+    for column in (found.text, found.log_probs, found.model):
         assert [value is None for value in column.to_pylist()] == [False, True, False]
 
 
@@ -114,7 +116,10 @@ def test_a_choice_whose_log_probs_cannot_be_read_costs_no_other_its_own():
     assert found.text.to_pylist() == ["a"]
     good = found.log_probs[0].as_py()
     assert good == msgspec.json.decode(GOOD)
-    assert found.more[0].as_py() == [{"text": "b", "log_probs": None}, {"text": "\0", "log_probs": good}]
+    assert found.more[0].as_py() == [
+        {"text": "b", "log_probs": None, "finish_reason": None},
+        {"text": "\0", "log_probs": good, "finish_reason": None},
+    ]
 
 
 @given(st.integers(2, 1200), st.sets(st.integers(0, 1199), max_size=40))
@@ -171,7 +176,13 @@ def test_each_null_is_its_own():
 
 
 def test_no_rows():
-    assert [column.type for column in answers([])] == [pa.string(), LOG_PROBS, pa.string(), CHOICES]
+    of = answers([])._asdict()
+    assert {name: column.type for name, column in of.items()} == {
+        **dict.fromkeys(("text", "model", "finish_reason", "reasoning"), pa.string()),
+        **dict.fromkeys(("prompt_tokens", "completion_tokens"), pa.int64()),
+        "log_probs": LOG_PROBS,
+        "more": CHOICES,
+    }
 
 
 @pytest.mark.parametrize(

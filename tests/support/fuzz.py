@@ -23,9 +23,10 @@ import msgspec
 import polars as pl
 
 from batchgen.api import sse
+from batchgen.api.dialects import WRITER
 from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.outcome import Answer, Failure, Kind
-from batchgen.api.types import LogProbs, as_json, read_answer
+from batchgen.api.types import LogProbs, read_answer
 from batchgen.api.writer import judge
 from batchgen.errors import UsageError
 from batchgen.input.prompt_template import PromptError, Template
@@ -125,7 +126,7 @@ def answer(data: bytes) -> None:
     assert outcome.tokens >= 0
     for choice in completion.choices:
         choice.text.encode()
-    shown = answers([as_json(outcome.body), None])
+    shown = answers([WRITER.as_json(outcome.body), None])
     more = shown.more.to_pylist()
     assert [shown.text.to_pylist()[0], *(row["text"] for row in more[0] or ())] == [c.text for c in completion.choices]
     assert shown.model.to_pylist() == [completion.model, None]

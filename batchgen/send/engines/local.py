@@ -48,5 +48,5 @@ def _client(job: Job, url: str, key: str) -> Client:
         slots=job.limits.concurrency,
         ca_file=job.endpoint.ca_file,
         proxy=proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, os.environ),
-        dialect=job.endpoint.dialect,
+        dialect=job.dialect,
     )

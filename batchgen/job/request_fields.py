@@ -1,0 +1,46 @@
+"""Which request fields a dialect has, and what to write in place of those that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from batchgen.api.dialects import Dialect
+from batchgen.job.sections import Request
+from batchgen.job.types import validation_error
+
+
+def refuse_unknown(request: Request, columns: Iterable[str], dialect: Dialect) -> None:
+    """Raises ValidationError for the first request field, or row's own one, that the dialect lacks or has otherwise."""
+    for name in given(request):
+        _refuse("request", name, dialect)
+    for name in columns:
+        _refuse("columns", name, dialect)
+    for name in request.extra or ():
+        _refuse_known(name, dialect)
+    if request.logprobs is not None and isinstance(request.logprobs, bool) is not dialect.is_chat:
+        wanted = "true or false in a chat (top_logprobs: 5 says how many)" if dialect.is_chat else "a number"
+        raise validation_error(("request", "logprobs"), f"should be {wanted}")
+
+
+def _refuse(part: str, name: str, dialect: Dialect) -> None:
+    if dialect.has(name) or (name == "extra" and dialect.open):
+        return
+    instead = f"; {dialect.instead[name]}" if name in dialect.instead else ""
+    raise validation_error((part, name), f"the service that endpoint.api names has no such field{instead}")
+
+
+def _refuse_known(name: str, dialect: Dialect) -> None:
+    if name in ("prompt", "messages"):
+        raise validation_error(("request", "extra", name), f"is made of the rows: write `{name}:` at the top level")
+    if dialect.has(name) or name in Request.model_fields:
+        raise validation_error(("request", "extra", name), f"is known: write `request: {{{name}: ...}}`")
+
+
+def given(request: Request) -> list[str]:
+    """Returns the fields that a request sets."""
+    return [name for name, value in request if value is not None]
+
+
+def for_built_in_model(request: Request, dialect: Dialect) -> Request:
+    """Returns what of a request the built-in model takes, which speaks writer's dialects."""
+    return Request(**{name: value for name, value in request if dialect.has(name)})
