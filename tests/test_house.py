@@ -1,25 +1,17 @@
-"""The house itself: imports point only upwards, the checkers are content, and the README is true."""
+"""The house itself: imports point only upwards, and the checkers are content."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
-import yaml
-
-from batchgen import errors
-from batchgen.job.job import Job
-from batchgen.job.load import load_job
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "batchgen"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 ROOMS = [
@@ -145,62 +137,3 @@ def test_what_is_left_at_the_end_is_not_gone_over_once_more():
 def test_the_checkers_are_content(command: list[str]):
     ran = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def test_the_readme_job_file_is_a_job_file(tmp_path: Path):
-    path = tmp_path / "seo.yaml"
-    path.write_text(blocks("yaml")[0], encoding="utf-8")
-    job = load_job(path)
-    assert job.request.model == "palmyra-x5"
-    shown = yaml.safe_load(blocks("yaml")[0])
-    assert set(shown) == set(Job.model_fields), "the example shows every key there is"
-
-
-def test_the_readme_names_every_exit_code():
-    codes = {0, errors.ROWS_FAILED} | {
-        kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
-    }
-    assert {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)} == codes
-
-
-def test_every_command_the_readme_names_exists():
-    listed = subprocess.run([BIN / "batchgen", "--help"], capture_output=True, text=True, check=True).stdout
-    named = set(re.findall(r"batchgen (run|plan|status|export|serve|init|schema|report|prune|merge)\b", README))
-    assert named <= set(re.findall(r"^  (\w+) ", listed, re.MULTILINE))
-    assert {"run", "plan", "status", "export", "serve", "init", "schema"} <= named
-
-
-def test_ci_runs_the_readme_test_command():
-    (command,) = re.findall(r"^python3 .*-m pytest$", README, re.MULTILINE)
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "grep -m 1 -- '-m pytest$' README.md" in script
-    assert "--without-pip" in command
-
-
-def test_the_readme_first_command_in_a_fresh_clone(tmp_path: Path):
-    """As a stranger does it: a clone, one line, a Parquet file."""
-    clone = tmp_path / "batchgen"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    (command,) = re.findall(r"^python3 .*--local$", README, re.MULTILINE)
-    ran = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "309 of 309 rows have their text" in ran.stdout
-    frame = pl.read_parquet(clone / "out" / "seo.local.parquet")
-    assert frame["status"].to_list() == ["ok"] * 309
-    assert frame["text"].null_count() == 0
-
-
-def test_the_readme_notebook_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for folder in ("jobs", "sample_data"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    (tmp_path / "jobs").unlink()
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "seo.yaml").write_bytes((ROOT / "jobs" / "seo.yaml").read_bytes())
-    ran = subprocess.run(
-        [sys.executable, "-c", blocks("python")[0]], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr

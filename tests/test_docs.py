@@ -1,0 +1,233 @@
+"""The documentation, held against the code: its commands, links, job files and tables."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+import pytest
+import yaml
+from test_house import ROOMS
+
+from batchgen import errors
+from batchgen.cli.main import cli
+from batchgen.job.job import Job
+from batchgen.job.load import load_job
+from batchgen.output.schema import MORE_CHOICES, RESULTS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+MOST_LINES = 200
+
+each_page = pytest.mark.parametrize("page", TEXTS)
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """The fenced blocks of a page, also within lists."""
+    found = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", body, flags=re.MULTILINE) for indent, name, body in found if name in languages]
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """Of a page's headings, as GitHub and others make them."""
+    headings = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(text: str) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(text)) if "://" not in link]
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """The words of each command in a line of shell, between `&&`, `|`, `;` and `>`."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    for is_operator, words in itertools.groupby(lexer, key=lambda word: not set(word) - set("();<>|&")):
+        if not is_operator:
+            yield list(words)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The arguments of every `batchgen` in shell blocks, and in the running text where a command follows it."""
+    shell = "\n".join(blocks(text, "bash", "sh")).replace("\\\n", " ")
+    spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose(text))]
+    for line in [*shell.splitlines(), *(span for span in spans if span.startswith("batchgen "))]:
+        for words in simple_commands(line):
+            begin = next((at for at, word in enumerate(words) if "=" not in word), 0)  # variables may stand before it
+            if Path(words[begin]).name == "batchgen":
+                yield words[begin + 1 :]
+
+
+def refusal(words: list[str]) -> str | None:
+    """Why the command line does not take these arguments; None where it does."""
+    if words[0] == "COMMAND":
+        return None
+    command = cli.commands.get(words[0])
+    if command is None:
+        return f"batchgen {words[0]}: no such command"
+    try:
+        command.make_context(words[0], words[1:])
+    except click.UsageError as error:
+        return f"batchgen {' '.join(words)}: {error.message}"
+    return None
+
+
+def test_the_readme_is_a_front_door():
+    assert README.count("\n") <= MOST_LINES
+
+
+@each_page
+def test_every_relative_link_leads_somewhere(page: str):
+    broken = []
+    for link in links(TEXTS[page]):
+        path, _, anchor = link.partition("#")
+        there = (ROOT / page).parent / path if path else ROOT / page
+        if not there.exists() or (anchor and anchor not in anchors(there.read_text(encoding="utf-8"))):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_readme_links_every_page():
+    assert {name for name in TEXTS if name.startswith("docs/")} <= {link.partition("#")[0] for link in links(README)}
+
+
+@each_page
+def test_every_command_is_one_that_batchgen_takes(page: str):
+    """Its name and its options, parsed as the command line parses them."""
+    assert [wrong for words in commands(TEXTS[page]) if (wrong := refusal(words))] == []
+
+
+def test_the_readme_lists_every_command():
+    assert set(re.findall(r"^\| `batchgen (\w+)", README, re.MULTILINE)) == set(cli.commands)
+
+
+def is_whole(values: Any) -> bool:
+    return isinstance(values, dict) and {"input", "output"} <= set(values)
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        pytest.param(page, text, id=f"{page}, block {number}")
+        for page, whole in TEXTS.items()
+        for number, text in enumerate(blocks(whole, "yaml"), 1)
+        if is_whole(yaml.safe_load(text))
+    ],
+)
+def test_every_whole_job_file_loads(page: str, text: str, tmp_path: Path):
+    path = tmp_path / "seo.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_job(path).request.model == "palmyra-x5"
+
+
+def keys(schema: dict[str, Any]) -> set[str]:
+    """Every key that may stand in a job file, at any depth."""
+    parts = [schema, *schema["$defs"].values()]
+    return {key for part in parts for key in part.get("properties", {})}
+
+
+def test_the_job_file_page_shows_every_key():
+    shown = yaml.safe_load(blocks(TEXTS["docs/job-file.md"], "yaml")[0])
+    assert set(shown) <= set(Job.model_fields), "the example has no other keys"
+    page = TEXTS["docs/job-file.md"]
+    missing = {key for key in keys(Job.model_json_schema(by_alias=True)) if not re.search(rf"\b{key}(: |`|:\n)", page)}
+    assert missing == set()
+
+
+def test_the_readme_names_every_exit_code():
+    codes = {0, errors.ROWS_FAILED} | {
+        kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)} == codes
+
+
+def test_the_readme_names_every_result_column_in_order():
+    section = README.partition("## What comes out")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [*RESULTS.names, MORE_CHOICES.name]
+
+
+def test_the_readme_python_runs(tmp_path: Path):
+    for folder in ("jobs", "sample_data"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (code,) = blocks(README, "python")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    assert pl.read_parquet(tmp_path / "out" / "seo.local.parquet")["text"].null_count() == 0
+
+
+def test_the_architecture_names_every_room_in_order():
+    page = TEXTS["docs/architecture.md"].partition("## The rooms")[2].partition("\n## ")[0]
+    assert [*re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE), "__main__"] == ROOMS
+
+
+@each_page
+def test_every_file_of_the_repository_that_is_named_is_there(page: str):
+    named = re.findall(
+        r"\b((?:batchgen|tests|jobs)/[\w/.-]*\w\.(?:py|yaml|html|ipynb)|tests/[\w/]+/)", prose(TEXTS[page])
+    )
+    gone = {name for name in named if not (ROOT / name).exists()}
+    assert {name for name in gone if "NAME" not in name} == set()
+
+
+def test_every_module_that_the_architecture_names_is_there():
+    modules = {
+        ".".join(path.relative_to(ROOT / "batchgen").with_suffix("").parts)
+        for path in (ROOT / "batchgen").rglob("*.py")
+    }
+    page = TEXTS["docs/architecture.md"].partition("## Glossary")[0]
+    rooms = {module.partition(".")[0] for module in modules if "." in module}
+    named = re.findall(r"`(\w+(?:\.\w+)+)`", page)
+    ours = {name for name in named if name.partition(".")[0] in rooms and name.islower()}
+    assert ours
+    assert {name for name in ours if name not in modules and f"{name}.__init__" not in modules} == set()
+
+
+def test_ci_runs_the_readme_test_command():
+    (command,) = re.findall(r"^python3 .*-m pytest$", README, re.MULTILINE)
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "grep -m 1 -- '-m pytest$' README.md" in script
+    assert "--without-pip" in command
+
+
+def test_the_readme_first_command_in_a_fresh_clone(tmp_path: Path):
+    """As a stranger does it: a clone, one line, a Parquet file."""
+    clone = tmp_path / "batchgen"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    (command,) = re.findall(r"^python3 .*--local$", README, re.MULTILINE)
+    ran = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "309 of 309 rows have their text" in ran.stdout
+    frame = pl.read_parquet(clone / "out" / "seo.local.parquet")
+    assert frame["status"].to_list() == ["ok"] * 309
+    assert frame["text"].null_count() == 0
+
+
+def test_commits_are_checked_by_what_the_tests_run_and_by_no_host():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (repo,) = config["repos"]
+    assert (repo["repo"], {hook["language"] for hook in repo["hooks"]}) == ("local", {"system"})
+    assert [hook["entry"] for hook in repo["hooks"]] == ["ruff check .", "ruff format --check .", "mypy"]
+
+
+def test_the_readme_and_the_metadata_name_the_same_pythons():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pythons = [text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+    assert f"Python {pythons[0]} to {pythons[-1]}" in README
+    assert project["requires-python"] == f">={pythons[0]}"
