@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,13 +10,12 @@ import polars as pl
 
 from batchgen.api.outcome import Kind
 from batchgen.api.types import is_cut_off
+from batchgen.job.answer_columns import AnswerColumn, values_in, without_fence
 from batchgen.job.checks import Check, schema_validator
+from batchgen.job.job import Job
 
 SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 """Characters of a pattern, and of what does not fit a schema, that a message shows."""
-
-
-_FENCED = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*", re.DOTALL)
 
 
 class CheckedAnswer(NamedTuple):
@@ -41,7 +39,9 @@ class Unfit(NamedTuple):
 class Checker:
     """A job's `check`, compiled."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, columns: Sequence[AnswerColumn] = ()) -> None:
+        """`columns` are made of the answers' JSON: one whose values do not fit their types does not pass."""
+        self.columns = columns
         self._complete = check.complete
         self._least, self._most = check.min_chars or 0, check.max_chars
         self._patterns = [(check.matches, True), (check.not_matches, False)]
@@ -81,13 +81,14 @@ class Checker:
         for mistake in self._schema.iter_errors(value):  # type: ignore[union-attr]
             where = "".join(f"/{key}" for key in mistake.instance_path)
             return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]
+        return self._by_columns(text) if self.columns else None
+
+    def _by_columns(self, text: str) -> str | None:
+        try:
+            values_in(text, self.columns)
+        except ValueError as error:
+            return f"the text's JSON does not fit its columns: {error}"[:SHOWN_MISTAKE]
         return None
-
-
-def without_fence(text: str) -> str:
-    """Returns what stands in a Markdown fence, where a text is one and nothing else; else the text."""
-    fenced = _FENCED.fullmatch(text)
-    return fenced[1] if fenced else text
 
 
 def _cut(answer: CheckedAnswer) -> Unfit | None:
@@ -100,6 +101,6 @@ def _characters(text: str) -> str:
     return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
-def checker_of(check: Check) -> Checker | None:
-    """None where the job asks for nothing."""
-    return Checker(check) if check.is_set else None
+def checker_of(job: Job) -> Checker | None:
+    """Returns the check of a job's answers; None where it asks for nothing."""
+    return Checker(job.check, job.answer_columns) if job.check.is_set else None

@@ -23,6 +23,7 @@ from pydantic import (
 from batchgen.api.dialects import Dialect
 from batchgen.api.types import VENDOR_HOST, VENDOR_URL
 from batchgen.errors import UsageError
+from batchgen.job.answer_columns import AnswerColumn, columns_asked_for
 from batchgen.job.checks import Check, Gate
 from batchgen.job.endpoint import Endpoint, endpoint_url
 from batchgen.job.engine import Engine
@@ -81,6 +82,7 @@ class Job(Renderable, Section):
     _is_local: bool = PrivateAttr(default=False)
     _first: int | None = PrivateAttr(None)
     _text_files: dict[str, str] = PrivateAttr({})
+    _answer_columns: list[AnswerColumn] = PrivateAttr([])
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -113,7 +115,16 @@ class Job(Renderable, Section):
         if self.request.response_format == "json_schema" and self.check.json_schema is None:
             said = "json_schema sends check.json_schema along, and the job has none"
             raise validation_error(("request", "response_format"), said)
+        try:
+            self._answer_columns = columns_asked_for(self.output.columns, self.check.json_schema)
+        except ValueError as error:
+            raise validation_error(("output", "columns"), str(error)) from None
         return self
+
+    @property
+    def answer_columns(self) -> list[AnswerColumn]:
+        """The columns that are made of the answers' JSON."""
+        return self._answer_columns
 
     @property
     def templates(self) -> list[MessageTemplate]:

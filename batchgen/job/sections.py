@@ -165,6 +165,11 @@ class Output(Section):
     path: Annotated[JobPath, AfterValidator(_output_path)] = Field(  # checked after the above
         description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
     )
+    columns: bool | list[str] | dict[str, str] = Field(
+        default=False,
+        description="columns made of the answers' JSON: true, all properties of check.json_schema; a list of them; or "
+        "{property: column}",
+    )
     state: Annotated[JobPath, AfterValidator(_state_folder)] | None = Field(
         None,
         description="a folder on a local disk, for the checkpoint and the lock; default: .batchgen beside the output",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from batchgen.errors import UsageError
+from batchgen.job.answer_columns import AnswerColumn
 
 ANSWER_DETAILS = ("finish_reason", "prompt_tokens", "completion_tokens", "reasoning")
 """What not every service says of an answer: results of version 0.1.0 have none of these."""
@@ -25,14 +26,22 @@ def left_out(columns: Iterable[str]) -> list[str]:
     return [name for name in RESULTS if name not in kept]
 
 
-def refuse_collisions(columns: Sequence[str]) -> None:
-    """Raises UsageError where an input column has the name of a result's."""
-    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES) if name not in ANSWER_DETAILS}
-    taken = [name for name in columns if name.casefold() in results]
+def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ()) -> None:
+    """Raises UsageError where an input column has the name of a result's, or one that is made of the answers' JSON has
+    another's."""
+    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
+    taken = [name for name in columns if results.get(name.casefold(), ANSWER_DETAILS[0]) not in ANSWER_DETAILS]
     if taken:
         renames = ", ".join(f"{name}: source_{name}" for name in taken)
         case = "" if all(name in results for name in taken) else " (SQL engines do not tell their cases apart)"
         raise UsageError(
             f"the input has {'a column' if len(taken) == 1 else 'columns'} named {', '.join(taken)}, as the results "
             f"have{case}: rename in the job file: `input: {{rename: {{{renames}}}}}`"
+        )
+    taken = [one.name for one in made if one.name.casefold() in {*results, *(name.casefold() for name in columns)}]
+    if taken:
+        names = (f"{one.property}: {'answer_' if one.name in taken else ''}{one.name}" for one in made)
+        raise UsageError(
+            f"output.columns: the input or the results have {'a column' if len(taken) == 1 else 'columns'} named "
+            f"{', '.join(taken)} already: write `output: {{columns: {{{', '.join(names)}}}}}`"
         )

@@ -17,6 +17,7 @@ from batchgen.checkpoint.schema import OK, Record
 from batchgen.job.checker import CheckedAnswer, Checker, Unfit
 from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.decode import DecodedAnswers, answers
+from batchgen.output.typed_columns import typed
 
 ANSWERED = (OK, Kind.UNFIT, Kind.CUT)
 """Outcomes of attempts that have a text, whatever it is worth."""
@@ -52,6 +53,7 @@ class ResultColumns:
         bodies = (record.body if _is_answered(record, state) else None for state, record in given)
         self._answers = answers(reader.jsons(bodies))
         self._unfit = _unfit(self._answers, fitness)
+        self._made = fitness.columns if fitness is not None else ()
         self.good = _without(self._answers.text, self._unfit)
         self.without = _rows_of(self.good.is_null())
 
@@ -82,8 +84,8 @@ class ResultColumns:
 
     def columns(self, names: Sequence[str]) -> list[pa.Array[Any]]:
         """Returns result columns by name."""
-        known = self._known()
-        return [known[name]() for name in names]
+        known, made = self._known(), self._typed()
+        return [made[name] if name in made else known[name]() for name in names]
 
     def _known(self) -> dict[str, Callable[[], Any]]:
         """What each result column is made by."""
@@ -105,6 +107,13 @@ class ResultColumns:
             "finished_at": lambda: pa.array([r.finished_at for r in records], pa.timestamp("us", "UTC")),
             MORE_CHOICES: lambda: answers.more,
         }
+
+    def _typed(self) -> dict[str, pa.Array[Any]]:
+        """The columns that are made of the answers' JSON, by name."""
+        if not self._made:
+            return {}
+        arrays = typed(self.good.to_pylist(), self._made)
+        return {column.name: array for column, array in zip(self._made, arrays, strict=True)}
 
     def _of_rows(self, usual: str | None, of: Callable[[int], str | None]) -> pa.Array[Any]:
         """Returns a text a row: `usual`, and for those without a text that serves what `of` says."""

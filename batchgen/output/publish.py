@@ -33,6 +33,7 @@ from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
 from batchgen.output.parquet_writer import write
 from batchgen.output.schema import MORE_CHOICES, RESULTS
+from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
 from batchgen.ui.humanize import pluralize
 
@@ -98,7 +99,8 @@ def publish(
         field.with_type(plain_type(field.type)) for field in arrow(pl.DataFrame(schema=source.columns), told).schema
     ]
     names = result_columns(source.columns)
-    schema = pa.schema([*inputs, *(RESULTS.field(name) for name in names), *([MORE_CHOICES] if more else [])])
+    made = typed_fields(fitness.columns if fitness is not None else ())
+    schema = pa.schema([*inputs, *(RESULTS.field(name) for name in names), *made, *([MORE_CHOICES] if more else [])])
     schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
     with to.writing(lambda: done.path) as part:
         tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)

@@ -76,7 +76,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
             "endpoint.proxy: the key would cross the network in the clear: with a key it is for https alone"
         )
     source = open_source(job.input)
-    refuse_collisions(list(source.columns))
+    refuse_collisions(list(source.columns), job.answer_columns)
     if job.priority is not None:
         _refuse_unordered(job.priority, source)
     try:
@@ -84,13 +84,13 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     limits = job.limits if base_url is None else job.effective_limits(base_url)
-    return PreparedJob(job, base_url, source, requests, limits, checker_of(job.check))
+    return PreparedJob(job, base_url, source, requests, limits, checker_of(job))
 
 
 def reopen(setup: PreparedJob) -> PreparedJob:
     """With the input as it is now. Raises UsageError as `set_up`."""
     source = open_source(setup.job.input)
-    refuse_collisions(list(source.columns))
+    refuse_collisions(list(source.columns), setup.job.answer_columns)
     requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.base_url or ""))
     return replace(setup, source=source, requests=requests)
 
