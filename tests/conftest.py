@@ -23,7 +23,7 @@ from batchgen.cli import main
 
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
-KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START"}
+KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START"}
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ class _Completion(sse.Telling, frozen=True, gc=False):
 
 def _text_of(value: msgspec.Raw) -> str | None:
     """Returns what a field says that is a text in one server and something else in another."""
-    if value is NULL or bytes(value[:1]) != b'"':
+    if value is NULL or not bytes(value).startswith(b'"'):
         return None
     return msgspec.json.decode(value, type=str) or None
 

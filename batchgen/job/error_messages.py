@@ -66,7 +66,8 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         return "missing"
     if kind == "literal_error" and loc[-1] == "[key]":
         known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
-        return f"unknown request field{_near_miss(str(loc[-2]), known)}"
+        what = "role" if loc[0] == "messages" else "request field"
+        return f"unknown {what}{_near_miss(str(loc[-2]), known)}"
     said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
         said = _PATTERNS[loc]

@@ -21,9 +21,8 @@ def result_columns(columns: Iterable[str]) -> list[str]:
 
 
 def left_out(columns: Iterable[str]) -> list[str]:
-    """Returns the details of an answer whose names are an input column's."""
-    kept = result_columns(columns)
-    return [name for name in RESULTS if name not in kept]
+    """Returns the input columns that have the name of a detail of an answer, which the results therefore lack."""
+    return [name for name in columns if name.casefold() in ANSWER_DETAILS]
 
 
 def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ()) -> None:

@@ -139,7 +139,7 @@ def column_warnings(setup: PreparedJob) -> list[str]:
     renames = ", ".join(f"{name}: source_{name}" for name in taken)
     if taken:
         warned.append(
-            f"the results do not tell the answers' {', '.join(taken)}, since the input has columns of the same name: "
+            f"the results lack the answers' {', '.join(map(str.casefold, taken))}: the input has such columns; "
             f"to have both, write `input: {{rename: {{{renames}}}}}`"
         )
     return warned

@@ -154,7 +154,7 @@ class Exchange:
     async def answer(self) -> web.StreamResponse:
         """The prompt's own answer: JSON whole, or a stream in pieces that respect no character's bounds."""
         whole, content_type = self.service.encoded(self.body)
-        self.service.count_served(self.body["prompt"])
+        self.service.count_served(self.service.asked_for(self.body))
         if not self.body.get("stream"):
             return web.Response(body=whole, content_type=content_type)
         response = web.StreamResponse(headers={"Content-Type": content_type})
@@ -296,6 +296,7 @@ class Service:
         """`port`: any free one, or that of a server that is to come back."""
         self.port = port
         self.key = KEY
+        self.path = PATH
         self.script: Script = None
         self.requests = 0
         self.in_flight = 0
@@ -322,6 +323,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def asked_for(self, body: Mapping[str, Any]) -> str:
+        """What tells one request from another."""
+        return body["prompt"]
 
     def encoded(self, body: Mapping[str, Any]) -> tuple[bytes, str]:
         """The default answer to a request, and its content type."""
@@ -371,7 +376,7 @@ class Service:
     async def _on_request(self, request: web.Request) -> web.StreamResponse:
         with self._telling():
             self.requests += 1
-        if (request.method, request.path) != ("POST", PATH):
+        if (request.method, request.path) != ("POST", self.path):
             self.strays.append(f"{request.method} {request.path}")
             return web.Response(status=404, text="<html>Not Found</html>", content_type="text/html")
         data = await request.read()
@@ -390,7 +395,7 @@ class Service:
         with self._telling():
             self.bodies.append(body)
             self.headers.append(request.headers.copy())
-            self.asked[body["prompt"]] += 1
+            self.asked[self.asked_for(body)] += 1
             self.in_flight += 1
             self.in_flight_max = max(self.in_flight_max, self.in_flight)
             self._joined.set()

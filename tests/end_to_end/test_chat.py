@@ -1,0 +1,319 @@
+"""Chats in both dialects, whole and streamed, against a strict server: texts, counts, reasons and columns are exact."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from support import chat_server
+from support.chat_server import ChatServer
+
+MESSAGES = [
+    {"system": "You write for {{ audience or 'everyone' }}.\n"},
+    {"user": 'Write about {{ name }}: "{{ note }}"'},
+]
+NOTES = ["plain", "cut me", "think", "refuse me", "filter me", "think, and cut me", '東京\n\t🏕️ "quoted"']
+ROWS = [
+    {"id": f"{n:03}", "name": f"tent {n}", "audience": "families" if n % 2 else "", "note": NOTES[n % len(NOTES)]}
+    for n in range(21)
+]
+
+
+@pytest.fixture(params=["writer", "openai"])
+def server(request):
+    with ChatServer(request.param) as server:
+        yield server
+
+
+def chat(job, server, rows=ROWS, request=None, **sections):
+    path = job(
+        rows,
+        request={"max_tokens": 50, **(request or {})},
+        endpoint={"api": server.api, **({"url": server.url} if server.api == "openai" else {})},
+        messages=sections.pop("messages", MESSAGES),
+        **sections,
+    )
+    text = path.read_text()
+    path.write_text(text.replace("prompt: Write about {{ name }}.\n", ""))
+    return path
+
+
+def run(batchgen, server, path, *options):
+    return batchgen("run", *options, path, env={"WRITER_BASE_URL": server.url})
+
+
+def body_of(row, request):
+    audience = row["audience"] or "everyone"
+    said = [
+        {"role": "system", "content": f"You write for {audience}."},
+        {"role": "user", "content": f'Write about {row["name"]}: "{row["note"]}"'},
+    ]
+    return {"model": "palmyra-x5", "messages": said, "max_tokens": 50, **request}
+
+
+def outcome(row, request):
+    """The columns that a row must have, by the server's own rules."""
+    body = body_of(row, request)
+    refused = "refuse me" in row["note"] or "filter me" in row["note"]
+    text = chat_server.texts(body)[0]
+    usage = chat_server.usage(body)
+    log_probs = chat_server.logprobs(text, tops=body.get("top_logprobs", 1)) if body.get("logprobs") else None
+    return {
+        "status": "failed" if refused else "ok",
+        "text": None if refused else text,
+        "model": None if refused else "served/palmyra-x5",
+        "log_probs": None if refused or log_probs is None else {**log_probs, "refusal": None},
+        "finish_reason": None if refused else chat_server.reason(body),
+        "prompt_tokens": None if refused else usage["prompt_tokens"],
+        "completion_tokens": None if refused else usage["completion_tokens"],
+        "reasoning": None if refused else chat_server.reasoning(body),
+    }
+
+
+@pytest.mark.parametrize("stream", [pytest.param(False, id="whole"), pytest.param(True, id="streamed")])
+@pytest.mark.parametrize("logprobs", [pytest.param(False, id="plain"), pytest.param(True, id="log-probs")])
+def test_each_row_has_its_own_answer_and_all_that_was_said_of_it(job, server, batchgen, stream, logprobs):
+    request = {**({"stream": True} if stream else {}), **({"logprobs": True} if logprobs else {})}
+    request |= {"seed": 7, "top_logprobs": 2} if server.api == "openai" and logprobs else {}
+    path = chat(job, server, request=request)
+    ended = run(batchgen, server, path, "--json")
+    assert (ended.returncode, server.violations, server.strays) == (1, [], [])
+    rows = job.rows()
+    wanted = [outcome(row, request) for row in ROWS]
+    assert [{name: row[name] for name in want} for row, want in zip(rows, wanted, strict=True)] == wanted
+    refused = [row["error"] for row in rows if row["status"] == "failed"]
+    assert refused == 3 * [
+        "refused: I can't help with that.",
+        "refused: the service withholds the answer (finish_reason: content_filter)",
+    ]
+    assert max(server.asked.values()) == 1, "a refusal is not asked for again"
+    cut = sum(want["finish_reason"] == "length" for want in wanted)
+    assert (ended.json["cut_off"], ended.json["ok"], ended.json["failed"]) == (cut, 15, 6)
+    used = [chat_server.usage(body_of(row, request)) for row in ROWS if outcome(row, request)["status"] == "ok"]
+    assert ended.json["prompt_tokens"] == sum(one["prompt_tokens"] for one in used)
+    assert ended.json["answer_tokens"] == sum(one["completion_tokens"] for one in used)
+    assert ended.json["counted"] == len(used)
+    again = run(batchgen, server, path, "--no-retry-failed", "--json")
+    assert (again.json["sent"], job.rows()) == (0, rows), "nothing is bought twice"
+
+
+def test_what_is_sent_is_what_the_job_says(job, server, batchgen):
+    path = chat(job, server, ROWS[:1], request={"stream": True, "temperature": 0.5, "n": 2})
+    assert run(batchgen, server, path).returncode == 0
+    sent = {"temperature": 0.5, "n": 2, "stream": True, "stream_options": {"include_usage": True}}
+    assert server.bodies == [body_of(ROWS[0], sent)]
+
+
+def test_several_answers_a_row(job, server, batchgen):
+    rows = [row for row in ROWS if row["note"] in ("plain", "cut me")]
+    request = {"n": 3, "logprobs": True}
+    assert run(batchgen, server, chat(job, server, rows, request=request)).returncode == 0
+    for row, found in zip(rows, job.rows(), strict=True):
+        body = body_of(row, request)
+        first, *later = chat_server.texts(body)
+        assert (found["text"], found["completion_tokens"]) == (first, chat_server.usage(body)["completion_tokens"])
+        assert found["more_choices"] == [
+            {"text": text, "log_probs": chat_server.logprobs(text), "finish_reason": chat_server.reason(body)}
+            for text in later
+        ]
+
+
+def test_an_answer_that_has_to_be_complete(job, server, batchgen):
+    """It fails at once; without the check, the same answer is a text, and not bought again."""
+    rows = [row for row in ROWS if row["note"] in ("plain", "cut me")]
+    path = chat(job, server, rows, check={"complete": True})
+    ended = run(batchgen, server, path, "--json")
+    cut = [row for row in rows if row["note"] == "cut me"]
+    assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), len(rows))
+    errors = [row["error"] for row in job.rows() if row["error"]]
+    assert errors == [
+        f"cut: cut off after {chat_server.usage(body_of(row, {}))['completion_tokens']} tokens" for row in cut
+    ]
+    path = chat(job, server, rows)
+    ended = run(batchgen, server, path, "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["sent"]) == (0, len(rows), 0)
+    path = chat(job, server, rows, check={"complete": True})
+    ended = run(batchgen, server, path, "--no-retry-failed", "--json")
+    assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), 0)
+
+
+def test_texts_in_files_of_their_own(job, server, batchgen):
+    """An edited file is an edited prompt: what it made is sent anew."""
+    folder = job.folder / "prompts"
+    folder.mkdir()
+    (folder / "task.j2").write_text("\ufeffWrite about {{ name }}.\n", encoding="utf-8")
+    messages = [{"system": "Be brief."}, {"user": {"file": "prompts/task.j2"}}]
+    path = chat(job, server, ROWS[:3], messages=messages)
+    assert run(batchgen, server, path).returncode == 0
+    assert server.bodies[0]["messages"][1] == {"role": "user", "content": "Write about tent 0."}
+    (folder / "task.j2").write_text("Write of {{ name }}.")
+    assert run(batchgen, server, path, "--json").json["sent"] == 3
+    (folder / "task.j2").write_text("Write of\n{{ nam }}.")
+    ended = run(batchgen, server, path)
+    assert (ended.returncode, len(server.bodies)) == (2, 6)
+    assert "prompts/task.j2: line 2: " in ended.stderr
+    assert "name" in ended.stderr
+
+
+def test_extra_fields_and_a_row_s_own(job, batchgen):
+    """`extra` is sent as it stands, and part of what a row's answer belongs to."""
+    with ChatServer("openai") as server:
+        rows = [{**row, "many": "2" if n else "", "sure": "true"} for n, row in enumerate(ROWS[:2])]
+        extra = {"extra": {"chat_template_kwargs": {"enable_thinking": False, "prompt": ""}}}
+        own = {"n": "many", "logprobs": "sure"}
+        path = chat(job, server, rows, request=extra, columns=own)
+        assert run(batchgen, server, path).returncode == 0
+        sent = {"logprobs": True, **extra["extra"]}
+        bodies = sorted(server.bodies, key=lambda body: "n" in body)
+        assert bodies == [body_of(rows[0], sent), body_of(rows[1], {**sent, "n": 2})]
+        path = chat(job, server, rows, request={"extra": {"chat_template_kwargs": {}}}, columns=own)
+        assert run(batchgen, server, path, "--json").json["sent"] == 2
+
+
+SCHEMA = {
+    "type": "object",
+    "title": "A review",
+    "properties": {
+        "sentiment": {"enum": ["good", "bad"]},
+        "score": {"type": "integer"},
+        "share": {"type": ["number", "null"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "who": {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}},
+        "day": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time"},
+        "open": {},
+    },
+    "required": ["sentiment", "score"],
+}
+VALUES = [
+    {
+        "sentiment": "good",
+        "score": 5,
+        "share": 0.25,
+        "tags": ["a", "ü"],
+        "who": {"name": "Ö", "age": 3},
+        "open": [1.50],
+    },
+    {"sentiment": "bad", "score": -(2**63), "share": None, "tags": [], "who": {}, "day": "2026-02-28"},
+    {"score": 1.0, "sentiment": "good", "at": "2026-02-28T23:30:00.5+02:00", "open": None},
+]
+
+
+def test_answers_as_columns(job, server, batchgen):
+    """JSON in a fence counts; the text stays as it came; what does not fit is asked for again, and null in the end."""
+    said = [
+        f"```json\n{json.dumps(VALUES[0], ensure_ascii=False)}\n```",
+        json.dumps(VALUES[1]),
+        f"\n {json.dumps(VALUES[2])} ",
+    ]
+    said.append(json.dumps({"sentiment": "good", "score": 2**63}))
+
+    def script(_, body):
+        text = said[int(body["messages"][1]["content"].split()[3].rstrip(":"))]
+        whole = chat_server.answer(body)
+        whole["choices"][0]["message"]["content"] = text
+        return chat_server_raw(whole)
+
+    server.script = script
+    rows = [{**row, "note": "x"} for row in ROWS[:4]]
+    path = chat(
+        job,
+        server,
+        rows,
+        request={"response_format": "json_schema"},
+        check={"json_schema": SCHEMA},
+        output={"columns": True},
+    )
+    assert run(batchgen, server, path).returncode == 1
+    assert server.bodies[0]["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "A_review", "schema": SCHEMA},
+    }
+    table = job.table()
+    assert table["text"].to_pylist() == [*said[:3], said[3]]
+    made = table.select(list(SCHEMA["properties"]))
+    assert made.schema == pa.schema(
+        [
+            ("sentiment", pa.string()),
+            ("score", pa.int64()),
+            ("share", pa.float64()),
+            ("tags", pa.list_(pa.field("element", pa.string()))),
+            ("who", pa.struct([("name", pa.string()), ("age", pa.int64())])),
+            ("day", pa.date32()),
+            ("at", pa.timestamp("us", "UTC")),
+            ("open", pa.string()),
+        ]
+    )
+    assert [{k: str(v) if k in ("day", "at") and v else v for k, v in row.items()} for row in made.to_pylist()] == [
+        {"sentiment": "good", "score": 5, "share": 0.25, "tags": ["a", "ü"], "who": {"name": "Ö", "age": 3}, "day": None, "at": None, "open": "[1.5]"},
+        {"sentiment": "bad", "score": -(2**63), "share": None, "tags": [], "who": {"name": None, "age": None}, "day": "2026-02-28", "at": None, "open": None},
+        {"sentiment": "good", "score": 1, "share": None, "tags": None, "who": None, "day": None, "at": "2026-02-28 21:30:00.500000+00:00", "open": None},
+        dict.fromkeys(SCHEMA["properties"]),
+    ]  # fmt: skip
+    assert job.rows()[3]["error"].startswith("unfit: the text's JSON does not fit its columns: /score: ")
+
+
+def chat_server_raw(whole):
+    from support.service import Raw  # noqa: PLC0415
+
+    return Raw(json.dumps(whole, ensure_ascii=False).encode())
+
+
+REFUSALS = [
+    pytest.param({"prompt": "x"}, "prompt: is there beside messages: give one of them", id="a prompt, too"),
+    pytest.param({"messages": [{"sytem": "x"}]}, "messages.0.sytem: unknown role; did you mean system?", id="a role that is none"),
+    pytest.param({"messages": [{"system": "x", "user": "y"}]}, "messages.0: should have one key, its role", id="two roles in one"),
+    pytest.param({"messages": []}, "messages: ", id="no messages"),
+    pytest.param({"messages": [{"user": ""}]}, "messages.0.user: ", id="an empty message"),
+    pytest.param({"messages": [{"user": {"file": "none.j2"}}]}, "none.j2: cannot be read", id="a file that is not there"),
+    pytest.param({"messages": [{"user": {"text": "x"}}]}, "should be a text, or {file: PATH}", id="another mapping"),
+    pytest.param({"messages": [{"user": "{{ nam }}"}]}, "messages: number 1 (user): line 1: ", id="a column that is none"),
+    pytest.param({"request": {"random_seed": 1}}, "request.random_seed: the service that endpoint.api names has no such field; ", id="a seed"),
+    pytest.param({"request": {"best_of": 2}}, "a chat's name for it is n", id="another's name for n"),
+    pytest.param({"request": {"logprobs": 2}}, "request.logprobs: should be true or false in a chat", id="a number of log-probs"),
+    pytest.param({"request": {"response_format": "json_schema"}}, "the job has none", id="a schema that is not there"),
+    pytest.param({"output": {"columns": True}}, "output.columns: needs check.json_schema", id="columns without a schema"),
+    pytest.param({"output": {"columns": ["scor"]}, "check": {"json_schema": SCHEMA}}, "did you mean score?", id="a property that is none"),
+    pytest.param({"output": {"columns": True}, "check": {"json_schema": {"type": "array"}}}, "the schema's top is not an object", id="a list at the top"),
+    pytest.param({"output": {"columns": {"score": "Name"}}, "check": {"json_schema": SCHEMA}}, "write `output: {columns: {score: answer_Name}}`", id="a column that the input has"),
+    pytest.param({"output": {"columns": {"score": "text"}}, "check": {"json_schema": SCHEMA}}, "write `output: {columns: {score: answer_text}}`", id="a column that the results have"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sections", "said"), REFUSALS)
+def test_what_cannot_be_meant_is_refused_before_anything_is_sent(job, batchgen, sections, said):
+    with ChatServer("writer") as server:
+        path = chat(job, server, ROWS[:1], **{k: v for k, v in sections.items() if k != "prompt"})
+        if "prompt" in sections:
+            path.write_text(path.read_text() + "prompt: x\n")
+        ended = run(batchgen, server, path)
+        assert (ended.returncode, server.requests, ended.stdout) == (2, 0, "")
+        assert said in ended.stderr
+
+
+EXTRAS = [
+    pytest.param(
+        {"max_tokens": 5}, "request.extra.max_tokens: is known: write `request: {max_tokens: ...}`", id="known"
+    ),
+    pytest.param({"messages": []}, "request.extra.messages: is made of the rows", id="the messages"),
+]
+
+
+@pytest.mark.parametrize(("extra", "said"), EXTRAS)
+def test_a_field_that_is_known_is_no_extra(job, batchgen, extra, said):
+    with ChatServer("openai") as server:
+        ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"extra": extra}))
+        assert (ended.returncode, server.requests) == (2, 0)
+        assert said in ended.stderr
+
+
+def test_an_input_that_has_such_columns_keeps_them(job, server, batchgen):
+    """As before there were these results: the job goes on, and says what it leaves out."""
+    rows = [{**row, "reasoning": f"why {row['id']}", "Finish_Reason": "x"} for row in ROWS[:2]]
+    path = chat(job, server, [{**row, "note": "think"} for row in rows])
+    ended = run(batchgen, server, path)
+    assert ended.returncode == 0
+    found = job.rows()
+    assert [row["reasoning"] for row in found] == ["why 000", "why 001"]
+    assert "finish_reason" not in found[0]
+    assert found[0]["prompt_tokens"] == 1002
+    assert "input: {rename: {reasoning: source_reasoning, Finish_Reason: source_Finish_Reason}}" in ended.stderr
