@@ -19,11 +19,28 @@ import yaml
 from support.service import PATIENCE, Service
 from support.wire import certificates  # noqa: F401  a fixture
 
+from batchgen.api.pool import TEST_ONLY
 from batchgen.cli import main
 
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
-KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START"}
+KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START", TEST_ONLY}
+POOLS = ["connection", "session"]
+"""The two ways to POST (`batchgen.api.pool`)."""
+
+
+@pytest.fixture(params=POOLS)
+def each_pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test once with each way to POST, in this process and in those that it starts."""
+    monkeypatch.setenv(TEST_ONLY, request.param)
+    return request.param
+
+
+@pytest.fixture
+def keeping_pool(each_pool: str) -> None:
+    """For tests of kept connections, which the second way has not."""
+    if each_pool == "session":
+        pytest.skip("keeps no connection")
 
 
 @pytest.fixture

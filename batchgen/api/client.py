@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Self
 
 import aiohttp
-from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from batchgen import __version__
-from batchgen.api.connection_pool import Pool, Sendings
 from batchgen.api.credentials import Redactor
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
+from batchgen.api.exchange import NotHttp, Sendings
 from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.pool import pool_of
 from batchgen.api.proxy import Proxy
 from batchgen.api.timeouts import Deadlines
 from batchgen.api.tls import trust
@@ -60,7 +62,7 @@ class Client:
             "User-Agent": f"batchgen/{__version__}",
         }
         self._url = base_url + dialect.path
-        self._pool = Pool(self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
+        self._open = partial(pool_of, self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
         self._dialect = dialect
         self._marks_ends = False
         self._resent: set[int] = set()
@@ -75,7 +77,7 @@ class Client:
         return f"Client({self._url!r})"
 
     async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
+        self._pool = await (await self._open()).__aenter__()
         self._deadlines = Deadlines(self._total)
         return self
 
@@ -90,7 +92,7 @@ class Client:
         try:
             outcome = await self._pool.post(
                 body,
-                lambda message, payload: self._judge(message, payload, body, model),
+                lambda status, headers, payload: self._judge(status, headers, payload, body, model),
                 sendings,
                 fresh=bool(self._resent) and hash(body) in self._resent,
             )
@@ -98,7 +100,7 @@ class Client:
             if not self._deadlines.missed(task):
                 raise
             outcome = self._late(sendings)
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             outcome = _broken(error, sendings)
         finally:
             self._deadlines.end(task)
@@ -116,22 +118,25 @@ class Client:
         return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
 
     async def _judge(
-        self, message: RawResponseMessage, payload: aiohttp.StreamReader, request: bytes, model: str
+        self, status: int, headers: Mapping[str, str], payload: aiohttp.StreamReader, request: bytes, model: str
     ) -> Answer | Failure:
-        headers = message.headers
+        answer: bytes | None
         small = int(headers.get("Content-Length", MAX_ANSWER)) < self._small
-        answer = await (payload.read() if small else self._read(payload))
+        if small:
+            answer = payload.read_nowait() if payload.is_eof() else await payload.read()
+        else:
+            answer = await self._read(payload)
         if answer is not None and "Content-Encoding" in headers:
             answer = decompressed(answer, headers["Content-Encoding"], MAX_ANSWER)
-        answered = message.code in ANSWERED
+        answered = status in ANSWERED
         if answer is None:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
-            return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", message.code)
+            return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", status)
         if answered:
             return self._judged(self._redacted(answer))
         for redactor in self._redactors:
             answer = redactor.all(answer)  # before it is cut into lines and words
-        failure = classify(message.code, headers, answer, model, datetime.now(UTC), request)
+        failure = classify(status, headers, answer, model, datetime.now(UTC), request)
         return self._all_redacted(failure)
 
     def _judged(self, answer: bytes) -> Answer | Failure:
@@ -199,6 +204,8 @@ def _refused_by_proxy(status: int) -> Failure:
 
 def _reason(error: Exception) -> str:
     """Never `repr`: that of aiohttp's response errors holds the request's headers, and so the key."""
+    if isinstance(error, NotHttp):
+        return f"what came is no HTTP ({error})"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "none within timeout.connect"
     if isinstance(error, aiohttp.ClientConnectorError):

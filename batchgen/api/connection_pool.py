@@ -2,57 +2,80 @@
 
 A session makes a request, a response and a dozen tables for each attempt, for cookies, redirects and middlewares that
 one fixed POST has no use for: three fifths of an attempt's CPU, against a constant answer. What stays of aiohttp is
-what is hard: names, TLS and its certificates, proxies, HTTP's grammar. Its `connect`, `set_response_params` and `read`
-are not promised to stay, so pyproject.toml bounds its version; the tests of the hostile endpoints hold what they do.
+what is hard: names, TLS and its certificates, proxies, HTTP's grammar.
+
+This file alone calls what aiohttp does not promise to keep. `is_supported` says whether the aiohttp that is installed
+has it, and does with it what is expected here; where not, `session_pool` takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Self, TypeVar, cast
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any, Self, TypeVar, cast
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from batchgen.api.exchange import LINE, LINES, NotHttp, Read, Sendings
 from batchgen.api.proxy import Proxy
+from batchgen.api.sockets import keepalive_socket
 
 T = TypeVar("T")
 KEPT_SECONDS = 15.0
 """How long an idle connection is trusted to be there still, as aiohttp's own pool has it."""
-
-LINE, LINES = 64 << 10, 1000
-"""Bytes of a header's line that are read, and lines: gateways add to them, and aiohttp's own bounds, 8,190 and 128,
-lose an answer that was paid for."""
-IDLE, AGAIN, PROBES = 30, 15, 4
-"""Seconds until the kernel asks an idle peer whether it is there, and how it asks on: middleboxes forget a connection
-that is silent, as while a long answer is made, and tell nobody."""
 FEW_LOST = 3
 """Kept connections that end on a request by chance; where more than a fifth do, the server closes them."""
 TRIED_ANEW = 200
 """Requests over fresh connections, after which one is kept again."""
 HANGS_UP = getattr(select, "POLLRDHUP", 0)
 
-Read = Callable[[RawResponseMessage, aiohttp.StreamReader], Awaitable[T]]
+
+class _Link:
+    """A connection, and what is asked of it at each request. `since`: from when on it is idle."""
+
+    __slots__ = ("_look", "connection", "protocol", "since", "transport")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.protocol = cast(ResponseHandler, connection.protocol)  # it was open a moment ago
+        self.transport = cast(asyncio.Transport, connection.transport)
+        self.since = 0.0
+        self._look = _looker(self.transport)
+
+    def is_clean(self) -> bool:
+        """Whether it is open, and nothing lies in it: a late second answer to one request is none to the next."""
+        return not self.protocol.should_close and self.protocol.is_connected()
+
+    def is_closing(self) -> bool:
+        """Whether the peer has hung up, which the loop may not have heard yet."""
+        return self._look is not None and bool(self._look(0))
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+        self.connection.close()
 
 
-@dataclass(slots=True)
-class Sendings:
-    """How often a request left, and how many of these ended before a byte came and may yet have been read."""
+def _looker(transport: asyncio.Transport) -> Callable[[int], list[tuple[int, int]]] | None:
+    """What tells of a peer that hangs up; None where the system does not."""
+    peer = transport.get_extra_info("socket")
+    if not HANGS_UP or peer is None:
+        return None
+    look = select.poll()
+    look.register(peer.fileno(), HANGS_UP)
+    return look.poll
 
-    left: int = 0
-    lost: int = 0
 
-
-class Pool:
+class ConnectionPool:
     """As many connections as are used at once, as an asynchronous context. `connect` is in seconds."""
 
     def __init__(
@@ -64,11 +87,11 @@ class Pool:
         self._trust = trust
         self._proxy = proxy
         self._reused = self._lost = self._fresh = 0
-        self._idle: list[tuple[Connection, float]] = []  # the last used is taken first: the server kept it for sure
+        self._idle: list[_Link] = []  # the last used is taken first: the server kept it for sure
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=_socket)  # slots are the limit
+        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=keepalive_socket)
         proxy = self._proxy
         self._target = aiohttp.ClientRequest(
             "POST",
@@ -86,80 +109,69 @@ class Pool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for connection, _since in self._idle:
-            if connection.transport is not None:
-                connection.transport.abort()  # TLS would say goodbye first, and may do so when the loop is closed
-            connection.close()
+        for link in self._idle:
+            link.abort()  # TLS would say goodbye first, and may do so when the loop is closed
         await self._connector.close()
         await asyncio.sleep(0)
 
     async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
-        """What `read` makes of the answer; the connection is kept if it was read to its end. Raises what aiohttp's
-        session would, but for what is no HTTP: that is an HttpProcessingError.
+        """Returns what `read` makes of the answer; the connection is kept if it was read to its end. Raises as Pool.
 
         A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
         the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
         alone, as with `fresh`."""
-        kept = None if fresh or self._does_without() else self._kept()
-        if kept is not None:
-            self._reused += 1
+        link = None if fresh or self._does_without() else self._kept()
+        while True:
+            is_kept = link is not None
+            link = link or _Link(await self._connected())
+            self._reused += is_kept
             try:
-                return await self._exchange(kept, body, read, sendings)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-                    raise  # some of an answer had come
+                set_up(link.protocol)
+                link.transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
+                sendings.left += 1
+                message, payload = await link.protocol.read()
+                while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer comes
+                    message, payload = await link.protocol.read()
+                answer = await read(message.code, message.headers, payload)
+            except BaseException as error:
+                link.close()
+                if isinstance(error, HttpProcessingError):
+                    raise NotHttp.caused_by(error) from None
+                if not (is_kept and _is_lost(error)):
+                    raise
                 sendings.lost += 1
                 self._lost += 1
-        return await self._exchange(await self._connected(), body, read, sendings)
+                link = None
+            else:
+                self._keep(link)
+                return answer
 
-    async def _exchange(self, connection: Connection, body: bytes, read: Read[T], sendings: Sendings) -> T:
-        try:
-            protocol = cast(ResponseHandler, connection.protocol)  # it was open a moment ago
-            transport = cast(asyncio.Transport, connection.transport)
-            protocol.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                max_line_size=LINE,
-                max_field_size=LINE,
-                max_headers=LINES,
-            )
-            transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
-            sendings.left += 1
-            message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer comes yet
-                message, payload = await protocol.read()
-            answer = await read(message, payload)
-        except BaseException:
-            connection.close()
-            raise
-        self._keep(connection)
-        return answer
-
-    @property
     def _closes(self) -> bool:
         """Whether the server closes the connections that it should keep."""
         return self._lost >= FEW_LOST and self._lost > self._reused / 5
 
     def _does_without(self) -> bool:
         """Whether this request takes a fresh connection, as kept ones are closed; now and then one is tried."""
-        closes = self._closes
-        self._fresh += closes
+        if not self._closes():
+            return False
+        self._fresh += 1
         if self._fresh >= TRIED_ANEW:
             self._fresh = self._lost = self._reused = 0
-        return closes
+        return True
 
-    def _keep(self, connection: Connection) -> None:
-        if _is_clean(connection) and not self._closes:
-            self._idle.append((connection, self._loop.time()))
+    def _keep(self, link: _Link) -> None:
+        if link.is_clean() and not self._closes():
+            link.since = self._loop.time()
+            self._idle.append(link)
         else:
-            connection.close()
+            link.close()
 
-    def _kept(self) -> Connection | None:
+    def _kept(self) -> _Link | None:
         while self._idle:
-            connection, since = self._idle.pop()
-            if self._loop.time() - since <= KEPT_SECONDS and _is_clean(connection) and not _is_closing(connection):
-                return connection
-            connection.close()
+            link = self._idle.pop()
+            if self._loop.time() - link.since <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+                return link
+            link.close()
         return None
 
     async def _connected(self) -> Connection:
@@ -173,28 +185,72 @@ class Pool:
         return connection
 
 
-def _is_clean(connection: Connection) -> bool:
-    """Open, and nothing lies in it: a late second answer to one request is none to the next."""
-    protocol = connection.protocol
-    return protocol is not None and protocol.is_connected() and not protocol.should_close
+def set_up(protocol: ResponseHandler) -> None:
+    """Makes it ready for one answer: with a parser of its own, which knows nothing of half an answer before it."""
+    protocol.set_response_params(
+        read_until_eof=True, auto_decompress=False, max_line_size=LINE, max_field_size=LINE, max_headers=LINES
+    )
 
 
-def _is_closing(connection: Connection) -> bool:
-    """Whether the peer has hung up, which the loop may not have heard yet."""
-    transport = connection.transport
-    peer = transport.get_extra_info("socket") if transport is not None else None
-    if not HANGS_UP or peer is None:
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection ended before any of an answer had come."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return isinstance(error, aiohttp.ClientOSError)
+
+
+# whether the aiohttp that is installed is one that this file knows
+
+
+async def is_supported() -> bool:
+    """Whether aiohttp has what is called here, and it does what it should: looks, and tries it on a few bytes."""
+    try:
+        return _is_known() and await _behaves()
+    except Exception:  # noqa: BLE001  whatever another version raises: it is another
         return False
-    look = select.poll()
-    look.register(peer.fileno(), HANGS_UP)
-    return bool(look.poll(0))
 
 
-def _socket(address: AddrInfoType) -> socket.socket:
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", AGAIN), ("TCP_KEEPCNT", PROBES)):
-        if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
+def _is_known() -> bool:
+    wanted: list[tuple[Any, set[str]]] = [
+        (aiohttp.TCPConnector, {"socket_factory"}),
+        (aiohttp.TCPConnector.connect, {"req", "traces", "timeout"}),
+        (aiohttp.ClientRequest, {"loop", "proxy", "proxy_headers"}),
+        (aiohttp.ClientConnectorError, {"connection_key", "os_error"}),
+    ]
+    has = all(names <= set(signature(made).parameters) for made, names in wanted)
+    return has and all(hasattr(Connection, name) for name in ("protocol", "transport", "closed", "close"))
+
+
+class _NoTransport(asyncio.Transport):
+    """Sends nothing anywhere."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+_LONG = b"x" * (LINE - 9)
+_ANSWER = b"HTTP/1.1 200 OK\r\nX: %b\r\n%bContent-Length: 2\r\n\r\nok" % (_LONG, b"Y: z\r\n" * (LINES - 9))
+
+
+async def _behaves() -> bool:
+    """Whether two answers, one of them long and after a provisional one, are read one by one, and a third that nobody
+    asked for is noticed."""
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.connection_made(_NoTransport())
+    for before in (b"HTTP/1.1 100 Continue\r\n\r\n", b""):
+        set_up(protocol)
+        protocol.data_received(before + _ANSWER)
+        if before:
+            provisional, _ = await protocol.read()
+        message, payload = await protocol.read()
+        whole = await payload.read()
+        if (provisional.code, message.code, message.headers["x"], whole) != (100, 200, _LONG.decode(), b"ok"):
+            return False
+        if protocol.should_close or not protocol.is_connected():
+            return False
+    protocol.data_received(_ANSWER)
+    return protocol.should_close

@@ -59,7 +59,9 @@ class Redactor:
         written = b"".join(map(_written, key.encode()))
         self._spelt = re.compile(b"|".join([*map(re.escape, encoded), written]))
         run = max(re.findall(rb"[A-Za-z0-9]*", key.encode()), key=len)  # which few encoders write otherwise
-        self._signs = [*encoded, *_escapes(key[:1]), run] if len(run) >= self.LEAST_RUN else [b""]
+        has_run = len(run) >= self.LEAST_RUN
+        self._signs = [*encoded, run] if has_run else [b""]
+        self._escapes = [*_escapes(key[:1])] if has_run else []
         self._idle = len(key) < self.LEAST
 
     def answer(self, said: bytes) -> bytes:
@@ -67,7 +69,8 @@ class Redactor:
         came."""
         if self._idle:
             return said
-        for sign in self._signs:
+        signs = [*self._signs, *self._escapes] if self._escapes and _may_escape(said) else self._signs
+        for sign in signs:
             if sign in said:
                 return self._spelt.sub(b"[key]", said)
         return said
@@ -80,6 +83,12 @@ class Redactor:
     def all(self, said: bytes) -> bytes:
         """Looks for it everywhere, without a sign first."""
         return said if self._idle else self._spelt.sub(b"[key]", said)
+
+
+def _may_escape(said: bytes) -> bool:
+    """Whether it has what each escape begins with, and a text has seldom: a backslash alone, as before a line's end, is
+    none of these."""
+    return b"%" in said or b"&" in said or b"\\u" in said or b"\\x" in said or b"\\\\" in said
 
 
 def _written(byte: int) -> bytes:

@@ -33,6 +33,8 @@ class Telling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     object: msgspec.Raw = NULL
 
     def is_error(self) -> bool:
+        if self.error is NULL and self.errors is NULL and self.object is NULL:
+            return False  # nearly always
         told = any(one is not NULL and bytes(one) not in _NOTHING for one in (self.error, self.errors))
         return told or (self.object is not NULL and bytes(self.object) == b'"error"')
 

@@ -58,8 +58,10 @@ def unreadable(body: bytes, why: Exception | str) -> Failure:
 
 def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
     """What is wrong with an answer that ended for these reasons; None where each is a good one, or none was given."""
-    bad = next((reason for reason in reasons if reason and reason.lower() not in WHOLE), None)
-    if bad is None:
+    for bad in reasons:
+        if bad and bad.lower() not in WHOLE:
+            break
+    else:
         return None
     if bad.lower() == FILTERED:
         return refused(answer, "the service withholds the answer (finish_reason: content_filter)")

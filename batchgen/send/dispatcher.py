@@ -200,9 +200,8 @@ class Dispatcher:
         sent_at = self.clock()
         outcome = await self.attempt(task.body, task.model)
         now = self.clock()
-        self.stats.ended(outcome)
-        task.attempts += outcome.resent
-        self.budget.spent_requests += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
+        if outcome.resent or isinstance(outcome, Failure):
+            self._correct(task, outcome)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens
@@ -218,6 +217,12 @@ class Dispatcher:
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
+
+    def _correct(self, task: Task, outcome: Answer | Failure) -> None:
+        """Counts what left more than once, or never."""
+        self.stats.ended(outcome)
+        task.attempts += outcome.resent
+        self.budget.spent_requests += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
 
     def _answered(self, sent_at: float) -> None:
         self._blame.answered(self.clock())

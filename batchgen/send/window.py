@@ -49,7 +49,7 @@ class CongestionWindow:
 
     def answered(self, now: float, beside: int) -> None:
         self._lately.append(now)
-        if beside >= self._beyond() and not self._is_late:
+        if self._least < math.inf and beside >= self._beyond() and not self._is_late:
             self._is_rate, self._least, self.most = True, math.inf, math.inf
         if self.most == math.inf:
             return

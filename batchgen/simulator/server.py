@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import event_loop
@@ -216,7 +215,11 @@ def _log() -> logging.Logger:
 
     def ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, web.RequestPayloadError | BadHttpMessage)
+        kinds = {
+            kind.__name__ for kind in type(error).__mro__
+        }  # by name: aiohttp does not promise where the class lies
+        is_no_http = "BadHttpMessage" in kinds
+        return not (is_no_http or isinstance(error, web.RequestPayloadError))
 
     log = logging.getLogger("batchgen.simulator")
     log.addFilter(ours)

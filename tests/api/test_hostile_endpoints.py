@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Jobs, Start
+from conftest import POOLS, Jobs, Start
 from support.service import PATIENCE
 from support.wire import (
     CHUNKED,
@@ -47,6 +47,7 @@ from batchgen.api import outcome as outcomes
 from batchgen.api import types
 from batchgen.api.client import Client
 from batchgen.api.outcome import Failure, Kind
+from batchgen.api.pool import TEST_ONLY
 
 
 def likely(logprob: bytes) -> bytes:
@@ -185,8 +186,8 @@ def command(folder: Path) -> Iterator[Start]:
     started.end()
 
 
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+@pytest.fixture(scope="module", params=POOLS)
+def night(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Night]:
     folder = tmp_path_factory.mktemp("hostile")
     job = Jobs(folder)
     names = [name for hostile in ANSWERS for name in (hostile, f"{hostile}'s neighbour")]
@@ -199,7 +200,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     )
     with Wire({name: answer for name, (answer, _) in ANSWERS.items()}) as wire:
         for start in command(folder):
-            process = start("run", path, "-v", "--json", env={"WRITER_BASE_URL": wire.url})
+            env = {"WRITER_BASE_URL": wire.url, TEST_ONLY: request.param}
+            process = start("run", path, "-v", "--json", env=env)
             stdout, stderr = process.communicate(timeout=3 * PATIENCE)
         rows = {str(row["name"]): row for row in job.rows()}
         yield Night(rows, process.returncode, stdout, stderr, wire.heads)
@@ -227,6 +229,7 @@ def test_the_run_is_over_and_says_so_in_its_own_words(night):
     assert not set(night.stdout + night.stderr) & set("\x1b\x9b\u202e\x00\x07")
 
 
+@pytest.mark.usefixtures("each_pool")
 async def test_a_late_second_answer_is_nobodys():
     """A server that loses count answers twice: what lies in a connection before it is used again is no answer."""
     late, twice = threading.Event(), asyncio.Event()
@@ -279,6 +282,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     return Ended(process.returncode, stdout, stderr)
 
 
+@pytest.mark.usefixtures("each_pool")
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"])  # fmt: skip
 @pytest.mark.parametrize("where", ["http", "//", "javascript:alert(1)", "\x1b[2J", ""], ids=["address", "host", "script", "escape", "none"])  # fmt: skip
 async def test_no_redirect_is_followed(status, where):
@@ -293,6 +297,7 @@ async def test_no_redirect_is_followed(status, where):
         assert len(wire.heads) == 1
 
 
+@pytest.mark.usefixtures("each_pool")
 def test_no_cookie_is_kept(job, start):
     """Nor talked about: a cookie that is none is no matter for the log."""
     cookies = [
@@ -329,6 +334,7 @@ finally:
 MEGABYTE = b" " * (1 << 20)
 
 
+@pytest.mark.usefixtures("each_pool")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("answer", "rows", "code", "megabytes"),
@@ -404,6 +410,7 @@ def test_the_environments_proxies_are_not_used(job, start):
     assert (proxy.opened, len(wire.heads)) == (0, len(ROWS))
 
 
+@pytest.mark.usefixtures("each_pool")
 def test_the_jobs_proxy_is_a_tunnel_that_sees_no_key(job, start, certificates):
     with Wire(tls=tls(certificates / "good.pem")) as wire, Proxy() as proxy:
         endpoint = {"url": wire.url, "ca_file": str(certificates / "ca.pem"), "proxy": proxy.url}
@@ -414,6 +421,7 @@ def test_the_jobs_proxy_is_a_tunnel_that_sees_no_key(job, start, certificates):
     assert KEY.encode() not in b"".join(proxy.connects)
 
 
+@pytest.mark.usefixtures("each_pool")
 @pytest.mark.parametrize(
     ("refusal", "error"),
     [

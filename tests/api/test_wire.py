@@ -23,6 +23,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
 from batchgen.send.window import CongestionWindow
 
+pytestmark = pytest.mark.usefixtures("each_pool")
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
 
@@ -237,6 +238,7 @@ async def test_a_server_that_closes_after_each_answer_costs_nothing():
     assert [(outcome.resent, outcome.lost) for outcome in outcomes] == [(0, 0)] * 10
 
 
+@pytest.mark.usefixtures("keeping_pool")
 async def test_a_kept_connection_that_ends_is_no_try_of_the_row():
     """It closes without an answer whatever is the second on a connection, having read it."""
 
@@ -332,6 +334,7 @@ def test_what_is_undecided_when_a_budget_ends_the_run_is_tried_again(job, servic
     assert called("run", job(rows_of(40), **SMALL), "--json").json["ok"] == 40
 
 
+@pytest.mark.usefixtures("keeping_pool")
 async def test_a_server_that_closes_what_it_should_keep_leaves_nothing_open():
     """Each second request on a connection finds it closed; soon none is kept."""
     conversations = []

@@ -15,8 +15,13 @@ _OFTEN = list(accumulate(1 / (rank + 3) for rank in range(VOCABULARY)))
 """Few words make up most of a text (Zipf)."""
 
 
-def constant(characters: int) -> bytes:
-    return _body({"text": "x" * characters, "log_probs": None})
+def constant(characters: int, words: str = "x") -> bytes:
+    """An answer whose text is `words`, again and again."""
+    return _body({"text": repeated(words, characters), "log_probs": None})
+
+
+def repeated(words: str, characters: int) -> str:
+    return (words * characters)[:characters]
 
 
 def chat(characters: int) -> bytes:

@@ -1,7 +1,8 @@
-"""What aiohttp itself costs: `python bare.py URL ROWS CONCURRENCY PARSER`.
+"""What aiohttp itself costs: `python bare.py URL ROWS CONCURRENCY PARSER PROMPT`.
 
 Fixed workers, the session's own time-outs, every answer read and parsed: by msgspec into the contract's types, which is
-the fastest, or by the standard library; nothing is limited, repeated, kept or written.
+the fastest, or by the standard library; nothing is limited, repeated, kept or written. PROMPT is a file: the text that
+every request sends.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -17,7 +19,6 @@ from aiohttp.client import ClientSession
 
 from batchgen.api.types import PATH, Completion
 
-BODY = msgspec.json.encode({"model": "palmyra-x5", "prompt": "p" * 400, "max_tokens": 100})
 HEADERS = {
     "Authorization": "Bearer any",
     "Content-Type": "application/json",
@@ -28,13 +29,14 @@ HEADERS = {
 PARSERS = {"msgspec": msgspec.json.Decoder(Completion).decode, "json": json.loads}
 
 
-async def main(url: str, rows: int, concurrency: int, parser: str) -> None:
+async def main(url: str, rows: int, concurrency: int, parser: str, prompt: str) -> None:
     left = iter(range(rows))
+    body = msgspec.json.encode({"model": "palmyra-x5", "prompt": prompt, "max_tokens": 100})
     parse = PARSERS[parser]
 
     async def work(session: ClientSession) -> None:
         for _ in left:
-            async with session.post(url, data=BODY, allow_redirects=False) as response:
+            async with session.post(url, data=body, allow_redirects=False) as response:
                 parse(await response.read())
 
     async with (
@@ -52,4 +54,5 @@ async def main(url: str, rows: int, concurrency: int, parser: str) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(sys.argv[1] + PATH, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+        url, rows, concurrency, parser, prompt = sys.argv[1:]
+        runner.run(main(url + PATH, int(rows), int(concurrency), parser, Path(prompt).read_text(encoding="utf-8")))

@@ -43,7 +43,7 @@ def lines(bench: Bench) -> Iterator[Line]:
             run_of(job, served.url)
         ours.append(full(served))
         with _server() as served:
-            bare_loop(served.url, rows, CONCURRENCY)
+            bare_loop(served.url, rows, CONCURRENCY, made.prompt(bench))
         bare.append(full(served))
     shutil.rmtree(job.parent)
     yield from _told(ours, "")

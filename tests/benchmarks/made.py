@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import answers
 from machine import HERE, cost, note
 
 PROMPT = 400
@@ -38,17 +40,38 @@ class Bench(NamedTuple):
         return quick if self.quick else full
 
 
-def job(folder: Path, rows: int, suffix: str = "csv", concurrency: int = 64) -> Path:
-    """A job whose rows are prompts of 400 characters, no two alike."""
+class Prompts(NamedTuple):
+    """How long prompts are, and the words that fill them."""
+
+    characters: int = PROMPT
+    words: str = "word "
+
+    def text(self, number: int) -> str:
+        """The prompt of a row: no two are alike."""
+        return f"{number:08d} {answers.repeated(self.words, self.characters - 9)}"
+
+
+PLAIN = Prompts()
+
+
+def job(folder: Path, rows: int, suffix: str = "csv", concurrency: int = 64, prompts: Prompts = PLAIN) -> Path:
+    """A job of so many prompts."""
     folder.mkdir(parents=True)
-    words = ("word " * PROMPT)[: PROMPT - 9]
-    with (folder / "rows.csv").open("w") as file:
-        file.write("id,asked\n")
-        file.writelines(f"{n},{n:08d} {words}\n" for n in range(rows))
+    with (folder / "rows.csv").open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["id", "asked"])
+        lines.writerows((n, prompts.text(n)) for n in range(rows))
     if suffix == "parquet":
         cost(sys.executable, "-c", _PARQUET, folder / "rows.csv", folder / "rows.parquet")
     path = folder / "job.yaml"
     path.write_text(_JOB.format(suffix=suffix, concurrency=concurrency))
+    return path
+
+
+def prompt(bench: Bench, prompts: Prompts = PLAIN) -> Path:
+    """A file with one prompt, for a loop that sends it again and again."""
+    path = bench.folder / "prompt"
+    path.write_text(prompts.text(0), encoding="utf-8")
     return path
 
 

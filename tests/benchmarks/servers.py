@@ -18,8 +18,8 @@ from machine import ENVIRONMENT, HERE, core
 
 NGINX = shutil.which("nginx", path=f"{ENVIRONMENT.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 CHARACTERS = 400
-LONGEST_PARAMETER = 3500
-"""Of nginx's configuration: it reads no longer ones than 4,096 bytes."""
+LONGEST_PARAMETER = 2000
+"""Of nginx's configuration, before its backslashes are doubled: it reads no longer ones than 4,096 bytes."""
 PATIENCE = 10.0
 
 _CONFIGURATION = """
@@ -97,10 +97,15 @@ def _configuration(folder: str, port: int, body: str) -> str:
     return _CONFIGURATION.format(
         folder=folder,
         port=port,
-        settings=" ".join(f"set $piece{n} '{piece}';" for n, piece in enumerate(pieces)),
+        settings=" ".join(f"set $piece{n} '{escaped(piece)}';" for n, piece in enumerate(pieces)),
         answer="".join(f"$piece{n}" for n in range(len(pieces))),
         chat=answers.chat(CHARACTERS).decode(),
     )
+
+
+def escaped(text: str) -> str:
+    """As nginx's configuration writes it, within single quotes."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _await(address: tuple[str, int]) -> None:

@@ -19,12 +19,35 @@ import answers
 import made
 import servers
 from machine import ENVIRONMENT, HERE, Cost, core, cost, note, run_of
-from made import Bench
+from made import PLAIN, Bench, Prompts
 from table import Line
 
 CONCURRENCY = 64
 TOKENS = 100
 FIELD = ("lm-deluge", "writer-sdk")
+
+
+class Shape(NamedTuple):
+    """What is sent and answered, and the ratios to a bare loop that it should keep to: of its rows/s, and of its CPU."""
+
+    name: str
+    prompts: Prompts
+    answer: bytes
+    least: float
+    most: float | None = None
+    concurrency: int = CONCURRENCY
+
+
+QUOTED = 'He said: "Yes"\n'
+SHORT = answers.constant(servers.CHARACTERS)
+SHAPES = (
+    Shape("", PLAIN, SHORT, 0.94, 1.3),
+    Shape(", 16 in flight", PLAIN, SHORT, 0.9, concurrency=16),
+    Shape(", prompts of 2,000", Prompts(2_000), SHORT, 0.85),
+    Shape(", prompts of 8,000", Prompts(8_000), SHORT, 0.85),
+    Shape(", 2,000 with quotes", Prompts(2_000, QUOTED), answers.constant(2_000, QUOTED), 0.85),
+    Shape(f", log-probs {TOKENS} x {answers.ALTERNATIVES}", PLAIN, answers.with_log_probs(TOKENS, Random(3)), 0.5),
+)
 
 
 class Further(NamedTuple):
@@ -44,29 +67,31 @@ class Round(NamedTuple):
 
 def lines(bench: Bench) -> Iterator[Line]:
     ours = 0.0
-    for what, body, least, most in (
-        ("", answers.constant(servers.CHARACTERS), 0.8, 1.3),
-        (f", log-probs {TOKENS} x {answers.ALTERNATIVES}", answers.with_log_probs(TOKENS, Random(3)), 0.5, None),
-    ):
-        with servers.constant(body) as url:
-            rounds = _rounds(bench, url, what)
+    for shape in SHAPES:
+        with servers.constant(shape.answer) as url:
+            rounds = _rounds(bench, url, shape)
             ours = ours or _rate(rounds)
-            yield from _told(bench, what, rounds, least, most)
-    with servers.constant(answers.constant(servers.CHARACTERS)) as url:
+            yield from _told(bench, shape, rounds)
+    with servers.constant(SHORT) as url:
         for tool in FIELD:
             yield _beside(bench, tool, url, ours)
 
 
-def _rounds(bench: Bench, url: str, what: str) -> list[Round]:
+def _rounds(bench: Bench, url: str, shape: Shape) -> list[Round]:
     few, many = bench.pick(1_000, 500), bench.pick(20_000, 3_000)
-    jobs = {rows: made.job(bench.folder / f"throughput-{rows}", rows, bench.suffix) for rows in (few, many)}
+    jobs = {
+        rows: made.job(bench.folder / f"throughput-{rows}", rows, bench.suffix, shape.concurrency, shape.prompts)
+        for rows in (few, many)
+    }
+    prompt = made.prompt(bench, shape.prompts)
     run_of(jobs[few], url)  # whatever is read from disk for the first time
     rounds = []
     for n in range(bench.pick(5, 3)):
-        note(f"  round {n + 1}{what}")
+        note(f"  round {n + 1}{shape.name}")
         ours = [_run(jobs[rows], url) for rows in (few, many)]
         bare, plain = (
-            [bare_loop(url, rows, CONCURRENCY, parser) for rows in (few, many)] for parser in ("msgspec", "json")
+            [bare_loop(url, rows, shape.concurrency, prompt, parser) for rows in (few, many)]
+            for parser in ("msgspec", "json")
         )
         rounds.append(Round(*(_further(costs, many - few) for costs in (ours, bare, plain))))
     for job in jobs.values():
@@ -79,9 +104,10 @@ def _run(job: Path, url: str) -> Cost:
     return run_of(job, url)
 
 
-def bare_loop(url: str, rows: int, concurrency: int, parser: str = "msgspec") -> Cost:
+def bare_loop(url: str, rows: int, concurrency: int, prompt: Path, parser: str = "msgspec") -> Cost:
+    """`prompt`: a file with the text that each request sends."""
     with core(1):
-        return cost(sys.executable, HERE / "bare.py", url, str(rows), str(concurrency), parser)
+        return cost(sys.executable, HERE / "bare.py", url, str(rows), str(concurrency), parser, prompt)
 
 
 def _further(costs: list[Cost], rows: int) -> Further:
@@ -93,14 +119,14 @@ def _rate(rounds: list[Round]) -> float:
     return median(1 / one.ours.wall for one in rounds)
 
 
-def _told(bench: Bench, what: str, rounds: list[Round], least: float, most: float | None) -> Iterator[Line]:
+def _told(bench: Bench, shape: Shape, rounds: list[Round]) -> Iterator[Line]:
     rate = f"{_rate(rounds):,.0f} rows/s"
     cpu = f"{1e6 * median(one.ours.cpu for one in rounds):.0f} us"
     bare = f"{median(1 / one.bare.wall for one in rounds):,.0f} rows/s"
     bare_cpu = f"{1e6 * median(one.bare.cpu for one in rounds):.0f} us"
     rates, cpus = [p.bare.wall / p.ours.wall for p in rounds], [p.ours.cpu / p.bare.cpu for p in rounds]
-    yield Line(f"{bench.suffix} in, Parquet out{what}", rate, f">= {least:.2f} of bare", median(rates))
-    yield Line("  CPU a further row", cpu, f"<= {most:.2f} of bare" if most else "", median(cpus))
+    yield Line(f"{bench.suffix} in, Parquet out{shape.name}", rate, f">= {shape.least:.2f} of bare", median(rates))
+    yield Line("  CPU a further row", cpu, f"<= {shape.most:.2f} of bare" if shape.most else "", median(cpus))
     yield Line("  a bare aiohttp loop", bare)
     yield Line("  its CPU", bare_cpu)
     plain = f"{median(1 / one.plain.wall for one in rounds):,.0f} rows/s"

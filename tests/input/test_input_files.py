@@ -328,6 +328,18 @@ def test_compressed_data_are_no_csv(tmp_path, magic):
     assert refused(tmp_path, "in.csv", b"a\n" + magic + b"2\n").startswith("in.csv:2: not UTF-8")
 
 
+@given(st.lists(st.sampled_from([b'""', b'"', b",", b"\n", b"\r\n", b"a"]), max_size=14).map(b"".join))
+@settings(max_examples=500, deadline=None)
+def test_many_quotes_and_few_tell_the_same_of_where_cells_end(block):
+    """Two ways to look for it, of which the one for many quotes takes a fifth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_records, "QUOTE_EVERY", 0)
+        few = csv_records._emptied(block)
+    many = csv_records._emptied(block)
+    assert (many is None) == (few is None)
+    assert (many or b"").replace(b'"', b"") == (few or b"").replace(b'"', b"")
+
+
 @given(st.binary(max_size=120))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_a_table_or_refused_with_the_file(tmp_path, small_batches, content):
