@@ -142,7 +142,7 @@ class Runner:
 
     def _recover(self) -> int:
         """Records what was in flight when an earlier run was killed; how many requests that were."""
-        marks = leftovers(self._setup.flight)
+        marks = leftovers(self._setup.state.in_flight)
         known = self._reader.attempts_of([key for key, _ in marks])
         lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
         said = "in flight when the run was killed: possibly billed, and the answer is lost"
@@ -151,7 +151,7 @@ class Runner:
             self._checkpoint.add(
                 [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
             )
-        clear(self._setup.flight)
+        clear(self._setup.state.in_flight)
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
@@ -170,7 +170,7 @@ class Runner:
                 "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
                 "its place. Put the newest one back where you have it; what is missing is bought again",
                 pluralize(missing, "attempt"),
-                self._setup.checkpoint,
+                self._checkpoint.path,
             )
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
