@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.api.outcome import Kind
+from batchgen.api.outcome import Billed, Kind
 from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
@@ -19,7 +19,7 @@ from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.decode import DecodedAnswers, answers
 from batchgen.output.typed_columns import typed
 
-ANSWERED = (OK, Kind.UNFIT, Kind.CUT)
+ANSWERED = (OK, *(kind for kind in Kind if kind.policy.billed is Billed.YES))
 """Outcomes of attempts that have a text, whatever it is worth."""
 ENDED = (int(State.DONE), int(State.FAILED))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.outcome import POSSIBLY_BILLED, Kind
+from batchgen.api.outcome import Billed
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
@@ -48,6 +48,7 @@ from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
+    from batchgen.send.stats import Stats
 
 READINGS = 3
 """How often results are published anew because the input changed meanwhile."""
@@ -262,7 +263,7 @@ class Runner:
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
             retries=sent.total(lambda stats: stats.retries.total() + stats.resent),
-            possibly_billed=sent.total(lambda stats: stats.lost + sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
+            possibly_billed=sent.total(_possibly_billed),
             interrupted=interrupted,
             seconds=seconds,
             stopped=self._why_stopped(published),
@@ -281,14 +282,8 @@ class Runner:
         refusal = self._sent.refusal
         if refusal is None:
             return self._sent.stopped if published.pending else None
-        advice = {
-            Kind.KEY: f"check the key in {self._job.endpoint.key_source} and what it may do",
-            Kind.PROXY: "set endpoint.proxy_env to the variable that holds them",
-            Kind.MODEL: "name a model that the service has in request.model",
-            Kind.QUOTA: "the month's quota is used up: raise it, or run again when it is renewed",
-            Kind.MISDIRECTED: "check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",
-        }
-        return f"the service refuses the run: {refusal.message}; {advice[refusal.kind]}"
+        advice = refusal.kind.policy.advice.format(key_source=self._job.endpoint.key_source)
+        return f"the service refuses the run: {refusal.message}; {advice}"
 
     def _exit_code(self, published: PublishResult) -> int:
         if self._sent.refusal is not None:
@@ -298,6 +293,10 @@ class Runner:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
+
+
+def _possibly_billed(stats: Stats) -> int:
+    return stats.lost + sum(n for kind, n in stats.tries.items() if kind.policy.billed is Billed.MAYBE)
 
 
 def _now() -> int:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from batchgen.api.outcome import Answer, Failure, Kind
 
-NEVER_LEFT = frozenset({Kind.UNSENT, Kind.PROXY})
-"""Requests that did not get as far as the server."""
+
+def has_left(outcome: Answer | Failure) -> bool:
+    """Whether the request got as far as the server."""
+    return isinstance(outcome, Answer) or outcome.kind.policy.left
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Stats:
 
     def ended(self, outcome: Answer | Failure) -> None:
         """Corrects what was sent: what found no connection is taken back, what left twice is added."""
-        self.sent += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
+        self.sent += outcome.resent - (not has_left(outcome))
         self.resent += outcome.resent
         self.lost += outcome.lost
 
