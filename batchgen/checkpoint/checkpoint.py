@@ -39,11 +39,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec.structs import replace
 
 from batchgen.api.body import FROM, compress, stored
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, schema_of, sign
-from batchgen.checkpoint.schema import LOCK, PLAIN, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start
+from batchgen.checkpoint.schema import LOCK, PLAIN, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
 from batchgen.checkpoint.sqlite import BUSY, closed_on_error, copy, is_empty, refusals
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
@@ -188,7 +189,7 @@ class Checkpoint:
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with self._refusals():
             self._db.execute("BEGIN")
-            self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
+            self._db.execute(insert("runs"), (None, *run[1:]))
             run = run._replace(id=self._db.last_insert_rowid())
             self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
             self._db.execute("COMMIT")
@@ -234,13 +235,13 @@ class Checkpoint:
         if not records:
             return 0
         packed = [(id_, _packed(record)) for id_, record in records]
-        attempts = [(id_, *record[:-1], record.crc()) for id_, record in packed]
+        attempts = [(id_, *record.columns()) for id_, record in packed]
         bodies = [(id_, *stored(record.body)) for id_, record in packed if record.body is not None]
         with self._refusals():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", attempts)
-                self._db.executemany("INSERT INTO bodies VALUES (?,?,?)", bodies)
+                self._db.executemany(insert("attempts"), attempts)
+                self._db.executemany(insert("bodies"), bodies)
                 self._put_progress()
                 self._db.execute("COMMIT")
             except BaseException:
@@ -277,4 +278,4 @@ def _crc(told: bytes) -> bytes:
 
 def _packed(record: Record) -> Record:
     body = record.body
-    return record if body is None or len(body) < FROM else record._replace(body=compress(body))
+    return record if body is None or len(body) < FROM else replace(record, body=compress(body))

@@ -112,7 +112,7 @@ def _writer(db: apsw.Connection) -> str:
 def refuse_other_tables(db: apsw.Connection) -> None:
     """Raises an error of SQLite's, as of a damaged file, where the tables are not those of this schema."""
     for table, columns in TABLES.items():
-        if ",".join(_columns(db, table)) != columns:
+        if _columns(db, table) != [*columns]:
             raise apsw.SQLError(f"no such table as its own: {table}")
 
 

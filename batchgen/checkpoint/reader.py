@@ -169,16 +169,25 @@ def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tu
     are more than `most`, no further row is taken."""
     found: dict[int, Record] = {}
     total = 0
-    new = tuple.__new__  # a Record's own would be a fifth of this loop, and tuples made of tuples another
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
         final = ended == 1
         try:
             total += len(body or b"") if size is None else size
             columns = key, outcome, final, attempts, status, error, latency, at, choices, name, size, body is None
             if checksum(columns, body) == crc:
-                answer = restored(size, body)
-                values = key, outcome, final, attempts, status, error, latency, at, choices, name, answer
-                found[id_] = new(Record, values)
+                found[id_] = Record(
+                    key=key,
+                    outcome=outcome,
+                    final=final,
+                    attempts=attempts,
+                    status=status,
+                    error=error,
+                    latency=latency,
+                    finished_at=at,
+                    choices=choices,
+                    name=name,
+                    body=restored(size, body),
+                )
         except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
             continue
         if total > most:

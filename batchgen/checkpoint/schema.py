@@ -82,33 +82,30 @@ CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
 ) STRICT;
 """
 
-TABLES = {
-    "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
-    "bodies": "id,size,body",
-    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
-}
-
 _packer = msgspec.msgpack.Encoder()
 
 
-class Record(NamedTuple):
-    """One attempt that had an outcome: what everything downstream reads."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt that had an outcome: what everything downstream reads. Its fields but the body are `attempts`'
+    columns, between the id and the checksum, and in this order."""
 
     key: bytes
     outcome: str
-    final: bool
+    final: bool = False
     attempts: int
-    status: int | None
-    error: str | None
-    latency: float | None
+    status: int | None = None
+    error: str | None = None
+    latency: float | None = None
     finished_at: int
-    choices: int
-    name: str | None
-    body: Body | None
+    choices: int = 0
+    name: str | None = None
+    body: Body | None = None
 
-    def crc(self) -> int:
+    def columns(self) -> tuple[Any, ...]:
+        """As they stand in `attempts`, with the checksum."""
         size, data = stored(self.body)
-        return checksum((*self[:-1], size, data is None), data)
+        columns = msgspec.structs.astuple(self)[:-1]
+        return *columns, checksum((*columns, size, data is None), data)
 
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
@@ -129,6 +126,20 @@ class Run(NamedTuple):
     ended_at: int | None
     outcome: str | None
     learned: float | None
+
+
+TABLES = {
+    "attempts": ("id", *Record.__struct_fields__[:-1], "crc"),
+    "bodies": ("id", "size", "body"),
+    "runs": Run._fields,
+}
+"""The columns of the schema's tables, in their order."""
+
+
+def insert(table: str) -> str:
+    """The statement that puts a row into a table of the schema."""
+    columns = TABLES[table]
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
 
 
 class Start(NamedTuple):

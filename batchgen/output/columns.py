@@ -24,7 +24,7 @@ ANSWERED = (OK, *(kind for kind in Kind if kind.policy.billed is Billed.YES))
 ENDED = (int(State.DONE), int(State.FAILED))
 
 
-_NEVER = Record(b"", "", False, 0, None, None, None, None, 0, None, None)  # type: ignore[arg-type]  # noqa: FBT003
+_NEVER = Record(key=b"", outcome="", attempts=0, finished_at=None)  # type: ignore[arg-type]
 """Of a row without an attempt that can be read."""
 
 

@@ -150,7 +150,7 @@ class Runner:
         if lost:
             now = _now()
             self._checkpoint.add(
-                [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
+                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=said, finished_at=now) for key, n in lost]
             )
         clear(self._setup.state.in_flight)
         last = self._reader.last_run()
@@ -235,7 +235,10 @@ class Runner:
         said = "the stored answer was damaged"
         now = _now()
         self._checkpoint.add(
-            [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
+            [
+                Record(key=key, outcome=DAMAGED, attempts=known[key], error=said, finished_at=now)
+                for key in keys.values()
+            ]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:

@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
@@ -263,7 +265,7 @@ class Dispatcher:
         is_everybodys = self.stopped is not None and before == math.inf
         self.stats.failed -= len(settled) if is_everybodys else 0
         for record in settled:
-            await self.save(record._replace(final=not is_everybodys))
+            await self.save(replace(record, final=not is_everybodys))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Everybody, after a refusal; whether none had come since this request was sent."""
