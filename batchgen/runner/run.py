@@ -232,13 +232,9 @@ class Runner:
             log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
-        said = "the stored answer was damaged"
-        now = _now()
+        now, said = _now(), "the stored answer was damaged"
         self._checkpoint.add(
-            [
-                Record(key=key, outcome=DAMAGED, attempts=known[key], error=said, finished_at=now)
-                for key in keys.values()
-            ]
+            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=said, finished_at=now) for k in keys.values()]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:

@@ -42,7 +42,7 @@ def answer(job: Path, rows: int) -> None:
     folders.make([setup.job.state_folder])
     checkpoint = Checkpoint(setup.state.database)
     made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, PreparedRequest))
-    answered = Record(key=b"", outcome=OK, final=True, attempts=1, finished_at=FINISHED, choices=1, body=ANSWER)
+    answered = Record(key=b"", outcome=OK, final=True, attempts=1, latency=0.5, finished_at=FINISHED, body=ANSWER)
     records = (replace(answered, key=prepared.digest) for prepared in made)
     todo = islice(records, rows)
     while batch := list(islice(todo, 2000)):

@@ -87,6 +87,19 @@ def test_the_file_is_kept_as_it_was_beside_the_migrated_one(name, old, job, call
     ]
 
 
+def test_the_way_back_and_forth_again(old, job, called):
+    """As docs/upgrading.md has it."""
+    path = old("schema-1-5c2635a")
+    assert called("run", path, "--json").json["sent"] == 3
+    newer = job.checkpoint.with_name("newer.sqlite")
+    job.checkpoint.rename(newer)
+    job.checkpoint.with_name("job.sqlite.schema-1").rename(job.checkpoint)
+    assert stored(job.checkpoint) == stored(DATA / "schema-1-5c2635a.sqlite")
+    ended = called("run", path, "--adopt", newer, "--json")
+    assert (ended.json["sent"], ended.json["ok"]) == (1, 8)  # the one whose own answer is damaged
+    assert "attempts that were committed are missing" in ended.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("name", FILES)
 def test_what_only_reads_changes_nothing(name, command, old, job, called):
