@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.outcome import Billed
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
@@ -48,7 +47,6 @@ from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
-    from batchgen.send.stats import Stats
 
 READINGS = 3
 """How often results are published anew because the input changed meanwhile."""
@@ -262,7 +260,7 @@ class Runner:
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
             retries=sent.total(lambda stats: stats.retries.total() + stats.resent),
-            possibly_billed=sent.total(_possibly_billed),
+            possibly_billed=sent.total(lambda stats: stats.possibly_billed),
             interrupted=interrupted,
             seconds=seconds,
             stopped=self._why_stopped(published),
@@ -292,10 +290,6 @@ class Runner:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
-
-
-def _possibly_billed(stats: Stats) -> int:
-    return stats.lost + sum(n for kind, n in stats.tries.items() if kind.policy.billed is Billed.MAYBE)
 
 
 def _now() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Billed, Failure, Kind
 
 
 def has_left(outcome: Answer | Failure) -> bool:
@@ -40,6 +40,11 @@ class Stats:
     @property
     def left(self) -> int:
         return self.todo - self.ok - self.failed
+
+    @property
+    def possibly_billed(self) -> int:
+        """Requests without an answer that may have been paid for."""
+        return self.lost + sum(n for kind, n in self.tries.items() if kind.policy.billed is Billed.MAYBE)
 
     def ended(self, outcome: Answer | Failure) -> None:
         """Corrects what was sent: what found no connection is taken back, what left twice is added."""
