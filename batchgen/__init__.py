@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from batchgen._version import __version__
+
 if TYPE_CHECKING:
     from batchgen.notebook import plan, read_job, run
     from batchgen.output.frames import confidence, load, tokens
 
-__version__ = "0.1.0"
-__all__ = ["confidence", "load", "plan", "read_job", "run", "tokens"]
+__all__ = ["__version__", "confidence", "load", "plan", "read_job", "run", "tokens"]
 
 _HOMES = {
     "run": "notebook",

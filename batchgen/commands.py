@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import load_job
@@ -26,7 +27,7 @@ from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_a
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
 from batchgen.send.engines import local as here
-from batchgen.storage import file_lock, folders
+from batchgen.storage import folders
 from batchgen.ui import logs
 from batchgen.ui.humanize import pluralize
 
@@ -192,10 +193,8 @@ def export(
     job = _load(path, None, local=local)
     formats = destination.PARQUET, destination.SPREADSHEET
     given = destination.given(job, output, formats) if output is not None else None
-    with closing(Reader(job.checkpoint, job.dialect)) as reader:
-        last = reader.last_run()
-        if last is None:
-            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+    with StateFiles.for_job(job).open_readonly() as reader:
+        last = reader.latest()
         if output is None:
             refuse_anothers_checkpoint(job, reader.owner())
         start = reader.start_of(last)
@@ -224,7 +223,7 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
     try:
         setup = prepare(job, environ, path)
         index = Index((), 0)
-        with suppress(NotRunYet), closing(Reader(setup.checkpoint)) as reader:
+        with suppress(NotRunYet), setup.state.open_readonly() as reader:
             index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
     except UsageError as error:
@@ -243,7 +242,7 @@ def prune(
     """
     job = _load(path, None, local=local)
     setup = prepare(job, environ, path)
-    Reader(setup.checkpoint).close()  # raises where there is none yet, before one is made
+    setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
@@ -254,18 +253,19 @@ def prune(
         return len(unused)
 
 
+def salvage(path: str | Path, *, local: bool = False) -> tuple[int, int]:
+    """Puts a sound checkpoint in a damaged one's place: (attempts saved, attempts lost). Raises AlreadyRunning,
+    MachineRefused, and UsageError where there is none."""
+    from batchgen.checkpoint import salvage as salvaging
+
+    return salvaging.salvage(_load(path, None, local=local).checkpoint)
+
+
 @contextmanager
 def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
-    """The job's checkpoint, locked for this process: by two files, for the day when somebody removes one. Raises
-    UsageError where it is another job file's, unless that is to be adopted."""
-    with (
-        file_lock.exclusive(setup.lock),
-        file_lock.exclusive(setup.flight),
-        closing(Checkpoint(setup.checkpoint)) as checkpoint,
-        closing(Reader(setup.checkpoint, setup.dialect)) as reader,
-    ):
-        if not folders.is_local(setup.lock.parent):
-            file_lock.refuse_useless(setup.lock)
+    """The job's checkpoint, locked for this process. Raises as `open_for_run`, and UsageError where it is another job
+    file's, unless that is to be adopted."""
+    with setup.state.open_for_run() as (checkpoint, reader):
         owner = reader.owner()
         if not adopt:
             refuse_anothers_checkpoint(setup.job, owner)

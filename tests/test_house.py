@@ -15,6 +15,7 @@ PACKAGE = ROOT / "batchgen"
 BIN = Path(sys.executable).parent
 
 ROOMS = [
+    "_version",
     "errors",
     "event_loop",
     "storage",

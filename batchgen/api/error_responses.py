@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from batchgen.api.error_body import ErrorBody, read_error, say
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.outcome import Failure, Kind, status_policy
 
 QUOTA_CODES = frozenset({
     "CompletionModelQuotaError", "fail.model.quotaExceeded",
@@ -20,18 +20,6 @@ QUOTA_CODES = frozenset({
 GUARDRAIL_CODES = frozenset({
     "fail.guardrail.blocked", "CompletionModelUnsafeRequestError", "content_policy_violation", "content_filter",
 })  # fmt: skip
-_STATUS_KINDS = {
-    401: Kind.KEY,
-    402: Kind.KEY,
-    403: Kind.KEY,
-    407: Kind.PROXY,
-    429: Kind.BUSY,
-    **dict.fromkeys((408, 409, 424, 500, 502, 503, 507, 529), Kind.TRANSIENT),
-    **dict.fromkeys((504, 524), Kind.UNANSWERED),
-    **dict.fromkeys((404, 405, 410, 501), Kind.MISDIRECTED),
-}
-"""None of these is about the row; a 424 is TGI's for a generation that failed within it. A gateway that lost patience
-says 504, Cloudflare 524: the request was passed on, and may have been billed."""
 
 
 def classify(
@@ -44,7 +32,7 @@ def classify(
     service leaves to words: whether a 400, 404 or 410 is about the model.
     """
     error = read_error(body)
-    kind = _STATUS_KINDS.get(status)
+    kind = status_policy(status).kind
     if error.codes & QUOTA_CODES:
         kind = Kind.QUOTA
     elif error.codes & GUARDRAIL_CODES:
@@ -55,8 +43,6 @@ def classify(
         kind = Kind.INVALID
     elif status in (400, 422, 500) and _is_of_the_key(error, request):
         kind = Kind.KEY
-    elif kind is None:
-        kind = other_status(status)
     return Failure(kind, _said(status, headers, error, body), status, retry_after(headers, now), body)
 
 
@@ -67,17 +53,6 @@ def _is_of_the_key(error: ErrorBody, request: bytes) -> bool:
     return _BAD_KEY.search(error.description) is not None and (
         _BAD_KEY.search(error.without(request).description) is not None
     )
-
-
-def kind_of(status: int) -> Kind:
-    """What a status means that came alone."""
-    return _STATUS_KINDS.get(status) or other_status(status)
-
-
-def other_status(status: int) -> Kind:
-    """By class: 5xx may heal, 4xx is about the row, and 3xx is no service of ours, but for a cache's 304."""
-    by_class = {5: Kind.TRANSIENT, 4: Kind.INVALID, 2: Kind.UNUSABLE}
-    return Kind.TRANSIENT if status == 304 else by_class.get(status // 100, Kind.MISDIRECTED)  # noqa: PLR2004
 
 
 def _said(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes) -> str:

@@ -1,9 +1,10 @@
-"""How an attempt ended: an answer, or a failure of some kind."""
+"""How an attempt ended, an answer or a failure of some kind, and the one table of what follows of each kind."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -29,26 +30,192 @@ class Kind(enum.StrEnum):
     UNFIT = "unfit"  # answered, and the text is not what the job wants: billed
     CUT = "cut"  # answered, and cut at its longest, which the job does not want: billed
 
-
-STOPS_THE_RUN = frozenset({Kind.KEY, Kind.PROXY, Kind.MODEL, Kind.QUOTA, Kind.MISDIRECTED})
-
-
-MAYBE_THE_ROWS = frozenset({Kind.KEY, Kind.MISDIRECTED})
-"""What may be the row's fault or everybody's."""
+    @property
+    def policy(self) -> Policy:
+        return POLICIES[self]
 
 
-WHOEVER_ASKS = frozenset({401, 402, 407})
-"""Statuses that are about the key, whatever the row says."""
+class Scope(enum.Enum):
+    """Whose failure it is."""
+
+    ROW = "row"
+    SERVER = "server"  # or of the way to it: the next attempt may be answered
+    RUN = "run"  # every row's
 
 
-ENDS_THE_ROW = frozenset({Kind.INVALID, Kind.REFUSED, Kind.CUT})
+class Billed(enum.Enum):
+    """Whether the attempt was paid for."""
+
+    NO = "no"
+    MAYBE = "maybe"  # or for an unknown number of tokens: a retry may buy the answer again
+    YES = "yes"  # there is an answer, and its tokens count
 
 
-POSSIBLY_BILLED = frozenset({Kind.UNANSWERED, Kind.UNUSABLE})
+class Tries(enum.Enum):
+    """How often a row is tried in a run that keeps failing so (`send/retry.py`)."""
+
+    ONCE = "once"
+    AS_SET = "retry.attempts"
+    FEW = "retry.attempts, five at most"
+    MANY = "five times retry.attempts"
+    CHECKED = "check.retries, and once"
 
 
-SLOWS_EVERYONE = frozenset({429, 503, 529})
-"""Statuses after which everybody waits, not this row alone."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What follows of a kind of failure. `is_doubtful`: it may be the row's and it may be everybody's, which shows by
+    what others are told meanwhile. `left`: the request got as far as the server. `slows`: everybody waits, not this row
+    alone. `is_the_servers`: of several servers, it counts against the one that was asked. `meaning` and `advice` are
+    for people; `{key_source}` in an advice stands for the place of the key."""
+
+    scope: Scope
+    billed: Billed = Billed.NO
+    tries: Tries = Tries.ONCE
+    is_doubtful: bool = False
+    left: bool = True
+    slows: bool = False
+    is_the_servers: bool = False
+    meaning: str
+    advice: str
+
+
+POLICIES = {
+    Kind.INVALID: Policy(
+        scope=Scope.ROW,
+        is_doubtful=True,
+        meaning="the row cannot be served",
+        advice="change the row, or the request's fields",
+    ),
+    Kind.REFUSED: Policy(
+        scope=Scope.ROW,
+        meaning="its content is refused",
+        advice="change the row's words",
+    ),
+    Kind.KEY: Policy(
+        scope=Scope.RUN,
+        is_doubtful=True,
+        meaning="the key, or what it may do",
+        advice="check the key in {key_source} and what it may do",
+    ),
+    Kind.MODEL: Policy(
+        scope=Scope.RUN,
+        meaning="the model is unknown or removed",
+        advice="name a model that the service has in request.model",
+    ),
+    Kind.PROXY: Policy(
+        scope=Scope.RUN,
+        left=False,
+        meaning="the proxy wants a user name and a password",
+        advice="set endpoint.proxy_env to the variable that holds them",
+    ),
+    Kind.QUOTA: Policy(
+        scope=Scope.RUN,
+        meaning="the quota of the month is used up",
+        advice="the month's quota is used up: raise it, or run again when it is renewed",
+    ),
+    Kind.MISDIRECTED: Policy(
+        scope=Scope.RUN,
+        is_doubtful=True,
+        meaning="the address does not answer as the service does",
+        advice="check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",
+    ),
+    Kind.BUSY: Policy(
+        scope=Scope.SERVER,
+        tries=Tries.MANY,
+        slows=True,
+        meaning="refused by rate: everyone waits",
+        advice="lower limits.requests_per_minute or limits.concurrency",
+    ),
+    Kind.TRANSIENT: Policy(
+        scope=Scope.SERVER,
+        tries=Tries.AS_SET,
+        is_the_servers=True,
+        meaning="the service failed in passing",
+        advice="run again",
+    ),
+    Kind.UNSENT: Policy(
+        scope=Scope.SERVER,
+        tries=Tries.AS_SET,
+        left=False,
+        is_the_servers=True,
+        meaning="the request never left",
+        advice="check endpoint.url (or WRITER_BASE_URL) and the network",
+    ),
+    Kind.UNANSWERED: Policy(
+        scope=Scope.SERVER,
+        billed=Billed.MAYBE,
+        tries=Tries.FEW,
+        is_the_servers=True,
+        meaning="sent and not answered: possibly billed",
+        advice="raise timeout.total, or lower limits.concurrency",
+    ),
+    Kind.UNUSABLE: Policy(
+        scope=Scope.ROW,
+        billed=Billed.MAYBE,
+        tries=Tries.FEW,
+        is_doubtful=True,
+        is_the_servers=True,
+        meaning="answered with nothing usable: billed",
+        advice="check endpoint.api, and that the address is the service's",
+    ),
+    Kind.UNFIT: Policy(
+        scope=Scope.ROW,
+        billed=Billed.YES,
+        tries=Tries.CHECKED,
+        meaning="the text does not pass the job's check: billed",
+        advice="change the prompt, or what `check` asks for",
+    ),
+    Kind.CUT: Policy(
+        scope=Scope.ROW,
+        billed=Billed.YES,
+        meaning="the answer was cut at its longest, and the job's check wants it complete: billed",
+        advice="raise request.max_tokens",
+    ),
+}
+
+
+def kinds_of(scope: Scope) -> frozenset[Kind]:
+    return frozenset(kind for kind in Kind if kind.policy.scope is scope)
+
+
+class StatusPolicy(NamedTuple):
+    """What a status means that came alone. `slows`: everybody waits after it; `is_limit`: where others are answered
+    meanwhile, it is a limit or a full queue that they meet; `whoever_asks`: it is about the key, whatever the row says.
+    """
+
+    kind: Kind
+    slows: bool = False
+    is_limit: bool = False
+    whoever_asks: bool = False
+
+
+STATUSES = {
+    **dict.fromkeys((401, 402), StatusPolicy(Kind.KEY, whoever_asks=True)),
+    403: StatusPolicy(Kind.KEY),
+    407: StatusPolicy(Kind.PROXY, whoever_asks=True),
+    429: StatusPolicy(Kind.BUSY, slows=True),
+    408: StatusPolicy(Kind.TRANSIENT, is_limit=True),
+    **dict.fromkeys((503, 529), StatusPolicy(Kind.TRANSIENT, slows=True, is_limit=True)),
+    **dict.fromkeys((409, 424, 500, 502, 507), StatusPolicy(Kind.TRANSIENT)),
+    **dict.fromkeys((504, 524), StatusPolicy(Kind.UNANSWERED)),
+    **dict.fromkeys((404, 405, 410, 501), StatusPolicy(Kind.MISDIRECTED)),
+}
+"""None of these is about the row; a 424 is TGI's for a generation that failed within it. A gateway that lost patience
+says 504, Cloudflare 524: the request was passed on, and may have been billed. Limits: nginx' `limit_req`, Envoy's
+overflow, uvicorn and HAProxy say 503, and vllm-router, whose queue is full, 408."""
+_BY_CLASS = {
+    5: StatusPolicy(Kind.TRANSIENT),
+    4: StatusPolicy(Kind.INVALID),
+    2: StatusPolicy(Kind.UNUSABLE),
+}
+
+
+def status_policy(status: int | None) -> StatusPolicy:
+    """By class, where it is none of the above: 5xx may heal, 4xx is about the row, and 3xx is no service of ours, but
+    for a cache's 304."""
+    if status == 304:  # noqa: PLR2004
+        return _BY_CLASS[5]
+    return STATUSES.get(status or 0) or _BY_CLASS.get((status or 0) // 100) or StatusPolicy(Kind.MISDIRECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +235,16 @@ class Failure:
     is_late: bool = False
     resent: int = 0
     lost: int = 0
+
+    @property
+    def slows_everyone(self) -> bool:
+        return self.kind.policy.slows or status_policy(self.status).slows
+
+    @property
+    def may_be_the_rows(self) -> bool:
+        """Of what else ends a run: whether one row alone may be told so."""
+        policy = self.kind.policy
+        return policy.scope is Scope.RUN and policy.is_doubtful and not status_policy(self.status).whoever_asks
 
     def after(self, resent: int, lost: int) -> Failure:
         """The same, with what had left before."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from batchgen.api.body import decompress
 from batchgen.api.error_body import MOST_SAID, ErrorBody, read_error, say, visible
-from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, kind_of, names_the_model
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, names_the_model
+from batchgen.api.outcome import Answer, Failure, Kind, status_policy
 from batchgen.api.types import FILTERED, WHOLE
 
 _WORDS = [
@@ -39,7 +39,7 @@ def _kind(error: ErrorBody) -> Kind:
     if error.codes & GUARDRAIL_CODES:
         return Kind.REFUSED
     if error.statuses:
-        return kind_of(error.statuses[0])
+        return status_policy(error.statuses[0]).kind
     if names_the_model(error, None):
         return Kind.MODEL
     said = (" ".join(error.codes), error.description)

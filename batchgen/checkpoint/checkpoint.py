@@ -19,7 +19,8 @@ States after a crash, by how far an attempt had come:
 
 Recovery.
   1. Take the lock. 2. Open: SQLite replays the log. 3. Read `journal_mode` and `synchronous` back; refuse
-  anything but wal and FULL. 4. Refuse a file of another schema. 5. Read the last attempt of each key.
+  anything but wal and FULL. 4. Refuse a file of a later schema; migrate one of an earlier (`migrations.py`).
+  5. Read the last attempt of each key.
   6. Requests that were in flight are recorded as `interrupted`, then their marks are cleared.
   7. An answer is read only with its checksum; a damaged one is as if it had never been, and is bought again.
   8. What the witness saw committed and the file does not hold is told, before it is bought again.
@@ -27,35 +28,28 @@ Recovery.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec.structs import replace
 
 from batchgen.api.body import FROM, compress, stored
 from batchgen.api.usage import Usage
-from batchgen.checkpoint.schema import (
-    BESIDE,
-    BUSY,
-    PLAIN,
-    SCHEMA,
-    Owner,
-    Record,
-    Run,
-    Start,
-    closed_on_error,
-    is_empty,
-    refusals,
-    refuse_foreign,
-)
+from batchgen.checkpoint.migrations import keep_copy, migrate, schema_of, sign
+from batchgen.checkpoint.schema import LOCK, PLAIN, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
+from batchgen.checkpoint.sqlite import BUSY, closed_on_error, copy, is_empty, refusals
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
+
+log = logging.getLogger("batchgen")
 
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
@@ -92,17 +86,19 @@ class Witness:
 class Checkpoint:
     """The writer's side. One at a time, under the job's lock."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the file. Raises MachineRefused where it is damaged, foreign, or cannot be made safe."""
+    def __init__(self, path: Path, salvage: str | None = None) -> None:
+        """Opens the file, migrates or makes it. `salvage`: the command to name where it is damaged. Raises
+        MachineRefused where it is damaged, foreign, or cannot be made safe."""
         self.path = path
-        with refusals(path):
+        self._salvage = salvage
+        with self._refusals():
             self._db = self._open()
             with closed_on_error(self._db):
                 highest = self._highest_id()
                 self._next_id = 1 + highest
                 self._progress: tuple[Run, Usage, float | None, float | None] | None = None
                 self._file = path.stat()
-        self._witness = Witness(path.with_suffix(".lock"))
+        self._witness = Witness(path.with_suffix(LOCK))
         self.missing = max(self._witness.last_id() - highest, 0) if highest else 0
         """How many attempts were committed that the file does not hold any more."""
         self._next_id = max(self._next_id, 1 + self._witness.last_id()) if self.missing else self._next_id
@@ -116,14 +112,33 @@ class Checkpoint:
         db = apsw.Connection(str(self.path))
         db.set_busy_timeout(BUSY)
         with closed_on_error(db):
-            new = is_empty(db)
-            if new:
-                db.execute(f"PRAGMA page_size = {PAGE}")
+            if is_empty(db):
+                self._make(db)
             else:
-                refuse_foreign(self.path, db)  # before a byte of it is changed
-            self._make_safe(db)
-            db.execute(f"BEGIN; {SCHEMA if new else ''} {BESIDE} COMMIT;")
+                self._take_up(db, schema_of(self.path, db))  # before a byte of it is changed
         return db
+
+    def _make(self, db: apsw.Connection) -> None:
+        db.execute(f"PRAGMA page_size = {PAGE}")
+        self._make_safe(db)
+        db.execute(f"BEGIN; {SCHEMA}")
+        sign(db)
+        db.execute("COMMIT")
+
+    def _take_up(self, db: apsw.Connection, schema: int) -> None:
+        """A file that an earlier version wrote is kept as it was, beside the migrated one."""
+        kept = None if schema == SCHEMA_VERSION else keep_copy(self.path, db, schema)
+        self._make_safe(db)
+        db.execute("BEGIN IMMEDIATE")
+        if kept is not None:
+            migrate(db, schema)
+        sign(db)
+        db.execute("COMMIT")
+        if kept is not None:
+            log.info("%s: migrated from schema %d to %d; as it was: %s", self.path, schema, SCHEMA_VERSION, kept)
+
+    def _refusals(self) -> AbstractContextManager[None]:
+        return refusals(self.path, self._salvage)
 
     def _make_safe(self, db: apsw.Connection) -> None:
         mode = db.execute("PRAGMA journal_mode = wal").get
@@ -165,16 +180,16 @@ class Checkpoint:
         folders.make([beside.parent])
         with refusals(beside):
             db = apsw.Connection(str(beside))
-            with closed_on_error(db), db.backup("main", self._db, "main") as copying:
-                copying.step()
+            with closed_on_error(db):
+                copy(self._db, db)
             db.close()
         return beside
 
     def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int, start: Start = PLAIN) -> Run:
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute("BEGIN")
-            self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run[1:])
+            self._db.execute(insert("runs"), (None, *run[1:]))
             run = run._replace(id=self._db.last_insert_rowid())
             self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
             self._db.execute("COMMIT")
@@ -182,14 +197,14 @@ class Checkpoint:
 
     def own(self, owner: Owner) -> None:
         """Says whose the file is, from now on."""
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute("BEGIN; DELETE FROM owner")
             self._db.execute("INSERT INTO owner VALUES (?, ?)", owner)
             self._db.execute("COMMIT")
 
     def end_run(self, run: Run, ended_at: int, outcome: str, learned: float | None) -> None:
         sql = "UPDATE runs SET ended_at = ?, outcome = ?, learned = ? WHERE id = ?"
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute("BEGIN")
             self._db.execute(sql, (ended_at, outcome, learned, run.id))
             self._put_progress()
@@ -220,13 +235,13 @@ class Checkpoint:
         if not records:
             return 0
         packed = [(id_, _packed(record)) for id_, record in records]
-        attempts = [(id_, *record[:-1], record.crc()) for id_, record in packed]
+        attempts = [(id_, *record.columns()) for id_, record in packed]
         bodies = [(id_, *stored(record.body)) for id_, record in packed if record.body is not None]
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", attempts)
-                self._db.executemany("INSERT INTO bodies VALUES (?,?,?)", bodies)
+                self._db.executemany(insert("attempts"), attempts)
+                self._db.executemany(insert("bodies"), bodies)
                 self._put_progress()
                 self._db.execute("COMMIT")
             except BaseException:
@@ -239,12 +254,12 @@ class Checkpoint:
 
     def put_row(self, table: str, row: Sequence[Any]) -> None:
         """A row of `runs`, or of a table beside the schema, as another checkpoint had it."""
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute(f"INSERT INTO {table} VALUES ({_marks(len(row))})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers, for good, and gives their space back."""
-        with refusals(self.path):
+        with self._refusals():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("DELETE FROM attempts WHERE id = ?", ((id_,) for id_ in ids))
             self._db.executemany("DELETE FROM bodies WHERE id = ?", ((id_,) for id_ in ids))
@@ -263,4 +278,4 @@ def _crc(told: bytes) -> bytes:
 
 def _packed(record: Record) -> Record:
     body = record.body
-    return record if body is None or len(body) < FROM else record._replace(body=compress(body))
+    return record if body is None or len(body) < FROM else replace(record, body=compress(body))

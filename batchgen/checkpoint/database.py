@@ -6,33 +6,32 @@ A reader keeps no transaction open between calls, so that it disturbs no run.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import apsw
 
-from batchgen.checkpoint.schema import BUSY, closed_on_error, is_empty, refusals, refuse_foreign
+from batchgen.checkpoint.migrations import migrated_copy, schema_of
+from batchgen.checkpoint.schema import SCHEMA_VERSION
+from batchgen.checkpoint.sqlite import Bindings, T, Take, closed_on_error, is_empty, opened, refusals, taken
 from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.storage import folders
 
-T = TypeVar("T")
-Take = Callable[[Iterable[tuple[Any, ...]]], T]
-Bindings = Sequence[Any] | Mapping[str, Any]
-BLOBS = ("key", "body")
-"""Columns that hold bytes."""
-
 
 class Database:
-    def __init__(self, path: Path, *, without_trace: bool = False) -> None:
-        """`without_trace`: leaves no -wal and -shm behind where nobody was writing,
-        as where nothing can be written. A run that starts meanwhile writes to its log first, so this is for readings
-        of seconds.
+    """An open file, as a context."""
+
+    def __init__(self, path: Path, *, without_trace: bool = False, salvage: str | None = None) -> None:
+        """`salvage`: the command to name where the file is damaged. `without_trace`: leaves no -wal and -shm behind
+        where nobody was writing, as where nothing can be written. A run that starts meanwhile writes to its log first,
+        so this is for readings of seconds.
 
         Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
         """
         self.path = path
+        self._salvage = salvage
         self._thread = get_ident()
         try:
             if not path.exists():
@@ -43,12 +42,28 @@ class Database:
         except PermissionError as error:
             raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
-        with refusals(path):
-            self._db = opened(path, how)
-            with closed_on_error(self._db):
-                if is_empty(self._db):
-                    raise NotRunYet(f"{path}: the job has not run yet")
-                refuse_foreign(path, self._db)
+        with self._refusals():
+            self._db = self._current(opened(path, how))
+
+    def _current(self, db: apsw.Connection) -> apsw.Connection:
+        """The same, or what becomes of an earlier version's file."""
+        with closed_on_error(db):
+            if is_empty(db):
+                raise NotRunYet(f"{self.path}: the job has not run yet")
+            schema = schema_of(self.path, db)
+            if schema == SCHEMA_VERSION:
+                return db
+        with closing(db):
+            return migrated_copy(db, schema)
+
+    def _refusals(self) -> AbstractContextManager[None]:
+        return refusals(self.path, self._salvage)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._db.close()
@@ -65,34 +80,5 @@ class Database:
         """Raises RuntimeError in another thread than the one that opened the file: `opened` has no lock between two."""
         if get_ident() != self._thread:
             raise RuntimeError(f"{self.path}: a reader is its own thread's")
-        with refusals(self.path):
+        with self._refusals():
             return taken(self._db, take, sql, values)
-
-
-def opened(path: Path, how: str) -> apsw.Connection:
-    """Read-only, for one thread: SQLite's mutexes around every value are a quarter of what a short row costs to read.
-    `how`: the query of a URI of SQLite's."""
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
-    db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags)
-    db.set_busy_timeout(BUSY)
-    return db
-
-
-def taken(db: apsw.Connection, take: Take[T], sql: str, values: Bindings = ()) -> T:
-    """What `take` makes of the rows. Where a text of theirs is no UTF-8, which only damage makes of one, it is given
-    them once more, as far as they are legible: the checksum finds what is wrong."""
-    try:
-        return take(db.execute(sql, values))
-    except UnicodeDecodeError:
-        return take(_legible(db, sql, values))
-
-
-def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[Any, ...]]:
-    names = [name for name, *_ in db.execute(sql, values).description]
-    columns = [f"c{at}" for at in range(len(names))]
-    shown = ", ".join(f"iif(typeof({column}) = 'text', CAST({column} AS BLOB), {column})" for column in columns)
-    for row in db.execute(f"WITH found ({', '.join(columns)}) AS ({sql}) SELECT {shown} FROM found", values):  # noqa: S608
-        yield tuple(
-            value.decode(errors="replace") if isinstance(value, bytes) and name not in BLOBS else value
-            for name, value in zip(names, row, strict=True)
-        )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.database import Database
 from batchgen.checkpoint.schema import Owner, Run, Start
+from batchgen.errors import NotRunYet
 
 USAGE = "prompt_tokens, answer_tokens, answers, counted, cost"
 
@@ -29,6 +30,13 @@ class History(Database):
     def last_run(self) -> Run | None:
         rows = self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
         return Run(*rows[0]) if rows else None
+
+    def latest(self) -> Run:
+        """The last run. Raises NotRunYet where there is none."""
+        last = self.last_run()
+        if last is None:
+            raise NotRunYet(f"{self.path}: the job has not run yet")
+        return last
 
     def start_of(self, run: Run) -> Start | None:
         """What a run was asked for; None where an older version began it."""

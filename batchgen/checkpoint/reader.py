@@ -19,7 +19,7 @@ from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
-from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum, refusals
+from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum
 
 STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """What is selected of an attempt: its columns and its body's."""
@@ -32,9 +32,11 @@ FILLED = 0.75
 class Reader(History):
     """`dialect` is the stored answers'. See `Database` for what opening it raises."""
 
-    def __init__(self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False) -> None:
+    def __init__(
+        self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False, salvage: str | None = None
+    ) -> None:
         """See `Database`."""
-        super().__init__(path, without_trace=without_trace)
+        super().__init__(path, without_trace=without_trace, salvage=salvage)
         self._dialect = dialect
 
     def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
@@ -54,7 +56,7 @@ class Reader(History):
 
     def _grown(self, before: int, id_: int) -> int:
         """The next id. Raises MachineRefused where it does not grow: a damaged page would be read for ever."""
-        with refusals(self.path):
+        with self._refusals():
             if id_ <= before:
                 raise apsw.CorruptError("malformed: its ids are out of order")
         return id_
@@ -167,16 +169,25 @@ def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tu
     are more than `most`, no further row is taken."""
     found: dict[int, Record] = {}
     total = 0
-    new = tuple.__new__  # a Record's own would be a fifth of this loop, and tuples made of tuples another
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
         final = ended == 1
         try:
             total += len(body or b"") if size is None else size
             columns = key, outcome, final, attempts, status, error, latency, at, choices, name, size, body is None
             if checksum(columns, body) == crc:
-                answer = restored(size, body)
-                values = key, outcome, final, attempts, status, error, latency, at, choices, name, answer
-                found[id_] = new(Record, values)
+                found[id_] = Record(
+                    key=key,
+                    outcome=outcome,
+                    final=final,
+                    attempts=attempts,
+                    status=status,
+                    error=error,
+                    latency=latency,
+                    finished_at=at,
+                    choices=choices,
+                    name=name,
+                    body=restored(size, body),
+                )
         except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
             continue
         if total > most:

@@ -1,6 +1,6 @@
 """A damaged checkpoint -> a sound one with every attempt that can still be read and holds its checksum.
 
-`python -m batchgen.checkpoint.salvage FILE`. The damaged file is kept beside it, as FILE.damaged.
+`batchgen salvage JOB`. The damaged file is kept beside it, as FILE.damaged.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 import apsw
 
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.database import opened, taken
+from batchgen.checkpoint.migrations import ROWS, Row, refuse_later
 from batchgen.checkpoint.reader import STORED, parse_records
-from batchgen.checkpoint.schema import Record
+from batchgen.checkpoint.schema import SCHEMA_VERSION, Record, Run
+from batchgen.checkpoint.sqlite import opened, taken
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.storage import file_lock
 from batchgen.ui.terminal import inert
@@ -34,14 +36,14 @@ def salvage(path: Path) -> tuple[int, int]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     repaired, damaged = path.with_name(f".{path.name}.salvaged"), path.with_name(f"{path.name}.damaged")
-    with file_lock.exclusive(path.with_suffix(".lock")):
+    with file_lock.exclusive(StateFiles(path).lock):
         repaired.unlink(missing_ok=True)
         with (
             _as_long_as_it_says(path) as whole,
             closing(opened(whole, "mode=ro")) as db,
             closing(Checkpoint(repaired)) as checkpoint,
         ):
-            saved, highest = _copy(db, path.stat().st_size // LEAST_ROW, checkpoint)
+            saved, highest = _copy(path, db, path.stat().st_size // LEAST_ROW, checkpoint)
         path.rename(damaged)
         for tail in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -69,12 +71,15 @@ def _as_long_as_it_says(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
+def _copy(path: Path, db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
     """Row by row, so that a broken page costs its own rows alone. Ids stay: they are the order of the commits."""
+    schema = _or_none(lambda: db.execute("PRAGMA user_version").get) or SCHEMA_VERSION
+    refuse_later(path, db, schema)
+    current = ROWS.get(schema, _as_it_is)
     last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").get)
     saved = highest = 0
     batch: list[tuple[int, Record]] = []
-    for id_, record in _readable(db, most if last is None else last):
+    for id_, record in _readable(db, most if last is None else last, current):
         batch.append((id_, record))
         highest = id_
         if len(batch) == AT_ONCE:
@@ -83,14 +88,19 @@ def _copy(db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, 
     saved += checkpoint.put(batch)
     for table in ("runs", "starts", "owner", "progress"):
         for row in _or_none(lambda table=table: taken(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
-            checkpoint.put_row(table, row)
+            checkpoint.put_row(table, (*row, None) if table == "runs" and len(row) < len(Run._fields) else row)
     return saved, max(highest, last or 0)
 
 
-def _readable(db: apsw.Connection, last: int) -> Iterator[tuple[int, Record]]:
+def _as_it_is(row: Row) -> Row:
+    return row
+
+
+def _readable(db: apsw.Connection, last: int, current: Callable[[Row], Row]) -> Iterator[tuple[int, Record]]:
+    """`current`: makes one of this version of a row."""
     for id_ in range(1, last + 1):
         rows = _or_none(lambda id_=id_: taken(db, list, f"SELECT {STORED} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
-        yield from parse_records(rows or [])[0].items()
+        yield from parse_records(map(current, rows or []))[0].items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
@@ -105,8 +115,8 @@ def main() -> None:
         saved, lost = salvage(Path(sys.argv[1] if len(sys.argv) > 1 else ""))
     except BatchgenError as error:
         sys.exit(inert(f"error: {error}"))
-    print(f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again")  # noqa: T201
+    print(told(saved, lost))  # noqa: T201
 
 
-if __name__ == "__main__":
-    main()
+def told(saved: int, lost: int) -> str:
+    return f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again"

@@ -1,4 +1,4 @@
-"""The checkpoint's file: its tables, what a row of each is, and how SQLite's errors are told.
+"""The checkpoint's file: its tables, and what a row of each is.
 
 `attempts`, `bodies` and `runs` are the schema, by whose number other versions know the file. The tables beside them say
 what a version may do without: another one passes over them, and finds none in a file of its own.
@@ -6,26 +6,18 @@ what a version may do without: another one passes over them, and finds none in a
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
 import msgspec
 from isal.isal_zlib import crc32
 
 from batchgen.api.body import Body, stored
-from batchgen.errors import MachineRefused
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
 OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
-BUSY = 30_000  # milliseconds that are waited for another who holds the file
-DAMAGE = ("malformed", "not a database", "no such")
-"""What SQLite's messages for a damaged file have in common."""
+LOCK, IN_FLIGHT = ".lock", ".flight"
+"""How the files beside the database end."""
 
 SCHEMA = f"""
 CREATE TABLE attempts (
@@ -74,6 +66,10 @@ CREATE TABLE IF NOT EXISTS owner (
   name TEXT NOT NULL,          -- the job's
   file TEXT                    -- the job file, from the folder of this file
 ) STRICT;
+CREATE TABLE IF NOT EXISTS schemas (
+  schema INTEGER PRIMARY KEY,  -- that the file has, or had
+  version TEXT NOT NULL        -- of batchgen, which brought it there
+) STRICT;
 CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
   run INTEGER PRIMARY KEY,
   prompt_tokens INTEGER NOT NULL,
@@ -86,33 +82,30 @@ CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
 ) STRICT;
 """
 
-TABLES = {
-    "attempts": "id,key,outcome,final,attempts,status,error,latency,finished_at,choices,name,crc",
-    "bodies": "id,size,body",
-    "runs": "id,started_at,date,floor,first,rows,todo,ended_at,outcome,learned",
-}
-
 _packer = msgspec.msgpack.Encoder()
 
 
-class Record(NamedTuple):
-    """One attempt that had an outcome: what everything downstream reads."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt that had an outcome: what everything downstream reads. Its fields but the body are `attempts`'
+    columns, between the id and the checksum, and in this order."""
 
     key: bytes
     outcome: str
-    final: bool
+    final: bool = False
     attempts: int
-    status: int | None
-    error: str | None
-    latency: float | None
+    status: int | None = None
+    error: str | None = None
+    latency: float | None = None
     finished_at: int
-    choices: int
-    name: str | None
-    body: Body | None
+    choices: int = 0
+    name: str | None = None
+    body: Body | None = None
 
-    def crc(self) -> int:
+    def columns(self) -> tuple[Any, ...]:
+        """As they stand in `attempts`, with the checksum."""
         size, data = stored(self.body)
-        return checksum((*self[:-1], size, data is None), data)
+        columns = msgspec.structs.astuple(self)[:-1]
+        return *columns, checksum((*columns, size, data is None), data)
 
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
@@ -135,6 +128,20 @@ class Run(NamedTuple):
     learned: float | None
 
 
+TABLES = {
+    "attempts": ("id", *Record.__struct_fields__[:-1], "crc"),
+    "bodies": ("id", "size", "body"),
+    "runs": Run._fields,
+}
+"""The columns of the schema's tables, in their order."""
+
+
+def insert(table: str) -> str:
+    """The statement that puts a row into a table of the schema."""
+    columns = TABLES[table]
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+
+
 class Start(NamedTuple):
     """What a run was asked for. `first`: the rows that the command line limited it to; `input`: a digest of all the
     requests that it was to make."""
@@ -152,55 +159,3 @@ class Owner(NamedTuple):
 
     name: str
     file: str | None
-
-
-@contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out."""
-    try:
-        yield
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise _refusal(path, error) from None
-
-
-def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError) -> MachineRefused:
-    said = str(error)
-    if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
-        salvage = shlex.join([sys.executable, "-m", "batchgen.checkpoint.salvage", str(path)])
-        return MachineRefused(
-            f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "
-            "start anew (everything is bought again)"
-        )
-    return MachineRefused(
-        f"{path}: cannot be kept up: {said}. What is committed is safe; run again when that is mended"
-    )
-
-
-@contextmanager
-def closed_on_error(db: apsw.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        db.close()
-        raise
-
-
-def is_empty(db: apsw.Connection) -> bool:
-    """Whether it was killed before its first table was made, or is new."""
-    return not db.execute("SELECT count(*) FROM sqlite_schema").get
-
-
-def refuse_foreign(path: Path, db: apsw.Connection) -> None:
-    """Raises MachineRefused where the file is no checkpoint, or one of another version."""
-    application = db.execute("PRAGMA application_id").get
-    version = db.execute("PRAGMA user_version").get
-    if application != APPLICATION_ID:
-        raise MachineRefused(f"{path}: not a checkpoint of batchgen: move it away, or give the job another name")
-    if version != SCHEMA_VERSION:
-        raise MachineRefused(
-            f"{path}: written by another version of batchgen (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "finish the job with that version, or move the file away to start anew"
-        )
-    for table, columns in TABLES.items():
-        if db.execute(f"SELECT group_concat(name) FROM pragma_table_info('{table}')").get != columns:  # noqa: S608
-            raise _refusal(path, apsw.Error(f"no such table as its own: {table}"))

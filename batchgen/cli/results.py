@@ -1,4 +1,4 @@
-"""`export`, `merge`, `report` and `prune`: what is made of the answers, and what is dropped of them."""
+"""`export`, `merge`, `report`, `prune` and `salvage`: what is made of the answers, dropped or saved of them."""
 
 from __future__ import annotations
 
@@ -105,3 +105,20 @@ def prune(job: str, *, local: bool, yes: bool) -> None:
 
     dropped = commands.prune(job, agree, local=local)
     say(f"dropped {dropped:,}" if dropped else "nothing dropped")
+
+
+@click.command()
+@JOB
+@LOCAL
+@LOG_FORMAT
+def salvage(job: str, *, local: bool) -> None:
+    """Save what can be read of JOB's damaged checkpoint; the damaged one is kept beside it.
+
+    \b
+    batchgen salvage jobs/seo.yaml   as a damaged checkpoint's message says
+    """
+    streams.log()
+    from batchgen import commands
+    from batchgen.checkpoint.salvage import told
+
+    say(told(*commands.salvage(job, local=local)))

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.api.outcome import Kind
+from batchgen.api.outcome import Billed, Kind
 from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
@@ -19,12 +19,12 @@ from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.decode import DecodedAnswers, answers
 from batchgen.output.typed_columns import typed
 
-ANSWERED = (OK, Kind.UNFIT, Kind.CUT)
+ANSWERED = (OK, *(kind for kind in Kind if kind.policy.billed is Billed.YES))
 """Outcomes of attempts that have a text, whatever it is worth."""
 ENDED = (int(State.DONE), int(State.FAILED))
 
 
-_NEVER = Record(b"", "", False, 0, None, None, None, None, 0, None, None)  # type: ignore[arg-type]  # noqa: FBT003
+_NEVER = Record(key=b"", outcome="", attempts=0, finished_at=None)  # type: ignore[arg-type]
 """Of a row without an attempt that can be read."""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from batchgen import __version__
-from batchgen.checkpoint.reader import Reader
-from batchgen.errors import OK, ROWS_FAILED, NotRunYet, Stopped, UsageError
+from batchgen.checkpoint.state_files import StateFiles
+from batchgen.errors import OK, ROWS_FAILED, Stopped, UsageError
 from batchgen.input.source import open_source
 from batchgen.job.job import Job
 from batchgen.job.load import load_job
@@ -76,11 +75,8 @@ def _date(job: Job) -> str:
     """The last run's, where the path of its results holds one."""
     if "{date}" not in job.output.path:
         return ""
-    with closing(Reader(job.checkpoint)) as reader:
-        last = reader.last_run()
-    if last is None:
-        raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
-    return last.date
+    with StateFiles.for_job(job).open_readonly() as reader:
+        return reader.latest().date
 
 
 def _about(job: Job, date: str) -> dict[str, Any]:

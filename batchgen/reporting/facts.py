@@ -15,6 +15,7 @@ from typing import NamedTuple
 import polars as pl
 
 from batchgen.checkpoint.schema import OK, Run
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.job.sections import Limits
@@ -25,7 +26,6 @@ from batchgen.reporting.subject import InputIndex, Subject
 from batchgen.reporting.texts import AnswerSample, Group, Outlier, look, mean_logprob, outliers, repeated
 from batchgen.reporting.timeline import Timeline, timeline
 from batchgen.reporting.wording import TEXT_CHARS
-from batchgen.storage import file_lock
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
@@ -156,7 +156,7 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
         job=subject.job,
         limits=subject.limits,
         endpoint=subject.endpoint,
-        state=last.outcome or ("running" if file_lock.is_held(archive.path.with_suffix(".lock")) else "killed"),
+        state=last.outcome or ("running" if StateFiles(archive.path).is_running() else "killed"),
         run=last,
         made_at=time.time_ns() // 1000,
         counts=_counts(last, ends, subject.published),

@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchgen.api.outcome import Kind
+from batchgen.api.outcome import STATUSES, Kind
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
 
 CHUNK = 10_000
 MESSAGES = 3
 """Examples of each reason for failure."""
-_REFUSAL = f"outcome = '{Kind.BUSY}' OR coalesce(status, 0) IN (503, 529)"
+_BUSY = tuple(status for status, means in STATUSES.items() if means.slows and means.kind is not Kind.BUSY)
+_REFUSAL = f"outcome = '{Kind.BUSY}' OR coalesce(status, 0) IN {_BUSY}"
 _SENT = f"outcome NOT IN ('{DAMAGED}', '{INTERRUPTED}')"
 """Attempts of a run itself: the others are notes that a run makes about an earlier one."""
 
@@ -58,7 +59,7 @@ class AttemptGroup(NamedTuple):
     @property
     def is_refusal(self) -> bool:
         """As `_REFUSAL` says it."""
-        return self.outcome == Kind.BUSY or self.status in (503, 529)
+        return self.outcome == Kind.BUSY or self.status in _BUSY
 
 
 class Message(NamedTuple):

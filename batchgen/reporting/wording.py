@@ -8,23 +8,7 @@ from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import OK
 
 TEXT_CHARS, PROMPT_CHARS, LINE_CHARS, NAME_CHARS = 3000, 1500, 300, 80
-MEANINGS: dict[str, str] = {
-    Kind.INVALID: "the row cannot be served",
-    Kind.REFUSED: "its content is refused",
-    Kind.KEY: "the key, or what it may do",
-    Kind.PROXY: "the proxy wants a user name and a password",
-    Kind.MODEL: "the model is unknown or removed",
-    Kind.QUOTA: "the quota of the month is used up",
-    Kind.MISDIRECTED: "the address does not answer as the service does",
-    Kind.BUSY: "refused by rate: everyone waits",
-    Kind.TRANSIENT: "the service failed in passing",
-    Kind.UNSENT: "the request never left",
-    Kind.UNANSWERED: "sent and not answered: possibly billed",
-    Kind.UNUSABLE: "answered with nothing usable: billed",
-    Kind.UNFIT: "the text does not pass the job's check: billed",
-    Kind.CUT: "the answer was cut at its longest, and the job's check wants it complete: billed",
-    OK: "answered",
-}
+MEANINGS: dict[str, str] = {**{kind: kind.policy.meaning for kind in Kind}, OK: "answered"}
 
 
 def moment(microseconds: int) -> str:

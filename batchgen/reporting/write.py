@@ -7,9 +7,9 @@ folder, fsync, rename. Must never cost a run anything: what is wrong with a repo
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from pathlib import Path
 
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.reporting.queries import ReportReader
@@ -41,7 +41,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 
-    with closing(ReportReader(subject.job.checkpoint, subject.job.dialect)) as archive:
+    with StateFiles.for_job(subject.job).open_as(ReportReader) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
     page = render(facts).encode()
@@ -71,5 +71,5 @@ def _has_seen_all(page: Path, job: Job) -> bool:
     """Whether it was written after the last attempt ended."""
     if not page.exists():
         return False
-    with closing(ReportReader(job.checkpoint)) as archive:
+    with StateFiles.for_job(job).open_as(ReportReader) as archive:
         return page.stat().st_mtime_ns // 1000 >= archive.last_finished_at()

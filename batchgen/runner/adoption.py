@@ -5,7 +5,6 @@ A job that was renamed, or whose output was moved, has a checkpoint of its own, 
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index, State, split
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
@@ -44,7 +44,7 @@ def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
 
 def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
     try:
-        with closing(Reader(path, without_trace=True)) as reader:
+        with StateFiles(path).open_readonly(without_trace=True) as reader:
             owner = reader.owner()
             states = Index(reader.states(), 0).find(rows["hi"], rows["lo"])["state"]
     except BatchgenError:  # damaged, or no checkpoint: nothing is offered
@@ -64,9 +64,10 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
     known = Index(reader.states(), 0)
     taken = 0
-    if file_lock.is_held(path.with_suffix(".lock")):
+    theirs = StateFiles(path)
+    if theirs.is_running():
         raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
-    with file_lock.exclusive(path.with_suffix(".lock")), closing(Reader(path)) as other:
+    with file_lock.exclusive(theirs.lock), theirs.open_readonly() as other:
         for _, records in other.pieces(other.ids_of(OK)):
             given = list(records.values())
             keys = pl.DataFrame(split(b"".join([record.key for record in given])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,7 +11,6 @@ import polars as pl
 
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
-from batchgen.checkpoint.reader import Reader
 from batchgen.errors import NotRunYet
 from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
@@ -50,11 +49,11 @@ class EarlierRuns:
 @contextmanager
 def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]:
     try:
-        reader = Reader(setup.checkpoint, setup.dialect, without_trace=True)
+        opened = setup.state.open_readonly(without_trace=True)
     except NotRunYet:
         yield EarlierRuns(lambda _: today())
         return
-    with closing(reader):
+    with opened as reader:
         refuse_anothers_checkpoint(setup.job, reader.owner())
         yield EarlierRuns(
             partial(reader.next_date, today()),

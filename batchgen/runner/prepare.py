@@ -18,6 +18,7 @@ from batchgen.api.dialects import Dialect
 from batchgen.api.models import DEPRECATED
 from batchgen.api.proxy import proxy_of
 from batchgen.api.tls import trust
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
 from batchgen.input.source import Source, open_source, require_column
@@ -50,20 +51,12 @@ class PreparedJob:
         return self.job.dialect
 
     @property
-    def checkpoint(self) -> Path:
-        return self.job.checkpoint
+    def state(self) -> StateFiles:
+        return StateFiles.for_job(self.job)
 
     def answering(self, models: Iterable[str]) -> list[str]:
         """Who answers where an answer names no model, as in a stream: the model asked for, or the built-in one."""
         return [BUILT_IN if self.job.is_local else model for model in models]
-
-    @property
-    def lock(self) -> Path:
-        return self.checkpoint.with_suffix(".lock")
-
-    @property
-    def flight(self) -> Path:
-        return self.checkpoint.with_suffix(".flight")
 
 
 def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJob:

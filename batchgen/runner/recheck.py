@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.outcome import Kind
+from batchgen.api.outcome import Billed, Kind
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
@@ -23,7 +23,8 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.D
     of it when it came, and an answer that does not is a failure. With a check it reads every stored text. What an
     earlier version could make nothing of, and this one can, is an answer, too."""
     rows = _reread(rows, reader)
-    unfit = rows["record"].is_in([*reader.ids_of(Kind.UNFIT), *reader.ids_of(Kind.CUT)]) & (rows["state"] != State.NEW)
+    with_text = [id_ for kind in Kind if kind.policy.billed is Billed.YES for id_ in reader.ids_of(kind)]
+    unfit = rows["record"].is_in(with_text) & (rows["state"] != State.NEW)
     if fitness is None:
         passes = unfit
     else:

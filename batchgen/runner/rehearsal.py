@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import Any
 
 from batchgen import event_loop
-from batchgen.api.outcome import STOPS_THE_RUN, Answer
+from batchgen.api.outcome import Answer, Scope, kinds_of
 from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as Granted
 from batchgen.job.sections import Until
@@ -141,7 +141,7 @@ def _play(
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
             stats=stats,
             concurrency=min(granted.concurrency, len(rows)),
-            stops=Stops(STOPS_THE_RUN, retries.patience),
+            stops=Stops(kinds_of(Scope.RUN), retries.patience),
             clock=clock,
         )
         await pump.run()

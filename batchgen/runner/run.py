@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.outcome import POSSIBLY_BILLED, Kind
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
@@ -142,16 +141,16 @@ class Runner:
 
     def _recover(self) -> int:
         """Records what was in flight when an earlier run was killed; how many requests that were."""
-        marks = leftovers(self._setup.flight)
+        marks = leftovers(self._setup.state.in_flight)
         known = self._reader.attempts_of([key for key, _ in marks])
         lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
         said = "in flight when the run was killed: possibly billed, and the answer is lost"
         if lost:
             now = _now()
             self._checkpoint.add(
-                [Record(key, INTERRUPTED, False, n, None, said, None, now, 0, None, None) for key, n in lost]  # noqa: FBT003
+                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=said, finished_at=now) for key, n in lost]
             )
-        clear(self._setup.flight)
+        clear(self._setup.state.in_flight)
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
@@ -170,7 +169,7 @@ class Runner:
                 "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
                 "its place. Put the newest one back where you have it; what is missing is bought again",
                 pluralize(missing, "attempt"),
-                self._setup.checkpoint,
+                self._checkpoint.path,
             )
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
@@ -231,10 +230,9 @@ class Runner:
             log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
-        said = "the stored answer was damaged"
-        now = _now()
+        now, said = _now(), "the stored answer was damaged"
         self._checkpoint.add(
-            [Record(key, DAMAGED, False, known[key], None, said, None, now, 0, None, None) for key in keys.values()]  # noqa: FBT003
+            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=said, finished_at=now) for k in keys.values()]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
@@ -262,7 +260,7 @@ class Runner:
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
             retries=sent.total(lambda stats: stats.retries.total() + stats.resent),
-            possibly_billed=sent.total(lambda stats: stats.lost + sum(stats.tries[kind] for kind in POSSIBLY_BILLED)),
+            possibly_billed=sent.total(lambda stats: stats.possibly_billed),
             interrupted=interrupted,
             seconds=seconds,
             stopped=self._why_stopped(published),
@@ -281,14 +279,8 @@ class Runner:
         refusal = self._sent.refusal
         if refusal is None:
             return self._sent.stopped if published.pending else None
-        advice = {
-            Kind.KEY: f"check the key in {self._job.endpoint.key_source} and what it may do",
-            Kind.PROXY: "set endpoint.proxy_env to the variable that holds them",
-            Kind.MODEL: "name a model that the service has in request.model",
-            Kind.QUOTA: "the month's quota is used up: raise it, or run again when it is renewed",
-            Kind.MISDIRECTED: "check endpoint.url (or WRITER_BASE_URL): it does not answer as the service does",
-        }
-        return f"the service refuses the run: {refusal.message}; {advice[refusal.kind]}"
+        advice = refusal.kind.policy.advice.format(key_source=self._job.endpoint.key_source)
+        return f"the service refuses the run: {refusal.message}; {advice}"
 
     def _exit_code(self, published: PublishResult) -> int:
         if self._sent.refusal is not None:

@@ -77,7 +77,7 @@ class Sender:
         """`rate`: requests a minute that an earlier run learned. Raises MachineRefused where answers cannot be kept."""
         with (
             self._service() as base_url,
-            closing(InFlightLog(self.setup.flight, self.setup.job.limits.concurrency)) as flight,
+            closing(InFlightLog(self.setup.state.in_flight, self.setup.job.limits.concurrency)) as flight,
         ):
             return event_loop.run(self._pump(plan, base_url, flight, rate, quiet=quiet))
 

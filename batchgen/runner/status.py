@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import closing
 from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
-from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
-from batchgen.errors import NotRunYet
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
-from batchgen.storage import file_lock
 from batchgen.ui.humanize import approximately, duration
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
 
@@ -79,18 +76,16 @@ class Status(Renderable):
 
 def status_of(job: Job) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
-    path = job.checkpoint.with_suffix(".lock")
-    live = file_lock.is_held(path)
-    with closing(Reader(job.checkpoint)) as reader:
-        last = reader.last_run()
-        if last is None:
-            raise NotRunYet(f"{job.checkpoint}: the job has not run yet")
+    state = StateFiles.for_job(job)
+    live = state.is_running()
+    with state.open_readonly() as reader:
+        last = reader.latest()
         counts = reader.outcomes_of(last)
         rate, left_s = reader.outlook(last)
         usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
-    live = live or file_lock.is_held(path)  # looked at twice: a run that ends or begins meanwhile was not killed
+    live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed
     left = last.todo - ok - failed
     return Status(
         name=job.name,

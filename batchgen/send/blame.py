@@ -8,19 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from batchgen.api.outcome import POSSIBLY_BILLED, Failure, Kind
+from batchgen.api.outcome import Billed, Failure, Kind, Scope, status_policy
 from batchgen.send.limits import RateLimiter
 from batchgen.send.task import Task
 
-WITHOUT_THE_SERVICE = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED})
-"""How attempts end when the service is away."""
-NOT_ITS_OWN = WITHOUT_THE_SERVICE | {Kind.BUSY}
-"""Failures that may be the service's, and not the row's."""
 OFTEN = 2
 """Failures of a row, each while others were answered, after which it is taken to be at fault."""
-OVERLOADED = frozenset({408, 503, 529})
-"""Statuses of a limit or a full queue, where others are answered meanwhile: of nginx' `limit_req`, Envoy's overflow,
-uvicorn, HAProxy, and vllm-router, whose full queue is a 408."""
 AMID = 3.0
 """Seconds since the last answer in which others are said to be answered."""
 
@@ -43,17 +36,20 @@ class Blame:
     def as_refusal(self, failure: Failure, now: float) -> Failure:
         """Where others are answered, a server that says it is overloaded has a limit: that is a refusal as by rate.
         What all are told for longer is an outage."""
-        is_refusal = failure.status in OVERLOADED and now - self._answered_at < AMID
+        is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < AMID
         return replace(failure, kind=Kind.BUSY) if is_refusal else failure
 
     def weigh(self, task: Task, failure: Failure, now: float, left: int) -> None:
         """Holds a failure against the row, unless it may be the service's. `left`: rows that are to be done."""
-        is_limit = failure.kind is Kind.BUSY and failure.status in OVERLOADED
-        if (failure.kind in WITHOUT_THE_SERVICE or is_limit) and not task.failed_before:
-            self._limits.failed(now, left, billed=failure.kind in POSSIBLY_BILLED, amid_answers=is_limit)
+        policy = failure.kind.policy
+        may_be_the_services = policy.scope is Scope.SERVER
+        is_limit = policy.slows and status_policy(failure.status).is_limit
+        is_away = may_be_the_services and not policy.slows
+        if (is_away or is_limit) and not task.failed_before:
+            self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a fresh connection, too, does so by no chance
-        if failure.kind not in NOT_ITS_OWN or self._is_its_own(task, failure, now):
+        if not may_be_the_services or self._is_its_own(task, failure, now):
             self._hold_against(task, causes)
         else:
             task.doubtful, task.outages = (*task.doubtful, *causes), self._limits.outages
@@ -72,8 +68,8 @@ class Blame:
         were, or in an earlier run, or it is the only one that fails at a service that has answered, and did before."""
         if self.answers > (task.answers or 0):
             return True
-        if failure.kind in {Kind.BUSY, Kind.UNSENT}:
-            return False
+        if failure.kind.policy.slows or not failure.kind.policy.left:
+            return False  # nobody has looked at the row
         alone = self.answers and self._failing == {task.key}
         if task.failed_before or (alone and (task.tried_before or task.held)):
             return True

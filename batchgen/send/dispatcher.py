@@ -19,13 +19,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchgen.api.outcome import POSSIBLY_BILLED, SLOWS_EVERYONE, Answer, Failure, Kind
+from msgspec.structs import replace
+
+from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
-from batchgen.send.blame import NOT_ITS_OWN, Blame
+from batchgen.send.blame import Blame
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
-from batchgen.send.stats import NEVER_LEFT, Stats
+from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task, recorded
 
@@ -222,7 +224,7 @@ class Dispatcher:
         """Counts what left more than once, or never."""
         self.stats.ended(outcome)
         task.attempts += outcome.resent
-        self.budget.spent_requests += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
+        self.budget.spent_requests += outcome.resent - (not has_left(outcome))
 
     def _answered(self, sent_at: float) -> None:
         self._blame.answered(self.clock())
@@ -230,7 +232,7 @@ class Dispatcher:
         self.stats.trouble = ""
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
-        if failure.kind not in POSSIBLY_BILLED and failure.answer is None:
+        if failure.kind.policy.billed is not Billed.MAYBE and failure.answer is None:
             self._settle(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         failure = self._blame.as_refusal(failure, now)
@@ -268,14 +270,13 @@ class Dispatcher:
         is_everybodys = self.stopped is not None and before == math.inf
         self.stats.failed -= len(settled) if is_everybodys else 0
         for record in settled:
-            await self.save(record._replace(final=not is_everybodys))
+            await self.save(replace(record, final=not is_everybodys))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Everybody, after a refusal; whether none had come since this request was sent."""
         if failure.is_late:
             self.limits.window.unanswered(now, sent_at)
-        slows = failure.kind is Kind.BUSY or failure.status in SLOWS_EVERYONE
-        if not slows or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
+        if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
             return False
         refusals = self.limits.refusals
         pause = failure.retry_after or (self.retries.back_off(refusals) if refusals else 0.0)
@@ -284,7 +285,7 @@ class Dispatcher:
 
     def _tell(self, failure: Failure) -> None:
         """What keeps a run from its answers, while it does."""
-        self.stats.trouble = str(failure) if failure.kind in NOT_ITS_OWN else ""
+        self.stats.trouble = str(failure) if failure.kind.policy.scope is Scope.SERVER else ""
         if self.limits.outages > self._outages:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)

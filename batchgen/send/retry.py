@@ -5,12 +5,11 @@ tenacity's strategies are asked only for what failed; the waiting is the pump's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from batchgen.api.outcome import POSSIBLY_BILLED, Failure, Kind
+from batchgen.api.outcome import Billed, Failure, Kind, Tries
 
 BILLED_TRIES = 5
 """Most attempts at a row that end possibly billed: a retry of these may buy the answer again."""
@@ -34,11 +33,13 @@ class Retries:
         self._max_wait = max_wait
         self.patience = max(LEAST_PATIENCE, attempts * max_wait)
         self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
-        self._most = Counter(dict.fromkeys(Kind, 1))
-        self._most.update(dict.fromkeys((Kind.TRANSIENT, Kind.UNSENT), attempts - 1))
-        self._most.update({kind: min(attempts, BILLED_TRIES) - 1 for kind in POSSIBLY_BILLED})
-        self._most[Kind.BUSY] = attempts * BUSY_FACTOR
-        self._most[Kind.UNFIT] = unfit + 1
+        self._most = {
+            Tries.ONCE: 1,
+            Tries.AS_SET: attempts,
+            Tries.FEW: min(attempts, BILLED_TRIES),
+            Tries.MANY: attempts * BUSY_FACTOR,
+            Tries.CHECKED: unfit + 1,
+        }
 
     def delay(self, failure: Failure, tries: Mapping[str, int]) -> float | None:
         """Seconds until the next attempt at a row; None: it is done with.
@@ -46,8 +47,8 @@ class Retries:
         `tries` are the row's attempts in this run by the cause of their failure, this failure included. What the
         server asks for is honoured up to `max_wait`, and is everyone's to wait (`Limits.refused`).
         """
-        most = self._most[failure.kind]
-        alike = POSSIBLY_BILLED if failure.kind in POSSIBLY_BILLED else {failure.cause}
+        most = self._most[failure.kind.policy.tries]
+        alike = _POSSIBLY_BILLED if failure.kind in _POSSIBLY_BILLED else {failure.cause}
         if sum(tries.get(cause, 0) for cause in alike) >= most:
             return None
         if failure.kind is Kind.TRANSIENT and _passing(tries) >= CAUSES * most:
@@ -76,3 +77,4 @@ def _passing(tries: Mapping[str, int]) -> int:
 
 
 _POLICY = AsyncRetrying()
+_POSSIBLY_BILLED = {kind for kind in Kind if kind.policy.billed is Billed.MAYBE}

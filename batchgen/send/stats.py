@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Billed, Failure, Kind
 
-NEVER_LEFT = frozenset({Kind.UNSENT, Kind.PROXY})
-"""Requests that did not get as far as the server."""
+
+def has_left(outcome: Answer | Failure) -> bool:
+    """Whether the request got as far as the server."""
+    return isinstance(outcome, Answer) or outcome.kind.policy.left
 
 
 @dataclass
@@ -39,9 +41,14 @@ class Stats:
     def left(self) -> int:
         return self.todo - self.ok - self.failed
 
+    @property
+    def possibly_billed(self) -> int:
+        """Requests without an answer that may have been paid for."""
+        return self.lost + sum(n for kind, n in self.tries.items() if kind.policy.billed is Billed.MAYBE)
+
     def ended(self, outcome: Answer | Failure) -> None:
         """Corrects what was sent: what found no connection is taken back, what left twice is added."""
-        self.sent += outcome.resent - (isinstance(outcome, Failure) and outcome.kind in NEVER_LEFT)
+        self.sent += outcome.resent - (not has_left(outcome))
         self.resent += outcome.resent
         self.lost += outcome.lost
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.outcome import MAYBE_THE_ROWS, WHOEVER_ASKS, Failure, Kind
+from batchgen.api.outcome import Failure, Kind, Scope
 from batchgen.ui.humanize import duration
 
 ROWS = 12
@@ -20,7 +20,6 @@ ALIKE = 24
 """Requests that are answered alike, without a text, after which a run ends that had no other answer."""
 ASKED_AGAIN = 3
 """Bursts of refusals that ask for a wait beyond all patience: a quota is used up, and no rate exceeded."""
-_TOLD_ONCE = frozenset({Kind.INVALID, Kind.UNUSABLE})
 
 
 class Stop(NamedTuple):
@@ -66,7 +65,8 @@ class Stops:
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
         told_once = not self.is_known if failure.kind is Kind.INVALID else not self._answers
-        return self._told_once(key, failure) if failure.kind in _TOLD_ONCE and told_once else None
+        may_be_everybodys = failure.kind.policy.is_doubtful and failure.kind.policy.scope is Scope.ROW
+        return self._told_once(key, failure) if may_be_everybodys and told_once else None
 
     def _may_be_the_rows(self, key: bytes, failure: Failure, now: float) -> bool:
         """A firewall dislikes a prompt's words, a router knows no such path: where others are answered, that row fails.
@@ -74,8 +74,7 @@ class Stops:
         if not self._told:
             self._told_at = now
         self._told.add(key)
-        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in WHOEVER_ASKS
-        return self.is_known and its_own and len(self._told) < max(ROWS, self.concurrency)
+        return self.is_known and failure.may_be_the_rows and len(self._told) < max(ROWS, self.concurrency)
 
     def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         since = self._refused_since = now if self._refused_since is None else self._refused_since
@@ -89,7 +88,10 @@ class Stops:
 
     def may_be_everybodys(self, failure: Failure) -> bool:
         """Whether only what others are told will say whose fault it is."""
-        return failure.kind in MAYBE_THE_ROWS or (failure.kind is Kind.INVALID and not self.is_known)
+        policy = failure.kind.policy
+        return (policy.is_doubtful and policy.scope is Scope.RUN) or (
+            failure.kind is Kind.INVALID and not self.is_known
+        )
 
     @property
     def is_known(self) -> bool:

@@ -42,7 +42,17 @@ def recorded(task: Task, result: Answer | Failure, latency: float, finished_at: 
     """What is stored of an attempt. `latency` in seconds, `finished_at` in microseconds since 1970."""
     outcome, status, error, choices, body = _told(result)
     return Record(
-        task.key, outcome, final, task.attempts, status, error, latency, finished_at, choices, task.name, body
+        key=task.key,
+        outcome=outcome,
+        final=final,
+        attempts=task.attempts,
+        status=status,
+        error=error,
+        latency=latency,
+        finished_at=finished_at,
+        choices=choices,
+        name=task.name,
+        body=body,
     )
 
 

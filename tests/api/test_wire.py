@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import closing, suppress
 
 import pytest
+from msgspec.structs import replace
 from support.own_server import OwnServer, answer
 from support.service import Delay, Raw, Status, error_body
 from support.wire import Proxy, http
@@ -293,7 +294,7 @@ def test_what_an_earlier_version_could_not_use_is_read_again_and_not_bought(job,
             (record,) = reader.records([id_]).values()
         body = json.dumps(answer({"prompt": "Write about shelf 2.", "model": "palmyra-x5"})).encode()
         with closing(Checkpoint(job.checkpoint)) as checkpoint:
-            checkpoint.add([record._replace(body=body, attempts=record.attempts + 1)])
+            checkpoint.add([replace(record, body=body, attempts=record.attempts + 1)])
         own.script = None
         before = own.requests
         ended = called("run", path, "--json")

@@ -10,6 +10,8 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.input.request import PreparedRequest
@@ -18,6 +20,7 @@ from batchgen.runner.prepare import prepare
 from batchgen.storage import folders
 
 ANSWER = json.dumps({"choices": [{"text": "word " * 80, "log_probs": None}], "model": "palmyra-x5"}).encode()
+FINISHED = 1_700_000_000_000_000
 
 
 def make(folder: Path, rows: int) -> Path:
@@ -37,10 +40,10 @@ def answer(job: Path, rows: int) -> None:
     """Stores an answer for the first rows, as a run would have."""
     setup = prepare(load_job(job).for_local_model(), {}, job)
     folders.make([setup.job.state_folder])
-    checkpoint = Checkpoint(setup.checkpoint)
+    checkpoint = Checkpoint(setup.state.database)
     made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, PreparedRequest))
-    answered = Record(b"", OK, True, 1, 200, None, 0.5, 1_700_000_000_000_000, 1, None, ANSWER)  # noqa: FBT003
-    records = (answered._replace(key=prepared.digest) for prepared in made)
+    answered = Record(key=b"", outcome=OK, final=True, attempts=1, latency=0.5, finished_at=FINISHED, body=ANSWER)
+    records = (replace(answered, key=prepared.digest) for prepared in made)
     todo = islice(records, rows)
     while batch := list(islice(todo, 2000)):
         checkpoint.add(batch)

@@ -200,9 +200,7 @@ def test_salvage_writes_through_no_link(target, job, called, elsewhere):
     assert called("run", job(ROWS)).returncode == 0
     for name in ("repaired.sqlite", "repaired.sqlite-wal", "job.sqlite.damaged"):
         planted(job.checkpoint.with_name(name), elsewhere, target)
-    subprocess.run(
-        [sys.executable, "-m", "batchgen.checkpoint.salvage", job.checkpoint], check=False, capture_output=True
-    )
+    subprocess.run([sys.executable, "-m", "batchgen.runner.salvage", job.checkpoint], check=False, capture_output=True)
     assert_untouched(elsewhere)
     assert called("run", job.folder / "job.yaml").returncode == 0
     assert [row["attempts"] for row in job.rows()] == [1] * len(ROWS)

@@ -174,7 +174,7 @@ def test_a_log_that_a_kill_left_and_that_is_cut_is_told(job, service, start, cal
 
 
 def salvaged(path) -> str:
-    command = [sys.executable, "-m", "batchgen.checkpoint.salvage", str(path)]
+    command = [sys.executable, "-m", "batchgen.runner.salvage", str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

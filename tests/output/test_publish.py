@@ -295,7 +295,15 @@ def test_answers_of_all_lengths_stand_in_their_rows_whatever_is_read_beside(tmp_
         run = checkpoint.start_run(1, "2026-01-01", 0, len(lengths), len(lengths))
         checkpoint.add(
             [
-                Record(named[n], OK, True, 1, 200, None, 0.5, 1, 1, str(n), with_tokens(f"text {n}", lengths[n]))  # noqa: FBT003
+                Record(
+                    key=named[n],
+                    outcome=OK,
+                    final=True,
+                    attempts=1,
+                    finished_at=1,
+                    name=str(n),
+                    body=with_tokens(f"text {n}", lengths[n]),
+                )
                 for n in answered
             ]
         )

@@ -20,6 +20,7 @@ import apsw
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
+from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError
 from batchgen.runner.run import Runner
 from powerloss.disk import Disk, Fate
@@ -191,9 +192,7 @@ def recover(path: Path) -> Recovered:
     """As `batchgen run` does before it plans. Raises what refuses the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(Checkpoint(path)) as checkpoint, closing(Reader(path)) as reader:
-        Runner(
-            SimpleNamespace(flight=path.with_suffix(".flight"), job=None), "", checkpoint, reader, None, None
-        )._recover()
+        Runner(SimpleNamespace(state=StateFiles(path), job=None), "", checkpoint, reader, None, None)._recover()
         states = list(reader.states())
         answers: dict[bytes, list[str]] = {}
         for record in reader.records([id_ for _, id_, *_ in states]).values():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 from support import report_browser
 from support.service import Hold, Raw, Status
 
@@ -123,9 +124,18 @@ def attempt(n: int, outcome: str = OK, *, status: int | None = 200, final: bool 
     body = {"choices": [{"text": text, "log_probs": {"content": content, "refusal": None}}], "model": "palmyra-x5"}
     ok = outcome == OK
     return Record(
-        n.to_bytes(16), outcome, final, tries, status, None if ok else given.get("error", f"{status} no"), n / 10,
-        at + n * SECOND, int(ok), f"r{n}", json.dumps(body).encode() if ok else None,
-    )  # fmt: skip
+        key=n.to_bytes(16),
+        outcome=outcome,
+        final=final,
+        attempts=tries,
+        status=status,
+        error=None if ok else given.get("error", f"{status} no"),
+        latency=n / 10,
+        finished_at=at + n * SECOND,
+        choices=int(ok),
+        name=f"r{n}",
+        body=json.dumps(body).encode() if ok else None,
+    )
 
 
 def test_every_number_of_a_night_that_is_known(stored):
@@ -212,8 +222,8 @@ def test_damaged_and_interrupted_are_notes_and_no_answers(stored):
 def test_cool_downs_are_the_pauses_that_refusals_begin(stored):
     """Rows are sent a second apart, but for ten seconds after a refusal, and for ten without a reason."""
     sent = [*range(10), *range(20, 30), *range(40, 50)]
-    records = [attempt(n, at=NOW)._replace(latency=0.01) for n in sent]
-    refusal = attempt(9, "busy", status=429, final=False)._replace(latency=0.01)
+    records = [replace(attempt(n, at=NOW), latency=0.01) for n in sent]
+    refusal = replace(attempt(9, "busy", status=429, final=False), latency=0.01)
     stored.run([*records, refusal], 40, 40, NOW)
     time = stored.facts().time
     (cool_down,) = time.cool_downs

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
@@ -57,7 +57,7 @@ class Night:
             retries=Retries(6, 60, self._unfit),
             stats=self.stats,
             concurrency=32,
-            stops=Stops(STOPS_THE_RUN, 360),
+            stops=Stops(kinds_of(Scope.RUN), 360),
             clock=clock,
         )
         await self.pump.run()

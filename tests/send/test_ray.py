@@ -3,6 +3,7 @@ killed, against the built-in server's ledger of what it billed."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ import pytest
 from support.durability import HUNG, Work, digest, environ, expected, prompts, run, start, wait_for
 from support.durability import Service as BuiltIn
 from support.durability import service as built_in
+
+from batchgen._version import __version__
+from batchgen.send.engines.build import PACKAGE
+from batchgen.send.engines.build import digest as digest_of
 
 pytest.importorskip("ray")
 
@@ -39,7 +44,7 @@ cluster.shutdown()
 class Nodes:
     """A cluster of two nodes with one CPU each."""
 
-    def __init__(self) -> None:
+    def __init__(self, **env: str) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             [sys.executable, "-c", TWO_NODES],
@@ -47,7 +52,7 @@ class Nodes:
             stdout=pipe,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "500"},
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "500", **env},
         )
         self.address, self.node = self._process.stdout.readline().split()
 
@@ -190,6 +195,40 @@ def test_the_head_and_its_actors_are_killed_and_what_has_arrived_is_published(tm
     assert code == 0, err
     all_is_there(work, asked)
     nodes.end()
+
+
+def test_nodes_with_another_commit_of_this_version_are_refused(tmp_path, slow):
+    """Its actors would judge answers in their own way."""
+    other = tmp_path / "other"
+    shutil.copytree(PACKAGE, other / "batchgen", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "batchgen" / "send" / "retry.py").open("a") as module:
+        module.write("# of another commit\n")
+    work = Work(tmp_path).write(prompts(20, "lid"), concurrency=CONCURRENCY, more=SPREAD)
+    nodes = Nodes(PYTHONPATH=str(other))
+    words = "run", work.job, "--engine", "ray", "--address", nodes.address
+    with start(*words, url=slow.url, cwd=tmp_path) as process:  # Ray's actors look in a driver's folder first
+        _, err = process.communicate(timeout=HUNG)
+    nodes.end()
+    assert process.returncode == 5, err
+    theirs, ours = (f"{__version__} (source {digest_of(package)})" for package in (other / "batchgen", PACKAGE))
+    assert f"a node of the Ray cluster has batchgen {theirs}, and this is {ours}: install this one there" in err
+    assert not work.answers()
+
+
+def test_a_digest_is_of_all_modules_and_of_their_places(tmp_path):
+    first = tmp_path / "a.py"
+    first.write_text("x = 1")
+    seen = [digest_of(tmp_path)]
+    for change in (
+        lambda: first.write_text("x = 2"),
+        lambda: first.rename(tmp_path / "b.py"),
+        lambda: (tmp_path / "c.py").write_text(""),
+    ):
+        change()
+        seen.append(digest_of(tmp_path))
+    (tmp_path / "c.txt").write_text("no module")
+    assert len(set(seen)) == 4
+    assert digest_of(tmp_path) == seen[-1]
 
 
 def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow):

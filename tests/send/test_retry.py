@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.outcome import ENDS_THE_ROW, STOPS_THE_RUN, Failure, Kind
+from batchgen.api.outcome import Failure, Kind, Scope, kinds_of
 from batchgen.send.retry import BILLED_TRIES, BUSY_FACTOR, Retries
 
 MANY = 1000
@@ -27,7 +27,7 @@ def sent_until_done(retries: Retries, causes: list[Kind | int]) -> int:
 @pytest.mark.parametrize(
     ("kind", "attempts", "sent"),
     [
-        *((kind, most, 1) for kind in sorted(ENDS_THE_ROW | STOPS_THE_RUN) for most in (6, 100)),
+        *((kind, most, 1) for kind in sorted({Kind.INVALID, Kind.REFUSED} | kinds_of(Scope.RUN)) for most in (6, 100)),
         *((kind, attempts, attempts) for kind in (Kind.TRANSIENT, Kind.UNSENT) for attempts in (1, 2, 6, 100)),
         *((kind, attempts, min(attempts, BILLED_TRIES)) for kind in (Kind.UNANSWERED, Kind.UNUSABLE) for attempts in (1, 2, 4, 6, 100)),
         *((Kind.BUSY, attempts, attempts * BUSY_FACTOR) for attempts in (1, 2, 6, 100)),

@@ -253,7 +253,7 @@ checkpoint, rows = Checkpoint(Path("disk/job.sqlite")), 0
 reader = Reader(Path("disk/job.sqlite"))
 try:
     while True:
-        checkpoint.add([Record(os.urandom(16), "ok", True, 1, 200, None, 0.1, 1, 1, None, os.urandom(40000)) for _ in range(20)])
+        checkpoint.add([Record(key=os.urandom(16), outcome="ok", attempts=1, finished_at=1, body=os.urandom(40000)) for _ in range(20)])
         rows += 20
         reader.last_id()
 except MachineRefused as error:

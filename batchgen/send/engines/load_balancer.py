@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from batchgen.api.outcome import MAYBE_THE_ROWS, SLOWS_EVERYONE, STOPS_THE_RUN, WHOEVER_ASKS, Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of, status_policy
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client
@@ -22,7 +22,6 @@ FIRST_REST, LONGEST_REST = 1.0, 60.0
 """Seconds."""
 IN_A_ROW = 3
 """So many failures without an answer between make a server sick that can still be reached."""
-_OF_THE_SERVER = frozenset({Kind.TRANSIENT, Kind.UNSENT, Kind.UNANSWERED, Kind.UNUSABLE})
 
 
 @dataclass
@@ -103,7 +102,7 @@ class LoadBalancer:
     when no other server is sound."""
 
     clients: Mapping[str, Client]
-    refusals: frozenset[Kind] = STOPS_THE_RUN
+    refusals: frozenset[Kind] = kinds_of(Scope.RUN)
     clock: Callable[[], float] = time.monotonic
     roster: ServerPool = field(init=False)
 
@@ -148,16 +147,15 @@ class LoadBalancer:
 
     def _may_be_the_rows(self, at: int, failure: Failure) -> bool:
         """Where this server has answered others: it is one prompt that it dislikes."""
-        its_own = failure.kind in MAYBE_THE_ROWS and failure.status not in WHOEVER_ASKS
-        return its_own and self.roster.servers[at].has_answered
+        return failure.may_be_the_rows and self.roster.servers[at].has_answered
 
     def _weighed(self, at: int, failure: Failure, begun: float) -> Failure:
         """What the failure says of the server; and of the run, while others serve."""
         now, others = self.clock(), self.roster.others_serve(at)
         refused = failure.kind in self.refusals and not self._may_be_the_rows(at, failure)
-        if refused or failure.status in SLOWS_EVERYONE:
+        if refused or status_policy(failure.status).slows:
             self.roster.sick(at, begun, now, failure.retry_after)
-        elif failure.kind in _OF_THE_SERVER:
+        elif failure.kind.policy.is_the_servers:
             self.roster.failed(at, begun, now, at_once=failure.kind is Kind.UNSENT)
         else:
             self.roster.well(at)

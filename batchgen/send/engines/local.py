@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from batchgen.api.outcome import STOPS_THE_RUN, Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.api.proxy import proxy_of
 from batchgen.job.job import Job
 from batchgen.send.engines.load_balancer import LoadBalancer
@@ -34,7 +34,7 @@ def engine(job: Job, base_url: str, key: str) -> Client | LoadBalancer:
 
 def stops(job: Job) -> frozenset[Kind]:
     """What ends the run. Where each row names its model, an unknown one is the row's mistake."""
-    return STOPS_THE_RUN - ({Kind.MODEL} if "model" in job.columns else set())
+    return kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set())
 
 
 def _client(job: Job, url: str, key: str) -> Client:

@@ -15,10 +15,10 @@ from functools import partial
 from itertools import count
 from typing import Any, Self
 
-from batchgen import __version__
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.job import Job
+from batchgen.send.engines.build import build
 from batchgen.send.engines.local import EngineFactory
 from batchgen.send.engines.ray_cluster import Cluster, check, ray
 from batchgen.send.engines.worker import BEAT, LINGER, Request, Worker
@@ -189,13 +189,15 @@ class _ActorSlot:
 
     async def _begin(self, actor: Any) -> None:
         try:
-            version = await (await self._call(partial(actor.begin.remote, *self._orders)))
+            theirs = await (await self._call(partial(actor.begin.remote, *self._orders)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BatchgenError):
                 raise MachineRefused(f"a Ray actor cannot begin: {error.cause}") from None
             raise
-        if version != __version__:
-            raise MachineRefused(f"a node of the Ray cluster has batchgen {version}, and this is {__version__}")
+        if theirs != build():
+            raise MachineRefused(
+                f"a node of the Ray cluster has batchgen {theirs}, and this is {build()}: install this one there"
+            )
         self.ready.set()
         self._has_room()
 

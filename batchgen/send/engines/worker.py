@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from batchgen import __version__
 from batchgen.api.body import compress
 from batchgen.api.outcome import Answer, Failure
 from batchgen.errors import MachineRefused
 from batchgen.job.job import Job
 from batchgen.send.engines import local
+from batchgen.send.engines.build import build
 
 Request = tuple[int, bytes, str]
 """A number that the caller gave it, the body, and the model that the body asks for."""
@@ -41,7 +41,7 @@ class Worker:
     async def begin(self, job: Job, base_url: str, key: str) -> str:
         """Before anything else; which batchgen this is. Raises UsageError where the job's files are not here."""
         self._engine = await local.engine(job, base_url, key).__aenter__()
-        return __version__
+        return build()
 
     async def take(self, requests: list[Request]) -> None:
         """Their attempts begin."""

@@ -1,0 +1,69 @@
+"""What is kept of a job's runs, and where: the database, its lock, and the log of what is in flight."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from batchgen.api.dialects import WRITER, Dialect
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import IN_FLIGHT, LOCK
+from batchgen.job.job import Job
+from batchgen.storage import file_lock, folders
+
+Opened = TypeVar("Opened", bound=Reader)
+
+
+@dataclass(frozen=True)
+class StateFiles:
+    """`dialect`: the stored answers'; `salvage`: the command that saves what can be saved of a damaged database."""
+
+    database: Path
+    dialect: Dialect = WRITER
+    salvage: str | None = None
+
+    @classmethod
+    def for_job(cls, job: Job) -> Self:
+        return cls(job.checkpoint, job.dialect, _salvage(job))
+
+    @property
+    def lock(self) -> Path:
+        return self.database.with_suffix(LOCK)
+
+    @property
+    def in_flight(self) -> Path:
+        return self.database.with_suffix(IN_FLIGHT)
+
+    def is_running(self) -> bool:
+        """Whether a run is at work. Raises MachineRefused where that cannot be known."""
+        return file_lock.is_held(self.lock)
+
+    @contextmanager
+    def open_for_run(self) -> Iterator[tuple[Checkpoint, Reader]]:
+        """Locked for this process: by two files, for the day when somebody removes one. Raises AlreadyRunning,
+        MachineRefused."""
+        with file_lock.exclusive(self.lock), file_lock.exclusive(self.in_flight):
+            if not folders.is_local(self.database.parent):
+                file_lock.refuse_useless(self.lock)
+            with closing(Checkpoint(self.database, self.salvage)) as checkpoint, self.open_readonly() as reader:
+                yield checkpoint, reader
+
+    def open_readonly(self, *, without_trace: bool = False) -> Reader:
+        """A reader, as a context; also while a run is at work. See `Database` for what this raises."""
+        return self.open_as(Reader, without_trace=without_trace)
+
+    def open_as(self, kind: type[Opened], *, without_trace: bool = False) -> Opened:
+        """As `open_readonly`, with questions of its own."""
+        return kind(self.database, self.dialect, without_trace=without_trace, salvage=self.salvage)
+
+
+def _salvage(job: Job) -> str | None:
+    """None where no file holds the job."""
+    if job.file is None:
+        return None
+    return shlex.join(["batchgen", "salvage", *(["--local"] if job.is_local else []), str(job.file)])
