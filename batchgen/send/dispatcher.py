@@ -27,7 +27,7 @@ from batchgen.errors import InputChanged
 from batchgen.send.blame import Blame
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
-from batchgen.send.stats import Stats
+from batchgen.send.stats import Stats, has_left
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task, recorded
 
