@@ -67,7 +67,7 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     if file_lock.is_held(path.with_suffix(".lock")):
         raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
     with file_lock.exclusive(path.with_suffix(".lock")), closing(Reader(path)) as other:
-        for _, records in other.pieces(other.ids_of(OK)):
+        for _, records, _ in other.pieces(other.ids_of(OK)):
             given = list(records.values())
             keys = pl.DataFrame(split(b"".join([record.key for record in given])))
             new = known.find(keys["hi"], keys["lo"])["state"] != State.DONE
