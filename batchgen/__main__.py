@@ -42,8 +42,9 @@ def spare_the_collector() -> None:
 
 
 def spare_imports() -> None:
-    """numpy, which pyarrow imports, would start threads for linear algebra that turn for a while before they sleep: a
-    tenth of the CPU of a night of nothing. pydantic would read of every installed package whether it brings plugins."""
+    """numpy, which pyarrow imports where it is installed, would start threads for linear algebra that turn for a while
+    before they sleep: a tenth of the CPU of a night of nothing. pydantic would read of every installed package whether
+    it brings plugins."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 

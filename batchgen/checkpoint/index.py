@@ -120,9 +120,11 @@ def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
     return by_key.filter(pl.col("id") > pl.col("damaged"), pl.col("id") < pl.col("last")).select("hi", "lo", "id")
 
 
-def _whole(keys: Iterable[bytes]) -> bytes:
+def _whole(keys: Sequence[bytes]) -> bytes:
     """The keys end to end; a damaged one becomes a key that fits no row."""
-    return b"".join([key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys])
+    if set(map(len, keys)) != {KEY_BYTES}:
+        keys = [key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys]
+    return b"".join(keys)
 
 
 _DAMAGED = 9

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -27,6 +27,14 @@ FITS, AT_ONCE = 4 << 20, 4096
 """Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
 FILLED = 0.75
 """How much of that a piece fills, if its answers are as long as those before: what is read in vain is read twice."""
+
+
+class Piece(NamedTuple):
+    """Some attempts: their ids, the records of those that can be read, and the bytes of all bodies when whole."""
+
+    ids: Sequence[int]
+    records: dict[int, Record]
+    size: int
 
 
 class Reader(History):
@@ -104,7 +112,7 @@ class Reader(History):
         found: list[bytes | None] = []
         for body in bodies:
             try:
-                found.append(None if body is None else as_json(decompress(body)))
+                found.append(body if body is None else as_json(body if isinstance(body, bytes) else decompress(body)))
             except (ValueError, RecursionError):
                 found.append(None)
         return found
@@ -114,7 +122,7 @@ class Reader(History):
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
         ids = self._take(_firsts, sql, (OK, count))
         answers: list[tuple[float, int]] = []
-        for _, records in self.pieces(ids):
+        for _, records, _ in self.pieces(ids):
             for record in records.values():
                 answer = self._dialect.judge(decompress(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
@@ -134,8 +142,8 @@ class Reader(History):
         """The attempts that ended so."""
         return self._take(_firsts, "SELECT id FROM attempts WHERE outcome = ?", (outcome,))
 
-    def pieces(self, ids: Sequence[int]) -> Iterator[tuple[Sequence[int], dict[int, Record]]]:
-        """The attempts in their order with their records, as many at once as have bodies that fit into memory."""
+    def pieces(self, ids: Sequence[int]) -> Iterator[Piece]:
+        """The attempts in their order, as many at once as have bodies that fit into memory."""
         start, few = 0, AT_ONCE
         while start < len(ids):
             piece = ids[start : start + few]
@@ -143,7 +151,7 @@ class Reader(History):
             if size > FITS and len(piece) > 1:
                 few = len(piece) // 2
                 continue
-            yield piece, records
+            yield Piece(piece, records, size)
             start += len(piece)
             few = max(1, min(AT_ONCE, int(FILLED * FITS * len(piece) / size))) if size else AT_ONCE
 
@@ -186,7 +194,7 @@ def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tu
                     finished_at=at,
                     choices=choices,
                     name=name,
-                    body=restored(size, body),
+                    body=body if size is None else restored(size, body),
                 )
         except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
             continue

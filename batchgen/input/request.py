@@ -93,33 +93,31 @@ class Requests:
         """The columns that make one row's request unlike another's."""
         return [*chain.from_iterable(one.names for one in self._templates), *self._sources]
 
-    def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
-        """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
-        made: list[PreparedRequest | RowError] = []
-        size = 0
-        for one in self.of(frame):
-            made.append(one)
-            size += len(one.body) if isinstance(one, PreparedRequest) else 0
-            if size >= BATCH_BYTES:
-                yield made
-                made, size = [], 0
-        if made:
-            yield made
-
     def of(self, frame: pl.DataFrame) -> Iterator[PreparedRequest | RowError]:
         """One for each row, in order."""
+        return chain.from_iterable(self.batches(frame))
+
+    def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
+        """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
         digest, roles = self._identity.digest, self._roles
         rendered = zip(*[one.prompts(frame) for one in self._templates], strict=True)
+        made: list[PreparedRequest | RowError] = []
+        size = 0
         for texts, around in zip(rendered, self._body_templates(frame), strict=True):
-            wrong = next((text for text in texts if isinstance(text, PromptError)), None)
-            if wrong is not None:
-                yield RowError(str(wrong))
+            if PromptError in map(type, texts):
+                made.append(RowError(str(next(text for text in texts if isinstance(text, PromptError)))))
             elif isinstance(around, RowError):
-                yield around
+                made.append(around)
             else:
-                body = around.body(texts)
-                tokens = sum([estimate_tokens(text) for text in texts])
-                yield PreparedRequest(digest(body), body, around.model, texts, roles, tokens, around.answer_tokens)
+                body, tokens = around.body(texts), sum(map(estimate_tokens, texts))
+                longest = around.answer_tokens
+                made.append(PreparedRequest(digest(body), body, around.model, texts, roles, tokens, longest))
+                size += len(body)
+                if size >= BATCH_BYTES:
+                    yield made
+                    made, size = [], 0
+        if made:
+            yield made
 
     def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
         """One for each row."""

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchgen.api.body import Body
 from batchgen.api.outcome import Billed, Kind
 from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
@@ -49,9 +50,7 @@ class ResultColumns:
         self.states: list[int] = known["state"].to_list()
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
-        given = zip(self.states, self._records, strict=True)
-        bodies = (record.body if _is_answered(record, state) else None for state, record in given)
-        self._answers = answers(reader.jsons(bodies))
+        self._answers = answers(reader.jsons(map(_answer, self._records, self.states)))
         self._unfit = _unfit(self._answers, fitness)
         self._made = fitness.columns if fitness is not None else ()
         self.good = _without(self._answers.text, self._unfit)
@@ -123,11 +122,11 @@ class ResultColumns:
         return pa.array(values, pa.string())
 
 
-def _is_answered(record: Record, state: int) -> bool:
+def _answer(record: Record, state: int) -> Body | None:
     """What could not be used when it came is an answer where the plan says so: it has been read again."""
     if record.outcome == Kind.UNUSABLE:
-        return state == State.DONE
-    return record.outcome in ANSWERED and state in ENDED
+        return record.body if state == State.DONE else None
+    return record.body if record.outcome in ANSWERED and state in ENDED else None
 
 
 def _unfit(found: DecodedAnswers, fitness: Checker | None) -> dict[int, Unfit]:

@@ -178,10 +178,10 @@ def _results(
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
-        for ids, records in reader.pieces(rows["record"].to_list()):
+        for ids, records, size in reader.pieces(rows["record"].to_list()):
             given = rows.slice(start, len(ids)), models, records, reader, fitness
             start += len(ids)
-            if CORES > 1 and LONG * len(ids) < sum(len(record.body or b"") for record in records.values()) <= FITS:
+            if CORES > 1 and LONG * len(ids) < size <= FITS:
                 waiting.append(beside.submit(ResultColumns, *given))
             else:
                 yield from _ended(waiting, 0)

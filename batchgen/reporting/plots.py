@@ -1,54 +1,30 @@
-"""Values -> plots, as SVG that takes its colours from the page around it: one drawing for both themes.
-
-No text of a job comes in here: what is written on a plot is ours. Must never touch matplotlib's global state for
-longer than a drawing, and never its pyplot.
-"""
+"""What a report draws, each twice: for a wide page and for a narrow one. Arithmetic on values; shapes are `svg`'s."""
 
 from __future__ import annotations
 
-import io
-import logging
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import polars as pl
 
+from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
+from batchgen.ui.humanize import duration, pluralize
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it keeps a list of fonts is no news in a cron mail
-
-INKS = {
-    "ink": "#010101",
-    "soft": "#020202",
-    "line": "#030303",
-    "good": "#040404",
-    "bad": "#050505",
-    "wait": "#060606",
-    "paper": "#070707",
-}
-"""Colours of the page by the name of their CSS variable, and what stands for each while it is drawn."""
-FONT = 12
 MOST_BARS, LEAST_BARS = 48, 8
-TICKS = 4
-MARK_PIXELS = 5
-"""Room for a mark; where there is less, refusals are a line, as answers are."""
+ROWS_OF_TICKS, HEAD = 3, 1.18
+"""Most labels of a vertical axis beside its 0, and how far it goes beyond the highest value."""
+MARK_PIXELS, MARK_SHARE = 5, 0.07
+"""Room for a mark; where there is less, refusals are a line, as answers are. Then how high a mark is."""
+BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
+"""A bar's share of its place; how high the first pin is, how much lower the next; where labels change sides."""
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 """Seconds between ticks of time."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """In CSS pixels; `name` keeps the ids of two drawings apart."""
-
-    name: str
-    width: int
-    height: int
-
-
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
+
+Draw = Callable[[Size], Drawing]
 
 
 @dataclass(frozen=True)
@@ -60,95 +36,49 @@ class Plot:
     narrow: str
 
 
-def plot(name: str, says: str, draw: Callable[[Any, Size], None]) -> Plot:
-    wide, narrow = [_svg(f"{name}-{size.name}", size, draw) for size in SIZES]
+def plot(says: str, draw: Draw) -> Plot:
+    wide, narrow = (draw(size).svg() for size in SIZES)
     return Plot(says, wide, narrow)
 
 
-def _svg(name: str, size: Size, draw: Callable[[Any, Size], None]) -> str:
-    from matplotlib import rc_context  # noqa: PLC0415  half a second, and nothing but a report needs it
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": FONT, "path.simplify": True}):
-        figure = Figure(figsize=(size.width / 72, size.height / 72), layout="constrained")
-        figure.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72)  # type: ignore[union-attr,call-arg]
-        axes = figure.add_subplot()
-        _calm(axes)
-        draw(axes, size)
-        drawn = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(drawn, metadata=nothing)  # type: ignore[no-untyped-call]
-    return _inlined(drawn.getvalue(), name, size)
-
-
-def _calm(axes: Any) -> None:
-    """Thin axes, few ticks, no box."""
-    axes.patch.set_visible(False)
-    axes.figure.patch.set_visible(False)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set(color=INKS["line"], linewidth=1)
-    axes.tick_params(length=0, labelcolor=INKS["soft"], pad=5)
-    axes.grid(axis="y", color=INKS["line"], linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.margins(x=0.01)
-
-
-def _inlined(svg: str, name: str, size: Size) -> str:
-    """What of the file belongs into a page, in the page's colours and font, with ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {size.width} {size.height}" aria-hidden="true">', svg, count=1)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    svg = re.sub(r'<g id="[^"]*"/>', "", svg)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    for ink, colour in INKS.items():
-        svg = svg.replace(colour, f"var(--{ink})")
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    while "<g>\n</g>" in (svg := re.sub(r"\s*\n\s*", "\n", svg)):
-        svg = svg.replace("<g>\n</g>", "")
-    return svg.strip()
-
-
-def over_time(time: Timeline, granted: float | None) -> Callable[[Any, Size], None]:
+def over_time(time: Timeline, granted: float | None) -> Draw:
     """Answers as they came; refusals as marks beneath, cool-downs as bands. `granted`: requests a minute."""
     per_second = max(time.ok, default=0) / time.width >= 2  # noqa: PLR2004  below that a minute reads better
-    unit = 1.0 if per_second else 60.0
-    rates = [count * unit / time.width for count in time.ok]
-    edges = [min(at * time.width, time.seconds) for at in range(len(rates) + 1)]
+    unit, name = (1.0, "second") if per_second else (60.0, "minute")
+    edges = [min(at * time.width, time.seconds) for at in range(len(time.ok) + 1)]
+    rates, refused = [[count * unit / time.width for count in counts] for counts in (time.ok, time.refused)]
+    top = max([*rates, 1e-9]) * HEAD
+    limit = granted * unit / 60 if granted else math.inf
+    is_near = limit <= top * 2
+    top = max(top, limit * HEAD) if is_near else top
 
-    def draw(axes: Any, size: Size) -> None:
-        top = max([*rates, 1e-9]) * 1.18
-        limit = granted * unit / 60 if granted else None
-        if limit is not None and limit <= top * 2:
-            top = max(top, limit * 1.18)
-            axes.axhline(limit, color=INKS["soft"], linewidth=1, dashes=(4, 3))
-            axes.set_title(f"dashed: {limit:,.10g} granted", loc="right", fontsize=FONT, color=INKS["soft"])
-        for start, to in time.cool_downs:
-            axes.axvspan(start, max(to, start + time.seconds / 400), color=INKS["wait"], alpha=0.22, linewidth=0)
-        axes.stairs(rates, edges, fill=True, color=INKS["good"], alpha=0.25, linewidth=0)
-        axes.stairs(rates, edges, color=INKS["good"], linewidth=1.4, baseline=None)
+    def draw(size: Size) -> Drawing:
+        moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
+        drawing = Drawing(size, Axis(0, time.seconds, moments), _heights(top, top), f"answers a {name}")
+        drawing.bands(((start, max(to, start + time.seconds / 400)) for start, to in time.cool_downs), "wait")
+        drawing.steps(edges, rates, "good", filled=True)
+        if is_near:
+            drawing.level(limit)
+            drawing.note(f"dashed: {_figure(limit)} granted")
         if len(time.refusals) > size.width / MARK_PIXELS:
-            axes.stairs([count * unit / time.width for count in time.refused], edges, color=INKS["bad"], linewidth=1.2)
+            drawing.steps(edges, refused, "bad")
         else:
-            axes.vlines(time.refusals, 0, 0.07, color=INKS["bad"], linewidth=1.2, transform=axes.get_xaxis_transform())
-        axes.set_ylim(0, top)
-        axes.set_xlim(0, time.seconds)
-        axes.set_yticks(_ticks(top))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        at = list(_moments(time.seconds, 7 if size.name == "wide" else 4))
-        axes.set_xticks(at, [_elapsed(seconds) for seconds in at])
-        axes.set_title(
-            f"answers a {'second' if per_second else 'minute'}", loc="left", fontsize=FONT, color=INKS["soft"]
-        )
+            drawing.marks(time.refusals, MARK_SHARE, "bad")
+        drawing.slots(_told(time, edges))
+        return drawing
 
     return draw
+
+
+def _told(time: Timeline, edges: list[float]) -> Iterator[tuple[float, float, str]]:
+    """What there is to say of each bin."""
+    for (start, to), ok, refused in zip(pairwise(edges), time.ok, time.refused, strict=True):
+        said = f"{_since_start(start)} to {_since_start(to)}: {pluralize(ok, 'answer')}"
+        yield start, to, said + (f", {pluralize(refused, 'refusal')}" if refused else "")
+
+
+def _since_start(seconds: float) -> str:
+    return duration(seconds) if seconds >= 120 else f"{round(seconds, 1):g} s"  # noqa: PLR2004  tenths are seen so far
 
 
 def _moments(seconds: float, most: int) -> Iterator[float]:
@@ -165,48 +95,65 @@ def _elapsed(seconds: float) -> str:
     return f"{seconds:.10g} s" if seconds else "0"
 
 
-def histogram(
-    values: pl.Series, marks: dict[str, float], unit: str, show: Callable[[float], str]
-) -> Callable[[Any, Size], None]:
-    """Bars, and lines at the marked values, each with its name. What lies far out is gathered in the last bar."""
-    low, high = _range(values)
-    highest = float(values.max())  # type: ignore[arg-type]
-    bars = max(LEAST_BARS, min(MOST_BARS, int(2 * values.len() ** 0.5)))
-    whole = not values.dtype.is_float()
-    step = max((high - low) / bars, 1e-12)
-    step = math.ceil(step) if whole else step
-    bars = max(1, math.ceil((high - low + (1 if whole else 0)) / step))
-    inside = ((values.clip(low, high) - low) / step).floor().cast(pl.Int64).clip(0, bars - 1)
-    heights = dict(inside.value_counts().iter_rows())
+@dataclass(frozen=True)
+class _Bars:
+    """Of equal width `step` from `low` on; the last holds all that lies beyond, too."""
 
-    def draw(axes: Any, size: Size) -> None:
-        edges = [low + (at + of) * step for at in range(bars) for of in (0, 0, 0.92, 0.92)]
-        outline = [rise * heights.get(at, 0) for at in range(bars) for rise in (0, 1, 1, 0)]
-        axes.fill_between(edges, outline, color=INKS["good"], alpha=0.75, linewidth=0)  # a shape a bar takes longer
-        top = max(heights.values(), default=1)
-        axes.set_xlim(low, low + bars * step)
-        axes.set_ylim(0, top * (1.12 + 0.13 * len(marks)))
-        axes.set_yticks(_ticks(top))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axes.xaxis.get_major_locator().set_params(nbins=7 if size.name == "wide" else 4, integer=whole)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace("-", "\u2212"))
-        beyond = f"; the last bar is all from {show(high)} up" if high < highest and size.name == "wide" else ""
-        axes.set_title(unit + beyond, loc="left", fontsize=FONT, color=INKS["soft"])
+    low: float
+    high: float
+    step: float
+    heights: tuple[int, ...]
+
+    @property
+    def end(self) -> float:
+        return self.low + len(self.heights) * self.step
+
+    def spans(self) -> Iterator[tuple[float, float, int]]:
+        """(from, to, height)"""
+        for at, height in enumerate(self.heights):
+            yield self.low + at * self.step, self.low + (at + 1) * self.step, height
+
+
+def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Callable[[float], str]) -> Draw:
+    """Bars, and lines at the marked values, each with its name. What lies far out is gathered in the last bar."""
+    bars = _bars(values)
+    is_cut = bars.high < float(values.max())  # type: ignore[arg-type]
+    whole = not values.dtype.is_float()
+    most = max(bars.heights)
+
+    def draw(size: Size) -> Drawing:
+        beyond = f"; the last bar is all from {show(bars.high)} up" if is_cut and size.is_wide else ""
+        ticks = _ticks(bars.low, bars.end, 9 if size.is_wide else 4, whole=whole)
+        across = Axis(bars.low, bars.end, [(at, _figure(at)) for at in ticks])
+        drawing = Drawing(size, across, _heights(most, most * (1.12 + 0.13 * len(marks))), what + beyond)
+        drawing.bars(((start, start + BAR * bars.step, height) for start, _, height in bars.spans()), "good")
+        drawing.slots(
+            (start, to, f"{_between(start, to, whole, show)}: {height:,}") for start, to, height in bars.spans()
+        )
         for at, (name, value) in enumerate(marks.items()):
-            _mark(axes, min(value, high), 0.97 - 0.115 * at, f"{name} {show(value)}", low + bars * step * 0.62)
+            share, turn = FIRST_PIN - NEXT_PIN * at, bars.low + (bars.end - bars.low) * TURN
+            drawing.pin(min(value, bars.high), share, f"{name} {show(value)}", turn)
+        return drawing
 
     return draw
 
 
-def _mark(axes: Any, value: float, height: float, said: str, turn: float) -> None:
-    """A line with its label beside it, on the side where there is room. Labels stand one below the other."""
-    transform = axes.get_xaxis_transform()
-    axes.plot([value, value], [0, height], color=INKS["ink"], linewidth=1, transform=transform)
-    left = value > turn
-    axes.annotate(
-        said, (value, height), xycoords=transform, xytext=(-5 if left else 5, 0), textcoords="offset points",
-        ha="right" if left else "left", va="top", color=INKS["ink"], fontweight=600,
-    )  # fmt: skip
+def _between(start: float, to: float, whole: bool, show: Callable[[float], str]) -> str:  # noqa: FBT001
+    """The values of a bar, in words; of whole numbers the last one that is in it."""
+    last = to - 1 if whole else to
+    return show(start) if last == start else f"{show(start)} to {show(last)}"
+
+
+def _bars(values: pl.Series) -> _Bars:
+    low, high = _range(values)
+    count = max(LEAST_BARS, min(MOST_BARS, int(2 * values.len() ** 0.5)))
+    whole = not values.dtype.is_float()
+    step = max((high - low) / count, 1e-12)
+    step = math.ceil(step) if whole else step
+    count = max(1, math.ceil((high - low + (1 if whole else 0)) / step))
+    inside = ((values.clip(low, high) - low) / step).floor().cast(pl.Int64).clip(0, count - 1)
+    heights = dict(inside.value_counts().iter_rows())
+    return _Bars(low, high, step, tuple(heights.get(at, 0) for at in range(count)))
 
 
 def _range(values: pl.Series) -> tuple[float, float]:
@@ -218,13 +165,23 @@ def _range(values: pl.Series) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5) if values.dtype.is_float() else (low, low + 1)
 
 
-def _ticks(top: float) -> list[float]:
-    """Round numbers from 0, no more than a few."""
-    step = next(step for step in _round() if top / step < TICKS)
-    return [at * step for at in range(int(top / step) + 1)]
+def _heights(most: float, top: float) -> Axis:
+    """A vertical axis from 0 to `top`, with labels up to `most`."""
+    return Axis(0, top, [(at, _figure(at)) for at in _ticks(0, most, ROWS_OF_TICKS)])
+
+
+def _ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
+    """Round numbers, as many as there is room for."""
+    steps = (step for step in _round() if not whole or step >= 1)
+    step = next(step for step in steps if (high - low) / step <= most)
+    return [at * step for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _round() -> Iterator[float]:
-    for power in range(-9, 16):
+    for power in range(-12, 19):
         for first in (1, 2, 5):
             yield first * 10.0**power
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.10g}".replace("-", "\u2212")

@@ -73,7 +73,7 @@ def time(facts: Facts) -> dict[str, Any] | None:
         waited = f", and {pluralize(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
         said += f" {pluralize(refused, 'refusal')}{waited}."
     granted = facts.limits.requests_per_minute or figures.run.learned
-    shown = plot("time", said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
+    shown = plot(said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
     return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
 
 
@@ -88,7 +88,7 @@ def latency(facts: Facts) -> dict[str, Any] | None:
     )
     said += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
     draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
-    return {"said": said, "told": told, "plot": plot("latency", said, draw) if _is_varied(taken) else None}
+    return {"said": said, "told": told, "plot": plot(said, draw) if _is_varied(taken) else None}
 
 
 def attempts(facts: Facts) -> dict[str, Any] | None:
@@ -183,7 +183,7 @@ def lengths(facts: Facts) -> dict[str, Any] | None:
     return {
         "said": said,
         "looked": _looked(facts),
-        "plot": plot("lengths", said, draw) if _is_varied(chars) else None,
+        "plot": plot(said, draw) if _is_varied(chars) else None,
     }
 
 
@@ -205,7 +205,7 @@ def confidence(facts: Facts) -> dict[str, Any] | None:
         f"the least confident; {means.len():,} texts have some."
     )
     draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
-    return {"said": said, "plot": plot("confidence", said, draw) if _is_varied(means) else None}
+    return {"said": said, "plot": plot(said, draw) if _is_varied(means) else None}
 
 
 def repeats(facts: Facts) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.D
     else:
         stored = (unfit | (rows["state"] == State.DONE)).arg_true()
         pieces = reader.pieces(rows["record"].gather(stored).to_list())
-        judged = (_passing(ids, records, reader, fitness) for ids, records in pieces)
+        judged = (_passing(ids, records, reader, fitness) for ids, records, _ in pieces)
         passes = pl.repeat(None, rows.height, dtype=pl.Boolean, eager=True)
         passes = passes.scatter(stored, pl.concat([pl.Series(dtype=pl.Boolean), *judged]))
     done, failed = pl.lit(State.DONE, pl.UInt8), pl.lit(State.FAILED, pl.UInt8)
@@ -44,7 +44,7 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     if unusable.is_empty():
         return rows
     pieces = reader.pieces(rows["record"].gather(unusable).to_list())
-    readable = [id_ for _, records in pieces for id_, record in records.items() if reader.is_answer(record)]
+    readable = [id_ for _, records, _ in pieces for id_, record in records.items() if reader.is_answer(record)]
     done = pl.lit(State.DONE, pl.UInt8)
     return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))
 

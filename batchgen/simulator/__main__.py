@@ -4,6 +4,7 @@ there; ends when its standard input does, so that it never outlives its parent."
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from batchgen.simulator import server
 
 
 def main() -> None:
+    gc.set_threshold(20_000, 20, 50)  # an answer's tokens hold no circles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which still has requests to end here
     event_loop.run(_serve())
 

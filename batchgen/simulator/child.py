@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from contextlib import contextmanager
 
 from batchgen.errors import MachineRefused
 
+WITHOUT_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+"""aiohttp reads the system's as it is imported, a fifth of what starting takes; the server calls nobody."""
+
 
 @contextmanager
 def child() -> Iterator[str]:
     """The server's base URL, on loopback. Raises MachineRefused where it does not start."""
     command = [sys.executable, "-m", "batchgen.simulator"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:  # noqa: S603  our own module
+    pipe, environ = subprocess.PIPE, os.environ | WITHOUT_CERTIFICATES
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True, env=environ) as process:  # noqa: S603  our own module
         url = process.stdout.readline().strip() if process.stdout else ""
         if not url:
             raise MachineRefused("the built-in model did not start; its own message stands above")

@@ -19,6 +19,7 @@ import flight
 import growth
 import memory
 import publishing
+import reading
 import resume
 import servers
 import sizes
@@ -37,6 +38,7 @@ SECTIONS = {
     "start": start.lines,
     "resume": resume.lines,
     "publishing": publishing.lines,
+    "reading": reading.lines,
     "bytes": sizes.lines,
 }
 

@@ -172,8 +172,8 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
         chance.shuffle(ids)
         with closing(Reader(path)) as reader:
             pieces = list(reader.pieces(ids))
-    assert [id_ for piece, _ in pieces for id_ in piece] == ids
-    for piece, found in pieces:
+    assert [id_ for piece, _, _ in pieces for id_ in piece] == ids
+    for piece, found, _ in pieces:
         assert set(found) == {id_ for id_ in piece if 1 <= id_ <= len(sizes)}
         assert len(piece) == 1 or sum(len(one.body or b"") for one in found.values()) <= 100
         assert len(piece) <= 8
@@ -182,7 +182,7 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
 def test_a_piece_is_as_large_as_fits_though_the_one_before_it_was_larger_or_empty(tmp_path):
     made(tmp_path / "c.sqlite", [record(n, b"x" * (5 << 20 if n == 3 else 10)) for n in range(1, 3001)])
     with closing(Reader(tmp_path / "c.sqlite")) as reader:
-        lengths = [len(piece) for piece, _ in reader.pieces([*range(-3000, 0), *range(1, 3001)])]
+        lengths = [len(piece) for piece, _, _ in reader.pieces([*range(-3000, 0), *range(1, 3001)])]
     assert len(lengths) < 20
 
 

@@ -11,7 +11,6 @@ from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
-import polars as pl
 import pytest
 from msgspec.structs import replace
 from support import report_browser
@@ -23,7 +22,6 @@ from batchgen.job.load import load_job
 from batchgen.reporting import texts
 from batchgen.reporting.facts import Facts, gather
 from batchgen.reporting.page import verdict
-from batchgen.reporting.plots import histogram, plot
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.write import Subject, path_of, write
 
@@ -497,17 +495,3 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_sticks_out(job, service, 
     assert (seen.said, seen.asked) == ([], [])
     assert {where: out for where, out in seen.out.items() if out} == {}
     assert {where: faint for where, faint in seen.faint.items() if faint} == {}
-
-
-def test_bars_and_ticks_of_every_kind_of_value(stored):
-    odd = [
-        pl.Series([3, 3, 3]),
-        pl.Series([0.0]),
-        pl.Series([-9999.0, -1.0, -1.0]),
-        pl.Series([1, 10**12]),
-        pl.Series([1e-9, 2e-9]),
-    ]
-    for values in odd:
-        drawn = plot("odd", "", histogram(values, {"p50": float(values[0])}, "of", str))
-        assert drawn.wide.startswith("<svg")
-        assert "#0" not in drawn.wide, "every colour is the page's"

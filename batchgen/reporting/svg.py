@@ -1,0 +1,141 @@
+"""Values -> shapes: one plot as SVG. It has no colour and no font of its own, but classes that the page's style sheet
+knows, so that one drawing serves both themes. It has no id, no script and nothing to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+FONT, CHAR = 12, 7.5
+"""Height of a letter, and about the width of a digit; the page's style sheet has the same height."""
+TITLE, FOOT, GAP, EDGE = 24, 22, 6, 3
+"""Room above and below the area, between an axis and its labels, and at the right."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """In CSS pixels."""
+
+    name: str
+    width: int
+    height: int
+
+    @property
+    def is_wide(self) -> bool:
+        return self.name == "wide"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis goes from and to, and where it says so: `ticks` are values with their labels."""
+
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, str]]
+
+
+class Drawing:
+    """A plot at work: an area between two axes. Places are given in the axes' own units; heights as shares of the area
+    where they are called shares."""
+
+    def __init__(self, size: Size, x: Axis, y: Axis, title: str) -> None:
+        self._size, self._x, self._y = size, x, y
+        self._left = max((len(label) for _, label in y.ticks), default=1) * CHAR + GAP
+        self._right, self._top, self._bottom = size.width - EDGE, TITLE, size.height - FOOT
+        self._shapes: list[str] = []
+        self.text(self._left, FONT, title)
+        for value, label in y.ticks:
+            self._shapes.append(f'<path class="grid" d="M{_n(self._left)} {self._up(value)}H{self._right}"/>')
+            self.text(self._left - GAP, float(self._up(value)) + FONT / 3, label, anchor="end")
+        for value, label in x.ticks:
+            self._tick(value, label)
+
+    def _tick(self, value: float, label: str) -> None:
+        """In the middle below its value, but never outside the picture."""
+        at, half = float(self._across(value)), len(label) * CHAR / 2
+        beyond = at + half > self._size.width
+        self.text(self._size.width if beyond else at, self._bottom + 16, label, anchor="end" if beyond else "middle")
+
+    def _across(self, value: float) -> str:
+        share = (value - self._x.low) / (self._x.high - self._x.low)
+        return _n(self._left + min(max(share, 0.0), 1.0) * (self._right - self._left))
+
+    def _up(self, value: float) -> str:
+        return self._at_share((value - self._y.low) / (self._y.high - self._y.low))
+
+    def _at_share(self, share: float) -> str:
+        return _n(self._bottom - min(max(share, 0.0), 1.0) * (self._bottom - self._top))
+
+    def text(self, x: float, y: float, said: str, *, anchor: str = "start", kind: str = "") -> None:
+        """`x` and `y` in pixels of the picture."""
+        look = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor != "start" else "")
+        self._shapes.append(f'<text x="{_n(x)}" y="{_n(y)}"{look}>{escape(said)}</text>')
+
+    def note(self, said: str) -> None:
+        """At the right above the area, as the title stands at the left."""
+        self.text(self._right, FONT, said, anchor="end")
+
+    def level(self, value: float) -> None:
+        """A dashed line across the whole area."""
+        self._shapes.append(f'<path class="level" d="M{_n(self._left)} {self._up(value)}H{self._right}"/>')
+
+    def bands(self, spans: Iterable[tuple[float, float]], kind: str) -> None:
+        """From top to bottom of the area."""
+        self._path(f"band {kind}", "".join(self._box(start, to) for start, to in spans))
+
+    def bars(self, spans: Iterable[tuple[float, float, float]], kind: str) -> None:
+        """(from, to, height)"""
+        height = self._y.high - self._y.low
+        drawn = (self._box(start, to, (value - self._y.low) / height) for start, to, value in spans if value)
+        self._path(f"bars {kind}", "".join(drawn))
+
+    def marks(self, places: Iterable[float], share: float, kind: str) -> None:
+        """Short lines that stand on the lower axis."""
+        self._path(kind, "".join(f"M{self._across(at)} {_n(self._bottom)}V{self._at_share(share)}" for at in places))
+
+    def steps(self, edges: Sequence[float], values: Sequence[float], kind: str, *, filled: bool = False) -> None:
+        """Each value from one edge to the next; `filled`: down to the lower axis."""
+        drawn = "".join(
+            f"V{self._up(value)}H{self._across(to)}" for value, (_, to) in zip(values, pairwise(edges), strict=True)
+        )
+        start = self._across(edges[0])
+        if filled:
+            self._path(f"area {kind}", f"M{start} {_n(self._bottom)}{drawn}V{_n(self._bottom)}Z")
+        self._path(kind, f"M{start} {self._up(values[0])}{drawn}")
+
+    def pin(self, value: float, share: float, said: str, turn: float) -> None:
+        """A line so high, with its label on the side where there is room: left of it from `turn` on."""
+        at = self._across(value)
+        self._path("pin", f"M{at} {_n(self._bottom)}V{self._at_share(share)}")
+        is_left = value > turn
+        aside, anchor = (-5, "end") if is_left else (5, "start")
+        self.text(float(at) + aside, float(self._at_share(share)) + FONT - 2, said, anchor=anchor, kind="said")
+
+    def slots(self, spans: Iterable[tuple[float, float, str]]) -> None:
+        """What the page says of a stretch where the pointer rests on it; drawn last, above everything."""
+        for start, to, said in spans:
+            box = self._box(start, to)
+            self._shapes.append(f'<path class="slot" d="{box}"><title>{escape(said)}</title></path>')
+
+    def _box(self, start: float, to: float, share: float = 1.0) -> str:
+        """Stands on the lower axis, by default as high as the area."""
+        foot = _n(self._bottom)
+        return f"M{self._across(start)} {foot}V{self._at_share(share)}H{self._across(to)}V{foot}Z"
+
+    def _path(self, kind: str, drawn: str) -> None:
+        if drawn:
+            self._shapes.append(f'<path class="{kind}" d="{drawn}"/>')
+
+    def svg(self) -> str:
+        """Hidden from those who listen: what it shows is said beside it."""
+        ground = f'<path class="ground" d="M{_n(self._left)} {self._bottom}H{self._right}"/>'
+        head = f'<svg viewBox="0 0 {self._size.width} {self._size.height}" aria-hidden="true">'
+        return "\n".join([head, *self._shapes, ground, "</svg>"])
+
+
+def _n(value: float) -> str:
+    """A tenth of a pixel is as much as anybody sees."""
+    return f"{value:.1f}".removesuffix(".0")
