@@ -11,11 +11,9 @@ import copy
 import datetime as dt
 import math
 import random
-import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 from batchgen import event_loop
 from batchgen.api.outcome import Answer, Scope, kinds_of
@@ -31,6 +29,7 @@ from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
+from batchgen.simulator.clock import SimulatedLoop
 
 MOST_ROWS, SEARCH_ROWS = 20_000, 5_000
 """Rehearsed at most; what is longer is reckoned from these."""
@@ -147,7 +146,7 @@ def _play(
         await pump.run()
         return clock(), pump.stopped
 
-    return stats, *event_loop.run(night(), _SimulatedLoop)
+    return stats, *event_loop.run(night(), SimulatedLoop)
 
 
 class _NoFlight:
@@ -156,33 +155,3 @@ class _NoFlight:
 
     def end(self, slot: int) -> None:
         pass
-
-
-class _SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time, from 0, jumps to the next timer as soon as nothing is left to do."""
-
-    def __init__(self) -> None:
-        self._elapsed = 0.0
-        super().__init__(_Jump(self))
-
-    def time(self) -> float:
-        return self._elapsed
-
-    def pass_by(self, seconds: float) -> None:
-        self._elapsed += seconds
-
-    def run_in_executor(self, _: Any, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """At once: in simulated time, reading a batch takes none."""
-        done = self.create_future()
-        done.set_result(call(*args))
-        return done
-
-
-class _Jump(selectors.DefaultSelector):
-    def __init__(self, loop: _SimulatedLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self._loop.pass_by(timeout or 0.0)
-        return super().select(0)

@@ -98,6 +98,11 @@ class RateLimiter:
     """Everything that holds a request back. One for all slots of a run. `learned`: requests a minute that an
     earlier run found the server to grant."""
 
+    MOST_DOUBTFUL = 64
+    LONE, LONE_WAIT = 0.5, 2.0
+    """A refusal so many seconds after the last, at a rate that goes by the server's limit, is its row's to wait out,
+    where so many are asked at most: the rate was a hair too high."""
+
     def __init__(
         self,
         requests_per_minute: float | None,
@@ -115,6 +120,8 @@ class RateLimiter:
         self._slowed_at = -math.inf
         self._refusals = 0
         self._runs = 1
+        self._doubtful: list[tuple[float, int]] = []
+        """When refusals came that may be an outage, since the last answer: when each was sent, and beside how many."""
 
     def share(self, now: float, runs: int, wait: float = 0.0) -> None:
         """So many runs spend the declared rates now, each an equal part. `wait`: seconds in which the others notice."""
@@ -163,21 +170,35 @@ class RateLimiter:
         self._refusals = 0
         self.window.answered(now, beside)
         self._estimate.observe(longest_answer, used)
-        if self._outage.answered(sent_at):
+        was_away = self._outage.answered(sent_at)
+        doubtful, self._doubtful = self._doubtful, []
+        if doubtful and doubtful[0][0] <= sent_at <= doubtful[-1][0]:  # one sent with them got through
+            self._outage.answered(math.inf)
+            for refused_at, others in doubtful:
+                self._by_rate(now, refused_at, others)
+        elif was_away:
             self._learned.restart(now)
 
     def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool, beside: int = 1) -> bool:
         """Everyone waits, for `wait` seconds. `by_rate`: it was about how much is sent, as far as can be told. Whether
         no refusal had come since the request was sent."""
         is_burst = sent_at >= self._slowed_at
+        is_lone = self._learned.is_met and wait <= self.LONE_WAIT and now - self._slowed_at > self.LONE and by_rate
         if is_burst:
             self._refusals += 1
             self._slowed_at = now
-        self._resume_at = max(self._resume_at, now + wait)
+        if not is_lone:
+            self._resume_at = max(self._resume_at, now + wait)
         if by_rate:
-            self.window.refused(now, sent_at, beside)
-            self._learned.refused(now, sent_at, self._resume_at)
+            self._by_rate(now, sent_at, beside)
+        elif len(self._doubtful) < self.MOST_DOUBTFUL:
+            self._doubtful.append((sent_at, beside))
         return is_burst
+
+    def _by_rate(self, now: float, sent_at: float, beside: int) -> None:
+        self.window.refused(now, sent_at, beside)
+        is_explained = self.window.most < beside
+        self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
 
     def failed(
         self, now: float, rows: int = CircuitBreaker.BEGINS, *, billed: bool = False, amid_answers: bool = False
