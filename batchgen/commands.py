@@ -95,7 +95,7 @@ def run(
         key = key_of(job, environ)
         setup = prepare(job, environ, path)
         if engine is here.engine:
-            descriptors.provide(setup.limits.concurrency)
+            descriptors.provide(setup.limits.most_in_flight)
         folders.make([job.state_folder])
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
@@ -129,7 +129,7 @@ def plan(
     job = _load(path, limit, local=local)
     notifications.check(job)
     setup = prepare(job, environ, path)
-    descriptors.provide(setup.limits.concurrency)
+    descriptors.provide(setup.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)

@@ -24,6 +24,17 @@ COUNT = click.IntRange(min=1)
 @click.option("--tokens-per-minute", type=COUNT, metavar="N", help="Likewise; prompt and answer, at four bytes each.")
 @click.option("--burst", default=4, show_default=True, type=COUNT, metavar="N", help="Requests that may come at once.")
 @click.option("--concurrency", type=COUNT, metavar="N", help="Refuse more than so many in flight with 429.")
+@click.option("--slots", type=COUNT, metavar="N", help="So many answers are at work; other requests wait their turn.")
+@click.option(
+    "--batching",
+    metavar="N,TOKENS",
+    help="Each answer comes at so many tokens a second, up to N in flight; more of them share what N get.",
+)
+@click.option(
+    "--capacity",
+    metavar="FROM:N,...",
+    help="How many --slots, or the N of --batching, from so many seconds since the first request, such as 0:8,60:4.",
+)
 @click.option(
     "--fault",
     multiple=True,

@@ -14,6 +14,10 @@ from batchgen.job.shard import WHOLE, Shard
 from batchgen.job.types import Duration, Finite, JobPath, Section, context
 from batchgen.storage.location import is_url
 
+AUTO_MOST = 1024
+"""Most requests in flight by `concurrency: auto`: as many as inference servers batch (vLLM: 256 to 1,024 sequences);
+each takes an open file."""
+
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 ColumnType = Literal[
@@ -92,9 +96,16 @@ class Request(Section):
 class Limits(Section):
     """What the service may be asked for."""
 
-    concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
+        64, description="most requests in flight; auto: as many as the server turns into throughput"
+    )
     requests_per_minute: Finite | None = Field(None, ge=0.001)
     tokens_per_minute: Finite | None = Field(None, ge=0.001)
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests, whoever chooses their number."""
+        return AUTO_MOST if self.concurrency == "auto" else self.concurrency
 
 
 class Retry(Section):

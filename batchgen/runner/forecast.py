@@ -37,7 +37,7 @@ class Forecast(Renderable):
     @property
     def seconds(self) -> float | None:
         """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
-        by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.concurrency
+        by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.most_in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
         return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
 
@@ -111,13 +111,18 @@ class Forecast(Renderable):
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
         given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
-        under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
+        under = f" under {given} a minute" if given else f" at {self._in_flight()}, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
         if not expected:
             return "nothing to wait for"
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
         return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
+
+    def _in_flight(self) -> str:
+        if self.limits.concurrency == "auto":
+            return f"as many at a time as the server turns into throughput, {self.limits.most_in_flight:,} at most"
+        return f"{self.limits.concurrency:,} at a time"
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """When it would end, which concurrency is enough, and what of it is assumed."""
@@ -126,7 +131,7 @@ class Forecast(Renderable):
             "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
         )
         lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
-        allowed = self.limits.concurrency
+        allowed = self.limits.most_in_flight
         if night.enough is None:
             lines.append("no limit is known: every slot more makes it faster")
         elif night.enough > allowed:

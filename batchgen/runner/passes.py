@@ -54,7 +54,7 @@ def tell_what_was_odd(sent: SendResult, job: Job) -> None:
         told = pluralize(stats.several, "answer")
         log.warning("warning: %s had more choices than one, which nobody asked for: see `more_choices`", told)
     late, most = sent.late
-    if late >= FEW_LATE and most < job.limits.concurrency:
+    if late >= FEW_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
         log.warning(
             "warning: %s had no answer within timeout.total (%g s) while others did: the server has more than it "
             "can do. limits.concurrency: %d or so buys nothing twice; or raise timeout.total",

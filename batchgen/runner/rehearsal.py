@@ -139,7 +139,7 @@ def _play(
             budget=budget,
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
             stats=stats,
-            concurrency=min(granted.concurrency, len(rows)),
+            concurrency=min(granted.most_in_flight, len(rows)),
             stops=Stops(kinds_of(Scope.RUN), retries.patience),
             clock=clock,
         )

@@ -181,7 +181,7 @@ class Runner:
 
         self._budget = self._budget or budget_of(self._job.until)
         sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        sent = sending.run(plan, self._earlier_rate(), quiet=quiet)
+        sent = sending.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         tell_what_was_odd(sent, self._job)
 

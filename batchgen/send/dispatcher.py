@@ -278,7 +278,7 @@ class Dispatcher:
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Everybody, after a refusal; whether none had come since this request was sent."""
         if failure.is_late:
-            self.limits.window.unanswered(now, sent_at)
+            self.limits.unanswered(now, sent_at)
         if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
             return False
         refusals = self.limits.refusals

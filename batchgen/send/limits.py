@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.pacing import AdaptivePacer, GcraPacer
 from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars
@@ -116,6 +117,7 @@ class RateLimiter:
         self._estimate = TokenEstimator()
         self._outage = CircuitBreaker()
         self.window = CongestionWindow()
+        self.auto: AdaptiveConcurrency | None = None
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
         self._refusals = 0
@@ -139,7 +141,7 @@ class RateLimiter:
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more request may go; 0 or less: now."""
-        if in_flight >= self.window.most:
+        if in_flight >= self.most:
             return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
         if self._requests is not None:
@@ -147,6 +149,11 @@ class RateLimiter:
         if self._tokens is not None:
             wait = max(wait, self._tokens.wait(now))
         return wait
+
+    @property
+    def most(self) -> float:
+        """Requests in flight, as far as the server's own limits were found."""
+        return self.window.most if self.auto is None else min(self.window.most, self.auto.most)
 
     def expect(self, prompt_tokens: int, longest_answer: int) -> float:
         """The tokens a request will take, by what answers took so far."""
@@ -169,6 +176,8 @@ class RateLimiter:
         """`beside`: how many were in flight when it was sent, itself included."""
         self._refusals = 0
         self.window.answered(now, beside)
+        if self.auto is not None:
+            self.auto.answered(now, sent_at, used, beside, self.window.most)
         self._estimate.observe(longest_answer, used)
         was_away = self._outage.answered(sent_at)
         doubtful, self._doubtful = self._doubtful, []
@@ -199,6 +208,12 @@ class RateLimiter:
         self.window.refused(now, sent_at, beside)
         is_explained = self.window.most < beside
         self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
+
+    def unanswered(self, now: float, sent_at: float) -> None:
+        """No answer came in time."""
+        self.window.unanswered(now, sent_at)
+        if self.auto is not None:
+            self.auto.unanswered(now, sent_at)
 
     def failed(
         self, now: float, rows: int = CircuitBreaker.BEGINS, *, billed: bool = False, amid_answers: bool = False

@@ -186,7 +186,9 @@ class AdaptivePacer:
     def _granted(self, now: float, sent_at: float) -> float:
         """Requests a minute that were sent and not refused: of the last seconds, or of more of them. Of what was sent
         with or after the one that was refused now, nobody knows yet."""
-        unknown = sum(at >= sent_at for at in self._sent) - sum(at >= sent_at for at in self._refused)
+        burst = sent_at, sent_at + BURST
+        unknown = sum(burst[0] <= at <= burst[1] for at in self._sent)
+        unknown -= sum(burst[0] <= at <= burst[1] for at in self._refused)
         began = self._began or 0.0
         span = max(min(now - max(began, self._cut_at), self.SPAN), 1.0)
         lately = (len(self._sent) - len(self._refused) - unknown) / span

@@ -26,6 +26,7 @@ from batchgen.simulator.ledger import Ledger, digest
 from batchgen.simulator.limits import Admission
 from batchgen.simulator.options import ServerOptions
 from batchgen.simulator.responses import Answer, RejectedError
+from batchgen.simulator.shapes import Shape
 
 LEDGER_PATH = "/ledger"
 LARGEST_BODY = 64 * 2**20
@@ -41,6 +42,7 @@ _FIELD = re.compile(r"at `\$\.(\w+)|field `(.+)`$")
 
 LEDGER = web.AppKey("ledger", Ledger)
 GATE = web.AppKey("gate", Admission)
+SHAPE: web.AppKey[Shape] = web.AppKey("shape", Shape)
 FATES = web.AppKey("fates", FaultSource)
 
 
@@ -50,6 +52,7 @@ def make_app(rig: ServerOptions | None = None) -> web.Application:
     rig = rig or ServerOptions()
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_told])
     app[LEDGER], app[GATE], app[FATES] = Ledger(), rig.gate(), rig.fates()
+    app[SHAPE] = rig.shape()
     if rig.outages:
         app.middlewares.append(_losing(Outages(rig.outages)))
     app.router.add_post(PATH, completions)
@@ -141,8 +144,7 @@ async def _answer(request: web.Request, asked: CompletionRequest) -> web.StreamR
     choice = model.load().generate(asked)
     ledger.billed[name] += 1
     request.app[GATE].charge(_now(), estimate_tokens(choice.text))
-    if fate.latency:
-        await asyncio.sleep(fate.latency)
+    await request.app[SHAPE].work(fate.latency, estimate_tokens(choice.text))
     return await responses.SPOILS[fate.fault](request, Answer.of(choice, streamed=bool(asked.stream)))
 
 
