@@ -221,7 +221,7 @@ class Checkpoint:
         moves: Sequence[tuple[float, int, float, float, str]] = (),
     ) -> None:
         """Takes down how far a run is: what it has used, rows a second of late, and seconds that are left; and `moves`,
-        the rows of `in_flight` so far. It is stored with what is committed next."""
+        the rows of `in_flight` so far, by the monotonic clock. It is stored with what is committed next."""
         self._progress = run, usage, rate, left_s
         if moves is not self._moves:
             self._moves, self._moves_put = moves, 0
@@ -232,7 +232,8 @@ class Checkpoint:
             run, usage, *outlook = told
             values = run.id, *astuple(usage), *outlook
             self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_marks(len(values))})", values)  # noqa: S608
-            moves = [(run.id, *move) for move in self._moves[self._moves_put :]]
+            epoch = time.time() - time.monotonic()
+            moves = [(run.id, int((epoch + at) * 1e6), *move) for at, *move in self._moves[self._moves_put :]]
             self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
             self._moves_put = len(self._moves)
 

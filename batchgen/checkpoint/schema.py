@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
 ) STRICT;
 CREATE TABLE IF NOT EXISTS in_flight ( -- how many there might be, where they are found: limits.concurrency auto
   run INTEGER NOT NULL,
-  at REAL NOT NULL,            -- seconds of a steady clock
+  at INTEGER NOT NULL,         -- microseconds since 1970, UTC
   most INTEGER NOT NULL,       -- requests, from then on
   throughput REAL NOT NULL,    -- answers a second, as measured before
   latency REAL NOT NULL,       -- seconds, likewise; 0 where a time-out told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ class Forecast(Renderable):
     @property
     def seconds(self) -> float | None:
         """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
-        by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.most_in_flight
+        in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
+        by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
         return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
 
@@ -121,7 +123,7 @@ class Forecast(Renderable):
 
     def _in_flight(self) -> str:
         if self.limits.concurrency == "auto":
-            return f"as many at a time as the server turns into throughput, {self.limits.most_in_flight:,} at most"
+            return f"as many at a time as it turns into throughput, {self.limits.most_in_flight:,} at most"
         return f"{self.limits.concurrency:,} at a time"
 
     def _rehearsed(self, night: Rehearsal) -> str:

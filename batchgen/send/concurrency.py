@@ -227,7 +227,7 @@ class AdaptiveConcurrency:
         self._move(now, most, "verifying", level.throughput, level.latency, why)
 
     def _verified(self, now: float, level: Level) -> None:
-        """Whether fewer in flight bring as much as more did. Where not, latency grows as a whole, and not by a queue."""
+        """Whether fewer in flight bring as much as more did. Where not, latency grew without a queue."""
         high = self._high
         self._tried_at = now
         doubt = FLAT + 2 * math.hypot(level.error, high.error if high else 0.0)
@@ -257,7 +257,7 @@ class AdaptiveConcurrency:
 
     def _patience(self, level: Level) -> float:
         """Seconds until it is tried again whether there is room: longer after each time that there was none."""
-        return min(PATIENCE, 0.5 * 2**self._tries * level.latency)
+        return min(PATIENCE, 0.5 * 2.0**self._tries * level.latency)
 
     def _was_lowered(self, now: float, level: Level) -> None:
         """Whether fewer wait less. Where not, answers take longer as such, and there is room again."""
