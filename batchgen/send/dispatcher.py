@@ -31,9 +31,6 @@ from batchgen.send.stats import Stats, has_left
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task, recorded
 
-LONGEST_PAUSE = 1.0
-"""Seconds that everyone waits at most after a refusal that does not say for how long: limits go by windows of seconds,
-and one request asks whether it has passed."""
 CHANGED = "the input changed while the job was at work"
 
 
@@ -281,11 +278,8 @@ class Dispatcher:
             self.limits.unanswered(now, sent_at)
         if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
             return False
-        refusals = self.limits.refusals
-        pause = failure.retry_after or (self.retries.back_off(refusals) if refusals else 0.0)
         by_rate = failure.kind is Kind.BUSY
-        if by_rate and not failure.retry_after:
-            pause = min(pause, LONGEST_PAUSE)
+        pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)
         return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
 
     def _tell(self, failure: Failure) -> None:

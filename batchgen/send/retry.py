@@ -19,6 +19,8 @@ CAUSES = 3
 """A row may meet this many passing causes in full: at a service where each of seven statuses comes to three in a
 hundred, one of thousands of rows would else meet six of them in a row."""
 
+LONGEST_PAUSE = 1.0
+"""Seconds: limits go by windows of seconds, and one request asks whether it has passed."""
 ASK_AGAIN = 2.0
 """Seconds until a refusal that asks for a wait beyond all patience is put to the test."""
 LEAST_PATIENCE = 30.0
@@ -62,6 +64,10 @@ class Retries:
         state = RetryCallState(_POLICY, None, (), {})
         state.attempt_number = max(failures, 1)
         return self._wait(state)
+
+    def pause(self, refusals: int, *, by_rate: bool) -> float:
+        """Seconds that everyone waits after so many bursts of refusals that do not say for how long."""
+        return min(self.back_off(refusals) if refusals else 0.0, LONGEST_PAUSE if by_rate else self._max_wait)
 
     def capped(self, seconds: float) -> float:
         return min(seconds, self._max_wait)
