@@ -63,6 +63,7 @@ def run(
     streams.log(quiet=quiet, verbose=verbose)
     from batchgen import commands
     from batchgen.cli import render
+    from batchgen.send.engines.choice import engine_of
 
     summary = commands.run(
         job,
@@ -71,7 +72,7 @@ def run(
         limit=limit,
         retry_failed=retry_failed,
         quiet=quiet,
-        engine=commands.engine_of(engine, address),
+        engine=engine_of(engine, address),
         adopt=adopt == "",
         take_in=adopt or None,
     )

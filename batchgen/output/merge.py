@@ -11,7 +11,7 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import OK, ROWS_FAILED, Stopped, UsageError
 from batchgen.input.source import open_source
 from batchgen.job.job import Job
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
@@ -27,7 +27,7 @@ SHOWN = 5
 def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> PublishResult:
     """The results of all shards, in the order of the whole input; by default where the job would have put them
     without shards. Raises UsageError where one is missing, doubled, or of another input."""
-    shards = _in_order([(str(path), load_job(path)) for path in paths])
+    shards = _in_order([(str(path), read_job(path)) for path in paths])
     if local:
         shards = [job.for_local_model() for job in shards]
     dates = [_date(job) for job in shards]

@@ -24,7 +24,6 @@ from nbclient import NotebookClient
 from support.durability import HUNG, Slow, Work, prompts, wait_for
 
 import batchgen
-from batchgen import notebook
 from batchgen.runner.summary import Summary
 from batchgen.ui.panel import Panel, PanelLine, TextBlock
 
@@ -87,7 +86,7 @@ def something_is_drawn(png: bytes) -> bool:
 def test_the_examples_in_the_docstrings_are_true(name, shop, monkeypatch):
     monkeypatch.chdir(shop)
     monkeypatch.delenv("WRITER_BASE_URL", raising=False)
-    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(notebook, name), name, globs={"batchgen": batchgen})
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(batchgen, name), name, globs={"batchgen": batchgen})
     assert found.examples
     assert doctest.DocTestRunner().run(found).failed == 0
 
