@@ -30,6 +30,12 @@ _TYPES: dict[type, pl.DataType] = {
 _WIDER: list[tuple[set[type], type]] = [({int, float}, float), ({dt.date, dt.datetime}, dt.datetime)]
 
 
+def filled_sheets(path: File) -> list[str]:
+    """The sheets of a workbook that hold anything."""
+    with path.open("rb") as file:
+        return [name for name, part in sheets(path, file).items() if look_over(path, file, name, part).cells]
+
+
 class Excel:
     def __init__(self, sheet: str | int | None) -> None:
         self._sheet = sheet
@@ -83,7 +89,7 @@ class Excel:
         """The sheet's name. Raises UsageError where it is not there, or is not said and there are several."""
         names = list(parts)
         if self._sheet is None:
-            filled = [one for one in names if look_over(path, file, one, parts[one]).cells] if len(names) > 1 else names
+            filled = [one for one in names if len(names) == 1 or look_over(path, file, one, parts[one]).cells]
             if len(filled) > 1:
                 raise UsageError(
                     f"{path}: has several sheets: say which by input.sheet: {', '.join(map(repr, filled))}"
@@ -137,7 +143,7 @@ def _value(cell: Any, where: str, row: int, column: int) -> Any:
             return cell
         if abs(cell) >= MOST_EXACT:
             raise UsageError(
-                f"{where}: cell {cell_name(row, column)}: a whole number of more digits than Excel holds: make it a text"
+                f"{where}: cell {cell_name(row, column)}: a whole number beyond what Excel holds: make it a text"
             )
         return int(cell)
     if isinstance(cell, str) and len(cell) > MAX_CELL:
