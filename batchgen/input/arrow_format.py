@@ -39,7 +39,7 @@ class Arrow:
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(frame_of(reader.schema.empty_table()).schema)
+            return dict(frame_of(pa.Table.from_batches([], reader.schema)).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         row = unfolded = 0

@@ -82,8 +82,7 @@ class Excel:
             if not extent.cells:
                 raise UsageError(f"{path}: sheet {name!r} is empty: a table begins with a line of column names")
         where = f"{path}: sheet {name!r}"
-        rows, (top, left) = self._cells(path, name)
-        return self._columns(path, where, rows, top, left)
+        return self._columns(path, where, *self._cells(path, name))
 
     def _chosen(self, path: File, parts: dict[str, str], file: Any) -> str:
         """The sheet's name. Raises UsageError where it is not there, or is not said and there are several."""
@@ -103,8 +102,8 @@ class Excel:
             raise UsageError(f"{path}: input.sheet: no sheet {self._sheet!r}; it has {', '.join(map(repr, parts))}")
         return names[0]
 
-    def _cells(self, path: File, name: str) -> tuple[list[list[Any]], tuple[int, int]]:
-        """The rows from the first cell on, and where that is."""
+    def _cells(self, path: File, name: str) -> tuple[list[list[Any]], int]:
+        """All rows from the first column on that holds anything, and which that is."""
         from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415  for those alone who use it
 
         try:
@@ -114,23 +113,23 @@ class Excel:
                     (first, last), *_ = merged
                     more = f" and {len(merged) - 1} more" if len(merged) > 1 else ""
                     self._merged[str(path)] = f"{cell_name(*first)}:{cell_name(*last)}{more}"
-                return list(sheet.iter_rows()), sheet.start or (0, 0)
+                return list(sheet.iter_rows()), (sheet.start or (0, 0))[1]
         except CalamineError as error:
             raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None
 
-    def _columns(self, path: File, where: str, rows: list[list[Any]], top: int, left: int) -> Columns:
+    def _columns(self, path: File, where: str, rows: list[list[Any]], left: int) -> Columns:
         while rows and not any(cell != "" for cell in rows[-1]):
             rows.pop()
         at = next(at for at, row in enumerate(rows) if any(cell != "" for cell in row))
-        header = [_text(_value(cell, where, at + top, left + n)) or "" for n, cell in enumerate(rows[at])]
-        names = named(f"{where}: row {at + top + 1}", header)
+        header = [_text(_value(cell, where, at, left + n)) or "" for n, cell in enumerate(rows[at])]
+        names = named(f"{where}: row {at + 1}", header)
         columns = {}
         for n, name in enumerate(names):
-            cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1 + top)]
+            cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1)]
             if header[n].strip() or any(cell is not None for cell in cells):
                 columns[name] = cells
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
-        self._unnamed.add(f"{path}: {cell_name(at + top, left)}", unnamed)
+        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed)
         return columns
 
 

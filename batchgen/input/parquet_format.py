@@ -43,7 +43,7 @@ class Parquet:
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(frame_of(schema.empty_table()).schema)
+            return dict(frame_of(pa.Table.from_batches([], schema)).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         with _refusing(path, "damaged Parquet"), opened(path, pre_buffer=False) as file:

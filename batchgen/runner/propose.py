@@ -109,12 +109,13 @@ def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
             found.append((len(_source({**settings, **own}).columns), own))
         except UsageError as error:
             fault = fault or error
-    for _, own in sorted(found, key=lambda pair: -pair[0]):
+    wide = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
+    for at, (_, own) in enumerate(wide or found):
         try:
             for _ in _source({**settings, **own}).batches():
                 pass
         except UsageError as error:
-            fault = fault or error
+            fault = error if at == 0 else fault
         else:
             return own
     raise fault or UsageError(f"{file}: no table")
