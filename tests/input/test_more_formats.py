@@ -238,6 +238,7 @@ def test_arrow_files_and_streams(tmp_path, name, how, compress):
         (arrow(pa.ipc.new_file)[:40], "in.arrow: damaged Arrow file"),
         (b"FEA1" + b"\0" * 40, "in.arrow: is Feather of version 1: write it as Parquet"),
     ],
+    ids=["a CSV", "a stream that is cut", "a file that is cut", "the begin alone", "Feather of old"],
 )
 def test_arrow_files_that_are_refused(tmp_path, content, said):
     assert refused(tmp_path, "in.arrow", content).startswith(said)
