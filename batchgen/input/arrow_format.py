@@ -29,6 +29,8 @@ _STREAMS_END = _STREAM + b"\0\0\0\0"
 class Arrow:
     """Columns, their types and order are the same in all files."""
 
+    notes: Sequence[str] = ()
+
     def schema(self, paths: Sequence[File]) -> Schema:
         return agreed(paths, self._schema)
 

@@ -23,6 +23,11 @@ from batchgen.storage.listing import File, glob_of
 
 
 class Format(Protocol):
+    @property
+    def notes(self) -> Sequence[str]:
+        """What its reading should say, as far as the files were read."""
+        ...
+
     def schema(self, paths: Sequence[File]) -> Schema:
         """The columns of all files. Raises UsageError where they cannot be read, or do not go together."""
         ...

@@ -38,6 +38,7 @@ class Ndjson:
     """Types are the narrowest that hold the values of all files."""
 
     unit: Literal["line", "row"] = "line"
+    notes: Sequence[str] = ()
 
     def __init__(self) -> None:
         self._mixed: list[str] = []

@@ -29,6 +29,8 @@ ROW_BYTES = 100
 class Parquet:
     """Columns, their types and order are the same in all files."""
 
+    notes: Sequence[str] = ()
+
     def schema(self, paths: Sequence[File]) -> Schema:
         return agreed(paths, self._schema)
 

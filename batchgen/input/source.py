@@ -141,7 +141,7 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What its reading should say, as far as it was read."""
-        return getattr(self.format, "notes", [])
+        return list(self.format.notes)
 
     def verify(self) -> None:
         """Raises InputChanged where a file is not as it was when the source was opened."""

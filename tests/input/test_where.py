@@ -120,6 +120,6 @@ def test_a_job_of_some_rows(job, called, service):
     assert "name is missing or empty: row 2 (1)" in ended.stderr
     path = job(rows, input={"where": "n > 1", "schema": {"n": "Int64"}}, priority="n")
     assert called("run", path).returncode == 0
-    assert service.asked == ["Write about lamp.", "Write about pan."] or len(service.asked) == 2
+    assert sorted(service.asked) == ["Write about lamp.", "Write about pan."]
     assert [row["id"] for row in job.rows()] == ["2", "3"]
     assert "input.where" in called("plan", job(rows, input={"where": "m > 1"})).stderr
