@@ -24,7 +24,7 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"sep=;\nSKU;b\n1;2\n2;2\n", {"id": "SKU", "schema": {"b": "Int64"}}),
         ("in.tsv", TABLE.replace(",", "\t").encode(), {"id": "SKU"}),
         ("in.txt", TABLE.replace(",", "|").encode(), {"separator": "|", "id": "SKU"}),
-        ("in.csv.gz", gzip.compress(TABLE.encode()), {"id": "SKU"}),
+        ("in.csv.gz", gzip.compress(TABLE.encode(), mtime=0), {"id": "SKU"}),
         ("in.csv", b"n,a\n1,x\n1,x\n", {"schema": {"n": "Int64"}}),
         ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
