@@ -99,10 +99,13 @@ def _about(job: Job, date: str) -> dict[str, Any]:
 def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
     """Raises UsageError where one was published from more or other rows than the first, such as by --limit."""
     own = {"path", "shard"}  # another machine may have the input elsewhere
-    inputs = [{key: value for key, value in one["settings"]["input"].items() if key not in own} for one in said]
+    inputs = [
+        {key: value for key, value in one["settings"]["input"].items() if key not in own and value is not None}
+        for one in said  # a key that is not set may be missing: earlier versions do not know it
+    ]
     for file, own_input in zip(files, inputs, strict=True):
         if own_input != inputs[0]:
-            odd = next(key for key in own_input if own_input[key] != inputs[0].get(key))
+            odd = next(key for key in {**own_input, **inputs[0]} if own_input.get(key) != inputs[0].get(key))
             raise UsageError(f"{file}: was made with another input.{odd} than {files[0].name}: run it again")
 
 
