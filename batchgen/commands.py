@@ -104,11 +104,7 @@ def run(
         setup = prepare(job, environ, _named(path))
         if engine is here.engine:
             descriptors.provide(setup.limits.most_in_flight)
-        folders.make([job.state_folder])
-        destination.of(job, today()).refuse_unwritable()
-        folders.refuse_network(job.state_folder)
-        if warning := folders.network_warning(job.state_folder):
-            log.warning("warning: %s", warning)
+        _prove_folders(job)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
                 taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
@@ -116,6 +112,15 @@ def run(
             night = Runner(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
+
+
+def _prove_folders(job: Job) -> None:
+    """Tries out where the run will write, before anything is spent. Raises BatchgenError where it cannot."""
+    folders.make([job.state_folder])
+    destination.of(job, today()).refuse_unwritable()
+    folders.refuse_network(job.state_folder)
+    if warning := folders.network_warning(job.state_folder):
+        log.warning("warning: %s", warning)
 
 
 def plan(

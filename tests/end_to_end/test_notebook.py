@@ -207,7 +207,7 @@ def test_a_second_interrupt_gives_up_what_is_in_flight(tmp_path, server, kernel)
 
 def test_an_interrupt_while_it_plans_ends_it_before_anything_is_sent(tmp_path, server, kernel):
     work = Work(tmp_path).write(prompts(100_000))
-    kernel("import batchgen.notebook").end()
+    kernel("import batchgen.commands").end()
     cell = kernel(f"batchgen.run({str(work.job)!r})")
     wait_for(work.begun, "the checkpoint, which is made before the plan")
     kernel.interrupt()
