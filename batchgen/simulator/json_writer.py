@@ -62,7 +62,9 @@ class JsonWriter:
 
     @cached_property
     def _words(self) -> list[str]:
-        return [word.strip() for word in self._model.read(self._prompt).words]
+        """What the prompt is about, without the names of its fields."""
+        words = [word.strip() for word in self._model.read(self._prompt).words]
+        return [word for word in words if f"{word}:" not in self._prompt]
 
     def speech(self) -> Speech:
         """The whole text. Raises UnsupportedSchemaError where a value turns out to be impossible."""
