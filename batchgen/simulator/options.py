@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.simulator.faults import SPOILED, STATUSES, Faults, FaultSource, Latency
+from batchgen.simulator.faults import REFUSAL, SPOILED, STATUSES, Faults, FaultSource, Latency
 from batchgen.simulator.limits import Admission
 from batchgen.simulator.shapes import Batching, Capacity, Free, Shape, Slots
 
@@ -124,8 +124,8 @@ def read_shares(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
 def _read_share(text: str) -> tuple[str, float]:
     kind, _, share = text.partition("=")
     found = _numbers(share, "=")
-    if kind not in SPOILED and kind not in STATUSES:
-        kinds = f"a status from {STATUSES[0]} to {STATUSES[-1]}, {', '.join(SPOILED[:-1])} or {SPOILED[-1]}"
+    if kind not in (*SPOILED, REFUSAL, *STATUSES):
+        kinds = f"a status from {STATUSES[0]} to {STATUSES[-1]}, {', '.join(SPOILED)} or {REFUSAL}"
         raise UsageError(f"--fault {text}: there is no such fault; write {kinds}, and its share, such as 503=0.02")
     if len(found) != 1 or not 0 <= found[0] <= 1:
         raise UsageError(f"--fault {text}: write the share of the requests, from 0 to 1, such as {kind}=0.02")
