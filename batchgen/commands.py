@@ -19,7 +19,7 @@ from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import load_job
 from batchgen.job.sections import Limits
-from batchgen.output import destination
+from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
@@ -191,8 +191,7 @@ def export(
 ) -> PublishResult:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
-    formats = destination.PARQUET, destination.SPREADSHEET
-    given = destination.given(job, output, formats) if output is not None else None
+    given = destination.given(job, output, formats.SUFFIXES) if output is not None else None
     with StateFiles.for_job(job).open_readonly() as reader:
         last = reader.latest()
         if output is None:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,8 +20,8 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import WHOLE, Shard, row_name
 from batchgen.output.destination import Destination, stands
-from batchgen.output.parquet_writer import write
-from batchgen.output.publish import METADATA_KEY, PublishResult, judge
+from batchgen.output.parquet_writer import ParquetWriter
+from batchgen.output.publish import METADATA_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
@@ -82,10 +81,12 @@ def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], 
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
-        rows = sum(shard.rows for shard in opened)
-        with to.writing(lambda: done.path) as part:
-            told = partial(judge, done, rows, None, to)
-            write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file, told)
+        with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
+            file.write(_counted(_woven(opened, schema), done, name))
+            _refuse_missing(done.rows, opened)
+            done.settle(to, rejected=[])  # each shard's results have passed the gate
+            file.finish(done.metadata)
+            draft.put(done.path)
     return done
 
 
@@ -133,6 +134,13 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
                 f"{shown.place}: has {shown.rows:,} rows where a shard of {whole:,} rows in all has {due:,}: "
                 "the input changed between the runs; run all shards again"
             )
+
+
+def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:
+    """Raises UsageError where damaged files gave fewer rows than their footers promise."""
+    due = sum(shard.rows for shard in opened)
+    if rows != due:
+        raise UsageError(f"the shards' results hold {rows:,} rows where {due:,} are due: `batchgen export` each again")
 
 
 def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]:

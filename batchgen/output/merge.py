@@ -16,7 +16,8 @@ from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
 from batchgen.output import interleave as merges
-from batchgen.output.destination import PARQUET, Destination, given, stands
+from batchgen.output.destination import Destination, given, stands
+from batchgen.output.draft import PARQUET
 from batchgen.output.publish import PublishResult
 from batchgen.storage.atomic import refusing
 from batchgen.storage.location import Location, to_location

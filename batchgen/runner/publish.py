@@ -14,7 +14,7 @@ from batchgen.checkpoint.schema import Run
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.output.gate import GateStats, last_good
-from batchgen.output.publish import PublishResult, drop_beside, publish
+from batchgen.output.publish import AnsweredRows, PublishResult, drop_beside, publish
 from batchgen.runner.owner import owner_of
 from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
@@ -31,18 +31,11 @@ def publish_run(
     Raises as `publish`."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _is_same(to.place, own.place)
-    done = publish(
-        setup.source,
-        rows,
-        setup.answering(models),
-        reader,
-        own if in_place else to,
-        about(setup, run, to.place),
-        fitness=setup.fitness,
-        tally=GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
-        if in_place and own.is_gated
-        else None,
-    )
+    stats = None
+    if in_place and own.is_gated:
+        stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
+    answered = AnsweredRows(setup.source, rows, setup.answering(models), reader, setup.fitness)
+    done = publish(answered, own if in_place else to, about(setup, run, to.place), stats=stats)
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)
     return done
