@@ -166,7 +166,9 @@ def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     except ValueError as error:
         raise UsageError(f"--output: {error}") from None
     if where.suffix not in suffixes:
-        raise UsageError(f"{output}: should end in {' or '.join(suffixes)}")
+        raise UsageError(
+            f"{output}: should end in {', '.join(suffixes[:-1])}{' or ' if suffixes[1:] else ''}{suffixes[-1]}"
+        )
     return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from batchgen.output.destination import Destination
 from batchgen.output.draft import PARQUET, Draft
@@ -13,8 +13,17 @@ from batchgen.output.draft import PARQUET, Draft
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CSV = ".csv"
-SUFFIXES = (PARQUET, CSV)
+    from batchgen.output.selection import Piece
+
+CSV, WORKBOOK = ".csv", ".xlsx"
+SUFFIXES = (PARQUET, CSV, WORKBOOK, ".jsonl", ".ndjson")
+LEFT_OUT = {CSV: ("log_probs",), WORKBOOK: ("log_probs",)}
+"""Columns that a format has only where they are asked for: no person reads them in a cell."""
+
+RowName = Callable[[int], str]
+"""How a message names a row, by its index in the input."""
+Write = Callable[[BinaryIO, "Iterator[Piece]", list[str], RowName], None]
+"""Writes a whole file: its rows, and the names of their columns."""
 
 
 class TableWriter(Protocol):
@@ -26,7 +35,7 @@ class TableWriter(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def write(self, tables: Iterator[pa.Table]) -> None:
+    def write(self, pieces: Iterator[Piece]) -> None:
         """Writes all rows."""
 
     def finish(self, metadata: Mapping[str, str]) -> None:
@@ -36,8 +45,8 @@ class TableWriter(Protocol):
 class _PlainWriter:
     """One file that is not Parquet."""
 
-    def __init__(self, draft: Draft, schema: pa.Schema) -> None:
-        self._draft, self._schema = draft, schema
+    def __init__(self, draft: Draft, write: Write, names: list[str], row_name: RowName) -> None:
+        self._draft, self._write, self._names, self._row_name = draft, write, names, row_name
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -48,19 +57,46 @@ class _PlainWriter:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def write(self, tables: Iterator[pa.Table]) -> None:
-        from batchgen.output import csv_export  # noqa: PLC0415  it takes long, and a plan writes nothing
-
-        csv_export.write(self._open.enter_context(self._draft.part(0)), tables, self._schema.names)
+    def write(self, pieces: Iterator[Piece]) -> None:
+        self._write(self._open.enter_context(self._draft.part(0)), pieces, self._names, self._row_name)
 
     def finish(self, metadata: Mapping[str, str]) -> None:  # noqa: ARG002  it has no place for them
         self._open.close()
 
 
-def writer_for(to: Destination, draft: Draft, schema: pa.Schema) -> TableWriter:
-    """Returns what writes results as the destination's suffix wants them; a folder's parts are Parquet."""
-    from batchgen.output.parquet_writer import ParquetWriter  # noqa: PLC0415  as above
+def left_out(to: Destination) -> tuple[str, ...]:
+    """Returns the columns that are not written there unless they are asked for."""
+    return LEFT_OUT.get(_suffix(to), ())
 
-    if to.rows_per_file is None and to.place.suffix != PARQUET:
-        return _PlainWriter(draft, schema)
-    return ParquetWriter(draft, schema, to.rows_per_file)
+
+def writer_for(to: Destination, draft: Draft, schema: pa.Schema, row_name: RowName) -> TableWriter:
+    """Returns what writes results as the destination wants them."""
+    from batchgen.output.parquet_writer import ParquetWriter  # noqa: PLC0415  it takes long, and a plan writes nothing
+
+    suffix = _suffix(to)
+    if suffix == PARQUET:
+        return ParquetWriter(draft, schema, to.rows_per_file)
+    return _PlainWriter(draft, _plain(suffix), schema.names, row_name)
+
+
+def refuse_rows(to: Destination, rows: int) -> None:
+    """Raises UsageError where the format does not hold so many."""
+    if _suffix(to) == WORKBOOK:
+        from batchgen.output.xlsx_export import refuse_rows  # noqa: PLC0415
+
+        refuse_rows(rows)
+
+
+def _suffix(to: Destination) -> str:
+    """A folder's parts are Parquet."""
+    return to.place.suffix if to.rows_per_file is None else PARQUET
+
+
+def _plain(suffix: str) -> Write:
+    if suffix == CSV:
+        from batchgen.output.csv_export import write  # noqa: PLC0415  as above
+    elif suffix == WORKBOOK:
+        from batchgen.output.xlsx_export import write  # noqa: PLC0415
+    else:
+        from batchgen.output.ndjson_export import write  # noqa: PLC0415
+    return write

@@ -23,6 +23,7 @@ from batchgen.output.destination import Destination, stands
 from batchgen.output.parquet_writer import ParquetWriter
 from batchgen.output.publish import METADATA_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
+from batchgen.output.selection import Piece
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
 
@@ -170,7 +171,7 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None) -> Iterator[pa.Table]:
+def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None) -> Iterator[Piece]:
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]
         names = table[name] if name is not None else None
@@ -178,7 +179,8 @@ def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None) 
             if status == "failed":
                 said = str(errors[at].as_py())
                 done.fail(row_name(WHOLE, done.rows + at, names and names[at].as_py()), said.partition(":")[0], said)
+        rows = range(done.rows, done.rows + table.num_rows)
         done.rows += table.num_rows
         done.pending += statuses.count("pending")
         done.ok = done.rows - done.failed - done.pending
-        yield table
+        yield Piece(rows, table)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import MachineRefused
 from batchgen.output.draft import Draft
+from batchgen.output.selection import Piece
 
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
@@ -39,9 +40,9 @@ class ParquetWriter:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def write(self, tables: Iterator[pa.Table]) -> None:
+    def write(self, pieces: Iterator[Piece]) -> None:
         """Writes all rows. Call it once, and then `finish`."""
-        for number, some in _parts(tables, self._rows_per_file):
+        for number, some in _parts((piece.table for piece in pieces), self._rows_per_file):
             self.finish({})
             file = self._open.enter_context(self._draft.part(number))
             self._part = self._open.enter_context(_Part(file, self._schema))

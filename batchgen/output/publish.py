@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -28,10 +29,11 @@ from batchgen.job.shard import Shard, row_name
 from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import Destination
-from batchgen.output.formats import writer_for
+from batchgen.output.formats import left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
 from batchgen.output.schema import MORE_CHOICES, RESULTS
+from batchgen.output.selection import ALL, Selection
 from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
 from batchgen.ui.humanize import pluralize
@@ -91,6 +93,17 @@ class PublishResult:
             f"{rows_left}; they take its place once every row is answered, or as many"
         )
 
+    def keep(self, statuses: Collection[str]) -> None:
+        """Leaves out the rows of all other statuses, once all are counted."""
+        self.ok, self.failed, self.pending = (
+            count if status in statuses else 0
+            for status, count in (("ok", self.ok), ("failed", self.failed), ("pending", self.pending))
+        )
+        self.rows = self.ok + self.failed + self.pending
+        if not self.failed:
+            self.reasons.clear()
+            self.failures.clear()
+
     @property
     def metadata(self) -> dict[str, str]:
         """Returns what the file says of its place, if it is beside that of the last good ones."""
@@ -129,21 +142,33 @@ class AnsweredRows:
 
 
 def publish(
-    answered: AnsweredRows, to: Destination, about: dict[str, Any], *, stats: GateStats | None = None
+    answered: AnsweredRows,
+    to: Destination,
+    about: dict[str, Any],
+    *,
+    stats: GateStats | None = None,
+    selection: Selection = ALL,
 ) -> PublishResult:
     """Writes what `to` names, or beside it where `stats` show that the gate rejects it.
 
-    Raises MachineRefused where it cannot be written, InputChanged where the input changed meanwhile.
+    Raises UsageError where the selection or the format does not fit the results, MachineRefused where they cannot be
+    written, InputChanged where the input changed meanwhile.
     """
     to.refuse(answered.source)
+    if selection.statuses is None:
+        refuse_rows(to, answered.rows.height)
     done = PublishResult(to.place)
-    schema = answered.schema(about)
-    with to.draft() as draft, writer_for(to, draft, schema) as file:
-        file.write(_tables(answered, schema, done, stats))
+    whole = answered.schema(about)
+    names = selection.names(whole.names, left_out(to))
+    schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
+    with to.draft() as draft, writer_for(to, draft, schema, partial(row_name, answered.source.spec.part)) as file:
+        file.write(selection.pieces(_tables(answered, whole, done, stats), names))
         answered.refuse_changed(done.rows)
         done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
         file.finish(done.metadata)
         draft.put(done.path)
+    if selection.statuses is not None:
+        done.keep(selection.statuses)
     return done
 
 
