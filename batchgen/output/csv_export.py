@@ -14,8 +14,7 @@ from typing import BinaryIO
 import polars as pl
 
 from batchgen.input.texts import is_told_by_polars, texts
-from batchgen.output.formats import RowName
-from batchgen.output.selection import Piece
+from batchgen.output.selection import Piece, RowName
 from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, frame_of, is_formula, long_cells
 
 

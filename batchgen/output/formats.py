@@ -13,16 +13,14 @@ from batchgen.output.draft import PARQUET, Draft
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from batchgen.output.selection import Piece
+    from batchgen.output.selection import Piece, RowName
 
 CSV, WORKBOOK = ".csv", ".xlsx"
 SUFFIXES = (PARQUET, CSV, WORKBOOK, ".jsonl", ".ndjson")
 LEFT_OUT = {CSV: ("log_probs",), WORKBOOK: ("log_probs",)}
 """Columns that a format has only where they are asked for: no person reads them in a cell."""
 
-RowName = Callable[[int], str]
-"""How a message names a row, by its index in the input."""
-Write = Callable[[BinaryIO, "Iterator[Piece]", list[str], RowName], None]
+Write = Callable[[BinaryIO, "Iterator[Piece]", list[str], "RowName"], None]
 """Writes a whole file: its rows, and the names of their columns."""
 
 

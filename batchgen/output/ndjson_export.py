@@ -12,8 +12,7 @@ from typing import BinaryIO
 import polars as pl
 
 from batchgen.input.texts import texts
-from batchgen.output.formats import RowName
-from batchgen.output.selection import Piece
+from batchgen.output.selection import Piece, RowName
 from batchgen.output.spreadsheet import frame_of
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from batchgen.errors import UsageError
 
 STATUSES = ("ok", "failed", "pending")
+RowName = Callable[[int], str]
+"""How a message names a row, by its index in the input."""
 
 
 class Piece(NamedTuple):

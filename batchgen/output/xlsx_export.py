@@ -18,8 +18,7 @@ from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
 from batchgen.errors import UsageError
 from batchgen.input.texts import texts
-from batchgen.output.formats import RowName
-from batchgen.output.selection import Piece
+from batchgen.output.selection import Piece, RowName
 from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, frame_of, is_formula, long_cells
 
 MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
