@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import Run
-from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Limits
-from batchgen.output import destination, formats
-from batchgen.output.destination import Destination
+from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
@@ -33,7 +30,6 @@ from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
-    from batchgen.output.selection import Selection
     from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
     from batchgen.runner.rehearsal import Rehearsal
@@ -222,23 +218,10 @@ def export(
 
     Raises BatchgenError where there is nothing yet, or it cannot be written so."""
     from batchgen.output.selection import Selection
+    from batchgen.runner.export import export_job
 
-    job = _load(path, None, local=local)
-    given = destination.given(job, output, formats.SUFFIXES) if output is not None else None
     selection = Selection.parse(columns, status)
-    if given is None and not selection.is_all:
-        raise UsageError("--columns and --status choose what a file of its own has: name one with -o")
-    with StateFiles.for_job(job).open_readonly() as reader:
-        last = reader.latest()
-        if output is None:
-            refuse_anothers_checkpoint(job, reader.owner())
-        start = reader.start_of(last)
-        job = job.with_limit(start.first if start else None)
-        setup = prepare(job, environ, _named(path))
-        to = given or destination.of(job, last.date)
-        if output is None:
-            refuse_anothers_results(job, to.place)
-        return _export(setup, reader, last, to, selection)
+    return export_job(_load(path, None, local=local), output, selection, environ, _named(path))
 
 
 def report(
@@ -308,11 +291,3 @@ def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoi
         if owner != ours:
             checkpoint.own(ours)
         yield checkpoint, reader
-
-
-def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination, selection: Selection) -> PublishResult:
-    from batchgen.runner.publish import publish_run
-
-    index = Index(reader.states(), last.floor)
-    made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)

@@ -3,7 +3,7 @@
 import pytest
 
 from batchgen.job.dated_path import DatedPath
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 
 DAY = "2026-11-28"
 
@@ -27,7 +27,7 @@ DAY = "2026-11-28"
 def test_where_results_go(job, path, shard, mode, own, whole):
     is_local, first = mode
     written = job([{"id": "1", "name": "a"}], name="seo", input={"shard": shard}, output={"path": path})
-    loaded = load_job(written).with_limit(first)
+    loaded = read_job(written).with_limit(first)
     loaded = loaded.for_local_model() if is_local else loaded
 
     def shown(there):
@@ -44,7 +44,7 @@ def test_where_results_go(job, path, shard, mode, own, whole):
 
 def test_a_folder_of_parts_has_its_marks_at_its_end(job):
     written = job([{"id": "1", "name": "a"}], input={"shard": "1/2"}, output={"path": "out/shelf", "rows_per_file": 5})
-    assert load_job(written).for_local_model().output_path(DAY).name == "shelf-1-of-2.local"
+    assert read_job(written).for_local_model().output_path(DAY).name == "shelf-1-of-2.local"
 
 
 @pytest.mark.parametrize(

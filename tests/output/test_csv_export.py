@@ -85,3 +85,14 @@ def test_a_file_of_another_kind(job, called):
     ended = called("export", path, "-o", job.folder / "out.txt")
     assert ended.returncode == 2
     assert "should end in .parquet, .csv, .xlsx, .jsonl or .ndjson" in ended.stderr
+
+
+def test_rows_are_told_by_their_numbers_in_the_input(job, service, called):
+    """Whatever of them is exported: of the rows that input.where leaves, those that failed in the check."""
+    service.script = lambda _, body: Raw(answer("x" * 40_000 if body["prompt"].endswith("2.") else "y"))
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(4)]
+    path = job(rows, input={"where": "id <> 'r0'"}, check={"max_chars": 1, "retries": 0})
+    assert called("run", path).returncode == 1
+    ended = called("export", path, "-o", job.folder / "x.csv", "--status", "failed")
+    assert (ended.returncode, "row 3: text has 40,000\n" in ended.stderr) == (0, True), ended.stderr
+    assert "1 row: 0 ok, 1 failed, 0 pending" in ended.stdout

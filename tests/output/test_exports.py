@@ -165,8 +165,9 @@ def test_a_line_of_json_is_the_row(job, called, service):
 
 def book(tmp_path, table: pa.Table):
     path = tmp_path / "x.xlsx"
+    rows = pl.Series(range(1, table.num_rows + 1))
     with path.open("wb") as file:
-        write(file, iter([Piece(range(table.num_rows), table)]), table.column_names, lambda at: f"row {at + 1}")
+        write(file, iter([Piece(rows, table)]), table.column_names)
     return sheet(path)
 
 
@@ -255,7 +256,7 @@ def test_columns_that_do_not_fit_into_a_sheet_are_refused(tmp_path):
         pytest.raises(UsageError, match="16,385 columns, and a sheet 16,384"),
         (tmp_path / "x.xlsx").open("wb") as file,
     ):
-        write(file, iter([]), names, str)
+        write(file, iter([]), names)
 
 
 # Where to

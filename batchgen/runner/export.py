@@ -1,0 +1,44 @@
+"""What is done of a job so far, published again: at the job's own place, or into a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.state_files import StateFiles
+from batchgen.errors import UsageError
+from batchgen.job.job import Job
+from batchgen.output import destination, formats
+from batchgen.output.publish import PublishResult
+from batchgen.output.selection import Selection
+from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
+from batchgen.runner.plan import make_plan
+from batchgen.runner.prepare import prepare
+from batchgen.runner.publish import publish_run
+
+
+def export_job(
+    job: Job, output: str | Path | None, selection: Selection, environ: Mapping[str, str], file: str
+) -> PublishResult:
+    """Publishes what is selected, also while the job runs. `output`: a file of its own; None: the job's own place.
+    `file`: how messages name the job file.
+
+    Raises UsageError where a selection has no file of its own, NotRunYet where there is nothing yet, else as
+    `publish_run`."""
+    given = destination.given(job, output, formats.SUFFIXES) if output is not None else None
+    if given is None and not selection.is_all:
+        raise UsageError("--columns and --status choose what a file of its own has: name one with -o")
+    with StateFiles.for_job(job).open_readonly() as reader:
+        last = reader.latest()
+        if given is None:
+            refuse_anothers_checkpoint(job, reader.owner())
+        start = reader.start_of(last)
+        job = job.with_limit(start.first if start else None)
+        setup = prepare(job, environ, file)
+        to = given or destination.of(job, last.date)
+        if given is None:
+            refuse_anothers_results(job, to.place)
+        index = Index(reader.states(), last.floor)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)
