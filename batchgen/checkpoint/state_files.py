@@ -49,7 +49,7 @@ class StateFiles:
         MachineRefused."""
         with file_lock.exclusive(self.lock), file_lock.exclusive(self.in_flight):
             if not folders.is_local(self.database.parent):
-                file_lock.refuse_useless(self.lock)
+                file_lock.refuse_ineffective(self.lock)
             with closing(Checkpoint(self.database, self.salvage)) as checkpoint, self.open_readonly() as reader:
                 yield checkpoint, reader
 

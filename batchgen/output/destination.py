@@ -26,12 +26,12 @@ from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.storage import folders, manifest, object_store
 from batchgen.storage.atomic import (
-    created,
+    create_synced,
     discard,
-    refusing,
+    machine_refusals,
     replacing,
     replacing_folder,
-    set_aside,
+    temporary_folder,
     try_out,
 )
 from batchgen.storage.listing import find
@@ -160,7 +160,7 @@ class Destination:
         """What was written appears when the block ends well, and else nothing. `final`: asked then for its place.
 
         Raises MachineRefused."""
-        with refusing(self.place), self._writing(final) as part:
+        with machine_refusals(self.place), self._writing(final) as part:
             yield part
 
     def _writing(self, final: Callable[[], Any]) -> AbstractContextManager[Writing]:
@@ -249,7 +249,7 @@ def _one_file(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
 @contextmanager
 def _folder(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
     with replacing_folder(path, final) as folder:
-        yield lambda number: created(folder / f"{_stem(number)}{PARQUET}")
+        yield lambda number: create_synced(folder / f"{_stem(number)}{PARQUET}")
 
 
 def _stem(number: int) -> str:
@@ -259,8 +259,8 @@ def _stem(number: int) -> str:
 @contextmanager
 def _uploaded(url: ObjectUrl, final: Callable[[], ObjectUrl], scratch: Path, *, is_folder: bool) -> Iterator[Writing]:
     suffix = PARQUET if is_folder else url.suffix
-    with set_aside(scratch / "upload") as folder:
-        yield lambda number: created(folder / f"{_stem(number)}{suffix}")
+    with temporary_folder(scratch / "upload") as folder:
+        yield lambda number: create_synced(folder / f"{_stem(number)}{suffix}")
         files = sorted(folder.iterdir())
         if is_folder:
             _upload_folder(final(), files)

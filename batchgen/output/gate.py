@@ -17,7 +17,7 @@ from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.checks import Gate
 from batchgen.job.job import Job
 from batchgen.storage import object_store
-from batchgen.storage.atomic import refusing
+from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import Location, ObjectUrl, to_location
 from batchgen.ui.humanize import pluralize
@@ -146,7 +146,7 @@ def last_good(job: Job, date: str) -> Location | None:
     before. Raises MachineRefused where the store does not answer."""
     pieces = str(job.output_path("{date}")).split("{date}")
     dated = re.compile(r"(\d{4}-\d\d-\d\d)".join(map(re.escape, pieces)) + "(?:/.*)?")
-    with refusing(job.output_path(date)):
+    with machine_refusals(job.output_path(date)):
         matches = filter(None, map(dated.fullmatch, _standing(job.output_path("{date}"))))
         found = {match.groups() or (date,) for match in matches}
     days = [day for day, *others in found if day <= date and set(others) <= {day}]
