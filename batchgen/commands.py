@@ -62,7 +62,7 @@ def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
 def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
     job = load_job(path).with_limit(limit)
     job = job.for_local_model() if local else job
-    logs.name(job.name)
+    logs.name_job(job.name)
     return job
 
 
@@ -271,7 +271,7 @@ def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoi
             refuse_anothers_checkpoint(setup.job, owner)
         ours = owner_of(setup.job, setup.job.state_folder)
         if owner != ours:
-            checkpoint.own(ours)
+            checkpoint.set_owner(ours)
         yield checkpoint, reader
 
 

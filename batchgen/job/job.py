@@ -147,7 +147,7 @@ class Job(Renderable, Section):
         output = self.output.model_copy(update={"path": path})
         return self.model_copy(update={"name": self.name + suffix, "output": output, "metrics": metrics})
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         """What the file sets, and where the key is to be found; a job holds no secret."""
         given = self.model_dump(
             mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt", "messages"}

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.checkpoint.index import State
-from batchgen.checkpoint.reader import FITS, Reader
+from batchgen.checkpoint.reader import BYTES_PER_READ, Reader
 from batchgen.errors import InputChanged
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
@@ -178,10 +178,10 @@ def _results(
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
-        for ids, records, size in reader.pieces(rows["record"].to_list()):
+        for ids, records, size in reader.record_batches(rows["record"].to_list()):
             given = rows.slice(start, len(ids)), models, records, reader, fitness
             start += len(ids)
-            if CORES > 1 and LONG * len(ids) < size <= FITS:
+            if CORES > 1 and LONG * len(ids) < size <= BYTES_PER_READ:
                 waiting.append(beside.submit(ResultColumns, *given))
             else:
                 yield from _ended(waiting, 0)

@@ -68,7 +68,7 @@ def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     if theirs.is_running():
         raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
     with file_lock.exclusive(theirs.lock), theirs.open_readonly() as other:
-        for _, records, _ in other.pieces(other.ids_of(OK)):
+        for _, records, _ in other.record_batches(other.ids_of(OK)):
             given = list(records.values())
             keys = pl.DataFrame(split(b"".join([record.key for record in given])))
             new = known.find(keys["hi"], keys["lo"])["state"] != State.DONE

@@ -59,9 +59,9 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             partial(reader.next_date, today()),
             Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run
-            list(reader.names()),
+            list(reader.row_names()),
             reader.median_latency(),
-            reader.learned(),
+            reader.learned_rate(),
             reader.last_answers() if rehearse else (),
             partial(restate, reader=reader, fitness=setup.fitness),
         )

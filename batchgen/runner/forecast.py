@@ -11,7 +11,7 @@ from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
 from batchgen.ui.humanize import approximately, dollars, duration, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, short_path
 
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
@@ -72,7 +72,7 @@ class Forecast(Renderable):
             "warnings": self.warnings,
         }
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         plan = self.plan
         lines = [
             *self._rows(),
@@ -83,7 +83,7 @@ class Forecast(Renderable):
             PanelLine("time", self._time()),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            PanelLine("results", near(self.path) + self._night()),
+            PanelLine("results", short_path(self.path) + self._night()),
             *(PanelLine("warning", warning, Severity.WAIT) for warning in self.warnings),
         ]
         verdict = f"{pluralize(plan.rows.height, 'row')}, {plan.todo:,} to send"

@@ -17,7 +17,7 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui import logs
 from batchgen.ui.humanize import approximately, duration, pluralize
-from batchgen.ui.terminal import USUAL, screen
+from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
 LINE_EVERY = 30.0
 BAR_EVERY = 0.2
@@ -39,7 +39,7 @@ def progress(name: str, stats: Stats, outlook: RemainingTime, most_seconds: floa
     """`most_seconds`: what the limits would ask of the run if every answer were as long as it may be."""
     if quiet:
         return NoProgress()
-    if sys.stderr.isatty() and not logs.are_objects():
+    if sys.stderr.isatty() and not logs.are_json():
         return ProgressBar(name, stats, outlook)
     if _in_notebook():
         return NotebookWidget(name, stats, outlook)
@@ -92,7 +92,7 @@ class ProgressBar:
 
 def _columns(_: object) -> tuple[int, int | None]:
     """For tqdm, again and again: the bar's width, which leaves room for the `^C` that the terminal writes behind it."""
-    return (screen(sys.stderr).width or USUAL) - 2, None
+    return (screen(sys.stderr).width or DEFAULT_COLUMNS) - 2, None
 
 
 class NotebookWidget(ProgressBar):
@@ -125,7 +125,7 @@ class LogLines:
         self._name, self._outlook, self._clock = name, outlook, clock
         most = f", {duration(most_seconds)} at most under the limits" if most_seconds >= LINE_EVERY else ""
         numbers = _numbers(stats, 0.0, None)
-        log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
+        log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.FIELDS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
@@ -140,7 +140,7 @@ class LogLines:
             rate,
             "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
-            extra={logs.NUMBERS: _numbers(stats, rate, left)},
+            extra={logs.FIELDS: _numbers(stats, rate, left)},
         )
 
     def close(self, stats: Stats) -> None:

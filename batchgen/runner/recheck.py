@@ -29,7 +29,7 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.D
         passes = unfit
     else:
         stored = (unfit | (rows["state"] == State.DONE)).arg_true()
-        pieces = reader.pieces(rows["record"].gather(stored).to_list())
+        pieces = reader.record_batches(rows["record"].gather(stored).to_list())
         judged = (_passing(ids, records, reader, fitness) for ids, records, _ in pieces)
         passes = pl.repeat(None, rows.height, dtype=pl.Boolean, eager=True)
         passes = passes.scatter(stored, pl.concat([pl.Series(dtype=pl.Boolean), *judged]))
@@ -43,7 +43,7 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     unusable = (kept & ~rows["state"].is_in([State.DONE, State.NEW])).arg_true()
     if unusable.is_empty():
         return rows
-    pieces = reader.pieces(rows["record"].gather(unusable).to_list())
+    pieces = reader.record_batches(rows["record"].gather(unusable).to_list())
     readable = [id_ for _, records, _ in pieces for id_, record in records.items() if reader.is_answer(record)]
     done = pl.lit(State.DONE, pl.UInt8)
     return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))

@@ -94,7 +94,7 @@ class Runner:
     def _whole_run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
         interrupted = self._recover()
-        goes_on = fresh and self._reader.open_fresh(self._job.first) is not None
+        goes_on = fresh and self._reader.unfinished_fresh_run(self._job.first) is not None
         floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
         while True:
@@ -133,7 +133,7 @@ class Runner:
             setup.source,
             setup.requests,
             index,
-            self._reader.names(),
+            self._reader.row_names(),
             setup.limits,
             retry_failed=retry_failed,
             restated=lambda rows: restate(rows, self._reader, setup.fitness),
@@ -164,7 +164,7 @@ class Runner:
         is_new = self._reader.last_run() is None
         for offer in adoption.offers(self._job, plan.rows.filter("todo")) if is_new else ():
             log.warning("warning: %s", adoption.told(offer, plan.rows.height))
-        if missing := self._checkpoint.missing:
+        if missing := self._checkpoint.missing_attempts:
             log.warning(
                 "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
                 "its place. Put the newest one back where you have it; what is missing is bought again",
@@ -187,7 +187,7 @@ class Runner:
 
     def _earlier_rate(self) -> float | None:
         """What an earlier run learned, where the job itself names no rate."""
-        learned = self._reader.learned()
+        learned = self._reader.learned_rate()
         return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
     def _now(self, plan: Plan, run: Run) -> pl.DataFrame:
@@ -271,7 +271,7 @@ class Runner:
             answer_tokens=usage.answer_tokens,
             counted=usage.counted,
             cost=usage.cost,
-            in_all=self._reader.usage_in_all(),
+            in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
         )
 

@@ -98,7 +98,7 @@ class Sender:
         def tell() -> None:
             now = time.monotonic()
             rate = outlook.rate(stats, now)
-            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now))
+            self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now))
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)

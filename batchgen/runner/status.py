@@ -10,7 +10,7 @@ from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
 from batchgen.ui.humanize import approximately, duration
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
 
 RUNNING = "running"
 
@@ -35,13 +35,15 @@ class Status(Renderable):
     usage: Usage = NOTHING
     in_all: Usage = NOTHING
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         lines = [PanelLine("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(PanelLine("rate", self._rate(self.rate)))
         if self.partial is not None:
             lines.append(
-                PanelLine("partial", f"{near(self.partial)}: the results in its place have more texts", Severity.WAIT)
+                PanelLine(
+                    "partial", f"{short_path(self.partial)}: the results in its place have more texts", Severity.WAIT
+                )
             )
         if used := spent(self.usage, self.in_all):
             lines.append(PanelLine("spent", used))
@@ -82,7 +84,7 @@ def status_of(job: Job) -> Status:
         last = reader.latest()
         counts = reader.outcomes_of(last)
         rate, left_s = reader.outlook(last)
-        usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
+        usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import ServiceRefused
 from batchgen.ui.humanize import duration, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Summary(Renderable):
     in_all: Usage = NOTHING
     cut_off: int = 0
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
         have = "has its" if self.rows == 1 else "have their"
@@ -59,8 +59,8 @@ class Summary(Renderable):
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
             *([PanelLine("cut off", self._cut_off(), Severity.WAIT)] if self.cut_off else []),
             PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
-            PanelLine("results", near(self.path)),
-            *([PanelLine("report", near(self.report))] if self.report else []),
+            PanelLine("results", short_path(self.path)),
+            *([PanelLine("report", short_path(self.report))] if self.report else []),
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")

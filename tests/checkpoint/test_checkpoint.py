@@ -44,7 +44,7 @@ from support.durability import (
 
 from batchgen import commands
 from batchgen.api.body import FROM as COMPRESS_FROM
-from batchgen.api.body import stored
+from batchgen.api.body import to_columns
 from batchgen.checkpoint.checkpoint import PAGE, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
@@ -135,7 +135,7 @@ def test_what_is_added_reads_back(batches):
 @settings(deadline=None)
 @given(RECORDS)
 def test_the_checksum_is_what_files_have_whose_crc_zlib_reckoned(one):
-    size, data = stored(one.body)
+    size, data = to_columns(one.body)
     *columns, _ = msgspec.structs.astuple(one)
     assert one.columns()[-1] == zlib.crc32(
         data or b"", zlib.crc32(msgspec.msgpack.encode((*columns, size, data is None)))
@@ -166,12 +166,12 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "c.sqlite"
         made(path, [record(n, None if size is None else b"x" * size) for n, size in enumerate(sizes)])
-        patch.setattr("batchgen.checkpoint.reader.FITS", 100)
-        patch.setattr("batchgen.checkpoint.reader.AT_ONCE", 8)
+        patch.setattr("batchgen.checkpoint.reader.BYTES_PER_READ", 100)
+        patch.setattr("batchgen.checkpoint.reader.RECORDS_PER_READ", 8)
         ids = [0, *range(1, len(sizes) + 1), len(sizes) + 1]  # two that are not there
         chance.shuffle(ids)
         with closing(Reader(path)) as reader:
-            pieces = list(reader.pieces(ids))
+            pieces = list(reader.record_batches(ids))
     assert [id_ for piece, _, _ in pieces for id_ in piece] == ids
     for piece, found, _ in pieces:
         assert set(found) == {id_ for id_ in piece if 1 <= id_ <= len(sizes)}
@@ -182,7 +182,7 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
 def test_a_piece_is_as_large_as_fits_though_the_one_before_it_was_larger_or_empty(tmp_path):
     made(tmp_path / "c.sqlite", [record(n, b"x" * (5 << 20 if n == 3 else 10)) for n in range(1, 3001)])
     with closing(Reader(tmp_path / "c.sqlite")) as reader:
-        lengths = [len(piece) for piece, _, _ in reader.pieces([*range(-3000, 0), *range(1, 3001)])]
+        lengths = [len(piece) for piece, _, _ in reader.record_batches([*range(-3000, 0), *range(1, 3001)])]
     assert len(lengths) < 20
 
 
@@ -280,7 +280,7 @@ def test_a_text_that_is_no_utf8_any_more_damages_the_row_and_no_other(tmp_path, 
     with closing(Reader(tmp_path / "c.sqlite")) as reader:
         assert reader.records([1, 2, 3]) == {1: before[0], 3: before[2]}
         assert [id_ for _, id_, *_ in reader.states()] == [1, 2, 3]
-        assert {"row 1", "row 3"} <= set(reader.names())
+        assert {"row 1", "row 3"} <= set(reader.row_names())
 
 
 def test_more_keys_and_ids_are_looked_up_than_a_statement_takes(tmp_path):

@@ -370,7 +370,7 @@ def said(monkeypatch) -> Iterator[io.StringIO]:
 
 def test_whatever_a_message_holds_is_inert_and_comes_back():
     hostile = 'a\x1b[31m\u202e\n\x00\u2028"}\ud800'
-    record = logging.makeLogRecord({"msg": "%s", "args": (hostile,), "levelname": "WARNING", logs.NUMBERS: {"done": 3}})
+    record = logging.makeLogRecord({"msg": "%s", "args": (hostile,), "levelname": "WARNING", logs.FIELDS: {"done": 3}})
     written = logs.JsonFormatter().format(record)
     assert not set(written) & set("\x1b\u202e\n\x00\u2028\ud800")
     line = json.loads(written)
