@@ -29,7 +29,7 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
-from batchgen.send.check import checked
+from batchgen.send.check import with_check
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
@@ -105,7 +105,7 @@ class Sender:
         async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             pump = Dispatcher(
                 batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
+                attempt=with_check(engine.attempt, setup.fitness, setup.dialect.read_answer),
                 save=writer.save,
                 flight=flight,
                 limits=limits,
@@ -119,7 +119,7 @@ class Sender:
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
-                    seen = (view.every, lambda: view.show(stats)), (shared_rate.LOOKS_EVERY, look), (TOLD_EVERY, tell)
+                    seen = (view.every, lambda: view.show(stats)), (shared_rate.COUNT_SECONDS, look), (TOLD_EVERY, tell)
                     async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
                         is_gone = await _is_gone_at_the_end(pump)
             finally:
@@ -127,9 +127,8 @@ class Sender:
                 tell()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        return SendResult(
-            stats, usage(), (limits.window.late, limits.window.most), pump.stopped, pump.refusal, learned, is_gone
-        )
+        late = limits.window.late, limits.window.max_in_flight
+        return SendResult(stats, usage(), late, pump.stopped, pump.refusal, learned, is_gone)
 
     def _look_at_checkpoint(self, pump: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
@@ -147,11 +146,11 @@ class Sender:
     @contextmanager
     def _shared(self, limits: RateLimiter, base_url: str) -> Iterator[Callable[[], None]]:
         """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
-        if not limits.declared:
+        if not limits.is_declared:
             yield lambda: None
             return
         with shared_rate.register(base_url, self.key) as runs:
-            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.LOOKS_EVERY)
+            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.COUNT_SECONDS)
             yield lambda: limits.share(time.monotonic(), runs())
 
 

@@ -43,16 +43,15 @@ from support.durability import (
 )
 
 from batchgen import commands
-from batchgen.api.body import FROM as COMPRESS_FROM
-from batchgen.api.body import to_columns
-from batchgen.checkpoint.checkpoint import PAGE, Checkpoint
+from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
+from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
-LARGE = BODY + bytes(random.Random(1).choices(b" \n", k=3 * COMPRESS_FROM))
+LARGE = BODY + bytes(random.Random(1).choices(b" \n", k=3 * MIN_COMPRESSED_BYTES))
 
 
 def record(n: int, body: bytes | None = BODY, **more) -> Record:
@@ -97,7 +96,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 BODIES = st.one_of(
     st.none(),
     st.binary(max_size=40),
-    st.integers(COMPRESS_FROM - 2, COMPRESS_FROM + 2).map(bytes),
+    st.integers(MIN_COMPRESSED_BYTES - 2, MIN_COMPRESSED_BYTES + 2).map(bytes),
     st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 20_000)).map(lambda t: t[0] * t[1]),
 )
 RECORDS = st.builds(
@@ -339,7 +338,7 @@ def test_a_flipped_bit_in_a_list_of_ids_is_never_read_for_ever(tmp_path):
     path, whole = tmp_path / "c.sqlite", _template().read_bytes()
     with closing(sqlite3.connect(_template())) as db:
         ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'")
-    start, refused = (root - 1) * PAGE * 8, 0
+    start, refused = (root - 1) * PAGE_BYTES * 8, 0
     for bit in range(start, start + 8 * (8 + 2 * len(TEMPLATE))):  # a page's head, and where its rows begin
         path.write_bytes(whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
         try:
@@ -377,11 +376,11 @@ FILES: dict[str, Callable[[Path], object]] = {
     "garbage": lambda path: path.write_bytes(random.Random(5).randbytes(9000)),
     "text": lambda path: path.write_text("not a database at all, " * 200),
     "cut to a half": lambda path: cut(path, 0.5),
-    "cut to its first page": lambda path: os.truncate(path, PAGE),
+    "cut to its first page": lambda path: os.truncate(path, PAGE_BYTES),
     "cut within its first page": lambda path: os.truncate(path, 1000),
     "cut within its header": lambda path: os.truncate(path, 50),
     "its header zeroed": lambda path: path.write_bytes(bytes(100) + path.read_bytes()[100:]),
-    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:]),
+    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE_BYTES) + path.read_bytes()[PAGE_BYTES:]),
     "tables of somebody else": lambda path: (path.unlink(), shell(path, "CREATE TABLE t (x)")),
     "somebody else's with our numbers": lambda path: (
         path.unlink(),
@@ -439,8 +438,8 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
     with service() as built_in:
         assert run(work, built_in.url)[0] == 0
         with work.checkpoint.open("r+b") as file:
-            file.seek(work.checkpoint.stat().st_size // (2 * PAGE) * PAGE)
-            file.write(bytes(PAGE))  # one page in the middle
+            file.seek(work.checkpoint.stat().st_size // (2 * PAGE_BYTES) * PAGE_BYTES)
+            file.write(bytes(PAGE_BYTES))  # one page in the middle
         work.result.unlink()
         code, _, said = run(work, built_in.url)
         assert code == 5

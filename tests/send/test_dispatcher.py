@@ -13,7 +13,7 @@ from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
-from batchgen.send.retry import BILLED_TRIES, Retries
+from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
@@ -78,7 +78,7 @@ def test_no_row_fails_of_an_outage(failure, seconds):
         night = Night(400, 2, 2 + seconds, failure, seed)
         assert night.stats.failed == 0
         assert night.stats.ok == 400
-        assert max(night.tries.values()) <= BILLED_TRIES or failure.kind is not Kind.UNANSWERED
+        assert max(night.tries.values()) <= MAX_BILLED_TRIES or failure.kind is not Kind.UNANSWERED
 
 
 @pytest.mark.parametrize("failure", AWAY.values(), ids=AWAY)
