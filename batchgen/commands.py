@@ -89,13 +89,13 @@ def run(
     from batchgen.runner.run import Runner
     from batchgen.runner.signals import Signals
 
-    with notifications.following(environ) as after, Signals() as signals:
+    with notifications.notifying(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
-        after.of(job)
+        after.set_job(job)
         key = key_of(job, environ)
         setup = prepare(job, environ, path)
         if engine is here.engine:
-            descriptors.provide(setup.limits.concurrency)
+            descriptors.raise_limit(setup.limits.concurrency)
         folders.make([job.state_folder])
         destination.of(job, today()).refuse_unwritable()
         folders.refuse_network(job.state_folder)
@@ -103,7 +103,7 @@ def run(
             log.warning("warning: %s", warning)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
-                taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
+                taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
             night = Runner(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
@@ -129,7 +129,7 @@ def plan(
     job = _load(path, limit, local=local)
     notifications.check(job)
     setup = prepare(job, environ, path)
-    descriptors.provide(setup.limits.concurrency)
+    descriptors.raise_limit(setup.limits.concurrency)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)
@@ -141,7 +141,7 @@ def plan(
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),
-        goes_on=date if date != today() else None,
+        continues=date if date != today() else None,
         endpoint=job.endpoint.name or setup.base_url or "",
         plan=made,
         limits=setup.limits,
@@ -149,7 +149,7 @@ def plan(
         learned=known.learned,
         warnings=[
             *warnings(setup, made.models, made.rows.height),
-            *(adoption.told(offer, made.rows.height) for offer in beside),
+            *(adoption.message(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
         rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,

@@ -1,4 +1,4 @@
-"""What a run of a job would do, and how that is told."""
+"""The forecast of a run, and its presentation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast(Renderable):
-    """What a run would do. `latency_s`: the median of the last answers, None before there are any;
-    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for; `goes_on`: the date of an
-    earlier day's run that it would go on with."""
+    """The forecast of a run. `latency_s`: the median of the last answers, None before there are any. `learned`: the
+    rate that an earlier run found. `rehearsal`: set if one was requested. `continues`: the date of an earlier day's run
+    that this run would continue."""
 
     name: str
     path: str
@@ -32,17 +32,18 @@ class Forecast(Renderable):
     learned: LearnedRate | None
     warnings: list[str]
     rehearsal: Rehearsal | None
-    goes_on: str | None = None
+    continues: str | None = None
 
     @property
     def seconds(self) -> float | None:
-        """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+        """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
+        is known."""
         by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.concurrency
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
         return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
 
     def values(self) -> dict[str, Any]:
-        """All of it as plain values, for `--json`."""
+        """Returns everything as plain values, for `--json`."""
         plan = self.plan
         kept = (
             "reused",
@@ -83,21 +84,21 @@ class Forecast(Renderable):
             PanelLine("time", self._time()),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            PanelLine("results", short_path(self.path) + self._night()),
+            PanelLine("results", short_path(self.path) + self._continued_run()),
             *(PanelLine("warning", warning, Severity.WAIT) for warning in self.warnings),
         ]
         verdict = f"{pluralize(plan.rows.height, 'row')}, {plan.todo:,} to send"
         prompts = tuple(TextBlock(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
         return Panel(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
 
-    def _night(self) -> str:
-        return f" (of the run of {self.goes_on}, which goes on)" if self.goes_on and self.plan.todo else ""
+    def _continued_run(self) -> str:
+        return f" (of the run of {self.continues}, which is continued)" if self.continues and self.plan.todo else ""
 
     def _rows(self) -> list[PanelLine]:
         plan = self.plan
-        told = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
-        told += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
-        new = ", ".join([f"{plan.new:,}", *told])
+        notes = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
+        notes += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
+        new = ", ".join([f"{plan.new:,}", *notes])
         lines = [PanelLine("reused", f"{plan.reused:,}"), PanelLine("new", new)]
         if plan.failed_before:
             lines.append(PanelLine("failed", f"{plan.failed_before:,} in an earlier run"))
@@ -110,8 +111,8 @@ class Forecast(Renderable):
     def _time(self) -> str:
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-        given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
-        under = f" under {given} a minute" if given else f" at {limits.concurrency:,} at a time, no other limit"
+        rates = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+        under = f" under {rates} a minute" if rates else f" at {limits.concurrency:,} at a time, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
         if not expected:
@@ -120,15 +121,15 @@ class Forecast(Renderable):
         return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
 
     def _rehearsed(self, night: Rehearsal) -> str:
-        """When it would end, which concurrency is enough, and what of it is assumed."""
+        """Describes when the run would end, which concurrency suffices, and what is assumed."""
         ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
         verdict = (
             "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
         )
-        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
         allowed = self.limits.concurrency
         if night.enough is None:
-            lines.append("no limit is known: every slot more makes it faster")
+            lines.append("no limit is known: every additional slot makes it faster")
         elif night.enough > allowed:
             lines.append(f"{night.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
         else:
@@ -136,7 +137,7 @@ class Forecast(Renderable):
         how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
         lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
         if night.rehearsed < self.plan.todo:
-            lines.append(f"reckoned from the first {night.rehearsed:,} rows")
+            lines.append(f"estimated from the first {night.rehearsed:,} rows")
         return "\n".join(lines)
 
 

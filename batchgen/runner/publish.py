@@ -1,4 +1,4 @@
-"""A run's results, at the job's own place, where its gate is heard, or anywhere else."""
+"""Publishes a run's results at the job's own place, where its gate applies, or anywhere else."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
 from batchgen.storage.location import Location
 
-RELIED_ON = ("model", "record", "state", "occurrence")
-"""Of a plan's rows, what publishing needs."""
+PUBLISHED_COLUMNS = ("model", "record", "state", "occurrence")
+"""Columns of a plan's rows that publishing needs."""
 
 
 def publish_run(
     setup: PreparedJob, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
 ) -> PublishResult:
-    """The results, at the job's own place, where the gate is heard and no more is replaced by less, or anywhere else.
-    Raises as `publish`."""
+    """Publishes the results. At the job's own place the gate applies, and results with more texts are not replaced.
+    Raises as `publish` does."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _is_same(to.place, own.place)
     done = publish(
         setup.source,
         rows,
-        setup.answering(models),
+        setup.answer_models(models),
         reader,
         own if in_place else to,
-        about(setup, run, to.place),
+        file_metadata(setup, run, to.place),
         fitness=setup.fitness,
         tally=GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
         if in_place and own.is_gated
@@ -54,8 +54,8 @@ def _is_same(one: Location, other: Location) -> bool:
     return one == other
 
 
-def about(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:
-    """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
+def file_metadata(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:
+    """Returns the origin of a file for its metadata. The job holds no secret, so the metadata hold none."""
     owner = owner_of(setup.job, there.parent if isinstance(there, Path) else None)
     return {
         "version": __version__,

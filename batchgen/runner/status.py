@@ -1,4 +1,4 @@
-"""How far a run is: read from the checkpoint, also while it is at work."""
+"""The progress of a job, read from its checkpoint, also during a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Status(Renderable):
-    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
-    `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
-    run's, `in_all` all runs'."""
+    """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
+    `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
+    all runs'."""
 
     name: str
     state: str
@@ -48,10 +48,10 @@ class Status(Renderable):
         if used := spent(self.usage, self.in_all):
             lines.append(PanelLine("spent", used))
         share = 1 - self.left / max(self.rows, 1)
-        return Panel(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
+        return Panel(self.name, self.state, f", started {self._started()}", lines, self._severity(), share=share)
 
     def line(self) -> str:
-        """What changes, on one line, for a log."""
+        """Returns the changing parts on one line, for a log."""
         rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
         return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
 
@@ -63,12 +63,12 @@ class Status(Renderable):
         return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
-        """In local time, which is what a person's clock shows."""
+        """Returns the start in local time."""
         then = dt.datetime.fromisoformat(self.started_at).astimezone()
         ago = (dt.datetime.now().astimezone() - then).total_seconds()
         return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
 
-    def _tone(self) -> Severity:
+    def _severity(self) -> Severity:
         if self.state == RUNNING:
             return Severity.CALM
         if self.failed:
@@ -77,7 +77,7 @@ class Status(Renderable):
 
 
 def status_of(job: Job) -> Status:
-    """Works while the job runs. Raises NotRunYet where there is none."""
+    """Returns the status, also during a run. Raises NotRunYet if the job has not run."""
     state = StateFiles.for_job(job)
     live = state.is_running()
     with state.open_readonly() as reader:

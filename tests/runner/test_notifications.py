@@ -309,7 +309,7 @@ def test_each_shard_has_metrics_of_its_own(job):
     [
         ("job.txt", "ends in .prom"),
         ("s3://bucket/job.prom", "should be a file on this machine"),
-        ("folder.prom", "is no file"),
+        ("folder.prom", "is not a regular file"),
         ("rows.csv/job.prom", "cannot be written"),
     ],
 )

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
-from batchgen.runner.rehearsal import _NoFlight, _SimulatedLoop
+from batchgen.runner.rehearsal import _NoInFlightLog, _SimulatedLoop
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
@@ -51,7 +51,7 @@ class Night:
             batches=iter([tasks]),
             attempt=self._attempt,
             save=lambda _: asyncio.sleep(0),
-            flight=_NoFlight(),
+            flight=_NoInFlightLog(),
             limits=RateLimiter(None, None, clock()),
             budget=Budget(),
             retries=Retries(6, 60, self._unfit),
