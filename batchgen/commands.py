@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
@@ -17,7 +17,7 @@ from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
-from batchgen.job.load import load_job
+from batchgen.job.load import as_job
 from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.output.destination import Destination
@@ -39,35 +39,29 @@ if TYPE_CHECKING:
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
 
+JobLike = str | Path | Job | Mapping[str, Any]
+"""A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
+and `name` is needed)."""
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
 log = logging.getLogger("batchgen")
 
 
-def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
-    """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
-    where there is no such engine."""
-    if name == "ray":
-        from batchgen.send.engines import ray
-
-        return ray.engine(address)
-    if name != "local":
-        raise UsageError(f"no such engine: {name}: there are local and ray")
-    if address is not None:
-        raise UsageError("--address is a Ray cluster's: it goes with --engine ray")
-    return here.engine
+def _named(given: JobLike) -> str:
+    """How messages name a job: by its file as it was given, else by its name."""
+    return str(given) if isinstance(given, str | Path) else str(given.name if isinstance(given, Job) else given["name"])
 
 
-def _load(path: str | Path, limit: int | None, *, local: bool) -> Job:
-    job = load_job(path).with_limit(limit)
+def _load(path: JobLike, limit: int | None, *, local: bool) -> Job:
+    job = as_job(path).with_limit(limit)
     job = job.for_local_model() if local else job
     logs.name_job(job.name)
     return job
 
 
 def run(
-    path: str | Path,
+    path: JobLike,
     *,
     local: bool = False,
     fresh: bool = False,
@@ -79,11 +73,25 @@ def run(
     take_in: str | Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Summary:
-    """Runs or resumes a job and publishes its results. `engine`: where attempts are made (`engine_of`); `adopt`: also
-    where a checkpoint or results are another job's, which become this one's; `take_in`: a checkpoint whose answers
-    become this job's, too.
+    """Runs a job, or resumes it, and publishes its results.
 
-    Raises BatchgenError where there is nothing to sum up: nothing was sent, or the machine gave way.
+    `path`: a job file, a `Job`, or a dict of its settings. `local`: on the built-in model, free, with results of its
+    own. `fresh`: buys every row anew. `limit`: the first so many rows only. `retry_failed`: tries rows again that
+    failed in an earlier run. `quiet`: shows no progress. `engine`: where attempts are made. `adopt`: takes over a
+    checkpoint or results that are another job's. `take_in`: a checkpoint whose answers become this job's, too.
+
+    >>> ended = batchgen.run("jobs/seo.yaml", local=True, limit=20)
+    >>> ended.ok, ended.failed, ended.stopped
+    (20, 0, None)
+    >>> batchgen.load(ended.path)["text"].null_count()
+    0
+
+    An interrupt (Ctrl-C, the notebook's stop button) ends it in order: nothing new is sent, what is in flight gets a
+    minute to end, everything is saved and published, and the summary says so in `stopped`. A second one gives up what
+    is in flight. Rows that fail are counted in the summary, never raised.
+
+    Raises BatchgenError where there is nothing to sum up: the job or its input is wrong, another run of it is at work,
+    this machine refuses, or an interrupt came before anything was sent.
     """
     from batchgen.runner import notifications
     from batchgen.runner.run import Runner
@@ -93,14 +101,10 @@ def run(
         job = _load(path, limit, local=local)
         after.set_job(job)
         key = key_of(job, environ)
-        setup = prepare(job, environ, path)
+        setup = prepare(job, environ, _named(path))
         if engine is here.engine:
-            descriptors.raise_limit(setup.limits.concurrency)
-        folders.make([job.state_folder])
-        destination.of(job, today()).refuse_unwritable()
-        folders.refuse_network(job.state_folder)
-        if warning := folders.network_warning(job.state_folder):
-            log.warning("warning: %s", warning)
+            descriptors.provide(setup.limits.most_in_flight)
+        _prove_folders(job)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
                 taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
@@ -110,8 +114,17 @@ def run(
     return after.summary
 
 
+def _prove_folders(job: Job) -> None:
+    """Tries out where the run will write, before anything is spent. Raises BatchgenError where it cannot."""
+    folders.make([job.state_folder])
+    destination.of(job, today()).refuse_unwritable()
+    folders.refuse_network(job.state_folder)
+    if warning := folders.network_warning(job.state_folder):
+        log.warning("warning: %s", warning)
+
+
 def plan(
-    path: str | Path,
+    path: JobLike,
     *,
     local: bool = False,
     limit: int | None = None,
@@ -119,17 +132,23 @@ def plan(
     rehearse: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
-    """Checks everything a run would check but the key, and leaves no trace. Raises BatchgenError as `run` does.
+    """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
 
-    `rehearse`: plays the night on a simulated clock, too.
+    `rehearse`: plays the night on a simulated clock, too; the other options are those of `run`.
+
+    >>> would = batchgen.plan("jobs/seo.yaml")
+    >>> would.plan.todo, round(would.plan.cost, 2)
+    (309, 0.57)
+
+    Raises BatchgenError as `run` does.
     """
     from batchgen.runner import notifications
     from batchgen.runner.forecast import Forecast
 
     job = _load(path, limit, local=local)
     notifications.check(job)
-    setup = prepare(job, environ, path)
-    descriptors.raise_limit(setup.limits.concurrency)
+    setup = prepare(job, environ, _named(path))
+    descriptors.provide(setup.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)
@@ -162,7 +181,7 @@ def _rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
     return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
 
 
-def status(path: str | Path, *, local: bool = False) -> Status:
+def status(path: JobLike, *, local: bool = False) -> Status:
     """Works while the job runs. Raises NotRunYet where there is none."""
     from batchgen.runner.status import status_of
 
@@ -170,7 +189,7 @@ def status(path: str | Path, *, local: bool = False) -> Status:
 
 
 def watch(
-    path: str | Path, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
+    path: JobLike, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Status]:
     """The status again and again, `every` so many seconds, until no run is at work. Raises as `status`."""
     from batchgen.runner.status import RUNNING, status_of
@@ -187,7 +206,7 @@ def watch(
 
 
 def export(
-    path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
+    path: JobLike, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> PublishResult:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
     job = _load(path, None, local=local)
@@ -199,7 +218,7 @@ def export(
             refuse_anothers_checkpoint(job, reader.owner())
         start = reader.start_of(last)
         job = job.with_limit(start.first if start else None)
-        setup = prepare(job, environ, path)
+        setup = prepare(job, environ, _named(path))
         to = given or destination.of(job, last.date)
         if output is None:
             refuse_anothers_results(job, to.place)
@@ -207,7 +226,7 @@ def export(
 
 
 def report(
-    path: str | Path, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
+    path: JobLike, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
     from batchgen.reporting import write as reports
@@ -216,12 +235,12 @@ def report(
     return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
 
 
-def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.Subject:
+def _subject(job: Job, path: JobLike, environ: Mapping[str, str]) -> reports.Subject:
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
     from batchgen.reporting import write as reports
 
     try:
-        setup = prepare(job, environ, path)
+        setup = prepare(job, environ, _named(path))
         index = Index((), 0)
         with suppress(NotRunYet), setup.state.open_readonly() as reader:
             index = Index(reader.states(), 0)
@@ -234,14 +253,14 @@ def _subject(job: Job, path: str | Path, environ: Mapping[str, str]) -> reports.
 
 
 def prune(
-    path: str | Path, agree: Callable[[int], bool], *, local: bool = False, environ: Mapping[str, str] = os.environ
+    path: JobLike, agree: Callable[[int], bool], *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> int:
     """Drops the stored attempts that the input no longer uses, if `agree` says so to their number.
 
     Raises AlreadyRunning while the job runs.
     """
     job = _load(path, None, local=local)
-    setup = prepare(job, environ, path)
+    setup = prepare(job, environ, _named(path))
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with _held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
@@ -253,7 +272,7 @@ def prune(
         return len(unused)
 
 
-def salvage(path: str | Path, *, local: bool = False) -> tuple[int, int]:
+def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
     """Puts a sound checkpoint in a damaged one's place: (attempts saved, attempts lost). Raises AlreadyRunning,
     MachineRefused, and UsageError where there is none."""
     from batchgen.checkpoint import salvage as salvaging

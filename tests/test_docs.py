@@ -22,7 +22,7 @@ from test_house import ROOMS
 from batchgen import errors
 from batchgen.cli.main import cli
 from batchgen.job.job import Job
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.output.schema import MORE_CHOICES, RESULTS
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def is_whole(values: Any) -> bool:
 def test_every_whole_job_file_loads(page: str, text: str, tmp_path: Path):
     path = tmp_path / "seo.yaml"
     path.write_text(text, encoding="utf-8")
-    assert load_job(path).request.model == "palmyra-x5"
+    assert read_job(path).request.model == "palmyra-x5"
 
 
 def keys(schema: dict[str, Any]) -> set[str]:

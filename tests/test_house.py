@@ -30,7 +30,7 @@ ROOMS = [
     "reporting",
     "runner",
     "commands",
-    "notebook",
+    "tables",
     "cli",
     "__main__",
 ]

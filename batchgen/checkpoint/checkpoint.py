@@ -101,6 +101,8 @@ class Checkpoint:
                 highest = self._highest_id()
                 self._next_id = 1 + highest
                 self._progress: tuple[Run, Usage, float | None, float | None] | None = None
+                self._moves: Sequence[tuple[float, int, float, float, str]] = ()
+                self._moves_put = 0
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(LOCK))
         self.missing_attempts = max(self._witness.last_id() - highest, 0) if highest else 0
@@ -216,17 +218,30 @@ class Checkpoint:
             self._put_progress()
             self._db.execute("COMMIT")
 
-    def set_progress(self, run: Run, usage: Usage, rate: float | None, left_s: float | None) -> None:
-        """Keeps a run's progress: its usage, the current rate in rows a second, and the seconds that are left. It is
-        stored with the next COMMIT."""
+    def tell(
+        self,
+        run: Run,
+        usage: Usage,
+        rate: float | None,
+        left_s: float | None,
+        moves: Sequence[tuple[float, int, float, float, str]] = (),
+    ) -> None:
+        """Takes down how far a run is: what it has used, rows a second of late, and seconds that are left; and `moves`,
+        the rows of `in_flight` so far, by the monotonic clock. It is stored with what is committed next."""
         self._progress = run, usage, rate, left_s
+        if moves is not self._moves:
+            self._moves, self._moves_put = moves, 0
 
     def _put_progress(self) -> None:
         told, self._progress = self._progress, None
         if told is not None:
             run, usage, *outlook = told
             values = run.id, *astuple(usage), *outlook
-            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_placeholders(len(values))})", values)  # noqa: S608
+            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_marks(len(values))})", values)  # noqa: S608
+            epoch = time.time() - time.monotonic()
+            moves = [(run.id, int((epoch + at) * 1e6), *move) for at, *move in self._moves[self._moves_put :]]
+            self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
+            self._moves_put = len(self._moves)
 
     @property
     def last_id(self) -> int:

@@ -62,8 +62,18 @@ class History(Database):
         rows = self._optional("progress", "SELECT rate, left_s FROM progress WHERE run = ?", (run.id,))
         return rows[0] if rows else (None, None)
 
-    def unfinished_run(self) -> Run | None:
-        """Returns the last run over all rows if it did not finish, else None."""
+    def in_flight(self, run: Run) -> int | None:
+        """How many requests might be in flight in the end, where the run found that itself."""
+        rows = self._beside("in_flight", "SELECT most FROM in_flight WHERE run = ? ORDER BY at DESC LIMIT 1", (run.id,))
+        return int(rows[0][0]) if rows else None
+
+    def last_in_flight(self) -> int | None:
+        """What the last run found that found one: the next begins with it."""
+        rows = self._beside("in_flight", "SELECT most FROM in_flight ORDER BY run DESC, at DESC LIMIT 1")
+        return int(rows[0][0]) if rows else None
+
+    def unfinished(self) -> Run | None:
+        """The last run of the whole job, where it did not come to its end."""
         for run, start in self._runs():
             if start.first is None:
                 return run if run.outcome != "finished" else None

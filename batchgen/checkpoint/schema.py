@@ -80,6 +80,15 @@ CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
   rate REAL,                   -- rows a second of late
   left_s REAL                  -- seconds; null where they are not known
 ) STRICT;
+CREATE TABLE IF NOT EXISTS in_flight ( -- how many there might be, where they are found: limits.concurrency auto
+  run INTEGER NOT NULL,
+  at INTEGER NOT NULL,         -- microseconds since 1970, UTC
+  most INTEGER NOT NULL,       -- requests, from then on
+  throughput REAL NOT NULL,    -- answers a second, as measured before
+  latency REAL NOT NULL,       -- seconds, likewise; 0 where a time-out told
+  why TEXT NOT NULL,
+  PRIMARY KEY (run, at)
+) STRICT;
 """
 
 _packer = msgspec.msgpack.Encoder()

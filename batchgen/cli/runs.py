@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -10,6 +11,9 @@ from batchgen.cli import streams
 from batchgen.cli.options import JOB, JSON, LIMIT, LOCAL, LOG_FORMAT, RETRY_FAILED, job_files
 from batchgen.cli.streams import say
 from batchgen.errors import OK
+
+if TYPE_CHECKING:
+    from batchgen.runner.summary import Summary
 
 
 @click.command()
@@ -62,7 +66,7 @@ def run(
         raise click.UsageError("Missing argument 'JOB'.")
     streams.log(quiet=quiet, verbose=verbose)
     from batchgen import commands
-    from batchgen.cli import render
+    from batchgen.send.engines.choice import engine_of
 
     summary = commands.run(
         job,
@@ -71,10 +75,17 @@ def run(
         limit=limit,
         retry_failed=retry_failed,
         quiet=quiet,
-        engine=commands.engine_of(engine, address),
+        engine=engine_of(engine, address),
         adopt=adopt == "",
         take_in=adopt or None,
     )
+    _end(summary, quiet=quiet, as_json=as_json)
+
+
+def _end(summary: Summary, *, quiet: bool, as_json: bool) -> NoReturn:
+    """Shows how a run ended, and exits with its code."""
+    from batchgen.cli import render
+
     if as_json:
         say(render.as_json(summary))
     elif not quiet or summary.exit_code != OK:

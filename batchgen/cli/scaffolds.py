@@ -8,18 +8,31 @@ from batchgen.cli.streams import say
 
 
 @click.command()
-@click.argument("name")
-def init(name: str) -> None:
+@click.argument("name", required=False)
+@click.option("--input", "path", type=click.Path(), help="Write the job that reads this file.")
+def init(name: str | None, path: str | None) -> None:
     """Write NAME.yaml, a commented job, and NAME.csv, a small input for it.
+
+    With --input, the job that reads that file: of any format, with what its reading needs, and a prompt of its columns.
+    NAME is the file's then, unless it is given. A folder may stand before it.
 
     \b
     batchgen init letters && batchgen run letters.yaml --local
+    batchgen init --input data/products.xlsx jobs/products
     """
-    from batchgen.job import scaffold
+    if name is None and path is None:
+        raise click.UsageError("Missing argument 'NAME'.")
+    if path is None:
+        from batchgen.job import scaffold
 
-    for path in scaffold.write(name):
-        say(f"wrote {path}")
-    say(f"next: batchgen run {name}.yaml --local")
+        written = scaffold.write(name or "")
+    else:
+        from batchgen.runner import propose
+
+        written = propose.write(path, name)
+    for file in written:
+        say(f"wrote {file}")
+    say(f"next: batchgen run {written[0]} --local")
 
 
 @click.command()

@@ -21,15 +21,32 @@ COUNT = click.IntRange(min=1)
     help="Until an answer begins: always so many, or P50,P99 for log-normal ones with that median and 99th percentile.",
 )
 @click.option("--requests-per-minute", type=COUNT, metavar="N", help="Refuse what is over it with 429 and Retry-After.")
-@click.option("--tokens-per-minute", type=COUNT, metavar="N", help="Likewise; prompt and answer, at four bytes each.")
+@click.option(
+    "--tokens-per-minute",
+    type=COUNT,
+    metavar="N",
+    help="Likewise, prompt and answer: at four bytes each, chats by usage.",
+)
 @click.option("--burst", default=4, show_default=True, type=COUNT, metavar="N", help="Requests that may come at once.")
 @click.option("--concurrency", type=COUNT, metavar="N", help="Refuse more than so many in flight with 429.")
+@click.option("--slots", type=COUNT, metavar="N", help="So many answers are at work; other requests wait their turn.")
+@click.option(
+    "--batching",
+    metavar="N,TOKENS",
+    help="Each answer comes at so many tokens a second, up to N in flight; more of them share what N get.",
+)
+@click.option(
+    "--capacity",
+    metavar="FROM:N,...",
+    help="How many --slots, or the N of --batching, from so many seconds since the first request, such as 0:8,60:4.",
+)
 @click.option(
     "--fault",
     multiple=True,
     metavar="KIND=SHARE",
     help="Spoil this share of the requests. KIND is a status from 400 to 599 (400, 413 and 422 strike a prompt each "
-    "time it is asked), or, with the answer billed: reset, hang, cut, drip (50 bytes a second), garbage. Repeatable.",
+    "time it is asked), refusal (the model's, likewise), or, with the answer billed: reset, hang, cut, drip (50 bytes "
+    "a second), garbage. Repeatable.",
 )
 @click.option(
     "--outage",
@@ -40,6 +57,8 @@ COUNT = click.IntRange(min=1)
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Another night of the same kind.")
 def serve(host: str, port: int, **rig: Any) -> None:
     """Serve the built-in model by the service's own API, until Ctrl-C.
+
+    It speaks /v1/completions, /v1/chat, and OpenAI's /v1/chat/completions.
 
     \b
     Point a job at it:

@@ -6,40 +6,45 @@ it is none. Rows of empty cells at the end of a file, as spreadsheets leave them
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input import csv_records
+from batchgen.input.agreement import agreed
 from batchgen.input.bounds import BATCH_ROWS, Schema
+from batchgen.input.column_names import Unnamed, elsewhere, named
+from batchgen.input.csv_records import Dialect
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import pluralize
 
 
 class Csv:
-    def __init__(self) -> None:
-        self._unnamed: dict[str, list[str]] = {}
+    """Columns and their order are the same in all files."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._unnamed = Unnamed()
         self._passed_over: dict[str, int] = {}
 
-    def schema(self, path: File) -> Schema:
-        header = csv_records.header(path)
+    def schema(self, paths: Sequence[File]) -> Schema:
+        return agreed(paths, self._schema)
+
+    def _schema(self, path: File) -> Schema:
+        header = csv_records.header(path, self._dialect)
         if not any(cell.strip() for cell in header):
             raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
-        if re.fullmatch("sep=.?", header[0]):
-            raise UsageError(f"{path}:1: {header[0]!r} is a line for Excel: remove it, and separate cells by commas")
-        names = _names(path, header)
+        names = named(f"{path}:1", header)
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip()]
-        empty = _empty(path, unnamed)
-        if unnamed := [name for name in unnamed if name not in empty]:
-            self._unnamed[str(path)] = unnamed
+        empty = _empty(path, self._dialect, unnamed)
+        self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty])
         return {name: pl.String() for name in names if name not in empty}
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         columns, empty = list(schema), 0
-        for frame in csv_records.batches(path, partial(_names, path)):
+        for frame in csv_records.batches(path, self._dialect, partial(named, f"{path}:1")):
             filled = frame.height - _empty_at_end(frame)
             if filled:
                 yield from _nulls(empty, schema)
@@ -53,45 +58,21 @@ class Csv:
     @property
     def notes(self) -> list[str]:
         """What was named and passed over, as far as the files were read."""
-        told = []
-        for path, names in list(self._unnamed.items())[:1]:
-            called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:5])}"
-            told.append(f"{path}:1: {called}{_elsewhere(len(self._unnamed) - 1)}; input.rename names them otherwise")
+        told = self._unnamed.notes
         for path, rows in list(self._passed_over.items())[:1]:
             told.append(
                 f"{path}: {pluralize(rows, 'row')} of empty cells at its end, passed over"
-                f"{_elsewhere(len(self._passed_over) - 1)}"
+                f"{elsewhere(len(self._passed_over) - 1)}"
             )
         return told
 
 
-def _elsewhere(files: int) -> str:
-    return f", and so in {pluralize(files, 'other file')}" if files else ""
-
-
-def _names(path: File, header: list[str]) -> list[str]:
-    """The columns' names. Raises UsageError where two have the same."""
-    taken: set[str] = set()
-    for name in header:
-        if name in taken and name.strip():
-            raise UsageError(f"{path}:1: two columns are named {name!r}")
-        taken.add(name)
-    return [name if name.strip() else _name(at, taken) for at, name in enumerate(header, 1)]
-
-
-def _name(position: int, taken: set[str]) -> str:
-    name = f"column_{position}"
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _empty(path: File, names: list[str]) -> set[str]:
+def _empty(path: File, dialect: Dialect, names: list[str]) -> set[str]:
     """Those of the columns that hold nothing throughout: then the whole file is read."""
     empty = set(names)
     if not empty:
         return empty
-    for frame in csv_records.batches(path, partial(_names, path)):
+    for frame in csv_records.batches(path, dialect, partial(named, f"{path}:1")):
         empty = {name for name in empty if frame[name].null_count() == frame.height}
         if not empty:
             break

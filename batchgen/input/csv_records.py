@@ -1,4 +1,4 @@
-"""CSV files -> records: RFC 4180, UTF-8 with or without a byte order mark, every cell as it stands.
+"""CSV files -> records: RFC 4180, whatever separates the cells, every cell as it stands.
 
 Two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid and
 names the line of what is not. Blocks whose quotes stand where RFC 4180 has them go through polars', which is two to
@@ -12,12 +12,17 @@ import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, Self
 
 import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.input.compression import decompressed
+from batchgen.input.encoding import as_utf_8
 from batchgen.input.foreign import letter, seen, separated
 from batchgen.storage.listing import File
 
@@ -33,30 +38,45 @@ PAIR = b"\xff"
 """A byte that no UTF-8 has. Where a file has it all the same, it is for the exact reader, which tells."""
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
-_MISPLACED = re.compile(rb'"(?:(?<=[^,\n"]")|(?=[^,\r\n"]))')
-"""A quote of a cell that has something beside its quotes, or one too many. It begins with the quote, for which the
-engine searches forty times as fast."""
+_EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
 
 
-def header(path: File) -> list[str]:
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written. `separator`: of its cells; None: a comma, unless a first line for Excel names one."""
+
+    separator: str | None = None
+    encoding: str = "utf-8"
+
+
+@cache
+def _misplaced(separator: str) -> re.Pattern[bytes]:
+    """A quote of a cell that has something beside its quotes, or one too many. It begins with the quote, for which the
+    engine searches forty times as fast."""
+    mark = re.escape(separator).encode()
+    return re.compile(rb'"(?:(?<=[^' + mark + rb'\n"]")|(?=[^' + mark + rb'\r\n"]))')
+
+
+def header(path: File, dialect: Dialect) -> list[str]:
     """The cells of the first line that is not blank; none: there is no such line. Raises UsageError where the file is
     something else."""
-    with path.open("rb") as file:
+    with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file)
         if what := seen(lines.block()[:LOOK]):
             raise UsageError(f"{path}: {what}")
-        return next(_records(lines), [])
+        return next(_records(lines, lines.separator(dialect.separator)), [])
 
 
-def batches(path: File, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
+def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
     """All columns and rows below the header. `named`: the columns' names by its cells."""
-    with path.open("rb") as file:
+    with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file)
-        records = _records(lines)
+        separator = lines.separator(dialect.separator)
+        records = _records(lines, separator)
         schema: Schema = dict.fromkeys(named(next(records, [])), pl.String())
         lines.put_back()
         while True:
-            frame = None if lines.opened else _at_once(lines.block(), schema)
+            frame = None if lines.opened else _at_once(lines.block(), schema, separator)
             if frame is not None:
                 lines.pass_over(frame.height)
                 yield from frame.iter_slices(BATCH_ROWS)
@@ -66,33 +86,37 @@ def batches(path: File, named: Callable[[list[str]], list[str]]) -> Iterator[pl.
                 return
 
 
+def _opened(path: File, dialect: Dialect) -> BinaryIO:
+    return as_utf_8(path, decompressed(path), dialect.encoding)
+
+
 def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
     cells = zip(*records, strict=True)
     columns = {name: [cell or None for cell in column] for name, column in zip(schema, cells, strict=True)}
     return pl.DataFrame(columns, schema=schema)
 
 
-def _at_once(block: bytes, schema: Schema) -> pl.DataFrame | None:
+def _at_once(block: bytes, schema: Schema, separator: str) -> pl.DataFrame | None:
     """The rows of whole records; None where only the exact reader can tell."""
     if not block or len(block) > MAX_CELL or block.startswith(BOM) or _has_lone_return(block):
         return None
-    bare = _emptied(block) if b'"' in block else block
+    bare = _emptied(block, separator) if b'"' in block else block
     if bare is None:
         return None
     try:  # polars would decompress what begins as compressed data do: with x^2, say
-        frame = pl.read_csv(b"\n" + block, has_header=False, skip_lines=1, schema=schema)
+        frame = pl.read_csv(b"\n" + block, has_header=False, skip_lines=1, schema=schema, separator=separator)
     except pl.exceptions.PolarsError:
         return None
-    if not _is_even(frame, bare) or (bare is not block and frame.height != _lines_of(bare)):
+    if not _is_even(frame, bare, separator) or (bare is not block and frame.height != _lines_of(bare)):
         return None
     if bare is block:
         return frame
     return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))  # "" is no null to polars
 
 
-def _emptied(block: bytes) -> bytes | None:
-    """With each quoted stretch as one quote, so that every comma and line's end that is left separates. None where a
-    quote stands where RFC 4180 has none.
+def _emptied(block: bytes, separator: str) -> bytes | None:
+    """With each quoted stretch as one quote, so that every separator and line's end that is left separates. None
+    where a quote stands where RFC 4180 has none.
 
     Where they are many, doubled quotes are one byte meanwhile: a pair changes nothing of what is within quotes and what
     is not. Those outside are two quotes again, to be looked at."""
@@ -100,15 +124,15 @@ def _emptied(block: bytes) -> bytes | None:
     pieces = (block.replace(b'""', PAIR) if are_many else block).split(b'"')
     bare = b'"'.join(pieces[::2])
     bare = bare.replace(PAIR, b'""') if are_many else bare
-    return bare if len(pieces) % 2 and not _MISPLACED.search(bare) else None
+    return bare if len(pieces) % 2 and not _misplaced(separator).search(bare) else None
 
 
-def _is_even(frame: pl.DataFrame, bare: bytes) -> bool:
-    """Whether no line is short or blank, which polars fills with nulls; none is long, which it refuses. Commas are
+def _is_even(frame: pl.DataFrame, bare: bytes, separator: str) -> bool:
+    """Whether no line is short or blank, which polars fills with nulls; none is long, which it refuses. Separators are
     counted only where a last cell is null, whatever for: that takes half as long as the reading."""
     if not frame.to_series(-1).null_count():
         return True
-    return frame.width > 1 and bare.count(b",") == frame.height * (frame.width - 1)
+    return frame.width > 1 and bare.count(separator.encode()) == frame.height * (frame.width - 1)
 
 
 def _lines_of(block: bytes) -> int:
@@ -131,6 +155,7 @@ class _Lines:
         self._file = file
         self._block: bytes | None = None
         self._rest = b""
+        self._begins = True
         self._lines: deque[bytes] = deque()
 
     @property
@@ -142,6 +167,23 @@ class _Lines:
         if self._block is None:
             self._block = self._read()
         return self._block
+
+    def separator(self, given: str | None) -> str:
+        """Of the cells: `given`, or what a first line for Excel names, which is taken; else a comma. Raises UsageError
+        where they are not the same."""
+        found = _EXCELS_LINE.match(self.block())
+        if found is None:
+            return given or ","
+        named = found[1].decode()
+        if not named or named.isalnum() or named == '"':
+            raise UsageError(
+                f"{self.path}:1: {found[0].strip().decode()!r} should name what separates cells: remove it"
+            )
+        if given not in (None, named):
+            raise UsageError(f"{self.path}:1: says that {named!r} separates cells, and input.separator {given!r}")
+        self._block = self.block()[found.end() :] or None
+        self.number += 1
+        return named
 
     def put_back(self) -> None:
         """The lines that are left of the block at hand are a block again."""
@@ -170,18 +212,17 @@ class _Lines:
             return line.decode()
         except UnicodeDecodeError as error:
             byte = f"0x{line[error.start]:02x}{letter(line, error.start)}"
-            said = f"not UTF-8: byte {byte} (save the file as UTF-8)"
+            said = f"not UTF-8: byte {byte} (save the file as UTF-8, or set input.encoding, as cp1252)"
             raise UsageError(f"{self.path}:{self.number}: {said}") from None
 
     def _read(self) -> bytes:
-        begins = not self._file.tell()
         while True:
             more = self._file.read(BLOCK)
             more = b"".join([more, *self._end_of_record(more)])  # so that there is seldom a rest to be copied
             block = self._rest + more
-            if begins:
+            if self._begins:
                 block = block.removeprefix(BOM)
-            begins = False
+            self._begins = False
             end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1 if more else len(block)
             self._rest = block[end:]
             if end or not more:
@@ -200,10 +241,10 @@ class _Lines:
                 return
 
 
-def _records(lines: _Lines) -> Iterator[list[str]]:
+def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
     """The header, then each record; blank lines are no records. Raises UsageError with the line."""
     csv.field_size_limit(MAX_CELL)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=separator)
     first: list[str] = []
     while True:
         try:

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
 
 _PACKED = "unpack it first ({})"
+_NAMED = "call it {}"
 _AS_PARQUET = "write it as Parquet"
 _SUFFIXES = {
-    ".tsv": "tabs separate its cells: write it with commas, as .csv",
-    ".tab": "tabs separate its cells: write it with commas, as .csv",
-    ".json": "write one object a line, as .ndjson (jq -c '.[]' in.json > in.ndjson)",
-    ".gz": _PACKED.format("gunzip"),
-    ".zst": _PACKED.format("unzstd"),
+    ".txt": 'if it is a table, say what separates its cells: input.separator, as ";" or "\\t" (a tab)',
+    ".tar": _PACKED.format("tar -xf"),
     ".bz2": _PACKED.format("bunzip2"),
     ".xz": _PACKED.format("unxz"),
     ".zip": _PACKED.format("unzip"),
-    ".xlsx": "save it as CSV UTF-8",
-    ".xls": "save it as CSV UTF-8",
-    ".ods": "save it as CSV UTF-8",
-    ".txt": "if it is a table, with commas, call it .csv; if it has an object a line, .ndjson",
-    **dict.fromkeys([".arrow", ".feather", ".ipc", ".avro", ".orc"], _AS_PARQUET),
+    ".zstd": _NAMED.format(".csv.zst or .ndjson.zst"),
+    ".gzip": _NAMED.format(".csv.gz or .ndjson.gz"),
+    ".tgz": _PACKED.format("tar -xzf"),
+    ".xls": "save it as .xlsx",
+    ".xlsb": "save it as .xlsx",
+    ".ods": "save it as .xlsx",
+    ".psv": "call it .txt, and set input.separator",
+    ".dat": "call it .txt, and set input.separator",
+    **dict.fromkeys([".avro", ".orc"], _AS_PARQUET),
 }
 _MARKS = {
-    b"\x1f\x8b": ("is compressed by gzip", _PACKED.format("gunzip")),
-    b"(\xb5/\xfd": ("is compressed by zstd", _PACKED.format("unzstd")),
+    b"\x1f\x8b": ("is compressed by gzip", "unpack it first (gunzip), or let its name end in .gz"),
+    b"(\xb5/\xfd": ("is compressed by zstd", "unpack it first (unzstd), or let its name end in .zst"),
     b"BZh": ("is compressed by bzip2", _PACKED.format("bunzip2")),
     b"\xfd7zXZ": ("is compressed by xz", _PACKED.format("unxz")),
-    b"PK\x03\x04": ("is an Excel workbook, or a zip archive", "save it as CSV UTF-8, or unpack it"),
-    b"\xd0\xcf\x11\xe0": ("is an Excel workbook of old", "save it as CSV UTF-8"),
-    b"PAR1": ("is a Parquet file", "call it .parquet"),
-    b"ARROW1": ("is an Arrow file", _AS_PARQUET),
+    b"PK\x03\x04": ("is an Excel workbook, or a zip archive", "call it .xlsx, or unpack it"),
+    b"\xd0\xcf\x11\xe0": ("is an Excel workbook of old, or one with a password", "save it as .xlsx, without one"),
+    b"PAR1": ("is a Parquet file", _NAMED.format(".parquet")),
+    b"ARROW1": ("is an Arrow file", _NAMED.format(".arrow")),
     b"SQLite format 3": ("is a SQLite database", "export the table as CSV"),
     b"version https://git-lfs": ("is a pointer of Git LFS", "fetch the file itself (git lfs pull)"),
-    b"\xff\xfe": ("is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
-    b"\xfe\xff": ("is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+    b"\xff\xfe": ("is UTF-16", "set input.encoding: utf-16 (of CSV), or save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+    b"\xfe\xff": ("is UTF-16", "set input.encoding: utf-16 (of CSV), or save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
 }
 _HTML = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
 _UTF_16 = re.compile(rb"(?:[ -~]\0){4}")
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def named_otherwise(suffix: str) -> str:
@@ -57,7 +60,7 @@ def seen(begin: bytes) -> str | None:
     if _HTML.match(begin):
         return "is a web page: what was downloaded is not the file"
     if _UTF_16.match(begin):
-        return "is UTF-16, without a mark: save it as UTF-8 (iconv -f UTF-16LE -t UTF-8)"
+        return "is UTF-16, without a mark: set input.encoding: utf-16-le (of CSV), or save it as UTF-8"
     return None
 
 
@@ -73,8 +76,11 @@ def letter(line: bytes, at: int) -> str:
 def separated(columns: Iterable[str]) -> str | None:
     """What a header of a single column says that holds what elsewhere separates columns."""
     names = list(columns)
-    found = next((what for mark, what in _SEPARATORS.items() if len(names) == 1 and mark in names[0]), None)
-    return found and f"the header is one column, {names[0]!r}: is the file separated by {found}? write it with commas"
+    mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
+    if mark is None:
+        return None
+    asked = f"is the file separated by {SEPARATORS[mark]}? input.separator: {json.dumps(mark)}"
+    return f"the header is one column, {names[0]!r}: {asked}"
 
 
 def meant(name: str, columns: Iterable[str]) -> str | None:

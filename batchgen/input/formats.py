@@ -5,27 +5,127 @@ Each refuses what it cannot represent, with file and line; none guesses a type, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import Schema
+from batchgen.input.compression import COMPRESSED, is_compressed, suffix_within
 from batchgen.input.csv_format import Csv
+from batchgen.input.csv_records import Dialect
+from batchgen.input.foreign import named_otherwise
+from batchgen.input.json_format import JsonList
 from batchgen.input.ndjson_format import Ndjson
+from batchgen.job.sections import Input
+from batchgen.storage.listing import File, glob_of
 
-if TYPE_CHECKING:
-    from batchgen.input.parquet_format import Parquet
+
+class Format(Protocol):
+    @property
+    def notes(self) -> Sequence[str]:
+        """What its reading should say, as far as the files were read."""
+        ...
+
+    def schema(self, paths: Sequence[File]) -> Schema:
+        """The columns of all files. Raises UsageError where they cannot be read, or do not go together."""
+        ...
+
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+        """A file's rows, with the columns that `schema` gave. Raises UsageError with file, and line, row or cell."""
+        ...
 
 
-def _parquet() -> Parquet:
+def _csv(spec: Input) -> Format:
+    return Csv(Dialect(spec.separator, spec.encoding or "utf-8"))
+
+
+def _tsv(spec: Input) -> Format:
+    return Csv(Dialect(spec.separator or "\t", spec.encoding or "utf-8"))
+
+
+def _parquet(_: Input) -> Format:
     from batchgen.input.parquet_format import Parquet  # noqa: PLC0415  it takes long, and many a job has no Parquet
 
     return Parquet()
 
 
-Format: TypeAlias = "Csv | Ndjson | Parquet"
-BY_SUFFIX: dict[str, Callable[[], Format]] = {
-    ".csv": Csv,
+def _arrow(_: Input) -> Format:
+    from batchgen.input.arrow_format import Arrow  # noqa: PLC0415  as above
+
+    return Arrow()
+
+
+def _excel(spec: Input) -> Format:
+    from batchgen.input.excel_format import Excel  # noqa: PLC0415  as above
+
+    return Excel(spec.sheet)
+
+
+BY_SUFFIX: dict[str, Callable[[Input], Format]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".tab": _tsv,
+    ".txt": _csv,
+    ".ndjson": lambda _: Ndjson(),
+    ".jsonl": lambda _: Ndjson(),
+    ".json": lambda _: JsonList(),
     ".parquet": _parquet,
     ".pq": _parquet,
-    ".ndjson": Ndjson,
-    ".jsonl": Ndjson,
+    ".xlsx": _excel,
+    ".xlsm": _excel,
+    ".arrow": _arrow,
+    ".feather": _arrow,
+    ".ipc": _arrow,
 }
+_OF_CSV = {".csv", ".tsv", ".tab", ".txt"}
+_TEXTS = {*_OF_CSV, ".ndjson", ".jsonl", ".json"}
+_WORKBOOKS = {".xlsx", ".xlsm"}
+_KEYS: dict[str, tuple[set[str], str]] = {
+    "separator": (_OF_CSV, "CSV files"),
+    "encoding": (_OF_CSV, "CSV files"),
+    "decimal": (_OF_CSV, "CSV files"),
+    "sheet": (_WORKBOOKS, "workbooks (.xlsx)"),
+}
+"""Keys of `input` that are for some formats alone."""
+
+
+def is_csv(files: Sequence[File]) -> bool:
+    return suffix_within(files[0].name) in _OF_CSV
+
+
+def format_of(spec: Input, files: Sequence[File]) -> Format:
+    """What reads the files. Raises UsageError where their names say none, or several, or one that has no such keys."""
+    pattern = spec.path
+    known = [file for file in files if _is_known(file, has_separator=spec.separator is not None)]
+    if len(known) < len(files):
+        strange = next(file for file in files if file not in known)
+        raise UsageError(f"{strange}: {_unknown(strange)}{_without(pattern, known)}")
+    suffixes = sorted({suffix_within(file.name) for file in files})
+    if len({BY_SUFFIX[suffix] for suffix in suffixes}) > 1:
+        raise UsageError(f"{pattern}: the files are of several formats: {', '.join(suffixes)}")
+    suffix = suffixes[0]
+    for key, (fits, those) in _KEYS.items():
+        if getattr(spec, key) is not None and suffix not in fits:
+            raise UsageError(f"input.{key}: is for {those} alone, and {files[0].name} is none")
+    return BY_SUFFIX[suffix](spec)
+
+
+def _is_known(file: File, *, has_separator: bool) -> bool:
+    """A text is a table where it is said what separates its cells."""
+    suffix = suffix_within(file.name)
+    return (suffix != ".txt" or has_separator) and suffix in (_TEXTS if is_compressed(file) else BY_SUFFIX)
+
+
+def _unknown(file: File) -> str:
+    advice = named_otherwise(suffix_within(file.name))
+    if is_compressed(file):
+        texts = ", ".join(suffix for suffix in BY_SUFFIX if suffix in _TEXTS)
+        return f"of what is compressed these are read: {texts}, each with {' or '.join(COMPRESSED)} behind it{advice}"
+    return f"an input is named by what it is: {', '.join(BY_SUFFIX)}{advice}"
+
+
+def _without(pattern: str, known: Sequence[File]) -> str:
+    others = glob_of(pattern, known[0].suffix, known) if known else None
+    return f"; to leave it out, give the glob {others}" if others else ""

@@ -6,17 +6,21 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
+from batchgen.input.compression import decompressed
 from batchgen.input.foreign import seen
-from batchgen.input.ndjson_types import Seen, number
+from batchgen.input.ndjson_types import Place, Seen, number
 from batchgen.storage.listing import File
 
+Objects = tuple[int, list[bytes]]
+"""The number of the first, and each as a line."""
 NO_OBJECT = "not a JSON object that can be read"
 _object = msgspec.json.Decoder(dict[str, Any])
 _as_they_stand = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -33,6 +37,9 @@ _SHORT = 15
 class Ndjson:
     """Types are the narrowest that hold the values of all files."""
 
+    unit: Literal["line", "row"] = "line"
+    notes: Sequence[str] = ()
+
     def __init__(self) -> None:
         self._mixed: list[str] = []
 
@@ -40,8 +47,8 @@ class Ndjson:
         """Of all files, as if they were one."""
         top = Seen()
         for path in paths:
-            for first, lines in _line_chunks(path):
-                _look(path, first, lines, top)
+            for first, lines in self.objects(path):
+                _look(Place(path, first, self.unit), lines, top)
         names = list(top.fields)
         if top.kinds and not all(name.strip() for name in names or [""]):
             raise UsageError(f"{paths[0]}: {'a key is empty' if names else 'its objects have no keys'}")
@@ -52,19 +59,25 @@ class Ndjson:
         }
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
-        for _, lines in _line_chunks(path):
+        for _, lines in self.objects(path):
             frame = pl.read_ndjson(io.BytesIO(b"".join(lines)), schema=schema)
             yield frame.with_columns(_texts(lines, self._mixed)) if self._mixed else frame
 
+    def objects(self, path: File) -> Iterator[Objects]:
+        with decompressed(path) as file:
+            yield from _line_chunks(path, file)
 
-def _look(path: File, first: int, lines: Sequence[bytes], top: Seen) -> None:
-    """Adds what the lines hold. Raises UsageError with the line. Strict where polars is not: lone surrogates, say."""
+
+def _look(place: Place, lines: Sequence[bytes], top: Seen) -> None:
+    """Adds what the lines hold. `place`: of the first. Raises UsageError with the line. Strict where polars is not:
+    lone surrogates, say."""
     whole = b"".join(lines)
     is_plain = not any(mark in whole for mark in _NOT_PLAIN)
+    path, first, unit = place
     at, line, keys = first, b"", 0
     try:
         for at, line in enumerate(lines, first):
-            found = top.add(_object.decode(line), (path, at))
+            found = top.add(_object.decode(line), Place(path, at, unit))
             keys += found
             if not is_plain and (found != len(_KEY.findall(line)) or _BACKSLASH_AT_END in line):
                 _repeats.decode(line.decode())
@@ -73,12 +86,12 @@ def _look(path: File, first: int, lines: Sequence[bytes], top: Seen) -> None:
                 _repeats.decode(line.decode())
         if _has_long(whole) and any(map(_is_rounded, _FRACTION.findall(whole))):
             for at, line in enumerate(lines, first):
-                top.add(json.loads(line, parse_float=number), (path, at))
+                top.add(json.loads(line, parse_float=number), Place(path, at, unit))
     except (ValueError, RecursionError) as error:
         if at == 1 and (what := seen(line)):
             raise UsageError(f"{path}: {what}") from None
-        hint = " (one object a line: jq -c '.[]' makes them of an array)" if line.lstrip().startswith(b"[") else ""
-        raise UsageError(f"{path}:{at}: {NO_OBJECT}: {error}{hint}") from None
+        hint = " (one object a line; a list of them is named .json)" if line.lstrip().startswith(b"[") else ""
+        raise UsageError(f"{Place(path, at, unit)}: {NO_OBJECT}: {error}{hint}") from None
 
 
 def _has_long(whole: bytes) -> bool:
@@ -116,22 +129,21 @@ def _text(raw: msgspec.Raw | None) -> str | None:
     return msgspec.json.decode(value, type=str) if value.startswith(b'"') else value.decode()
 
 
-def _line_chunks(path: File) -> Iterator[tuple[int, list[bytes]]]:
-    """(number of the first line, lines), each line with its end; blank lines stand only at a chunk's bounds."""
+def _line_chunks(path: File, file: BinaryIO) -> Iterator[Objects]:
+    """Each line with its end; blank lines stand only at a chunk's bounds."""
     lines: list[bytes] = []
     size = 0
-    with path.open("rb") as file:
-        for at, line in enumerate(file, 1):
-            if at == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  a BOM is no content
-            if len(line) > MAX_CELL:
-                raise UsageError(f"{path}:{at}: a line of more than {MAX_CELL >> 20} MiB")
-            if not line.strip() or len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES:
-                if lines:
-                    yield at - len(lines), lines
-                lines, size = [], 0
-            if line.strip():
-                lines.append(line if line.endswith(b"\n") else line + b"\n")
-                size += len(line)
+    for at, line in enumerate(iter(partial(file.readline, MAX_CELL + 1), b""), 1):
+        if at == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  a BOM is no content
+        if len(line) > MAX_CELL:
+            raise UsageError(f"{path}:{at}: a line of more than {MAX_CELL >> 20} MiB")
+        if not line.strip() or len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES:
+            if lines:
+                yield at - len(lines), lines
+            lines, size = [], 0
+        if line.strip():
+            lines.append(line if line.endswith(b"\n") else line + b"\n")
+            size += len(line)
     if lines:
         yield at - len(lines) + 1, lines

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal, localcontext
 from types import NoneType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -22,8 +22,16 @@ _EXACT, _INT64 = 2**53, 2**63
 """Integers up to this a double holds exactly (IEEE 754)."""
 _MOST_DIGITS = 400
 
-Where = tuple[File, int]
-"""A file and its line, from 1."""
+
+class Place(NamedTuple):
+    """Place a value stands: a file's line or row, from 1."""
+
+    file: File
+    number: int
+    unit: Literal["line", "row"] = "line"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}" if self.unit == "line" else f"{self.file}: row {self.number:,}"
 
 
 class Rounded(float):
@@ -52,11 +60,11 @@ class Seen:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.kinds: dict[type, Where] = {}
+        self.kinds: dict[type, Place] = {}
         self.fields: dict[str, Seen] = {}
         self.items: Seen | None = None
 
-    def add(self, value: Any, where: Where, deep: int = 0) -> int:
+    def add(self, value: Any, where: Place, deep: int = 0) -> int:
         """How many keys are in the value, at any depth. Raises UsageError where it is too deep."""
         kind = type(value)
         if kind not in self.kinds:
@@ -71,7 +79,7 @@ class Seen:
             return sum([items.add(item, where, deep + 1) for item in value])
         return 0
 
-    def _add_fields(self, value: dict[str, Any], where: Where, deep: int) -> int:
+    def _add_fields(self, value: dict[str, Any], where: Place, deep: int) -> int:
         self._refuse_deep(where, deep)
         fields, keys = self.fields, len(value)
         for key, item in value.items():
@@ -107,10 +115,10 @@ class Seen:
             return pl.Struct({key: field.dtype() for key, field in self.fields.items()})
         return _DTYPES[kind]() if kind in _DTYPES else pl.Null()
 
-    def _refuse_deep(self, where: Where, deep: int) -> None:
+    def _refuse_deep(self, where: Place, deep: int) -> None:
         if deep > MOST_DEEP:
             said = f"lists and objects more than {MOST_DEEP} deep in each other"
-            raise UsageError(f"{where[0]}:{where[1]}: {self.name:.40} holds {said}: write it as text")
+            raise UsageError(f"{where}: {self.name:.40} holds {said}: write it as text")
 
     def _known(self) -> set[type]:
         known = {float if kind is Rounded else kind for kind in self.kinds}
@@ -119,16 +127,16 @@ class Seen:
     def _refuse(self, *kinds: type, what: str) -> None:
         for kind in kinds:
             if kind in self.kinds:
-                path, line = self.kinds[kind]
-                raise UsageError(f"{path}:{line}: {self.name} is {what}: {_NEVER_ROUNDED}")
+                raise UsageError(f"{self.kinds[kind]}: {self.name} is {what}: {_NEVER_ROUNDED}")
 
     def _refuse_mixture(self, kinds: set[type]) -> None:
         places = [(where, kind) for kind, where in self.kinds.items() if kind in kinds or kind is Rounded]
-        ((first, of), *_, ((path, line), kind)) = places
+        ((first, of), *_, (place, kind)) = places
         one, other = _WORDS.get(kind, "a fraction"), _WORDS.get(of, "a fraction")
         raise UsageError(
-            f"{path}:{line}: {self.name} is {one}, and {other} in line {first[1]:,}"
-            f"{f' of {first[0]}' if first[0] != path else ''}: such values do not go together: write them as text"
+            f"{place}: {self.name} is {one}, and {other} in {first.unit} {first.number:,}"
+            f"{f' of {first.file}' if first.file != place.file else ''}: "
+            "such values do not go together: write them as text"
         )
 
 

@@ -1,4 +1,5 @@
-"""The job's input as one stream of row batches: files in order, the limit, the shard, types and new names applied.
+"""The job's input as one stream of row batches: files in order, types and new names applied, of the rows that are the
+job's: those that meet `where`, up to the limit, of the shard. Each row keeps its number in the files.
 
 Reading is repeatable: planning, sending and publishing each read the same rows, and `Source.verify`
 says when somebody changed the files in between. Never holds more than one batch.
@@ -6,21 +7,21 @@ says when somebody changed the files in between. Never holds more than one batch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.csv_format import Csv
-from batchgen.input.foreign import meant, named_otherwise, separated, unlike
-from batchgen.input.formats import BY_SUFFIX, Format
-from batchgen.input.ndjson_format import Ndjson
+from batchgen.input.foreign import meant, separated, unlike
+from batchgen.input.formats import Format, format_of, is_csv
+from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
-from batchgen.job.shard import WHOLE
-from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint, glob_of
+from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint
 
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
@@ -32,15 +33,42 @@ _PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess
 }
 
 
-def _parsed(name: str, dtype: str) -> pl.Expr:
+def _parsed(name: str, dtype: str, decimal: str | None) -> pl.Expr:
     column = pl.col(name)
-    return _PARSERS[dtype](column) if dtype in _PARSERS else column.cast(getattr(pl, dtype), strict=False)
+    if dtype in _PARSERS:
+        return _PARSERS[dtype](column)
+    if decimal == "," and dtype.startswith("Float"):
+        has_point = column.str.contains(".", literal=True)
+        column = pl.when(~has_point).then(column.str.replace(",", ".", literal=True))
+    return column.cast(getattr(pl, dtype), strict=False)
+
+
+def _comma_hint(cell: str, dtype: str, decimal: str | None) -> str:
+    if not dtype.startswith("Float") or not re.fullmatch(r"[-+]?[\d.]*,?[\d.]*", cell):
+        return ""
+    if decimal == "," and "." in cell:
+        return ": input.decimal says that a comma begins the fraction"
+    return ': if the comma begins its fraction, set input.decimal: ","' if "," in cell and decimal is None else ""
+
+
+class Batch(NamedTuple):
+    """`numbers`: each row's, from 1 over all files of the input, whatever was left out."""
+
+    frame: pl.DataFrame
+    numbers: pl.Series
+
+    def every(self, nth: int, first: int, end: int) -> Batch:
+        """Of the rows before `end` each nth one, from `first` on."""
+        if nth == 1 and end == self.frame.height:
+            return self
+        chosen = (rows.head(end).gather_every(nth, first) for rows in (self.frame, self.numbers))
+        return Batch(*chosen)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows with `columns`, in the order of `files`. Rows are counted from 1 over all files, a shard's too. `keys`: of
-    each file, what its folders say; `raw`: the columns within the files."""
+    """Rows with `columns`, in the order of `files`. `keys`: of each file, what its folders say; `raw`: the columns
+    within the files."""
 
     spec: Input
     files: tuple[File, ...]
@@ -49,19 +77,42 @@ class Source:
     raw: Schema
     columns: Schema
     fingerprint: Fingerprint
+    condition: Condition | None
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """At most 4,096 rows and about 16 MiB each. Raises UsageError with the file, and line or row."""
+        for batch in self.numbered():
+            yield batch.frame
+
+    def numbered(self) -> Iterator[Batch]:
+        """As `batches`, each with its rows' numbers."""
         left, part = self.spec.limit, self.spec.part
-        row = 0
-        for frame in self._raw_batches():
-            batch = frame if left is None else frame.head(min(left - row, frame.height))
-            own = batch if part == WHOLE else batch.gather_every(part.of, part.first(row))
-            if own.height:
-                yield self._typed(own, part.rows(row)).rename(self.spec.rename)
-            row += batch.height
-            if row == left:
+        row, met = 1, 0
+        for raw in self._raw_batches():
+            rows = Batch(raw, pl.int_range(row, row + raw.height, dtype=pl.Int64, eager=True))
+            row += raw.height
+            if self.condition is not None:
+                rows = self._meeting(self._final(rows))
+            taken = rows.frame.height if left is None else min(left - met, rows.frame.height)
+            own = rows.every(part.of, part.first(met), taken)
+            met += taken
+            if own.frame.height:
+                yield own if self.condition is not None else self._final(own)
+            if met == left:
                 return
+
+    def _final(self, rows: Batch) -> Batch:
+        """With the columns' types and names."""
+        return Batch(self._typed(*rows).rename(self.spec.rename), rows.numbers)
+
+    def _meeting(self, rows: Batch) -> Batch:
+        if self.condition is None:
+            return rows
+        try:
+            met = self.condition.places(rows.frame)
+        except RowFault as fault:
+            raise UsageError(f"{self.spec.path}: row {rows.numbers[fault.at]:,}: input.where: {fault}") from None
+        return rows if met.len() == rows.frame.height else Batch(rows.frame[met], rows.numbers.gather(met))
 
     def _raw_batches(self) -> Iterator[pl.DataFrame]:
         try:
@@ -74,24 +125,23 @@ class Source:
             said = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
 
-    def _typed(self, frame: pl.DataFrame, before: int) -> pl.DataFrame:
-        """`before`: how many of the job's rows came before."""
+    def _typed(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
         for name, wanted in self.spec.types.items():
             given = frame[name]
-            typed = frame.select(_parsed(name, wanted)).to_series()
+            typed = frame.select(_parsed(name, wanted, self.spec.decimal)).to_series()
             lost = typed.is_null() | (typed.is_infinite() if typed.dtype.is_float() else False)
             wrong = (given.is_not_null() & lost).arg_true()
             if wrong.len():
                 at = wrong[0]
-                row = self.spec.part.row(before + at) + 1
-                raise UsageError(f"{self.spec.path}: row {row:,}: {name}: {given[at]!r} is no {wanted}")
+                hint = _comma_hint(given[at], wanted, self.spec.decimal)
+                raise UsageError(f"{self.spec.path}: row {numbers[at]:,}: {name}: {given[at]!r} is no {wanted}{hint}")
             frame = frame.with_columns(typed)
         return frame
 
     @property
     def notes(self) -> list[str]:
         """What its reading should say, as far as it was read."""
-        return self.format.notes if isinstance(self.format, Csv) else []
+        return list(self.format.notes)
 
     def verify(self) -> None:
         """Raises InputChanged where a file is not as it was when the source was opened."""
@@ -104,11 +154,11 @@ class Source:
 def open_source(spec: Input) -> Source:
     """Finds the files and reads their columns. Raises UsageError where there is nothing to read or no agreement."""
     found = find(spec.path)
-    reader = _format(spec.path, found.files)
+    reader = format_of(spec, found.files)
     before = fingerprint(found.files)
-    inside = _agreed_schema(found.files, reader)
+    inside = _columns_within(found.files, reader)
     raw = {**inside, **_agreed_keys(found, inside)}
-    if any(name in inside for name in spec.types) and not isinstance(reader, Csv):
+    if any(name in inside for name in spec.types) and not is_csv(found.files):
         raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input brings its own")
     for key, names in (("schema", spec.types), ("rename", spec.rename)):
         for name in names:
@@ -116,37 +166,15 @@ def open_source(spec: Input) -> Source:
     columns = _final_columns(spec, raw)
     if spec.id is not None:
         require_column(spec.id, columns, "input.id")
-    return Source(spec, found.files, found.keys, reader, inside, columns, before)
+    condition = None if spec.where is None else Condition(spec.where, columns)
+    return Source(spec, found.files, found.keys, reader, inside, columns, before, condition)
 
 
-def _format(pattern: str, files: tuple[File, ...]) -> Format:
-    known = [file for file in files if file.suffix.lower() in BY_SUFFIX]
-    strange = next((file for file in files if file.suffix.lower() not in BY_SUFFIX), None)
-    if strange is not None:
-        told = named_otherwise(strange.suffix)
-        others = glob_of(pattern, known[0].suffix, known) if known else None
-        hint = f"; to leave it out, give the glob {others}" if others else ""
-        raise UsageError(f"{strange}: an input is named by what it is: {', '.join(BY_SUFFIX)}{told}{hint}")
-    if len({BY_SUFFIX[file.suffix.lower()] for file in files}) > 1:
-        kinds = {file.suffix.lower() for file in files}
-        raise UsageError(f"{pattern}: the files are of several formats: {', '.join(sorted(kinds))}")
-    return BY_SUFFIX[files[0].suffix.lower()]()
-
-
-def _agreed_schema(files: tuple[File, ...], reader: Format) -> Schema:
+def _columns_within(files: tuple[File, ...], reader: Format) -> Schema:
     try:
-        if isinstance(reader, Ndjson):
-            return reader.schema(files)
-        first, *others = [reader.schema(path) for path in files]
+        return reader.schema(files)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    for path, other in zip(files[1:], others, strict=True):
-        if list(other) != list(first):
-            raise UsageError(f"{path}: its columns ({', '.join(other)}) are not those of {files[0].name}")
-        for name, dtype in other.items():
-            if dtype != first[name]:
-                raise UsageError(f"{path}: {name} is {dtype} here and {first[name]} in {files[0].name}")
-    return first
 
 
 def _agreed_keys(found: Found, inside: Schema) -> Schema:

@@ -14,9 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from batchgen.job import yaml
 
+NOWHERE = (0, 0)
+"""The line and column of what stands in no file."""
+
 
 def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
-    """One line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`."""
+    """Returns one line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`.
+    `marks`: where keys stand in the file; NOWHERE for settings that come from no file."""
     found: dict[yaml.Path, list[str]] = {}
     mistakes = error.errors(include_url=False)
     meant = {_meant(mistake, model) for mistake in mistakes}
@@ -30,8 +34,9 @@ def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[
             said.append(text)
     lines = []
     for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
-        line, column = _mark(path, marks)
-        lines.append(f"{source}:{line}:{column}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
+        at = _mark(path, marks)
+        where = source if at == NOWHERE else ":".join(map(str, (source, *at)))
+        lines.append(f"{where}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
     return "\n".join(lines)
 
 

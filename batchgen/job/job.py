@@ -163,6 +163,10 @@ class Job(Renderable, Section):
             texts=tuple(TextBlock(one.role or "prompt", one.text) for one in self.templates),
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Returns what the job sets, as a job file has it; paths are absolute, texts in files of their own are read."""
+        return self.model_dump(by_alias=True, exclude_defaults=True)
+
     def with_limit(self, limit: int | None) -> Self:
         """The job with its first rows alone, whose results have a name of their own (`input.limit` is another thing: it
         is the job). Raises UsageError where that is no number of rows."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import (
     ValidationError,
@@ -17,7 +19,7 @@ from batchgen.job import error_messages, yaml
 from batchgen.job.job import Job
 
 
-def load_job(path: str | Path) -> Job:
+def read_job(path: str | Path) -> Job:
     """The job of a file. Raises UsageError with one line for each mistake."""
     source = str(path)
     try:
@@ -41,6 +43,30 @@ def load_job(path: str | Path) -> Job:
     if re.search(r"[ \t]#", text):
         job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
     return job
+
+
+def as_job(given: str | Path | Job | Mapping[str, Any]) -> Job:
+    """Returns the job of a file's path, of the settings that a file would hold, or itself. Paths in settings are
+    relative to the working folder. Raises UsageError with one line for each mistake."""
+    if isinstance(given, Job):
+        return given
+    if not isinstance(given, Mapping):
+        return read_job(given)
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise UsageError("name: missing: a job that is no file needs one, by which it is resumed")
+    try:
+        return Job.model_validate(dict(given), context={"folder": Path.cwd(), "stem": name}).with_shard_suffix()
+    except ValidationError as error:
+        raise UsageError(error_messages.explain(error, dict(_marks(given)), name, Job)) from None
+
+
+def _marks(value: Any, path: yaml.Path = ()) -> Iterator[tuple[yaml.Path, tuple[int, int]]]:
+    """Yields the path of each setting, as a file's have them, without a place."""
+    yield path, error_messages.NOWHERE
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from _marks(one, (*path, key))
 
 
 def _near_file(path: Path) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from batchgen.errors import UsageError
 from batchgen.job.job import NAME
 
 _JOB = """\
-# Try it on the built-in model, free:  batchgen run {name}.yaml --local
-# What would a run do, and cost?       batchgen plan {name}.yaml
-# Run it, or resume it:                WRITER_API_KEY=... batchgen run {name}.yaml
+# Try it on the built-in model, free:  batchgen run {file} --local
+# What would a run do, and cost?       batchgen plan {file}
+# Run it, or resume it:                WRITER_API_KEY=... batchgen run {file}
 input:
-  path: {name}.csv                # CSV, Parquet or NDJSON; a file, a folder or a glob; relative to this file
-  id: sku                         # names a row in messages; unique
+{input}
 prompt: |                         # a Jinja template; the row's columns are its names
-  Write two sentences about {{{{ name }}}} for {{{{ audience or "everyone" }}}}.
+{prompt}
 request:                          # sent as it stands; the API's own names
   model: palmyra-x5
   max_tokens: 120
@@ -33,6 +33,11 @@ output:
   path: out/{name}.parquet        # {{date}} and {{name}} may stand in it
 report: true                      # the run as one HTML page: out/{name}.report.html
 """
+_INPUT_KEYS = """\
+  path: {name}.csv                # a file, a folder or a glob of CSV, NDJSON, Parquet, Excel and others; from here
+  id: sku                         # names a row in messages; unique"""
+_PROMPT = """\
+  Write two sentences about {{ name }} for {{ audience or "everyone" }}."""
 
 _INPUT = """\
 sku,name,audience
@@ -42,15 +47,36 @@ sku,name,audience
 """
 
 
+def job_file(name: str) -> Path:
+    """Of the job of that name, in the folder that stands before it. Raises UsageError where it is no job's name."""
+    folder, _, stem = name.rpartition("/")
+    if not re.fullmatch(NAME, stem):
+        raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only, behind a folder maybe")
+    return Path(f"{folder}/" if name.startswith("/") else folder, f"{stem}.yaml")
+
+
+def job_text(file: Path, input_keys: str, prompt: str) -> str:
+    """A job file's. What is given are lines of YAML, each behind two blanks."""
+    return _JOB.format(file=file, name=file.stem, input=input_keys, prompt=prompt)
+
+
 def write(name: str) -> list[Path]:
-    """Writes NAME.yaml and NAME.csv into the working directory. Raises UsageError rather than overwrite."""
-    if not re.fullmatch(NAME, name):
-        raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only")
-    files = {Path(f"{name}.yaml"): _JOB.format(name=name), Path(f"{name}.csv"): _INPUT}
+    """Writes NAME.yaml and NAME.csv. Raises UsageError rather than overwrite."""
+    file = job_file(name)
+    job = job_text(file, _INPUT_KEYS.format(name=file.stem), _PROMPT)
+    return save({file: job, file.with_suffix(".csv"): _INPUT})
+
+
+def save(files: Mapping[Path, str]) -> list[Path]:
+    """Raises UsageError rather than overwrite."""
     for path in files:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path}: is there already; give another name")
     for path, text in files.items():
-        with path.open("x", encoding="utf-8") as file:  # a link that leads nowhere is there, too
-            file.write(text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:  # a link that leads nowhere is there, too
+                file.write(text)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
     return list(files)

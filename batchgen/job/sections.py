@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import difflib
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +16,22 @@ from batchgen.job.shard import WHOLE, Shard
 from batchgen.job.types import Duration, Finite, JobPath, Section, context
 from batchgen.storage.location import is_url
 
+AUTO_MOST = 1024
+"""Most requests in flight by `concurrency: auto`: as many as inference servers batch (vLLM: 256 to 1,024 sequences);
+each takes an open file."""
+
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 ColumnType = Literal[
     "String", "Boolean", "Date", "Datetime", "Float32", "Float64",
     "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
 ]  # fmt: skip
+_ENCODINGS = (
+    "cp1252", "latin-1", "utf-16", "utf-8", "cp1250", "cp1251", "iso8859-15", "cp850", "cp437", "mac_roman",
+    "shift_jis", "cp932", "euc_jp", "gbk", "gb18030", "big5", "euc_kr", "koi8-r", "windows-1252",
+    "utf-16-le", "utf-16-be", "utf-8-sig",
+)  # fmt: skip
+_NO_ENCODINGS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"}
 RequestField = Literal[
     "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs",
     "n", "top_logprobs", "max_completion_tokens",
@@ -31,11 +43,34 @@ def _shard(text: str) -> str:
     return str(Shard.read(text))
 
 
+def _separator(mark: str) -> str:
+    if not re.fullmatch(r"[!#-/:-@\[\]-`{-~ \t]", mark):
+        raise ValueError('should be one mark, such as ";" or, in double quotes, "\\t" for a tab')
+    return mark
+
+
+def _encoding(name: str) -> str:
+    try:
+        codec = codecs.lookup(name)
+        is_text = isinstance("".encode(name), bytes)
+    except LookupError:
+        close = difflib.get_close_matches(name.lower(), _ENCODINGS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"such are {', '.join(_ENCODINGS[:6])}"
+        raise ValueError(f"is no encoding that is known; {hint}") from None
+    if not is_text or codec.name in _NO_ENCODINGS:
+        raise ValueError("is no encoding of text files")
+    return name
+
+
 class Input(Section):
     """Where the rows come from."""
 
     path: JobPath = Field(
-        description="CSV, Parquet or NDJSON: one file, a folder, or a glob; here, or under s3://, gs:// or az://"
+        description="CSV, NDJSON, JSON, Parquet, Arrow or Excel: one file, a folder, or a glob; here, or under s3://, "
+        "gs:// or az://"
+    )
+    where: str | None = Field(
+        None, min_length=1, description="of these rows alone: a condition of SQL, such as price > 10 and name <> 'x'"
     )
     limit: int | None = Field(None, ge=1, description="the first N rows only")
     shard: Annotated[str, AfterValidator(_shard)] | None = Field(
@@ -46,6 +81,16 @@ class Input(Section):
         {}, alias="schema", description="types of CSV columns; they are text unless typed here"
     )
     rename: dict[str, str] = Field({}, description="input column -> the name it gets")
+    separator: Annotated[str, AfterValidator(_separator)] | None = Field(
+        None, description='CSV: what separates its cells, as ";" or "\\t" (a tab); else a comma'
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+        None, description="CSV: as cp1252, latin-1 or utf-16; else UTF-8"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description='CSV: what begins a number\'s fraction; else "."')
+    sheet: Annotated[int, Field(ge=1)] | str | None = Field(
+        None, description="a workbook's sheet, by its name, or by its number from 1 on"
+    )
 
     @property
     def part(self) -> Shard:
@@ -92,9 +137,16 @@ class Request(Section):
 class Limits(Section):
     """What the service may be asked for."""
 
-    concurrency: int = Field(64, ge=1, le=10_000, description="most requests in flight")
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
+        64, description="most requests in flight; auto: as many as the server turns into throughput"
+    )
     requests_per_minute: Finite | None = Field(None, ge=0.001)
     tokens_per_minute: Finite | None = Field(None, ge=0.001)
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests, whoever chooses their number."""
+        return AUTO_MOST if self.concurrency == "auto" else self.concurrency
 
 
 class Retry(Section):

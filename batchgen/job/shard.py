@@ -31,10 +31,6 @@ class Shard:
         """What tells its names from the other parts'."""
         return f"-{self.number}-of-{self.of}"
 
-    def row(self, at: int) -> int:
-        """Its row `at`, in the whole input."""
-        return at * self.of + self.number - 1
-
     def first(self, start: int) -> int:
         """How many rows from `start` of the whole input its next row is away."""
         return (self.number - 1 - start) % self.of
@@ -47,7 +43,6 @@ class Shard:
 WHOLE = Shard(1, 1)
 
 
-def row_name(part: Shard, at: int, name: object = None) -> str:
-    """How a message names the row at an index of the job's: by its number in the whole input."""
-    number = part.row(at) + 1
+def row_name(number: int, name: object = None) -> str:
+    """How a message names a row: by its number in the input's files, from 1."""
     return f"row {number:,}" if name is None else f"row {number:,} ({name})"

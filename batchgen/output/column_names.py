@@ -25,12 +25,17 @@ def left_out(columns: Iterable[str]) -> list[str]:
     return [name for name in columns if name.casefold() in ANSWER_DETAILS]
 
 
+def collisions(columns: Iterable[str]) -> list[str]:
+    """Returns the input columns that have the name of a result's, in whatever case; those of a detail may."""
+    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
+    return [name for name in columns if results.get(name.casefold(), ANSWER_DETAILS[0]) not in ANSWER_DETAILS]
+
+
 def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ()) -> None:
     """Raises UsageError where an input column has the name of a result's, or one that is made of the answers' JSON has
     another's."""
     results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
-    taken = [name for name in columns if results.get(name.casefold(), ANSWER_DETAILS[0]) not in ANSWER_DETAILS]
-    if taken:
+    if taken := collisions(columns):
         renames = ", ".join(f"{name}: source_{name}" for name in taken)
         case = "" if all(name in results for name in taken) else " (SQL engines do not tell their cases apart)"
         raise UsageError(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
-from batchgen.job.shard import WHOLE, Shard, row_name
+from batchgen.job.shard import Shard, row_name
 from batchgen.output.destination import Destination, stands
 from batchgen.output.parquet_writer import write
 from batchgen.output.publish import METADATA_KEY, PublishResult, judge
@@ -85,7 +85,8 @@ def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], 
         rows = sum(shard.rows for shard in opened)
         with to.writing(lambda: done.path) as part:
             told = partial(judge, done, rows, None, to)
-            write(part, _counted(_woven(opened, schema), done, name), schema, to.rows_per_file, told)
+            selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
+            write(part, _counted(_woven(opened, schema), done, name, selected=selected), schema, to.rows_per_file, told)
     return done
 
 
@@ -162,14 +163,18 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None) -> Iterator[pa.Table]:
+def _counted(
+    tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool
+) -> Iterator[pa.Table]:
+    """`selected`: the results are of some rows of the input, and do not say which."""
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]
         names = table[name] if name is not None else None
         for at, status in enumerate(statuses):
             if status == "failed":
                 said = str(errors[at].as_py())
-                done.fail(row_name(WHOLE, done.rows + at, names and names[at].as_py()), said.partition(":")[0], said)
+                row = row_name(done.rows + at + 1, names and names[at].as_py())
+                done.fail(f"{row} of the results" if selected else row, said.partition(":")[0], said)
         done.rows += table.num_rows
         done.pending += statuses.count("pending")
         done.ok = done.rows - done.failed - done.pending

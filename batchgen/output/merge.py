@@ -11,7 +11,7 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import OK, ROWS_FAILED, Stopped, UsageError
 from batchgen.input.source import open_source
 from batchgen.job.job import Job
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
@@ -27,7 +27,7 @@ SHOWN = 5
 def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> PublishResult:
     """The results of all shards, in the order of the whole input; by default where the job would have put them
     without shards. Raises UsageError where one is missing, doubled, or of another input."""
-    shards = _in_order([(str(path), load_job(path)) for path in paths])
+    shards = _in_order([(str(path), read_job(path)) for path in paths])
     if local:
         shards = [job.for_local_model() for job in shards]
     dates = [_date(job) for job in shards]
@@ -99,10 +99,13 @@ def _about(job: Job, date: str) -> dict[str, Any]:
 def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
     """Raises UsageError where one was published from more or other rows than the first, such as by --limit."""
     own = {"path", "shard"}  # another machine may have the input elsewhere
-    inputs = [{key: value for key, value in one["settings"]["input"].items() if key not in own} for one in said]
+    inputs = [
+        {key: value for key, value in one["settings"]["input"].items() if key not in own and value is not None}
+        for one in said  # a key that is not set may be missing: earlier versions do not know it
+    ]
     for file, own_input in zip(files, inputs, strict=True):
         if own_input != inputs[0]:
-            odd = next(key for key in own_input if own_input[key] != inputs[0].get(key))
+            odd = next(key for key in {**own_input, **inputs[0]} if own_input.get(key) != inputs[0].get(key))
             raise UsageError(f"{file}: was made with another input.{odd} than {files[0].name}: run it again")
 
 

@@ -24,7 +24,7 @@ from batchgen.errors import InputChanged
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Checker
-from batchgen.job.shard import Shard, row_name
+from batchgen.job.shard import row_name
 from batchgen.output import csv_export
 from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
@@ -155,13 +155,13 @@ def _tables(
     tally: GateStats | None,
 ) -> Iterator[pa.Table]:
     told = as_texts(source.columns)
-    for frame in source.batches():
+    for frame, numbers in source.numbered():
         inputs = arrow(frame, told)
         names = texts(frame[source.spec.id]) if source.spec.id else None
         start = 0
         for results in _results(rows.slice(done.rows, frame.height), models, reader, fitness):
             size = results.known.height
-            _count(done, results, source.spec.part, names.slice(start, size) if names is not None else None)
+            _count(done, results, numbers.slice(start, size), names.slice(start, size) if names is not None else None)
             if tally is not None:
                 tally.add(results.known, pl.Series(values=results.good, dtype=pl.String))
             columns = results.columns(schema.names[len(inputs.columns) :])
@@ -196,10 +196,10 @@ def _ended(waiting: deque[Future[ResultColumns]], most: int) -> Iterator[ResultC
         yield waiting.popleft().result()
 
 
-def _count(done: PublishResult, results: ResultColumns, part: Shard, names: pl.Series | None) -> None:
+def _count(done: PublishResult, results: ResultColumns, numbers: pl.Series, names: pl.Series | None) -> None:
     """Adds a piece to what the file holds; names the rows that have no text that serves."""
     for at in results.without:
-        row = row_name(part, done.rows + at, names[at] if names is not None else None)
+        row = row_name(numbers[at], names[at] if names is not None else None)
         if results.states[at] == State.DONE and not results.has_text(at):
             done.damaged[results.ids[at]] = row
         if results.status(at) == "failed":

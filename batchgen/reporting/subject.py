@@ -29,16 +29,18 @@ class InputIndex:
     prompt_tokens: float | None
 
     def find(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """The row (from 0, of the whole input) and prompt of each attempt that is its row's last. Raises UsageError
-        where the input has changed."""
+        """The row's number in the files and the prompt of each attempt that is its row's last. Raises UsageError where
+        the input has changed."""
         rows = self.records.is_in(list(ids)).arg_true()
         wanted = dict(zip(rows.to_list(), self.records.gather(rows).to_list(), strict=True))
         found: dict[int, tuple[int, str]] = {}
-        part, start = self.source.spec.part, 0
-        for frame in self.source.batches() if wanted else ():
+        start = 0
+        for frame, numbers in self.source.numbered() if wanted else ():
             if here := [row for row in wanted if start <= row < start + frame.height]:
                 made = self.requests.of(frame[[row - start for row in here]])
-                found |= {wanted[row]: (part.row(row), _prompt(one)) for row, one in zip(here, made, strict=True)}
+                found |= {
+                    wanted[row]: (numbers[row - start], _prompt(one)) for row, one in zip(here, made, strict=True)
+                }
             start += frame.height
             if len(found) == len(wanted):
                 break

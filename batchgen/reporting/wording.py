@@ -36,7 +36,7 @@ def kind_of(outcome: str, status: int | None) -> str:
 def named(key: bytes, name: str | None, row: int | None) -> str:
     if row is None:
         return cut(name, NAME_CHARS) if name else f"key {key.hex()[:12]}"
-    return f"row {row + 1:,}" + (f" ({cut(name, NAME_CHARS)})" if name else "")
+    return f"row {row:,}" + (f" ({cut(name, NAME_CHARS)})" if name else "")
 
 
 def figure(value: float) -> str:

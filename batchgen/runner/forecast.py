@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,9 @@ class Forecast(Renderable):
 
     @property
     def seconds(self) -> float | None:
-        """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
-        is known."""
-        by_latency = (self.latency_s or 0) * self.plan.todo / self.limits.concurrency
+        """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+        in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
+        by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
         return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
 
@@ -111,8 +112,8 @@ class Forecast(Renderable):
     def _time(self) -> str:
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-        rates = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
-        under = f" under {rates} a minute" if rates else f" at {limits.concurrency:,} at a time, no other limit"
+        given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+        under = f" under {given} a minute" if given else f" at {self._in_flight()}, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
         if not expected:
@@ -120,14 +121,19 @@ class Forecast(Renderable):
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
         return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
 
+    def _in_flight(self) -> str:
+        if self.limits.concurrency == "auto":
+            return f"as many at a time as it turns into throughput, {self.limits.most_in_flight:,} at most"
+        return f"{self.limits.concurrency:,} at a time"
+
     def _rehearsed(self, night: Rehearsal) -> str:
         """Describes when the run would end, which concurrency suffices, and what is assumed."""
         ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
         verdict = (
             "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
         )
-        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
-        allowed = self.limits.concurrency
+        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+        allowed = self.limits.most_in_flight
         if night.enough is None:
             lines.append("no limit is known: every additional slot makes it faster")
         elif night.enough > allowed:

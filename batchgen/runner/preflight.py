@@ -13,7 +13,7 @@ from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
-from batchgen.job.shard import Shard, row_name
+from batchgen.job.shard import row_name
 
 SHOWN_PROBLEMS = 5
 SHOWN_PROMPTS = 3
@@ -56,21 +56,22 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
     """Checks every row. Raises UsageError if a row cannot be sent; its message names the first such rows and counts
     them all."""
     seen = Preflight()
-    for frame in source.batches():
+    for frame, numbers in source.numbered():
         names = None if job.input.id is None else texts(frame[job.input.id])
         if names is not None:
             seen.names.append(names.hash())
             for at in names.is_null().arg_true():
-                seen.refuse(f"input.id: {job.input.id} is empty", row_name(job.input.part, seen.height + at))
+                seen.refuse(f"input.id: {job.input.id} is empty", row_name(numbers[at]))
         if job.priority is not None:
-            seen.priorities.append(_priorities(job, frame[job.priority], seen.height))
-        start = seen.height
+            seen.priorities.append(_priorities(job, frame[job.priority], numbers))
+        start = 0
         for made in requests.batches(frame):
             prepared = [p for p in made if isinstance(p, PreparedRequest)]
             seen.add(prepared)
             if len(prepared) < len(made):
-                _refuse_problems(job.input.part, seen, made, names, start)
-            seen.height += len(made)
+                _refuse_problems(seen, made, names, numbers, start)
+            start += len(made)
+        seen.height += frame.height
         if len(seen.models) > MAX_MODELS:
             raise UsageError(f"columns.model: more than {MAX_MODELS:,} different models: is it the right column?")
     _refuse_repeated_names(job, source, seen)
@@ -81,35 +82,35 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
 
 
 def _refuse_problems(
-    part: Shard, seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, start: int
+    seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, numbers: pl.Series, start: int
 ) -> None:
-    """Adds the rows that cannot be sent. `start`: the number of the first row in `names`."""
-    for row, problem in enumerate(made, seen.height):
+    """`start`: which of the `numbers` is the first that was made."""
+    for at, problem in enumerate(made, start):
         if isinstance(problem, RowError):
-            seen.refuse(str(problem), row_name(part, row, names[row - start] if names is not None else None))
+            seen.refuse(str(problem), row_name(numbers[at], names[at] if names is not None else None))
 
 
-def _priorities(job: Job, column: pl.Series, start: int) -> pl.Series:
-    """Returns the values of `priority` in a sortable type: a CSV's texts as numbers."""
+def _priorities(job: Job, column: pl.Series, numbers: pl.Series) -> pl.Series:
+    """The values of `priority` as what can be ordered; a CSV's texts are numbers here."""
     if column.dtype != pl.String:
         return column.fill_nan(None) if column.dtype.is_float() else column
-    numbers = column.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
-    wrong = (column.is_not_null() & numbers.is_null()).arg_true()
+    values = column.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
+    wrong = (column.is_not_null() & values.is_null()).arg_true()
     if wrong.len():
         at = int(wrong[0])
-        problem = f"priority: {column.name} is {column[at]!r:.60}, which is not a number"
-        raise UsageError(f"{job.input.path}: {row_name(job.input.part, start + at)}: {problem}; nothing was sent")
-    return numbers
+        said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
+        raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {said}; nothing was sent")
+    return values
 
 
 def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
     """Returns the names of these rows in messages. `rows` must be in order."""
     named: list[str] = []
     start = 0
-    for frame in source.batches():
-        here = [at for at in rows[len(named) :] if at < start + frame.height]
+    for frame, numbers in source.numbered():
+        here = [at - start for at in rows[len(named) :] if at < start + frame.height]
         names = texts(frame[job.input.id]) if job.input.id and here else None
-        named += [row_name(job.input.part, at, names[at - start] if names is not None else None) for at in here]
+        named += [row_name(numbers[at], names[at] if names is not None else None) for at in here]
         start += frame.height
         if len(named) == len(rows):
             break
@@ -120,18 +121,13 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Preflight) -> None:
     if not seen.names or (hashes := pl.concat(seen.names)).n_unique() == hashes.len():
         return
     first: dict[object, int] = {}
-    row = 0
     repeated = set(hashes.filter(hashes.is_duplicated()).unique())
-    for frame in source.batches():
+    for frame, numbers in source.numbered():
         names = texts(frame[job.input.id or ""])
         for at in names.hash().is_in(list(repeated)).arg_true():
-            name = names[at]
-            if name is not None and first.setdefault(name, row + at) != row + at:
-                seen.refuse(
-                    f"input.id: {job.input.id} {name!r} repeats {row_name(job.input.part, first[name])}",
-                    row_name(job.input.part, row + at),
-                )
-        row += frame.height
+            name, number = names[at], numbers[at]
+            if name is not None and first.setdefault(name, number) != number:
+                seen.refuse(f"input.id: {job.input.id} {name!r} repeats {row_name(first[name])}", row_name(number))
 
 
 def _message(seen: Preflight, job: Job) -> str:

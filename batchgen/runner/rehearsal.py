@@ -11,11 +11,9 @@ import copy
 import datetime as dt
 import math
 import random
-import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 from batchgen import event_loop
 from batchgen.api.outcome import Answer, Scope, kinds_of
@@ -31,6 +29,7 @@ from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
+from batchgen.simulator.clock import SimulatedLoop
 
 MAX_ROWS, SEARCH_ROWS = 20_000, 5_000
 """The most rows that are simulated; longer runs are extrapolated from them."""
@@ -143,14 +142,14 @@ def _play(
             budget=budget,
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
             stats=stats,
-            concurrency=min(granted.concurrency, len(rows)),
+            concurrency=min(granted.most_in_flight, len(rows)),
             stops=Stops(kinds_of(Scope.RUN), retries.patience),
             clock=clock,
         )
         await dispatcher.run()
         return clock(), dispatcher.stopped
 
-    return stats, *event_loop.run(simulate(), _SimulatedLoop)
+    return stats, *event_loop.run(night(), SimulatedLoop)
 
 
 class _NoInFlightLog:
@@ -159,33 +158,3 @@ class _NoInFlightLog:
 
     def end(self, slot: int) -> None:
         pass
-
-
-class _SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time starts at 0, and jumps to the next timer as soon as nothing is left to do."""
-
-    def __init__(self) -> None:
-        self._elapsed = 0.0
-        super().__init__(_Jump(self))
-
-    def time(self) -> float:
-        return self._elapsed
-
-    def advance(self, seconds: float) -> None:
-        self._elapsed += seconds
-
-    def run_in_executor(self, _: Any, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Calls at once: in simulated time, reading a batch takes none."""
-        done = self.create_future()
-        done.set_result(call(*args))
-        return done
-
-
-class _Jump(selectors.DefaultSelector):
-    def __init__(self, loop: _SimulatedLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self._loop.advance(timeout or 0.0)
-        return super().select(0)

@@ -21,7 +21,7 @@ from batchgen.checkpoint.in_flight import InFlightLog
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.prices import price_of
-from batchgen.job.sections import Until
+from batchgen.job.sections import AUTO_MOST, Until
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.progress import progress
@@ -29,7 +29,8 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
-from batchgen.send.check import with_check
+from batchgen.send.check import checked
+from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
@@ -73,20 +74,20 @@ class Sender:
     budget: Budget
     record: Run
 
-    def run(self, plan: Plan, rate: float | None, *, quiet: bool) -> SendResult:
-        """Sends the plan's rows. `rate`: requests a minute that an earlier run learned. Raises MachineRefused if
-        answers cannot be stored."""
+    def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
+        """`rate`: requests a minute, and `found`: how many in flight, as an earlier run learned. Raises MachineRefused
+        where answers cannot be kept."""
         with (
             self._service() as base_url,
-            closing(InFlightLog(self.setup.state.in_flight, self.setup.job.limits.concurrency)) as flight,
+            closing(InFlightLog(self.setup.state.in_flight, self.setup.limits.most_in_flight)) as flight,
         ):
-            return event_loop.run(self._dispatch(plan, base_url, flight, rate, quiet=quiet))
+            return event_loop.run(self._pump(plan, base_url, flight, rate, found, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
 
-    async def _dispatch(
-        self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, *, quiet: bool
+    async def _pump(
+        self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
         stats, spent = Stats(todo=plan.todo), self.budget.spent_cost
@@ -99,9 +100,13 @@ class Sender:
         def store_progress() -> None:
             now = time.monotonic()
             rate = outlook.rate(stats, now)
-            self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now))
+            moves = limits.auto.moves if limits.auto else ()
+            stats.most = limits.auto.most if limits.auto else 0
+            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
+        if granted.concurrency == "auto":
+            limits.auto = AdaptiveConcurrency(AUTO_MOST, found, job.timeout.total)
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             dispatcher = Dispatcher(
@@ -113,8 +118,8 @@ class Sender:
                 budget=self.budget,
                 retries=retries,
                 stats=stats,
-                concurrency=granted.concurrency,
-                stops=Stops(local.stops(job), retries.patience, granted.concurrency, is_proven=plan.reused > 0),
+                concurrency=granted.most_in_flight,
+                stops=Stops(local.stops(job), retries.patience, granted.most_in_flight, is_proven=plan.reused > 0),
             )
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
@@ -132,8 +137,9 @@ class Sender:
                 store_progress()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
-        late = limits.window.late, limits.window.max_in_flight
-        return SendResult(stats, usage(), late, dispatcher.stopped, dispatcher.refusal, learned, is_gone)
+        return SendResult(
+            stats, usage(), (limits.window.late, limits.most), pump.stopped, pump.refusal, learned, is_gone
+        )
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():

@@ -17,9 +17,9 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Status(Renderable):
-    """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
-    `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
-    all runs'."""
+    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
+    `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
+    run's, `in_all` all runs'; `in_flight`: requests at most, where the run found their number itself."""
 
     name: str
     state: str
@@ -34,11 +34,14 @@ class Status(Renderable):
     partial: str | None = None
     usage: Usage = NOTHING
     in_all: Usage = NOTHING
+    in_flight: int | None = None
 
     def panel(self) -> Panel:
         lines = [PanelLine("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(PanelLine("rate", self._rate(self.rate)))
+        if self.in_flight is not None:
+            lines.append(PanelLine("in flight", f"{self.in_flight:,} at most, as found"))
         if self.partial is not None:
             lines.append(
                 PanelLine(
@@ -84,7 +87,8 @@ def status_of(job: Job) -> Status:
         last = reader.latest()
         counts = reader.outcomes_of(last)
         rate, left_s = reader.outlook(last)
-        usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
+        in_flight = reader.in_flight(last)
+        usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed
@@ -103,6 +107,7 @@ def status_of(job: Job) -> Status:
         partial=_partial(job, last.date),
         usage=usage,
         in_all=in_all,
+        in_flight=in_flight,
     )
 
 

@@ -276,13 +276,12 @@ class Dispatcher:
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""
         if failure.is_late:
-            self.limits.window.unanswered(now, sent_at)
+            self.limits.unanswered(now, sent_at)
         if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
             return False
-        refusals = self.limits.refusals
-        pause = failure.retry_after or (self.retries.back_off(refusals) if refusals else 0.0)
         by_rate = failure.kind is Kind.BUSY
-        return self.limits.refused(now, sent_at, self.retries.wait_for(pause), by_rate=by_rate, beside=task.beside)
+        pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)
+        return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
 
     def _report_trouble(self, failure: Failure) -> None:
         """Shows what keeps the run from its answers, and warns once an outage begins."""

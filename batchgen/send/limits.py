@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.pacing import AdaptivePacer, GcraPacer
 from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars
@@ -100,6 +101,11 @@ class RateLimiter:
     """All rates and pauses of a run, for all of its slots. `learned`: requests a minute that an earlier run found the
     server to grant."""
 
+    MOST_DOUBTFUL = 64
+    LONE, LONE_WAIT = 0.5, 2.0
+    """A refusal so many seconds after the last, at a rate that goes by the server's limit, is its row's to wait out,
+    where so many are asked at most: the rate was a hair too high."""
+
     def __init__(
         self,
         requests_per_minute: float | None,
@@ -113,10 +119,13 @@ class RateLimiter:
         self._estimate = TokenEstimator()
         self._outage = CircuitBreaker()
         self.window = CongestionWindow()
+        self.auto: AdaptiveConcurrency | None = None
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
         self._refusals = 0
         self._runs = 1
+        self._doubtful: list[tuple[float, int]] = []
+        """When refusals came that may be an outage, since the last answer: when each was sent, and beside how many."""
 
     def share(self, now: float, runs: int, wait: float = 0.0) -> None:
         """Divides the declared rates equally among so many runs. `wait`: seconds until the other runs notice."""
@@ -133,8 +142,8 @@ class RateLimiter:
         return self._requests is not None or self._tokens is not None
 
     def wait(self, now: float, in_flight: int) -> float:
-        """Returns the seconds until one more request may be sent; 0 or less: now."""
-        if in_flight >= self.window.max_in_flight:
+        """Seconds until one more request may go; 0 or less: now."""
+        if in_flight >= self.most:
             return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
         if self._requests is not None:
@@ -143,8 +152,13 @@ class RateLimiter:
             wait = max(wait, self._tokens.wait(now))
         return wait
 
-    def expected_tokens(self, prompt_tokens: int, longest_answer: int) -> float:
-        """Returns the tokens that a request will take, by what answers took so far."""
+    @property
+    def most(self) -> float:
+        """Requests in flight, as far as the server's own limits were found."""
+        return self.window.most if self.auto is None else min(self.window.most, self.auto.most)
+
+    def expect(self, prompt_tokens: int, longest_answer: int) -> float:
+        """The tokens a request will take, by what answers took so far."""
         return prompt_tokens + self._estimate.tokens(longest_answer)
 
     def take(self, now: float, tokens: float) -> None:
@@ -165,22 +179,44 @@ class RateLimiter:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included."""
         self._refusals = 0
         self.window.answered(now, beside)
+        if self.auto is not None:
+            self.auto.answered(now, sent_at, used, beside, self.window.most)
         self._estimate.observe(longest_answer, used)
-        if self._outage.answered(sent_at):
+        was_away = self._outage.answered(sent_at)
+        doubtful, self._doubtful = self._doubtful, []
+        if doubtful and doubtful[0][0] <= sent_at <= doubtful[-1][0]:  # one sent with them got through
+            self._outage.answered(math.inf)
+            for refused_at, others in doubtful:
+                self._by_rate(now, refused_at, others)
+        elif was_away:
             self._learned.restart(now)
 
     def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool, beside: int = 1) -> bool:
         """Pauses all slots for `wait` seconds. `by_rate`: the refusal was about how much is sent, as far as can be
         determined. Returns whether it is the first refusal since the request was sent."""
         is_burst = sent_at >= self._slowed_at
+        is_lone = self._learned.is_met and wait <= self.LONE_WAIT and now - self._slowed_at > self.LONE and by_rate
         if is_burst:
             self._refusals += 1
             self._slowed_at = now
-        self._resume_at = max(self._resume_at, now + wait)
+        if not is_lone:
+            self._resume_at = max(self._resume_at, now + wait)
         if by_rate:
-            self.window.refused(now, sent_at, beside)
-            self._learned.refused(now, sent_at, self._resume_at)
+            self._by_rate(now, sent_at, beside)
+        elif len(self._doubtful) < self.MOST_DOUBTFUL:
+            self._doubtful.append((sent_at, beside))
         return is_burst
+
+    def _by_rate(self, now: float, sent_at: float, beside: int) -> None:
+        self.window.refused(now, sent_at, beside)
+        is_explained = self.window.most < beside
+        self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
+
+    def unanswered(self, now: float, sent_at: float) -> None:
+        """No answer came in time."""
+        self.window.unanswered(now, sent_at)
+        if self.auto is not None:
+            self.auto.unanswered(now, sent_at)
 
     def failed(
         self,

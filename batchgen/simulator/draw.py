@@ -8,11 +8,14 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from batchgen.api.types import CompletionRequest, TokenLogProb, TopLogProb
+from batchgen.api.types import TokenLogProb, TopLogProb
 
 TOP = 5
-"""Alternatives reported with each token."""
+"""Alternatives reported with each token where nothing else is asked."""
+HEAD = 32
+"""Of the most probable tokens, so many are remembered with each distribution."""
 COLDEST = 0.02
 """Under this temperature the choice is greedy: powers of probabilities would leave the range of a float."""
 
@@ -23,11 +26,14 @@ class Distribution:
     Orders of the model, and the cache on top of them, are such layers. Each sums to 1 over the vocabulary.
     """
 
-    __slots__ = ("explicit", "floor", "lower", "top")
+    __slots__ = ("_head", "_is_back", "_rest", "_sorted", "explicit", "floor", "lower")
 
     def __init__(self, explicit: Mapping[str, float], floor: float = 0.0, lower: Distribution | None = None) -> None:
         self.explicit, self.floor, self.lower = explicit, floor, lower
-        self.top = sorted(((p, token) for token, p in explicit.items()), reverse=True)
+        self._is_back = False
+        self._head: list[tuple[float, str]] = []
+        self._rest: Iterator[tuple[float, str]] | None = None
+        self._sorted: list[tuple[float, str]] | None = None
 
     @classmethod
     def mixed(cls, shares: Mapping[str, float], weight: float, lower: Distribution) -> Distribution:
@@ -45,12 +51,41 @@ class Distribution:
         return scale * p
 
     def ranked(self) -> Iterator[tuple[float, str]]:
-        """The whole vocabulary with its probabilities, the most probable first, lazily; ties by the token."""
-        if self.lower is None:
-            return iter(self.top)
+        """The whole vocabulary with its probabilities, the most probable first, lazily; ties by the token.
+
+        Once it is asked for again, the first ones are remembered: the corpus's layers come back, a prompt's do not.
+        """
+        if self._is_back:
+            return self._remembered()
+        self._is_back = True
+        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked())
+
+    def _remembered(self) -> Iterator[tuple[float, str]]:
+        if self._rest is None:
+            self._rest = self._merged(self.lower.ranked()) if self.lower is not None else iter(self._top())
+        at = 0
+        while at < HEAD:
+            if at == len(self._head):
+                if (rank := next(self._rest, None)) is None:
+                    return
+                self._head.append(rank)
+            yield self._head[at]
+            at += 1
+        yield from islice(self.ranked_anew(), HEAD, None)
+
+    def ranked_anew(self) -> Iterator[tuple[float, str]]:
+        """As `ranked`, without what is remembered."""
+        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked_anew())
+
+    def _top(self) -> list[tuple[float, str]]:
+        if self._sorted is None:
+            self._sorted = sorted(((p, token) for token, p in self.explicit.items() if p > 0), reverse=True)
+        return self._sorted
+
+    def _merged(self, lower: Iterator[tuple[float, str]]) -> Iterator[tuple[float, str]]:
         explicit, floor = self.explicit, self.floor
-        others = ((p * floor, token) for p, token in self.lower.ranked() if token not in explicit)
-        return heapq.merge(self.top, others, reverse=True)
+        others = ((p * floor, token) for p, token in lower if token not in explicit)
+        return heapq.merge(self._top(), others, reverse=True)
 
     def mass(self, power: float) -> float:
         """The sum of p ** power over the vocabulary, without walking it."""
@@ -71,17 +106,19 @@ def _mass(layer: Distribution, power: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How a token is drawn: from p ** power, and of that from the fewest tokens that hold `top_p` of it."""
+    """How a token is drawn: from p ** power, and of that from the fewest tokens that hold `top_p` of it. `top`:
+    alternatives reported with it."""
 
     power: float
     top_p: float
+    top: int = TOP
 
     @classmethod
-    def of(cls, request: CompletionRequest) -> Draw:
-        temperature = 1.0 if request.temperature is None else request.temperature
-        if temperature < COLDEST:
-            return cls(power=1.0, top_p=0.0)  # a nucleus of one token: the most probable
-        return cls(power=1 / temperature, top_p=1.0 if request.top_p is None else request.top_p)
+    def of(cls, temperature: float | None, top_p: float | None, top: int = TOP) -> Draw:
+        """By a request's fields; None is 1."""
+        if temperature is not None and temperature < COLDEST:
+            return cls(power=1.0, top_p=0.0, top=top)  # a nucleus of one token: the most probable
+        return cls(power=1 / (temperature or 1.0), top_p=1.0 if top_p is None else top_p, top=top)
 
     def token(self, distribution: Distribution, u: float) -> TokenLogProb:
         """The one that `u`, in [0, 1), falls on, going down the ranks no further than is needed."""
@@ -93,17 +130,17 @@ class Draw:
             total += math.pow(rank[0], self.power)
             ranks.append(rank)
             sums.append(total)
-            if total > wanted and len(ranks) >= TOP:
+            if total > wanted and len(ranks) >= self.top:
                 break
-        return _report(ranks, self._index(sums, wanted, u))
+        return _report(ranks, self._index(sums, wanted, u), self.top)
 
     def _index(self, sums: list[float], wanted: float, u: float) -> int:
         last = min(bisect_left(sums, wanted), len(sums) - 1)  # rounding may leave `wanted` past the end
         return bisect_left(sums, u * sums[last]) if self.top_p < 1 else last
 
 
-def _report(ranks: Sequence[tuple[float, str]], index: int) -> TokenLogProb:
-    top = [TopLogProb(token, _log(p), utf8(token)) for p, token in ranks[:TOP]]
+def _report(ranks: Sequence[tuple[float, str]], index: int, shown: int) -> TokenLogProb:
+    top = [TopLogProb(token, _log(p), utf8(token)) for p, token in ranks[:shown]]
     p, token = ranks[index]
     return TokenLogProb(token, _log(p), utf8(token), top)
 

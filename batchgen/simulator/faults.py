@@ -20,8 +20,10 @@ SPOILED = ("reset", "hang", "cut", "drip", "garbage")
 """Faults that take an answer which was generated, and is billed."""
 STATUSES = tuple(map(str, range(400, 600)))
 """Faults that refuse a request: nothing is billed."""
-PERMANENT = frozenset({"400", "413", "422"})
-"""Statuses that are about the prompt, which meets them however often it is asked."""
+REFUSAL = "refusal"
+"""The model will not answer: a chat's refusal is billed, a completion's is a status."""
+PERMANENT = frozenset({"400", "413", "422", REFUSAL})
+"""Faults that are about the prompt, which meets them however often it is asked."""
 
 
 def chance(*of: object) -> float:
@@ -48,7 +50,7 @@ class Faults:
     """Which fault befalls a request, by the shares of all requests that are to meet each."""
 
     def __init__(self, shares: Mapping[str, float]) -> None:
-        """By kind: a status as text, or one of SPOILED. The order in which they are given means nothing."""
+        """By kind: a status as text, one of SPOILED, or REFUSAL. The order in which they are given means nothing."""
         self._kinds = sorted(shares, key=lambda kind: (kind not in PERMANENT, kind))
         self._ends = list(accumulate(shares[kind] for kind in self._kinds))
         lasting = sum(kind in PERMANENT for kind in self._kinds)

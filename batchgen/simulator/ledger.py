@@ -12,7 +12,7 @@ import msgspec
 
 
 def digest(prompt: str) -> str:
-    """How the ledger names a prompt: its SHA-256, in hex."""
+    """How the ledger names a prompt: its SHA-256, in hex. A chat's is its messages' texts with a blank line between."""
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.simulator.faults import SPOILED, STATUSES, Faults, FaultSource, Latency
+from batchgen.simulator.faults import REFUSAL, SPOILED, STATUSES, Faults, FaultSource, Latency
 from batchgen.simulator.limits import Admission
+from batchgen.simulator.shapes import Batching, Capacity, Free, Shape, Slots
 
 ROUNDING = 1e-9
 """Ten tenths are a little more than one."""
@@ -31,6 +32,18 @@ class ServerOptions:
     shares: tuple[tuple[str, float], ...] = ()
     outages: tuple[tuple[float, float], ...] = ()
     seed: int = 0
+    slots: int | None = None
+    batching: tuple[int, float] | None = None
+    capacity: Capacity = ()
+
+    def shape(self) -> Shape:
+        """How answers slow each other down."""
+        if self.batching is not None:
+            number, per_second = self.batching
+            return Batching(self.capacity or ((0.0, number),), per_second)
+        if self.slots is not None or self.capacity:
+            return Slots(self.capacity or ((0.0, self.slots or 1),))
+        return Free()
 
     def gate(self) -> Admission:
         return Admission(self.requests_per_minute, self.tokens_per_minute, self.burst, self.concurrency)
@@ -39,10 +52,51 @@ class ServerOptions:
         return FaultSource(self.seed, Faults(dict(self.shares)), self.latency)
 
 
-def read(*, latency: str, fault: Sequence[str], outage: Sequence[str], **counts: Any) -> ServerOptions:
+def read(
+    *,
+    latency: str,
+    fault: Sequence[str],
+    outage: Sequence[str],
+    slots: int | None = None,
+    batching: str | None = None,
+    capacity: str | None = None,
+    **counts: Any,
+) -> ServerOptions:
     """Of the options of the command line, by their names. Raises UsageError, which says what to write."""
     outages = tuple(map(read_outage, outage))
-    return ServerOptions(latency=read_latency(latency), shares=read_shares(fault), outages=outages, **counts)
+    if slots is not None and batching is not None:
+        raise UsageError("--slots and --batching are two kinds of servers: give one of them")
+    return ServerOptions(
+        latency=read_latency(latency),
+        shares=read_shares(fault),
+        outages=outages,
+        slots=slots,
+        batching=None if batching is None else read_batching(batching),
+        capacity=() if capacity is None else read_capacity(capacity),
+        **counts,
+    )
+
+
+def read_batching(text: str) -> tuple[int, float]:
+    """`N,TOKENS`. Raises UsageError."""
+    found = _numbers(text, ",")
+    if len(found) == 2 and found[0] >= 1 and found[0] == int(found[0]) and found[1] > 0:  # noqa: PLR2004  the pair
+        return int(found[0]), found[1]
+    raise UsageError(
+        f"--batching {text}: write how many it serves at full speed, and the tokens a second of each, such as 32,50"
+    )
+
+
+def read_capacity(text: str) -> Capacity:
+    """`FROM:N,FROM:N`. Raises UsageError."""
+    pairs = [_numbers(part, ":") for part in text.split(",")]
+    is_sound = all(len(pair) == 2 and pair[1] >= 1 and pair[1] == int(pair[1]) for pair in pairs)  # noqa: PLR2004
+    times = [pair[0] for pair in pairs] if is_sound else []
+    if times and times[0] == 0 and times == sorted(set(times)):
+        return tuple((at, int(number)) for at, number in pairs)
+    raise UsageError(
+        f"--capacity {text}: write seconds since the first request, from 0 on, and how many from then, such as 0:8,60:4"
+    )
 
 
 def read_latency(text: str) -> Latency:
@@ -70,8 +124,8 @@ def read_shares(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
 def _read_share(text: str) -> tuple[str, float]:
     kind, _, share = text.partition("=")
     found = _numbers(share, "=")
-    if kind not in SPOILED and kind not in STATUSES:
-        kinds = f"a status from {STATUSES[0]} to {STATUSES[-1]}, {', '.join(SPOILED[:-1])} or {SPOILED[-1]}"
+    if kind not in (*SPOILED, REFUSAL, *STATUSES):
+        kinds = f"a status from {STATUSES[0]} to {STATUSES[-1]}, {', '.join(SPOILED)} or {REFUSAL}"
         raise UsageError(f"--fault {text}: there is no such fault; write {kinds}, and its share, such as 503=0.02")
     if len(found) != 1 or not 0 <= found[0] <= 1:
         raise UsageError(f"--fault {text}: write the share of the requests, from 0 to 1, such as {kind}=0.02")

@@ -37,12 +37,18 @@ class RejectedError(Exception):
         self.status, self.tpe, self.description, self.key = status, tpe, description, key
         self.retry_after = retry_after
 
-    def response(self) -> web.Response:
-        error = {"description": self.description, "key": self.key, "extras": None}
-        response = json({"tpe": self.tpe, "errors": [error], "extras": None}, self.status)
+    def response(self, *, is_openai: bool = False) -> web.Response:
+        response = json(self._as_openai() if is_openai else self._as_writer(), self.status)
         if self.retry_after is not None:
             response.headers["Retry-After"] = str(self.retry_after)
         return response
+
+    def _as_writer(self) -> dict[str, object]:
+        error = {"description": self.description, "key": self.key, "extras": None}
+        return {"tpe": self.tpe, "errors": [error], "extras": None}
+
+    def _as_openai(self) -> dict[str, object]:
+        return {"error": {"message": self.description, "type": self.tpe, "param": self.key, "code": self.status}}
 
 
 def json(value: object, status: int = 200) -> web.Response:

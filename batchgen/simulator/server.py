@@ -1,6 +1,6 @@
-"""The built-in server: the service's endpoint on a socket, with the built-in model behind it.
+"""The built-in server: the service's endpoints on a socket, with the built-in model behind them.
 
-It speaks the contract as documented and keeps a ledger of what it would have billed. It must never pass
+It speaks the contracts as documented and keeps a ledger of what it would have billed. It must never pass
 for the service, forward anything to it, or keep a prompt (the ledger holds digests).
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import signal
 from collections.abc import Callable
 
@@ -17,30 +16,36 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import event_loop
-from batchgen.api.models import estimate_tokens
-from batchgen.api.types import PATH, CompletionRequest
+from batchgen.api.types import PATH
 from batchgen.errors import UsageError
 from batchgen.simulator import model, responses
-from batchgen.simulator.faults import FaultSource, Outages
+from batchgen.simulator.chat import OPENAI_PATH, OpenAIsChat, WritersChat
+from batchgen.simulator.chat import PATH as CHAT_PATH
+from batchgen.simulator.exchange import Completion, Exchange
+from batchgen.simulator.faults import REFUSAL, FaultSource, Outages
 from batchgen.simulator.ledger import Ledger, digest
 from batchgen.simulator.limits import Admission
 from batchgen.simulator.options import ServerOptions
-from batchgen.simulator.responses import Answer, RejectedError
+from batchgen.simulator.responses import RejectedError
+from batchgen.simulator.shapes import Shape
 
 LEDGER_PATH = "/ledger"
 LARGEST_BODY = 64 * 2**20
-HOTTEST = 2.0
-MOST_CANDIDATES = 20
 MODELS = msgspec.json.encode({"models": [{"id": model.NAME, "name": "Built-in n-gram model"}]})
 _BACKLOG = 4096
 """Connections waiting to be accepted: a client may open all of its own at once."""
 _SHUTDOWN = 2.0
 """Seconds that answers under way get to be sent when the server stops."""
-_FIELD = re.compile(r"at `\$\.(\w+)|field `(.+)`$")
-
+ENDPOINTS: dict[str, Callable[[bytes], Exchange]] = {
+    PATH: Completion,
+    CHAT_PATH: WritersChat,
+    OPENAI_PATH: OpenAIsChat,
+}
+"""What reads the requests of each path."""
 
 LEDGER = web.AppKey("ledger", Ledger)
 GATE = web.AppKey("gate", Admission)
+SHAPE: web.AppKey[Shape] = web.AppKey("shape", Shape)
 FATES = web.AppKey("fates", FaultSource)
 
 
@@ -50,9 +55,11 @@ def make_app(rig: ServerOptions | None = None) -> web.Application:
     rig = rig or ServerOptions()
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_told])
     app[LEDGER], app[GATE], app[FATES] = Ledger(), rig.gate(), rig.fates()
+    app[SHAPE] = rig.shape()
     if rig.outages:
         app.middlewares.append(_losing(Outages(rig.outages)))
-    app.router.add_post(PATH, completions)
+    for path, read in ENDPOINTS.items():
+        app.router.add_post(path, _answering(read))
     app.router.add_get("/v1/models", models)
     app.router.add_get(LEDGER_PATH, ledger)
     return app
@@ -61,14 +68,15 @@ def make_app(rig: ServerOptions | None = None) -> web.Application:
 @web.middleware
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Whatever is refused is refused in the contract's words."""
+    is_openai = request.path == OPENAI_PATH
     try:
         return await handler(request)
     except ConnectionResetError:
         return web.Response()  # the client has gone, and there is nobody to tell
     except RejectedError as rejected:
-        return rejected.response()
+        return rejected.response(is_openai=is_openai)
     except web.HTTPException as error:  # aiohttp's own: no such path, no such method, a body too large
-        response = RejectedError(error.status, responses.tpe(error.status), error.reason).response()
+        response = RejectedError(error.status, responses.tpe(error.status), error.reason).response(is_openai=is_openai)
         response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return response
 
@@ -97,84 +105,53 @@ async def ledger(request: web.Request) -> web.Response:
     return web.Response(body=request.app[LEDGER].as_json(), content_type="application/json")
 
 
-async def completions(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/completions`. Generates on the event loop: an answer is milliseconds of work."""
-    asked = await _accept(request)
-    _admit(request.app, asked)
-    with request.app[LEDGER].request():
-        return await _answer(request, asked)
+def _answering(read: Callable[[bytes], Exchange]) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        """Generates on the event loop: an answer is milliseconds of work."""
+        exchange = await _accept(request, read)
+        _admit(request.app, exchange)
+        with request.app[LEDGER].request():
+            return await _answer(request, exchange)
+
+    return answer
 
 
-async def _accept(request: web.Request) -> CompletionRequest:
+async def _accept(request: web.Request, read: Callable[[bytes], Exchange]) -> Exchange:
     """The request, checked. Raises RejectedError."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.casefold() != "bearer" or not key.strip():
+    if (scheme.casefold() != "bearer" or not key.strip()) and request.path != OPENAI_PATH:
         raise RejectedError(401, "Unauthorized", "a bearer key is required", "Authorization")
     if request.content_type != "application/json":
         raise RejectedError(415, "InvalidContentType", "the body must be application/json", "Content-Type")
     try:
-        asked = decode(await request.read())
+        return read(await request.read())
     except web.RequestPayloadError:
         raise RejectedError(400, "BadRequest", "the body is not encoded as its headers say", "body") from None
-    check(asked)
-    return asked
 
 
-def _admit(app: web.Application, asked: CompletionRequest) -> None:
+def _admit(app: web.Application, exchange: Exchange) -> None:
     """Raises RejectedError where a limit of the rig refuses the request."""
     ledger = app[LEDGER]
-    refusal = app[GATE].admit(_now(), estimate_tokens(asked.prompt), ledger.in_flight)
+    refusal = app[GATE].admit(_now(), exchange.prompt_tokens, ledger.in_flight)
     if refusal is not None:
         ledger.refuse()
         raise RejectedError(429, responses.TPES[429], refusal.reason, retry_after=refusal.retry_after)
 
 
-async def _answer(request: web.Request, asked: CompletionRequest) -> web.StreamResponse:
+async def _answer(request: web.Request, exchange: Exchange) -> web.StreamResponse:
     """What the request's fate is. An answer is bought before it is waited for: who goes meanwhile has asked, and
     pays."""
-    ledger, name = request.app[LEDGER], digest(asked.prompt)
+    ledger, name = request.app[LEDGER], digest(exchange.text)
     fate = request.app[FATES].draw(name)
     if fate.fault is not None:
         ledger.faults[fate.fault] += 1
     if fate.status is not None:
-        return responses.on_demand(fate.status).response()
-    choice = model.load().generate(asked)
+        raise responses.on_demand(fate.status)
+    answer, tokens = exchange.refuse() if fate.fault == REFUSAL else exchange.answer()
     ledger.billed[name] += 1
-    request.app[GATE].charge(_now(), estimate_tokens(choice.text))
-    if fate.latency:
-        await asyncio.sleep(fate.latency)
-    return await responses.SPOILS[fate.fault](request, Answer.of(choice, streamed=bool(asked.stream)))
-
-
-_request = msgspec.json.Decoder(CompletionRequest)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def decode(body: bytes) -> CompletionRequest:
-    """Strictly: unknown fields are refused, and so are nulls, of which the contract has none. Raises RejectedError."""
-    try:
-        asked = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        field = _FIELD.search(str(e))
-        key = (field[1] or field[2]) if field else "body"
-        raise RejectedError(400, "InvalidInputParameters", str(e).replace(" | null", ""), key) from None
-    for name, value in _fields.decode(body).items() if b"null" in body else ():
-        if bytes(value) == b"null":
-            raise RejectedError(400, "InvalidInputParameters", f"{name} must not be null", name)
-    return asked
-
-
-def check(asked: CompletionRequest) -> None:
-    """Ranges. They are this server's own: the contract gives none. Raises RejectedError with 400."""
-    within = {
-        "max_tokens": (asked.max_tokens is None or asked.max_tokens >= 1, "at least 1"),
-        "temperature": (asked.temperature is None or 0 <= asked.temperature <= HOTTEST, f"from 0 to {HOTTEST}"),
-        "top_p": (asked.top_p is None or 0 < asked.top_p <= 1, "above 0, at most 1"),
-        "best_of": (asked.best_of is None or 1 <= asked.best_of <= MOST_CANDIDATES, f"from 1 to {MOST_CANDIDATES}"),
-    }
-    for field, (right, wanted) in within.items():
-        if not right:
-            raise RejectedError(400, "InvalidInputParameters", f"{field} must be {wanted}", field)
+    request.app[GATE].charge(_now(), tokens)
+    await request.app[SHAPE].work(fate.latency, tokens)
+    return await responses.SPOILS.get(fate.fault, responses.say)(request, answer)
 
 
 def run(host: str, port: int, ready: Callable[[str], None], rig: ServerOptions) -> None:

@@ -187,7 +187,7 @@ def _without_markers(objects: list[Object]) -> list[Object]:
 
 def _checked_found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
     if not files and not is_url(pattern) and Path(pattern).is_dir():
-        raise UsageError(f"{pattern}: a folder without a file to read: CSV, Parquet or NDJSON")
+        raise UsageError(f"{pattern}: a folder without a file to read")
     if not files:
         raise UsageError(f"{pattern}: no such input{hint}")
     return Found(tuple(file for file, _ in files), tuple(_partition(parts[:-1]) for _, parts in files))

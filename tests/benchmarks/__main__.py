@@ -22,6 +22,7 @@ import publishing
 import reading
 import resume
 import servers
+import shapes
 import sizes
 import start
 import table
@@ -40,6 +41,7 @@ SECTIONS = {
     "publishing": publishing.lines,
     "reading": reading.lines,
     "bytes": sizes.lines,
+    "shapes": shapes.lines,
 }
 
 

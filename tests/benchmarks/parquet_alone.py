@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.input.bounds import BATCH_ROWS
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.runner.prepare import prepare
 
 ROWS = 200_000
@@ -43,7 +43,7 @@ def cpu(batches: Callable[[], Iterable[Any]]) -> float:
 
 def main(folder: str, groups: str, told: str) -> None:
     job = made(Path(folder), int(groups))
-    source = prepare(load_job(job).for_local_model(), {}, job).source
+    source = prepare(read_job(job).for_local_model(), {}, job).source
     reference = cpu(lambda: pq.ParquetFile(job.with_suffix(".parquet")).iter_batches(BATCH_ROWS))
     Path(told).write_text(f"{cpu(source.batches)} {reference}")
 

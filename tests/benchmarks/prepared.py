@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.input.request import PreparedRequest
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.runner.prepare import prepare
 from batchgen.storage import folders
 
@@ -38,7 +38,7 @@ def make(folder: Path, rows: int) -> Path:
 
 def answer(job: Path, rows: int) -> None:
     """Stores an answer for the first rows, as a run would have."""
-    setup = prepare(load_job(job).for_local_model(), {}, job)
+    setup = prepare(read_job(job).for_local_model(), {}, job)
     folders.make([setup.job.state_folder])
     checkpoint = Checkpoint(setup.state.database)
     made = (p for frame in setup.source.batches() for p in setup.requests.of(frame) if isinstance(p, PreparedRequest))

@@ -24,7 +24,6 @@ from nbclient import NotebookClient
 from support.durability import HUNG, Slow, Work, prompts, wait_for
 
 import batchgen
-from batchgen import notebook
 from batchgen.runner.summary import Summary
 from batchgen.ui.panel import Panel, PanelLine, TextBlock
 
@@ -87,7 +86,7 @@ def something_is_drawn(png: bytes) -> bool:
 def test_the_examples_in_the_docstrings_are_true(name, shop, monkeypatch):
     monkeypatch.chdir(shop)
     monkeypatch.delenv("WRITER_BASE_URL", raising=False)
-    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(notebook, name), name, globs={"batchgen": batchgen})
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(batchgen, name), name, globs={"batchgen": batchgen})
     assert found.examples
     assert doctest.DocTestRunner().run(found).failed == 0
 
@@ -208,7 +207,7 @@ def test_a_second_interrupt_gives_up_what_is_in_flight(tmp_path, server, kernel)
 
 def test_an_interrupt_while_it_plans_ends_it_before_anything_is_sent(tmp_path, server, kernel):
     work = Work(tmp_path).write(prompts(100_000))
-    kernel("import batchgen.notebook").end()
+    kernel("import batchgen.commands").end()
     cell = kernel(f"batchgen.run({str(work.job)!r})")
     wait_for(work.begun, "the checkpoint, which is made before the plan")
     kernel.interrupt()

@@ -48,7 +48,7 @@ from batchgen.api.client import Client
 from batchgen.api.credentials import Redactor, read_key
 from batchgen.api.outcome import Failure, Kind
 from batchgen.errors import UsageError
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.runner.prepare import key_of, prepare
 from batchgen.runner.run import Runner
 from batchgen.runner.signals import Signals
@@ -355,7 +355,7 @@ def test_a_run_that_is_ended_while_it_sends(number, start, job, tmp_path):
 def test_no_object_shows_it(job, tmp_path):
     path = job(ROWS)
     environ = {"WRITER_API_KEY": CANARY, "WRITER_BASE_URL": "http://127.0.0.1:9"}
-    made = load_job(path)
+    made = read_job(path)
     setup = prepare(made, environ, path)
     key = key_of(made, environ)
     client = Client("http://127.0.0.1:9", key, connect=1, total=1)

@@ -19,7 +19,7 @@ from batchgen.input.parquet_steps import broken_column
 
 def read(path: Path) -> list[dict[str, Any]]:
     parquet = Parquet()
-    return pl.concat(parquet.batches(path, parquet.schema(path))).to_dicts()
+    return pl.concat(parquet.batches(path, parquet.schema([path]))).to_dicts()
 
 
 def said(path: Path) -> str:
@@ -150,9 +150,7 @@ def test_many_row_groups_open_the_file_no_more_often_than_one(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("dtype", "what"),
     [
-        (pa.timestamp("us", "+05:30"), "times of the zone +05:30"),
         (pa.timestamp("us", "Mars/Phobos"), "times of the zone Mars/Phobos"),
-        (pa.timestamp("ns", "Z"), "times of the zone Z"),
         (pa.list_(pa.timestamp("ms", "-03:30")), "times of the zone -03:30"),
         (pa.decimal256(50, 2), "decimals of 50 digits"),
         (pa.struct([("x", pa.decimal256(40, 2))]), "decimals of 40 digits"),

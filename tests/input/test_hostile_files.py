@@ -24,7 +24,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = 0
 try:
     parquet = Parquet()
-    for frame in parquet.batches(path, parquet.schema(path)):
+    for frame in parquet.batches(path, parquet.schema([path])):
         rows += frame.height
         if rows >= most:
             break
@@ -79,7 +79,7 @@ def test_what_is_compressed_beyond_measure_is_refused_by_its_footer(tmp_path, mo
     zeros = pa.table({"name": pa.repeat("x" * 1_000_000, 40)})
     pq.write_table(zeros, path, use_dictionary=False, compression="zstd", write_statistics=False)
     with pytest.raises(UsageError, match="MB that unfold to"):
-        Parquet().schema(path)
+        Parquet().schema([path])
 
 
 def test_texts_that_repeat_are_no_bomb(tmp_path):

@@ -733,10 +733,14 @@ def test_bytes_are_refused_by_column_at_any_depth(text):
         pytest.param(pl.Series([2**62]).cast(pl.Duration("ms")), id="a duration beyond all years"),
     ],
 )
-def test_a_time_that_python_has_not_is_refused_by_its_column(column):
+def test_a_time_that_python_has_not_is_refused_by_its_row_where_it_is_used(column):
     frame = column.alias("a").to_frame()
-    with pytest.raises(UsageError, match="prompt: column 'a' holds a date or time beyond the years 1 to 9999"):
-        list(Template("{{ a }}", dict(frame.schema)).prompts(frame))
+    frame = pl.concat([frame.clear(1), frame])
+    near, far = Template("{% if b %}{{ a }}{% endif %}x", dict(frame.with_columns(b=True).schema)).prompts(
+        frame.with_columns(b=pl.Series([False, True]))
+    )
+    assert near == "x"
+    assert "column 'a' holds a date or time beyond the years 1 to 9999" in str(far)
 
 
 # Texts and numbers

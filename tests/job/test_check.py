@@ -14,7 +14,7 @@ from support.service import PATIENCE, Hold, Raw, Status
 from batchgen.errors import UsageError
 from batchgen.job.checker import CheckedAnswer, Checker
 from batchgen.job.checks import Check
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 
 LONG = "A long and useful text about this product. " * 3
 SHORT = "Too short."
@@ -313,7 +313,7 @@ def test_a_schema_may_be_in_a_file_of_its_own(job, called, service):
     path = job(rows("good", "bad"), check={"json_schema": "schemas/price.json", "retries": 0})
     assert called("run", path).returncode == 1
     assert [row["status"] for row in job.rows()] == ["ok", "failed"]
-    assert load_job(path).check.json_schema == PRICE
+    assert read_job(path).check.json_schema == PRICE
 
 
 def test_no_schema_is_fetched(job, service):
@@ -324,7 +324,7 @@ def test_no_schema_is_fetched(job, service):
         path = job.folder / "job.yaml"
         path.write_text(f"{text}check: {{json_schema: {{$ref: '{reference}'}}}}\n")
         with pytest.raises(UsageError, match="is not present in a registry"):
-            load_job(path)
+            read_job(path)
     assert service.requests == 0
 
 
@@ -359,7 +359,7 @@ def test_a_check_that_cannot_be_judged_is_refused(job, check, told):
     (job.folder / "list.json").write_text("[]")
     path.write_text(f"{path.read_text()}check: {check}\n")
     with pytest.raises(UsageError) as refused:
-        load_job(path)
+        read_job(path)
     (line,) = str(refused.value).splitlines()
     assert line.startswith(f"{path}:{len(path.read_text().splitlines())}:")
     assert told in line

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchgen.errors import UsageError
 from batchgen.job import yaml
 from batchgen.job.job import NAME, Job
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.job.sections import Input, Limits
 
 REPOSITORY = Path(__file__).parents[2]
@@ -219,7 +219,7 @@ output:
 def load(folder: Path, text: str, name: str = "job.yaml") -> Job:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    return load_job(path)
+    return read_job(path)
 
 
 def refused(folder: Path, text: str, name: str = "job.yaml") -> str:
@@ -258,7 +258,7 @@ def test_the_designs_example_loads(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "jobs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_jobs_that_come_along_load(path):
-    loaded = load_job(path)
+    loaded = read_job(path)
     assert loaded.name == path.stem
     assert Path(loaded.input.path).is_file()
     assert loaded.output.path.startswith(str(REPOSITORY / "out"))
@@ -423,18 +423,18 @@ def test_a_file_that_is_no_mapping(tmp_path, text):
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"none\.yaml: cannot be read: No such file"):
-        load_job(tmp_path / "none.yaml")
+        read_job(tmp_path / "none.yaml")
 
 
 def test_a_folder_instead_of_a_file(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        load_job(tmp_path)
+        read_job(tmp_path)
 
 
 def test_a_file_that_is_not_utf8(tmp_path):
     (tmp_path / "job.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(UsageError, match=r"job\.yaml: not UTF-8: .* at byte 6"):
-        load_job(tmp_path / "job.yaml")
+        read_job(tmp_path / "job.yaml")
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_paths_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "jobs").mkdir()
     loaded = load(tmp_path / "jobs", BASE)
     monkeypatch.chdir(tmp_path)
-    assert load_job("jobs/job.yaml") == loaded
+    assert read_job("jobs/job.yaml") == loaded
 
 
 def test_a_path_at_home(tmp_path, monkeypatch):

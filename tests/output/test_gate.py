@@ -15,7 +15,7 @@ from support.store import Store
 import batchgen as package
 from batchgen.errors import UsageError
 from batchgen.job.checks import Gate
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.output.destination import Destination
 from batchgen.output.gate import GateStats, distance, last_good, lengths_in
 
@@ -236,7 +236,7 @@ def test_the_last_good_output(job, path, files, last):
     for file in files:
         (job.folder / file).parent.mkdir(parents=True, exist_ok=True)
         (job.folder / file).touch()
-    found = last_good(load_job(written), "2026-01-05")
+    found = last_good(read_job(written), "2026-01-05")
     assert found == (job.folder / last if last else None)
 
 
@@ -408,7 +408,7 @@ def test_the_lengths_of_a_results_file_are_of_its_good_texts(tmp_path):
 def test_how_a_share_is_written(job, written, share):
     path = job(products(1))
     path.write_text(f"{path.read_text()}gate: {{max_failed: {written}}}\n")
-    assert load_job(path).gate.max_failed == share
+    assert read_job(path).gate.max_failed == share
 
 
 @pytest.mark.parametrize("written", ["2", "-0.1", "101%", "-1%", "two", "'%'", "nan%", ".nan", "true", "[1]", "1e3%"])
@@ -416,14 +416,14 @@ def test_what_is_no_share_is_refused(job, written):
     path = job(products(1))
     path.write_text(f"{path.read_text()}gate: {{max_drift: {written}}}\n")
     with pytest.raises(UsageError, match=r"job.yaml:\d+:8: gate.max_drift: should be a share such as 2% or 0.02"):
-        load_job(path)
+        read_job(path)
 
 
 def test_unknown_conditions_are_refused(job):
     path = job(products(1))
     path.write_text(f"{path.read_text()}gate: {{max_fail: 2%}}\n")
     with pytest.raises(UsageError, match=r"gate.max_fail: unknown key; did you mean max_failed\?"):
-        load_job(path)
+        read_job(path)
 
 
 def test_a_rejected_file_has_its_name_from_the_output():

@@ -18,7 +18,7 @@ from support.service import Hold, Raw, Status
 
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.reporting import texts
 from batchgen.reporting.facts import Facts, gather
 from batchgen.reporting.page import verdict
@@ -90,7 +90,7 @@ class Stored:
 
     def __init__(self, job) -> None:
         self.path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(40)])
-        self.job = load_job(self.path)
+        self.job = read_job(self.path)
         self.job.state_folder.mkdir(parents=True)
         self.checkpoint = Checkpoint(self.job.checkpoint)
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.service import Status, error_body
 
 from batchgen import commands
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.runner import webhook
 from batchgen.runner.run import Runner
 from batchgen.storage import file_lock
@@ -182,7 +182,7 @@ def test_the_address_is_in_no_file_and_no_line(job, service, called, hook):
     assert len(hook.told) == 1
     for file in job.files() - {"job.yaml"}:
         assert SECRET.encode() not in (job.folder / file).read_bytes(), file
-    assert SECRET not in ended.stdout + ended.stderr + repr(load_job(job.folder / "job.yaml"))
+    assert SECRET not in ended.stdout + ended.stderr + repr(read_job(job.folder / "job.yaml"))
 
 
 def test_a_trial_on_the_built_in_model_tells_nobody(job, service, called, hook):
@@ -298,7 +298,7 @@ def test_the_metrics_are_for_everybody_to_read_and_appear_whole(job, service, ca
 
 
 def test_each_shard_has_metrics_of_its_own(job):
-    loaded = load_job(job(ROWS, input={"shard": "2/3"}, metrics="job.prom"))
+    loaded = read_job(job(ROWS, input={"shard": "2/3"}, metrics="job.prom"))
     assert loaded.metrics == str(job.folder / f"job{loaded.input.part.suffix}.prom")
     assert loaded.metrics != str(job.folder / "job.prom")
 

@@ -10,13 +10,14 @@ from collections import Counter
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
-from batchgen.runner.rehearsal import _NoInFlightLog, _SimulatedLoop
+from batchgen.runner.rehearsal import _NoFlight
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
+from batchgen.simulator.clock import SimulatedLoop
 
 
 class Night:
@@ -32,7 +33,7 @@ class Night:
         tasks = [
             Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(rows)
         ]
-        with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
+        with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
             runner.run(self._run(tasks))
 
     async def _attempt(self, body: bytes, _: str) -> Answer | Failure:

@@ -1,5 +1,5 @@
-"""The built-in server, fuzzed by schemathesis: requests that the service's own document allows are answered as it
-says, others are refused, and nothing else ever happens. Seeded: the same requests each time."""
+"""The built-in server, fuzzed by schemathesis: requests that the services' documents allow are answered as they
+say, others are refused, and nothing else ever happens. Seeded: the same requests each time."""
 
 import copy
 import json
@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 from support.built_in import serving
+from support.chat_contracts import DOCUMENTS, OPENAI, WRITER
 from support.service import DOCUMENT, PATH
 
 COMMAND = str(Path(sys.executable).with_name("schemathesis"))
 PATIENCE = 120
-"""Seconds until a fuzzer that hangs is ended; it takes some five."""
+"""Seconds until a fuzzer that hangs is ended; it takes some five. An answer may take half of them, on a busy machine."""
 
 EXCLUDED = ["ignored_auth"]
-"""It wants a wrong key refused: the built-in server takes any. That there must be one is test_simulator_server's."""
+"""It wants a wrong key refused: the built-in server takes any. That there must be one is test_server's."""
 
 
 def described() -> dict:
@@ -84,12 +85,46 @@ EVENT = {
 }
 
 
-def fuzz(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:
+FORMATS = [
+    {"type": "text"},
+    {
+        "type": "json_schema",
+        "json_schema": {"type": "object", "properties": {"a": {"enum": [1, None]}}, "required": ["a"]},
+    },
+    {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array", "items": {"type": "string"}}}},
+]
+
+
+def described_chat(path: str) -> dict:
+    """As `described`: with the server's own ranges, without images and tools, and with schemas that it can keep to."""
+    document = copy.deepcopy(DOCUMENTS[path])
+    schemas = document["components"]["schemas"]
+    asked = schemas["chat_request"]["properties"]
+    del asked["tools"], asked["tool_choice"]
+    for field in {"max_tokens", "max_completion_tokens"} & asked.keys():
+        asked[field] |= {"minimum": 1}
+    asked["temperature"] |= {"minimum": 0, "maximum": 2}
+    asked["n"] |= {"minimum": 1, "maximum": 20}
+    asked["top_p"] |= {"minimum": 0, "exclusiveMinimum": True, "maximum": 1}
+    schemas["message"]["properties"]["role"]["enum"].remove("tool")
+    schemas["part"] = schemas["part"]["oneOf"][0]
+    schemas["response_format"] = {"enum": FORMATS}
+    if path == OPENAI:
+        asked["guided_json"] = {"enum": [{"type": "boolean"}]}
+    answers = document["paths"][path]["post"]["responses"]
+    refused = answers.pop("default")
+    answers |= {str(status): refused for status in (400, 401, 405, 415)}
+    answers["200"]["content"]["text/event-stream"] = {"schema": {"type": "object", "required": ["data"]}}
+    return document
+
+
+def fuzz(folder: Path, url: str, *options: str, document: dict | None = None) -> subprocess.CompletedProcess[str]:
     """Schemathesis in an empty folder: it reads its configuration from where it is, and leaves its notes there."""
-    (folder / "described.yaml").write_text(yaml.safe_dump(described()), encoding="utf-8")
+    (folder / "described.yaml").write_text(yaml.safe_dump(document or described()), encoding="utf-8")
     command = [COMMAND, "run", "described.yaml", "--url", url, "--header", "Authorization: Bearer any", "--no-color"]
     command += ["--checks", "all", "--exclude-checks", ",".join(EXCLUDED), *options]
     command += ["--seed", "20261123", "--generation-database", "none"]
+    command += ["--request-timeout", str(PATIENCE // 2), "--max-response-time", str(PATIENCE // 2)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
@@ -103,6 +138,19 @@ def test_the_server_keeps_the_contract_whatever_it_is_asked(tmp_path):
     assert cases, ended.stdout
     assert int(cases[2]) > 300
     assert answered > 150, "most were answered, not refused"
+
+
+@pytest.mark.parametrize("path", [WRITER, OPENAI])
+def test_the_chats_keep_their_contracts_whatever_they_are_asked(path, tmp_path):
+    with serving() as url:
+        ended = fuzz(tmp_path, url, "--max-examples", "150", document=described_chat(path))
+        with urllib.request.urlopen(f"{url}/ledger", timeout=PATIENCE) as response:
+            answered = json.load(response)["billed"]
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    cases = re.search(r"(\d+) generated, (\d+) passed", ended.stdout)
+    assert cases, ended.stdout
+    assert int(cases[2]) > 200
+    assert answered > 100, "most were answered, not refused"
 
 
 BROKEN = {

@@ -10,13 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api.types import SERVER_MAX_TOKENS, Choice, CompletionRequest, TokenLogProb
-from batchgen.simulator.model import END, START, Draw, Model, load, tokenize
+from batchgen.simulator.draw import Draw
+from batchgen.simulator.model import Model, load
+from batchgen.simulator.ngram import END, START, tokenize
 
 MODEL = load()
 PROMPT = "Write a short SEO article about the Alder Peak camping stove for hikers who like coffee."
-PROMPTS = (PROMPT, "The tent", "Sentiment:", "", "zq", "Ein Zelt für Möwen 🏕️\n")
-SEEN = sorted(MODEL._after_two)
-words = st.sampled_from([START, "unheard-of", " Peak", *sorted(MODEL._after)])
+FREE = "The Alder Peak camping stove for hikers who like coffee."
+"""Nothing is asked for: it is gone on from."""
+LABELS = "Is this review positive, negative or very negative? Answer with one word.\nIt leaks.\nAnswer:"
+PROMPTS = (
+    PROMPT, FREE, LABELS, "Write a reply.\nFrom: Anna\nSubject: Tent", "The tent", "Sentiment:", "", "zq",
+    "Ein Zelt für Möwen 🏕️\n",
+)  # fmt: skip
+HISTORIES = MODEL.ngram.followers
+SEEN = sorted(history for history in HISTORIES if len(history) == 2)
+words = st.sampled_from([START, "unheard-of", " Peak", *sorted(v for v, *more in HISTORIES if not more)])
 contexts = st.one_of(st.sampled_from(SEEN), st.tuples(words, words))
 
 
@@ -42,11 +51,32 @@ def test_the_sentinels_are_not_text():
 @given(contexts, st.sampled_from(PROMPTS))
 @settings(max_examples=60, deadline=None)
 def test_probabilities_sum_to_one_over_the_vocabulary(context, prompt):
-    distribution = MODEL.after(*context, MODEL.read(prompt))
+    distribution = MODEL.after(context, MODEL.read(prompt))
+    hold_to_one(distribution)
+    assert set(MODEL.unigrams.explicit) <= {token for _, token in distribution.ranked()}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_probabilities_sum_to_one_all_along_an_answer(prompt):
+    for distribution, _ in replayed(prompt, content(ask(prompt, temperature=1.3, max_tokens=60, random_seed=2))):
+        hold_to_one(distribution)
+
+
+def replayed(prompt, tokens):
+    """Each token of an answer, and the distribution it was drawn from."""
+    speech = MODEL.speech(prompt)
+    distribution = next(speech)
+    for t in tokens:
+        yield distribution, t
+        if t is not tokens[-1]:
+            distribution = speech.send(t.token)
+
+
+def hold_to_one(distribution):
     ranked = list(distribution.ranked())
     tokens = [token for _, token in ranked]
     assert len(tokens) == len(set(tokens))
-    assert set(MODEL._unigrams.explicit) <= set(tokens)
+    assert not any("{" in token for token in tokens), "slots are no tokens"
     assert math.fsum(p for p, _ in ranked) == pytest.approx(1, abs=1e-9)
     assert [p for p, _ in ranked] == sorted((p for p, _ in ranked), reverse=True)
     assert all(p == pytest.approx(distribution.probability(token)) for p, token in ranked)
@@ -55,7 +85,7 @@ def test_probabilities_sum_to_one_over_the_vocabulary(context, prompt):
 @given(contexts, st.sampled_from(PROMPTS), st.floats(0.3, 20))
 @settings(max_examples=60, deadline=None)
 def test_the_mass_of_powers_is_that_of_the_whole_vocabulary(context, prompt, power):
-    distribution = MODEL.after(*context, MODEL.read(prompt))
+    distribution = MODEL.after(context, MODEL.read(prompt))
     assert distribution.mass(power) == pytest.approx(math.fsum(p**power for p, _ in distribution.ranked()), rel=1e-6)
 
 
@@ -63,18 +93,14 @@ def test_interpolation_is_the_documented_formula():
     model = Model("x a b x a c")  # " a" is followed once by " b" and once by " c", "x a" by " b" alone
     bigram = (1 + 0.05 * 2 * 1 / 6) / (2 + 0.05 * 2)
     trigram = (1 + 1 * bigram) / (1 + 1)
-    assert model.after("x", " a", model.read("")).probability(" b") == pytest.approx(trigram)
-    assert model.after("?", " a", model.read("")).probability(" b") == pytest.approx(bigram)
+    assert model.after(("x", " a"), model.read("")).probability(" b") == pytest.approx(trigram)
+    assert model.after(("?", " a"), model.read("")).probability(" b") == pytest.approx(bigram)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("fields", [{}, {"temperature": 0.6, "top_p": 0.9}, {"temperature": 0.0}])
 def test_log_probs_are_the_models_own(prompt, fields):
-    choice = ask(prompt, **fields)
-    read = MODEL.read(prompt)
-    u, v = read.history
-    for t in content(choice):
-        distribution = MODEL.after(u, v, read)
+    for distribution, t in replayed(prompt, content(ask(prompt, **fields))):
         everything = sorted((p for p, _ in distribution.ranked()), reverse=True)
         assert t.logprob == pytest.approx(math.log(distribution.probability(t.token)))
         assert t.logprob <= 0
@@ -84,7 +110,6 @@ def test_log_probs_are_the_models_own(prompt, fields):
             top.logprob == pytest.approx(math.log(distribution.probability(top.token))) for top in t.top_logprobs
         )
         assert all(top.bytes == list(top.token.encode()) for top in t.top_logprobs)
-        u, v = v, t.token
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -109,8 +134,8 @@ def test_a_tiny_nucleus_is_greedy():
     ("temperature", "top_p"), [(1.0, None), (0.7, None), (1.6, None), (1.0, 0.6), (0.7, 0.9), (2.0, 0.4)]
 )
 def test_tokens_are_drawn_as_often_as_temperature_and_top_p_say(temperature, top_p):
-    distribution = MODEL.after(",", " and", MODEL.read(PROMPT))
-    draw = Draw.of(CompletionRequest(model="any", prompt="", temperature=temperature, top_p=top_p))
+    distribution = MODEL.after((",", " and"), MODEL.read(PROMPT))
+    draw = Draw.of(temperature, top_p)
     n = 4000
     drawn = Counter(draw.token(distribution, (i + 0.5) / n).token for i in range(n))
     assert all(abs(drawn[token] / n - p) <= 1.5 / n for token, p in reshaped(distribution, temperature, top_p).items())

@@ -177,7 +177,7 @@ async def test_a_prompt_of_megabytes_is_served(client):
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "tpe", "allow"),
-    [("GET", "/v1/completions", 405, "MethodNotAllowed", "POST"), ("POST", "/v1/chat", 404, "NotFound", None)],
+    [("GET", "/v1/completions", 405, "MethodNotAllowed", "POST"), ("POST", "/v1/chats", 404, "NotFound", None)],
 )
 async def test_other_paths_and_methods_are_refused_in_the_contracts_words(client, method, path, status, tpe, allow):
     async with client.request(method, path) as response:

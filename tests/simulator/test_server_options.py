@@ -455,7 +455,10 @@ WRONG = {
     "a median of nothing": (["--latency", "0,2"], "--latency 0,2: "),
     "three of them": (["--latency", "1,2,3"], "--latency 1,2,3: "),
     "no such fault": (["--fault", "flood=0.1"], "--fault flood=0.1: there is no such fault; write a status from 400"),
-    "no such status": (["--fault", "200=0.1"], "reset, hang, cut, drip or garbage, and its share, such as 503=0.02"),
+    "no such status": (
+        ["--fault", "200=0.1"],
+        "reset, hang, cut, drip, garbage or refusal, and its share, such as 503=0.02",
+    ),
     "a long status": (["--fault", "0503=0.1"], "there is no such fault"),
     "no share": (["--fault", "503"], "--fault 503: write the share of the requests, from 0 to 1, such as 503=0.02"),
     "a share in percent": (["--fault", "reset=3%"], "such as reset=0.02"),

@@ -1,6 +1,7 @@
 """Input from object stores and output to them, against a real S3 server on the loopback."""
 
 import datetime as dt
+import gzip
 import io
 import json
 import random
@@ -13,8 +14,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 from support.service import PATIENCE
 from support.store import BUCKET, SECRET, Refusal, Store
+from support.workbook import write_workbook
 
 import batchgen as library
 from batchgen.storage import block_reader, manifest, object_store, settings
@@ -66,6 +69,22 @@ def test_a_job_from_a_store_into_a_store(job, store, called, kind):
     ended = called("run", path, "--json")
     assert (ended.json["ok"], ended.json["sent"]) == (7, 0)
     assert store.table("out/job.parquet").num_rows == 7
+
+
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.json", "rows.xlsx", "rows.arrow"])
+def test_other_formats_from_a_store(job, store, called, tmp_path, name):
+    file = tmp_path / name
+    if name.endswith(".gz"):
+        file.write_bytes(gzip.compress(encoded("csv", ROWS).encode()))
+    elif name.endswith(".json"):
+        file.write_text(json.dumps(ROWS), encoding="utf-8")
+    elif name.endswith(".xlsx"):
+        write_workbook(file, Data=[["id", "name"], *([row["id"], row["name"]] for row in ROWS)])
+    else:
+        feather.write_feather(pa.Table.from_pylist(ROWS), str(file))
+    store.put(f"in/{name}", file.read_bytes())
+    planned = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/{name}"}), "--json")
+    assert (planned.returncode, planned.json["rows"]) == (0, 30), planned.stderr
 
 
 def test_google_storage(job, store, called):

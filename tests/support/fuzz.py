@@ -33,7 +33,7 @@ from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import open_source
 from batchgen.input.template.growth import MOST_CHARS
 from batchgen.job.job import NAME
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 from batchgen.job.sections import PLACEHOLDER, Input
 from batchgen.output.decode import answers
 from batchgen.ui.terminal import inert, inert_json
@@ -92,7 +92,7 @@ def check_job(data: bytes) -> None:
     path = folder() / "job.yaml"
     path.write_bytes(data)
     try:
-        job = load_job(path)
+        job = read_job(path)
     except UsageError as error:
         said = str(error)
         assert said.startswith(str(path)), said

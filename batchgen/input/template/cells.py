@@ -15,9 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
-from batchgen.errors import UsageError
 from batchgen.input.bounds import UUID
-from batchgen.input.template.values import Clock, Duration, Exact, Fields, Moment, Null, TemplateFault
+from batchgen.input.template.values import Absent, Clock, Duration, Exact, Fields, Moment, Null, TemplateFault
 
 Read = Callable[[Any], Any]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -29,11 +28,12 @@ PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 class Column:
     """Reads a column's cells as template values. `names_printed` receives the name of each null that gets printed.
 
-    Raises TemplateFault where the column holds bytes, UsageError for dates that Python has not."""
+    A date that Python has not is a value that refuses any use. Raises TemplateFault where the column holds bytes."""
 
     def __init__(self, name: str, dtype: pl.DataType, names_printed: list[str]) -> None:
         self.name = name
         self._null = Null(name, names_printed)
+        self._distant = Absent(f"column {name!r} holds a date or time beyond the years 1 to 9999")
         self._physical = physical(dtype)
         self._is_float = dtype.is_float()
         self._read = _reader(name, dtype, names_printed)
@@ -48,11 +48,13 @@ class Column:
             cells = cells.cast(self._physical)
         if self._read is None:
             return [self._null if cell is None else cell for cell in cells] if cells.null_count() else cells.to_list()
-        read = self._read
+        return [self._null if cell is None else self._value(self._read, cell) for cell in cells.to_list()]
+
+    def _value(self, read: Read, cell: Any) -> Any:
         try:
-            return [self._null if cell is None else read(cell) for cell in cells.to_list()]
+            return read(cell)
         except (ValueError, OverflowError):
-            raise UsageError(f"prompt: column {self.name!r} holds a date or time beyond the years 1 to 9999") from None
+            return self._distant
 
 
 def physical(dtype: pl.DataType) -> pl.DataType | None:

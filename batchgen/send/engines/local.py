@@ -45,7 +45,7 @@ def _client(job: Job, url: str, key: str) -> Client:
         key,
         connect=job.timeout.connect,
         total=job.timeout.total,
-        slots=job.limits.concurrency,
+        slots=job.limits.most_in_flight,
         ca_file=job.endpoint.ca_file,
         proxy=proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, os.environ),
         dialect=job.dialect,

@@ -53,17 +53,17 @@ class Actors:
     """Several actors as one engine, as an asynchronous context."""
 
     def __init__(self, job: Job, base_url: str, key: str, address: str | None) -> None:
-        self._cluster = Cluster(address, job.engine.ray.cpus(job.limits.concurrency), job.endpoint.key_env)
+        self._cluster = Cluster(address, job.engine.ray.cpus(job.limits.most_in_flight), job.endpoint.key_env)
         self._connect = job.timeout.connect
-        settings = job.engine.ray
-        most = settings.in_flight(job.limits.concurrency)
+        given = job.engine.ray
+        most = given.in_flight(job.limits.most_in_flight)
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
         options = {"num_cpus": settings.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_PendingRequest] = deque()
         self._broken: EngineGone | None = None
         self._slots = [
             _ActorSlot(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
-            for _ in range(settings.number(job.limits.concurrency))
+            for _ in range(given.number(job.limits.most_in_flight))
         ]
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,96 @@
+"""Arrow IPC files (Feather 2) and streams -> batches of rows, columns and types as they have them.
+
+A record batch is held whole, as whoever wrote it held it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import polars as pl
+import pyarrow as pa
+
+from batchgen.errors import UsageError
+from batchgen.input.agreement import agreed
+from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long, refuse_strange
+from batchgen.input.bounds import BATCH_ROWS, MOST_UNFOLDED, UNFOLDS_FROM, Schema
+from batchgen.input.foreign import seen
+from batchgen.storage.listing import File, size_of
+
+ROW_BYTES = 100
+"""What a row of nothing takes, in memory."""
+_FILE, _STREAM, _OLD_FEATHER = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
+_STREAMS_END = _STREAM + b"\0\0\0\0"
+
+
+class Arrow:
+    """Columns, their types and order are the same in all files."""
+
+    notes: Sequence[str] = ()
+
+    def schema(self, paths: Sequence[File]) -> Schema:
+        return agreed(paths, self._schema)
+
+    def _schema(self, path: File) -> Schema:
+        with _opened(path) as reader:
+            names = reader.schema.names
+            refuse_strange(path, reader.schema)
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise UsageError(f"{path}: two columns are named {twice!r}")
+            return dict(frame_of(pa.Table.from_batches([], reader.schema)).schema)
+
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+        row = unfolded = 0
+        with _opened(path) as reader:
+            for batch in _record_batches(reader):
+                _refuse_unfolding(path, ROW_BYTES * (row + batch.num_rows))
+                for piece in pieces_of(frame_of(legible(path, batch, row))):
+                    for frame in piece.iter_slices(BATCH_ROWS):
+                        refuse_long(path, frame, row)
+                        row += frame.height
+                        unfolded += int(frame.estimated_size())
+                        _refuse_unfolding(path, unfolded)
+                        yield frame if list(schema) == frame.columns else frame.select(list(schema))
+
+
+@contextmanager
+def _opened(path: File) -> Iterator[Any]:
+    """A reader of the file. Raises UsageError where it is none, or damaged."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(1024)
+            _refuse_other(path, begin, file)
+        source: Any = pa.OSFile(str(path), "r") if isinstance(path, Path) else path.open()
+        with source:
+            yield pa.ipc.open_file(source) if begin.startswith(_FILE) else pa.ipc.open_stream(source)
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's; Arrow's own have no number
+        raise UsageError(f"{path}: damaged Arrow file: {first_line(error)}") from None
+
+
+def _refuse_other(path: File, begin: bytes, file: BinaryIO) -> None:
+    if begin.startswith(_OLD_FEATHER):
+        raise UsageError(f"{path}: is Feather of version 1: write it as Parquet")
+    if not begin.startswith((_FILE, _STREAM)):
+        raise UsageError(f"{path}: {seen(begin) or 'no Arrow file'}")
+    if begin.startswith(_STREAM):
+        file.seek(max(0, size_of(path) - len(_STREAMS_END)))
+        if file.read() != _STREAMS_END:
+            raise UsageError(f"{path}: damaged Arrow file: a stream without its end: it was cut off")
+
+
+def _record_batches(reader: Any) -> Iterator[pa.RecordBatch]:
+    if isinstance(reader, pa.ipc.RecordBatchFileReader):
+        yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
+    else:
+        yield from reader
+
+
+def _refuse_unfolding(path: File, size: int) -> None:
+    if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
+        raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to more than {size / 1e9:,.0f} GB")

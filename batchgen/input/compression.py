@@ -1,0 +1,101 @@
+"""Text files that are compressed, read as what they hold: gzip and zstd, as a stream.
+
+Never holds more than a block. Refuses an archive that is damaged or cut off, and one that unfolds beyond measure.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
+from batchgen.input.foreign import seen
+from batchgen.storage.listing import File, size_of
+
+BUFFER = 1 << 18
+
+
+def _gzip(file: BinaryIO) -> Any:
+    from isal import igzip  # noqa: PLC0415  for those alone who use it
+
+    return igzip.IGzipFile(fileobj=file)  # type: ignore[no-untyped-call]
+
+
+def _zstd(file: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415  as above
+
+    return pa.CompressedInputStream(file, "zstd")
+
+
+_READERS: dict[str, tuple[str, tuple[bytes, ...], Callable[[BinaryIO], Any]]] = {
+    ".gz": ("gzip", (b"\x1f\x8b",), _gzip),
+    ".zst": ("zstd", (b"(\xb5/\xfd", *(bytes([0x50 + nibble]) + b"*M\x18" for nibble in range(16))), _zstd),
+}
+"""By suffix: the name, how its files may begin (zstd's with a frame to be skipped), and what reads them."""
+COMPRESSED = tuple(_READERS)
+
+
+def suffix_within(name: str) -> str:
+    """A file's suffix, in lower case, without that of a compression: `.csv` of `rows.csv.gz`."""
+    path = PurePosixPath(name.lower())
+    return PurePosixPath(path.stem).suffix if path.suffix in _READERS else path.suffix
+
+
+def is_compressed(file: File) -> bool:
+    return file.suffix.lower() in _READERS
+
+
+def decompressed(file: File) -> BinaryIO:
+    """The file's content, whether or not it is compressed; to be closed by the caller."""
+    if not is_compressed(file):
+        return file.open("rb")
+    return io.BufferedReader(_Decompressed(file), BUFFER)
+
+
+class _Decompressed(io.RawIOBase):
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._kind, marks, reader = _READERS[file.suffix.lower()]
+        self._size = size_of(file)
+        self._given = 0
+        with file.open("rb") as raw:
+            begin = raw.read(1024)
+        if not begin.startswith(marks):
+            raise UsageError(
+                f"{file}: is not compressed by {self._kind}: {seen(begin) or f'take {file.suffix} from its name'}"
+            )
+        self._raw = file.open("rb")
+        self._reader = reader(self._raw)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises UsageError where the archive is damaged."""
+        try:
+            data = self._reader.read(len(buffer))
+        except OSError as error:
+            if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
+                raise  # the machine's; an archive's have no number
+            raise self._damaged(error) from None
+        except Exception as error:
+            if isinstance(error, UsageError):
+                raise
+            raise self._damaged(error) from None
+        self._given += len(data)
+        if self._given > UNFOLDS_FROM and self._given > MOST_UNFOLDED * self._size:
+            raise UsageError(f"{self._file}: {self._size / 1e6:,.1f} MB that unfold to more than a thousand times that")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _damaged(self, error: Exception) -> UsageError:
+        return UsageError(f"{self._file}: damaged {self._kind}, or cut off: {str(error).splitlines()[0]}")
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()

@@ -1,0 +1,141 @@
+"""Text files in other encodings, read as UTF-8, as a stream. Refuses bytes that the encoding has not, with their line,
+and a file that is in another one, as far as that can be known."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from typing import Any, BinaryIO
+
+from batchgen.errors import UsageError
+from batchgen.input.foreign import letter
+from batchgen.storage.listing import File
+
+BLOCK = 1 << 20
+UTF_8 = ("utf-8", "utf-8-sig")
+_WIDE = re.compile(r"utf-(16|32)(-le|-be)?")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def name_of(encoding: str) -> str:
+    """As Python's codecs name it."""
+    return codecs.lookup(encoding).name
+
+
+def as_utf_8(path: File, file: BinaryIO, encoding: str) -> BinaryIO:
+    """The text of a file in UTF-8; closing it closes the file."""
+    if name_of(encoding) in UTF_8:
+        return file
+    try:
+        return io.BufferedReader(_Reencoded(path, file, encoding), BLOCK)
+    except UsageError:
+        file.close()
+        raise
+
+
+class _Reencoded(io.RawIOBase):
+    def __init__(self, path: File, file: BinaryIO, encoding: str) -> None:
+        self._path = path
+        self._file = file
+        self._encoding = encoding
+        self._begin = file.read(BLOCK)
+        self._refuse_other_width()
+        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        self._is_first = True
+        self._may_be_utf_8 = _is_of_one_byte(encoding)
+        self._lines = 1
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises UsageError where the bytes are of another encoding."""
+        while not self._ready:
+            data = self._begin or self._file.read(BLOCK)
+            self._begin = b""
+            text = self._decoded(data)
+            self._ready = text.encode()
+            if not data and not self._ready:
+                return 0
+        given = self._ready[: len(buffer)]
+        self._ready = self._ready[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            text = self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise self._not_of_it(error) from None
+        if self._may_be_utf_8 and not data.isascii():
+            self._may_be_utf_8 = False
+            self._refuse_utf_8(data)
+        if self._is_first:
+            text, self._is_first = text.removeprefix("\ufeff"), False
+        self._lines += _line_ends(text)
+        return text
+
+    def _refuse_other_width(self) -> None:
+        """Raises UsageError where the first bytes say another encoding of two or four bytes a letter, or of none."""
+        wide = _WIDE.fullmatch(name_of(self._encoding))
+        mark = next((name for mark, name in _MARKS.items() if self._begin.startswith(mark)), None)
+        if wide is None or not self._begin:
+            return
+        if mark is not None:
+            if not mark.startswith(wide[0]):
+                raise UsageError(f"{self._path}: is {mark.upper()}, as its first bytes say: input.encoding: {mark}")
+        elif b"\0" not in self._begin:
+            raise UsageError(f"{self._path}: not {self._encoding}: {_looks_like(self._begin)}")
+        elif wide[2] is None:
+            raise UsageError(
+                f"{self._path}: begins with no byte order mark: say which order it is, {wide[0]}-le (Windows) or -be"
+            )
+
+    def _refuse_utf_8(self, data: bytes) -> None:
+        """Raises UsageError where the first letters beyond ASCII are UTF-8, which nearly no other text looks like."""
+        try:
+            codecs.getincrementaldecoder("utf-8")("strict").decode(data)
+        except UnicodeDecodeError:
+            return
+        at = next(at for at, byte in enumerate(data) if byte > 0x7F)  # noqa: PLR2004  the last of ASCII
+        raise self._another(data, at, "looks like UTF-8: leave input.encoding out")
+
+    def _not_of_it(self, error: UnicodeDecodeError) -> UsageError:
+        data = error.object
+        return self._another(data, error.start, _looks_like(data[error.start :], letter(data, error.start)))
+
+    def _another(self, data: bytes, at: int, hint: str) -> UsageError:
+        before = data[:at].decode(self._encoding, "replace")
+        line = self._lines + _line_ends(before)
+        return UsageError(f"{self._path}:{line}: not {self._encoding}: byte 0x{data[at]:02x}: {hint}")
+
+
+def _is_of_one_byte(encoding: str) -> bool:
+    """Whether every byte is a letter of its own. Then nearly any bytes are read, also those of other encodings."""
+    every = bytes(range(256))
+    return len(every.decode(encoding, "replace")) == len(every)
+
+
+def _looks_like(data: bytes, shown: str = "") -> str:
+    try:
+        codecs.getincrementaldecoder("utf-8")("strict").decode(data[:4096])
+    except UnicodeDecodeError:
+        return f"another encoding{shown}: see input.encoding"
+    return "looks like UTF-8: leave input.encoding out"
+
+
+def _line_ends(text: str) -> int:
+    return len(_LINE_END.findall(text)) if "\r" in text else text.count("\n")

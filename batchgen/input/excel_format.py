@@ -1,0 +1,187 @@
+"""Excel workbooks -> batches of rows: a sheet's table, below its line of names, its values as Excel shows them.
+
+A column's type is the narrowest that holds the values of all files; one of texts and other values is text, and those
+stand in it as a CSV would have them. A sheet is read whole, and kept until another is read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
+from batchgen.input.column_names import Unnamed, named
+from batchgen.input.foreign import seen
+from batchgen.input.template.values import iso_duration
+from batchgen.input.workbook import cell_name, look_over, sheets
+from batchgen.storage.listing import File
+
+Columns = dict[str, list[Any]]
+"""Each name's cells, None where one is empty."""
+MOST_EXACT = 2**53
+_TYPES: dict[type, pl.DataType] = {
+    str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), dt.date: pl.Date(),
+    dt.datetime: pl.Datetime("us"), dt.time: pl.Time(), dt.timedelta: pl.Duration("us"),
+}  # fmt: skip
+_WIDER: list[tuple[set[type], type]] = [({int, float}, float), ({dt.date, dt.datetime}, dt.datetime)]
+
+
+def filled_sheets(path: File) -> list[str]:
+    """The sheets of a workbook that hold anything."""
+    with path.open("rb") as file:
+        return [name for name, part in sheets(path, file).items() if look_over(path, file, name, part).cells]
+
+
+class Excel:
+    def __init__(self, sheet: str | int | None) -> None:
+        self._sheet = sheet
+        self._unnamed = Unnamed()
+        self._merged: dict[str, str] = {}
+        self._kept: tuple[File, pl.DataFrame] | None = None
+
+    def schema(self, paths: Sequence[File]) -> Schema:
+        """Raises UsageError where the files' columns are not the same."""
+        kinds: dict[str, set[type]] = {}
+        for path in paths:
+            columns = self._read(path)
+            kinds = kinds or {name: set() for name in columns}
+            if list(columns) != list(kinds):
+                raise UsageError(f"{path}: its columns ({', '.join(columns)}) are not those of {paths[0].name}")
+            for name, cells in columns.items():
+                kinds[name] |= {type(cell) for cell in cells if cell is not None}
+        schema = {name: _TYPES[_narrowest(found)] for name, found in kinds.items()}
+        if len(paths) == 1:
+            self._kept = paths[0], _frame(columns, schema)
+        return schema
+
+    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+        if self._kept is None or self._kept[0] != path:
+            self._kept = path, _frame(self._read(path), schema)
+        yield from self._kept[1].iter_slices(BATCH_ROWS)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was named, and which cells are one."""
+        told = self._unnamed.notes
+        for path, cells in list(self._merged.items())[:1]:
+            told.append(f"{path}: merged cells ({cells}): the first holds what they show, the others are empty")
+        return told
+
+    def _read(self, path: File) -> Columns:
+        with path.open("rb") as file:
+            begin = file.read(1024)
+            if not begin.startswith(b"PK") and (what := seen(begin) or "no Excel workbook"):
+                raise UsageError(f"{path}: {what}")
+            parts = sheets(path, file)
+            name = self._chosen(path, parts, file)
+            extent = look_over(path, file, name, parts[name])
+            if not extent.cells:
+                raise UsageError(f"{path}: sheet {name!r} is empty: a table begins with a line of column names")
+        where = f"{path}: sheet {name!r}"
+        return self._columns(path, where, *self._cells(path, name))
+
+    def _chosen(self, path: File, parts: dict[str, str], file: Any) -> str:
+        """The sheet's name. Raises UsageError where it is not there, or is not said and there are several."""
+        names = list(parts)
+        if self._sheet is None:
+            filled = [one for one in names if len(names) == 1 or look_over(path, file, one, parts[one]).cells]
+            if len(filled) > 1:
+                raise UsageError(
+                    f"{path}: has several sheets: say which by input.sheet: {', '.join(map(repr, filled))}"
+                )
+            names = filled or names
+        elif isinstance(self._sheet, int):
+            names = names[self._sheet - 1 : self._sheet]
+        else:
+            names = [one for one in names if one == self._sheet]
+        if not names:
+            raise UsageError(f"{path}: input.sheet: no sheet {self._sheet!r}; it has {', '.join(map(repr, parts))}")
+        return names[0]
+
+    def _cells(self, path: File, name: str) -> tuple[list[list[Any]], int]:
+        """All rows from the first column on that holds anything, and which that is."""
+        from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415  for those alone who use it
+
+        try:
+            with path.open("rb") as file, CalamineWorkbook.from_filelike(file) as book:
+                sheet = book.get_sheet_by_name(name)
+                if merged := sheet.merged_cell_ranges:
+                    (first, last), *_ = merged
+                    more = f" and {len(merged) - 1} more" if len(merged) > 1 else ""
+                    self._merged[str(path)] = f"{cell_name(*first)}:{cell_name(*last)}{more}"
+                return list(sheet.iter_rows()), (sheet.start or (0, 0))[1]
+        except CalamineError as error:
+            raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None
+
+    def _columns(self, path: File, where: str, rows: list[list[Any]], left: int) -> Columns:
+        while rows and not any(cell != "" for cell in rows[-1]):
+            rows.pop()
+        at = next(at for at, row in enumerate(rows) if any(cell != "" for cell in row))
+        header = [_text(_value(cell, where, at, left + n)) or "" for n, cell in enumerate(rows[at])]
+        names = named(f"{where}: row {at + 1}", header)
+        columns = {}
+        for n, name in enumerate(names):
+            cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1)]
+            if header[n].strip() or any(cell is not None for cell in cells):
+                columns[name] = cells
+        unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
+        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed)
+        return columns
+
+
+def _value(cell: Any, where: str, row: int, column: int) -> Any:
+    """A cell's value; None where it is empty. Raises UsageError for numbers that Excel does not hold."""
+    if cell == "":
+        return None
+    if isinstance(cell, float):
+        if not cell.is_integer():
+            return cell
+        if abs(cell) >= MOST_EXACT:
+            raise UsageError(
+                f"{where}: cell {cell_name(row, column)}: a whole number beyond what Excel holds: make it a text"
+            )
+        return int(cell)
+    if isinstance(cell, str) and len(cell) > MAX_CELL:
+        raise UsageError(f"{where}: cell {cell_name(row, column)}: a cell of more than {MAX_CELL >> 20} MiB")
+    return cell
+
+
+def _narrowest(kinds: set[type]) -> type:
+    if len(kinds) <= 1:
+        return next(iter(kinds), str)
+    return next((wide for those, wide in _WIDER if kinds == those), str)
+
+
+def _frame(columns: Columns, schema: Schema) -> pl.DataFrame:
+    return pl.DataFrame([_series(name, columns[name], dtype) for name, dtype in schema.items()])
+
+
+def _series(name: str, cells: list[Any], dtype: pl.DataType) -> pl.Series:
+    if dtype == pl.String:
+        return pl.Series(name, [_text(cell) for cell in cells], dtype)
+    if isinstance(dtype, pl.Datetime):
+        cells = [_moment(cell) for cell in cells]
+    return pl.Series(name, cells, dtype, strict=False)
+
+
+def _moment(cell: dt.date | None) -> dt.datetime | None:
+    if cell is None or isinstance(cell, dt.datetime):
+        return cell
+    return dt.datetime.combine(cell, dt.time())
+
+
+def _text(cell: Any) -> str | None:
+    """As a CSV that Excel saves would have it, with dates in ISO 8601."""
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, dt.datetime):
+        return cell.isoformat(" ")
+    if isinstance(cell, dt.timedelta):
+        return iso_duration(round(cell.total_seconds() * 1_000_000) * 1000)
+    return str(cell)

@@ -1,0 +1,104 @@
+"""`input.where`: a condition of SQL that says which rows are the job's. Each is judged alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import Schema
+from batchgen.input.foreign import meant, unlike
+
+_TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
+_DATE_AND_TEXT = "'date/datetime/time' to a string"
+_OVER_ROWS = "input.where: judges each row alone: no sum, count, rank or subquery over several rows"
+_OF_SEVERAL = {"Agg", "Len", "Over", "Rank", "Shift", "Range", "Explode", "SubPlan", "Sort", "SortBy", "Filter"}
+"""Parts of a compiled expression whose value for a row is another's matter, too (polars 2.1.0)."""
+
+
+class Condition:
+    """Raises UsageError where it is none, or does not fit the columns."""
+
+    def __init__(self, text: str, columns: Schema) -> None:
+        try:
+            self._expression = pl.sql_expr(text)
+            self._refuse_unknown(columns)
+            empty = pl.DataFrame(schema=columns)
+            dtype = empty.lazy().select(self._expression.alias("is_wanted")).collect_schema()["is_wanted"]
+            empty.filter(self._expression)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            if "must be of type `Boolean`" in str(error):
+                raise UsageError(f"input.where: {text!r} is no condition, which is true or false") from None
+            raise UsageError(f"input.where: {_explained(error)}") from None
+        if dtype != pl.Boolean:
+            raise UsageError(f"input.where: {text!r} is {dtype}, no condition, which is true or false")
+        if _is_over_rows(json.loads(self._expression.meta.serialize(format="json"))):
+            raise UsageError(_OVER_ROWS)
+
+    def _refuse_unknown(self, columns: Schema) -> None:
+        for name in self._expression.meta.root_names():
+            if name.startswith("_POLARS_TMP"):
+                raise UsageError(_OVER_ROWS)
+            if name not in columns:
+                close = meant(name, columns)
+                hint = (
+                    f"did you mean {_quoted(close)}?{unlike(name, close)}"
+                    if close
+                    else f"its columns: {', '.join(columns)}"
+                )
+                raise UsageError(
+                    f"input.where: the input has no column {name!r}; {hint} (a text stands in 'single quotes')"
+                )
+
+    def places(self, frame: pl.DataFrame) -> pl.Series:
+        """The rows that meet it, counted from 0. Raises RowFault where it fails at a row."""
+        try:
+            return self._judged(frame)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            for at in range(frame.height):
+                try:
+                    self._judged(frame.slice(at, 1))
+                except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                    raise RowFault(at, _explained(error)) from None
+            raise
+
+    def _judged(self, frame: pl.DataFrame) -> pl.Series:
+        met = frame.select(is_met=self._expression).to_series()
+        if met.len() != frame.height:  # a constant
+            met = pl.repeat(met[0], frame.height, dtype=pl.Boolean, eager=True)
+        return met.fill_null(value=False).arg_true()
+
+
+class RowFault(Exception):
+    """A row of which the condition makes nothing. `at`: its place in the frame, from 0."""
+
+    def __init__(self, at: int, said: str) -> None:
+        super().__init__(said)
+        self.at = at
+
+
+def _is_over_rows(part: Any) -> bool:
+    """Of a part of a compiled expression, or within it. What a column or a text is called says nothing."""
+    if isinstance(part, dict):
+        return any(
+            key in _OF_SEVERAL or (key not in ("Column", "Literal") and _is_over_rows(value))
+            for key, value in part.items()
+        )
+    return part in _OF_SEVERAL if isinstance(part, str) else isinstance(part, list) and any(map(_is_over_rows, part))
+
+
+def _quoted(name: str) -> str:
+    """As SQL writes a column."""
+    return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _explained(error: BaseException) -> str:
+    said = str(error).splitlines()[0].rstrip(":")
+    if _TEXT_AND_NUMBER.search(said):
+        return f"a text is compared with a number: {said}: input.schema types a CSV's columns"
+    if _DATE_AND_TEXT in said:
+        return "a date is compared with a text: write date('2026-01-31'); input.schema types a CSV's columns"
+    return said

@@ -1,0 +1,216 @@
+"""Excel workbooks, looked over before a reader is let at them, cell by cell as they lie in the file.
+
+calamine (by python-calamine 0.9.1) makes an empty cell of an error and of a formula that was never calculated, and ends
+the process where a cell lies far from the others, since it takes the room for all between. What it would lose or die of
+is refused here, with the cell.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from posixpath import join, normpath
+from typing import Any, BinaryIO
+from xml.parsers import expat
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
+from batchgen.storage.listing import File, size_of
+
+BLOCK = 1 << 20
+MOST_EMPTY, PER_CELL = 4_000_000, 50
+"""Cells that a sheet may span: so many, and so many more for each that is filled."""
+_CELL = re.compile(r"([A-Z]{1,3})([1-9]\d{0,6})")
+_SHEETS = "/relationships/worksheet"
+
+
+@dataclass
+class Extent:
+    """What a sheet holds. `cells`: how many are there; `right`, `bottom`: the last column and row, from 1."""
+
+    cells: int = 0
+    right: int = 0
+    bottom: int = 0
+    last: str = ""
+
+
+def cell_name(row: int, column: int) -> str:
+    """As Excel writes it; both are counted from 0."""
+    letters, rest = "", column + 1
+    while rest:
+        rest, letter = divmod(rest - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return f"{letters}{row + 1}"
+
+
+def sheets(path: File, file: BinaryIO) -> dict[str, str]:
+    """The worksheets' parts of the archive by their names, in the order of their tabs. Raises UsageError."""
+    with _archive(path, file) as archive:
+        names = set(archive.namelist())
+        root = next((target for target in _related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
+        if root not in names:
+            raise UsageError(f"{path}: no Excel workbook: a zip archive of something else")
+        folder, _, name = root.rpartition("/")
+        parts = _related(path, archive, join(folder, f"_rels/{name}.rels"), _SHEETS, folder)
+        return {name: parts[key] for name, key in _listed(path, archive, root) if parts.get(key) in names}
+
+
+def look_over(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
+    """Raises UsageError with the first cell that is an error, has no result, or lies too far away."""
+    with _archive(path, file) as archive:
+        for name in archive.namelist():
+            if name.endswith("sharedStrings.xml"):
+                for _ in _blocks(archive, name):  # against its checksum
+                    pass
+        look = _Look(f"{path}: sheet {sheet!r}")
+        _parse(path, archive, part, look)
+    extent = look.extent
+    if extent.right * extent.bottom > MOST_EMPTY + PER_CELL * extent.cells:
+        raise UsageError(f"{look.where}: cell {extent.last} lies too far from the others: clear what is not the table")
+    return extent
+
+
+class _Look:
+    """Hears the elements of a sheet."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.extent = Extent()
+        self._name = self._kind = self._value = ""
+        self._row = self._column = 0
+        self._has_formula = self._has_value = self._is_value = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "row":
+            self._row = int(attributes.get("r") or self._row + 1)
+            self._column = 0
+        elif name == "c":
+            self._begin_cell(attributes)
+        elif name == "f":
+            self._has_formula = True
+        elif name in ("v", "is"):
+            self._has_value = True
+            self._is_value = self._kind == "e"
+
+    def _begin_cell(self, attributes: dict[str, str]) -> None:
+        given = attributes.get("r")
+        if given is not None:
+            found = _CELL.fullmatch(given)
+            if found is None:
+                raise UsageError(f"{self.where}: {given!r:.20} is no cell")
+            self._row, self._column = int(found[2]), _number(found[1])
+        else:
+            self._column += 1
+        self._kind, self._value = attributes.get("t", "n"), ""
+        self._name = given or cell_name(self._row - 1, self._column - 1)
+        self._has_formula = self._has_value = False
+
+    def text(self, text: str) -> None:
+        if self._is_value:
+            self._value += text
+
+    def end(self, name: str) -> None:
+        if name == "v":
+            self._is_value = False
+        elif name == "c":
+            self._end_cell()
+
+    def _end_cell(self) -> None:
+        if self._has_value and self._kind == "e":
+            raise UsageError(f"{self.where}: cell {self._name} is an error, {self._value}: mend it, or clear it")
+        if self._has_formula and not self._has_value and self._kind != "str":
+            raise UsageError(
+                f"{self.where}: cell {self._name} is a formula without its result: open the workbook in Excel, save it"
+            )
+        if self._has_value:
+            extent = self.extent
+            extent.cells += 1
+            if self._row > extent.bottom or self._column > extent.right:
+                extent.last = self._name
+            extent.bottom, extent.right = max(extent.bottom, self._row), max(extent.right, self._column)
+
+
+def _number(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+@dataclass
+class _Collect:
+    """Hears one kind of element, and keeps its attributes."""
+
+    wanted: str
+    found: list[dict[str, str]] = field(default_factory=list)
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == self.wanted:
+            self.found.append(attributes)
+
+    def end(self, name: str) -> None: ...
+
+    def text(self, text: str) -> None: ...
+
+
+def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder: str = "") -> dict[str, str]:
+    """The parts that a part refers to, of a kind, by their ids."""
+    if part not in archive.namelist():
+        return {}
+    links = _Collect("Relationship")
+    _parse(path, archive, part, links)
+    return {
+        one.get("Id", ""): normpath(join("/", folder, one.get("Target", ""))).lstrip("/")
+        for one in links.found
+        if one.get("Type", "").endswith(kind)
+    }
+
+
+def _listed(path: File, archive: zipfile.ZipFile, root: str) -> Iterator[tuple[str, str]]:
+    """Each sheet's name and id."""
+    tabs = _Collect("sheet")
+    _parse(path, archive, root, tabs)
+    for one in tabs.found:
+        yield one.get("name", ""), next((value for key, value in one.items() if key.rpartition(":")[2] == "id"), "")
+
+
+def _parse(path: File, archive: zipfile.ZipFile, part: str, ears: Any) -> None:
+    """Hands over each element by its name, without the prefix of its namespace."""
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = lambda name, attributes: ears.start(name.rpartition(":")[2], attributes)
+    parser.EndElementHandler = lambda name: ears.end(name.rpartition(":")[2])
+    parser.CharacterDataHandler = ears.text
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    try:
+        for block in _blocks(archive, part):
+            parser.Parse(block, False)  # noqa: FBT003  expat takes no keyword
+        parser.Parse(b"", True)  # noqa: FBT003
+    except expat.ExpatError as error:
+        raise UsageError(f"{path}: damaged workbook: {part}: {error}") from None
+
+
+def _refuse_doctype(*_: Any) -> None:
+    raise expat.ExpatError("a document type, which workbooks have not")
+
+
+def _blocks(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
+    with archive.open(part) as file:
+        while block := file.read(BLOCK):
+            yield block
+
+
+@contextmanager
+def _archive(path: File, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unfolded = sum(one.file_size for one in archive.infolist())
+            if unfolded > UNFOLDS_FROM and unfolded * 10 > MOST_UNFOLDED * size_of(path):
+                raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to {unfolded / 1e9:,.0f} GB")
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
+        raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,269 @@
+"""What `batchgen init --input` writes: the job that reads a given file. The whole file is read, so that the job's plan
+refuses none of its rows."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from batchgen.errors import UsageError
+from batchgen.input.bounds import Schema
+from batchgen.input.compression import decompressed, suffix_within
+from batchgen.input.foreign import SEPARATORS
+from batchgen.input.formats import is_csv
+from batchgen.input.prompt_template import PromptError, Template
+from batchgen.input.source import Source, open_source
+from batchgen.input.texts import is_told_by_polars, texts
+from batchgen.job import scaffold
+from batchgen.job.sections import Input
+from batchgen.output.column_names import collisions
+from batchgen.storage.listing import File, find
+from batchgen.storage.location import is_url
+
+MOST_COLUMNS, MOST_IDS, ID_CHARS = 20, 8, 64
+"""In the prompt; that may be the rows' ids, and how long such a value may be."""
+_WHOLE = r"^(0|-?[1-9]\d{0,17})$"
+_FRACTION = r"^-?(0\.(0{0,3}[1-9]\d{0,10})?|[1-9]\d{0,7}\.\d{0,6})[1-9]$|^-?(0|[1-9]\d{0,13})\.0$"
+"""Numbers that print as they stand in the file: no zero too many, and no more digits than a float holds."""
+_ID_NAME = re.compile(r"(^|[\W_])(id|sku|key|uuid|guid|nr|no|code|number)$|[a-z]I[dD]$", re.IGNORECASE)
+_BOMS = {
+    codecs.BOM_UTF8: None, codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+
+
+@dataclass
+class _Facts:
+    """What is known of a column so far. `seen`: the hashes of its values, where it may be the id."""
+
+    has_nulls: bool = False
+    is_filled: bool = False
+    is_whole: bool = True
+    is_fraction: bool = True
+    is_printable: bool = True
+    seen: list[pl.Series] | None = field(default_factory=list)
+
+
+def write(path: str, name: str | None) -> list[Path]:
+    """Writes the job file. Raises UsageError where the file cannot be read, or the job is there already."""
+    file = scaffold.job_file(name or _name(path))
+    given = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  links stay
+    source = _opened(given)
+    relative = path if is_url(path) else os.path.relpath(given, file.parent.resolve())
+    return scaffold.save({file: _job(file, relative, source)})
+
+
+def _name(path: str) -> str:
+    stem = path.rstrip("/").rpartition("/")[2]
+    while (suffix := Path(stem).suffix) and suffix.lower() in (".gz", ".zst", suffix_within(stem)):
+        stem = stem.removesuffix(suffix)
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:80] or "job"
+
+
+def _opened(path: str) -> Source:
+    """With the settings by which the whole of it is read."""
+    found = find(path).files
+    settings: dict[str, object] = {"path": path}
+    if is_csv(found):
+        settings |= _csv_settings(settings, found[0])
+    elif suffix_within(found[0].name) in (".xlsx", ".xlsm"):
+        from batchgen.input.excel_format import filled_sheets  # noqa: PLC0415  it takes long
+
+        sheets = filled_sheets(found[0])
+        settings |= {"sheet": sheets[0]} if len(sheets) > 1 else {}
+    source = _source(settings)
+    renames = {name: f"source_{name}" for name in collisions(list(source.columns))}
+    if "row" in source.columns:
+        renames["row"] = "row_"
+    renames = {name: _free(new, source.columns) for name, new in renames.items()}
+    return _source({**settings, "rename": renames}) if renames else source
+
+
+def _source(settings: dict[str, object]) -> Source:
+    return open_source(Input.model_validate(settings, context={"folder": "/"}))
+
+
+def _free(name: str, columns: Schema) -> str:
+    while name in columns:
+        name += "_"
+    return name
+
+
+def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
+    """The encoding, and the separator by which there are the most columns. Raises UsageError where none fits."""
+    encoding = _encoding(file)
+    found: list[tuple[int, dict[str, object]]] = []
+    fault: UsageError | None = None
+    for separator in (None, *SEPARATORS, ","):
+        both: dict[str, object] = {"encoding": encoding, "separator": separator}
+        own = {key: value for key, value in both.items() if value is not None}
+        try:
+            found.append((len(_source({**settings, **own}).columns), own))
+        except UsageError as error:
+            fault = fault or error
+    wide = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
+    for at, (_, own) in enumerate(wide or found):
+        try:
+            for _ in _source({**settings, **own}).batches():
+                pass
+        except UsageError as error:
+            fault = error if at == 0 else fault
+        else:
+            return own
+    raise fault or UsageError(f"{file}: no table")
+
+
+def _encoding(file: File) -> str | None:
+    """None: UTF-8. What is neither UTF-8 nor UTF-16 is taken for Windows' own."""
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    with closing(decompressed(file)) as content:
+        begin = content.read(1 << 20)
+        if marked := [encoding for mark, encoding in _BOMS.items() if begin.startswith(mark)]:
+            return marked[0]
+        if begin[1:64:2].strip(b"\0") == b"" and begin[:1]:
+            return "utf-16-le"
+        try:
+            while begin:
+                decoder.decode(begin)
+                begin = content.read(1 << 20)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return None
+
+
+def _job(file: Path, path: str, source: Source) -> str:
+    facts = _facts(source)
+    id_ = _id(facts)
+    typed = {source_name: dtype for source_name, dtype in _types(source, facts).items() if source_name != id_}
+    keys = [f"path: {_quoted(path)}"]
+    given = source.spec.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"path"})
+    keys += [f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in given.items()]
+    keys += [f"id: {_quoted(id_)}  # names a row in messages; unique"] if id_ else []
+    keys += [f"schema: {json.dumps(typed, ensure_ascii=True)}  # numbers that print as they stand"] if typed else []
+    prompt = ["Write two sentences about this:", *_lines(source.columns, facts)]
+    return scaffold.job_text(file, _indented(keys), _indented(prompt))
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """As YAML has it."""
+    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else json.dumps(text)
+
+
+def _is_word(text: str) -> bool:
+    return text.lower() in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+
+
+def _facts(source: Source) -> dict[str, _Facts]:
+    facts = {name: _Facts() for name in source.columns}
+    templates = {name: _template(name, source.columns) for name in source.columns}
+    ids: list[str] | None = None
+    for frame in source.batches():
+        for column in frame:
+            _look(column, facts[column.name], templates[column.name])
+        if ids is None:
+            ids = _may_be_ids(frame)
+            for name in facts.keys() - set(ids):
+                facts[name].seen = None
+        for name in ids:
+            if (seen := facts[name].seen) is not None:
+                seen.append(texts(frame[name]).hash())
+    return facts
+
+
+def _look(column: pl.Series, facts: _Facts, template: Template | None) -> None:
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    filled = column.drop_nulls()
+    facts.has_nulls |= filled.len() < column.len()
+    facts.is_filled |= filled.len() > 0
+    if column.dtype == pl.String:
+        facts.is_whole = facts.is_whole and bool(filled.str.contains(_WHOLE).all())
+        facts.is_fraction = facts.is_fraction and bool(filled.str.contains(_FRACTION).all())
+    if template is None or (column.dtype.is_temporal() and filled.len() and not _is_near(filled)):
+        facts.is_printable = False
+    elif column.dtype.is_nested() and facts.is_printable:
+        facts.is_printable = not any(isinstance(one, PromptError) for one in template.prompts(filled.to_frame()))
+
+
+def _is_near(column: pl.Series) -> bool:
+    return isinstance(column.dtype, pl.Time | pl.Duration) or is_told_by_polars(column)
+
+
+def _template(name: str, columns: Schema) -> Template | None:
+    """One that prints the column; None where that cannot be."""
+    try:
+        return Template(f"x{{{{ {_written(name)} }}}}", {name: columns[name]})
+    except UsageError:
+        return None
+
+
+def _written(name: str) -> str:
+    """As a template reads the column."""
+    try:
+        Template(f"{{{{ {name} }}}}", {name: pl.String()})
+    except UsageError:
+        return f"row[{json.dumps(name)}]"
+    return (
+        name
+        if name.isidentifier() and name.isascii()
+        else f"row[{json.dumps(name, ensure_ascii=not name.isprintable())}]"
+    )
+
+
+def _may_be_ids(frame: pl.DataFrame) -> list[str]:
+    """By the first rows: those that are named as ids are first."""
+    unique = [
+        column.name
+        for column in frame
+        if (column.dtype == pl.String or column.dtype.is_integer())
+        and not column.null_count()
+        and column.n_unique() == column.len()
+        and (column.dtype != pl.String or int(column.str.len_chars().max() or 0) <= ID_CHARS)  # type: ignore[arg-type]
+    ]
+    return sorted(unique, key=lambda name: not _ID_NAME.search(name))[:MOST_IDS]
+
+
+def _id(facts: dict[str, _Facts]) -> str | None:
+    unique = [
+        name
+        for name, of in facts.items()
+        if of.seen and not of.has_nulls and (hashes := pl.concat(of.seen)).n_unique() == hashes.len()
+    ]
+    return min(unique, key=lambda name: not _ID_NAME.search(name), default=None)
+
+
+def _types(source: Source, facts: dict[str, _Facts]) -> dict[str, str]:
+    """Of a CSV's columns by the names that they have in the file: as numbers they print what stands there."""
+    if not is_csv(source.files):
+        return {}
+    named = {name: facts[source.spec.rename.get(name, name)] for name in source.raw}
+    return {
+        name: "Int64" if of.is_whole else "Float64"
+        for name, of in named.items()
+        if of.is_filled and (of.is_whole or of.is_fraction)
+    }
+
+
+def _lines(columns: Schema, facts: dict[str, _Facts]) -> Iterator[str]:
+    """Of the prompt, a column each. Raises UsageError where there is none."""
+    names = [name for name in columns if facts[name].is_printable]
+    if not names:
+        raise UsageError("no column of the file can stand in a prompt")
+    for name in names[:MOST_COLUMNS]:
+        written = _written(name)
+        label = re.sub(r"[{}%#]|\s+", " ", "".join(mark if mark.isprintable() else " " for mark in name)).strip()
+        cell = f'{written} if {written} is not none else ""' if facts[name].has_nulls else written
+        yield f"- {label}: {{{{ {cell} }}}}"

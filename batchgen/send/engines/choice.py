@@ -1,0 +1,25 @@
+"""Which engine makes the attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchgen.errors import UsageError
+from batchgen.send.engines import local as here
+
+if TYPE_CHECKING:
+    pass
+
+
+def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
+    """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
+    where there is no such engine."""
+    if name == "ray":
+        from batchgen.send.engines import ray  # noqa: PLC0415  it imports Ray
+
+        return ray.engine(address)
+    if name != "local":
+        raise UsageError(f"no such engine: {name}: there are local and ray")
+    if address is not None:
+        raise UsageError("--address is a Ray cluster's: it goes with --engine ray")
+    return here.engine

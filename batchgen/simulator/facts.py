@@ -1,0 +1,147 @@
+"""What a prompt asks for and what it says: its task, the labels to choose from, and the values of its fields. Pure.
+
+By patterns, and in English: a prompt that none of them fits has no task, and is gone on from as a text.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import math
+import re
+from collections import Counter
+
+READ, INSTRUCTED = 4096, 2048
+"""Characters that are read of a prompt, from its beginning: for what it says, and for what it asks."""
+LONGEST_VALUE = 400
+
+_TASK = re.compile(
+    r"\b(?:write|writing|create|draft|compose|suggest|generate|produce|give|make|need|want)\b[^.\n]{0,80}?\b(?:"
+    r"(?P<summary>summary|abstract)|(?P<title>title|headline|slogan|tagline|subject line)"
+    r"|(?P<reply>reply|response|answer to|e-?mail)"
+    r"|(?P<article>articles?|blog|descriptions?|seo|advert\w*|copy|page|post|text|story|paragraphs?|about))\b"
+    r"|\b(?P<summarise>summari[sz]e|sum up)\b",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(
+    r"\b(?:(?:(?:one|single) (?:word|label|category|tag|of)|(?:classif|categori|label|choose|pick)\w*"
+    r"|(?:answer|respond|reply) (?:only |just )?with|is this)\b[^.\n]{0,120}?"
+    r"(?<![\w'-])(?P<labels>[\w'-]+(?:, ?[\w'-]+)*,? or [\w'-]+|[\w'-]+(?: ?[/|] ?[\w'-]+)+)"
+    r"|(?P<yes>yes (?:or|/) no|yes/no))\b",
+    re.IGNORECASE,
+)
+_BETWEEN_LABELS = re.compile(r",? or |, ?| ?[/|] ?")
+_FIELDS = {
+    "name": r"product(?: name)?|name|item|title|article name|book",
+    "category": r"category|department|type|kind",
+    "audience": r"audience|readers?|target(?: group)?|for",
+    "features": r"features|properties|details|facts|description|specs",
+    "price": r"price|cost",
+    "customer": r"customer(?: name)?|from|sender",
+    "subject": r"subject|re|topic",
+}
+_FIELD = re.compile(
+    r"^[ \t*-]*(?:"
+    + "|".join(f"(?P<{field}>{labels})" for field, labels in _FIELDS.items())
+    + r")[ \t]*:[ \t]*(?P<value>.*\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ABOUT = re.compile(
+    r"\b(?:about|describ(?:e|ing)|called|named|(?:title|headline|slogan|tagline|description) (?:for|of)|summary of)\s+"
+    r"(?:the |our |a |an )?(?!product below|following)(.{1,120}?)(?=\s+for\s|\s+in\s|[.,:;!?\n]|$)",
+    re.IGNORECASE,
+)
+_FOR = re.compile(
+    r"\b(?:article|description|text|copy|advert|post|story|write)\b[^.\n]*?\bfor ([^.,:;!?\n]+)", re.IGNORECASE
+)
+_SENTENCES = re.compile(r"\b(?:(a|one|single|1)|(two|2)|(three|3)|(four|4)|(five|5)) sentences?\b", re.IGNORECASE)
+_BETWEEN_FEATURES = re.compile(r"[,;](?:\s+(?:and )?|$)")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+DEFAULTS = {
+    "name": "this product",
+    "category": "own",
+    "audience": "everyone",
+    "features": "a sensible design, solid materials, nothing that gets in the way",
+    "price": "a fair price",
+    "customer": "customer",
+    "subject": "your order",
+}
+
+
+def task(prompt: str) -> str | None:
+    """What is to be written, by the name that it has in `tasks.txt`; None: nothing that is known."""
+    found = _TASK.search(prompt, 0, INSTRUCTED)
+    return {"summarise": "summary"}.get(found.lastgroup or "", found.lastgroup) if found else None
+
+
+def labels(prompt: str) -> list[str]:
+    """What a prompt wants one of, in its own words; none where it wants something else."""
+    found = _CHOICE.search(prompt, 0, INSTRUCTED)
+    if found is None:
+        return []
+    return ["yes", "no"] if found["yes"] else list(dict.fromkeys(_BETWEEN_LABELS.split(found["labels"])))
+
+
+def sentences(prompt: str) -> int | None:
+    """How many a prompt asks for; None where it says nothing."""
+    found = _SENTENCES.search(prompt, 0, INSTRUCTED)
+    return found.lastindex if found else None
+
+
+class Facts:
+    """The values that a prompt gives for the slots of sentences, each with a default."""
+
+    def __init__(self, prompt: str) -> None:
+        read = prompt[:READ]
+        self._given: dict[str, str] = {}
+        for field in _FIELD.finditer(read):
+            self._given.setdefault(next(name for name in _FIELDS if field[name]), field["value"])
+        for name, pattern in (("name", _ABOUT), ("audience", _FOR)):
+            if name not in self._given and (found := pattern.search(read)):
+                self._given[name] = found[1]
+
+    def has(self, name: str) -> bool:
+        return bool(self._given.get(name, "").strip(" .,;*"))
+
+    def value(self, slot: str) -> str:
+        """Not empty. `feature` and `detail` are the first and the last of `features`."""
+        if slot in ("feature", "detail"):
+            return self.features()[0 if slot == "feature" else -1]
+        if slot == "features":
+            *others, last = self.features()
+            return f"{', '.join(others)} and {last}" if others else last
+        text = self._given.get(slot, DEFAULTS.get(slot, slot)).strip(" .*")[:LONGEST_VALUE] or DEFAULTS[slot]
+        return text.lower() if slot == "category" else text
+
+    def features(self) -> list[str]:
+        given = self._given.get("features", "").strip(" .")[:LONGEST_VALUE]
+        return [part for part in _BETWEEN_FEATURES.split(given or DEFAULTS["features"]) if part.strip()] or ["quality"]
+
+
+@functools.cache
+def _learned() -> dict[str, Counter[str]]:
+    """Words by the label that they speak for, as `labels.txt` has them."""
+    text = importlib.resources.files(__package__).joinpath("labels.txt").read_text(encoding="utf-8")
+    lines = (line.partition(": ") for line in text.splitlines())
+    return {label: Counter(words.split()) for label, _, words in lines}
+
+
+def chances(prompt: str, options: list[str]) -> dict[str, float]:
+    """How likely each label is, by the prompt's words: naive Bayes where the label was learned, else evenly but for
+    what the prompt itself decides. They sum to 1."""
+    words = set(_WORD.findall(prompt.casefold()[-READ:]))
+    scores = {option: _score(words, option) + _leaning(prompt, option) for option in options}
+    weights = {option: math.exp(score) for option, score in scores.items()}
+    return {option: weight / math.fsum(weights.values()) for option, weight in weights.items()}
+
+
+def _score(words: set[str], option: str) -> float:
+    known = _learned().get(option.casefold(), Counter())
+    return 2.0 * sum(word in known for word in words)
+
+
+def _leaning(prompt: str, option: str) -> float:
+    """From 0 to 1, by the prompt and the label alone: so that not all prompts have the same."""
+    digest = hashlib.sha256(f"{prompt}\0{option}".encode(errors="surrogatepass")).digest()
+    return digest[0] / 255

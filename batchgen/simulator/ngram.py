@@ -1,0 +1,71 @@
+"""Text as tokens, and the distributions of what follows what in it. Pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from batchgen.simulator.draw import Distribution
+
+START, END, RARE = "<|start|>", "<|end|>", "<|rare|>"
+"""Not text: no text is tokenized to one of them. END does stand among the top alternatives."""
+
+_TOKEN = re.compile(r" ?\w+(?:['\u2019-]\w+)*| ?[^\w\s]|\s")
+CONTENT_WORD = re.compile(r" ?[^\W\d_][\w'\u2019-]{3,23}")
+
+
+def tokenize(text: str) -> list[str]:
+    """Words and signs, each with the space before it: `"".join(tokenize(text)) == text`, for every text."""
+    return _TOKEN.findall(text)
+
+
+def shares(counts: Counter[str]) -> dict[str, float]:
+    """Of each token, of all that were counted; they sum to 1."""
+    total = counts.total()
+    return {token: count / total for token, count in counts.items()}
+
+
+class NGram:
+    """What follows up to so many tokens in some documents; each order is interpolated with the one below it.
+
+    P(w|h) = (c(hw) + d t P(w|h')) / (c(h) + d t), t the distinct followers of h, h' all of h but its first token, d
+    the doubt of the order (Witten and Bell 1991; Jelinek and Mercer 1980), down to `lower`. What the documents lack
+    is followed as their rare words are.
+    """
+
+    def __init__(self, documents: Iterable[Sequence[str]], lower: Distribution, doubts: Sequence[float]) -> None:
+        """`doubts`: what each distinct follower adds to the weight of the order below, by length of the history."""
+        self.lower, self._doubts = lower, doubts
+        self.order = len(doubts)
+        self.start = (START,) * self.order
+        self.followers: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        counts: Counter[str] = Counter()
+        for tokens in documents:
+            counts.update(tokens)
+            self._learn([*self.start, *tokens, END])
+        for token in [t for t, count in counts.items() if count == 1 and t.strip().isalpha()]:
+            self.followers[RARE,].update(self.followers[token,])
+        self._distribution = functools.cache(self._make)
+
+    def _learn(self, tokens: list[str]) -> None:
+        for at in range(self.order, len(tokens)):
+            for length in range(1, self.order + 1):
+                self.followers[tuple(tokens[at - length : at])][tokens[at]] += 1
+
+    def _make(self, history: tuple[str, ...]) -> Distribution:
+        followers = self.followers[history]
+        doubt = self._doubts[len(history) - 1] * len(followers)
+        lower = self._distribution(history[1:]) if history[1:] else self.lower
+        return Distribution.mixed(shares(followers), followers.total() / (followers.total() + doubt), lower)
+
+    def known(self, token: str) -> str:
+        """The token, or RARE for one that nothing follows in the documents."""
+        return token if (token,) in self.followers else RARE
+
+    def after(self, history: tuple[str, ...]) -> Distribution:
+        """The next token's distribution after the last tokens of an answer, as many as there are orders."""
+        while history not in self.followers and len(history) > 1:
+            history = history[1:]
+        return self._distribution(history if history in self.followers else (RARE,))

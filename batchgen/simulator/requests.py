@@ -1,0 +1,133 @@
+"""Requests as the built-in server reads them: strictly. What is refused says which field is wrong.
+
+The chats' types are the server's own, not the client's: a mistake they shared would be seen by neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from batchgen.api.types import CompletionRequest, Int32, Int64
+from batchgen.simulator.responses import RejectedError
+
+HOTTEST = 2.0
+MOST_CANDIDATES = 20
+MOST_ALTERNATIVES = 20
+_FIELD = re.compile(r"at `\$\.(\w+)|field `((?:(?!` - at ).)+)`$")
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    include_usage: bool = False
+
+
+class WriterChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/chat`."""
+
+    model: str
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    max_tokens: Int64 | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: Int32 | None = None
+    stop: list[str] | str | None = None
+    logprobs: bool | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: Any = None
+    tool_choice: Any = None
+
+
+class OpenAIChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/chat/completions`. `guided_json` and what follows it are some servers' own, and but for
+    `guided_json` taken without effect."""
+
+    model: str
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    max_tokens: Int64 | None = None
+    max_completion_tokens: Int64 | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: Int32 | None = None
+    stop: list[str] | str | None = None
+    seed: Int64 | None = None
+    logprobs: bool | None = None
+    top_logprobs: Int32 | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: Any = None
+    tool_choice: Any = None
+    guided_json: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    min_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    cache_prompt: bool | None = None
+
+
+Asked = CompletionRequest | WriterChat | OpenAIChat
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
+    """Strictly: unknown fields are refused, and so are nulls, which no contract has. Raises RejectedError."""
+    try:
+        asked = decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        field = _FIELD.search(str(e))
+        key = (field[1] or field[2]) if field else "body"
+        raise _invalid(key, str(e).replace(" | null", "")) from None
+    for name, value in _fields.decode(body).items() if b"null" in body else ():
+        if bytes(value) == b"null":
+            raise _invalid(name, f"{name} must not be null")
+    return asked
+
+
+def check(asked: Asked) -> None:
+    """Ranges. They are this server's own: the contracts give none. Raises RejectedError with 400."""
+    for field, (right, wanted) in _RANGES.items():
+        value = getattr(asked, field, None)
+        if value is not None and not right(value):
+            raise _invalid(field, f"{field} must be {wanted}")
+    for field in ("tools", "tool_choice"):
+        if getattr(asked, field, None) is not None:
+            raise _invalid(field, "the built-in server calls no tools")
+    if isinstance(asked, OpenAIChat) and asked.top_logprobs is not None and not asked.logprobs:
+        raise _invalid("top_logprobs", "top_logprobs needs logprobs: true")
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_tokens": (lambda value: value >= 1, "at least 1"),
+    "max_completion_tokens": (lambda value: value >= 1, "at least 1"),
+    "temperature": (lambda value: 0 <= value <= HOTTEST, f"from 0 to {HOTTEST}"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0, at most 1"),
+    "best_of": (lambda value: 1 <= value <= MOST_CANDIDATES, f"from 1 to {MOST_CANDIDATES}"),
+    "n": (lambda value: 1 <= value <= MOST_CANDIDATES, f"from 1 to {MOST_CANDIDATES}"),
+    "top_logprobs": (lambda value: 0 <= value <= MOST_ALTERNATIVES, f"from 0 to {MOST_ALTERNATIVES}"),
+}
+
+
+def _invalid(field: str, description: str) -> RejectedError:
+    return RejectedError(400, "InvalidInputParameters", description, field)

@@ -1,0 +1,133 @@
+"""Answers of sentences that have their places, such as an article's: a class-based n-gram (Oh and Rudnicky 2000).
+
+The text they are learned from, `tasks.txt`, has slots in place of what a prompt names: `{name}`, `{price}`. Each
+task is a list of stages, one a sentence. A stage's n-gram is of its own sentences alone. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TypeAlias
+
+from batchgen.simulator.draw import Distribution
+from batchgen.simulator.ngram import END, NGram, tokenize
+
+Speech: TypeAlias = Generator[Distribution, str, None]
+"""An answer while it is drawn: yields the distribution of each next token, is sent the token that was drawn, and
+returns where nothing can follow."""
+
+DOUBTS = (0.02, 0.05, 0.05, 0.05)
+"""Of stages: more orders and less doubt than free text has, as their sentences are to come out whole."""
+FIRM = 0.99
+"""How surely what was begun is said to its end: a slot's value, a label."""
+SEPARATORS = {"-": " ", "--": "\n\n"}
+"""What a stage stands behind, by its mark in the text."""
+_SLOT = re.compile(r"( ?\{\w+\})")
+
+
+class Stage:
+    """One sentence of an answer, as it may be worded."""
+
+    def __init__(self, sentences: Sequence[Sequence[str]], lower: Distribution) -> None:
+        self.ngram = NGram(sentences, lower, DOUBTS)
+        self._slots: defaultdict[str, set[str]] = defaultdict(set)
+        for history, followers in self.ngram.followers.items():
+            self._slots[history[-1]] |= {w for w in followers if _SLOT.fullmatch(w)}
+        inner = {token for sentence in sentences for token in sentence[:-1]}
+        self.ends = {sentence[-1] for sentence in sentences} - inner
+
+    def after(self, history: tuple[str, ...], values: Mapping[str, list[str]]) -> Distribution:
+        """Where a slot may follow, its probability is that of the first token of its value."""
+        written = self.ngram.after(history)
+        if not (slots := self._slots_after(history)):
+            return written
+        explicit = dict.fromkeys(slots, 0.0)
+        for slot in slots:
+            first = values[slot][0]
+            explicit[first] = explicit.get(first, written.probability(first)) + written.probability(slot)
+        return Distribution(explicit, 1.0, written)
+
+    def slot(self, history: tuple[str, ...], token: str, values: Mapping[str, list[str]]) -> str | None:
+        """The slot that `token` begins; None for a word that only looks so."""
+        begun = [slot for slot in self._slots_after(history) if values[slot][0] == token]
+        if not begun:
+            return None
+        written = self.ngram.after(history)
+        likeliest = max([token, *begun], key=lambda t: (written.probability(t), t))
+        return None if likeliest == token else likeliest
+
+    def _slots_after(self, history: tuple[str, ...]) -> set[str]:
+        return self._slots.get(self.ngram.known(history[-1]), set())
+
+
+class Values(dict[str, list[str]]):
+    """The tokens of a prompt's values by slot, with the space before it as the sentence has it."""
+
+    def __init__(self, value: Callable[[str], str]) -> None:
+        super().__init__()
+        self._value = value
+
+    def __missing__(self, slot: str) -> list[str]:
+        space = " " if slot.startswith(" ") else ""
+        self[slot] = tokenize(space + self._value(slot.strip(" {}")))
+        return self[slot]
+
+
+def said(stages: Sequence[Stage], values: Values) -> Speech:
+    """The stages one after the other. The last one ends as the model ends it."""
+    for stage in stages[:-1]:
+        yield from _sentence(stage, values, stage.ends)
+    yield from _sentence(stages[-1], values, {END})
+
+
+def _sentence(stage: Stage, values: Values, ends: set[str]) -> Speech:
+    history = stage.ngram.start
+    while history[-1] not in ends:
+        token = yield stage.after(history, values)
+        slot = stage.slot(history, token, values)
+        departed = (yield from phrase(values[slot][1:], stage.ngram.lower)) if slot else None
+        history = (*history[1:], departed or slot or token)
+
+
+def phrase(tokens: Sequence[str], lower: Distribution) -> Generator[Distribution, str, str | None]:
+    """Surely these tokens, one after the other. Returns the token that was drawn in place of one of them, if any."""
+    for token in tokens:
+        drawn = yield Distribution.mixed({token: 1.0}, FIRM, lower)
+        if drawn != token:
+            return drawn
+    return None
+
+
+def label(chances: Mapping[str, float], lower: Distribution) -> Speech:
+    """One of these labels, and no more. Of those that begin alike, the likeliest goes on."""
+    firsts: defaultdict[str, float] = defaultdict(float)
+    tokens = {text: tokenize(text) for text in sorted(chances, key=lambda text: chances[text])}
+    for text, [first, *_] in tokens.items():
+        firsts[first] += chances[text]
+    drawn = yield Distribution.mixed(firsts, FIRM, lower)
+    rest = {first: rest for first, *rest in tokens.values()}.get(drawn, [])
+    if (yield from phrase(rest, lower)) is None:
+        yield Distribution.mixed({END: 1.0}, FIRM, lower)
+
+
+def read(text: str, lower: Distribution) -> dict[str, list[Stage]]:
+    """The stages of each task, as `tasks.txt` has them: `= TASK`, then stages behind their marks, a sentence a line."""
+    tasks: dict[str, list[list[list[str]]]] = {}
+    stages: list[list[list[str]]] = []
+    separator = ""
+    for line in text.splitlines():
+        if line.startswith("= "):
+            stages = tasks.setdefault(line[2:], [])
+        elif line in SEPARATORS:
+            separator = SEPARATORS[line] if stages else ""
+            stages.append([])
+        else:
+            stages[-1].append(_tokens(separator + line))
+    return {task: [Stage(sentences, lower) for sentences in found] for task, found in tasks.items()}
+
+
+def _tokens(line: str) -> list[str]:
+    parts = _SLOT.split(line)
+    return [token for part in parts for token in ([part] if _SLOT.fullmatch(part) else tokenize(part))]

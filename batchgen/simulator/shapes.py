@@ -1,0 +1,131 @@
+"""How real servers slow down with what is in flight: places at work and a queue, or a batch that shares a machine.
+
+On the running event loop's clock, a real or a simulated one. It must never import `send`: that is what is tried here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+Capacity = Sequence[tuple[float, int]]
+"""Seconds since the first request, and from then on how many."""
+
+
+class Shape(Protocol):
+    async def work(self, seconds: float, tokens: int) -> None:
+        """Returns when an answer of so many tokens is there, which takes so many seconds when nobody else asks."""
+        ...
+
+
+class _Changing:
+    """How many there are at the moment, since the first who asked."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self._times = [at for at, _ in capacity]
+        self._numbers = [number for _, number in capacity]
+        self._first: float | None = None
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._first is None:
+            self._first = loop.time()
+            for at in self._times[1:]:
+                loop.call_at(self._first + at, self._changed)
+
+    def _number(self) -> int:
+        elapsed = asyncio.get_running_loop().time() - (self._first or 0.0)
+        return self._numbers[max(bisect_right(self._times, elapsed + 1e-9) - 1, 0)]
+
+    def _changed(self) -> None:
+        raise NotImplementedError
+
+
+class Slots(_Changing):
+    """So many are at work, and the rest wait in the order in which they came."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        super().__init__(capacity)
+        self._at_work = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def work(self, seconds: float, tokens: int) -> None:  # noqa: ARG002  a Shape's
+        self._begin()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._changed()
+        try:
+            await turn
+            await asyncio.sleep(seconds)
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._at_work -= 1
+            self._changed()
+
+    def _changed(self) -> None:
+        while self._waiting and self._at_work < self._number():
+            turn = self._waiting.popleft()
+            if not turn.done():  # else whoever asked has gone
+                self._at_work += 1
+                turn.set_result(None)
+
+
+class Batching(_Changing):
+    """Each gets `per_second` tokens a second, up to so many in flight; more of them share what these get, as in
+    continuous batching. `seconds` pass before the first token."""
+
+    def __init__(self, capacity: Capacity, per_second: float) -> None:
+        super().__init__(capacity)
+        self._per_second = per_second
+        self._given = self._at = 0.0  # tokens that each who was there all the time has got, and when
+        self._speed = 0.0
+        self._ends: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbered = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def work(self, seconds: float, tokens: int) -> None:
+        self._begin()
+        await asyncio.sleep(seconds)
+        self._pass()
+        done = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._ends, (self._given + tokens, next(self._numbered), done))
+        self._changed()
+        try:
+            await done
+        finally:
+            if done.cancelled():
+                self._pass()
+                self._ends = [end for end in self._ends if end[2] is not done]
+                heapq.heapify(self._ends)
+                self._changed()
+
+    def _pass(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._given += self._speed * (now - self._at)
+        self._at = now
+
+    def _changed(self) -> None:
+        self._pass()
+        while self._ends and self._ends[0][0] <= self._given + 1e-6:
+            _, _, done = heapq.heappop(self._ends)
+            if not done.done():
+                done.set_result(None)
+        self._speed = self._per_second * min(1.0, self._number() / max(len(self._ends), 1))
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ends:
+            wait = max(self._ends[0][0] - self._given, 0.0) / max(self._speed, 1e-9)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._changed)
+
+
+class Free:
+    """Nobody is slowed by others."""
+
+    async def work(self, seconds: float, tokens: int) -> None:  # noqa: ARG002  a Shape's
+        if seconds:
+            await asyncio.sleep(seconds)

@@ -1,0 +1,48 @@
+"""`limits.concurrency: auto` beside the best fixed number, on a simulated clock: no machine's speed is in it."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from made import Bench
+from table import Line
+
+from batchgen.simulator.shapes import Batching, Shape, Slots
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from support.shapes import play
+
+Draw = Callable[[random.Random], float]
+SHAPES: dict[str, tuple[Callable[[], Shape], Draw, Callable[[random.Random], int], int]] = {
+    "1 slot": (lambda: Slots(((0, 1),)), lambda dice: 0.3 * dice.uniform(0.5, 1.5), lambda _: 50, 1),
+    "4 slots": (lambda: Slots(((0, 4),)), lambda dice: dice.uniform(0.5, 1.5), lambda _: 50, 4),
+    "8 slots": (lambda: Slots(((0, 8),)), lambda dice: 0.4 * dice.uniform(0.5, 1.5), lambda _: 50, 8),
+    "100 slots": (lambda: Slots(((0, 100),)), lambda dice: 2 * dice.uniform(0.5, 1.5), lambda _: 50, 100),
+    "a batch of 32": (lambda: Batching(((0, 32),), 50), lambda _: 0.02, lambda dice: dice.randint(10, 100), 32),
+    "a batch of 100": (lambda: Batching(((0, 100),), 50), lambda _: 0.1, lambda dice: dice.randint(20, 200), 100),
+}
+
+
+def lines(bench: Bench) -> Iterator[Line]:
+    """From the second minute on. The best fixed number is the smallest that brings 99 % of the most that any does."""
+    for name, (shape, latency, tokens, knee) in SHAPES.items():
+        numbers = sorted({max(1, round(knee * part)) for part in (0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2)})
+        fixed = {number: play(shape(), latency, tokens, number, 90) for number in numbers}
+        rates = {number: played.throughput(20, 80) for number, played in fixed.items()}
+        best = next(number for number in numbers if rates[number] >= 0.99 * max(rates.values()))
+        auto = play(shape(), latency, tokens, None, 130 if bench.quick else 250)
+        end = 120 if bench.quick else 240
+        most = statistics.mean(auto.numbers(60, end))
+        yield Line(
+            f"{name}: {most:.0f} in flight; best {best}: throughput",
+            f"{auto.throughput(60, end):.1f} rows/s",
+            "0.97 of the best",
+            auto.throughput(60, end) / rates[best],
+        )
+        slower = auto.latency(60, end) / fixed[best].latency(20, 80)
+        yield Line("  median latency", f"{auto.latency(60, end):.2f} s", "at most 1.3 x", slower)

@@ -1,0 +1,116 @@
+"""A table in, the table with answers out: from the libraries that people have, resumed by name, and stopped in order."""
+
+import subprocess
+import sys
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from support.service import Status, error_body
+
+import batchgen
+
+ROWS = [{"name": f"tent {n}", "price": n / 4} for n in range(6)]
+ASKED = {"prompt": "Write about {{ name }} for {{ price }}.", "model": "palmyra-x5", "max_tokens": 50, "name": "seo"}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch, service):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WRITER_BASE_URL", service.url)
+    monkeypatch.setenv("WRITER_API_KEY", service.key)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(lambda: ROWS, id="a list of dicts"),
+        pytest.param(lambda: pl.DataFrame(ROWS), id="polars"),
+        pytest.param(lambda: pl.DataFrame(ROWS).lazy(), id="polars, lazily"),
+        pytest.param(lambda: pd.DataFrame(ROWS), id="pandas"),
+        pytest.param(lambda: pa.Table.from_pylist(ROWS), id="pyarrow"),
+        pytest.param(lambda: duckdb.sql("SELECT 'tent ' || n AS name, n / 4 AS price FROM range(6) t(n)"), id="DuckDB"),
+    ],
+)
+def test_a_table_of_any_library(table, service):
+    frame = batchgen.generate(table(), **ASKED, quiet=True)
+    assert frame.columns[:4] == ["name", "price", "text", "model"]
+    assert frame["name"].to_list() == [row["name"] for row in ROWS]
+    assert frame["status"].to_list() == ["ok"] * 6
+    prompts = [f"Write about tent {n} for {n / 4}." for n in range(6)]
+    assert sorted(service.served) == sorted(prompts)
+    again = batchgen.generate(table(), **ASKED, quiet=True)
+    assert again.equals(frame)
+    assert len(service.bodies) == 6, "nothing is bought twice"
+    edited = [*ROWS[:5], {"name": "lamp", "price": 1.0}]
+    assert batchgen.generate(edited, **ASKED, quiet=True)["name"].to_list()[-1] == "lamp"
+    assert service.bodies[6:] == [{"model": "palmyra-x5", "prompt": "Write about lamp for 1.0.", "max_tokens": 50}]
+
+
+def test_the_settings_of_a_job_for_another_table(job, service, monkeypatch):
+    path = job([{"id": "1", "name": "x"}], limits={"concurrency": 2}, check={"min_chars": 1})
+    frame = batchgen.generate(ROWS[:2], job=path, max_tokens=7, quiet=True)
+    assert frame["status"].to_list() == ["ok"] * 2
+    assert service.bodies[0] == {"model": "palmyra-x5", "prompt": "Write about tent 0.", "max_tokens": 7}
+    assert not job.output.exists()
+    (kept,) = [path.name for path in (job.folder.parent / ".batchgen").glob("*.sqlite")]
+    assert kept == "job.sqlite"
+
+
+def test_messages_and_columns(service):
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}
+    frame = batchgen.generate(
+        ROWS[:3], messages=[{"user": "Rate {{ name }}."}], model="palmyra-x5", name="rate", local=True, quiet=True,
+        max_tokens=100, response_format="json_schema", check={"json_schema": schema}, output={"columns": True},
+    )  # fmt: skip
+    assert frame["score"].dtype == pl.Int64
+    assert frame["score"].null_count() == 0
+    assert service.requests == 0
+
+
+WRONG = [
+    pytest.param("a text", {}, "frame: should be a table", id="no table"),
+    pytest.param([1, 2], {}, "frame: a list should hold a dict for each row", id="a list of numbers"),
+    pytest.param(ROWS, {"name": None}, "name: missing", id="no name"),
+    pytest.param(ROWS, {"name": "a/b"}, "name: missing, or not a name", id="a name that is a path"),
+    pytest.param(ROWS, {"prompt": "{{ nam }}"}, "did you mean", id="a column that is none"),
+    pytest.param(ROWS, {"limit_": {}}, "limit_: unknown key", id="a section that is none"),
+    pytest.param(ROWS, {"limits": {"concurrency": 0}}, "limits.concurrency: ", id="a wrong setting"),
+    pytest.param([{"o": object()}], {}, "column 'o' holds Python objects", id="objects"),
+]
+
+
+@pytest.mark.parametrize(("table", "more", "said"), WRONG)
+def test_what_is_wrong_is_said_before_anything_is_sent(table, more, said, service):
+    with pytest.raises(batchgen.UsageError, match=said.replace("(", r"\(")):
+        batchgen.generate(table, **{**ASKED, **more}, quiet=True)
+    assert service.requests == 0
+
+
+def test_a_refusal_of_the_service_is_raised_and_what_came_before_is_kept(service):
+    service.script = lambda n, _: None if n <= 2 else Status(401, error_body("Unauthorized", "no such key"))
+    with pytest.raises(batchgen.ServiceRefused, match="check the key"):
+        batchgen.generate(ROWS, **ASKED, limits={"concurrency": 1}, quiet=True)
+    service.forget()
+    frame = batchgen.generate(ROWS, **ASKED, limits={"concurrency": 1}, quiet=True)
+    assert (frame["status"].to_list(), len(service.bodies)) == (["ok"] * 6, 4)
+
+
+def test_dir_shows_the_api_and_each_name_is_there_and_explained():
+    code = "import batchgen, sys; print(*dir(batchgen)); assert 'polars' not in sys.modules"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"generate", "run", "plan", "status", "export", "report", "load", "read_job", "UsageError"} <= set(names)
+    assert all(getattr(batchgen, name).__doc__ for name in names if name != "__version__")
+
+
+def test_the_commands_take_a_dict_and_a_job(job, service):
+    path = job(ROWS, kind="ndjson", input={"path": "rows.ndjson", "id": "name"})
+    settings = {**batchgen.read_job(path).settings(), "name": "mine"}
+    assert batchgen.plan(settings).plan.todo == 6
+    assert batchgen.run(settings, quiet=True).ok == 6
+    assert batchgen.status(settings).done == 6
+    assert batchgen.run(batchgen.read_job(path), quiet=True, adopt=True).name == "job"
+    with pytest.raises(batchgen.UsageError, match="name: missing"):
+        batchgen.plan({"prompt": "x"})

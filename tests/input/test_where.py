@@ -1,0 +1,125 @@
+"""`input.where`: the rows that are the job's, by a condition; each keeps its number in the file."""
+
+import re
+
+import polars as pl
+import pytest
+
+from batchgen.errors import UsageError
+from batchgen.input import csv_records
+from batchgen.input.source import open_source
+from batchgen.job.sections import Input
+
+CONTENT = (
+    "price,category,First Name,day\n1,a,x,2026-01-01\n20,b,y,2026-02-01\n30,gift cards,z,2026-03-01\n40,,z,2026-04-01\n"
+)
+
+
+def opened(folder, where, **spec):
+    (folder / "in.csv").write_text(CONTENT, encoding="utf-8")
+    spec = {"path": "in.csv", "schema": {"price": "Float64", "day": "Date"}, "where": where, **spec}
+    return open_source(Input.model_validate(spec, context={"folder": folder}))
+
+
+@pytest.fixture(params=[4096, 1], ids=["a batch", "a row a batch"], autouse=True)
+def batch(request, monkeypatch):
+    monkeypatch.setattr(csv_records, "BATCH_ROWS", request.param)
+
+
+@pytest.mark.parametrize(
+    ("where", "numbers"),
+    [
+        ("price > 10 and category <> 'gift cards'", [2]),
+        ("price > 10", [2, 3, 4]),
+        ("category is null or category = 'a'", [1, 4]),
+        ("\"First Name\" = 'z'", [3, 4]),
+        ("category in ('a', 'b') and not price > 10", [1]),
+        ("category like '%card%'", [3]),
+        ("day >= date('2026-03-01')", [3, 4]),
+        ("case when price > 30 then true else false end", [4]),
+        ("length(category) = 1", [1, 2]),
+        ("true", [1, 2, 3, 4]),
+        ("price < 0", []),
+    ],
+)
+def test_rows_that_meet_it_keep_their_numbers(tmp_path, where, numbers):
+    found = list(opened(tmp_path, where).numbered())
+    assert [number for batch in found for number in batch.numbers] == numbers
+    prices = [1.0, 20.0, 30.0, 40.0]
+    assert [price for batch in found for price in batch.frame["price"]] == [prices[number - 1] for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("spec", "numbers"),
+    [
+        ({"limit": 2}, [2, 3]),
+        ({"shard": "1/2"}, [2, 4]),
+        ({"shard": "2/2"}, [3]),
+        ({"shard": "2/2", "limit": 1}, []),
+        ({"limit": 9}, [2, 3, 4]),
+    ],
+)
+def test_limit_and_shard_are_of_the_rows_that_meet_it(tmp_path, spec, numbers):
+    found = opened(tmp_path, "price > 10", **spec).numbered()
+    assert [number for batch in found for number in batch.numbers] == numbers
+
+
+def test_it_knows_new_names_and_folders_columns(tmp_path):
+    (tmp_path / "in" / "region=eu").mkdir(parents=True)
+    (tmp_path / "in" / "region=us").mkdir()
+    for region in ("eu", "us"):
+        (tmp_path / "in" / f"region={region}" / "a.csv").write_text("text\n1\n2\n")
+    spec = {"path": "in", "rename": {"text": "n"}, "schema": {"text": "Int64"}, "where": "n = 2 and region = 'us'"}
+    source = open_source(Input.model_validate(spec, context={"folder": tmp_path}))
+    assert pl.concat(source.batches()).to_dicts() == [{"n": 2, "region": "us"}]
+    assert [batch.numbers.to_list() for batch in source.numbered()] == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("prise > 1", "the input has no column 'prise'; did you mean price?"),
+        ("Category = 'a'", "the input has no column 'Category'; did you mean category?"),
+        ("\"first name\" = 'z'", "the input has no column 'first name'; did you mean \"First Name\"?"),
+        ('category = "gift"', "the input has no column 'gift'; its columns: price, category, First Name, day (a text stands in 'single quotes')"),
+        ("price >", "unable to parse 'price >'"),
+        ("price > 1; drop table x", "invalid expression"),
+        ("price", "'price' is no condition, which is true or false"),
+        ("'x'", "is no condition"),
+        ("category > 5", "a text is compared with a number: "),
+        ("day > '2026-01-01'", "a date is compared with a text: write date('2026-01-31')"),
+        ("price > avg(price)", "judges each row alone"),
+        ("count(*) > 1", "judges each row alone"),
+        ("row_number() over (order by price) = 1", "judges each row alone"),
+        ("rank() over (order by price) = 1", "judges each row alone"),
+        ("lag(price) over (order by price) > 1", "judges each row alone"),
+        ("price in (select 1)", "judges each row alone"),
+        ("category ~ '('", "regex"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_is_none_is_refused_before_a_row_is_read(tmp_path, where, said):
+    with pytest.raises(UsageError, match=f"^input.where: .*{re.escape(said)}"):
+        opened(tmp_path, where)
+
+
+def test_a_row_that_it_fails_at_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"in\.csv: row 1: input\.where: .*conversion from `str` to `i32` failed"):
+        list(opened(tmp_path, "cast(category as int) > 1").batches())
+
+
+def test_a_column_may_be_called_as_an_aggregate(tmp_path):
+    source = opened(tmp_path, '"Len" = \'a\' and "Agg" > 1', rename={"category": "Len", "price": "Agg"})
+    assert list(source.batches()) == []
+
+
+def test_a_job_of_some_rows(job, called, service):
+    rows = [{"id": str(n), "name": name, "n": n} for n, name in enumerate(["tent", "", "pan", "lamp"])]
+    path = job(rows, input={"where": "n <> 2", "schema": {"n": "Int64"}}, priority="n")
+    ended = called("plan", path)
+    assert ended.returncode == 2
+    assert "name is missing or empty: row 2 (1)" in ended.stderr
+    path = job(rows, input={"where": "n > 1", "schema": {"n": "Int64"}}, priority="n")
+    assert called("run", path).returncode == 0
+    assert sorted(service.asked) == ["Write about lamp.", "Write about pan."]
+    assert [row["id"] for row in job.rows()] == ["2", "3"]
+    assert "input.where" in called("plan", job(rows, input={"where": "m > 1"})).stderr

@@ -1,0 +1,123 @@
+"""Excel workbooks: a sheet's table as Excel shows it, or refused with the cell."""
+
+import datetime as dt
+import re
+import zipfile
+
+import polars as pl
+import pytest
+from support.workbook import Raw, error, formula, write_workbook
+
+from batchgen.errors import UsageError
+from batchgen.input.source import open_source
+from batchgen.job.sections import Input
+
+DAY, MOMENT = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 23, 59, 59, 123000)  # noqa: DTZ001
+
+
+def opened(folder, **spec):
+    return open_source(Input.model_validate({"path": "in.xlsx", **spec}, context={"folder": folder}))
+
+
+def table(folder, rows, *, merged="", first=1, **spec):
+    write_workbook(folder / "in.xlsx", merged=merged, first=first, Data=rows)
+    source = opened(folder, **spec)
+    return pl.concat([pl.DataFrame(schema=source.columns), *source.batches()]).to_dict(as_series=False)
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "dtype"),
+    [
+        pytest.param([5, None, 12.0], [5, None, 12], pl.Int64(), id="whole numbers, as Excel shows them"),
+        pytest.param([5, 19.99, 0.1], [5.0, 19.99, 0.1], pl.Float64(), id="fractions"),
+        pytest.param(["007", "", "x"], ["007", None, "x"], pl.String(), id="texts"),
+        pytest.param(["007", 12, 1.5, True, DAY], ["007", "12", "1.5", "TRUE", "2024-02-29"], pl.String(), id="texts and others"),
+        pytest.param([True, None, False], [True, None, False], pl.Boolean(), id="truth values"),
+        pytest.param([DAY, None, DAY], [DAY, None, DAY], pl.Date(), id="days"),
+        pytest.param([DAY, MOMENT], [dt.datetime(2024, 2, 29), MOMENT], pl.Datetime("us"), id="days and moments"),  # noqa: DTZ001
+        pytest.param([dt.time(6, 30)], [dt.time(6, 30)], pl.Time(), id="times of day"),
+        pytest.param([formula("1+1", "2"), 3], [2, 3], pl.Int64(), id="a formula's result"),
+        pytest.param([" a\nb ", "é🏕"], [" a\nb ", "é🏕"], pl.String(), id="white space and emoji"),
+        pytest.param([None, None, 1], [None, None, 1], pl.Int64(), id="empty rows between others"),
+        pytest.param([1, None, None], [1], pl.Int64(), id="empty rows at the end"),
+    ],
+)  # fmt: skip
+def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
+    assert table(tmp_path, [["a"], *([one] for one in cells)]) == {"a": values}
+    assert opened(tmp_path).columns == {"a": dtype}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        pytest.param([["a"], [1], [error("#N/A")]], "sheet 'Data': cell A3 is an error, #N/A: mend it", id="an error"),
+        pytest.param([["a"], [formula("B1", None)]], "sheet 'Data': cell A2 is a formula without its result", id="a formula that was never calculated"),
+        pytest.param([["a"], [2**60]], "sheet 'Data': cell A2: a whole number beyond what Excel holds", id="a number of many digits"),
+        pytest.param([["a", "a"], [1, 2]], "sheet 'Data': row 1: two columns are named 'a'", id="two columns of a name"),
+        pytest.param([], "sheet 'Data' is empty", id="nothing"),
+        pytest.param([["a"], [Raw('<c r="XFD1048576"><v>1</v></c>')]], "sheet 'Data': cell XFD1048576 lies too far", id="a cell at the end of the world"),
+        pytest.param([["a"], [Raw('<c r="no"><v>1</v></c>')]], "'no' is no cell", id="a cell that is nowhere"),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_refused(tmp_path, rows, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        table(tmp_path, rows)
+
+
+def test_a_table_may_begin_anywhere_and_have_columns_without_a_name(tmp_path):
+    rows = [[None, "a", None, None, "b"], [None, 1, "x", None, 2]]
+    assert table(tmp_path, rows, first=4) == {"a": [1], "column_2": ["x"], "b": [2]}
+    assert "B4: 1 column without a name, called column_2" in opened(tmp_path).notes[0]
+
+
+def test_merged_cells_hold_what_they_show_once(tmp_path):
+    assert table(tmp_path, [["a"], ["x"], [None], [None]], merged="A2:A4")["a"] == ["x"]
+    assert "merged cells (A2:A4)" in opened(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("sheet", "found"),
+    [(None, "has several sheets: say which by input.sheet: 'One', 'Two'"), ("Two", 2), (2, 2), (1, 1),
+     ("two", "input.sheet: no sheet 'two'; it has 'One', 'Two', 'None'"), (4, "input.sheet: no sheet 4"), (3, "sheet 'None' is empty")],
+)  # fmt: skip
+def test_a_sheet_by_its_name_or_number(tmp_path, sheet, found):
+    sheets = {"One": [["a"], [1]], "Two": [["a"], [2]], "None": []}
+    write_workbook(tmp_path / "in.xlsx", **sheets)
+    if isinstance(found, int):
+        assert next(opened(tmp_path, sheet=sheet).batches())["a"].to_list() == [found]
+    else:
+        with pytest.raises(UsageError, match=re.escape(found)):
+            opened(tmp_path, sheet=sheet)
+
+
+def test_the_only_sheet_that_holds_anything_needs_no_name(tmp_path):
+    write_workbook(tmp_path / "in.xlsx", Empty=[], Data=[["a"], [1]], Void=[])
+    assert next(opened(tmp_path).batches())["a"].to_list() == [1]
+
+
+def test_several_workbooks_are_as_one(tmp_path):
+    write_workbook(tmp_path / "1.xlsx", Data=[["a", "b"], [1, None]])
+    write_workbook(tmp_path / "2.xlsx", Data=[["a", "b"], [1.5, "x"]])
+    source = opened(tmp_path, path="*.xlsx")
+    assert pl.concat(source.batches()).to_dicts() == [{"a": 1.0, "b": None}, {"a": 1.5, "b": "x"}]
+    write_workbook(tmp_path / "2.xlsx", Data=[["b", "a"], [1.5, "x"]])
+    with pytest.raises(UsageError, match=r"2\.xlsx: its columns \(b, a\) are not those of 1\.xlsx"):
+        opened(tmp_path, path="*.xlsx")
+
+
+@pytest.mark.parametrize("cut", [10, 300, -30, -400])
+def test_a_damaged_workbook(tmp_path, cut):
+    content = write_workbook(tmp_path / "in.xlsx", Data=[["a"], *([n] for n in range(500))]).read_bytes()
+    (tmp_path / "in.xlsx").write_bytes(content[:cut])
+    with pytest.raises(UsageError, match=r"in\.xlsx: "):
+        opened(tmp_path)
+
+
+def test_what_is_no_workbook(tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.xlsx", "w") as archive:
+        archive.writestr("a.txt", "x")
+    with pytest.raises(UsageError, match="no Excel workbook: a zip archive of something else"):
+        opened(tmp_path)
+    (tmp_path / "in.xlsx").write_bytes(b"\xd0\xcf\x11\xe0\xa1")
+    with pytest.raises(UsageError, match="is an Excel workbook of old, or one with a password"):
+        opened(tmp_path)

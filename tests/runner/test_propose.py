@@ -1,0 +1,95 @@
+"""`init --input`: the job that it writes reads the file, loads, and plans at once."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from support.workbook import write_workbook
+
+from batchgen.input.source import open_source
+from batchgen.job.load import load_job
+
+TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "keys"),
+    [
+        ("in.csv", TABLE.encode(), {"id": "SKU", "schema": {"price": "Float64"}}),
+        ("in.csv", TABLE.replace(",", ";").encode("cp1252"), {"separator": ";", "encoding": "cp1252", "id": "SKU"}),
+        ("in.csv", TABLE.replace(",", "\t").encode("utf-16"), {"separator": "\t", "encoding": "utf-16"}),
+        ("in.csv", b"sep=;\nSKU;b\n1;2\n2;2\n", {"id": "SKU", "schema": {"b": "Int64"}}),
+        ("in.tsv", TABLE.replace(",", "\t").encode(), {"id": "SKU"}),
+        ("in.txt", TABLE.replace(",", "|").encode(), {"separator": "|", "id": "SKU"}),
+        ("in.csv.gz", gzip.compress(TABLE.encode(), mtime=0), {"id": "SKU"}),
+        ("in.csv", b"n,a\n1,x\n1,x\n", {"schema": {"n": "Int64"}}),
+        ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
+        ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
+        ("in.csv", b"a\nx\nx\n", {}),
+        ("in.csv", b"\"it's {{ x }}\",\"a#b\"\n1,\n2,y\n", {"id": "it's {{ x }}"}),
+        ("in.ndjson", b'{"id": 7, "tags": ["a", null], "o": {"x": 1}}\n{"id": 8}\n', {"id": "id"}),
+        ("in.json", json.dumps([{"id": 1, "naïve": None}, {"id": 2, "naïve": "x"}]).encode(), {"id": "id"}),
+        ("Größe & Co (1).csv", b"id,a\n1,2\n", {"id": "id"}),
+    ],
+)  # fmt: skip
+def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, content, keys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    ended = called("init", "--input", name, "jobs/new")
+    assert ended.returncode == 0, ended.stderr
+    job = tmp_path / "jobs" / "new.yaml"
+    assert ended.stdout == "wrote jobs/new.yaml\nnext: batchgen run jobs/new.yaml --local\n"
+    given = yaml.safe_load(job.read_text(encoding="utf-8"))["input"]
+    assert given["path"] == f"../{name}"
+    assert {key: given.get(key) for key in keys} == keys
+    planned = called("plan", "jobs/new.yaml", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.json["rows"] == sum(batch.height for batch in open_source(load_job(job).input).batches())
+
+
+def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_workbook(tmp_path / "in.xlsx", Empty=[], One=[["id", "b"], [1, "x"]], Two=[["id"], [2]])
+    assert called("init", "--input", "in.xlsx").returncode == 0
+    assert load_job(tmp_path / "in.yaml").input.sheet == "One"
+    assert called("plan", "in.yaml").returncode == 0
+    table = pa.table({"id": [1, 2], "raw": [b"\xff", b""], "when": pa.array([1, 10**18], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "p.parquet")
+    assert called("init", "--input", "p.parquet").returncode == 0
+    assert "{{ id }}" in load_job(tmp_path / "p.yaml").prompt
+    assert called("plan", "p.yaml").returncode == 0
+
+
+def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = called("init", "a/b/letters")
+    assert ended.stdout.splitlines()[:2] == ["wrote a/b/letters.yaml", "wrote a/b/letters.csv"]
+    assert called("plan", "a/b/letters.yaml").returncode == 0
+    assert called("init", "a/b/letters").returncode == 2
+    assert "a job's name is letters" in called("init", "a/").stderr
+    assert "a job's name is letters" in called("init", "a/b c").stderr
+    (tmp_path / "file").write_text("")
+    assert called("init", "file/x").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("in.csv", b"", "in.csv: empty"),
+        ("in.csv", b"a,b\n1,2\n3\n", "in.csv:3: 1 field where the header has 2"),
+        ("in.xls", b"", "save it as .xlsx"),
+        ("in.csv.zst", b"a", "is not compressed by zstd"),
+    ],
+)
+def test_a_file_that_cannot_be_read_leaves_no_job(tmp_path, called, monkeypatch, name, content, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    ended = called("init", "--input", name)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert not list(tmp_path.glob("*.yaml"))
+    assert called("init").returncode == 2
+    assert "no such input" in called("init", "--input", "nowhere.csv").stderr

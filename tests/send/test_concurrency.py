@@ -1,0 +1,101 @@
+"""`limits.concurrency: auto` on a simulated clock: beside the best fixed number, on servers of several shapes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from itertools import pairwise
+
+import pytest
+from support.shapes import play
+
+from batchgen.simulator.shapes import Batching, Slots
+
+
+def about(seconds: float):
+    return lambda dice: seconds * dice.uniform(0.5, 1.5)
+
+
+def exactly(value: float):
+    return lambda _: value
+
+
+def between(least: int, most: int):
+    return lambda dice: dice.randint(least, most)
+
+
+def batching(capacity) -> Batching:
+    return Batching(capacity, 50)
+
+
+SHAPES = [
+    pytest.param(lambda: Slots(((0, 8),)), exactly(0.4), exactly(50), 8, id="8 slots, answers alike"),
+    pytest.param(lambda: Slots(((0, 8),)), about(0.4), exactly(50), 8, id="8 slots"),
+    pytest.param(lambda: Slots(((0, 300),)), about(0.5), exactly(50), 300, id="300 slots"),
+    pytest.param(lambda: Batching(((0, 8),), 50), exactly(0.1), between(20, 100), 8, id="a batch of 8"),
+    pytest.param(lambda: Batching(((0, 32),), 50), exactly(0.02), between(10, 100), 32, id="a batch of 32"),
+    pytest.param(lambda: Batching(((0, 100),), 50), exactly(0.1), between(20, 200), 106, id="a batch of 100, long answers"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("shape", "latency", "tokens", "best"), SHAPES)
+def test_after_a_minute_it_is_as_good_as_the_best_fixed_number_and_stays_there(shape, latency, tokens, best, seed):
+    fixed = play(shape(), latency, tokens, best, 90, seed)
+    auto = play(shape(), latency, tokens, None, 130, seed)
+    assert auto.throughput(60, 120) >= 0.97 * fixed.throughput(20, 80)
+    assert auto.latency(60, 120) <= 1.3 * fixed.latency(20, 80)
+    numbers = auto.numbers(60, 120)
+    assert statistics.pstdev(numbers) <= 0.15 * statistics.mean(numbers)
+    assert auto.reached(0.9 * best) <= 6 * math.log2(best / 2)
+    assert not auto.late()
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_few_slots_are_found_too(slots):
+    auto = play(Slots(((0, slots),)), about(0.3), exactly(50), None, 120)
+    assert auto.throughput(40, 110) >= 0.95 * slots / 0.3
+    assert statistics.mean(auto.numbers(40, 110)) <= slots + 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "latency", "tokens", "numbers"),
+    [
+        pytest.param(Slots, about(0.4), exactly(50), (8, 4, 16), id="slots: 8, then 4, then 16"),
+        pytest.param(batching, exactly(0.02), between(20, 60), (32, 12, 64), id="a batch: 32, then 12, then 64"),
+    ],
+)
+def test_a_change_of_capacity_is_followed(shape, latency, tokens, numbers):
+    changes = tuple(zip((0, 60, 120), numbers, strict=True))
+    auto = play(shape(changes), latency, tokens, None, 180)
+    for begin, (before, after) in zip((60, 120), pairwise(numbers), strict=True):
+        found = statistics.mean(auto.numbers(begin + 17, begin + 40))
+        assert abs(math.log(found / after)) < abs(math.log(found / before))
+    assert not auto.late()
+
+
+def test_time_outs_are_pressure():
+    """Eight slots, answers of a second, and five are waited: more than 40 in flight are answered too late."""
+    auto = play(Slots(((0, 8),)), about(1.0), exactly(50), None, 120, total=5.0)
+    assert auto.late() <= 0.01
+    assert auto.throughput(60, 110) >= 0.95 * 8
+
+
+def test_a_declared_rate_holds_beside_it():
+    auto = play(Slots(((0, 100),)), about(0.5), exactly(50), None, 60, per_minute=600)
+    assert auto.throughput(10, 50) == pytest.approx(10, rel=0.05)
+    assert max(number for _, number in auto.in_flight) <= 16
+
+
+def test_what_an_earlier_run_found_is_where_it_begins_and_each_move_says_why():
+    auto = play(Slots(((0, 16),)), about(0.4), exactly(50), None, 30).auto
+    assert auto.moves
+    assert all(move.why and move.most >= 1 for move in auto.moves)
+
+
+def test_a_run_finds_it_says_it_and_the_next_begins_with_it(job, called, service):
+    made = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(60)], limits={"concurrency": "auto"})
+    assert called("run", made).returncode == 0
+    found = called("status", made, "--json").json["in_flight"]
+    assert 1 <= found <= 1024
+    assert "auto" in called("plan", made, "--json").json["limits"]["concurrency"]

@@ -1,0 +1,114 @@
+"""The whole dispatcher against servers of several shapes, on a simulated clock: a fixed number in flight, or `auto`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.job.sections import AUTO_MOST
+from batchgen.runner.rehearsal import _NoFlight
+from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.limits import Budget, RateLimiter
+from batchgen.send.retry import Retries
+from batchgen.send.stats import Stats
+from batchgen.send.stops import Stops
+from batchgen.send.task import Task
+from batchgen.simulator.clock import SimulatedLoop
+from batchgen.simulator.shapes import Shape
+
+
+@dataclass
+class Played:
+    """`answers`: when each came, its latency, and whether in time; `in_flight`: every half second."""
+
+    answers: list[tuple[float, float, bool]] = field(default_factory=list)
+    in_flight: list[tuple[float, int]] = field(default_factory=list)
+    auto: AdaptiveConcurrency | None = None
+
+    def throughput(self, begin: float, end: float) -> float:
+        return sum(ok for at, _, ok in self.answers if begin <= at < end) / (end - begin)
+
+    def latency(self, begin: float, end: float) -> float:
+        return statistics.median(took for at, took, ok in self.answers if ok and begin <= at < end)
+
+    def late(self) -> float:
+        return sum(not ok for *_, ok in self.answers) / len(self.answers)
+
+    def numbers(self, begin: float, end: float) -> list[int]:
+        return [number for at, number in self.in_flight if begin <= at < end]
+
+    def reached(self, number: float) -> float:
+        return next((at for at, now in self.in_flight if now >= number), math.inf)
+
+
+def play(  # noqa: PLR0917  a night in a row of a table
+    shape: Shape,
+    latency: Callable[[random.Random], float],
+    tokens: Callable[[random.Random], int],
+    concurrency: int | None,
+    seconds: float,
+    seed: int = 1,
+    total: float = 300.0,
+    per_minute: float | None = None,
+) -> Played:
+    """`concurrency`: None for auto; `per_minute`: requests, declared."""
+    dice, played = random.Random(seed), Played()
+    random.seed(seed)
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(_run(shape, lambda: (latency(dice), tokens(dice)), concurrency, seconds, total, per_minute, played))
+    return played
+
+
+def _batches() -> Iterator[list[Task]]:
+    for first in itertools.count(0, 1000):
+        numbers = range(first, first + 1000)
+        yield [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 200, (0.0, 0.0)) for n in numbers]
+
+
+async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> None:  # noqa: PLR0917  as above
+    clock = asyncio.get_running_loop().time
+
+    async def attempt(*_: object) -> Answer | Failure:
+        began = clock()
+        takes, tokens = draw()
+        try:
+            async with asyncio.timeout(total):
+                await shape.work(takes, tokens)
+        except TimeoutError:
+            played.answers.append((clock(), clock() - began, False))
+            return Failure(Kind.UNANSWERED, "no answer in time", is_late=True)
+        played.answers.append((clock(), clock() - began, True))
+        return Answer(b"", 1, tokens)
+
+    limits = RateLimiter(per_minute, None, clock())
+    if concurrency is None:
+        limits.auto = played.auto = AdaptiveConcurrency(AUTO_MOST, None, total)
+    pump = Dispatcher(
+        batches=_batches(),
+        attempt=attempt,
+        save=lambda _: asyncio.sleep(0),
+        flight=_NoFlight(),
+        limits=limits,
+        budget=Budget(deadline=seconds),
+        retries=Retries(6, 60),
+        stats=Stats(todo=1 << 30),
+        concurrency=concurrency or AUTO_MOST,
+        stops=Stops(kinds_of(Scope.RUN), 360),
+        clock=clock,
+    )
+
+    async def watch() -> None:
+        while True:
+            played.in_flight.append((clock(), pump.stats.in_flight))
+            await asyncio.sleep(0.5)
+
+    watching = asyncio.create_task(watch())
+    await pump.run()
+    watching.cancel()
