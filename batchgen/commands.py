@@ -103,7 +103,7 @@ def run(
         key = key_of(job, environ)
         setup = prepare(job, environ, _named(path))
         if engine is here.engine:
-            descriptors.provide(setup.limits.most_in_flight)
+            descriptors.raise_limit(setup.limits.most_in_flight)
         _prove_folders(job)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
@@ -148,7 +148,7 @@ def plan(
     job = _load(path, limit, local=local)
     notifications.check(job)
     setup = prepare(job, environ, _named(path))
-    descriptors.provide(setup.limits.most_in_flight)
+    descriptors.raise_limit(setup.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)

@@ -71,15 +71,15 @@ class Witness:
 
     def last_id(self) -> int:
         """Returns the id; 0 if there is none."""
-        told = os.pread(self._file, 12, 0) if self._file is not None else b""
-        return int.from_bytes(told[:8], "big") if told[8:] == _crc(told[:8]) else 0
+        data = os.pread(self._file, 12, 0) if self._file is not None else b""
+        return int.from_bytes(data[:8], "big") if data[8:] == _crc(data[:8]) else 0
 
     def record(self, id_: int) -> None:
         """Writes the id of the last committed attempt."""
-        told = id_.to_bytes(8, "big")
+        data = id_.to_bytes(8, "big")
         if self._file is not None:
             with suppress(OSError):  # on a full disk the database raises its own error
-                os.pwrite(self._file, told + _crc(told), 0)
+                os.pwrite(self._file, data + _crc(data), 0)
 
     def close(self) -> None:
         if self._file is not None:
@@ -218,7 +218,7 @@ class Checkpoint:
             self._put_progress()
             self._db.execute("COMMIT")
 
-    def tell(
+    def set_progress(
         self,
         run: Run,
         usage: Usage,
@@ -226,18 +226,18 @@ class Checkpoint:
         left_s: float | None,
         moves: Sequence[tuple[float, int, float, float, str]] = (),
     ) -> None:
-        """Takes down how far a run is: what it has used, rows a second of late, and seconds that are left; and `moves`,
-        the rows of `in_flight` so far, by the monotonic clock. It is stored with what is committed next."""
+        """Keeps a run's progress: its usage, the current rate in rows a second, and the seconds that are left. `moves`:
+        all rows of `in_flight` so far, by the monotonic clock. It is stored with the next COMMIT."""
         self._progress = run, usage, rate, left_s
         if moves is not self._moves:
             self._moves, self._moves_put = moves, 0
 
     def _put_progress(self) -> None:
-        told, self._progress = self._progress, None
-        if told is not None:
-            run, usage, *outlook = told
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            run, usage, *outlook = progress
             values = run.id, *astuple(usage), *outlook
-            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_marks(len(values))})", values)  # noqa: S608
+            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_placeholders(len(values))})", values)  # noqa: S608
             epoch = time.time() - time.monotonic()
             moves = [(run.id, int((epoch + at) * 1e6), *move) for at, *move in self._moves[self._moves_put :]]
             self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
@@ -293,8 +293,8 @@ def _placeholders(count: int) -> str:
     return ",".join("?" * count)
 
 
-def _crc(told: bytes) -> bytes:
-    return zlib.crc32(told).to_bytes(4, "big")
+def _crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big")
 
 
 def _compressed(record: Record) -> Record:

@@ -63,17 +63,19 @@ class History(Database):
         return rows[0] if rows else (None, None)
 
     def in_flight(self, run: Run) -> int | None:
-        """How many requests might be in flight in the end, where the run found that itself."""
-        rows = self._beside("in_flight", "SELECT most FROM in_flight WHERE run = ? ORDER BY at DESC LIMIT 1", (run.id,))
+        """Returns how many requests the run allowed in flight at its end, if it found that number itself."""
+        rows = self._optional(
+            "in_flight", "SELECT most FROM in_flight WHERE run = ? ORDER BY at DESC LIMIT 1", (run.id,)
+        )
         return int(rows[0][0]) if rows else None
 
     def last_in_flight(self) -> int | None:
-        """What the last run found that found one: the next begins with it."""
-        rows = self._beside("in_flight", "SELECT most FROM in_flight ORDER BY run DESC, at DESC LIMIT 1")
+        """Returns the last number that a run found, with which the next one begins."""
+        rows = self._optional("in_flight", "SELECT most FROM in_flight ORDER BY run DESC, at DESC LIMIT 1")
         return int(rows[0][0]) if rows else None
 
-    def unfinished(self) -> Run | None:
-        """The last run of the whole job, where it did not come to its end."""
+    def unfinished_run(self) -> Run | None:
+        """Returns the last run over all rows if it did not finish, else None."""
         for run, start in self._runs():
             if start.first is None:
                 return run if run.outcome != "finished" else None

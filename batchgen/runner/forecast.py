@@ -37,7 +37,8 @@ class Forecast(Renderable):
 
     @property
     def seconds(self) -> float | None:
-        """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+        """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
+        is known."""
         in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
         by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
@@ -112,8 +113,8 @@ class Forecast(Renderable):
     def _time(self) -> str:
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-        given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
-        under = f" under {given} a minute" if given else f" at {self._in_flight()}, no other limit"
+        rates = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+        under = f" under {rates} a minute" if rates else f" at {self._in_flight()}, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
         if not expected:
@@ -132,7 +133,7 @@ class Forecast(Renderable):
         verdict = (
             "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
         )
-        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
         allowed = self.limits.most_in_flight
         if night.enough is None:
             lines.append("no limit is known: every additional slot makes it faster")

@@ -54,7 +54,7 @@ def warn_of_oddities(sent: SendResult, job: Job) -> None:
         count = pluralize(stats.several, "answer")
         log.warning("warning: %s had more than one choice, which was not requested: see `more_choices`", count)
     late, most = sent.late
-    if late >= FEW_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
+    if late >= MIN_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
         log.warning(
             "warning: %s had no answer within timeout.total (%g s) while others did: the server has more work than "
             "it can do. Set limits.concurrency to about %d, so that nothing is bought twice; or raise timeout.total",

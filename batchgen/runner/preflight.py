@@ -84,22 +84,22 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
 def _refuse_problems(
     seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, numbers: pl.Series, start: int
 ) -> None:
-    """`start`: which of the `numbers` is the first that was made."""
+    """Adds the rows that cannot be sent. `start`: the position in `numbers` of the first of `made`."""
     for at, problem in enumerate(made, start):
         if isinstance(problem, RowError):
             seen.refuse(str(problem), row_name(numbers[at], names[at] if names is not None else None))
 
 
 def _priorities(job: Job, column: pl.Series, numbers: pl.Series) -> pl.Series:
-    """The values of `priority` as what can be ordered; a CSV's texts are numbers here."""
+    """Returns the values of `priority` in a sortable type: a CSV's texts as numbers."""
     if column.dtype != pl.String:
         return column.fill_nan(None) if column.dtype.is_float() else column
     values = column.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
     wrong = (column.is_not_null() & values.is_null()).arg_true()
     if wrong.len():
         at = int(wrong[0])
-        said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
-        raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {said}; nothing was sent")
+        problem = f"priority: {column.name} is {column[at]!r:.60}, which is not a number"
+        raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {problem}; nothing was sent")
     return values
 
 

@@ -159,5 +159,5 @@ def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float |
 def _troubles(stats: Stats) -> str:
     found = [f"{stats.most:,} in flight at most"] if stats.most else []
     counts = {"failed": stats.failed, "retries": stats.retries.total()}
-    told = [f"{count:,} {what}" for what, count in counts.items() if count]
-    return ", ".join([*found, *told, *([stats.trouble[:200]] if stats.trouble else [])])
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return ", ".join([*found, *parts, *([stats.trouble[:200]] if stats.trouble else [])])

@@ -149,7 +149,7 @@ def _play(
         await dispatcher.run()
         return clock(), dispatcher.stopped
 
-    return stats, *event_loop.run(night(), SimulatedLoop)
+    return stats, *event_loop.run(simulate(), SimulatedLoop)
 
 
 class _NoInFlightLog:

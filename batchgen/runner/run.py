@@ -181,8 +181,8 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        sent = sending.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
+        sender = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        sent = sender.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         warn_of_oddities(sent, self._job)
 

@@ -29,7 +29,7 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
-from batchgen.send.check import checked
+from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines import local
@@ -75,18 +75,18 @@ class Sender:
     record: Run
 
     def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
-        """`rate`: requests a minute, and `found`: how many in flight, as an earlier run learned. Raises MachineRefused
-        where answers cannot be kept."""
+        """Sends the plan's rows. `rate`: requests a minute, and `found`: how many in flight, as an earlier run learned.
+        Raises MachineRefused if answers cannot be stored."""
         with (
             self._service() as base_url,
             closing(InFlightLog(self.setup.state.in_flight, self.setup.limits.most_in_flight)) as flight,
         ):
-            return event_loop.run(self._pump(plan, base_url, flight, rate, found, quiet=quiet))
+            return event_loop.run(self._dispatch(plan, base_url, flight, rate, found, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
 
-    async def _pump(
+    async def _dispatch(
         self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
@@ -102,7 +102,7 @@ class Sender:
             rate = outlook.rate(stats, now)
             moves = limits.auto.moves if limits.auto else ()
             stats.most = limits.auto.most if limits.auto else 0
-            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
+            self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         if granted.concurrency == "auto":
@@ -138,7 +138,7 @@ class Sender:
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), pump.stopped, pump.refusal, learned, is_gone
+            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
         )
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:

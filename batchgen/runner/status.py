@@ -17,9 +17,9 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Status(Renderable):
-    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
-    `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
-    run's, `in_all` all runs'; `in_flight`: requests at most, where the run found their number itself."""
+    """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
+    `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
+    all runs'. `in_flight`: the most requests in flight, if the run found that number itself."""
 
     name: str
     state: str
@@ -88,7 +88,7 @@ def status_of(job: Job) -> Status:
         counts = reader.outcomes_of(last)
         rate, left_s = reader.outlook(last)
         in_flight = reader.in_flight(last)
-        usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
+        usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed

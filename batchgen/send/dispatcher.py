@@ -281,7 +281,7 @@ class Dispatcher:
             return False
         by_rate = failure.kind is Kind.BUSY
         pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)
-        return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
+        return self.limits.refused(now, sent_at, self.retries.wait_for(pause), by_rate=by_rate, beside=task.beside)
 
     def _report_trouble(self, failure: Failure) -> None:
         """Shows what keeps the run from its answers, and warns once an outage begins."""

@@ -101,10 +101,10 @@ class RateLimiter:
     """All rates and pauses of a run, for all of its slots. `learned`: requests a minute that an earlier run found the
     server to grant."""
 
-    MOST_DOUBTFUL = 64
-    LONE, LONE_WAIT = 0.5, 2.0
-    """A refusal so many seconds after the last, at a rate that goes by the server's limit, is its row's to wait out,
-    where so many are asked at most: the rate was a hair too high."""
+    MAX_DOUBTFUL = 64
+    LONE_SECONDS, MAX_LONE_WAIT = 0.5, 2.0
+    """A refusal at a rate learned from the server is lone if it comes this many seconds after the last and asks for
+    this short a wait at most. Then only its row waits: the rate was slightly too high."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class RateLimiter:
         return self._requests is not None or self._tokens is not None
 
     def wait(self, now: float, in_flight: int) -> float:
-        """Seconds until one more request may go; 0 or less: now."""
+        """Returns the seconds until one more request may be sent; 0 or less: now."""
         if in_flight >= self.most:
             return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
@@ -154,11 +154,11 @@ class RateLimiter:
 
     @property
     def most(self) -> float:
-        """Requests in flight, as far as the server's own limits were found."""
-        return self.window.most if self.auto is None else min(self.window.most, self.auto.most)
+        """Returns how many requests may be in flight, by the server's own limits as far as they were found."""
+        return self.window.max_in_flight if self.auto is None else min(self.window.max_in_flight, self.auto.most)
 
-    def expect(self, prompt_tokens: int, longest_answer: int) -> float:
-        """The tokens a request will take, by what answers took so far."""
+    def expected_tokens(self, prompt_tokens: int, longest_answer: int) -> float:
+        """Returns the tokens that a request will take, by what answers took so far."""
         return prompt_tokens + self._estimate.tokens(longest_answer)
 
     def take(self, now: float, tokens: float) -> None:
@@ -180,7 +180,7 @@ class RateLimiter:
         self._refusals = 0
         self.window.answered(now, beside)
         if self.auto is not None:
-            self.auto.answered(now, sent_at, used, beside, self.window.most)
+            self.auto.answered(now, sent_at, used, beside, self.window.max_in_flight)
         self._estimate.observe(longest_answer, used)
         was_away = self._outage.answered(sent_at)
         doubtful, self._doubtful = self._doubtful, []
@@ -195,7 +195,12 @@ class RateLimiter:
         """Pauses all slots for `wait` seconds. `by_rate`: the refusal was about how much is sent, as far as can be
         determined. Returns whether it is the first refusal since the request was sent."""
         is_burst = sent_at >= self._slowed_at
-        is_lone = self._learned.is_met and wait <= self.LONE_WAIT and now - self._slowed_at > self.LONE and by_rate
+        is_lone = (
+            self._learned.is_met
+            and wait <= self.MAX_LONE_WAIT
+            and now - self._slowed_at > self.LONE_SECONDS
+            and by_rate
+        )
         if is_burst:
             self._refusals += 1
             self._slowed_at = now
@@ -203,17 +208,17 @@ class RateLimiter:
             self._resume_at = max(self._resume_at, now + wait)
         if by_rate:
             self._by_rate(now, sent_at, beside)
-        elif len(self._doubtful) < self.MOST_DOUBTFUL:
+        elif len(self._doubtful) < self.MAX_DOUBTFUL:
             self._doubtful.append((sent_at, beside))
         return is_burst
 
     def _by_rate(self, now: float, sent_at: float, beside: int) -> None:
         self.window.refused(now, sent_at, beside)
-        is_explained = self.window.most < beside
+        is_explained = self.window.max_in_flight < beside
         self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
 
     def unanswered(self, now: float, sent_at: float) -> None:
-        """No answer came in time."""
+        """Counts a request that timed out."""
         self.window.unanswered(now, sent_at)
         if self.auto is not None:
             self.auto.unanswered(now, sent_at)

@@ -12,9 +12,9 @@ BURST_SECONDS = 0.1
 """Seconds' worth of the rate that may be sent at once, which evens out the event loop's jitter. A server whose bucket
 holds four requests refused none of 80 at this setting, and one at a full second (nginx `limit_req`)."""
 
-JITTER = 0.002
-"""Seconds by which a request may be late, and the next still in time. A server without a bucket (nginx `limit_req`
-without `burst`) refuses whatever comes sooner than its gap after the last."""
+JITTER_SECONDS = 0.002
+"""Seconds by which a request may be late with the next one still in time. A server without a bucket (nginx `limit_req`
+without `burst`) refuses every request that comes sooner than its gap after the last."""
 
 
 class GcraPacer:
@@ -47,9 +47,9 @@ class GcraPacer:
         self._paid_at = now + (self._paid_at - now) / part if self._paid_at > now else self._paid_at
 
     def change(self, per_minute: float) -> None:
-        """Another rate, for what is taken from now on, and half a request of it as burst at most."""
+        """Sets another rate for later requests, and half a request of it as burst at most."""
         self._per_second = per_minute / 60
-        burst = min(JITTER, 0.5 / self._per_second)
+        burst = min(JITTER_SECONDS, 0.5 / self._per_second)
         self._paid_at += burst - self._burst
         self._burst = burst
 
@@ -57,27 +57,30 @@ class GcraPacer:
 class AdaptivePacer:
     """A rate that only the server knows, learned from its refusals.
 
-    Until then only the start is held back: the requests in flight double every 50 ms from 16, so that a
-    refusing server is met by a handful and not by all. When it refuses many, the rate goes to what it granted, of late
-    or over the last 20 s, whichever is more: some servers count by windows, and grant nothing at their end. From 0.9 of
-    that it rises in a cubic to all of it (as TCP does with its window, RFC 9438), and when nothing was refused for 10 s
-    it doubles every 3 s up to the next time. A burst counts once: what was sent before the last cut says nothing new.
-    Where a lower rate is refused as often, it is not about the rate, and it goes up again: some servers refuse at
-    random. A lone refusal takes 2 % off.
+    Before the first refusal only the start is held back: the requests in flight double every 50 ms from 16, so that a
+    refusing server gets a handful and not all. When it refuses many, the rate falls to what it granted recently or over
+    the last 20 s, whichever is more: some servers count by windows, and grant nothing at their end. From 0.9 of that
+    the rate rises in a cubic to all of it (as TCP does with its window, RFC 9438). When nothing was refused for 10 s it
+    doubles every 3 s until the next refusals. A burst counts once: requests sent before the last cut say nothing new.
+    If a lower rate is refused as often, the refusals are not about the rate, and it rises again: some servers refuse at
+    random. A single refusal takes 2 % off.
     """
 
-    START, DOUBLES, LEAST = 16, 0.05, 8.0
-    """In flight at the start; seconds in which that doubles; requests a second from which a rate grows after that."""
-    SPAN, LONG, FIRST_GROWS, GROWS, BACK, FLAT = 3.0, 20.0, 0.75, 3.0, 0.9, 10.0
-    FEW, FEW_AMID_NOISE, SHARE = 4, 16, 0.08
-    """Many: at least so many of the last seconds' requests, and more than this share of them."""
-    LOWER, AS_OFTEN, MOST_NOISE = 0.75, 0.6, 0.35
-    """A rate that is so much lower, at which this share of the refusals stays, is no help; a larger share of all
-    requests than the last is no chance."""
-    NEAR, FAR = 0.95, 1.5
-    """Of the rate at which refusals began: so much may be granted, unless it was far beyond what is granted at all."""
-    RECENT = 1.0
-    """Seconds in which what is granted of a rate that grows is seen."""
+    START_IN_FLIGHT, START_DOUBLING, MIN_FIRST_RATE = 16, 0.05, 8.0
+    """Requests in flight at the start; seconds in which they double; the least requests a second of the first learned
+    rate."""
+    RECENT_SECONDS, LONG_SECONDS = 3.0, 20.0
+    FIRST_DOUBLING, DOUBLING, CUT_FACTOR, PLATEAU = 0.75, 3.0, 0.9, 10.0
+    MIN_REFUSALS, MIN_REFUSALS_AMID_NOISE, MIN_REFUSED_SHARE = 4, 16, 0.08
+    """Many refusals: at least this many of the recent requests, and more than this share of them."""
+    LOWER_RATE, SAME_REFUSED_SHARE, MAX_NOISE = 0.75, 0.6, 0.35
+    """A rate lower by this factor did not help if this share of the refusals remains. A refused share above MAX_NOISE
+    is not random."""
+    ONSET_FACTOR, MAX_ONSET_RATIO = 0.95, 1.5
+    """The share of the rate at which refusals began that may be granted, unless that rate was beyond this multiple of
+    what is granted at all."""
+    GROWTH_SECONDS = 1.0
+    """Seconds over which the granted share of a growing rate is measured."""
 
     def __init__(self, per_minute: float | None = None, now: float = 0.0) -> None:
         """`per_minute`: the rate that an earlier run learned."""
@@ -109,7 +112,7 @@ class AdaptivePacer:
 
     @property
     def is_met(self) -> bool:
-        """Whether a limit was met, and the rate goes by it."""
+        """Returns whether a limit was met, which the rate now follows."""
         return self._pace is not None
 
     def rate(self, now: float) -> float | None:
@@ -139,7 +142,8 @@ class AdaptivePacer:
             self._pace.take(now, 1)
 
     def refused(self, now: float, sent_at: float, resume_at: float, *, is_explained: bool = False) -> None:
-        """`resume_at`: when everyone goes on; `is_explained`: it may be about how many are in flight."""
+        """Counts a refusal. `resume_at`: when all slots resume. `is_explained`: it may be about the number of requests
+        in flight."""
         self._granted_in[int(sent_at)] -= 1
         if sent_at <= self._cut_at:
             return
@@ -152,11 +156,11 @@ class AdaptivePacer:
         if current is None:
             self._began = max(self._began or now, resume_at)  # and from there as gently as at the start
         share = len(self._refused) / max(len(self._sent), 1)
-        few = self.FEW_AMID_NOISE if self._noise else self.FEW
-        if len(self._refused) >= few and share > self.SHARE + 1.5 * self._noise:
+        few = self.MIN_REFUSALS_AMID_NOISE if self._noise else self.MIN_REFUSALS
+        if len(self._refused) >= few and share > self.MIN_REFUSED_SHARE + 1.5 * self._noise:
             self._cut(now, sent_at, max(now, resume_at), share)
         elif current is not None and not self._noise and not is_explained:
-            self._ceiling = max(0.98 * current, self.BACK * min(self._proven, self._long(now)))
+            self._ceiling = max(0.98 * current, self.CUT_FACTOR * min(self._proven, self._long(now)))
             self._cut_at = max(now, resume_at)
 
     def _cut(self, now: float, sent_at: float, resume_at: float, share: float) -> None:
@@ -165,8 +169,8 @@ class AdaptivePacer:
         rate = current or granted / max(1 - share, 0.01)
         self._high = (rate, share) if rate >= met else self._high
         if current is None:
-            self._base = max(granted, 60 * self.LEAST)
-            self._pace = GcraPacer(self._base, resume_at)
+            self._first_rate = max(granted, 60 * self.MIN_FIRST_RATE)
+            self._pace = GcraPacer(self._first_rate, resume_at)
         elif self._is_noise(current, share, met, before):
             self._noise, self._ceiling = share, 2 * met
             self._may_be_noise = False
@@ -184,29 +188,29 @@ class AdaptivePacer:
         return sum(at >= moment for at in self._refused) / max(sum(at >= moment for at in self._sent), 1)
 
     def _granted(self, now: float, sent_at: float) -> float:
-        """Requests a minute that were sent and not refused: of the last seconds, or of more of them. Of what was sent
-        with or after the one that was refused now, nobody knows yet."""
-        burst = sent_at, sent_at + BURST
+        """Returns the requests a minute that were sent and not refused, recently or over LONG_SECONDS, whichever is
+        more. Requests sent with the refused one or just after it are not counted: their outcome is unknown."""
+        burst = sent_at, sent_at + BURST_SECONDS
         unknown = sum(burst[0] <= at <= burst[1] for at in self._sent)
         unknown -= sum(burst[0] <= at <= burst[1] for at in self._refused)
         began = self._began or 0.0
-        span = max(min(now - max(began, self._cut_at), self.SPAN), 1.0)
+        span = max(min(now - max(began, self._cut_at), self.RECENT_SECONDS), 1.0)
         lately = (len(self._sent) - len(self._refused) - unknown) / span
         return 60 * max(lately, self._long(now, unknown) / 60, 1 / span)
 
     def _long(self, now: float, unknown: int = 0) -> float:
-        """Requests a minute that were granted in the last LONG seconds."""
-        for second in [second for second in self._granted_in if second < now - self.LONG]:
+        """Returns the requests a minute that were granted in the last LONG_SECONDS."""
+        for second in [second for second in self._granted_in if second < now - self.LONG_SECONDS]:
             del self._granted_in[second]
         first = min(self._granted_in, default=now)
         return 60 * (self._granted_in.total() - unknown) / max(now - first, 1.0)
 
     def _is_noise(self, current: float, share: float, met: float, before: float) -> bool:
-        as_often = current <= self.LOWER * met and self.AS_OFTEN * before <= share <= self.MOST_NOISE
+        as_often = current <= self.LOWER_RATE * met and self.SAME_REFUSED_SHARE * before <= share <= self.MAX_NOISE
         return self._may_be_noise and as_often and self._is_even()
 
     def _is_even(self) -> bool:
-        """Whether refusals came from the beginning, and not at last, when a bucket was empty."""
+        """Returns whether refusals came from the beginning, and not only at the end, when a bucket was empty."""
         half = self._sent[len(self._sent) // 2] if self._sent else 0.0
         return 4 * sum(at <= half for at in self._refused) >= len(self._refused)
 

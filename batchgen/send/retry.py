@@ -19,12 +19,12 @@ MAX_CAUSES = 3
 """A row may use up its tries for this many transient causes; otherwise one row in a few thousand would fail by chance.
 (Seven statuses at three in a hundred each: one row of thousands meets six of them in a row.)"""
 
-LONGEST_PAUSE = 1.0
-"""Seconds: limits go by windows of seconds, and one request asks whether it has passed."""
-ASK_AGAIN = 2.0
-"""Seconds until a refusal that asks for a wait beyond all patience is put to the test."""
-LEAST_PATIENCE = 30.0
-"""Seconds of an outage that a run sits out at least; at most what a row's attempts and waits would take."""
+MAX_PAUSE = 1.0
+"""Seconds of the longest pause: limits count by windows of seconds, and one request finds out whether it has passed."""
+LONG_WAIT_PROBE_SECONDS = 2.0
+"""Seconds until the service is tried again after it asked for a wait beyond `patience`."""
+MIN_PATIENCE = 30.0
+"""Seconds of an outage that a run always sits out. It sits out more if a row's attempts and waits would take longer."""
 
 
 class Retries:
@@ -66,8 +66,8 @@ class Retries:
         return self._wait(state)
 
     def pause(self, refusals: int, *, by_rate: bool) -> float:
-        """Seconds that everyone waits after so many bursts of refusals that do not say for how long."""
-        return min(self.back_off(refusals) if refusals else 0.0, LONGEST_PAUSE if by_rate else self._max_wait)
+        """Returns the seconds that all slots wait after so many bursts of refusals which name no wait."""
+        return min(self.back_off(refusals) if refusals else 0.0, MAX_PAUSE if by_rate else self._max_wait)
 
     def capped(self, seconds: float) -> float:
         return min(seconds, self._max_wait)

@@ -60,7 +60,7 @@ def _private_folder(folder: Path) -> Path:
     for own in (folder.parent, folder):
         own.mkdir(mode=0o700, exist_ok=True)
         if own.is_symlink() or own.stat().st_uid != os.getuid():
-            raise PermissionError(f"{own}: is somebody else's")
+            raise PermissionError(f"{own}: belongs to another user")
     return folder
 
 

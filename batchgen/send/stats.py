@@ -15,11 +15,12 @@ def has_left(outcome: Answer | Failure) -> bool:
 
 @dataclass
 class Stats:
-    """Of one pass over what is to be done; but for `in_flight` all is only ever counted up. Tokens are of answered
-    requests. `resent`: over fresh connections, since kept ones had been closed, and `lost`: those of them that may have
-    been read all the same. `counted`: answers whose tokens the service counted; `several`: answers with more than one
-    choice. `most`: how many may be in flight, where the run finds that itself. `trouble`: what keeps the run from its
-    answers, while it does. `tries`: attempts that failed, by how; `retries`: those of them that are made again."""
+    """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. Tokens are of
+    answered requests. `resent`: requests repeated over fresh connections, because kept ones were closed; `lost`: those
+    of them that may have been read all the same. `counted`: answers whose tokens the service counted. `several`:
+    answers with more than one choice. `most`: how many requests may be in flight, if the run finds that number itself.
+    `trouble`: what currently keeps the run from its answers. `tries`: failed attempts by kind; `retries`: those of them
+    that are repeated."""
 
     todo: int
     ok: int = 0

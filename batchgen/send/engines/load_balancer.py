@@ -125,7 +125,7 @@ class LoadBalancer:
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
         """Returns the outcome: every way an attempt can end is a value. A failure names its server."""
         tried: set[int] = set()
-        resent = lost = 0  # by servers that were given up
+        resent = lost = 0  # by servers tried before
         at = self.pool.choose(self.clock(), tried)
         while at is not None:
             tried.add(at)

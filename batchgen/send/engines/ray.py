@@ -55,15 +55,15 @@ class Actors:
     def __init__(self, job: Job, base_url: str, key: str, address: str | None) -> None:
         self._cluster = Cluster(address, job.engine.ray.cpus(job.limits.most_in_flight), job.endpoint.key_env)
         self._connect = job.timeout.connect
-        given = job.engine.ray
-        most = given.in_flight(job.limits.most_in_flight)
+        settings = job.engine.ray
+        most = settings.in_flight(job.limits.most_in_flight)
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
         options = {"num_cpus": settings.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_PendingRequest] = deque()
         self._broken: EngineGone | None = None
         self._slots = [
             _ActorSlot(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
-            for _ in range(given.number(job.limits.most_in_flight))
+            for _ in range(settings.number(job.limits.most_in_flight))
         ]
 
     async def __aenter__(self) -> Self:
@@ -228,7 +228,7 @@ class _ActorSlot:
         self.why = why
         if self._in_flight:
             log.warning(
-                "warning: a Ray actor is gone (%s) with %s in flight: possibly billed", why, len(self._in_flight)
+                "warning: a Ray actor is lost (%s) with %s in flight: possibly billed", why, len(self._in_flight)
             )
         else:
             log.debug("a Ray actor is lost, or did not start: %s", why)
