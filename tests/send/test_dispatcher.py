@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
