@@ -1,4 +1,4 @@
-"""Where a file may be: on this machine, or in an object store. Names only; nothing is opened."""
+"""Locations of files: on this machine, or in an object store. Names only; nothing is opened."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def inert_json(line: str) -> str:
 
 
 class Screen(NamedTuple):
-    """Where text is shown. `width`: columns to wrap at; None in a pipe or a file, where lines stay whole. `moves`: text
-    can be overwritten in place."""
+    """The place where text is shown. `width`: columns to wrap at; None in a pipe or a file, where lines stay whole.
+    `moves`: text can be overwritten in place."""
 
     width: int | None = None
     colour: bool = False
