@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Limits
-from batchgen.output import destination
+from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
@@ -33,6 +33,7 @@ from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
+    from batchgen.output.selection import Selection
     from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
     from batchgen.runner.rehearsal import Rehearsal
@@ -206,12 +207,27 @@ def watch(
 
 
 def export(
-    path: JobLike, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
+    path: JobLike,
+    output: str | Path | None = None,
+    *,
+    local: bool = False,
+    columns: str | Sequence[str] | None = None,
+    status: str | Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> PublishResult:
-    """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
+    """Publishes what is done so far, also while the job runs; returns what the file holds. `output`: where to, instead
+    of the job's own output: a .parquet, .csv, .xlsx, .jsonl or .ndjson. With it, `columns`: these alone, in this order
+    (by default all; in .csv and .xlsx all but `log_probs`), and `status`: rows of these alone ("ok", "failed",
+    "pending"); either is a list, or a text with commas.
+
+    Raises BatchgenError where there is nothing yet, or it cannot be written so."""
+    from batchgen.output.selection import Selection
+
     job = _load(path, None, local=local)
-    formats = destination.PARQUET, destination.SPREADSHEET
-    given = destination.given(job, output, formats) if output is not None else None
+    given = destination.given(job, output, formats.SUFFIXES) if output is not None else None
+    selection = Selection.parse(columns, status)
+    if given is None and not selection.is_all:
+        raise UsageError("--columns and --status choose what a file of its own has: name one with -o")
     with StateFiles.for_job(job).open_readonly() as reader:
         last = reader.latest()
         if output is None:
@@ -222,7 +238,7 @@ def export(
         to = given or destination.of(job, last.date)
         if output is None:
             refuse_anothers_results(job, to.place)
-        return _export(setup, reader, last, to)
+        return _export(setup, reader, last, to, selection)
 
 
 def report(
@@ -294,9 +310,9 @@ def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoi
         yield checkpoint, reader
 
 
-def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination) -> PublishResult:
+def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination, selection: Selection) -> PublishResult:
     from batchgen.runner.publish import publish_run
 
     index = Index(reader.states(), last.floor)
     made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish_run(setup, made.rows, made.models, reader, last, to)
+    return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)

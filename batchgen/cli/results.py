@@ -19,21 +19,30 @@ from batchgen.errors import OK, ROWS_FAILED, UsageError
     "-o",
     "--output",
     type=click.Path(dir_okay=False),
-    help="Where to, instead of the job's output: a .parquet, or a .csv for spreadsheets.",
+    help="Where to, instead of the job's output: .parquet, .csv or .xlsx for spreadsheets, .jsonl or .ndjson.",
+)
+@click.option("--columns", metavar="A,B,C", help="With -o: only these columns, in this order.")
+@click.option(
+    "--status",
+    type=click.Choice(["ok", "failed", "pending"]),
+    multiple=True,
+    help="With -o: only rows that ended so; may be given again.",
 )
 @LOG_FORMAT
-def export(job: str, *, local: bool, output: str | None) -> None:
+def export(job: str, *, local: bool, output: str | None, columns: str | None, status: tuple[str, ...]) -> None:
     """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
 
     \b
-    batchgen export jobs/seo.yaml                  to the job's own output
-    batchgen export jobs/seo.yaml -o so-far.csv    for a spreadsheet
+    batchgen export jobs/seo.yaml                                    to the job's own output
+    batchgen export jobs/seo.yaml -o so-far.xlsx                     for a spreadsheet
+    batchgen export jobs/seo.yaml -o failed.csv --status failed      the rows that failed
+    batchgen export jobs/seo.yaml -o texts.jsonl --columns sku,text  some columns
     """
     streams.log()
     from batchgen import commands
     from batchgen.cli import render
 
-    done = commands.export(job, output, local=local)
+    done = commands.export(job, output, local=local, columns=columns, status=status)
     say(render.published(done))
     sys.exit(ROWS_FAILED if done.rejected else OK)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,6 +25,7 @@ from batchgen.api.types import VENDOR_HOST, VENDOR_URL
 from batchgen.errors import UsageError
 from batchgen.job.answer_columns import AnswerColumn, columns_asked_for
 from batchgen.job.checks import Check, Gate
+from batchgen.job.dated_path import DatedPath
 from batchgen.job.endpoint import Endpoint, endpoint_url
 from batchgen.job.engine import Engine
 from batchgen.job.messages import Message, MessageTemplate, Text, files_named, templates_of
@@ -32,7 +33,7 @@ from batchgen.job.notify import Notify
 from batchgen.job.request_fields import for_built_in_model, refuse_unknown
 from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
 from batchgen.job.types import JobPath, Section, context, validation_error
-from batchgen.storage.location import Location, is_url, to_location
+from batchgen.storage.location import Location, is_url
 from batchgen.ui.panel import Panel, PanelLine, Renderable, TextBlock, settings
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
@@ -46,6 +47,18 @@ def _metrics_path(path: str) -> str:
     if is_url(path) or not path.endswith(".prom"):
         raise ValueError("should be a file on this machine that ends in .prom: node_exporter collects no other")
     return path
+
+
+class Mode(NamedTuple):
+    """What a command makes of a job; no word of a job file says so. `first`: so many of its rows alone."""
+
+    is_local: bool = False
+    first: int | None = None
+
+    @property
+    def mark(self) -> str:
+        """What tells its results from the job's own."""
+        return (".local" if self.is_local else "") + (f".first-{self.first}" if self.first else "")
 
 
 class Job(Renderable, Section):
@@ -79,8 +92,8 @@ class Job(Renderable, Section):
     )
 
     _cut_off: str = PrivateAttr("")
-    _is_local: bool = PrivateAttr(default=False)
-    _first: int | None = PrivateAttr(None)
+    _mode: Mode = PrivateAttr(Mode())
+    _whole_name: str | None = PrivateAttr(None)
     _text_files: dict[str, str] = PrivateAttr({})
     _answer_columns: list[AnswerColumn] = PrivateAttr([])
     _file: Path | None = PrivateAttr(None)
@@ -140,12 +153,16 @@ class Job(Renderable, Section):
         """A shard's name, and so its checkpoint, its results and its metrics are its own."""
         if self.input.shard is None:
             return self
-        suffix, path = self.input.part.suffix, self.output.path
-        if "{name}" not in path:
-            path = _marked(path, suffix)
+        suffix = self.input.part.suffix
         metrics = self.metrics and f"{self.metrics.removesuffix('.prom')}{suffix}.prom"
-        output = self.output.model_copy(update={"path": path})
-        return self.model_copy(update={"name": self.name + suffix, "output": output, "metrics": metrics})
+        shard = self.model_copy(update={"name": self.name + suffix, "metrics": metrics})
+        shard._whole_name = self.name  # noqa: SLF001  no field of a job file
+        return shard
+
+    @property
+    def whole_name(self) -> str:
+        """The name of the job that has all shards' rows."""
+        return self._whole_name or self.name
 
     def panel(self) -> Panel:
         """What the file sets, and where the key is to be found; a job holds no secret."""
@@ -175,13 +192,13 @@ class Job(Renderable, Section):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
         limited = self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
-        limited._first = limit  # noqa: SLF001  no word of a job file says so
+        limited._mode = self._mode._replace(first=limit)  # noqa: SLF001  as above
         return limited
 
     @property
     def first(self) -> int | None:
         """How many rows `with_limit` left; None: all that the job has."""
-        return self._first
+        return self._mode.first
 
     def for_local_model(self) -> Self:
         """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
@@ -193,18 +210,18 @@ class Job(Renderable, Section):
                 "request": for_built_in_model(self.request, dialect),
                 "columns": {name: column for name, column in self.columns.items() if dialect.has(name)},
                 "limits": Limits(concurrency=self.limits.concurrency),
-                "output": self.output.model_copy(update={"path": _marked(self.output.path, ".local")}),
                 "notify": Notify(),
                 "metrics": None,
             }
         )
-        local._is_local = True  # noqa: SLF001  as above
+        local._mode = self._mode._replace(is_local=True)  # noqa: SLF001  as above
+        local._whole_name = f"{self.whole_name}.local"  # noqa: SLF001  as above
         return local
 
     @property
     def is_local(self) -> bool:
-        """Whether the built-in model answers. No word of a job file says so, `localised` alone does."""
-        return self._is_local
+        """Whether the built-in model answers."""
+        return self._mode.is_local
 
     def base_url(self, environ: Mapping[str, str]) -> str:
         """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
@@ -237,15 +254,19 @@ class Job(Renderable, Section):
     def checkpoint(self) -> Path:
         return self.state_folder / f"{self.name}.sqlite"
 
-    def output_path(self, date: str) -> Location:
-        """`date` is the run's (ISO), fixed when it started."""
-        path = self.output.path if self._first is None else _marked(self.output.path, f".first-{self._first}")
-        return to_location(path.replace("{date}", date).replace("{name}", self.name))
+    def output_path(self, date: str, *, whole: bool = False) -> Location:
+        """Returns where a run's results go, by the date (ISO) on which it started. `whole`: where those of all shards
+        go."""
+        return self.dated_output(whole=whole).on(date)
 
-
-def _marked(path: str, mark: str) -> str:
-    stem = path.removesuffix(".parquet")
-    return f"{stem}{mark}{path[len(stem) :]}"
+    def dated_output(self, *, whole: bool = False) -> DatedPath:
+        """Returns the results' path, with everything filled in but the date."""
+        name = self.whole_name if whole else self.name
+        is_told_by_name = whole or self.input.shard is None or "{name}" in self.output.path
+        stem = self.output.path.removesuffix(".parquet")
+        suffix = self.output.path[len(stem) :]
+        shard = "" if is_told_by_name else self.input.part.suffix
+        return DatedPath.parse(f"{stem}{shard}{self._mode.mark}{suffix}".replace("{name}", name))
 
 
 def is_vendor(base_url: str) -> bool:

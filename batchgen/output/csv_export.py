@@ -1,40 +1,42 @@
-"""Result tables -> CSV for spreadsheets, of which no cell is a formula (OWASP, CSV injection).
+"""Results -> CSV for spreadsheets, of which no cell is a formula.
 
-A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers are left alone. What CSV has no
-form for is text (`rows.texts`): what is nested as JSON, durations as ISO 8601, bytes as base64. For reading in again
-there is the Parquet file.
+It begins with a byte order mark: Excel takes it for another encoding without one. A text that a spreadsheet would take
+for a formula gets an apostrophe in front; numbers are left alone. What CSV has no form for is text (`input.texts`):
+nested values as JSON, durations as ISO 8601, bytes as base64. To read results again, use the Parquet file.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import polars as pl
-import pyarrow as pa
 
-from batchgen.input.bounds import UUID
 from batchgen.input.texts import is_told_by_polars, texts
+from batchgen.job.shard import row_name
+from batchgen.output.selection import Piece
+from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, frame_of, is_formula, long_cells
 
-_FORMULA = r"^\s*[=+\-@\t\r\n|%]"
-_NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 
-
-def write(file: BinaryIO, tables: Iterator[pa.Table], names: list[str]) -> None:
+def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
+    """Writes a header and a line a row. Warns of cells that Excel cuts."""
     header = pl.DataFrame({"": names}).select(_defused(pl.col("")).alias(""))[""].to_list()
+    file.write(codecs.BOM_UTF8)
     pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(file)
-    for table in tables:
-        frame = pl.DataFrame(table)
-        uuids = [field.name for field in table.schema if field.type == pa.uuid()]
-        _flat(frame.with_columns(frame[name].ext.to(UUID) for name in uuids)).write_csv(file, include_header=False)
+    long = Notes()
+    for piece in pieces:
+        frame = _flat(frame_of(piece.table))
+        for cell in long_cells(frame):
+            long.add(f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,}")
+        frame.with_columns(_defused(pl.col(pl.String))).write_csv(file, include_header=False)
+    long.log(f"Excel shows {MOST_CHARACTERS:,} characters of a cell, and the file has more")
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """With every column as what polars writes."""
-    flat = frame.with_columns(texts(column) for column in frame if not is_told_by_polars(column))
-    return flat.with_columns(_defused(pl.col(pl.String)))
+    """Returns every column as what polars writes."""
+    return frame.with_columns(texts(column) for column in frame if not is_told_by_polars(column))
 
 
 def _defused(text: pl.Expr) -> pl.Expr:
-    active = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
-    return pl.when(active).then(text.str.replace("^", "'")).otherwise(text)
+    return pl.when(is_formula(text)).then(text.str.replace("^", "'")).otherwise(text)

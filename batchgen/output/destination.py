@@ -8,45 +8,23 @@ in force is written last (`parts`).
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import os
-import re
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import msgspec
 
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
-from batchgen.storage import folders, manifest, object_store
-from batchgen.storage.atomic import (
-    create_synced,
-    discard,
-    machine_refusals,
-    replacing,
-    replacing_folder,
-    temporary_folder,
-    try_out,
-)
+from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
+from batchgen.storage import folders, object_store
+from batchgen.storage.atomic import discard, refusing, try_out
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location, ObjectUrl, to_location
-from batchgen.storage.object_store import Object
-
-PARQUET, SPREADSHEET = ".parquet", ".csv"
-PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
-STALE = dt.timedelta(days=1)
-"""After so long nobody is uploading a part any more that no list names."""
 
 log = logging.getLogger("batchgen")
-
-Writing = Callable[[int], AbstractContextManager[BinaryIO]]
-"""The file of a part, by its number, from 0; it is on stable storage when the block ends."""
 
 
 @dataclass(frozen=True)
@@ -156,17 +134,16 @@ class Destination:
         return [warning] if warning else []
 
     @contextmanager
-    def writing(self, final: Callable[[], Any]) -> Iterator[Writing]:
-        """What was written appears when the block ends well, and else nothing. `final`: asked then for its place.
+    def draft(self) -> Iterator[Draft]:
+        """New results, gone when the block ends unless they were put in a place. Raises MachineRefused."""
+        with refusing(self.place), self._draft() as draft:
+            yield draft
 
-        Raises MachineRefused."""
-        with machine_refusals(self.place), self._writing(final) as part:
-            yield part
-
-    def _writing(self, final: Callable[[], Any]) -> AbstractContextManager[Writing]:
+    def _draft(self) -> AbstractContextManager[Draft]:
+        is_folder = self.rows_per_file is not None
         if isinstance(self.place, Path):
-            return _one_file(self.place, final) if self.rows_per_file is None else _folder(self.place, final)
-        return _uploaded(self.place, final, self.scratch, is_folder=self.rows_per_file is not None)
+            return folder_beside(self.place) if is_folder else file_beside(self.place)
+        return to_upload(self.place, self.scratch, is_folder=is_folder)
 
 
 def of(job: Job, date: str) -> Destination:
@@ -189,7 +166,9 @@ def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     except ValueError as error:
         raise UsageError(f"--output: {error}") from None
     if where.suffix not in suffixes:
-        raise UsageError(f"{output}: should end in {' or '.join(suffixes)}")
+        raise UsageError(
+            f"{output}: should end in {', '.join(suffixes[:-1])}{' or ' if suffixes[1:] else ''}{suffixes[-1]}"
+        )
     return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 
@@ -238,66 +217,3 @@ def _refuse_url(url: ObjectUrl, source: Source) -> None:
         raise UsageError(f"{url}: is the input too: give output.path another name")
     if str(url).startswith(f"{source.spec.path}/"):
         raise UsageError(f"{url}: lies in the input's folder, and would be read as input: give output.path another")
-
-
-@contextmanager
-def _one_file(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
-    with replacing(path, final) as file:
-        yield lambda _: nullcontext(file)
-
-
-@contextmanager
-def _folder(path: Path, final: Callable[[], Path]) -> Iterator[Writing]:
-    with replacing_folder(path, final) as folder:
-        yield lambda number: create_synced(folder / f"{_stem(number)}{PARQUET}")
-
-
-def _stem(number: int) -> str:
-    return f"part-{number:05}"
-
-
-@contextmanager
-def _uploaded(url: ObjectUrl, final: Callable[[], ObjectUrl], scratch: Path, *, is_folder: bool) -> Iterator[Writing]:
-    suffix = PARQUET if is_folder else url.suffix
-    with temporary_folder(scratch / "upload") as folder:
-        yield lambda number: create_synced(folder / f"{_stem(number)}{suffix}")
-        files = sorted(folder.iterdir())
-        if is_folder:
-            _upload_folder(final(), files)
-        else:
-            _read_back(object_store.put(final(), files[0]), files[0])
-
-
-def _upload_folder(url: ObjectUrl, files: list[Path]) -> None:
-    """The parts first, under new names; then the list of them; then the parts go that the list before it named."""
-    before = object_store.list_objects(url)
-    named = (
-        {one.name for one in manifest.in_force(before)} if any(o.name == manifest.MANIFEST for o in before) else set()
-    )
-    tag = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}{secrets.token_hex(3)}"
-    urls = [url / f"{file.stem}-{tag}{file.suffix}" for file in files]
-    try:
-        rows = [_read_back(object_store.put(to, file), file) for to, file in zip(urls, files, strict=True)]
-    except BaseException:
-        with suppress(OSError):
-            object_store.remove(urls)
-        raise
-    object_store.put(
-        url / manifest.MANIFEST, msgspec.json.encode(manifest.Manifest([to.name for to in urls], sum(rows)))
-    )
-    stale = dt.datetime.now(dt.UTC) - STALE
-    ours = (one for one in before if PART.fullmatch(one.name) and one.url.parts[:-1] == url.parts)
-    with suppress(OSError):  # nobody reads them any more, and a later publication finds them
-        object_store.remove([one.url for one in ours if one.name in named or one.modified < stale])
-
-
-def _read_back(there: Object, here: Path) -> int:
-    """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
-    if here.suffix != PARQUET:
-        return 0
-    from batchgen.input.parquet_steps import opened  # noqa: PLC0415  as above
-
-    with opened(here) as meant, there.open() as file, opened(file) as found:
-        if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):
-            raise MachineRefused(f"{there}: does not read back as what was uploaded: run the command again")
-        return found.metadata.num_rows

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +13,12 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.checks import Gate
+from batchgen.job.dated_path import DatedPath
 from batchgen.job.job import Job
 from batchgen.storage import object_store
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.listing import File, find
-from batchgen.storage.location import Location, ObjectUrl, to_location
+from batchgen.storage.location import Location, ObjectUrl
 from batchgen.ui.humanize import pluralize
 
 log = logging.getLogger("batchgen")
@@ -142,23 +141,24 @@ def _lengths(one: File) -> Iterator[pl.Series]:
 
 
 def last_good(job: Job, date: str) -> Location | None:
-    """The output that stands where this run's is to go; where {date} stands in its path, else that of the latest day
-    before. Raises MachineRefused where the store does not answer."""
-    pieces = str(job.output_path("{date}")).split("{date}")
-    dated = re.compile(r"(\d{4}-\d\d-\d\d)".join(map(re.escape, pieces)) + "(?:/.*)?")
-    with machine_refusals(job.output_path(date)):
-        matches = filter(None, map(dated.fullmatch, _standing(job.output_path("{date}"))))
-        found = {match.groups() or (date,) for match in matches}
-    days = [day for day, *others in found if day <= date and set(others) <= {day}]
-    return to_location(max(days).join(pieces)) if days else None
+    """Returns the output that stands where this run's is to go; where {date} stands in its path, that of the latest day
+    up to this one. Raises MachineRefused where the store does not answer."""
+    path = job.dated_output()
+    with refusing(path.on(date)):
+        found = [days or {date} for place in _standing(path, date) if (days := path.days(place)) is not None]
+    once = (days.pop() for days in found if len(days) == 1)  # a date may stand in a path more than once
+    earlier = [day for day in once if day <= date]
+    return path.on(max(earlier)) if earlier else None
 
 
-def _standing(there: Location) -> list[str]:
-    """What may be an output, of whatever day: paths, or the names of all objects below what no day stands in."""
+def _standing(path: DatedPath, date: str) -> list[str]:
+    """Returns what may be an output, of whatever day: paths, or the names of all objects in the innermost folder in
+    whose name no day stands."""
+    there = path.on(date)
     if isinstance(there, Path):
-        return glob.glob("????-??-??".join(map(glob.escape, str(there).split("{date}"))))
-    fixed = itertools.takewhile(lambda part: "{date}" not in part, there.parts[:-1])
-    return [str(one) for one in object_store.list_objects(ObjectUrl(there.bucket, "/".join(fixed)))]
+        return glob.glob(path.glob())
+    folder = path.pieces[0].removeprefix(f"{there.bucket}/").rpartition("/")[0]
+    return [str(one) for one in object_store.list_objects(ObjectUrl(there.bucket, folder))]
 
 
 def _median(lengths: pl.Series) -> int:

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,9 +21,10 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import Shard, row_name
 from batchgen.output.destination import Destination, stands
-from batchgen.output.parquet_writer import write
-from batchgen.output.publish import METADATA_KEY, PublishResult, judge
+from batchgen.output.parquet_writer import ParquetWriter
+from batchgen.output.publish import METADATA_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
+from batchgen.output.selection import Piece
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
 
@@ -82,11 +83,13 @@ def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], 
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
-        rows = sum(shard.rows for shard in opened)
-        with to.writing(lambda: done.path) as part:
-            told = partial(judge, done, rows, None, to)
-            selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
-            write(part, _counted(_woven(opened, schema), done, name, selected=selected), schema, to.rows_per_file, told)
+        selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
+        with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
+            file.write(_counted(_woven(opened, schema), done, name, selected=selected))
+            _refuse_missing(done.rows, opened)
+            done.settle(to, rejected=[])  # each shard's results have passed the gate
+            file.finish(done.metadata)
+            draft.put(done.path)
     return done
 
 
@@ -136,6 +139,13 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
             )
 
 
+def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:
+    """Raises UsageError where damaged files gave fewer rows than their footers promise."""
+    due = sum(shard.rows for shard in opened)
+    if rows != due:
+        raise UsageError(f"the shards' results hold {rows:,} rows where {due:,} are due: `batchgen export` each again")
+
+
 def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]:
     step = max(1, min([BATCH_ROWS, *(rows for shown in opened for rows in shown.groups())]) // len(opened))
     sources = [shown.steps(step, schema) for shown in opened]
@@ -163,9 +173,7 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _counted(
-    tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool
-) -> Iterator[pa.Table]:
+def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool) -> Iterator[Piece]:
     """`selected`: the results are of some rows of the input, and do not say which."""
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]
@@ -175,7 +183,8 @@ def _counted(
                 said = str(errors[at].as_py())
                 row = row_name(done.rows + at + 1, names and names[at].as_py())
                 done.fail(f"{row} of the results" if selected else row, said.partition(":")[0], said)
+        rows = pl.int_range(done.rows + 1, done.rows + table.num_rows + 1, dtype=pl.Int64, eager=True)
         done.rows += table.num_rows
         done.pending += statuses.count("pending")
         done.ok = done.rows - done.failed - done.pending
-        yield table
+        yield Piece(rows, table)

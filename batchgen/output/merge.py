@@ -16,10 +16,11 @@ from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
 from batchgen.output import interleave as merges
-from batchgen.output.destination import PARQUET, Destination, given, stands
+from batchgen.output.destination import Destination, given, stands
+from batchgen.output.draft import PARQUET
 from batchgen.output.publish import PublishResult
-from batchgen.storage.atomic import machine_refusals
-from batchgen.storage.location import Location, to_location
+from batchgen.storage.atomic import refusing
+from batchgen.storage.location import Location
 
 SHOWN = 5
 
@@ -36,7 +37,7 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
     _refuse_unlike(files, said)
     to = given(shards[0], output, (PARQUET,)) if output is not None else _whole_place(shards[0], set(dates))
     _refuse_target(to, files, shards[0])
-    merged = {"version": __version__, "job": _whole(shards[0], shards[0].name), "merged": said}
+    merged = {"version": __version__, "job": shards[0].whole_name, "merged": said}
     return merges.merge(files, to, merged, shards[0].input.id)
 
 
@@ -127,12 +128,5 @@ def _is_same(one: Location, other: Location) -> bool:
 def _whole_place(job: Job, dates: set[str]) -> Destination:
     if len(dates) > 1:
         raise UsageError("the shards' results are of several dates: say where to with -o")
-    path = _whole(job, job.output.path).replace("{name}", _whole(job, job.name))
-    there = to_location(path.replace("{date}", dates.pop()))
-    return Destination(there, job.output.rows_per_file, job.state_folder, is_own=True)
-
-
-def _whole(job: Job, name: str) -> str:
-    """A shard's name or path without what tells it from the others'."""
-    before, _, after = name.rpartition(job.input.part.suffix)
-    return before + after
+    place = job.output_path(dates.pop(), whole=True)
+    return Destination(place, job.output.rows_per_file, job.state_folder, is_own=True)

@@ -7,37 +7,91 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import MachineRefused
-from batchgen.output.destination import Writing
+from batchgen.output.draft import Draft
+from batchgen.output.selection import Piece
 
 ROW_GROUP_BYTES = 8 << 20
 ROW_GROUP_ROWS = 128 << 10
 
 
-def write(
-    part: Writing,
-    tables: Iterator[pa.Table],
-    schema: pa.Schema,
-    rows_per_file: int | None,
-    metadata: Callable[[], dict[str, str]] = dict,
-) -> None:
-    """As Parquet: one file or parts, each of which is read back. `metadata` are asked for and added when a file's rows
-    are all written."""
-    for number, some in _parts(tables, rows_per_file):
-        with part(number) as file:
-            rows = _encode(file, _row_groups(some), schema, metadata)
-            _verify(file, schema, rows)
+class ParquetWriter:
+    """One file, or parts of so many rows. A part is finished when the next one begins, the last one by `finish`."""
+
+    def __init__(self, draft: Draft, schema: pa.Schema, rows_per_file: int | None = None) -> None:
+        self._draft, self._schema, self._rows_per_file = draft, schema, rows_per_file
+        self._open = ExitStack()
+        self._part: _Part | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def write(self, pieces: Iterator[Piece]) -> None:
+        """Writes all rows. Call it once, and then `finish`."""
+        for number, some in _parts((piece.table for piece in pieces), self._rows_per_file):
+            self.finish({})
+            file = self._open.enter_context(self._draft.part(number))
+            self._part = self._open.enter_context(_Part(file, self._schema))
+            self._part.write(_row_groups(some))
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Ends the open part, with metadata of its own, and reads it back. Raises MachineRefused where that fails."""
+        if self._part is not None:
+            self._part.finish(metadata)
+        self._open.close()
+
+
+class _Part:
+    """One Parquet file."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file, self._schema = file, schema
+        repetitive: Any = _repetitive(schema)
+        self._encoder = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repetitive)
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._encoder.close()
+
+    def write(self, groups: Iterator[list[pa.Table]]) -> None:
+        """Encodes and writes one row group beside the gathering of the next, without the interpreter's lock."""
+        with ThreadPoolExecutor(1) as beside:
+            written: list[Future[int]] = []
+            for tables in groups:
+                self._rows += sum(before.result() for before in written)
+                written = [beside.submit(self._put, tables)]
+            self._rows += sum(last.result() for last in written)
+
+    def _put(self, tables: list[pa.Table]) -> int:
+        group = pa.concat_tables(tables).cast(self._schema)
+        self._encoder.write_table(group, row_group_size=group.num_rows)
+        return group.num_rows
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        self._encoder.add_key_value_metadata(dict(metadata))
+        self._encoder.close()
+        _verify(self._file, self._schema, self._rows)
 
 
 def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, Iterator[pa.Table]]]:
-    """The tables, cut after every so many rows; one part at least. Each is used up before the next."""
+    """Cuts the tables after every so many rows; yields one part at least. Use up each before you take the next."""
     if rows is None:
         yield 0, tables
         return
@@ -61,33 +115,9 @@ def _pieces(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[int, pa.Tab
             start, row = start + piece.num_rows, row + piece.num_rows
 
 
-def _encode(
-    file: BinaryIO, groups: Iterator[list[pa.Table]], schema: pa.Schema, metadata: Callable[[], dict[str, str]]
-) -> int:
-    """How many rows were written. One row group is encoded and written beside the gathering of the next, without the
-    interpreter's lock. `metadata` are asked for when all are written."""
-
-    def put(tables: list[pa.Table]) -> int:
-        group = pa.concat_tables(tables).cast(schema)
-        writer.write_table(group, row_group_size=group.num_rows)
-        return group.num_rows
-
-    rows = 0
-    repetitive: Any = _repetitive(schema)
-    writer = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repetitive)
-    with writer, ThreadPoolExecutor(1) as beside:
-        written: list[Future[int]] = []
-        for tables in groups:
-            rows += sum(before.result() for before in written)
-            written = [beside.submit(put, tables)]
-        rows += sum(last.result() for last in written)
-        writer.add_key_value_metadata(metadata())
-    return rows
-
-
 def _repetitive(schema: pa.Schema) -> list[str]:
-    """The paths of the columns that get a dictionary: all but numbers with a fraction, as log-probs are. Those hardly
-    repeat; without one they take a sixth less time to write, and an eighth less space."""
+    """Returns the paths of the columns that get a dictionary: all but fractions, as log-probs are. Those hardly
+    repeat; without a dictionary they take a sixth less time to write, and an eighth less space."""
     empty = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), empty)
     leaves: Any = pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema

@@ -1,7 +1,8 @@
-"""Input + checkpoint -> one Parquet file or a folder of them (or a CSV, for spreadsheets): a row for each input row, in
+"""Input + checkpoint -> one Parquet file or a folder of them, or a file for other tools: a row for each input row, in
 input order, whatever happened.
 
-How a file is encoded is `encoding`'s, where it appears, and how, its `Destination`'s.
+The writer counts, the gate judges, the file is finished, the destination puts it in its place. `formats` knows how a
+file is encoded, `destination` where it appears.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import polars as pl
@@ -25,14 +25,14 @@ from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Checker
 from batchgen.job.shard import row_name
-from batchgen.output import csv_export
 from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
-from batchgen.output.destination import SPREADSHEET, Destination
+from batchgen.output.destination import Destination
+from batchgen.output.formats import left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, as_texts, plain_type
-from batchgen.output.parquet_writer import write
 from batchgen.output.schema import MORE_CHOICES, RESULTS
+from batchgen.output.selection import ALL, Piece, Selection
 from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
 from batchgen.ui.humanize import pluralize
@@ -74,67 +74,101 @@ class PublishResult:
         if len(self.failures) < SHOWN_FAILURES:
             self.failures.append(f"{row}: {error}")
 
+    def settle(self, to: Destination, rejected: list[str]) -> None:
+        """Sets where the results go, once all are counted: beside the last good ones where the gate has rejected them
+        (`rejected` says why), or where some rows have no text and more texts stand there; else in their place."""
+        self.rejected = rejected
+        if rejected:
+            self.path = to.rejected
+            return
+        unanswered = self.failed + self.pending
+        standing = texts_in(to.place) if to.is_own and unanswered else 0
+        if self.ok >= standing:
+            return
+        self.path = to.partial
+        rows_left = f"{pluralize(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
+        self.partial = (
+            f"{to.place} keeps its {pluralize(standing, 'text')}: of these results {self.ok:,} rows have one and "
+            f"{rows_left}; they take its place once every row is answered, or as many"
+        )
+
+    def keep(self, statuses: Collection[str]) -> None:
+        """Leaves out the rows of all other statuses, once all are counted."""
+        self.ok, self.failed, self.pending = (
+            count if status in statuses else 0
+            for status, count in (("ok", self.ok), ("failed", self.failed), ("pending", self.pending))
+        )
+        self.rows = self.ok + self.failed + self.pending
+        if not self.failed:
+            self.reasons.clear()
+            self.failures.clear()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Returns what the file says of its place, if it is beside that of the last good ones."""
+        if self.rejected:
+            return {REJECTED_KEY: json.dumps(self.rejected)}
+        return {PARTIAL_KEY: self.partial} if self.partial else {}
+
+
+@dataclass(frozen=True)
+class AnsweredRows:
+    """An input's rows with the answers that are stored. `rows` are the plan's, with `record` and `state` as they are
+    now; `models` what their model numbers stand for."""
+
+    source: Source
+    rows: pl.DataFrame
+    models: Sequence[str]
+    reader: Reader
+    fitness: Checker | None
+
+    def schema(self, about: dict[str, Any]) -> pa.Schema:
+        """Returns the results' columns; `about` goes into the metadata."""
+        more = self.rows["record"].is_in(list(self.reader.with_more_choices())).any()
+        columns = self.source.columns
+        empty = arrow(pl.DataFrame(schema=columns), as_texts(columns))
+        inputs = [field.with_type(plain_type(field.type)) for field in empty.schema]
+        results = [RESULTS.field(name) for name in result_columns(columns)]
+        typed = typed_fields(self.fitness.columns if self.fitness is not None else ())
+        schema = pa.schema([*inputs, *results, *typed, *([MORE_CHOICES] if more else [])])
+        return schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
+
+    def refuse_changed(self, rows: int) -> None:
+        """Raises InputChanged where the input is not what it was, or had so many rows when it was read."""
+        self.source.verify()
+        if rows != self.rows.height:
+            raise InputChanged(f"{self.source.spec.path}: changed while the job was at work; run it again")
+
 
 def publish(
-    source: Source,
-    rows: pl.DataFrame,
-    models: Sequence[str],
-    reader: Reader,
+    answered: AnsweredRows,
     to: Destination,
     about: dict[str, Any],
     *,
-    fitness: Checker | None = None,
-    tally: GateStats | None = None,
+    stats: GateStats | None = None,
+    selection: Selection = ALL,
 ) -> PublishResult:
-    """Writes what `to` names, or beside it where the `tally` shows that the gate rejects it. `rows` are the plan's,
-    with `record` and `state` as they are now.
+    """Writes what `to` names, or beside it where `stats` show that the gate rejects it.
 
-    Raises MachineRefused where it cannot be written, InputChanged where the input changed meanwhile.
+    Raises UsageError where the selection or the format does not fit the results, MachineRefused where they cannot be
+    written, InputChanged where the input changed meanwhile.
     """
-    to.refuse(source)
+    to.refuse(answered.source)
+    if selection.statuses is None:
+        refuse_rows(to, answered.rows.height)
     done = PublishResult(to.place)
-    more = rows["record"].is_in(list(reader.with_more_choices())).any()
-    told = as_texts(source.columns)
-    inputs = [
-        field.with_type(plain_type(field.type)) for field in arrow(pl.DataFrame(schema=source.columns), told).schema
-    ]
-    names = result_columns(source.columns)
-    made = typed_fields(fitness.columns if fitness is not None else ())
-    schema = pa.schema([*inputs, *(RESULTS.field(name) for name in names), *made, *([MORE_CHOICES] if more else [])])
-    schema = schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
-    with to.writing(lambda: done.path) as part:
-        tables = _tables(source, rows, models, reader, schema, done, fitness=fitness, tally=tally)
-        if to.place.suffix == SPREADSHEET:
-            with part(0) as file:
-                csv_export.write(file, tables, schema.names)
-        else:
-            write(part, tables, schema, to.rows_per_file, partial(judge, done, rows.height, tally, to))
-        source.verify()
-        if done.rows != rows.height:
-            raise InputChanged(f"{source.spec.path}: changed while the job was at work; run it again")
+    whole = answered.schema(about)
+    names = selection.names(whole.names, left_out(to))
+    schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
+    with to.draft() as draft, writer_for(to, draft, schema) as file:
+        file.write(selection.pieces(_tables(answered, whole, done, stats), names))
+        answered.refuse_changed(done.rows)
+        done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
+        file.finish(done.metadata)
+        draft.put(done.path)
+    if selection.statuses is not None:
+        done.keep(selection.statuses)
     return done
-
-
-def judge(done: PublishResult, rows: int, tally: GateStats | None, to: Destination) -> dict[str, str]:
-    """Sends the results beside the last good ones where the gate rejects them, or where they are not complete and
-    those have more texts. What the metadata say of that; where there are parts, at least of the last."""
-    if done.rows != rows:
-        return {}
-    done.rejected = tally.reasons(done.rows, done.failed, done.pending) if tally else []
-    if done.rejected:
-        done.path = to.rejected
-        return {REJECTED_KEY: json.dumps(done.rejected)}
-    unanswered = done.failed + done.pending
-    standing = texts_in(to.place) if to.is_own and unanswered else 0
-    if done.ok >= standing:
-        return {}
-    done.path = to.partial
-    rows_left = f"{pluralize(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
-    done.partial = (
-        f"{to.place} keeps its {pluralize(standing, 'text')}: of these results {done.ok:,} rows have one and "
-        f"{rows_left}; they take its place once every row is answered, or as many"
-    )
-    return {PARTIAL_KEY: done.partial}
 
 
 def drop_beside(to: Destination, source: Source) -> None:
@@ -143,43 +177,35 @@ def drop_beside(to: Destination, source: Source) -> None:
     to.drop_beside(to.rejected, source, REJECTED_KEY.encode())
 
 
-def _tables(
-    source: Source,
-    rows: pl.DataFrame,
-    models: Sequence[str],
-    reader: Reader,
-    schema: pa.Schema,
-    done: PublishResult,
-    *,
-    fitness: Checker | None,
-    tally: GateStats | None,
-) -> Iterator[pa.Table]:
+def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stats: GateStats | None) -> Iterator[Piece]:
+    """Yields all rows, in input order, and counts them."""
+    source = answered.source
     told = as_texts(source.columns)
     for frame, numbers in source.numbered():
         inputs = arrow(frame, told)
         names = texts(frame[source.spec.id]) if source.spec.id else None
         start = 0
-        for results in _results(rows.slice(done.rows, frame.height), models, reader, fitness):
+        for results in _results(answered, answered.rows.slice(done.rows, frame.height)):
             size = results.known.height
-            _count(done, results, numbers.slice(start, size), names.slice(start, size) if names is not None else None)
-            if tally is not None:
-                tally.add(results.known, pl.Series(values=results.good, dtype=pl.String))
+            own = numbers.slice(start, size)
+            _count(done, results, own, names.slice(start, size) if names is not None else None)
+            if stats is not None:
+                stats.add(results.known, pl.Series(values=results.good, dtype=pl.String))
             columns = results.columns(schema.names[len(inputs.columns) :])
-            yield pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names)
+            yield Piece(own, pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names))
             start += size
 
 
-def _results(
-    rows: pl.DataFrame, models: Sequence[str], reader: Reader, fitness: Checker | None
-) -> Iterator[ResultColumns]:
+def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColumns]:
     """Piece by piece, in order. Long answers are read beside this thread, which takes the next ones from the
     checkpoint; short ones here, since most of their reading needs the interpreter's lock, and so is one that fills
     the memory alone. On a single core threads only take its cache from each other: a tenth more time."""
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
-        for ids, records, size in reader.record_batches(rows["record"].to_list()):
-            given = rows.slice(start, len(ids)), models, records, reader, fitness
+        for ids, records, size in answered.reader.pieces(rows["record"].to_list()):
+            piece = rows.slice(start, len(ids))
+            given = piece, answered.models, records, answered.reader, answered.fitness
             start += len(ids)
             if CORES > 1 and LONG * len(ids) < size <= BYTES_PER_READ:
                 waiting.append(beside.submit(ResultColumns, *given))

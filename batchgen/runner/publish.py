@@ -11,10 +11,12 @@ import polars as pl
 from batchgen import __version__
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
+from batchgen.errors import UsageError
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.output.gate import GateStats, last_good
-from batchgen.output.publish import PublishResult, drop_beside, publish
+from batchgen.output.publish import AnsweredRows, PublishResult, drop_beside, publish
+from batchgen.output.selection import ALL, Selection
 from batchgen.runner.owner import owner_of
 from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
@@ -25,24 +27,26 @@ PUBLISHED_COLUMNS = ("model", "record", "state", "occurrence")
 
 
 def publish_run(
-    setup: PreparedJob, rows: pl.DataFrame, models: Iterable[str], reader: Reader, run: Run, to: Destination
+    setup: PreparedJob,
+    rows: pl.DataFrame,
+    models: Iterable[str],
+    reader: Reader,
+    run: Run,
+    to: Destination,
+    *,
+    selection: Selection = ALL,
 ) -> PublishResult:
-    """Publishes the results. At the job's own place the gate applies, and results with more texts are not replaced.
-    Raises as `publish` does."""
+    """Publishes the results: at the job's own place, where the gate judges them and no more is replaced by less, or
+    anywhere else. Raises as `publish`, and UsageError where a selection would take the job's own place."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _is_same(to.place, own.place)
-    done = publish(
-        setup.source,
-        rows,
-        setup.answer_models(models),
-        reader,
-        own if in_place else to,
-        file_metadata(setup, run, to.place),
-        fitness=setup.fitness,
-        tally=GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
-        if in_place and own.is_gated
-        else None,
-    )
+    if in_place and not selection.is_all:
+        raise UsageError(f"{own.place}: is the job's own output: name another file for some of its columns or rows")
+    stats = None
+    if in_place and own.is_gated:
+        stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
+    answered = AnsweredRows(setup.source, rows, setup.answering(models), reader, setup.fitness)
+    done = publish(answered, own if in_place else to, about(setup, run, to.place), stats=stats, selection=selection)
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)
     return done

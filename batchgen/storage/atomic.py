@@ -11,8 +11,9 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,33 +29,45 @@ MAX_NAME_BYTES = 200
 """Bytes of the file's name that a temporary name repeats. File systems allow 255 in all."""
 
 
-@contextmanager
-def replacing(path: Path, final: Callable[[], Path] | None = None) -> Iterator[BinaryIO]:
-    """Yields a new file that replaces `path`, whole and synced, when the block ends without an error. Raises
-    MachineRefused.
+@dataclass(frozen=True)
+class NewFile:
+    """A file that is being written beside its place, and locked meanwhile."""
 
-    `final`: called at the end of the block; returns another path in the same folder to replace instead.
-    """
-    temporary = _temporary_path(path)
-    with machine_refusals(path), _discarded(temporary):
+    file: BinaryIO
+    path: Path
+
+    def put(self, place: Path) -> None:
+        """Syncs it and gives it a place in the same folder. Raises OSError."""
+        _sync(self.file)
+        self.path.replace(place)
+        folders.sync(place.parent)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[NewFile]:
+    """A new file beside `path`, gone when the block ends unless it was put in its place. Raises MachineRefused."""
+    temporary = _aside(path)
+    with refusing(path), _discarded(temporary):
         folders.make([path.parent])
         _remove_stale_temporaries(path)
-        with _open_locked(temporary) as file:
-            yield file
-            _sync(file)
-            os.replace(temporary, final() if final else path)  # noqa: PTH105  it is locked: nobody else removes it
-        folders.sync(path.parent)
+        with _opened(temporary) as file:
+            yield NewFile(file, temporary)
 
 
 @contextmanager
-def replacing_folder(path: Path, final: Callable[[], Path] | None = None) -> Iterator[Path]:
-    """Yields a new folder that replaces `path`, or `final()`, as `replacing` does. The old one must be a folder of
-    files only, or a link. Raises MachineRefused."""
-    with machine_refusals(path), temporary_folder(path) as new:
-        yield new
-        folders.sync(new)
-        folders.sync(path.parent)  # a name that is not on the disk must not change places with one that is
-        _put_in_place(new, final() if final else path)
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused."""
+    with new_file(path) as new:
+        yield new.file
+        new.put(path)
+
+
+def put_folder(new: Path, place: Path) -> None:
+    """Syncs a folder and gives it a place beside it. What stands there is a folder of files alone, or a link. Raises
+    OSError."""
+    folders.sync(new)
+    folders.sync(place.parent)  # a name that is not on the disk must not change places with one that is
+    _put_in_place(new, place)
 
 
 @contextmanager

@@ -6,13 +6,19 @@ import csv
 import json
 
 import pytest
+from support.service import Raw
 
 
-def exported(job, called, path) -> list[dict[str, str]]:
+def answer(text: str) -> bytes:
+    return json.dumps({"choices": [{"text": text, "log_probs": None}]}).encode()
+
+
+def exported(job, called, path, *options) -> list[dict[str, str]]:
     target = job.folder / "out.csv"
-    ended = called("export", path, "-o", target)
+    ended = called("export", path, "-o", target, *options)
     assert ended.returncode == 0, ended.stderr
-    with target.open(encoding="utf-8", newline="") as file:
+    assert target.read_bytes().startswith(b"\xef\xbb\xbf"), "Excel takes it for another encoding without"
+    with target.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
@@ -42,9 +48,7 @@ def test_no_cell_is_a_formula(job, called, cell, shown):
 
 
 def test_no_answer_and_no_header_is_a_formula(job, service, called):
-    from support.service import Raw  # noqa: PLC0415  its answers alone are of interest here
-
-    service.script = lambda *_: Raw(json.dumps({"choices": [{"text": '=HYPERLINK("x")', "log_probs": None}]}).encode())
+    service.script = lambda *_: Raw(answer('=HYPERLINK("x")'))
     path = job([{"id": "r1", "name": "a", "=x()": "1"}])
     assert called("run", path).returncode == 0
     (row,) = exported(job, called, path)
@@ -57,14 +61,27 @@ def test_every_row_and_column_is_there(job, called):
     assert called("run", path).returncode == 0
     rows, expected = exported(job, called, path), job.rows()
     assert [row["text"] for row in rows] == [row["text"] for row in expected]
-    assert list(rows[0]) == list(expected[0])
-    assert json.loads(rows[0]["log_probs"]) == expected[0]["log_probs"]
+    assert list(rows[0]) == [name for name in expected[0] if name != "log_probs"]
     assert rows[0]["finished_at"].startswith(expected[0]["finished_at"].date().isoformat())
+    (asked,) = {row["log_probs"] for row in exported(job, called, path, "--columns", "log_probs")[:1]}
+    assert json.loads(asked) == expected[0]["log_probs"]
     assert not list(job.folder.glob(".*.tmp"))
 
 
-def test_a_file_that_is_neither(job, called):
+def test_a_cell_that_excel_cuts_is_told_with_its_row(job, service, called):
+    emoji = "\N{TENT}"
+    texts = ["x" * 32_767, "x" * 32_768, emoji * 32_767, "\N{PEACH}" * 16_383, "\N{PEACH}" * 16_384]
+    service.script = lambda _, body: Raw(answer(texts[int(body["prompt"].split()[-1].rstrip("."))]))
+    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(5)])
+    assert called("run", path).returncode == 0
+    ended = called("export", path, "-o", job.folder / "x.csv")
+    assert ended.returncode == 0
+    assert "row 2: text has 32,768; row 5: text has 32,768\n" in ended.stderr
+    assert [row["text"] for row in exported(job, called, path)] == texts
+
+
+def test_a_file_of_another_kind(job, called):
     path = job([{"id": "r1", "name": "a"}])
-    ended = called("export", path, "-o", job.folder / "out.xlsx")
+    ended = called("export", path, "-o", job.folder / "out.txt")
     assert ended.returncode == 2
-    assert "should end in .parquet or .csv" in ended.stderr
+    assert "should end in .parquet, .csv, .xlsx, .jsonl or .ndjson" in ended.stderr

@@ -112,7 +112,7 @@ def test_the_other_commands(job, store, called, monkeypatch, tmp_path):
     assert called("status", path, "--json").json["done"] == 30
     assert called("report", path).stdout == f"wrote {job.folder / '.batchgen' / 'job.report.html'}\n"
     assert called("export", path, "-o", f"s3://{BUCKET}/sheet.csv").returncode == 0
-    assert store.get("sheet.csv").startswith(b"id,name,text,")
+    assert store.get("sheet.csv").startswith(b"\xef\xbb\xbfid,name,text,")
     local = tmp_path / "local.parquet"
     assert called("export", path, "-o", local).returncode == 0
     assert called("export", path).returncode == 0

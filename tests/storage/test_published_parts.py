@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +16,19 @@ from support.durability import HUNG, Driver, Work, prompts, service
 import batchgen as library
 from batchgen.errors import MachineRefused
 from batchgen.storage import atomic
-from batchgen.storage.atomic import replacing_folder
+from batchgen.storage.atomic import put_folder, refusing, set_aside
 
 KILLS = 25
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
 PARTS = {"path": "out/job.parquet", "rows_per_file": 8}
+
+
+@contextmanager
+def replacing_folder(path: Path):
+    """A new folder that takes `path`'s place when the block ends well."""
+    with refusing(path), set_aside(path) as folder:
+        yield folder
+        put_folder(folder, path)
 
 
 def names(folder: Path) -> list[str]:

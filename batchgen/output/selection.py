@@ -1,0 +1,78 @@
+"""What an export has of the results: all of them, or some columns, or rows of some status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchgen.errors import UsageError
+
+STATUSES = ("ok", "failed", "pending")
+
+
+class Piece(NamedTuple):
+    """Some rows of the results. `rows`: their numbers in the input's files, from 1."""
+
+    rows: pl.Series
+    table: pa.Table
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`columns`: their names, in order; None: those that the format has by itself. `statuses`: None: every row."""
+
+    columns: tuple[str, ...] | None = None
+    statuses: frozenset[str] | None = None
+
+    @classmethod
+    def parse(cls, columns: str | Sequence[str] | None, status: str | Sequence[str] | None) -> Selection:
+        """From names, or texts with commas between them. Raises UsageError where there is no such status, or a column
+        is named twice."""
+        names = _names(columns) or None
+        statuses = _names(status)
+        if strange := [one for one in statuses if one not in STATUSES]:
+            raise UsageError(f"status: there is no {strange[0]!r}; there are {', '.join(STATUSES)}")
+        if names and (twice := [name for name in names if names.count(name) > 1]):
+            raise UsageError(f"columns: {twice[0]!r} stands there twice")
+        return cls(names, frozenset(statuses) or None)
+
+    @property
+    def is_all(self) -> bool:
+        return self.columns is None and self.statuses is None
+
+    def names(self, known: Sequence[str], left_out: Sequence[str]) -> list[str]:
+        """Returns the columns' names. `left_out`: those that must be asked for. Raises UsageError where one is asked
+        for that is not known."""
+        if self.columns is None:
+            return [name for name in known if name not in left_out]
+        if unknown := [name for name in self.columns if name not in known]:
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise UsageError(f"columns: the results have no {unknown[0]!r}; {hint}")
+        return list(self.columns)
+
+    def pieces(self, pieces: Iterator[Piece], names: Sequence[str]) -> Iterator[Piece]:
+        """Yields what is selected of all results."""
+        for rows, table in pieces:
+            if self.statuses is None:
+                yield Piece(rows, table.select(list(names)))
+                continue
+            wanted: Any = pc.is_in(table["status"], pa.array(sorted(self.statuses), pa.string()))
+            yield Piece(
+                rows.filter(pl.Series(wanted.to_pylist(), dtype=pl.Boolean)), table.filter(wanted).select(list(names))
+            )
+
+
+ALL = Selection()
+
+
+def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = [name.strip() for name in given.split(",")]
+    return tuple(given or ())

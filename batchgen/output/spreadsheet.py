@@ -1,0 +1,68 @@
+"""What spreadsheets have in common, as CSV or as a workbook: formulas, and how much a cell holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+
+from batchgen.input.bounds import UUID
+
+MOST_CHARACTERS = 32_767
+"""Of a cell, in UTF-16 code units: Excel's specifications and limits."""
+SHOWN = 5
+FORMULA = r"^\s*[=+\-@\t\r\n|%]"
+NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+
+log = logging.getLogger("batchgen")
+
+
+class LongCell(NamedTuple):
+    """A cell of more characters than Excel's. `at`: its index in the column."""
+
+    at: int
+    column: str
+    characters: int
+
+
+def frame_of(table: pa.Table) -> pl.DataFrame:
+    """Returns the table with UUIDs that polars takes for such."""
+    frame = pl.DataFrame(table)
+    uuids = [field.name for field in table.schema if field.type == pa.uuid()]
+    return frame.with_columns(frame[name].ext.to(UUID) for name in uuids)
+
+
+def is_formula(text: pl.Expr) -> pl.Expr:
+    """Whether a spreadsheet would take a text for a formula (OWASP, CSV injection)."""
+    return text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+
+
+def long_cells(frame: pl.DataFrame) -> Iterator[LongCell]:
+    """Yields the texts that a cell of Excel does not hold."""
+    for column in frame.select(pl.col(pl.String)):
+        for at in (column.str.len_bytes() > MOST_CHARACTERS).arg_true():
+            size = len(column[at].encode("utf-16-le")) // 2
+            if size > MOST_CHARACTERS:
+                yield LongCell(at, column.name, size)
+
+
+class Notes:
+    """Cells that a spreadsheet does not show as they are: the first few by name, and how many they are."""
+
+    def __init__(self) -> None:
+        self._shown: list[str] = []
+        self._count = 0
+
+    def add(self, cell: str) -> None:
+        self._count += 1
+        if len(self._shown) < SHOWN:
+            self._shown.append(cell)
+
+    def log(self, what: str) -> None:
+        """Warns of them, if there are any."""
+        if self._count:
+            more = self._count - len(self._shown)
+            log.warning("warning: %s: %s%s", what, "; ".join(self._shown), f"; and {more:,} more cells" if more else "")
