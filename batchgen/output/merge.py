@@ -19,7 +19,7 @@ from batchgen.output import interleave as merges
 from batchgen.output.destination import Destination, given, stands
 from batchgen.output.draft import PARQUET
 from batchgen.output.publish import PublishResult
-from batchgen.storage.atomic import refusing
+from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
 
 SHOWN = 5

@@ -203,7 +203,7 @@ def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColum
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
-        for ids, records, size in answered.reader.pieces(rows["record"].to_list()):
+        for ids, records, size in answered.reader.record_batches(rows["record"].to_list()):
             piece = rows.slice(start, len(ids))
             given = piece, answered.models, records, answered.reader, answered.fitness
             start += len(ids)

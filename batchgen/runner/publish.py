@@ -36,8 +36,8 @@ def publish_run(
     *,
     selection: Selection = ALL,
 ) -> PublishResult:
-    """Publishes the results: at the job's own place, where the gate judges them and no more is replaced by less, or
-    anywhere else. Raises as `publish`, and UsageError where a selection would take the job's own place."""
+    """Publishes the results. At the job's own place the gate applies, and results with more texts are not replaced.
+    Raises as `publish` does."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _is_same(to.place, own.place)
     if in_place and not selection.is_all:
@@ -45,8 +45,10 @@ def publish_run(
     stats = None
     if in_place and own.is_gated:
         stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
-    answered = AnsweredRows(setup.source, rows, setup.answering(models), reader, setup.fitness)
-    done = publish(answered, own if in_place else to, about(setup, run, to.place), stats=stats, selection=selection)
+    answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.fitness)
+    done = publish(
+        answered, own if in_place else to, file_metadata(setup, run, to.place), stats=stats, selection=selection
+    )
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)
     return done

@@ -46,17 +46,21 @@ class NewFile:
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
     """A new file beside `path`, gone when the block ends unless it was put in its place. Raises MachineRefused."""
-    temporary = _aside(path)
-    with refusing(path), _discarded(temporary):
+    temporary = _temporary_path(path)
+    with machine_refusals(path), _discarded(temporary):
         folders.make([path.parent])
         _remove_stale_temporaries(path)
-        with _opened(temporary) as file:
+        with _open_locked(temporary) as file:
             yield NewFile(file, temporary)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused."""
+    """Yields a new file that replaces `path`, whole and synced, when the block ends without an error. Raises
+    MachineRefused.
+
+    `final`: called at the end of the block; returns another path in the same folder to replace instead.
+    """
     with new_file(path) as new:
         yield new.file
         new.put(path)

@@ -90,7 +90,8 @@ def _other_region(message: str, code: str) -> str:
 
 
 def _failure(url: ObjectUrl, message: str, kind: str, code: str) -> str:
-    """Describes the status that the store answered with, or in the library's words why its answer cannot be used."""
+    """Describes the status that the store answered with, or in the library's own words why its answer cannot be
+    used."""
     words = _redacted(message)
     if status := _status(message):
         return f"the store answers {status}{f' {code}' if code else ''}"
