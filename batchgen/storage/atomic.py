@@ -57,10 +57,7 @@ def new_file(path: Path) -> Iterator[NewFile]:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yields a new file that replaces `path`, whole and synced, when the block ends without an error. Raises
-    MachineRefused.
-
-    `final`: called at the end of the block; returns another path in the same folder to replace instead.
-    """
+    MachineRefused."""
     with new_file(path) as new:
         yield new.file
         new.put(path)
