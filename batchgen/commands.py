@@ -53,7 +53,7 @@ def _named(given: JobLike) -> str:
 def _load(path: JobLike, limit: int | None, *, local: bool) -> Job:
     job = as_job(path).with_limit(limit)
     job = job.for_local_model() if local else job
-    logs.name(job.name)
+    logs.name_job(job.name)
     return job
 
 
@@ -94,17 +94,17 @@ def run(
     from batchgen.runner.run import Runner
     from batchgen.runner.signals import Signals
 
-    with notifications.following(environ) as after, Signals() as signals:
+    with notifications.notifying(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
-        after.of(job)
+        after.set_job(job)
         key = key_of(job, environ)
         setup = prepare(job, environ, _named(path))
         if engine is here.engine:
-            descriptors.provide(setup.limits.most_in_flight)
+            descriptors.raise_limit(setup.limits.most_in_flight)
         _prove_folders(job)
         with _held(setup, adopt=adopt) as (checkpoint, reader):
             if take_in is not None:
-                taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
+                taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
             night = Runner(setup, key, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
@@ -145,7 +145,7 @@ def plan(
     job = _load(path, limit, local=local)
     notifications.check(job)
     setup = prepare(job, environ, _named(path))
-    descriptors.provide(setup.limits.most_in_flight)
+    descriptors.raise_limit(setup.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = known.plan(setup, retry_failed=retry_failed)
@@ -157,7 +157,7 @@ def plan(
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),
-        goes_on=date if date != today() else None,
+        continues=date if date != today() else None,
         endpoint=job.endpoint.name or setup.base_url or "",
         plan=made,
         limits=setup.limits,
@@ -165,7 +165,7 @@ def plan(
         learned=known.learned,
         warnings=[
             *warnings(setup, made.models, made.rows.height),
-            *(adoption.told(offer, made.rows.height) for offer in beside),
+            *(adoption.message(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
         rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,
@@ -289,5 +289,5 @@ def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoi
             refuse_anothers_checkpoint(setup.job, owner)
         ours = owner_of(setup.job, setup.job.state_folder)
         if owner != ours:
-            checkpoint.own(ours)
+            checkpoint.set_owner(ours)
         yield checkpoint, reader

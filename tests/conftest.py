@@ -157,7 +157,7 @@ class Start:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process (`called`) give up a service that is away after a second, and not after thirty."""
-    monkeypatch.setattr("batchgen.send.retry.LEAST_PATIENCE", 1.0)
+    monkeypatch.setattr("batchgen.send.retry.MIN_PATIENCE", 1.0)
 
 
 @pytest.fixture

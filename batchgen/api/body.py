@@ -1,7 +1,7 @@
-"""An answer's body as the checkpoint keeps it: as it came, or packed, as an LZ4 frame.
+"""An answer's body as the checkpoint stores it: raw, or compressed as an LZ4 frame.
 
-So that who makes the attempt may do the packing, and who keeps the answers need not unpack them. zstd would
-take a third less of the disk for log-probs, and twice the time to pack and to unpack.
+Workers compress; the checkpoint stores the bytes as they are. zstd would take a third less of the disk for log-probs,
+and twice the time to compress and to decompress.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Literal
 
 import msgspec
 
-FROM = 2048
-"""Bodies of this many bytes or more (log-probs) are packed; smaller ones stay readable in any SQLite shell."""
+MIN_COMPRESSED_BYTES = 2048
+"""Bodies of this many bytes or more (log-probs) are compressed. Smaller ones stay readable in any SQLite shell."""
 ZSTD = b"\x28\xb5\x2f\xfd"
-"""How a body begins that an earlier version packed (RFC 8878)."""
+"""The first bytes of a body that an earlier version compressed (RFC 8878)."""
 
 
 class CompressedBody(msgspec.Struct, frozen=True, gc=False):
-    """The packed bytes, and the size in bytes of what they were made of."""
+    """The compressed bytes, and the size of the raw body in bytes."""
 
     data: bytes
     size: int
@@ -27,11 +27,11 @@ class CompressedBody(msgspec.Struct, frozen=True, gc=False):
 
 
 Body = bytes | CompressedBody
-"""Told apart by asking for bytes: to ask whether something is no Struct takes five times as long."""
+"""Test for bytes to tell the two apart: `isinstance(body, CompressedBody)` takes five times as long."""
 
 
 def compress(body: Body) -> Body:
-    if not isinstance(body, bytes) or len(body) < FROM:
+    if not isinstance(body, bytes) or len(body) < MIN_COMPRESSED_BYTES:
         return body
     import pyarrow as pa  # noqa: PLC0415  heavy, and not everyone who knows an answer packs one
 
@@ -39,7 +39,7 @@ def compress(body: Body) -> Body:
 
 
 def decompress(body: Body) -> bytes:
-    """As it came. Raises where it is damaged, whatever pyarrow raises."""
+    """Returns the raw body. Raises whatever pyarrow raises if it is damaged."""
     if isinstance(body, bytes):
         return body
     import pyarrow as pa  # noqa: PLC0415
@@ -49,11 +49,11 @@ def decompress(body: Body) -> bytes:
     return came
 
 
-def stored(body: Body | None) -> tuple[int | None, bytes | None]:
-    """(size, bytes): as the checkpoint's columns have it, where a size says that the bytes are packed."""
+def to_columns(body: Body | None) -> tuple[int | None, bytes | None]:
+    """Returns (size, bytes), the checkpoint's columns. The size is None for raw bytes."""
     return (None, body) if body is None or isinstance(body, bytes) else (body.size, body.data)
 
 
-def restored(size: int | None, data: bytes | None) -> bytes | None:
-    """As it came, from what `stored` gave. Raises where it is damaged, whatever pyarrow raises."""
+def from_columns(size: int | None, data: bytes | None) -> bytes | None:
+    """Returns the raw body of the checkpoint's columns. Raises whatever pyarrow raises if it is damaged."""
     return data if data is None or size is None else decompress(CompressedBody(data, size))

@@ -1,1 +1,1 @@
-"""What has been answered, kept safe: one SQLite file a job, written in groups, read at any time."""
+"""The checkpoint: every outcome, in one SQLite file a job, written in groups and readable at any time."""

@@ -1,6 +1,6 @@
-"""A checkpoint's file, read-only: opened, asked in short transactions, and never changed.
+"""A checkpoint's file, open read-only, read in short transactions.
 
-A reader keeps no transaction open between calls, so that it disturbs no run.
+A reader keeps no transaction open between calls, so that it does not disturb a run.
 """
 
 from __future__ import annotations
@@ -15,20 +15,29 @@ import apsw
 
 from batchgen.checkpoint.migrations import migrated_copy, schema_of
 from batchgen.checkpoint.schema import SCHEMA_VERSION
-from batchgen.checkpoint.sqlite import Bindings, T, Take, closed_on_error, is_empty, opened, refusals, taken
+from batchgen.checkpoint.sqlite import (
+    Bindings,
+    Consume,
+    T,
+    closed_on_error,
+    is_empty,
+    machine_refusals,
+    open_readonly,
+    query,
+)
 from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.storage import folders
 
 
 class Database:
-    """An open file, as a context."""
+    """A checkpoint, open read-only, as a context."""
 
     def __init__(self, path: Path, *, without_trace: bool = False, salvage: str | None = None) -> None:
-        """`salvage`: the command to name where the file is damaged. `without_trace`: leaves no -wal and -shm behind
-        where nobody was writing, as where nothing can be written. A run that starts meanwhile writes to its log first,
-        so this is for readings of seconds.
+        """Opens the file. `salvage`: the command to name in the error for a damaged file. `without_trace`: leaves no
+        -wal and -shm behind if no run was writing; always so in a folder that cannot be written. A run that starts
+        meanwhile writes to its log first, so use this for reads of seconds.
 
-        Raises NotRunYet where there is no checkpoint, MachineRefused where it cannot be read.
+        Raises NotRunYet if there is no checkpoint, MachineRefused if it cannot be read.
         """
         self.path = path
         self._salvage = salvage
@@ -42,11 +51,11 @@ class Database:
         except PermissionError as error:
             raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
-        with self._refusals():
-            self._db = self._current(opened(path, how))
+        with self._machine_refusals():
+            self._db = self._current(open_readonly(path, how))
 
     def _current(self, db: apsw.Connection) -> apsw.Connection:
-        """The same, or what becomes of an earlier version's file."""
+        """Returns the connection, or one to a migrated copy of an earlier version's file."""
         with closed_on_error(db):
             if is_empty(db):
                 raise NotRunYet(f"{self.path}: the job has not run yet")
@@ -56,8 +65,8 @@ class Database:
         with closing(db):
             return migrated_copy(db, schema)
 
-    def _refusals(self) -> AbstractContextManager[None]:
-        return refusals(self.path, self._salvage)
+    def _machine_refusals(self) -> AbstractContextManager[None]:
+        return machine_refusals(self.path, self._salvage)
 
     def __enter__(self) -> Self:
         return self
@@ -68,17 +77,18 @@ class Database:
     def close(self) -> None:
         self._db.close()
 
-    def _beside(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
-        """From a table beside the schema, which older versions do not make."""
+    def _optional(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
+        """Returns the rows of a table beside the schema; none if the table is missing, as in older files."""
         tables = {name for (name,) in self._all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         return self._all(sql, values) if table in tables else []
 
     def _all(self, sql: str, values: Bindings = ()) -> list[Any]:
-        return self._take(list, sql, values)
+        return self._query(list, sql, values)
 
-    def _take(self, take: Take[T], sql: str, values: Bindings = ()) -> T:
-        """Raises RuntimeError in another thread than the one that opened the file: `opened` has no lock between two."""
+    def _query(self, consume: Consume[T], sql: str, values: Bindings = ()) -> T:
+        """Runs a statement and returns what `consume` makes of its rows. Raises RuntimeError in any thread but the one
+        that opened the file: the connection has no mutex."""
         if get_ident() != self._thread:
             raise RuntimeError(f"{self.path}: a reader is its own thread's")
-        with self._refusals():
-            return taken(self._db, take, sql, values)
+        with self._machine_refusals():
+            return query(self._db, consume, sql, values)

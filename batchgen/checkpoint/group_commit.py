@@ -1,9 +1,9 @@
-"""Group commit: one thread that commits whatever has come together, again and again; no timer, no batch size.
+"""Group commit: one thread that repeatedly commits everything queued so far; no timer, no batch size.
 
-Between two commits the loop turns once: those who waited for the one go on before the next is begun. With three turns
-the commits are larger and no cheaper a row, and of 2,000 slots 1 to 3 % more wait for them.
+Between two commits the event loop turns once: tasks that waited for the first go on before the next begins. With three
+turns the commits are larger and no cheaper a row, and of 2,000 slots 1 to 3 % more wait for them.
 
-The event loop hands records over, all that wait in one go, and waits for their COMMIT; it never touches SQLite itself.
+The event loop hands over all queued records at once, and waits for their COMMIT. It never calls SQLite itself.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ Waiting = tuple[Record, asyncio.Future[None]]
 
 
 class GroupCommit:
-    """Used from one event loop, as a context. `save` returns when the record's COMMIT has returned."""
+    """A queue of records to commit, used from one event loop, as a context. `save` returns when the record's COMMIT has
+    returned."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._waiting: list[Waiting] = []
         self._batches: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
-        self._at_work = False
+        self._is_busy = False
         self._thread = threading.Thread(target=self._work, name="checkpoint", daemon=True)
         self._failure: Exception | None = None
 
@@ -36,25 +37,25 @@ class GroupCommit:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Whatever was given is committed before this returns, also after a cancellation."""
+        """Commits everything queued before it returns, also after a cancellation."""
         self._hand_over()
         self._batches.put(None)
         self._thread.join()
 
     async def save(self, record: Record) -> None:
-        """Raises MachineRefused where it cannot be saved; then nothing more can."""
+        """Commits a record. Raises MachineRefused if it cannot be saved; then every later call raises it, too."""
         if self._failure is not None:
             raise self._failure
         committed = self._loop.create_future()
         self._waiting.append((record, committed))
-        if not self._at_work:
-            self._at_work = True
+        if not self._is_busy:
+            self._is_busy = True
             self._loop.call_soon(self._hand_over)  # with all that this turn of the loop brings
         await committed
 
     def _hand_over(self) -> None:
         batch, self._waiting = self._waiting, []
-        self._at_work = bool(batch)
+        self._is_busy = bool(batch)
         if batch:
             self._batches.put(batch)
 

@@ -1,7 +1,7 @@
-"""What the checkpoint knows of each key, in some thirty bytes a row, made for looking up batches of keys.
+"""The index of the checkpoint's keys, in about thirty bytes a row, for looking up batches of keys.
 
-Keys stand in the order of their first eight bytes, by which they are searched; a hash table of the same rows costs ten
-times the memory. Pure: it reads what it is given and opens nothing.
+Keys are sorted by their first eight bytes, and searched by them; a hash table of the same rows costs ten times the
+memory. Pure: it opens nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from batchgen.api.outcome import Kind
 from batchgen.checkpoint.row_key import KEY_BYTES
 from batchgen.checkpoint.schema import DAMAGED, OK
 
-CHUNK, SOUGHT = 10_000, 100_000
-"""Keys that are taken at once; and looked up, where each takes less the more they are, for a few megabytes."""
+KEYS_PER_CHUNK, KEYS_PER_LOOKUP = 10_000, 100_000
+"""Keys that are read at once, and keys that are looked up at once. A larger lookup takes less time a key, and a few
+megabytes."""
 
 
 class State(enum.IntEnum):
-    """Of a row, by its last attempt."""
+    """A row's state, by its last attempt."""
 
     NEW = 0  # never tried
     OPEN = 1  # tried, and not done with
@@ -34,16 +35,16 @@ class State(enum.IntEnum):
 
 
 class Index:
-    """Of every key its newest answer, else its last attempt. Attempts up to `floor` count as requests, but their
-    answers are not reused, nor is one that was found damaged."""
+    """The newest answer of every key, else its last attempt. Attempts up to `floor` count as requests, but their
+    answers are not reused; nor are damaged ones."""
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
         """`states`: (key, id, outcome, final, attempts), ordered by id."""
         columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
         iterator = iter(states)
-        while chunk := list(islice(iterator, CHUNK)):
+        while chunk := list(islice(iterator, KEYS_PER_CHUNK)):
             keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
-            columns.add(_whole(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
+            columns.add(_joined(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
         self._frame = columns.frame(ordered=True)
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
@@ -53,9 +54,11 @@ class Index:
             self._frame = self._frame.with_columns(pl.col("state").replace(_DAMAGED, State.OPEN))
 
     def find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
-        """`record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
-        slices = range(0, max(hi.len(), 1), SOUGHT)
-        return pl.concat([self._find(hi.slice(start, SOUGHT), lo.slice(start, SOUGHT)) for start in slices])
+        """Returns `record` (an attempt's id, 0 for none), `state` and `attempts` for each key."""
+        slices = range(0, max(hi.len(), 1), KEYS_PER_LOOKUP)
+        return pl.concat(
+            [self._find(hi.slice(start, KEYS_PER_LOOKUP), lo.slice(start, KEYS_PER_LOOKUP)) for start in slices]
+        )
 
     def _find(self, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
         frame = self._frame
@@ -75,7 +78,7 @@ class Index:
         return last if self._answers.is_empty() else self._with_answers(last, hi, lo)
 
     def _with_answers(self, last: pl.DataFrame, hi: pl.Series, lo: pl.Series) -> pl.DataFrame:
-        """An answer that is not the last attempt of its key, in that one's place."""
+        """Replaces the last attempt of a key by its answer, where the answer is older."""
         keys = pl.DataFrame({"hi": hi, "lo": lo})
         answer = keys.join(self._answers, on=["hi", "lo"], how="left", maintain_order="left")["id"]
         return last.with_columns(
@@ -84,34 +87,35 @@ class Index:
         )
 
     def orphans(self, keys: pl.DataFrame) -> pl.Series:
-        """Ids of all attempts that are of none of these keys (`hi`, `lo`), or lie under the floor."""
+        """Returns ids of attempts whose key is not in `keys` (`hi`, `lo`), or that lie at or below the floor."""
         under = pl.col("state") == State.NEW
         return pl.concat(
             [self._frame.filter(under), self._frame.filter(~under).join(keys, on=["hi", "lo"], how="anti")]
         )["id"]
 
     def superseded(self) -> list[int]:
-        """Ids of answers whose key has a newer one, which is the one that serves."""
+        """Returns ids of answers whose key has a newer one, which is used instead."""
         done = self._frame.lazy().filter(pl.col("state") == State.DONE)
         newest = pl.col("id").max().over("hi", "lo")
         older = done.filter(pl.col("id") < newest).select("id").collect()["id"].to_list()
         return [id_ for id_ in older if id_ not in set(self._answers["id"])]
 
     def done(self) -> int:
-        """Keys that have an answer."""
-        last = sum(self._done(start) for start in range(0, self._frame.height, CHUNK))
+        """Returns how many keys have an answer."""
+        last = sum(self._done(start) for start in range(0, self._frame.height, KEYS_PER_CHUNK))
         return last + self._answers.height
 
     def _done(self, start: int) -> int:
-        """Of a slice, and of the row after it the key, which tells whether the last of the slice is its key's last."""
-        keys = self._frame["hi"].slice(start, CHUNK + 1)
-        is_last = (keys != keys.shift(-1)).fill_null(value=True).head(CHUNK)
-        return int(((self._frame["state"].slice(start, CHUNK) == State.DONE) & is_last).sum())
+        """Counts the keys in a slice whose last attempt is an answer. The row after the slice shows whether the slice
+        ends with a key's last attempt."""
+        keys = self._frame["hi"].slice(start, KEYS_PER_CHUNK + 1)
+        is_last = (keys != keys.shift(-1)).fill_null(value=True).head(KEYS_PER_CHUNK)
+        return int(((self._frame["state"].slice(start, KEYS_PER_CHUNK) == State.DONE) & is_last).sum())
 
 
 def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Keys whose newest answer is not their last attempt (`hi`, `lo`), and that answer's `id`: a fresh run may have
-    tried a row in vain that has an answer already. Nearly always there are none."""
+    """Returns keys whose newest answer is not their last attempt (`hi`, `lo`), with that answer's `id`. A fresh run may
+    have failed at a row that has an answer already. There are almost never any."""
     older = (frame["state"] == State.DONE) & (frame["hi"] == frame["hi"].shift(-1))
     some = frame.filter(pl.col("hi").is_in(frame["hi"].filter(older).implode())) if older.any() else frame.clear()
     id_, state = pl.col("id"), pl.col("state")
@@ -120,15 +124,15 @@ def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
     return by_key.filter(pl.col("id") > pl.col("damaged"), pl.col("id") < pl.col("last")).select("hi", "lo", "id")
 
 
-def _whole(keys: Sequence[bytes]) -> bytes:
-    """The keys end to end; a damaged one becomes a key that fits no row."""
+def _joined(keys: Sequence[bytes]) -> bytes:
+    """Joins the keys; a damaged one becomes a key that matches no row."""
     if set(map(len, keys)) != {KEY_BYTES}:
         keys = [key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys]
     return b"".join(keys)
 
 
 _DAMAGED = 9
-"""As a state, until the answers before it are passed over."""
+"""The state of a damaged answer, until the answers before it are discarded."""
 
 
 @cache
@@ -141,16 +145,16 @@ def _state(outcome: str, final: int) -> int:
 
 
 _KINDS = frozenset(Kind)
-"""A damaged outcome is none of these: the row is sent again."""
+"""A damaged outcome is not among these: the row is sent again."""
 
 
 _PAIR = struct.Struct(">QQ")
 
 
 class Columns:
-    """A frame that grows by batches of rows: `hi` and `lo`, which order as the keys do, and columns of these types.
+    """A frame that grows by batches of rows: `hi` and `lo`, which order as the keys do, and columns of the given types.
 
-    Piece by piece, because one array that grows is copied again and again, and leaves holes in memory.
+    Kept in pieces: one array that grows would be copied again and again, and leave holes in memory.
     """
 
     def __init__(self, **types: type[pl.DataType]) -> None:
@@ -158,45 +162,45 @@ class Columns:
         self._pieces: dict[str, list[pl.Series]] = {name: [] for name in ("hi", "lo", *types)}
 
     def add(self, keys: bytes, **values: Sequence[int]) -> None:
-        """`keys` stand end to end; a value for each of them in every column."""
+        """Appends rows. `keys`: joined bytes; every column gets one value a key."""
         for name, half in split(keys).items():
             self._pieces[name].append(half)
         for name, dtype in self._types.items():
             self._pieces[name].append(pl.Series(name, values[name], dtype=dtype))
 
     def frame(self, *, ordered: bool = False) -> pl.DataFrame:
-        """All of it, as it came or in the order of `hi`. The pieces are given up on the way, so that no two copies of
-        all of them exist."""
-        order = _order(self._whole("hi")) if ordered else None
-        columns = (self._given_up(name) for name in ("hi", "lo", *self._types))
+        """Returns all rows as they came, or in the order of `hi`. Frees the pieces on the way, so that two copies never
+        exist at once."""
+        order = _order(self._concat("hi")) if ordered else None
+        columns = (self._pop(name) for name in ("hi", "lo", *self._types))
         return pl.DataFrame([column if order is None else column.gather(order) for column in columns])
 
-    def _whole(self, name: str) -> pl.Series:
+    def _concat(self, name: str) -> pl.Series:
         dtype = self._types.get(name, pl.UInt64)
         return pl.concat([pl.Series(name, dtype=dtype), *self._pieces[name]], rechunk=True)
 
-    def _given_up(self, name: str) -> pl.Series:
-        whole = self._whole(name)
+    def _pop(self, name: str) -> pl.Series:
+        column = self._concat(name)
         del self._pieces[name]
-        return whole
+        return column
 
 
 def _order(keys: pl.Series) -> pl.Series:
-    """The rows in the order of their keys, those of one key as they came."""
+    """Returns the row numbers in the order of their keys; rows of one key as they came."""
     in_order = pl.first().sort_by
     ordered = (rows.to_frame().select(in_order(keys.gather(rows), maintain_order=True)) for rows in sixteenths(keys))
     return pl.concat(ordered).to_series()
 
 
 def sixteenths(keys: pl.Series) -> Iterator[pl.Series]:
-    """The rows of the lowest sixteenth of all keys that there may be, of the next, and so on: to sort or to count part
-    by part takes less memory."""
+    """Yields the rows of the lowest sixteenth of the key space, of the next, and so on: sorting or counting part by
+    part takes less memory."""
     for n in range(16):
         yield keys.is_between(n << 60, ((n + 1) << 60) - 1).arg_true()
 
 
 def split(keys: bytes) -> dict[str, pl.Series]:
-    """Keys of 16 bytes, end to end -> `hi` and `lo`."""
+    """Splits joined keys of 16 bytes into `hi` and `lo`."""
     halves = array("Q", keys)
     if sys.byteorder == "little":
         halves.byteswap()
@@ -204,5 +208,5 @@ def split(keys: bytes) -> dict[str, pl.Series]:
 
 
 def join(hi: int, lo: int) -> bytes:
-    """The key again."""
+    """Returns the key of two halves."""
     return _PAIR.pack(hi, lo)

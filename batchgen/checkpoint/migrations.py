@@ -1,7 +1,8 @@
-"""A checkpoint of an earlier version -> one of this version, in one transaction; what a later one wrote is refused.
+"""Migrates a checkpoint of an earlier version in one transaction, and refuses one of a later version.
 
-A run changes the file itself, after it has kept a copy as it was. A reader changes a temporary copy, which is gone when
-it is closed: reading needs no right to write, disturbs no run of an older version, and leaves nothing half done.
+A run changes the file itself, after it has kept a copy. A reader changes a temporary copy, which is deleted when it is
+closed. So reading needs no permission to write, does not disturb a run of an older version, and leaves nothing half
+done.
 """
 
 from __future__ import annotations
@@ -18,51 +19,51 @@ import msgspec
 
 from batchgen._version import __version__
 from batchgen.api.body import CompressedBody, decompress
-from batchgen.checkpoint.schema import APPLICATION_ID, BESIDE, SCHEMA_VERSION, TABLES
-from batchgen.checkpoint.sqlite import closed_on_error, copy, taken
+from batchgen.checkpoint.schema import APPLICATION_ID, OPTIONAL_TABLES, SCHEMA_VERSION, TABLES
+from batchgen.checkpoint.sqlite import closed_on_error, copy, query
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
 Row = tuple[Any, ...]
 """An attempt's columns, then the size and the bytes of its body."""
-CRC = 11
-"""Where a row of schemas 1 and 2 has its checksum."""
+CRC_COLUMN = 11
+"""The checksum's position in a row of schemas 1 and 2."""
 
 
-def to_2(db: apsw.Connection) -> None:
-    """Takes each checksum of the body as it is stored, no longer as it came. What was damaged stays so. The first files
-    of schema 1 had no `runs.learned`."""
+def migrate_to_2(db: apsw.Connection) -> None:
+    """Computes each checksum over the stored body, no longer over the raw one. A damaged row stays damaged. Adds
+    `runs.learned`, which the first files of schema 1 lack."""
     if "learned" not in _columns(db, "runs"):
         db.execute("ALTER TABLE runs ADD COLUMN learned REAL")
-    ids, crcs = taken(db, _crcs_of_2, "SELECT a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)")
+    ids, crcs = query(db, _crcs_of_2, "SELECT a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)")
     db.executemany("UPDATE attempts SET crc = ? WHERE id = ?", zip(crcs, ids, strict=True))
 
 
 def _crcs_of_2(rows: Iterable[Row]) -> tuple[array[int], array[int]]:
-    """The ids of the sound rows, and their new checksums: sixteen bytes a row."""
+    """Returns the ids of the sound rows, and their new checksums: sixteen bytes a row."""
     ids, crcs = array("q"), array("q")
     for row in rows:
-        renewed = row_of_2(row)
+        renewed = migrate_row_to_2(row)
         if renewed is not row:
             ids.append(row[0])
-            crcs.append(renewed[CRC])
+            crcs.append(renewed[CRC_COLUMN])
     return ids, crcs
 
 
-def row_of_2(row: Row) -> Row:
-    """A row of schema 1, as schema 2 has it; itself, where it is damaged."""
-    columns, (crc, size, body) = [row[1], row[2], row[3] == 1, *row[4:CRC]], row[CRC:]
+def migrate_row_to_2(row: Row) -> Row:
+    """Converts a row of schema 1 to schema 2; returns a damaged one as it is."""
+    columns, (crc, size, body) = [row[1], row[2], row[3] == 1, *row[4:CRC_COLUMN]], row[CRC_COLUMN:]
     try:
-        came = body if size is None else decompress(CompressedBody(body, size))
-        if crc not in _crcs_of_1(columns, came):
+        raw = body if size is None else decompress(CompressedBody(body, size))
+        if crc not in _crcs_of_1(columns, raw):
             return row
-        return *row[:CRC], _crc([*columns, size, body is None], body), size, body
+        return *row[:CRC_COLUMN], _crc([*columns, size, body is None], body), size, body
     except Exception:  # noqa: BLE001  a flipped bit may make nearly anything of a row, and pyarrow raise it
         return row
 
 
 def _crcs_of_1(columns: list[Any], body: bytes | None) -> set[int]:
-    """Three ways of writing the columns were in use within a day."""
+    """Returns the possible checksums: three encodings of the columns were in use within a day."""
     spelled = [columns[0], columns[1], int(columns[2]), *columns[3:]]
     texts = repr((*spelled, body is None)).encode(), repr(tuple(spelled)).encode()
     return {_crc([*columns, body is None], body), *(zlib.crc32(body or b"", zlib.crc32(text)) for text in texts)}
@@ -72,28 +73,28 @@ def _crc(columns: list[Any], body: bytes | None) -> int:
     return zlib.crc32(body or b"", zlib.crc32(msgspec.msgpack.encode(columns)))
 
 
-MIGRATIONS: list[tuple[int, Callable[[apsw.Connection], None]]] = [(1, to_2)]
-"""(schema, the step from it to the next one), in order."""
-ROWS: dict[int, Callable[[Row], Row]] = {1: row_of_2}
-"""The same for a single row, for a file of which only some can be read."""
+MIGRATIONS: list[tuple[int, Callable[[apsw.Connection], None]]] = [(1, migrate_to_2)]
+"""(schema, migration to the next schema), in order."""
+ROW_MIGRATIONS: dict[int, Callable[[Row], Row]] = {1: migrate_row_to_2}
+"""The same for a single row of a file that is only partly readable."""
 
 
 def schema_of(path: Path, db: apsw.Connection) -> int:
-    """The file's schema: this version's, or an earlier one's. Raises MachineRefused where it is no checkpoint, or a
-    later version's."""
+    """Returns the file's schema: this version's, or an earlier one's. Raises MachineRefused if the file is not a
+    checkpoint, or is a later version's."""
     if db.execute("PRAGMA application_id").get != APPLICATION_ID:
-        raise MachineRefused(f"{path}: not a checkpoint of batchgen: move it away, or give the job another name")
+        raise MachineRefused(f"{path}: not a checkpoint of batchgen; move it, or give the job another name")
     schema = int(db.execute("PRAGMA user_version").get)
     refuse_later(path, db, schema)
     if schema < min(known for known, _ in MIGRATIONS):
-        raise MachineRefused(f"{path}: no version of batchgen has written such a checkpoint: move it away")
+        raise MachineRefused(f"{path}: no version of batchgen has written such a checkpoint; move it")
     if schema == SCHEMA_VERSION:
         refuse_other_tables(db)
     return schema
 
 
 def refuse_later(path: Path, db: apsw.Connection, schema: int) -> None:
-    """Raises MachineRefused where the schema is a later version's."""
+    """Raises MachineRefused if the schema is a later version's."""
     if schema > SCHEMA_VERSION:
         raise MachineRefused(
             f"{path}: written by {_writer(db)} (schema {schema}); this is batchgen {__version__}, which knows schemas "
@@ -102,7 +103,7 @@ def refuse_later(path: Path, db: apsw.Connection, schema: int) -> None:
 
 
 def _writer(db: apsw.Connection) -> str:
-    """Which version brought the file to its schema, as far as it says so."""
+    """Names the version that brought the file to its schema, if the file stores it."""
     if not _columns(db, "schemas"):
         return "a later version of batchgen"
     version = db.execute("SELECT version FROM schemas ORDER BY schema DESC LIMIT 1").get
@@ -110,7 +111,7 @@ def _writer(db: apsw.Connection) -> str:
 
 
 def refuse_other_tables(db: apsw.Connection) -> None:
-    """Raises an error of SQLite's, as of a damaged file, where the tables are not those of this schema."""
+    """Raises an error of SQLite's, as of a damaged file, if the tables are not those of this schema."""
     for table, columns in TABLES.items():
         if _columns(db, table) != [*columns]:
             raise apsw.SQLError(f"no such table as its own: {table}")
@@ -121,7 +122,7 @@ def _columns(db: apsw.Connection, table: str) -> list[str]:
 
 
 def migrate(db: apsw.Connection, schema: int) -> None:
-    """Brings a file of an earlier schema to this version's, within the caller's transaction."""
+    """Migrates a file of an earlier schema to this version's, within the caller's transaction."""
     for known, step in MIGRATIONS:
         if known >= schema:
             step(db)
@@ -129,14 +130,14 @@ def migrate(db: apsw.Connection, schema: int) -> None:
     refuse_other_tables(db)
 
 
-def sign(db: apsw.Connection) -> None:
-    """Makes the tables beside the schema, and says in the file which version brought it to this one."""
-    db.execute(BESIDE)
+def record_version(db: apsw.Connection) -> None:
+    """Creates the tables beside the schema, and stores which version brought the file to this schema."""
+    db.execute(OPTIONAL_TABLES)
     db.execute("INSERT OR IGNORE INTO schemas VALUES (?, ?)", (SCHEMA_VERSION, __version__))
 
 
 def keep_copy(path: Path, db: apsw.Connection, schema: int) -> Path:
-    """Writes the file as it is beside it, synced, before it is changed; where to."""
+    """Writes a synced copy of the file beside it, before the file is changed. Returns the copy's path."""
     kept = path.with_name(f"{path.name}.schema-{schema}")
     temporary = path.with_name(f".{kept.name}.tmp")
     temporary.unlink(missing_ok=True)
@@ -152,7 +153,7 @@ def keep_copy(path: Path, db: apsw.Connection, schema: int) -> Path:
 
 
 def migrated_copy(db: apsw.Connection, schema: int) -> apsw.Connection:
-    """A temporary database, on the disk where it is large, that is gone when it is closed."""
+    """Returns a migrated, temporary database, on disk if it is large, which is deleted when it is closed."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
     temporary = apsw.Connection("", flags)
     with closed_on_error(temporary):

@@ -1,6 +1,6 @@
-"""The answers of a checkpoint, and every attempt at them, as others see it: what is committed.
+"""The answers of a checkpoint, and every attempt, as far as they are committed.
 
-Never writes and never keeps a transaction open between calls, so that a reader disturbs no run.
+A reader never writes and keeps no transaction open between calls, so that it does not disturb a run.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from batchgen.api.body import Body, decompress, restored
+from batchgen.api.body import Body, decompress, from_columns
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
 from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum
 
-STORED = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
-"""What is selected of an attempt: its columns and its body's."""
-FITS, AT_ONCE = 4 << 20, 4096
-"""Bytes of answers, and how many, that are in memory at once; a larger one is there alone."""
-FILLED = 0.75
-"""How much of that a piece fills, if its answers are as long as those before: what is read in vain is read twice."""
+RECORD_SQL = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
+"""The SELECT list of a record: an attempt's columns and its body's."""
+BYTES_PER_READ, RECORDS_PER_READ = 4 << 20, 4096
+"""The most bytes of answers in memory at once, and the most records of one read. A larger answer is read alone."""
+FILL_SHARE = 0.75
+"""The share of BYTES_PER_READ that a read aims at, by the length of the answers before: a read that exceeds it is
+repeated."""
 
 
-class Piece(NamedTuple):
-    """Some attempts: their ids, the records of those that can be read, and the bytes of all bodies when whole."""
+class RecordBatch(NamedTuple):
+    """Some attempts: their ids, the records of the readable ones, and the bytes of all raw bodies."""
 
     ids: Sequence[int]
     records: dict[int, Record]
@@ -38,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class Reader(History):
-    """`dialect` is the stored answers'. See `Database` for what opening it raises."""
+    """The attempts in a checkpoint. `dialect`: the stored answers'. See `Database` for the errors of opening it."""
 
     def __init__(
         self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False, salvage: str | None = None
@@ -48,66 +49,66 @@ class Reader(History):
         self._dialect = dialect
 
     def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
-        """Attempts of a run, by outcome and finality."""
+        """Counts a run's attempts by (outcome, whether final)."""
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
         return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
-        """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
+        """Yields (key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
         return chain.from_iterable(self._states(after))
 
     def _states(self, after: int) -> Iterator[list[tuple[bytes, int, str, int, int]]]:
         sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE id > ? ORDER BY id LIMIT ?"
-        while rows := self._all(sql, (after, AT_ONCE)):
+        while rows := self._all(sql, (after, RECORDS_PER_READ)):
             yield rows
             after = self._grown(after, rows[-1][1])
 
     def _grown(self, before: int, id_: int) -> int:
-        """The next id. Raises MachineRefused where it does not grow: a damaged page would be read for ever."""
-        with self._refusals():
+        """Returns the next id. Raises MachineRefused if it does not grow: a damaged page would be read for ever."""
+        with self._machine_refusals():
             if id_ <= before:
                 raise apsw.CorruptError("malformed: its ids are out of order")
         return id_
 
     def interrupted_since(self, run: Run) -> int:
-        """Requests that were in flight when this run, or a run since, was killed."""
+        """Counts the requests that were in flight when this run, or a later one, was killed."""
         sql = "SELECT count(*) FROM attempts WHERE id > ? AND outcome = ?"
         return int(self._all(sql, (run.first, INTERRUPTED))[0][0])
 
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """Requests sent so far for the rows of these keys; keys that were never tried are left out."""
+        """Returns the requests sent so far by key, without keys that were never tried."""
         return self._pairs("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys)
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """The keys of these attempts."""
+        """Returns the keys of these attempts, by id."""
         return self._pairs("SELECT id, key FROM attempts WHERE id IN ({})", ids)
 
     def _pairs(self, sql: str, wanted: Sequence[Any]) -> dict[Any, Any]:
-        """By what is wanted, of which a statement takes no more than some thousands."""
-        parts = (wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE))
-        return {wanted: found for part in parts for wanted, found in self._all(sql.format(_marks(part)), part)}
+        """Queries in chunks: SQLite limits bound parameters."""
+        parts = (wanted[at : at + RECORDS_PER_READ] for at in range(0, len(wanted), RECORDS_PER_READ))
+        return {wanted: found for part in parts for wanted, found in self._all(sql.format(_placeholders(part)), part)}
 
-    def names(self) -> Iterator[str]:
-        """The `input.id` of every row that was ever answered or tried."""
-        yield from self._take(_firsts, "SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL")
+    def row_names(self) -> Iterator[str]:
+        """Yields the `input.id` of every row that was ever tried."""
+        yield from self._query(_first_column, "SELECT DISTINCT name FROM attempts WHERE name IS NOT NULL")
 
     def answer(self, record: Record) -> RawCompletion | None:
-        """None where there is none in it that can be read."""
+        """Parses a record's answer; None if it cannot be read."""
         try:
             return None if record.body is None else self._dialect.read_answer(decompress(record.body))
         except (ValueError, RecursionError):
             return None
 
     def is_answer(self, record: Record) -> bool:
-        """Whether its body is one, as it would be judged today."""
+        """Returns whether today's rules accept the record's body as an answer."""
         if record.body is None:
             return False
         body, is_done = decompress(record.body), self._dialect.is_done
         is_cut = is_done is not None and not is_json(body) and not is_done(body)
         return not is_cut and isinstance(self._dialect.judge(body), Answer)
 
-    def jsons(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
-        """The answers as the contract's JSON; None where there is none in it that can be read."""
+    def answers_as_json(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
+        """Returns the answers as the contract's JSON; None for each that cannot be read."""
         as_json = self._dialect.as_json
         found: list[bytes | None] = []
         for body in bodies:
@@ -118,11 +119,11 @@ class Reader(History):
         return found
 
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
-        """Latency in seconds and tokens of the last answers."""
+        """Returns (latency in seconds, tokens) of the last answers."""
         sql = "SELECT id FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT ?"
-        ids = self._take(_firsts, sql, (OK, count))
+        ids = self._query(_first_column, sql, (OK, count))
         answers: list[tuple[float, int]] = []
-        for _, records, _ in self.pieces(ids):
+        for _, records, _ in self.record_batches(ids):
             for record in records.values():
                 answer = self._dialect.judge(decompress(record.body or b""))
                 if record.latency and isinstance(answer, Answer):
@@ -130,51 +131,60 @@ class Reader(History):
         return answers
 
     def median_latency(self) -> float | None:
-        """Of the last thousand answers, in seconds."""
+        """Returns the median latency of the last thousand answers, in seconds."""
         sql = "SELECT latency FROM attempts WHERE outcome = ? ORDER BY id DESC LIMIT 1000"
-        latencies = sorted(self._take(_firsts, sql, (OK,)))
+        latencies = sorted(self._query(_first_column, sql, (OK,)))
         return latencies[len(latencies) // 2] if latencies else None
 
     def with_more_choices(self) -> set[int]:
-        return set(self._take(_firsts, "SELECT id FROM attempts WHERE choices > 1"))
+        return set(self._query(_first_column, "SELECT id FROM attempts WHERE choices > 1"))
 
     def ids_of(self, outcome: str) -> list[int]:
-        """The attempts that ended so."""
-        return self._take(_firsts, "SELECT id FROM attempts WHERE outcome = ?", (outcome,))
+        """Returns the ids of the attempts with this outcome."""
+        return self._query(_first_column, "SELECT id FROM attempts WHERE outcome = ?", (outcome,))
 
-    def pieces(self, ids: Sequence[int]) -> Iterator[Piece]:
-        """The attempts in their order, as many at once as have bodies that fit into memory."""
-        start, few = 0, AT_ONCE
+    def record_batches(self, ids: Sequence[int]) -> Iterator[RecordBatch]:
+        """Yields the attempts in their order, in batches whose bodies fit into BYTES_PER_READ."""
+        start, few = 0, RECORDS_PER_READ
         while start < len(ids):
             piece = ids[start : start + few]
-            records, size = self._read(piece, FITS)
-            if size > FITS and len(piece) > 1:
+            records, size = self._read(piece, BYTES_PER_READ)
+            if size > BYTES_PER_READ and len(piece) > 1:
                 few = len(piece) // 2
                 continue
-            yield Piece(piece, records, size)
+            yield RecordBatch(piece, records, size)
             start += len(piece)
-            few = max(1, min(AT_ONCE, int(FILLED * FITS * len(piece) / size))) if size else AT_ONCE
+            few = (
+                max(1, min(RECORDS_PER_READ, int(FILL_SHARE * BYTES_PER_READ * len(piece) / size)))
+                if size
+                else RECORDS_PER_READ
+            )
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
-        """A few attempts with their bodies, by id; those that are damaged or missing are left out."""
+        """Returns a few attempts with their bodies, by id, without damaged and missing ones."""
         return self._read(ids)[0]
 
-    def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
-        """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
-        return self._take(partial(parse_records, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
+    def _read(self, ids: Sequence[int], max_bytes: float = math.inf) -> tuple[dict[int, Record], int]:
+        """Returns what `parse_records` returns. Each row becomes a record before the next is read, while it is in the
+        CPU's cache."""
+        return self._query(
+            partial(parse_records, max_bytes=max_bytes),
+            f"SELECT {RECORD_SQL} WHERE a.id IN ({_placeholders(ids)})",
+            ids,
+        )
 
 
-def _firsts(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+def _first_column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [first for (first,) in rows]
 
 
-def _marks(values: Sequence[object]) -> str:
+def _placeholders(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tuple[dict[int, Record], int]:
-    """Rows of STORED by id, without those that are damaged, and the bytes of all bodies when they are whole: once these
-    are more than `most`, no further row is taken."""
+def parse_records(rows: Iterable[tuple[Any, ...]], max_bytes: float = math.inf) -> tuple[dict[int, Record], int]:
+    """Returns the records in rows of RECORD_SQL by id, without damaged ones, and the bytes of all raw bodies. It stops
+    reading once these exceed `max_bytes`."""
     found: dict[int, Record] = {}
     total = 0
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
@@ -194,10 +204,10 @@ def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tu
                     finished_at=at,
                     choices=choices,
                     name=name,
-                    body=body if size is None else restored(size, body),
+                    body=body if size is None else from_columns(size, body),
                 )
         except Exception:  # noqa: BLE001, S112  a flipped bit may make nearly anything of a row, and pyarrow raise it
             continue
-        if total > most:
+        if total > max_bytes:
             break
     return found, total

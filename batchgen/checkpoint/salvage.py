@@ -1,4 +1,4 @@
-"""A damaged checkpoint -> a sound one with every attempt that can still be read and holds its checksum.
+"""Rebuilds a damaged checkpoint from every attempt that can be read and matches its checksum.
 
 `batchgen salvage JOB`. The damaged file is kept beside it, as FILE.damaged.
 """
@@ -17,33 +17,34 @@ from typing import Any
 import apsw
 
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.migrations import ROWS, Row, refuse_later
-from batchgen.checkpoint.reader import STORED, parse_records
+from batchgen.checkpoint.migrations import ROW_MIGRATIONS, Row, refuse_later
+from batchgen.checkpoint.reader import RECORD_SQL, parse_records
 from batchgen.checkpoint.schema import SCHEMA_VERSION, Record, Run
-from batchgen.checkpoint.sqlite import opened, taken
+from batchgen.checkpoint.sqlite import open_readonly, query
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.storage import file_lock
 from batchgen.ui.terminal import inert
 
-LEAST_ROW = 40
-"""Bytes; no file holds more attempts than its size allows."""
-AT_ONCE = 500
+MIN_ROW_BYTES = 40
+"""A file of this size holds one attempt at most."""
+RECORDS_PER_COMMIT = 500
 
 
 def salvage(path: Path) -> tuple[int, int]:
-    """(attempts saved, attempts lost), by the highest id that is to be seen. Raises AlreadyRunning, MachineRefused."""
+    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost), the latter by the highest
+    id found. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     repaired, damaged = path.with_name(f".{path.name}.salvaged"), path.with_name(f"{path.name}.damaged")
     with file_lock.exclusive(StateFiles(path).lock):
         repaired.unlink(missing_ok=True)
         with (
-            _as_long_as_it_says(path) as whole,
-            closing(opened(whole, "mode=ro")) as db,
+            _padded(path) as readable,
+            closing(open_readonly(readable, "mode=ro")) as db,
             closing(Checkpoint(repaired)) as checkpoint,
         ):
-            saved, highest = _copy(path, db, path.stat().st_size // LEAST_ROW, checkpoint)
+            saved, highest = _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
         path.rename(damaged)
         for tail in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -53,8 +54,9 @@ def salvage(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _as_long_as_it_says(path: Path) -> Iterator[Path]:
-    """The file, or where its end is missing a copy with zeros in that place: else SQLite reads nothing of it."""
+def _padded(path: Path) -> Iterator[Path]:
+    """Yields the file; if its end is missing, a copy padded with zeros: SQLite reads nothing of a file that is too
+    short."""
     with path.open("rb") as file:
         head = file.read(100)
     page = int.from_bytes(head[16:18], "big")
@@ -72,35 +74,36 @@ def _as_long_as_it_says(path: Path) -> Iterator[Path]:
 
 
 def _copy(path: Path, db: apsw.Connection, most: int, checkpoint: Checkpoint) -> tuple[int, int]:
-    """Row by row, so that a broken page costs its own rows alone. Ids stay: they are the order of the commits."""
+    """Copies row by row, so that a broken page costs its own rows only. Ids stay the same: they are the order of the
+    commits."""
     schema = _or_none(lambda: db.execute("PRAGMA user_version").get) or SCHEMA_VERSION
     refuse_later(path, db, schema)
-    current = ROWS.get(schema, _as_it_is)
+    upgrade = ROW_MIGRATIONS.get(schema, _unchanged)
     last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").get)
     saved = highest = 0
     batch: list[tuple[int, Record]] = []
-    for id_, record in _readable(db, most if last is None else last, current):
+    for id_, record in _readable(db, most if last is None else last, upgrade):
         batch.append((id_, record))
         highest = id_
-        if len(batch) == AT_ONCE:
-            saved += checkpoint.put(batch)
+        if len(batch) == RECORDS_PER_COMMIT:
+            saved += checkpoint.add_with_ids(batch)
             batch = []
-    saved += checkpoint.put(batch)
+    saved += checkpoint.add_with_ids(batch)
     for table in ("runs", "starts", "owner", "progress", "in_flight"):
-        for row in _or_none(lambda table=table: taken(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
+        for row in _or_none(lambda table=table: query(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
             checkpoint.put_row(table, (*row, None) if table == "runs" and len(row) < len(Run._fields) else row)
     return saved, max(highest, last or 0)
 
 
-def _as_it_is(row: Row) -> Row:
+def _unchanged(row: Row) -> Row:
     return row
 
 
-def _readable(db: apsw.Connection, last: int, current: Callable[[Row], Row]) -> Iterator[tuple[int, Record]]:
-    """`current`: makes one of this version of a row."""
+def _readable(db: apsw.Connection, last: int, upgrade: Callable[[Row], Row]) -> Iterator[tuple[int, Record]]:
+    """Yields the readable records. `upgrade`: converts a row to this version's schema."""
     for id_ in range(1, last + 1):
-        rows = _or_none(lambda id_=id_: taken(db, list, f"SELECT {STORED} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
-        yield from parse_records(map(current, rows or []))[0].items()
+        rows = _or_none(lambda id_=id_: query(db, list, f"SELECT {RECORD_SQL} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
+        yield from parse_records(map(upgrade, rows or []))[0].items()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
@@ -115,8 +118,9 @@ def main() -> None:
         saved, lost = salvage(Path(sys.argv[1] if len(sys.argv) > 1 else ""))
     except BatchgenError as error:
         sys.exit(inert(f"error: {error}"))
-    print(told(saved, lost))  # noqa: T201
+    print(summary(saved, lost))  # noqa: T201
 
 
-def told(saved: int, lost: int) -> str:
+def summary(saved: int, lost: int) -> str:
+    """Describes the result in one line."""
     return f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again"

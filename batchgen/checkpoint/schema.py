@@ -1,7 +1,7 @@
-"""The checkpoint's file: its tables, and what a row of each is.
+"""The tables of a checkpoint, and the Python types of their rows.
 
-`attempts`, `bodies` and `runs` are the schema, by whose number other versions know the file. The tables beside them say
-what a version may do without: another one passes over them, and finds none in a file of its own.
+`attempts`, `bodies` and `runs` are the schema, whose number tells versions apart. The tables beside them are optional:
+another version ignores them, and its own files may lack them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 from isal.isal_zlib import crc32
 
-from batchgen.api.body import Body, stored
+from batchgen.api.body import Body, to_columns
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
 OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
 LOCK, IN_FLIGHT = ".lock", ".flight"
-"""How the files beside the database end."""
+"""Suffixes of the files beside the database."""
 
 SCHEMA = f"""
 CREATE TABLE attempts (
@@ -55,7 +55,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-BESIDE = """
+OPTIONAL_TABLES = """
 CREATE TABLE IF NOT EXISTS starts (
   run INTEGER PRIMARY KEY,     -- of runs
   fresh INTEGER NOT NULL,      -- whether it was to look past older answers
@@ -95,8 +95,8 @@ _packer = msgspec.msgpack.Encoder()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One attempt that had an outcome: what everything downstream reads. Its fields but the body are `attempts`'
-    columns, between the id and the checksum, and in this order."""
+    """The outcome of one attempt. Its fields except the body are the columns of `attempts` between the id and the
+    checksum, in this order."""
 
     key: bytes
     outcome: str
@@ -111,19 +111,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: Body | None = None
 
     def columns(self) -> tuple[Any, ...]:
-        """As they stand in `attempts`, with the checksum."""
-        size, data = stored(self.body)
+        """Returns the columns of `attempts`, with the checksum."""
+        size, data = to_columns(self.body)
         columns = msgspec.structs.astuple(self)[:-1]
         return *columns, checksum((*columns, size, data is None), data)
 
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
-    """Of a record's columns but its body, of that one's size and whether there is none; and of its bytes as stored."""
+    """Returns the CRC-32 of a record's columns, of its body's size, of whether it has no body, and of the body's stored
+    bytes."""
     return crc32(b"" if data is None else data, crc32(_packer.encode(columns)))
 
 
 class Run(NamedTuple):
-    """One start of the job, as its row in `runs` has it."""
+    """One start of the job, as its row in `runs`. `floor`: attempts up to this id are not reused. `first`: the run's
+    own attempts come after this id. `learned`: requests a minute that the server was found to grant."""
 
     id: int
     started_at: int
@@ -146,25 +148,26 @@ TABLES = {
 
 
 def insert(table: str) -> str:
-    """The statement that puts a row into a table of the schema."""
+    """Returns the INSERT statement for a table of the schema."""
     columns = TABLES[table]
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
 
 
 class Start(NamedTuple):
-    """What a run was asked for. `first`: the rows that the command line limited it to; `input`: a digest of all the
-    requests that it was to make."""
+    """The options of a run. `first`: how many rows the command line limited it to. `input`: a digest of all requests
+    that it was to make."""
 
     fresh: bool
     first: int | None
     input: str
 
 
-PLAIN = Start(fresh=False, first=None, input="")
+DEFAULT_START = Start(fresh=False, first=None, input="")
 
 
 class Owner(NamedTuple):
-    """Whose a checkpoint or a file of results is. `file`: the job file, from the folder that it is told in."""
+    """The job that a checkpoint or a file of results belongs to. `file`: the job file, relative to the folder of the
+    file that stores this."""
 
     name: str
     file: str | None

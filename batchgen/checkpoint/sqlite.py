@@ -1,4 +1,4 @@
-"""SQLite as the checkpoint uses it: how a file is opened and asked, and how its errors are told."""
+"""SQLite for the checkpoint: opens files, runs statements, translates errors."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import apsw
 from batchgen.errors import MachineRefused
 
 T = TypeVar("T")
-Take = Callable[[Iterable[tuple[Any, ...]]], T]
+Consume = Callable[[Iterable[tuple[Any, ...]]], T]
 Bindings = Sequence[Any] | Mapping[str, Any]
 BLOBS = ("key", "body")
 """Columns that hold bytes."""
-BUSY = 30_000  # milliseconds that are waited for another who holds the file
-DAMAGE = ("malformed", "not a database", "no such")
-"""What SQLite's messages for a damaged file have in common."""
+BUSY_TIMEOUT_MS = 30_000  # how long to wait for another process that holds the file
+DAMAGE_MESSAGES = ("malformed", "not a database", "no such")
+"""Words in SQLite's messages for a damaged file."""
 
 
-def opened(path: Path, how: str) -> apsw.Connection:
-    """Read-only, for one thread: SQLite's mutexes around every value are a quarter of what a short row costs to read.
-    `how`: the query of a URI of SQLite's."""
+def open_readonly(path: Path, how: str) -> apsw.Connection:
+    """Opens a file read-only, for one thread: SQLite's mutexes around every value would take a quarter of the time to
+    read a short row. `how`: the query of an SQLite URI."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
     db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags)
-    db.set_busy_timeout(BUSY)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
     return db
 
 
-def taken(db: apsw.Connection, take: Take[T], sql: str, values: Bindings = ()) -> T:
-    """What `take` makes of the rows. Where a text of theirs is no UTF-8, which only damage makes of one, it is given
-    them once more, as far as they are legible: the checksum finds what is wrong."""
+def query(db: apsw.Connection, consume: Consume[T], sql: str, values: Bindings = ()) -> T:
+    """Returns what `consume` makes of the rows. If a text is not UTF-8, which only damage causes, the rows are read
+    again with the bad bytes replaced; the checksum then finds the damage."""
     try:
-        return take(db.execute(sql, values))
+        return consume(db.execute(sql, values))
     except UnicodeDecodeError:
-        return take(_legible(db, sql, values))
+        return consume(_legible(db, sql, values))
 
 
 def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[Any, ...]]:
@@ -53,7 +53,7 @@ def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[
 
 
 def is_empty(db: apsw.Connection) -> bool:
-    """Whether it was killed before its first table was made, or is new."""
+    """Returns whether the database is new, or its creator was killed before the first table was made."""
     return not db.execute("SELECT count(*) FROM sqlite_schema").get
 
 
@@ -73,9 +73,9 @@ def closed_on_error(db: apsw.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def refusals(path: Path, salvage: str | None = None) -> Iterator[None]:
-    """SQLite's errors, translated at this door: each ends the run with exit 5 and a way out. `salvage`: the command
-    that saves what can be saved, where the job is known."""
+def machine_refusals(path: Path, salvage: str | None = None) -> Iterator[None]:
+    """Turns SQLite's errors into MachineRefused, with a way out. `salvage`: the command that saves what can be read, if
+    the job is known."""
     try:
         yield
     except (apsw.Error, UnicodeDecodeError) as error:
@@ -83,13 +83,13 @@ def refusals(path: Path, salvage: str | None = None) -> Iterator[None]:
 
 
 def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError, salvage: str | None) -> MachineRefused:
-    said = str(error)
-    if isinstance(error, UnicodeDecodeError) or any(words in said for words in DAMAGE):
+    message = str(error)
+    if isinstance(error, UnicodeDecodeError) or any(words in message for words in DAMAGE_MESSAGES):
         salvage = salvage or shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
         return MachineRefused(
-            f"{path}: the checkpoint is damaged ({said}). Save what can be saved: `{salvage}`; or move it away to "
+            f"{path}: the checkpoint is damaged ({message}). Save what can be read: `{salvage}`; or move it away to "
             "start anew (everything is bought again)"
         )
     return MachineRefused(
-        f"{path}: cannot be kept up: {said}. What is committed is safe; run again when that is mended"
+        f"{path}: cannot be written: {message}. What is committed is safe; run again when that is fixed"
     )

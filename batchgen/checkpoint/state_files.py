@@ -1,4 +1,4 @@
-"""What is kept of a job's runs, and where: the database, its lock, and the log of what is in flight."""
+"""The state files of a job: the database, its lock, and the log of requests in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Opened = TypeVar("Opened", bound=Reader)
 
 @dataclass(frozen=True)
 class StateFiles:
-    """`dialect`: the stored answers'; `salvage`: the command that saves what can be saved of a damaged database."""
+    """The paths of a job's state. `dialect`: the stored answers'. `salvage`: the command that saves what can be read of
+    a damaged database."""
 
     database: Path
     dialect: Dialect = WRITER
@@ -40,30 +41,30 @@ class StateFiles:
         return self.database.with_suffix(IN_FLIGHT)
 
     def is_running(self) -> bool:
-        """Whether a run is at work. Raises MachineRefused where that cannot be known."""
+        """Returns whether a run is active. Raises MachineRefused if that cannot be found out."""
         return file_lock.is_held(self.lock)
 
     @contextmanager
     def open_for_run(self) -> Iterator[tuple[Checkpoint, Reader]]:
-        """Locked for this process: by two files, for the day when somebody removes one. Raises AlreadyRunning,
-        MachineRefused."""
+        """Yields the open checkpoint and a reader, locked for this process. Two files are locked, in case somebody
+        removes one. Raises AlreadyRunning, MachineRefused."""
         with file_lock.exclusive(self.lock), file_lock.exclusive(self.in_flight):
             if not folders.is_local(self.database.parent):
-                file_lock.refuse_useless(self.lock)
+                file_lock.refuse_ineffective(self.lock)
             with closing(Checkpoint(self.database, self.salvage)) as checkpoint, self.open_readonly() as reader:
                 yield checkpoint, reader
 
     def open_readonly(self, *, without_trace: bool = False) -> Reader:
-        """A reader, as a context; also while a run is at work. See `Database` for what this raises."""
+        """Returns a reader, as a context, also during a run. See `Database` for the errors."""
         return self.open_as(Reader, without_trace=without_trace)
 
     def open_as(self, kind: type[Opened], *, without_trace: bool = False) -> Opened:
-        """As `open_readonly`, with questions of its own."""
+        """Opens a reader of another class; like `open_readonly`."""
         return kind(self.database, self.dialect, without_trace=without_trace, salvage=self.salvage)
 
 
 def _salvage(job: Job) -> str | None:
-    """None where no file holds the job."""
+    """Returns the command; None if the job is not in a file."""
     if job.file is None:
         return None
     return shlex.join(["batchgen", "salvage", *(["--local"] if job.is_local else []), str(job.file)])

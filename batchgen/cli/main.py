@@ -14,7 +14,7 @@ from batchgen.cli.runs import plan, run, status
 from batchgen.cli.scaffolds import init, schema
 from batchgen.cli.serve import serve
 from batchgen.errors import BatchgenError, MachineRefused, Stopped
-from batchgen.ui.terminal import USUAL, screen
+from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
 LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
 """Whose errors nobody can do anything about in place."""
@@ -41,7 +41,7 @@ def main(args: Any = None) -> None:
     streams.refuse_platform()
     streams.open_standard_streams()
     try:
-        width = (screen(sys.stdout).width or USUAL) - 2
+        width = (screen(sys.stdout).width or DEFAULT_COLUMNS) - 2
         sys.exit(cli(args, prog_name="batchgen", standalone_mode=False, terminal_width=width) or 0)
     except BatchgenError as error:
         streams.fail(str(error), error.exit_code)

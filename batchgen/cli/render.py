@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchgen.runner.summary import kept_out
 from batchgen.ui.humanize import pluralize
-from batchgen.ui.panel import Panel, PanelLine, Severity, near
+from batchgen.ui.panel import Panel, PanelLine, Severity, short_path
 from batchgen.ui.terminal import inert_json
 
 if TYPE_CHECKING:
@@ -32,5 +32,8 @@ def published(done: PublishResult) -> Panel:
         for row in done.damaged.values()
     ]
     return Panel(
-        near(str(done.path)), pluralize(done.rows, "row"), counts, [*damaged, *kept_out(done.rejected, done.partial)]
+        short_path(str(done.path)),
+        pluralize(done.rows, "row"),
+        counts,
+        [*damaged, *kept_out(done.rejected, done.partial)],
     )

@@ -128,6 +128,6 @@ def salvage(job: str, *, local: bool) -> None:
     """
     streams.log()
     from batchgen import commands
-    from batchgen.checkpoint.salvage import told
+    from batchgen.checkpoint.salvage import summary
 
-    say(told(*commands.salvage(job, local=local)))
+    say(summary(*commands.salvage(job, local=local)))

@@ -40,7 +40,7 @@ def open_standard_streams() -> None:
 def say(told: str | Renderable, *, err: bool = False) -> None:
     """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
     stream = sys.stderr if err else sys.stdout
-    text = inert(told) if isinstance(told, str) else told.sheet().text(screen(stream))
+    text = inert(told) if isinstance(told, str) else told.panel().text(screen(stream))
     if err and _logged_as_object(text):
         return
     try:
@@ -73,9 +73,9 @@ def _logged_as_object(message: str, **numbers: int) -> bool:
     """Whether the log is one of objects, and now holds this, too."""
     from batchgen.ui import logs
 
-    if logs.are_objects():
-        logs.log.error("%s", message, extra={logs.NUMBERS: numbers})
-    return logs.are_objects()
+    if logs.are_json():
+        logs.log.error("%s", message, extra={logs.FIELDS: numbers})
+    return logs.are_json()
 
 
 def log_end(summary: Summary) -> None:
@@ -83,9 +83,9 @@ def log_end(summary: Summary) -> None:
     from batchgen.cli import render
     from batchgen.ui import logs
 
-    if logs.are_objects():
+    if logs.are_json():
         level = logging.INFO if summary.exit_code == OK else logging.ERROR
-        logs.log.log(level, "%s", summary.line(), extra={logs.NUMBERS: render.values(summary)})
+        logs.log.log(level, "%s", summary.line(), extra={logs.FIELDS: render.values(summary)})
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -94,7 +94,7 @@ def fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
         if _logged_as_object(message, exit_code=code):
             sys.exit(code)
-        told = shown.hang(inert(message), len(label) if shown.width else 0)
+        told = shown.hanging(inert(message), len(label) if shown.width else 0)
         click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)
     sys.exit(code)
 
@@ -104,5 +104,5 @@ def misused(error: click.ClickException) -> NoReturn:
     told = io.StringIO()
     error.show(told)
     with contextlib.suppress(OSError):
-        click.echo(screen(sys.stderr).hang(inert(told.getvalue().rstrip("\n")), 0), err=True)
+        click.echo(screen(sys.stderr).hanging(inert(told.getvalue().rstrip("\n")), 0), err=True)
     sys.exit(error.exit_code)

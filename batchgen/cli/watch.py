@@ -34,7 +34,7 @@ def follow(statuses: Iterable[Status], *, as_json: bool) -> None:
 def _in_place(statuses: Iterable[Status], shown: Screen) -> None:
     before = ""
     for now in statuses:
-        text = now.sheet().text(shown)
+        text = now.panel().text(shown)
         write(before + WHOLE_LINES.format(text=text), sys.stdout)
         before = ANEW.format(lines=text.count("\n") + 1)
 

@@ -164,7 +164,7 @@ class Job(Renderable, Section):
         """The name of the job that has all shards' rows."""
         return self._whole_name or self.name
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         """What the file sets, and where the key is to be found; a job holds no secret."""
         given = self.model_dump(
             mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt", "messages"}

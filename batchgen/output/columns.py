@@ -50,7 +50,7 @@ class ResultColumns:
         self.states: list[int] = known["state"].to_list()
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
-        self._answers = answers(reader.jsons(map(_answer, self._records, self.states)))
+        self._answers = answers(reader.answers_as_json(map(_answer, self._records, self.states)))
         self._unfit = _unfit(self._answers, fitness)
         self._made = fitness.columns if fitness is not None else ()
         self.good = _without(self._answers.text, self._unfit)

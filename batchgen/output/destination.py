@@ -20,7 +20,7 @@ from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
 from batchgen.storage import folders, object_store
-from batchgen.storage.atomic import discard, refusing, try_out
+from batchgen.storage.atomic import discard, machine_refusals, try_out
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location, ObjectUrl, to_location
 
@@ -136,7 +136,7 @@ class Destination:
     @contextmanager
     def draft(self) -> Iterator[Draft]:
         """New results, gone when the block ends unless they were put in a place. Raises MachineRefused."""
-        with refusing(self.place), self._draft() as draft:
+        with machine_refusals(self.place), self._draft() as draft:
             yield draft
 
     def _draft(self) -> AbstractContextManager[Draft]:

@@ -20,7 +20,7 @@ import msgspec
 
 from batchgen.errors import MachineRefused
 from batchgen.storage import manifest, object_store
-from batchgen.storage.atomic import NewFile, created, new_file, put_folder, set_aside
+from batchgen.storage.atomic import NewFile, create_synced, new_file, put_folder, temporary_folder
 from batchgen.storage.location import ObjectUrl
 from batchgen.storage.object_store import Object
 
@@ -82,7 +82,7 @@ class _Upload:
 
 def _created(folder: Path, number: int, suffix: str = PARQUET) -> AbstractContextManager[BinaryIO]:
     """Opens a new part, which is on stable storage when the block ends."""
-    return created(folder / f"part-{number:05}{suffix}")
+    return create_synced(folder / f"part-{number:05}{suffix}")
 
 
 @contextmanager
@@ -95,14 +95,14 @@ def file_beside(path: Path) -> Iterator[Draft]:
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Draft]:
     """A folder of parts, beside `path`."""
-    with set_aside(path) as folder:
+    with temporary_folder(path) as folder:
         yield _FolderBeside(folder)
 
 
 @contextmanager
 def to_upload(url: ObjectUrl, scratch: Path, *, is_folder: bool) -> Iterator[Draft]:
     """An object or a folder of objects, written below `scratch` first."""
-    with set_aside(scratch / "upload") as folder:
+    with temporary_folder(scratch / "upload") as folder:
         yield _Upload(folder, None if is_folder else url.suffix)
 
 

@@ -16,7 +16,7 @@ from batchgen.job.checks import Gate
 from batchgen.job.dated_path import DatedPath
 from batchgen.job.job import Job
 from batchgen.storage import object_store
-from batchgen.storage.atomic import refusing
+from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import Location, ObjectUrl
 from batchgen.ui.humanize import pluralize
@@ -144,7 +144,7 @@ def last_good(job: Job, date: str) -> Location | None:
     """Returns the output that stands where this run's is to go; where {date} stands in its path, that of the latest day
     up to this one. Raises MachineRefused where the store does not answer."""
     path = job.dated_output()
-    with refusing(path.on(date)):
+    with machine_refusals(path.on(date)):
         found = [days or {date} for place in _standing(path, date) if (days := path.days(place)) is not None]
     once = (days.pop() for days in found if len(days) == 1)  # a date may stand in a path more than once
     earlier = [day for day in once if day <= date]

@@ -19,7 +19,7 @@ from batchgen.output import interleave as merges
 from batchgen.output.destination import Destination, given, stands
 from batchgen.output.draft import PARQUET
 from batchgen.output.publish import PublishResult
-from batchgen.storage.atomic import refusing
+from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
 
 SHOWN = 5
@@ -83,7 +83,7 @@ def _date(job: Job) -> str:
 def _about(job: Job, date: str) -> dict[str, Any]:
     own = destination.of(job, date)
     file = own.place
-    with refusing(file):
+    with machine_refusals(file):
         if stands(own.rejected):
             raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {own.rejected}")
         if stands(own.partial):

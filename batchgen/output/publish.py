@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.checkpoint.index import State
-from batchgen.checkpoint.reader import FITS, Reader
+from batchgen.checkpoint.reader import BYTES_PER_READ, Reader
 from batchgen.errors import InputChanged
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
@@ -203,11 +203,11 @@ def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColum
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
-        for ids, records, size in answered.reader.pieces(rows["record"].to_list()):
+        for ids, records, size in answered.reader.record_batches(rows["record"].to_list()):
             piece = rows.slice(start, len(ids))
             given = piece, answered.models, records, answered.reader, answered.fitness
             start += len(ids)
-            if CORES > 1 and LONG * len(ids) < size <= FITS:
+            if CORES > 1 and LONG * len(ids) < size <= BYTES_PER_READ:
                 waiting.append(beside.submit(ResultColumns, *given))
             else:
                 yield from _ended(waiting, 0)

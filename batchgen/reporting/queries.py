@@ -127,7 +127,7 @@ class ReportReader(Reader):
     def answers_over_time(self, span: AttemptRange, every: int) -> pl.DataFrame:
         """`finished_at` (microseconds) and `latency` (seconds) of the answers, of each so many attempts one."""
         where = f"{_within(span)} AND outcome = :ok AND latency >= 0 AND {_one_of(every)}"
-        return self._take(_times, f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK})
+        return self._query(_times, f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK})
 
     def refused_by(self, span: AttemptRange, start: int, width: int) -> dict[int, int]:
         """Slot -> refusals that came in it."""

@@ -37,7 +37,7 @@ def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
     models = tuple((model, round(n)) for model, n, _ in by_model if model)
     if usage := archive.usage(run):
-        in_all = archive.usage_in_all()
+        in_all = archive.total_usage()
         return Spent(usage.prompt_tokens, usage.answer_tokens, usage.cost, usage.how(), in_all, models)
     if not ok:
         return None

@@ -68,7 +68,7 @@ def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO,
     """Answers that cannot be read are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
     some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
-    pieces = [_measured(archive, records) for _, records, _ in archive.pieces(some)]
+    pieces = [_measured(archive, records) for _, records, _ in archive.record_batches(some)]
     return AnswerSample(pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces]), of)
 
 

@@ -1,1 +1,1 @@
-"""One run from its plan to its publication, and what is said of it."""
+"""One run, from its plan to its publication, and the reports of it."""

@@ -1,6 +1,6 @@
-"""Answers that lie in another checkpoint: looked for, and taken in.
+"""Adopts answers from another checkpoint.
 
-A job that was renamed, or whose output was moved, has a checkpoint of its own, and would buy again what lies beside.
+A job that was renamed, or whose output was moved, has a new checkpoint, and would buy again what the old one holds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
 
-MOST_LOOKED_AT = 20
-"""Checkpoints beside one's own, the latest first."""
-MAGIC = b"SQLite format 3\0"
+MAX_CHECKPOINTS = 20
+"""The most other checkpoints that are searched, the latest first."""
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 class Offer(NamedTuple):
-    """A checkpoint with answers to so many rows of a plan, and what the job is called that it is of."""
+    """A checkpoint that holds answers to rows of a plan. `job`: the name of the job that it belongs to. `answers`: how
+    many rows it answers."""
 
     path: Path
     job: str
@@ -33,11 +34,11 @@ class Offer(NamedTuple):
 
 
 def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
-    """Of the other checkpoints in the folder, and where the job's would lie if it did not say so, those that hold
-    answers to these rows (`hi`, `lo`)."""
+    """Returns the other checkpoints that hold answers to these rows (`hi`, `lo`). It searches the job's state folder,
+    and the usual one if the job sets another."""
     places = {job.state_folder, job.output.usual_state_folder}
     others = [path for place in places for path in place.glob("*.sqlite") if not folders.is_same(path, job.checkpoint)]
-    latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LOOKED_AT]
+    latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_CHECKPOINTS]
     found = [_offer(path, rows) for path in latest]
     return [offer for offer in found if offer is not None and offer.answers]
 
@@ -47,39 +48,39 @@ def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
         with StateFiles(path).open_readonly(without_trace=True) as reader:
             owner = reader.owner()
             states = Index(reader.states(), 0).find(rows["hi"], rows["lo"])["state"]
-    except BatchgenError:  # damaged, or no checkpoint: nothing is offered
+    except BatchgenError:  # damaged, or not a checkpoint: nothing is offered
         return None
     return Offer(path, owner.name if owner else path.stem, int((states == State.DONE).sum()))
 
 
-def take_in(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
-    """Copies the answers of another checkpoint to keys that have none here; how many. Raises UsageError where there is
-    none, AlreadyRunning while a run holds it, MachineRefused where it cannot be read."""
+def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
+    """Copies another checkpoint's answers to keys that have none here. Returns how many. Raises UsageError if there is
+    no such checkpoint, AlreadyRunning while a run holds it, MachineRefused if it cannot be read."""
     if not path.is_file():
         raise UsageError(f"{path}: --adopt: no such file")
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise UsageError(f"{path}: --adopt: is no checkpoint: name one, such as out/.batchgen/seo.sqlite")
+        if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+            raise UsageError(f"{path}: --adopt: is not a checkpoint: name one, such as out/.batchgen/seo.sqlite")
     if folders.is_same(path, checkpoint.path):
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
     known = Index(reader.states(), 0)
-    taken = 0
-    theirs = StateFiles(path)
-    if theirs.is_running():
-        raise UsageError(f"{path}: --adopt: a run of its job is at work: wait for its end")
-    with file_lock.exclusive(theirs.lock), theirs.open_readonly() as other:
-        for _, records, _ in other.pieces(other.ids_of(OK)):
-            given = list(records.values())
-            keys = pl.DataFrame(split(b"".join([record.key for record in given])))
+    adopted = 0
+    other_state = StateFiles(path)
+    if other_state.is_running():
+        raise UsageError(f"{path}: --adopt: a run of its job is active: wait until it has ended")
+    with file_lock.exclusive(other_state.lock), other_state.open_readonly() as other:
+        for _, records, _ in other.record_batches(other.ids_of(OK)):
+            answers = list(records.values())
+            keys = pl.DataFrame(split(b"".join([record.key for record in answers])))
             new = known.find(keys["hi"], keys["lo"])["state"] != State.DONE
-            added = [record for record, is_new in zip(given, new, strict=True) if is_new]
+            added = [record for record, is_new in zip(answers, new, strict=True) if is_new]
             checkpoint.add(added)
-            taken += len(added)
-    return taken
+            adopted += len(added)
+    return adopted
 
 
-def told(offer: Offer, rows: int) -> str:
-    """What a person should know of it before the rows are bought."""
+def message(offer: Offer, rows: int) -> str:
+    """Describes an offer, before the rows are bought."""
     return (
         f"{offer.path} (of the job {offer.job}) holds answers to {offer.answers:,} of these {rows:,} rows, which would "
         f"be bought again: `--adopt {offer.path}` takes them in"

@@ -1,4 +1,4 @@
-"""Open files: as many as requests are in flight, and some more. The soft limit is raised to what is needed."""
+"""The limit of open files: one file for each request in flight, and some more. The soft limit is raised to that."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from contextlib import suppress
 
 from batchgen.errors import UsageError
 
-BESIDE = 128
-"""Of the input, the checkpoint, results, libraries."""
+OTHER_FILES = 128
+"""Files of the input, the checkpoint, results, libraries."""
 
 
-def provide(concurrency: int) -> None:
-    """Raises UsageError where this process may not have as many, before anything is spent."""
+def raise_limit(concurrency: int) -> None:
+    """Raises the soft limit of open files. Raises UsageError if the hard limit is too low, before anything is spent."""
     try:
         import resource  # noqa: PLC0415  not on Windows
     except ImportError:
         return
-    needed = concurrency + BESIDE
+    needed = concurrency + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if hard not in (unlimited, -1) and hard < needed:
         raise UsageError(
             f"limits.concurrency: {concurrency:,} requests in flight need {needed:,} open files, and this process may "
-            f"have {hard:,} (ulimit -Hn): set it to {max(hard - BESIDE, 1):,} at most, or raise that limit"
+            f"have {hard:,} (ulimit -Hn): set it to {max(hard - OTHER_FILES, 1):,} at most, or raise that limit"
         )
     if soft not in (unlimited, -1) and soft < needed:
         with suppress(OSError, ValueError):  # macOS has another bound besides: then the run meets it, or does not

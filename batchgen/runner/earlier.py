@@ -1,4 +1,4 @@
-"""What earlier runs left for a plan to know."""
+"""The state that earlier runs left for a plan."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batchgen.errors import NotRunYet
 from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.prepare import PreparedJob, today
-from batchgen.runner.recheck import restate
+from batchgen.runner.recheck import recheck_states
 
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
-    by its requests."""
+    """The state that earlier runs left; empty if there were none. `next_date`: returns the date of a run that starts
+    now, by the digest of its requests."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
@@ -30,10 +30,10 @@ class EarlierRuns:
     latency: float | None = None
     learned: LearnedRate | None = None
     answers: Sequence[tuple[float, int]] = ()
-    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
-        """Raises UsageError as `make_plan`."""
+        """Makes a plan. Raises UsageError as `make_plan` does."""
         return make_plan(
             setup.job,
             setup.source,
@@ -42,26 +42,26 @@ class EarlierRuns:
             iter(self.names),
             setup.limits,
             retry_failed=retry_failed,
-            restated=self.restated,
+            recheck=self.recheck,
         )
 
 
 @contextmanager
 def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]:
     try:
-        opened = setup.state.open_readonly(without_trace=True)
+        reader_context = setup.state.open_readonly(without_trace=True)
     except NotRunYet:
         yield EarlierRuns(lambda _: today())
         return
-    with opened as reader:
+    with reader_context as reader:
         refuse_anothers_checkpoint(setup.job, reader.owner())
         yield EarlierRuns(
             partial(reader.next_date, today()),
             Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run
-            list(reader.names()),
+            list(reader.row_names()),
             reader.median_latency(),
-            reader.learned(),
+            reader.learned_rate(),
             reader.last_answers() if rehearse else (),
-            partial(restate, reader=reader, fitness=setup.fitness),
+            partial(recheck_states, reader=reader, fitness=setup.fitness),
         )

@@ -1,4 +1,4 @@
-"""What a run of a job would do, and how that is told."""
+"""The forecast of a run, and its presentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
 from batchgen.ui.humanize import approximately, dollars, duration, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, short_path
 
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast(Renderable):
-    """What a run would do. `latency_s`: the median of the last answers, None before there are any;
-    `learned`: the rate that an earlier run found; `rehearsal`: where one was asked for; `goes_on`: the date of an
-    earlier day's run that it would go on with."""
+    """The forecast of a run. `latency_s`: the median of the last answers, None before there are any. `learned`: the
+    rate that an earlier run found. `rehearsal`: set if one was requested. `continues`: the date of an earlier day's run
+    that this run would continue."""
 
     name: str
     path: str
@@ -33,18 +33,19 @@ class Forecast(Renderable):
     learned: LearnedRate | None
     warnings: list[str]
     rehearsal: Rehearsal | None
-    goes_on: str | None = None
+    continues: str | None = None
 
     @property
     def seconds(self) -> float | None:
-        """What the limits ask, or what the last answers' latency makes likely; None where nothing tells."""
+        """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
+        is known."""
         in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
         by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
         return max(self.plan.seconds, by_latency, by_rate) or (0.0 if not self.plan.todo else None)
 
     def values(self) -> dict[str, Any]:
-        """All of it as plain values, for `--json`."""
+        """Returns everything as plain values, for `--json`."""
         plan = self.plan
         kept = (
             "reused",
@@ -74,7 +75,7 @@ class Forecast(Renderable):
             "warnings": self.warnings,
         }
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         plan = self.plan
         lines = [
             *self._rows(),
@@ -85,21 +86,21 @@ class Forecast(Renderable):
             PanelLine("time", self._time()),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            PanelLine("results", near(self.path) + self._night()),
+            PanelLine("results", short_path(self.path) + self._continued_run()),
             *(PanelLine("warning", warning, Severity.WAIT) for warning in self.warnings),
         ]
         verdict = f"{pluralize(plan.rows.height, 'row')}, {plan.todo:,} to send"
         prompts = tuple(TextBlock(f"prompt {number}", prompt) for number, prompt in enumerate(plan.prompts, 1))
         return Panel(self.name, verdict, f" to {self.endpoint}", lines, texts=prompts)
 
-    def _night(self) -> str:
-        return f" (of the run of {self.goes_on}, which goes on)" if self.goes_on and self.plan.todo else ""
+    def _continued_run(self) -> str:
+        return f" (of the run of {self.continues}, which is continued)" if self.continues and self.plan.todo else ""
 
     def _rows(self) -> list[PanelLine]:
         plan = self.plan
-        told = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
-        told += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
-        new = ", ".join([f"{plan.new:,}", *told])
+        notes = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
+        notes += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
+        new = ", ".join([f"{plan.new:,}", *notes])
         lines = [PanelLine("reused", f"{plan.reused:,}"), PanelLine("new", new)]
         if plan.failed_before:
             lines.append(PanelLine("failed", f"{plan.failed_before:,} in an earlier run"))
@@ -112,8 +113,8 @@ class Forecast(Renderable):
     def _time(self) -> str:
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-        given = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
-        under = f" under {given} a minute" if given else f" at {self._in_flight()}, no other limit"
+        rates = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
+        under = f" under {rates} a minute" if rates else f" at {self._in_flight()}, no other limit"
         if expected is None:
             return f"as fast as the service answers{under}"
         if not expected:
@@ -127,15 +128,15 @@ class Forecast(Renderable):
         return f"{self.limits.concurrency:,} at a time"
 
     def _rehearsed(self, night: Rehearsal) -> str:
-        """When it would end, which concurrency is enough, and what of it is assumed."""
+        """Describes when the run would end, which concurrency suffices, and what is assumed."""
         ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
         verdict = (
             "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
         )
-        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it began now"]
+        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
         allowed = self.limits.most_in_flight
         if night.enough is None:
-            lines.append("no limit is known: every slot more makes it faster")
+            lines.append("no limit is known: every additional slot makes it faster")
         elif night.enough > allowed:
             lines.append(f"{night.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
         else:
@@ -143,7 +144,7 @@ class Forecast(Renderable):
         how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
         lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
         if night.rehearsed < self.plan.todo:
-            lines.append(f"reckoned from the first {night.rehearsed:,} rows")
+            lines.append(f"estimated from the first {night.rehearsed:,} rows")
         return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""A run's numbers as a Prometheus textfile, for node_exporter to collect: written whole, and readable by all.
+"""Writes a run's metrics as a Prometheus textfile, for node_exporter to collect: written whole, and readable by all.
 
-Knows no network. When the last run succeeded is kept from the file that is replaced.
+Uses no network. The time of the last success is copied from the file that is replaced.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from batchgen.runner.summary import Summary
 from batchgen.storage.atomic import replacing
 
 SUCCESS = "batchgen_last_success_timestamp_seconds"
-MOST_BYTES = 1 << 20
-READABLE = 0o644
+MAX_READ_BYTES = 1 << 20
+FILE_MODE = 0o644
 
 Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
 def write(path: Path, job: str, summary: Summary | None, exit_code: int, seconds: float, ended_at: float) -> None:
-    """`summary` is None where the run ended before there was one. Raises MachineRefused."""
+    """Writes the metrics. `summary` is None if the run ended before there was one. Raises MachineRefused."""
     success = ended_at if exit_code == OK else _last_success(path, job)
     families = [*_counts(summary)] if summary else []
     families += [
@@ -31,9 +31,9 @@ def write(path: Path, job: str, summary: Summary | None, exit_code: int, seconds
         ("batchgen_last_run_timestamp_seconds", "When the last run ended.", _one(ended_at)),
     ]
     families += [(SUCCESS, "When the last run ended that gave every row its text.", _one(success))] if success else []
-    text = "".join(_family(name, says, job, samples) for name, says, samples in families)
+    text = "".join(_family(name, help_text, job, samples) for name, help_text, samples in families)
     with replacing(path) as file:
-        os.fchmod(file.fileno(), READABLE)
+        os.fchmod(file.fileno(), FILE_MODE)
         file.write(text.encode())
 
 
@@ -55,25 +55,27 @@ def _by(label: str, values: Mapping[str, float]) -> Samples:
     return [({label: name}, value) for name, value in values.items()]
 
 
-def _family(name: str, says: str, job: str, samples: Samples) -> str:
-    lines = [f"# HELP {name} {says}", f"# TYPE {name} gauge"]
+def _family(name: str, help_text: str, job: str, samples: Samples) -> str:
+    lines = [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]
     lines += [f"{name}{{{_labels({'job': job, **labels})}}} {value:.15g}" for labels, value in samples]
     return "\n".join([*lines, ""])
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _last_success(path: Path, job: str) -> float | None:
-    """What the file that is there says of it."""
+    """Returns the time of the last success from the existing file; None if it has none."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            found = re.search(rf'^{SUCCESS}{{job="{re.escape(job)}"}} ([0-9.]+)$', file.read(MOST_BYTES), re.MULTILINE)
+            found = re.search(
+                rf'^{SUCCESS}{{job="{re.escape(job)}"}} ([0-9.]+)$', file.read(MAX_READ_BYTES), re.MULTILINE
+            )
         return float(found[1]) if found else None
     except (OSError, ValueError):
         return None

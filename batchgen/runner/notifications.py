@@ -1,7 +1,7 @@
-"""What follows on a run, however it ended: its metrics are written, and who asked for it is told.
+"""Writes the metrics of a run, and notifies its webhook, however the run ended.
 
-Never changes how the run ends: what goes wrong here is told in one line. A run that finds another one at work leaves
-this to that one, and a trial on the built-in model tells nobody.
+Never changes how the run ends: a failure here is one line of warning. A run that finds another one active does neither,
+and a trial on the built-in model notifies nobody.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ log = logging.getLogger("batchgen")
 
 
 def check(job: Job) -> None:
-    """Raises UsageError where the metrics cannot be written, before anything is spent."""
+    """Raises UsageError if the metrics cannot be written, before anything is spent."""
     if job.metrics is None:
         return
     path = Path(job.metrics)
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path}: is no file: give metrics the name of one")
+        raise UsageError(f"{path}: is not a regular file: choose another path for metrics")
     folders.refuse_unwritable(path.parent)
 
 
 @dataclass
 class Notifications:
-    """Of one run. `summary` is None where it ended before there was one."""
+    """The notifications of one run. `summary` is None if the run ended before there was one."""
 
     environ: Mapping[str, str]
     job: Job | None = None
@@ -47,14 +47,14 @@ class Notifications:
     summary: Summary | None = None
     started: float = field(default_factory=time.monotonic)
 
-    def of(self, job: Job) -> None:
-        """From here on it is known whose end it is. Raises UsageError as `check`, and where an address is missing."""
+    def set_job(self, job: Job) -> None:
+        """Sets the job whose end is reported. Raises UsageError as `check` does, and if an address is missing."""
         self.job = job
         self.address = job.notify.address(self.environ)
         check(job)
 
-    def tell(self, exit_code: int, message: str) -> None:
-        """Metrics first: they are on this machine, and quick."""
+    def send(self, exit_code: int, message: str) -> None:
+        """Writes the metrics, which are local and quick, then notifies the webhook."""
         job, seconds = self.job, time.monotonic() - self.started
         if job is None:
             return
@@ -66,7 +66,7 @@ class Notifications:
                 self._notify(self.address, job, _message(job, exit_code, message, seconds, self.summary))
 
     def _notify(self, address: str, job: Job, message: Mapping[str, object]) -> None:
-        from batchgen.runner import webhook  # noqa: PLC0415  aiohttp takes long to import, and most nights tell nobody
+        from batchgen.runner import webhook  # noqa: PLC0415  aiohttp takes long to import, and most runs notify nobody
 
         where = address.replace("{exit_code}", str(message["exit_code"]))
         proxy = proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, self.environ)
@@ -76,37 +76,37 @@ class Notifications:
 
 
 @contextmanager
-def following(environ: Mapping[str, str]) -> Iterator[Notifications]:
-    """Tells how the block ended, whatever way that was."""
+def notifying(environ: Mapping[str, str]) -> Iterator[Notifications]:
+    """Reports how the block ended, also after an exception."""
     after = Notifications(environ)
     try:
         yield after
     except AlreadyRunning:
         raise
     except BatchgenError as error:
-        after.tell(error.exit_code, str(error))
+        after.send(error.exit_code, str(error))
         raise
     except BaseException as error:
-        after.tell(CRASHED, f"crashed: {type(error).__name__}")  # its words may hold anything
+        after.send(CRASHED, f"crashed: {type(error).__name__}")  # its words may hold anything
         raise
     if after.summary is not None:
-        after.tell(after.summary.exit_code, after.summary.line())
+        after.send(after.summary.exit_code, after.summary.line())
 
 
 @contextmanager
-def _harmless(said: str) -> Iterator[None]:
-    """A signal gives it up, too: the run is over."""
+def _harmless(failure: str) -> Iterator[None]:
+    """Turns every error of the block into a warning. A signal ends the block, too: the run is over."""
     try:
         with Signals():
             yield
     except MachineRefused as error:
-        log.warning("warning: %s: %s", said, error)
+        log.warning("warning: %s: %s", failure, error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, the run ends as it ended
-        log.warning("warning: %s: %s", said, type(error).__name__)
+        log.warning("warning: %s: %s", failure, type(error).__name__)
 
 
-def _message(job: Job, exit_code: int, said: str, seconds: float, summary: Summary | None) -> dict[str, object]:
-    """Plain values; those of rows are null where the run ended before there were any."""
+def _message(job: Job, exit_code: int, text: str, seconds: float, summary: Summary | None) -> dict[str, object]:
+    """Returns plain values. Those about rows are null if the run ended before there were any."""
     return {
         "job": job.name,
         "verdict": {OK: "finished", Stopped.exit_code: "stopped"}.get(exit_code, "failed"),
@@ -114,5 +114,5 @@ def _message(job: Job, exit_code: int, said: str, seconds: float, summary: Summa
         **{name: getattr(summary, name, None) for name in ("rows", "ok", "failed", "pending")},
         "seconds": round(seconds, 3),
         **{name: getattr(summary, name, None) for name in ("path", "report")},
-        "message": said,
+        "message": text,
     }

@@ -1,7 +1,7 @@
-"""Whose a checkpoint and results are: the job file's, so that a copy of a job takes nothing that is another's.
+"""The owner of a checkpoint and of results: a job file, so that a copy of a job does not take over another job's files.
 
-A job file is told by its place seen from what it owns, so that a project that was moved stays itself; a file that is
-not there any more was renamed, or given up.
+An owner is stored as the job file's path relative to its files, so that a moved project keeps them. An owner that no
+longer exists was renamed or deleted, and its files may be used.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from batchgen.storage.location import Location
 
 
 def owner_of(job: Job, folder: Path | None) -> Owner:
-    """`folder`: where what it owns lies; None: not on this machine."""
+    """Returns the job as an owner. `folder`: the folder of what it owns; None if that is not on this machine."""
     if job.file is None or folder is None:
         return Owner(job.name, None)
     return Owner(job.name, Path(os.path.relpath(job.file, folder)).as_posix())
 
 
 def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
-    """Raises UsageError where it belongs to another job file."""
+    """Raises UsageError if the checkpoint belongs to another job file."""
     folder = job.state_folder
     if owner is not None and not _is_own(job, owner, folder):
         raise UsageError(
-            f"{job.checkpoint}: is the checkpoint of {_told(owner, folder)}, not of {_named(job)}: give this job a "
-            f"`name:` of its own, or take that one's over with --adopt"
+            f"{job.checkpoint}: is the checkpoint of {_describe(owner, folder)}, not of {_describe_own(job)}: give "
+            f"this job a `name:` of its own, or take over that one with --adopt"
         )
 
 
 def refuse_anothers_results(job: Job, place: Location) -> None:
-    """Raises UsageError where results of another job stand in the output's place."""
+    """Raises UsageError if the output's path holds results of another job."""
     folder = place.parent if isinstance(place, Path) else None
     owner = _owner_of_results(place)
     if owner is not None and not _is_own(job, owner, folder):
         raise UsageError(
-            f"{place}: holds the results of {_told(owner, folder)}, not of {_named(job)}: give this job an "
-            f"`output: {{path: ...}}` of its own, or take that one's place with --adopt"
+            f"{place}: holds the results of {_describe(owner, folder)}, not of {_describe_own(job)}: give this job an "
+            f"`output: {{path: ...}}` of its own, or replace them with --adopt"
         )
 
 
@@ -50,35 +50,36 @@ def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:
     if owner.file is None or job.file is None or folder is None:
         return owner.name == job.name
     places = {_place_of(owner.file, folder), (folder.resolve() / owner.file).resolve()}
-    there = [place for place in places if place.exists()]
-    return not there or any(place == job.file or place.samefile(job.file) for place in there)
+    existing = [place for place in places if place.exists()]
+    return not existing or any(place == job.file or place.samefile(job.file) for place in existing)
 
 
 def _place_of(file: str, folder: Path) -> Path:
     return Path(os.path.normpath(folder / file))
 
 
-def _told(owner: Owner, folder: Path | None) -> str:
+def _describe(owner: Owner, folder: Path | None) -> str:
     file = "" if owner.file is None or folder is None else f" ({_place_of(owner.file, folder)})"
     return f"the job {owner.name}{file}"
 
 
-def _named(job: Job) -> str:
+def _describe_own(job: Job) -> str:
     return f"{job.name} ({job.file})" if job.file else job.name
 
 
 def _owner_of_results(place: Location) -> Owner | None:
-    """None where there are no results of ours, or none that can be read."""
+    """Returns the owner; None if there are no readable results of batchgen."""
     try:
         with find(str(place)).files[-1].open("rb") as file:
-            said: dict[str, Any] = json.loads(_metadata(file)[b"batchgen"])
-        return Owner(said["job"], said.get("file"))
+            metadata: dict[str, Any] = json.loads(_metadata(file)[b"batchgen"])
+        return Owner(metadata["job"], metadata.get("file"))
     except (OSError, BatchgenError, ValueError, KeyError, TypeError):
         return None
 
 
 def _metadata(file: BinaryIO) -> dict[bytes, bytes]:
-    """By pyarrow: polars panics where a store refuses to be read. Raises OSError, ValueError."""
+    """Returns the file's metadata. Read by pyarrow: polars panics if a store refuses the read. Raises OSError,
+    ValueError."""
     import pyarrow.parquet as pq  # noqa: PLC0415  heavy, and most plans find no results
 
     return pq.read_metadata(file).metadata or {}

@@ -1,4 +1,4 @@
-"""What the passes of one run sent: usually there is one, and one more where stored answers were found damaged."""
+"""The passes of one run: usually one, and another if stored answers were found damaged."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from batchgen.runner.sender import SendResult
     from batchgen.send.stats import Stats
 
-FEW_LATE = 5
-"""Requests without an answer in time that are no sign of overload."""
+MIN_LATE = 5
+"""With fewer requests that time out the server is not called overloaded."""
 
 log = logging.getLogger("batchgen")
 
 
 @dataclass
 class Passes:
-    """What was sent, summed over the passes."""
+    """The results of all passes, summed."""
 
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
@@ -45,19 +45,19 @@ class Passes:
         return sum(map(count, self.stats))
 
 
-def tell_what_was_odd(sent: SendResult, job: Job) -> None:
-    """What a server makes of its requests that nobody would guess, and no row fails of."""
+def warn_of_oddities(sent: SendResult, job: Job) -> None:
+    """Warns of unexpected behaviour of the server that fails no row."""
     stats, request = sent.stats, job.request
     if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
-        log.warning("warning: request.logprobs: the server gave none with any of its answers")
+        log.warning("warning: request.logprobs: no answer of the server had any")
     if stats.several and request.best_of in (None, 1):
-        told = pluralize(stats.several, "answer")
-        log.warning("warning: %s had more choices than one, which nobody asked for: see `more_choices`", told)
+        count = pluralize(stats.several, "answer")
+        log.warning("warning: %s had more than one choice, which was not requested: see `more_choices`", count)
     late, most = sent.late
-    if late >= FEW_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
+    if late >= MIN_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
         log.warning(
-            "warning: %s had no answer within timeout.total (%g s) while others did: the server has more than it "
-            "can do. limits.concurrency: %d or so buys nothing twice; or raise timeout.total",
+            "warning: %s had no answer within timeout.total (%g s) while others did: the server has more work than "
+            "it can do. Set limits.concurrency to about %d, so that nothing is bought twice; or raise timeout.total",
             pluralize(late, "request"),
             job.timeout.total,
             most,

@@ -1,6 +1,7 @@
-"""Rows x checkpoint -> what is to be done, in which order, and what it would cost and take. Sends nothing.
+"""Makes the plan from rows and checkpoint: what is to be done, in which order, at what cost and in what time. Sends
+nothing.
 
-Keeps some forty bytes a row: its key, and what is known of it.
+Keeps about forty bytes a row: its key, and its state.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ from batchgen.ui.humanize import pluralize
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`, `state`, `attempts`,
-    `todo`, and `occurrence` where a body is there more than once. `order`:
-    the rows that are to be done as they are to be sent, by number from 0;
-    None: as they stand. `again`: new ones whose older answers are not reused. `changed` is None where no `input.id`
-    names the rows. Costs are US dollars,
-    None where a model's price is not known; `seconds` is what the limits allow, 0 where there are none."""
+    """The plan of a run. `rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`,
+    `state`, `attempts`, `todo`; and `occurrence` if a body occurs more than once. `order`: the numbers, from 0, of the
+    rows to be sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not
+    reused. `changed` is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known.
+    `seconds`: the time that the limits ask, 0 if there are none."""
 
     rows: pl.DataFrame
     order: pl.Series | None
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def requests(self) -> str:
-        """A digest of all that the job asks for, in whatever order."""
+        """Returns a digest of all requests of the job, in any order."""
         halves = [int(self.rows[half].sum()) for half in ("hi", "lo")]
         return f"{self.rows.height}-{halves[0]:x}-{halves[1]:x}"
 
@@ -67,20 +67,20 @@ def make_plan(
     limits: Limits,
     *,
     retry_failed: bool,
-    restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> Plan:
-    """`restated`: the rows with `state` as it is to be taken now. Raises UsageError where a row cannot be sent; then it
-    names the first rows and counts them all."""
+    """Makes the plan. `recheck`: returns the rows with `state` by the present check. Raises UsageError if a row cannot
+    be sent; its message names the first such rows and counts them all."""
     seen = preflight(job, source, requests)
     _refuse_unpriced(job, seen)
     rows = _rows(seen)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
     answered = int((rows["state"] == State.DONE).sum())
-    rows = restated(rows) if restated else rows
+    rows = recheck(rows) if recheck else rows
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
     rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]))
     count = dict(rows["state"].value_counts().iter_rows())
-    _refuse_unfit(job, source, rows, limits)
+    _refuse_too_long(job, source, rows, limits)
     todo = rows.filter("todo").select("prompt_tokens", "answer_tokens", "model")
     return Plan(
         rows=rows,
@@ -102,7 +102,7 @@ def make_plan(
 
 
 def _rows(seen: Preflight) -> pl.DataFrame:
-    """The survey as one frame, with the keys of repeated bodies told apart by their occurrence."""
+    """Returns the rows of the preflight as one frame. The keys of repeated bodies differ by their occurrence."""
     frame = seen.columns.frame()
     if not _repeats(frame["hi"]):
         return frame
@@ -123,31 +123,32 @@ def _rows(seen: Preflight) -> pl.DataFrame:
 
 
 def _repeats(keys: pl.Series) -> bool:
-    """Whether any is there twice."""
+    """Returns whether a key occurs twice."""
     return any(keys.gather(rows).n_unique() < rows.len() for rows in sixteenths(keys))
 
 
-def _refuse_unfit(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:
-    """A row that takes more tokens than a minute grants would be refused for ever, and hold up all others."""
+def _refuse_too_long(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:
+    """Raises UsageError for rows that need more tokens than a minute grants: they would be refused for ever, and delay
+    all others."""
     grant = limits.tokens_per_minute
     if grant is None:
         return
     needs = pl.col("prompt_tokens").cast(pl.Int64) + pl.col("answer_tokens")
-    unfit = rows.lazy().with_row_index("at").filter("todo", needs > grant).select("at", needs=needs).collect()
-    if unfit.is_empty():
+    too_long = rows.lazy().with_row_index("at").filter("todo", needs > grant).select("at", needs=needs).collect()
+    if too_long.is_empty():
         return
-    named = names_at(job, source, unfit["at"].head(SHOWN_PROBLEMS).to_list())
-    shown = "\n".join(f"  {name}: {tokens:,}" for name, tokens in zip(named, unfit["needs"], strict=False))
+    named = names_at(job, source, too_long["at"].head(SHOWN_PROBLEMS).to_list())
+    shown = "\n".join(f"  {name}: {tokens:,}" for name, tokens in zip(named, too_long["needs"], strict=False))
     raise UsageError(
-        f"{job.input.path}: {unfit.height:,} of {rows.height:,} rows cannot be sent: with its longest answer each may "
-        f"take more tokens than limits.tokens_per_minute grants in a minute ({grant:,.0f}): shorten the prompt, lower "
-        f"request.max_tokens, or raise the limit; nothing was sent:\n{shown}"
+        f"{job.input.path}: {too_long.height:,} of {rows.height:,} rows cannot be sent: with its longest answer each "
+        f"may take more tokens than limits.tokens_per_minute grants in a minute ({grant:,.0f}): shorten the prompt, "
+        f"lower request.max_tokens, or raise the limit; nothing was sent:\n{shown}"
     )
 
 
 def _order(job: Job, rows: pl.DataFrame, priorities: list[pl.Series]) -> pl.Series | None:
-    """Highest first, empty ones last. Random is by key, which is a digest: it is the same order in every run, so
-    that a run that was cut short goes on with one and the same sample."""
+    """Returns the order of sending: highest priority first, empty ones last. Random order is by key, a digest, and so
+    the same in every run: an interrupted run continues with the same sample."""
     if not priorities and job.order == "input":
         return None
     keyed = rows.select("hi", "todo").with_row_index("at")
@@ -160,7 +161,7 @@ def _order(job: Job, rows: pl.DataFrame, priorities: list[pl.Series]) -> pl.Seri
 
 
 def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[str]) -> int:
-    """New rows whose name was seen before with another request."""
+    """Counts new rows whose name was seen before with another request."""
     never = (rows["state"] == State.NEW) & (rows["attempts"] == 0)
     if not names or not never.any():
         return 0
@@ -200,7 +201,7 @@ def _seconds(todo: pl.DataFrame, limits: Limits) -> float:
 
 
 def nothing_to_send(plan: Plan) -> str:
-    """Why there is nothing to send."""
+    """Returns why there is nothing to send."""
     rows, failed = plan.rows.height, plan.failed_before
     if not rows:
         return "the input has no rows"

@@ -1,5 +1,5 @@
-"""The pass over the whole input before anything is sent: every prompt is rendered and every row's value checked, so
-that a mistake in the last row costs nothing. Keeps 26 bytes a row, and of the prompts the first few."""
+"""Reads the whole input before anything is sent: renders every prompt and checks every row's values, so that a mistake
+in the last row costs nothing. Keeps 26 bytes a row, and the first few prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_MODELS = 1000
 
 @dataclass
 class Preflight:
-    """What the pass over the input gathers. `names` are hashes; `problems` the first rows of each reason."""
+    """The results of the preflight. `names` are hashes. `problems`: the first rows with each reason."""
 
     columns: Columns = field(
         default_factory=lambda: Columns(prompt_tokens=pl.UInt32, answer_tokens=pl.UInt32, model=pl.UInt16)
@@ -32,7 +32,7 @@ class Preflight:
     priorities: list[pl.Series] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
-    troubled: int = 0
+    rejected: int = 0
     height: int = 0
 
     def add(self, made: list[PreparedRequest]) -> None:
@@ -49,11 +49,12 @@ class Preflight:
         rows = self.problems.setdefault(reason, [])
         if len(rows) < SHOWN_PROBLEMS:
             rows.append(row)
-        self.troubled += 1
+        self.rejected += 1
 
 
 def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
-    """Raises UsageError where a row cannot be sent; then it names the first rows and counts them all."""
+    """Checks every row. Raises UsageError if a row cannot be sent; its message names the first such rows and counts
+    them all."""
     seen = Preflight()
     for frame, numbers in source.numbered():
         names = None if job.input.id is None else texts(frame[job.input.id])
@@ -76,34 +77,34 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
     _refuse_repeated_names(job, source, seen)
     source.verify()
     if seen.problems:
-        raise UsageError(_tell(seen, job))
+        raise UsageError(_message(seen, job))
     return seen
 
 
 def _refuse_problems(
     seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, numbers: pl.Series, start: int
 ) -> None:
-    """`start`: which of the `numbers` is the first that was made."""
+    """Adds the rows that cannot be sent. `start`: the position in `numbers` of the first of `made`."""
     for at, problem in enumerate(made, start):
         if isinstance(problem, RowError):
             seen.refuse(str(problem), row_name(numbers[at], names[at] if names is not None else None))
 
 
 def _priorities(job: Job, column: pl.Series, numbers: pl.Series) -> pl.Series:
-    """The values of `priority` as what can be ordered; a CSV's texts are numbers here."""
+    """Returns the values of `priority` in a sortable type: a CSV's texts as numbers."""
     if column.dtype != pl.String:
         return column.fill_nan(None) if column.dtype.is_float() else column
     values = column.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
     wrong = (column.is_not_null() & values.is_null()).arg_true()
     if wrong.len():
         at = int(wrong[0])
-        said = f"priority: {column.name} is {column[at]!r:.60}, which is no number"
-        raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {said}; nothing was sent")
+        problem = f"priority: {column.name} is {column[at]!r:.60}, which is not a number"
+        raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {problem}; nothing was sent")
     return values
 
 
 def names_at(job: Job, source: Source, rows: list[int]) -> list[str]:
-    """How a message names these rows, which are in order."""
+    """Returns the names of these rows in messages. `rows` must be in order."""
     named: list[str] = []
     start = 0
     for frame, numbers in source.numbered():
@@ -129,12 +130,12 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Preflight) -> None:
                 seen.refuse(f"input.id: {job.input.id} {name!r} repeats {row_name(first[name])}", row_name(number))
 
 
-def _tell(seen: Preflight, job: Job) -> str:
-    lines = [f"{job.input.path}: {seen.troubled:,} of {seen.height:,} rows cannot be sent; nothing was sent:"]
+def _message(seen: Preflight, job: Job) -> str:
+    lines = [f"{job.input.path}: {seen.rejected:,} of {seen.height:,} rows cannot be sent; nothing was sent:"]
     for reason, rows in list(seen.problems.items())[:SHOWN_PROBLEMS]:
         lines.append(f"  {reason}: {', '.join(rows)}")
     if len(seen.problems) > SHOWN_PROBLEMS:
-        lines.append(f"  and {len(seen.problems) - SHOWN_PROBLEMS:,} further reasons")
-    elif seen.troubled > sum(map(len, seen.problems.values())):
-        lines.append(f"  (the first {SHOWN_PROBLEMS} rows of each reason are named)")
+        lines.append(f"  and {len(seen.problems) - SHOWN_PROBLEMS:,} more reasons")
+    elif seen.rejected > sum(map(len, seen.problems.values())):
+        lines.append(f"  (the first {SHOWN_PROBLEMS} rows of each reason are listed)")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Everything a command needs before it can begin: the job's input, template and service, checked.
+"""Prepares a job: opens and checks its input, template and service.
 
 Nothing here sends a request, takes the lock or writes an answer.
 """
@@ -31,13 +31,13 @@ from batchgen.output.input_columns import as_texts
 from batchgen.simulator.model import NAME as BUILT_IN
 
 CHARS_PER_TOKEN = 4
-"""By the rule of thumb."""
+"""A rule of thumb."""
 
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet; `fitness` is
-    None where the job checks no text."""
+    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet. `fitness` is None
+    if the job checks no text."""
 
     job: Job
     base_url: str | None
@@ -54,19 +54,21 @@ class PreparedJob:
     def state(self) -> StateFiles:
         return StateFiles.for_job(self.job)
 
-    def answering(self, models: Iterable[str]) -> list[str]:
-        """Who answers where an answer names no model, as in a stream: the model asked for, or the built-in one."""
+    def answer_models(self, models: Iterable[str]) -> list[str]:
+        """Returns the model for each answer that names none, as in a stream: the requested model, or the built-in
+        one."""
         return [BUILT_IN if self.job.is_local else model for model in models]
 
 
 def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJob:
-    """`file` is the job's, for messages. Raises UsageError for what does not fit; the input's rows are not read yet."""
+    """Prepares a job. `file`: its file, for messages. Raises UsageError if something does not fit. It does not read the
+    input's rows."""
     base_url = None if job.is_local else job.base_url(environ)
     trust(job.endpoint.ca_file)
     proxy = None if job.is_local else proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, environ)
     if proxy is not None and job.endpoint.has_key and "http:" in (base_url or ""):
         raise UsageError(
-            "endpoint.proxy: the key would cross the network in the clear: with a key it is for https alone"
+            "endpoint.proxy: the key would cross the network in the clear: with a key a proxy is used for https only"
         )
     source = open_source(job.input)
     refuse_collisions(list(source.columns), job.answer_columns)
@@ -81,7 +83,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
 
 
 def reopen(setup: PreparedJob) -> PreparedJob:
-    """With the input as it is now. Raises UsageError as `set_up`."""
+    """Returns the job with the input as it is now. Raises UsageError as `prepare` does."""
     source = open_source(setup.job.input)
     refuse_collisions(list(source.columns), setup.job.answer_columns)
     requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.base_url or ""))
@@ -92,11 +94,12 @@ def _refuse_unordered(priority: str, source: Source) -> None:
     require_column(priority, source.columns, "priority")
     dtype = source.columns[priority]
     if not (dtype in (pl.String, pl.Boolean) or dtype.is_numeric() or dtype.is_temporal()):
-        raise UsageError(f"priority: column {priority!r} is {dtype}, of which none is highest: give one of numbers")
+        raise UsageError(f"priority: column {priority!r} ({dtype}) cannot be ordered: use a numeric column")
 
 
 def key_of(job: Job, environ: Mapping[str, str]) -> str:
-    """Raises UsageError where there is none; the built-in model takes any. Empty where the job wants none sent."""
+    """Returns the key; empty if the job sends none. The built-in model takes any key. Raises UsageError if there is
+    none."""
     if job.is_local:
         return "local"
     if not job.endpoint.has_key:
@@ -107,12 +110,13 @@ def key_of(job: Job, environ: Mapping[str, str]) -> str:
 
 
 def today() -> str:
-    """The local date, ISO: what `{date}` stands for when a run starts."""
+    """Returns the local date, ISO: the value of `{date}` for a run that starts now."""
     return dt.datetime.now().astimezone().date().isoformat()
 
 
 def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
-    """What a job of so many rows should hear before it spends anything. Raises UsageError as `model_warnings`."""
+    """Returns warnings for a job of so many rows, before anything is spent. Raises UsageError as `model_warnings`
+    does."""
     job, now = setup.job, dt.datetime.now(dt.UTC)
     return [
         *setup.source.notes,
@@ -125,10 +129,10 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
 
 
 def column_warnings(setup: PreparedJob) -> list[str]:
-    """Warns where results hold a column as text, or lack one because the input has its name."""
-    told, taken = as_texts(setup.source.columns), left_out(setup.source.columns)
-    what = f"column{'s' * (len(told) > 1)} {', '.join(map(repr, told[:5]))}"
-    warned = [f"{what}: of a type that Parquet has not: JSON text in the results"] if told else []
+    """Warns if results hold a column as text, or lack one because the input has a column of that name."""
+    as_text, taken = as_texts(setup.source.columns), left_out(setup.source.columns)
+    what = f"column{'s' * (len(as_text) > 1)} {', '.join(map(repr, as_text[:5]))}"
+    warned = [f"{what}: of a type that Parquet does not have: JSON text in the results"] if as_text else []
     renames = ", ".join(f"{name}: source_{name}" for name in taken)
     if taken:
         warned.append(
@@ -139,7 +143,7 @@ def column_warnings(setup: PreparedJob) -> list[str]:
 
 
 def prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
-    """Where all rows send the same, or a comment has cut the prompt off."""
+    """Warns if all rows send the same prompt, or if YAML has cut off a part of the prompt as a comment."""
     job = setup.job
     cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
     same = (
@@ -150,13 +154,13 @@ def prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
         else None
     )
     is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
-    told = [same] if same else []
-    told += [cut] if job.cut_off and (same or is_text) else []
-    return ["; ".join(told)] if told else []
+    messages = [same] if same else []
+    messages += [cut] if job.cut_off and (same or is_text) else []
+    return ["; ".join(messages)] if messages else []
 
 
 def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) -> list[str]:
-    """Raises UsageError for a model that the vendor's own host no longer serves."""
+    """Warns of deprecated models. Raises UsageError for a model that the vendor's own host no longer serves."""
     warnings = []
     for model in models:
         deprecation = DEPRECATED.get(model)
@@ -168,7 +172,7 @@ def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) ->
         if removed and vendor and not setup.job.endpoint.allow_removed_models:
             raise UsageError(
                 f"request.model: {model} was announced as removed on {deprecation.removed_on}: {advice}, or set "
-                "`endpoint: {allow_removed_models: true}` to send to it all the same; nothing was sent"
+                "`endpoint: {allow_removed_models: true}` to send to it anyway; nothing was sent"
             )
         when = "was announced as removed on" if removed else "is deprecated and will be removed on"
         warnings.append(f"{model} {when} {deprecation.removed_on}: {advice}")
@@ -176,29 +180,32 @@ def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) ->
 
 
 def length_warnings(job: Job) -> list[str]:
+    """Warns if the job does not set how long an answer may be."""
     if job.request.max_tokens is not None or job.request.max_completion_tokens is not None:
         return []
     whose = " where a row sets none" if "max_tokens" in job.columns else ""
     dialect = job.dialect
     if not dialect.documented:
-        plans = f"plans and budgets reckon with {dialect.default_tokens:,}"
-        return [f"no request.max_tokens: how long an answer may be{whose} is the service's own to say; {plans}"]
+        plans = f"plans and budgets assume {dialect.default_tokens:,}"
+        return [f"no request.max_tokens: the service decides how long an answer may be{whose}; {plans}"]
     who = "many a server" if dialect.is_own_server else "the service"
     cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
 
 
 def check_warnings(job: Job) -> list[str]:
-    """Where asking again for an unfit text buys the same one, or another that is too short."""
+    """Warns if asking again for a text that fails the check would buy the same one, or another that is too short."""
     request, least = job.request, job.check.min_chars
-    told = []
+    messages = []
     same = ["temperature 0"] if request.temperature == 0 else []
     same += [f"random_seed {request.random_seed}"] if request.random_seed is not None else []
     same += [f"seed {request.seed}"] if request.seed is not None else []
     if same and job.check.is_set and job.check.retries:
-        told.append(f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`")
+        messages.append(
+            f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`"
+        )
     tokens = request.max_tokens or job.dialect.default_tokens
     if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
-        told.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")
-    return told
+        messages.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")
+    return messages

@@ -1,5 +1,5 @@
-"""What a run looks like while it goes: a bar on a terminal and in a notebook, a line every thirty seconds elsewhere.
-Renders `Stats` on stderr and decides nothing; a closed stderr does not concern the run."""
+"""Progress on stderr: a bar on a terminal and in a notebook, a line every thirty seconds elsewhere. Renders `Stats` and
+decides nothing. A closed stderr does not affect the run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui import logs
 from batchgen.ui.humanize import approximately, duration, pluralize
-from batchgen.ui.terminal import USUAL, screen
+from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
-LINE_EVERY = 30.0
-BAR_EVERY = 0.2
-WIDGET_EVERY = 1.0
-BAR = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} rows{postfix}"
+LINE_SECONDS = 30.0
+BAR_SECONDS = 0.2
+WIDGET_SECONDS = 1.0
+BAR_FORMAT = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} rows{postfix}"
 
 log = logging.getLogger("batchgen")
 
@@ -35,19 +35,20 @@ class Progress(Protocol):
     def close(self, stats: Stats) -> None: ...
 
 
-def progress(name: str, stats: Stats, outlook: RemainingTime, most_seconds: float, *, quiet: bool) -> Progress:
-    """`most_seconds`: what the limits would ask of the run if every answer were as long as it may be."""
+def progress(name: str, stats: Stats, outlook: RemainingTime, max_seconds: float, *, quiet: bool) -> Progress:
+    """Returns the progress display for this stderr. `max_seconds`: the time that the limits would ask if every answer
+    had its longest length."""
     if quiet:
         return NoProgress()
-    if sys.stderr.isatty() and not logs.are_objects():
+    if sys.stderr.isatty() and not logs.are_json():
         return ProgressBar(name, stats, outlook)
     if _in_notebook():
         return NotebookWidget(name, stats, outlook)
-    return LogLines(name, stats, outlook, most_seconds, time.monotonic)
+    return LogLines(name, stats, outlook, max_seconds, time.monotonic)
 
 
 class NoProgress:
-    every = LINE_EVERY
+    every = LINE_SECONDS
 
     def show(self, stats: Stats) -> None:
         pass
@@ -57,12 +58,12 @@ class NoProgress:
 
 
 class ProgressBar:
-    every = BAR_EVERY
+    every = BAR_SECONDS
 
     def __init__(self, name: str, stats: Stats, outlook: RemainingTime) -> None:
         self._outlook = outlook
-        self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR)
-        self._messages = self._around()
+        self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR_FORMAT)
+        self._messages = self._redirected_log()
         self._messages.__enter__()
 
     def _new(self, **how: Any) -> tqdm[NoReturn]:
@@ -70,10 +71,10 @@ class ProgressBar:
         bar.dynamic_ncols = _columns  # type: ignore[assignment]  # as tqdm itself does
         return bar
 
-    def _around(self) -> AbstractContextManager[None]:
+    def _redirected_log(self) -> AbstractContextManager[None]:
         from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415  it imports tqdm.auto, see there
 
-        return logging_redirect_tqdm(loggers=[log])  # above the bar, not through it
+        return logging_redirect_tqdm(loggers=[log])  # messages are printed above the bar
 
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
@@ -91,14 +92,15 @@ class ProgressBar:
 
 
 def _columns(_: object) -> tuple[int, int | None]:
-    """For tqdm, again and again: the bar's width, which leaves room for the `^C` that the terminal writes behind it."""
-    return (screen(sys.stderr).width or USUAL) - 2, None
+    """Returns the bar's width, which tqdm asks for repeatedly. It leaves room for the `^C` that the terminal
+    appends."""
+    return (screen(sys.stderr).width or DEFAULT_COLUMNS) - 2, None
 
 
 class NotebookWidget(ProgressBar):
-    """A notebook's, where ipywidgets is there to draw it; else a bar of text, and no advice to install it."""
+    """A notebook's bar, drawn by ipywidgets if installed; otherwise a bar of text, without advice to install it."""
 
-    every = WIDGET_EVERY
+    every = WIDGET_SECONDS
 
     def _new(self, **how: Any) -> tqdm[NoReturn]:
         with warnings.catch_warnings():
@@ -106,26 +108,26 @@ class NotebookWidget(ProgressBar):
             from tqdm.auto import tqdm as automatic  # noqa: PLC0415  it looks for ipywidgets, and warns, when imported
         return automatic(dynamic_ncols=True, **how)
 
-    def _around(self) -> AbstractContextManager[None]:
-        return nullcontext()  # messages stand below
+    def _redirected_log(self) -> AbstractContextManager[None]:
+        return nullcontext()  # messages are shown below the bar
 
 
 def _in_notebook() -> bool:
-    """Whether a kernel runs this: its stderr is no terminal, and yet somebody looks."""
+    """Returns whether a notebook's kernel runs this: its stderr is not a terminal, and still somebody watches."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class LogLines:
-    every = LINE_EVERY
+    every = LINE_SECONDS
 
     def __init__(
-        self, name: str, stats: Stats, outlook: RemainingTime, most_seconds: float, clock: Callable[[], float]
+        self, name: str, stats: Stats, outlook: RemainingTime, max_seconds: float, clock: Callable[[], float]
     ) -> None:
         self._name, self._outlook, self._clock = name, outlook, clock
-        most = f", {duration(most_seconds)} at most under the limits" if most_seconds >= LINE_EVERY else ""
+        most = f", {duration(max_seconds)} at most under the limits" if max_seconds >= LINE_SECONDS else ""
         numbers = _numbers(stats, 0.0, None)
-        log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.NUMBERS: numbers})
+        log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.FIELDS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
@@ -140,7 +142,7 @@ class LogLines:
             rate,
             "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
             f"; {troubles}" if (troubles := _troubles(stats)) else "",
-            extra={logs.NUMBERS: _numbers(stats, rate, left)},
+            extra={logs.FIELDS: _numbers(stats, rate, left)},
         )
 
     def close(self, stats: Stats) -> None:
@@ -148,7 +150,7 @@ class LogLines:
 
 
 def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float | None]:
-    """Of a line, for machines: rows, requests, rows a second, and seconds left where they are known."""
+    """Returns a line's numbers for machines: rows, requests, rows a second, and the seconds left if known."""
     counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
     counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.retries.total()}
     return {**counts, "rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
@@ -157,5 +159,5 @@ def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float |
 def _troubles(stats: Stats) -> str:
     found = [f"{stats.most:,} in flight at most"] if stats.most else []
     counts = {"failed": stats.failed, "retries": stats.retries.total()}
-    told = [f"{count:,} {what}" for what, count in counts.items() if count]
-    return ", ".join([*found, *told, *([stats.trouble[:200]] if stats.trouble else [])])
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return ", ".join([*found, *parts, *([stats.trouble[:200]] if stats.trouble else [])])

@@ -1,4 +1,4 @@
-"""What `batchgen init --input` writes: the job that reads a given file. The whole file is read, so that the job's plan
+"""Writes the job of `batchgen init --input`, which reads a given file. It reads the whole file, so that the job's plan
 refuses none of its rows."""
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from batchgen.storage.listing import File, find
 from batchgen.storage.location import is_url
 
 MOST_COLUMNS, MOST_IDS, ID_CHARS = 20, 8, 64
-"""In the prompt; that may be the rows' ids, and how long such a value may be."""
+"""The most columns in the prompt; the most columns considered as ids; the most characters of an id."""
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 _FRACTION = r"^-?(0\.(0{0,3}[1-9]\d{0,10})?|[1-9]\d{0,7}\.\d{0,6})[1-9]$|^-?(0|[1-9]\d{0,13})\.0$"
-"""Numbers that print as they stand in the file: no zero too many, and no more digits than a float holds."""
+"""Numbers that print exactly as in the file: no extra zero, and no more digits than a float holds."""
 _ID_NAME = re.compile(r"(^|[\W_])(id|sku|key|uuid|guid|nr|no|code|number)$|[a-z]I[dD]$", re.IGNORECASE)
 _BOMS = {
     codecs.BOM_UTF8: None, codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
@@ -42,7 +42,7 @@ _BOMS = {
 
 @dataclass
 class _Facts:
-    """What is known of a column so far. `seen`: the hashes of its values, where it may be the id."""
+    """The properties of a column so far. `seen`: the hashes of its values, if it may be the id."""
 
     has_nulls: bool = False
     is_filled: bool = False
@@ -53,7 +53,7 @@ class _Facts:
 
 
 def write(path: str, name: str | None) -> list[Path]:
-    """Writes the job file. Raises UsageError where the file cannot be read, or the job is there already."""
+    """Writes the job file. Raises UsageError if the file cannot be read, or if the job exists already."""
     file = scaffold.job_file(name or _name(path))
     given = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  links stay
     source = _opened(given)
@@ -69,7 +69,7 @@ def _name(path: str) -> str:
 
 
 def _opened(path: str) -> Source:
-    """With the settings by which the whole of it is read."""
+    """Opens the file with the settings that read all of it."""
     found = find(path).files
     settings: dict[str, object] = {"path": path}
     if is_csv(found):
@@ -98,7 +98,7 @@ def _free(name: str, columns: Schema) -> str:
 
 
 def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
-    """The encoding, and the separator by which there are the most columns. Raises UsageError where none fits."""
+    """Returns the encoding, and the separator that gives the most columns. Raises UsageError if none fits."""
     encoding = _encoding(file)
     found: list[tuple[int, dict[str, object]]] = []
     fault: UsageError | None = None
@@ -122,7 +122,7 @@ def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
 
 
 def _encoding(file: File) -> str | None:
-    """None: UTF-8. What is neither UTF-8 nor UTF-16 is taken for Windows' own."""
+    """Returns the encoding; None: UTF-8. Anything but UTF-8 and UTF-16 is taken for Windows-1252."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     with closing(decompressed(file)) as content:
         begin = content.read(1 << 20)
@@ -158,7 +158,7 @@ def _indented(lines: list[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As YAML has it."""
+    """Quotes the text as YAML needs it."""
     return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else json.dumps(text)
 
 
@@ -203,7 +203,7 @@ def _is_near(column: pl.Series) -> bool:
 
 
 def _template(name: str, columns: Schema) -> Template | None:
-    """One that prints the column; None where that cannot be."""
+    """Returns a template that prints the column; None if it cannot be printed."""
     try:
         return Template(f"x{{{{ {_written(name)} }}}}", {name: columns[name]})
     except UsageError:
@@ -211,7 +211,7 @@ def _template(name: str, columns: Schema) -> Template | None:
 
 
 def _written(name: str) -> str:
-    """As a template reads the column."""
+    """Returns the column's name as a template writes it."""
     try:
         Template(f"{{{{ {name} }}}}", {name: pl.String()})
     except UsageError:
@@ -224,7 +224,7 @@ def _written(name: str) -> str:
 
 
 def _may_be_ids(frame: pl.DataFrame) -> list[str]:
-    """By the first rows: those that are named as ids are first."""
+    """Returns the columns that may be ids by the first rows, those with an id's name first."""
     unique = [
         column.name
         for column in frame
@@ -246,7 +246,7 @@ def _id(facts: dict[str, _Facts]) -> str | None:
 
 
 def _types(source: Source, facts: dict[str, _Facts]) -> dict[str, str]:
-    """Of a CSV's columns by the names that they have in the file: as numbers they print what stands there."""
+    """Returns the types of a CSV's columns, by their names in the file, that print as numbers what the file says."""
     if not is_csv(source.files):
         return {}
     named = {name: facts[source.spec.rename.get(name, name)] for name in source.raw}
@@ -258,7 +258,7 @@ def _types(source: Source, facts: dict[str, _Facts]) -> dict[str, str]:
 
 
 def _lines(columns: Schema, facts: dict[str, _Facts]) -> Iterator[str]:
-    """Of the prompt, a column each. Raises UsageError where there is none."""
+    """Yields the prompt's lines, one a column. Raises UsageError if there is none."""
     names = [name for name in columns if facts[name].is_printable]
     if not names:
         raise UsageError("no column of the file can stand in a prompt")

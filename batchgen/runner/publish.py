@@ -1,4 +1,4 @@
-"""A run's results, at the job's own place, where its gate is heard, or anywhere else."""
+"""Publishes a run's results at the job's own place, where its gate applies, or anywhere else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
 from batchgen.storage.location import Location
 
-RELIED_ON = ("model", "record", "state", "occurrence")
-"""Of a plan's rows, what publishing needs."""
+PUBLISHED_COLUMNS = ("model", "record", "state", "occurrence")
+"""Columns of a plan's rows that publishing needs."""
 
 
 def publish_run(
@@ -36,8 +36,8 @@ def publish_run(
     *,
     selection: Selection = ALL,
 ) -> PublishResult:
-    """Publishes the results: at the job's own place, where the gate judges them and no more is replaced by less, or
-    anywhere else. Raises as `publish`, and UsageError where a selection would take the job's own place."""
+    """Publishes the results. At the job's own place the gate applies, and results with more texts are not replaced.
+    Raises as `publish` does."""
     job, own = setup.job, destination.of(setup.job, run.date)
     in_place = _is_same(to.place, own.place)
     if in_place and not selection.is_all:
@@ -45,8 +45,10 @@ def publish_run(
     stats = None
     if in_place and own.is_gated:
         stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
-    answered = AnsweredRows(setup.source, rows, setup.answering(models), reader, setup.fitness)
-    done = publish(answered, own if in_place else to, about(setup, run, to.place), stats=stats, selection=selection)
+    answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.fitness)
+    done = publish(
+        answered, own if in_place else to, file_metadata(setup, run, to.place), stats=stats, selection=selection
+    )
     if in_place and not done.rejected and not done.partial:
         drop_beside(own, setup.source)
     return done
@@ -58,8 +60,8 @@ def _is_same(one: Location, other: Location) -> bool:
     return one == other
 
 
-def about(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:
-    """What the file's metadata say of where it came from. The job holds no secret, so neither do they."""
+def file_metadata(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:
+    """Returns the origin of a file for its metadata. The job holds no secret, so the metadata hold none."""
     owner = owner_of(setup.job, there.parent if isinstance(there, Path) else None)
     return {
         "version": __version__,

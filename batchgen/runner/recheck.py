@@ -1,4 +1,4 @@
-"""The job's check on texts: on those that come, and on those that are stored, by whatever check they came."""
+"""Applies the job's check to stored texts, whatever check they passed when they came."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     pass
 
 
-def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.DataFrame:
-    """A plan's rows with `state` as the present check has it: a stored text that passes is an answer, whatever was said
-    of it when it came, and an answer that does not is a failure. With a check it reads every stored text. What an
-    earlier version could make nothing of, and this one can, is an answer, too."""
+def recheck_states(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.DataFrame:
+    """Returns a plan's rows with `state` by the present check. A stored text that passes is an answer, even if it
+    failed when it came; an answer that does not pass is a failure. With a check it reads every stored text. A body that
+    an earlier version could not read, and this one can, is an answer, too."""
     rows = _reread(rows, reader)
     with_text = [id_ for kind in Kind if kind.policy.billed is Billed.YES for id_ in reader.ids_of(kind)]
     unfit = rows["record"].is_in(with_text) & (rows["state"] != State.NEW)
@@ -29,7 +29,7 @@ def restate(rows: pl.DataFrame, reader: Reader, fitness: Checker | None) -> pl.D
         passes = unfit
     else:
         stored = (unfit | (rows["state"] == State.DONE)).arg_true()
-        pieces = reader.pieces(rows["record"].gather(stored).to_list())
+        pieces = reader.record_batches(rows["record"].gather(stored).to_list())
         judged = (_passing(ids, records, reader, fitness) for ids, records, _ in pieces)
         passes = pl.repeat(None, rows.height, dtype=pl.Boolean, eager=True)
         passes = passes.scatter(stored, pl.concat([pl.Series(dtype=pl.Boolean), *judged]))
@@ -43,14 +43,14 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     unusable = (kept & ~rows["state"].is_in([State.DONE, State.NEW])).arg_true()
     if unusable.is_empty():
         return rows
-    pieces = reader.pieces(rows["record"].gather(unusable).to_list())
+    pieces = reader.record_batches(rows["record"].gather(unusable).to_list())
     readable = [id_ for _, records, _ in pieces for id_, record in records.items() if reader.is_answer(record)]
     done = pl.lit(State.DONE, pl.UInt8)
     return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))
 
 
 def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, fitness: Checker) -> pl.Series:
-    """For each attempt whether its text passes; null where it is damaged."""
+    """Returns for each attempt whether its text passes; null if it is damaged."""
     read = {id_: reader.answer(record) for id_, record in records.items()}
     given = {id_: checked_answer(answer) for id_, answer in read.items() if answer}
     passes = {id_: why is None for id_, why in zip(given, fitness.unfit([*given.values()]), strict=True)}

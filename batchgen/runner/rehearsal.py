@@ -1,7 +1,7 @@
-"""A night on a simulated clock: the real pump, limits and budget, against answers as they were of late.
+"""Rehearses a run on a simulated clock: the real dispatcher, limits and budget, against answers like the last ones.
 
-Hours pass in seconds. Sends nothing, writes nothing, and never says more than what the limits and the latency make
-likely: failures and refusals are not played.
+Hours pass in seconds. Sends nothing and writes nothing. It shows only what the limits and the latency make likely:
+failures and refusals are not simulated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import chain, islice
 from batchgen import event_loop
 from batchgen.api.outcome import Answer, Scope, kinds_of
 from batchgen.checkpoint.schema import Record
-from batchgen.job.sections import Limits as Granted
+from batchgen.job.sections import Limits as LimitSettings
 from batchgen.job.sections import Until
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
@@ -31,20 +31,20 @@ from batchgen.send.stops import Stops
 from batchgen.send.task import Task
 from batchgen.simulator.clock import SimulatedLoop
 
-MOST_ROWS, SEARCH_ROWS = 20_000, 5_000
-"""Rehearsed at most; what is longer is reckoned from these."""
-MOST_CONCURRENCY = 10_000
-AS_GOOD = 1.02
-BEGINS, TOKENS_PER_SECOND = 0.5, 50.0
-LONGEST = 8192
-"""Assumed of a service that never answered yet: seconds to the first token, and from there."""
+MAX_ROWS, SEARCH_ROWS = 20_000, 5_000
+"""The most rows that are simulated; longer runs are extrapolated from them."""
+MAX_CONCURRENCY = 10_000
+TOLERANCE = 1.02
+FIRST_TOKEN_SECONDS, TOKENS_PER_SECOND = 0.5, 50.0
+MAX_ANSWER_TOKENS = 8192
+"""Assumed of a service that has never answered: seconds to the first token, tokens a second, and the most tokens."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """How a run that starts now would end. `done` rows of those to be sent; `seconds` until then; `stopped`: by what,
-    None where it does all. `enough`: the concurrency at which the limits bind, None where none is known.
-    `latency_s`: the median that was played; `assumed`: it was not measured. `rehearsed`: rows that were played."""
+    """The end of a run that starts now. `done`: rows of those to be sent. `seconds`: until then. `stopped`: the reason,
+    None if all rows are done. `enough`: the concurrency at which the limits bind, None if none is known. `latency_s`:
+    the simulated median. `assumed`: it was not measured. `rehearsed`: rows that were simulated."""
 
     done: int
     seconds: float
@@ -56,9 +56,10 @@ class Rehearsal:
 
 
 def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequence[tuple[float, int]]) -> Rehearsal:
-    """`learned`: requests a minute that an earlier run found. `seen`: latency and tokens of the last answers."""
+    """Rehearses the plan. `learned`: requests a minute that an earlier run found. `seen`: latency and tokens of the
+    last answers."""
     waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
-    rows = list(islice(waiting, MOST_ROWS))
+    rows = list(islice(waiting, MAX_ROWS))
     played = list(seen) or [_assumed(plan)]
     granted = setup.limits
     if learned is not None and granted.requests_per_minute is None:
@@ -78,12 +79,12 @@ def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequen
 
 
 def _assumed(plan: Plan) -> tuple[float, int]:
-    tokens = min(plan.answer_tokens // max(plan.todo, 1), LONGEST)
-    return BEGINS + tokens / TOKENS_PER_SECOND, tokens
+    tokens = min(plan.answer_tokens // max(plan.todo, 1), MAX_ANSWER_TOKENS)
+    return FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND, tokens
 
 
 def _budget(until: Until, part: float) -> Budget:
-    """Of a night whose rows are this part of all, which begins now, at 0 of its clock."""
+    """Returns the budget of a run over this part of all rows, which starts at 0 of its clock."""
     seconds = until.seconds(dt.datetime.now().astimezone())
     return Budget(
         deadline=None if seconds is None else seconds * part,
@@ -93,18 +94,20 @@ def _budget(until: Until, part: float) -> Budget:
     )
 
 
-def _enough(rows: list[Task], granted: Granted, setup: PreparedJob, played: Sequence[tuple[float, int]]) -> int | None:
-    """The fewest in flight that end as early as any number would, by bisection."""
+def _enough(
+    rows: list[Task], granted: LimitSettings, setup: PreparedJob, played: Sequence[tuple[float, int]]
+) -> int | None:
+    """Finds, by bisection, the fewest requests in flight that end as early as any number would."""
     if not rows or (granted.requests_per_minute is None and granted.tokens_per_minute is None):
         return None
 
     def seconds(concurrency: int) -> float:
-        given = granted.model_copy(update={"concurrency": concurrency})
-        return _play(rows, given, Budget(), setup, played)[1]
+        limits = granted.model_copy(update={"concurrency": concurrency})
+        return _play(rows, limits, Budget(), setup, played)[1]
 
-    goal = AS_GOOD * seconds(MOST_CONCURRENCY)
+    goal = TOLERANCE * seconds(MAX_CONCURRENCY)
     high = 1
-    while high < MOST_CONCURRENCY and seconds(high) > goal:
+    while high < MAX_CONCURRENCY and seconds(high) > goal:
         high *= 2
     low = high // 2
     while high - low > max(1, low // 50):
@@ -114,9 +117,9 @@ def _enough(rows: list[Task], granted: Granted, setup: PreparedJob, played: Sequ
 
 
 def _play(
-    rows: list[Task], granted: Granted, budget: Budget, setup: PreparedJob, played: Sequence[tuple[float, int]]
+    rows: list[Task], granted: LimitSettings, budget: Budget, setup: PreparedJob, played: Sequence[tuple[float, int]]
 ) -> tuple[Stats, float, str | None]:
-    """One night: what was done, in how many seconds, and what stopped it."""
+    """Simulates one run. Returns its stats, its seconds, and what stopped it."""
     chance = random.Random(0)
     stats = Stats(todo=len(rows))
 
@@ -128,13 +131,13 @@ def _play(
     async def save(_: Record) -> None:
         return
 
-    async def night() -> tuple[float, str | None]:
+    async def simulate() -> tuple[float, str | None]:
         clock = asyncio.get_running_loop().time
-        pump = Dispatcher(
+        dispatcher = Dispatcher(
             batches=iter([[copy.copy(task) for task in rows]]),
             attempt=attempt,
             save=save,
-            flight=_NoFlight(),
+            flight=_NoInFlightLog(),
             limits=RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, clock()),
             budget=budget,
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
@@ -143,13 +146,13 @@ def _play(
             stops=Stops(kinds_of(Scope.RUN), retries.patience),
             clock=clock,
         )
-        await pump.run()
-        return clock(), pump.stopped
+        await dispatcher.run()
+        return clock(), dispatcher.stopped
 
-    return stats, *event_loop.run(night(), SimulatedLoop)
+    return stats, *event_loop.run(simulate(), SimulatedLoop)
 
 
-class _NoFlight:
+class _NoInFlightLog:
     def begin(self, slot: int, key: bytes, attempt: int) -> None:
         pass
 

@@ -1,7 +1,7 @@
-"""How long the rest of a run will take, by what its answers took: one figure for everybody who asks.
+"""Estimates the remaining time of a run, by what its answers took: one figure for every display.
 
-What the limits grant is reckoned with the tokens that answers really took, and not with the longest that they may have.
-Arithmetic only: the caller passes the time.
+The limits are applied to the tokens that answers really took, not to the longest that they may have. Arithmetic only:
+the caller passes the time.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchgen.send.stats import Stats
 
-LATELY = 0.2
-"""The share of the time so far whose rate is taken for that of the rest."""
-LEAST_S = 5.0
-"""Seconds that it is taken over at least."""
-STALLED = 3
-"""Times as long as between the answers before nothing has come: then that counts, too."""
+RECENT_SHARE = 0.2
+"""The share of the elapsed time whose rate is assumed for the rest."""
+MIN_SECONDS = 5.0
+"""The least seconds that the rate is measured over."""
+STALL_FACTOR = 3
+"""A gap this many times as long as the usual one between answers counts in the rate, too."""
 
 
 class RemainingTime:
-    """Of a run that began at `now`. Limits are those in force; None: no such limit."""
+    """The remaining time of a run that began at `now`. Limits are those in force; None: no such limit."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None, now: float) -> None:
         self._requests, self._tokens = requests_per_minute, tokens_per_minute
@@ -29,27 +29,27 @@ class RemainingTime:
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
 
     def rate(self, stats: Stats, now: float) -> float:
-        """Rows a second, of late: up to the last answer, unless that is long ago."""
-        self._see(stats, now)
+        """Returns the recent rows a second, up to the last answer unless that is long ago."""
+        self._observe(stats, now)
         (then, before), (last, done) = self._seen[0], self._seen[-1]
         if len(self._seen) == 1:  # until the first answer there is nothing to be seen of the rate
             then, before = self._began, 0
         gap = (last - then) / max(len(self._seen) - 1, 1)
-        until = now if now - last > STALLED * gap else last
+        until = now if now - last > STALL_FACTOR * gap else last
         return (done - before) / (until - then) if until > then else 0.0
 
-    def _see(self, stats: Stats, now: float) -> None:
+    def _observe(self, stats: Stats, now: float) -> None:
         done = stats.todo - stats.left
         if done > self._seen[-1][1]:
             if not self._seen[-1][1]:
                 self._seen.clear()
             self._seen.append((now, done))
-        since = now - max(LEAST_S, LATELY * (now - self._began))
+        since = now - max(MIN_SECONDS, RECENT_SHARE * (now - self._began))
         while len(self._seen) > 2 and self._seen[1][0] <= since:  # noqa: PLR2004  a rate is between two
             self._seen.popleft()
 
     def seconds(self, stats: Stats, now: float) -> float | None:
-        """Until the last row is done; None before there is an answer."""
+        """Returns the seconds until the last row is done; None before the first answer."""
         if not stats.left:
             return 0.0
         rate = self.rate(stats, now)
@@ -59,7 +59,7 @@ class RemainingTime:
         return max(lately, self._granted(stats), 0.0)
 
     def _granted(self, stats: Stats) -> float:
-        """Seconds in which the limits grant what is left."""
+        """Returns the seconds in which the limits grant the remaining rows."""
         tokens = (stats.prompt_tokens + stats.answer_tokens) / stats.ok
         needs = [(1.0, self._requests), (tokens, self._tokens)]
         return max((stats.left * need * 60 / most for need, most in needs if most), default=0.0)

@@ -1,7 +1,7 @@
 """One run of a job, from the lock to the published file: recover, plan, send, publish, sum up.
 
-The order is the safety: nothing is sent before everything was checked, nothing is published that is not
-committed, and the lock is held throughout.
+The order makes it safe: nothing is sent before everything was checked, nothing is published that is not committed, and
+the lock is held throughout.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.runner import adoption
 from batchgen.runner.owner import refuse_anothers_results
-from batchgen.runner.passes import Passes, tell_what_was_odd
+from batchgen.runner.passes import Passes, warn_of_oddities
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
 from batchgen.runner.prepare import PreparedJob, reopen, today, warnings
-from batchgen.runner.publish import RELIED_ON, publish_run
-from batchgen.runner.recheck import restate
+from batchgen.runner.publish import PUBLISHED_COLUMNS, publish_run
+from batchgen.runner.recheck import recheck_states
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import EngineFactory
@@ -48,16 +48,16 @@ from batchgen.ui.humanize import pluralize
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
 
-READINGS = 3
-"""How often results are published anew because the input changed meanwhile."""
-CHANGED = "the input changed while the job was at work"
-KEPT = "every answer is kept: run the same command again"
+MAX_PUBLISH_TRIES = 3
+"""How often results are published again because the input changed meanwhile."""
+INPUT_CHANGED = "the input changed while the job was at work"
+RERUN_ADVICE = "every answer is kept: run the same command again"
 
 log = logging.getLogger("batchgen")
 
 
 class Runner:
-    """One run, under the lock. `checkpoint` and `reader` are of the job's own file."""
+    """One run, under the lock. `checkpoint` and `reader` are open on the job's own file."""
 
     def __init__(
         self,
@@ -80,21 +80,22 @@ class Runner:
         self._run: Run | None = None
 
     def run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool = False) -> Summary:
-        """`adopt`: also where results stand that are another job's.
+        """Runs the job. `adopt`: also where the output's path holds another job's results.
 
-        Raises BatchgenError where there is nothing to sum up: before anything was sent, or a broken machine."""
+        Raises BatchgenError if there is nothing to sum up: before anything was sent, or on a broken machine.
+        """
         try:
-            return self._whole_run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
+            return self._run_passes(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
         except (BatchgenError, OSError):
             if self._run is not None:
-                with suppress(BatchgenError):  # it may be this that the machine refuses
+                with suppress(BatchgenError):  # the machine may refuse this, too
                     self._checkpoint.end_run(self._run, _now(), "stopped", self._sent.learned)
             raise
 
-    def _whole_run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
+    def _run_passes(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
         interrupted = self._recover()
-        goes_on = fresh and self._reader.open_fresh(self._job.first) is not None
+        continues = fresh and self._reader.unfinished_fresh_run(self._job.first) is not None
         floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
         while True:
@@ -105,21 +106,21 @@ class Runner:
                 to.refuse(self._setup.source)
                 if not adopt:
                     refuse_anothers_results(self._job, to.place)
-                self._warn(plan, interrupted, goes_on=goes_on)
+                self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
             run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo, start)
             self._run = run
-            self._signals.hold()
+            self._signals.defer()
             if plan.todo:
                 self._send(plan, run, quiet=quiet)
-            rows, models, prompt_tokens = self._now(plan, run), plan.models, reports.mean_tokens(plan.rows)
+            rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, reports.mean_tokens(plan.rows)
             del plan  # memory that publishing can use
-            rows, published = self._published(rows, models, run, retry_failed=retry_failed)
+            rows, published = self._publish(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
                 break
-            self._give_up(published)
-            retry_failed = False  # what failed has had its tries
+            self._discard_damaged(published)
+            retry_failed = False  # failed rows have used up their tries
         self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
         known = reports.InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
@@ -133,28 +134,28 @@ class Runner:
             setup.source,
             setup.requests,
             index,
-            self._reader.names(),
+            self._reader.row_names(),
             setup.limits,
             retry_failed=retry_failed,
-            restated=lambda rows: restate(rows, self._reader, setup.fitness),
+            recheck=lambda rows: recheck_states(rows, self._reader, setup.fitness),
         )
 
     def _recover(self) -> int:
-        """Records what was in flight when an earlier run was killed; how many requests that were."""
+        """Records the requests that were in flight when an earlier run was killed. Returns how many they were."""
         marks = leftovers(self._setup.state.in_flight)
         known = self._reader.attempts_of([key for key, _ in marks])
         lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
-        said = "in flight when the run was killed: possibly billed, and the answer is lost"
+        error = "in flight when the run was killed: possibly billed, and the answer is lost"
         if lost:
             now = _now()
             self._checkpoint.add(
-                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=said, finished_at=now) for key, n in lost]
+                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=error, finished_at=now) for key, n in lost]
             )
         clear(self._setup.state.in_flight)
         last = self._reader.last_run()
         return self._reader.interrupted_since(last) if last else len(lost)
 
-    def _warn(self, plan: Plan, interrupted: int, *, goes_on: bool) -> None:
+    def _warn(self, plan: Plan, interrupted: int, *, continues: bool) -> None:
         for warning in warnings(self._setup, plan.models, plan.rows.height):
             log.warning("warning: %s", warning)
         if interrupted:
@@ -163,16 +164,16 @@ class Runner:
             )
         is_new = self._reader.last_run() is None
         for offer in adoption.offers(self._job, plan.rows.filter("todo")) if is_new else ():
-            log.warning("warning: %s", adoption.told(offer, plan.rows.height))
-        if missing := self._checkpoint.missing:
+            log.warning("warning: %s", adoption.message(offer, plan.rows.height))
+        if missing := self._checkpoint.missing_attempts:
             log.warning(
                 "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
-                "its place. Put the newest one back where you have it; what is missing is bought again",
+                "its place. Restore the newest copy if you have one; what is missing is bought again",
                 pluralize(missing, "attempt"),
                 self._checkpoint.path,
             )
-        if goes_on:
-            log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
+        if continues:
+            log.info("%s: continues the fresh run that did not finish", self._job.name)
         if not plan.todo:
             log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
 
@@ -180,19 +181,19 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        sent = sending.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
+        sender = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        sent = sender.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
-        tell_what_was_odd(sent, self._job)
+        warn_of_oddities(sent, self._job)
 
     def _earlier_rate(self) -> float | None:
-        """What an earlier run learned, where the job itself names no rate."""
-        learned = self._reader.learned()
+        """Returns the rate that an earlier run learned, if the job itself sets none."""
+        learned = self._reader.learned_rate()
         return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
-    def _now(self, plan: Plan, run: Run) -> pl.DataFrame:
-        """What the plan knew, and over it what this run has stored."""
-        rows = plan.rows.select(name for name in RELIED_ON if name in plan.rows.columns)
+    def _current_rows(self, plan: Plan, run: Run) -> pl.DataFrame:
+        """Returns the plan's rows, updated by what this run has stored."""
+        rows = plan.rows.select(name for name in PUBLISHED_COLUMNS if name in plan.rows.columns)
         if self._reader.last_id() <= run.first:
             return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
@@ -202,37 +203,39 @@ class Runner:
         )
         return rows.with_columns(newer)
 
-    def _published(
+    def _publish(
         self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool
     ) -> tuple[pl.DataFrame, PublishResult]:
-        """What is done, published; by a plan of the input as it is now, where it changed after something was sent.
+        """Publishes what is done. If the input changed after something was sent, it publishes by a new plan of the
+        input as it is now.
 
-        Raises Stopped where it cannot be read as it is now: the next run publishes, and buys nothing."""
+        Raises Stopped if the changed input cannot be read: the next run publishes, and buys nothing.
+        """
         to = destination.of(self._job, run.date)
-        for _ in range(READINGS):
+        for _ in range(MAX_PUBLISH_TRIES):
             try:
                 return rows, publish_run(self._setup, rows, models, self._reader, run, to)
             except InputChanged:
                 if not self._sent.total(lambda stats: stats.sent):
                     raise
-            self._sent.stopped = self._sent.stopped or CHANGED
+            self._sent.stopped = self._sent.stopped or INPUT_CHANGED
             try:
                 self._setup = reopen(self._setup)
                 plan = self.plan(run.floor, retry_failed=retry_failed)
             except UsageError as error:
-                raise Stopped(f"{CHANGED}, and cannot be read now ({error}); {KEPT}") from None
-            rows, models = self._now(plan, run), plan.models
-        raise Stopped(f"{CHANGED} again and again; {KEPT}")
+                raise Stopped(f"{INPUT_CHANGED}, and cannot be read now ({error}); {RERUN_ADVICE}") from None
+            rows, models = self._current_rows(plan, run), plan.models
+        raise Stopped(f"{INPUT_CHANGED} again and again; {RERUN_ADVICE}")
 
-    def _give_up(self, published: PublishResult) -> None:
-        """Damaged answers are as if they had never been; the next pass buys them again."""
+    def _discard_damaged(self, published: PublishResult) -> None:
+        """Discards damaged answers; the next pass buys them again."""
         for row in published.damaged.values():
-            log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
+            log.warning("warning: %s: its stored answer is damaged and is bought again", row)
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
-        now, said = _now(), "the stored answer was damaged"
+        now, error = _now(), "the stored answer was damaged"
         self._checkpoint.add(
-            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=said, finished_at=now) for k in keys.values()]
+            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=error, finished_at=now) for k in keys.values()]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
@@ -253,7 +256,7 @@ class Runner:
             exit_code=self._exit_code(published),
             rows=published.rows,
             ok=published.ok,
-            reused=max(published.ok - fresh, 0),  # an edit of the input may leave answers without a row
+            reused=max(published.ok - fresh, 0),  # an edited input may leave answers without a row
             failed=published.failed,
             pending=published.pending,
             reasons=dict(published.reasons),
@@ -271,7 +274,7 @@ class Runner:
             answer_tokens=usage.answer_tokens,
             counted=usage.counted,
             cost=usage.cost,
-            in_all=self._reader.usage_in_all(),
+            in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
         )
 
@@ -293,5 +296,5 @@ class Runner:
 
 
 def _now() -> int:
-    """Microseconds since 1970, UTC."""
+    """Returns microseconds since 1970, UTC."""
     return time.time_ns() // 1000

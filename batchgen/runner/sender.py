@@ -1,6 +1,6 @@
-"""What a plan leaves to do, sent: the pump with its engine, its limits and its writer, for the length of an event loop.
+"""Sends the rows of a plan: the dispatcher with its engine, limits and checkpoint, for the length of an event loop.
 
-Holds no lock and publishes nothing: `night` does, before and after.
+Holds no lock and publishes nothing: `run` does, before and after.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
-from batchgen.send.check import checked
+from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines import local
@@ -40,18 +40,18 @@ from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.simulator.child import child
 
-LOOKS_EVERY = 2.0
-"""Seconds between two looks whether the checkpoint is still in its place."""
-TOLD_EVERY = 0.5
-"""Seconds between two notes of how far the run is, which go into the checkpoint with the next answers."""
-LOST = "the checkpoint was removed or replaced while the run was at work"
+CHECK_SECONDS = 2.0
+"""Seconds between two checks whether the checkpoint is still in its place."""
+PROGRESS_SECONDS = 0.5
+"""Seconds between two updates of the progress, which is stored with the next answers."""
+CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
 
 
 @dataclass(frozen=True)
 class SendResult:
-    """How it went. `stopped`: by what, before all was done; `is_gone`: since what makes the attempts is; `learned`:
-    requests a minute that were found to be granted; `usage`: of this pass; `late`: requests that had no answer in time
-    while others did, and how many might be in flight in the end."""
+    """The result of a pass. `stopped`: the reason why it ended early. `is_gone`: it ended because the engine was lost.
+    `learned`: requests a minute that the server was found to grant. `usage`: of this pass. `late`: requests that timed
+    out while others were answered, and how many might be in flight at the end."""
 
     stats: Stats
     usage: Usage
@@ -64,7 +64,7 @@ class SendResult:
 
 @dataclass(frozen=True)
 class Sender:
-    """`record`: the run as the checkpoint has it."""
+    """Sends one run's rows. `record`: the run as stored in the checkpoint."""
 
     setup: PreparedJob
     key: str
@@ -75,18 +75,18 @@ class Sender:
     record: Run
 
     def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
-        """`rate`: requests a minute, and `found`: how many in flight, as an earlier run learned. Raises MachineRefused
-        where answers cannot be kept."""
+        """Sends the plan's rows. `rate`: requests a minute, and `found`: how many in flight, as an earlier run learned.
+        Raises MachineRefused if answers cannot be stored."""
         with (
             self._service() as base_url,
             closing(InFlightLog(self.setup.state.in_flight, self.setup.limits.most_in_flight)) as flight,
         ):
-            return event_loop.run(self._pump(plan, base_url, flight, rate, found, quiet=quiet))
+            return event_loop.run(self._dispatch(plan, base_url, flight, rate, found, quiet=quiet))
 
     def _service(self) -> AbstractContextManager[str]:
         return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
 
-    async def _pump(
+    async def _dispatch(
         self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
@@ -97,21 +97,21 @@ class Sender:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
 
-        def tell() -> None:
+        def store_progress() -> None:
             now = time.monotonic()
             rate = outlook.rate(stats, now)
             moves = limits.auto.moves if limits.auto else ()
             stats.most = limits.auto.most if limits.auto else 0
-            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
+            self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         if granted.concurrency == "auto":
             limits.auto = AdaptiveConcurrency(AUTO_MOST, found, job.timeout.total)
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
-            pump = Dispatcher(
+            dispatcher = Dispatcher(
                 batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=checked(engine.attempt, setup.fitness, setup.dialect.read_answer),
+                attempt=with_check(engine.attempt, setup.fitness, setup.dialect.read_answer),
                 save=writer.save,
                 flight=flight,
                 limits=limits,
@@ -124,63 +124,67 @@ class Sender:
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
-                with self.signals.to(pump), self._shared(limits, base_url) as look:
-                    seen = (view.every, lambda: view.show(stats)), (shared_rate.LOOKS_EVERY, look), (TOLD_EVERY, tell)
-                    async with _ticking(*seen, (LOOKS_EVERY, lambda: self._look_at_checkpoint(pump))):
-                        is_gone = await _is_gone_at_the_end(pump)
+                with self.signals.handling(dispatcher), self._share_rate(limits, base_url) as recount:
+                    calls = (
+                        (view.every, lambda: view.show(stats)),
+                        (shared_rate.COUNT_SECONDS, recount),
+                        (PROGRESS_SECONDS, store_progress),
+                    )
+                    async with _ticking(*calls, (CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher))):
+                        is_gone = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
-                tell()
+                store_progress()
             learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), pump.stopped, pump.refusal, learned, is_gone
+            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
         )
 
-    def _look_at_checkpoint(self, pump: Dispatcher) -> None:
+    def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
-            pump.stop(LOST)
+            dispatcher.stop(CHECKPOINT_LOST)
 
     def _refuse_lost_checkpoint(self) -> None:
         if not self.checkpoint.is_in_place():
             path = self.checkpoint.path
             rescued = self.checkpoint.rescue()
             raise MachineRefused(
-                f"{path}: {LOST}. All that it held, and what has come since, is in {rescued}: move that to its place, "
-                "and run the same command again"
+                f"{path}: {CHECKPOINT_LOST}. All that it held, and everything since, is in {rescued}: move that "
+                "file to its place, and run the same command again"
             )
 
     @contextmanager
-    def _shared(self, limits: RateLimiter, base_url: str) -> Iterator[Callable[[], None]]:
-        """The declared rates are the key's, whoever spends them. Yields what is to be called now and then."""
-        if not limits.declared:
+    def _share_rate(self, limits: RateLimiter, base_url: str) -> Iterator[Callable[[], None]]:
+        """Shares the declared rates with the other runs under this key. Yields a function to call regularly."""
+        if not limits.is_declared:
             yield lambda: None
             return
         with shared_rate.register(base_url, self.key) as runs:
-            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.LOOKS_EVERY)
+            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.COUNT_SECONDS)
             yield lambda: limits.share(time.monotonic(), runs())
 
 
 def budget_of(until: Until) -> Budget:
-    """What a run that begins now may spend, all its passes together."""
+    """Returns the budget of a run that starts now, for all of its passes together."""
     seconds = until.seconds(dt.datetime.now().astimezone())
     deadline = None if seconds is None else time.monotonic() + seconds
     return Budget(deadline, until.requests, until.tokens, until.cost)
 
 
-async def _is_gone_at_the_end(pump: Dispatcher) -> bool:
-    """Runs it to its end; whether that came since what makes the attempts is gone."""
+async def _run_until_end(dispatcher: Dispatcher) -> bool:
+    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost."""
     try:
-        await pump.run()
+        await dispatcher.run()
     except EngineGone as error:
-        pump.stopped = str(error)
+        dispatcher.stopped = str(error)
         return True
     return False
 
 
 @asynccontextmanager
 async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
-    """Each is called every so many seconds while the block lasts."""
+    """Calls each function every so many seconds while the block runs."""
 
     async def tick(seconds: float, call: Callable[[], None]) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP, turned into an orderly end of a run. Knows the pump; records nothing itself."""
+"""Turns SIGINT, SIGTERM and SIGHUP into an orderly end of a run. Records nothing itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from batchgen.send.dispatcher import Dispatcher
 
-DRAIN = 60.0
+DRAIN_SECONDS = 60.0
 """Seconds that requests in flight get to end after the first signal."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -26,81 +26,82 @@ log = logging.getLogger("batchgen")
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP end a run in order, whatever it is doing; as a context, in the main thread.
+    """Ends a run in order on SIGINT, SIGTERM and SIGHUP; a context, in the main thread.
 
-    While it plans they end it at once; while it sends, the first drains and the second gives up what is in
-    flight; while it publishes they wait. The loop that sends may be another thread's (`loop.py`).
+    While the run plans, a signal ends it at once. While it sends, the first signal drains and the second cancels what
+    is in flight. While it publishes, signals wait. The loop that sends may be another thread's (`event_loop.py`).
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
-        self._holding = False
+        self._deferring = False
         self._received: list[str] = []
-        self._wake: Callable[[], object] = _nobody
+        self._wake: Callable[[], object] = _ignore
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's is not
-            self._before = {number: signal.signal(number, self._on_signal) for number in heeded}
+            handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's is not
+            self._before = {number: signal.signal(number, self._on_signal) for number in handled}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Raises Stopped where a signal came before anything was sent, whatever became of it on the way."""
+        """Raises Stopped if a signal came before anything was sent, whatever became of it on the way."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is not None and self._received and not self._holding:
+        if kind is not None and self._received and not self._deferring:
             raise Stopped(f"stopped by {self._received[-1]} before anything was sent") from None
 
-    def hold(self) -> None:
-        """From here on a signal is noted, and acted on when the pump runs. One that was swallowed counts still."""
+    def defer(self) -> None:
+        """Defers signals from now on until the dispatcher runs. Raises KeyboardInterrupt if one came before and was
+        swallowed."""
         if self._received:
             raise KeyboardInterrupt
-        self._holding = True
+        self._deferring = True
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._received.append(signal.Signals(number).name)
-        if not self._holding:
+        if not self._deferring:
             raise KeyboardInterrupt
         with suppress(RuntimeError):  # the loop has just been closed
             self._wake()
 
     @contextmanager
-    def to(self, pump: Dispatcher) -> Iterator[None]:
-        """Inside the event loop, while the pump runs. Each signal is heeded once, also one that came before."""
+    def handling(self, dispatcher: Dispatcher) -> Iterator[None]:
+        """Handles signals inside the event loop while the dispatcher runs: each one once, also one that came before."""
         from asyncio import get_running_loop  # noqa: PLC0415  many a run sends nothing
 
         running = get_running_loop()
-        heeded: list[str] = []
+        handled: list[str] = []
         deadlines: list[asyncio.TimerHandle] = []
 
-        def heed() -> None:
-            while len(heeded) < len(self._received):
-                heeded.append(self._received[len(heeded)])
-                act(heeded[-1])
+        def handle_new() -> None:
+            while len(handled) < len(self._received):
+                handled.append(self._received[len(handled)])
+                handle(handled[-1])
 
-        def act(name: str) -> None:
+        def handle(name: str) -> None:
             if deadlines:
-                log.warning("%s again: what is in flight is given up; what has arrived is saved", name)
-                pump.abort()
+                log.warning("%s again: requests in flight are cancelled; answers that have arrived are saved", name)
+                dispatcher.abort()
                 return
-            deadlines.append(running.call_later(DRAIN, pump.abort))
-            pump.stop(f"stopped by {name}")
+            deadlines.append(running.call_later(DRAIN_SECONDS, dispatcher.abort))
+            dispatcher.stop(f"stopped by {name}")
             log.warning(
-                "%s: no new requests; %s in flight get %s to end (once more: stop at once)",
+                "%s: no new requests; %s in flight get %s to end (a second signal stops at once)",
                 name,
-                f"{pump.stats.in_flight:,}",
-                duration(DRAIN),
+                f"{dispatcher.stats.in_flight:,}",
+                duration(DRAIN_SECONDS),
             )
 
-        self._wake = lambda: running.call_soon_threadsafe(heed)
-        heed()
+        self._wake = lambda: running.call_soon_threadsafe(handle_new)
+        handle_new()
         try:
             yield
         finally:
-            self._wake = _nobody
+            self._wake = _ignore
             for deadline in deadlines:
                 deadline.cancel()
 
 
-def _nobody() -> None:
-    """Who is told of a signal while nothing is sent."""
+def _ignore() -> None:
+    """Does nothing: a deferred signal waits while nothing is sent."""

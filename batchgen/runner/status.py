@@ -1,4 +1,4 @@
-"""How far a run is: read from the checkpoint, also while it is at work."""
+"""The progress of a job, read from its checkpoint, also during a run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
 from batchgen.ui.humanize import approximately, duration
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
 
 RUNNING = "running"
 
 
 @dataclass(frozen=True)
 class Status(Renderable):
-    """The last run of a job, or the one at work. Counts are of rows; `rate` is rows a second, `left_s` seconds;
-    `partial`: where its results are, if they had fewer texts than those that stand in their place; `usage` is that
-    run's, `in_all` all runs'; `in_flight`: requests at most, where the run found their number itself."""
+    """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
+    `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
+    all runs'. `in_flight`: the most requests in flight, if the run found that number itself."""
 
     name: str
     state: str
@@ -36,7 +36,7 @@ class Status(Renderable):
     in_all: Usage = NOTHING
     in_flight: int | None = None
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         lines = [PanelLine("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(PanelLine("rate", self._rate(self.rate)))
@@ -44,15 +44,17 @@ class Status(Renderable):
             lines.append(PanelLine("in flight", f"{self.in_flight:,} at most, as found"))
         if self.partial is not None:
             lines.append(
-                PanelLine("partial", f"{near(self.partial)}: the results in its place have more texts", Severity.WAIT)
+                PanelLine(
+                    "partial", f"{short_path(self.partial)}: the results in its place have more texts", Severity.WAIT
+                )
             )
         if used := spent(self.usage, self.in_all):
             lines.append(PanelLine("spent", used))
         share = 1 - self.left / max(self.rows, 1)
-        return Panel(self.name, self.state, f", started {self._started()}", lines, self._tone(), share=share)
+        return Panel(self.name, self.state, f", started {self._started()}", lines, self._severity(), share=share)
 
     def line(self) -> str:
-        """What changes, on one line, for a log."""
+        """Returns the changing parts on one line, for a log."""
         rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
         return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
 
@@ -64,12 +66,12 @@ class Status(Renderable):
         return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
-        """In local time, which is what a person's clock shows."""
+        """Returns the start in local time."""
         then = dt.datetime.fromisoformat(self.started_at).astimezone()
         ago = (dt.datetime.now().astimezone() - then).total_seconds()
         return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
 
-    def _tone(self) -> Severity:
+    def _severity(self) -> Severity:
         if self.state == RUNNING:
             return Severity.CALM
         if self.failed:
@@ -78,7 +80,7 @@ class Status(Renderable):
 
 
 def status_of(job: Job) -> Status:
-    """Works while the job runs. Raises NotRunYet where there is none."""
+    """Returns the status, also during a run. Raises NotRunYet if the job has not run."""
     state = StateFiles.for_job(job)
     live = state.is_running()
     with state.open_readonly() as reader:
@@ -86,7 +88,7 @@ def status_of(job: Job) -> Status:
         counts = reader.outcomes_of(last)
         rate, left_s = reader.outlook(last)
         in_flight = reader.in_flight(last)
-        usage, in_all = reader.usage(last) or NOTHING, reader.usage_in_all()
+        usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
     ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed

@@ -1,4 +1,4 @@
-"""How a run ended, and how that is told."""
+"""The summary of a run, and its presentation."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import ServiceRefused
 from batchgen.ui.humanize import duration, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, near
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
 
 
 @dataclass(frozen=True)
 class Summary(Renderable):
-    """How a run ended. Counts are of rows, but for `sent`, `retries` and `possibly_billed`: requests of this run.
+    """The summary of a run. Counts are of rows, except `sent`, `retries` and `possibly_billed`: requests of this run.
 
-    `reused`: answered in an earlier run. `cut_off`: answers that ended at their longest. `interrupted`: requests that
-    were in flight when an earlier run was killed, and may have been billed without an answer. `stopped`: why it ended
-    early, None where it did not.
-    `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
-    where rows are unanswered here; then `path` is the file beside it.
-    `report`: where the page is, None where there is none. Tokens are of this run's answered requests: as the service
-    counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, at most so much
-    where an answer was not seen; None where a price is unknown. `in_all`: the same of all runs of the job.
+    `reused`: answered in an earlier run. `cut_off`: answers that ended at their longest length. `interrupted`: requests
+    that were in flight when an earlier run was killed, and may have been billed without an answer. `stopped`: why it
+    ended early, else None. `rejected`: why the gate kept the last good output in its place. `partial`: why results with
+    more texts stay in their place while rows are unanswered here. In both cases `path` is the file beside it. `report`:
+    the page's path, None if there is none. Tokens are of this run's answered requests: as the service counts them for
+    `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound for requests
+    without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
     """
 
     name: str
@@ -50,8 +49,9 @@ class Summary(Renderable):
     in_all: Usage = NOTHING
     cut_off: int = 0
 
-    def sheet(self) -> Panel:
-        """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
+    def panel(self) -> Panel:
+        """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
+        rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
         have = "has its" if self.rows == 1 else "have their"
         lines = [
@@ -59,18 +59,18 @@ class Summary(Renderable):
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
             *([PanelLine("cut off", self._cut_off(), Severity.WAIT)] if self.cut_off else []),
             PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
-            PanelLine("results", near(self.path)),
-            *([PanelLine("report", near(self.report))] if self.report else []),
+            PanelLine("results", short_path(self.path)),
+            *([PanelLine("report", short_path(self.report))] if self.report else []),
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")
-            lines.append(PanelLine("stopped", f"{why}; the same command resumes{self._runs_left()}", self._tone()))
+            lines.append(PanelLine("stopped", f"{why}; the same command resumes{self._runs_left()}", self._severity()))
         lines += kept_out(self.rejected, self.partial)
         about = f": {self.ok:,} of {pluralize(self.rows, 'row')} {have} text{pending}"
-        return Panel(self.name, self._verdict(), about, lines, self._tone())
+        return Panel(self.name, self._verdict(), about, lines, self._severity())
 
     def line(self) -> str:
-        """How it went, in one line."""
+        """Returns the summary in one line."""
         parts = [f"{self.ok:,} of {pluralize(self.rows, 'row')} {'has its' if self.rows == 1 else 'have their'} text"]
         parts += [f"{self.failed:,} failed"] if self.failed else []
         parts += [f"{self.pending:,} still to do"] if self.pending else []
@@ -86,7 +86,7 @@ class Summary(Renderable):
         verdict = "rejected" if self.rejected else "finished"
         return "refused" if self._refused() else "stopped" if self.pending else verdict
 
-    def _tone(self) -> Severity:
+    def _severity(self) -> Severity:
         if self.failed or self.rejected or self._refused():
             return Severity.BAD
         return Severity.WAIT if self.pending else Severity.GOOD
@@ -101,7 +101,7 @@ class Summary(Renderable):
         return f"; {used}" if used else ""
 
     def _runs_left(self) -> str:
-        """How many runs like this one are left to do."""
+        """Estimates how many more runs like this one are needed."""
         bought = self.ok - self.reused
         return f": {pluralize(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
 
@@ -131,7 +131,7 @@ class Summary(Renderable):
 
 
 def kept_out(rejected: list[str], partial: str | None) -> list[PanelLine]:
-    """Why results did not take the place of those that stand there."""
-    kept = "what stands in the output's place was left as it is"
+    """Returns why results did not replace the existing output."""
+    kept = "the existing output was left unchanged"
     lines = [PanelLine("rejected", "\n".join([*rejected, kept]), Severity.BAD)] if rejected else []
     return [*lines, *([PanelLine("partial", partial, Severity.WAIT)] if partial else [])]

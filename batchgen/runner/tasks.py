@@ -1,5 +1,5 @@
-"""Plan x input -> the tasks of the rows that are to be done, in batches. Reads the input again and holds it against
-the plan; never more than one batch in memory, or one portion where the rows have an order of their own."""
+"""Makes tasks, in batches, from a plan and its input. Reads the input again and compares it with the plan. Keeps one
+batch in memory, or one portion if the rows have an order of their own."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 
 
 def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:
-    """The rows that are to be done, by batch, in the plan's order. Raises InputChanged where the input is no longer
-    the one that was planned: then a row's answer might be stored for another's prompt."""
+    """Yields the tasks of the rows to be done, by batch, in the plan's order. Raises InputChanged if the input is no
+    longer the planned one: then an answer might be stored for another row's prompt."""
     if plan.order is None:
         for made in _chosen(job, source, requests, plan, plan.rows["todo"]):
             yield list(made.values())
@@ -37,7 +37,7 @@ def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[
 
 
 def _portions(rows: pl.DataFrame, order: pl.Series) -> Iterator[pl.Series]:
-    """As many rows as may wait in memory, by their prompts' lengths: for each the input is read once more."""
+    """Yields as many rows as may wait in memory, by their prompts' lengths. The input is read once for each portion."""
     size = rows["prompt_tokens"].gather(order).cast(pl.Int64) * TOKEN_BYTES + TASK_BYTES
     portion = (size.cum_sum() // PORTION_BYTES).rle_id()
     start = 0
@@ -47,7 +47,7 @@ def _portions(rows: pl.DataFrame, order: pl.Series) -> Iterator[pl.Series]:
 
 
 def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl.Series) -> Iterator[dict[int, Task]]:
-    """The tasks of some rows by number, in input order. `chosen`: a truth value for each row of the input."""
+    """Yields the tasks of some rows by number, in input order. `chosen`: a boolean for each row of the input."""
     prices = {model: price_of(job, model) or (0.0, 0.0) for model in plan.models}
     start, left = 0, int(chosen.sum())
     for frame in source.batches():
@@ -61,11 +61,11 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             names = texts(wanted[job.input.id]).to_list() if job.input.id else [None] * wanted.height
             occurrence = pl.col("occurrence") if "occurrence" in rows.columns else pl.lit(0)
             known = rows.filter(here).select("hi", "lo", occurrence, "attempts", "state").iter_rows()
-            told = zip(numbers, known, names, strict=True)
+            numbered = zip(numbers, known, names, strict=True)
             for made in requests.batches(wanted):
                 yield {
                     row: _task(job, one, facts, name, prices)
-                    for one, (row, facts, name) in zip(made, told, strict=False)
+                    for one, (row, facts, name) in zip(made, numbered, strict=False)
                 }
             left -= wanted.height
         start += frame.height

@@ -1,1 +1,1 @@
-"""Sending: what may be sent when, to whom, how often, and what its outcome means for the row and for the run."""
+"""Sending: limits, retries, servers, and what the outcome of an attempt means for the row and for the run."""

@@ -1,4 +1,4 @@
-"""The job's check, applied to each answer as it arrives."""
+"""Applies the job's check to each answer as it arrives."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from batchgen.send.dispatcher import Attempt
 
 
-def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
-    """Returns the same attempts, where an answer that is not what the job wants is a failure. `read`: an answer's
-    body."""
-    if fitness is None:
+def with_check(attempt: Attempt, checker: Checker | None, read: Callable[[bytes], RawCompletion]) -> Attempt:
+    """Returns the same attempts, with every answer that fails the check turned into a failure. `read`: parses an
+    answer's body."""
+    if checker is None:
         return attempt
 
     async def judged(body: bytes, model: str) -> Answer | Failure:
@@ -26,7 +26,7 @@ def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], R
         if isinstance(outcome, Failure):
             return outcome
         body = decompress(outcome.body)
-        (unfit,) = fitness.unfit([checked_answer(read(body))])
+        (unfit,) = checker.unfit([checked_answer(read(body))])
         if unfit is None:
             return outcome
         return Failure(unfit.kind, unfit.why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
@@ -35,6 +35,6 @@ def checked(attempt: Attempt, fitness: Checker | None, read: Callable[[bytes], R
 
 
 def checked_answer(read: RawCompletion) -> CheckedAnswer:
-    """Returns what of an answer is checked: its first choice."""
+    """Returns the part of an answer that is checked: its first choice."""
     first = read.choices[0]
     return CheckedAnswer(first.text, first.finish_reason, token_counts(read.usage, is_empty=not first.text).completion)

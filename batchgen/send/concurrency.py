@@ -1,8 +1,8 @@
-"""How many requests are in flight where the job leaves that to us: as many as the server turns into throughput.
+"""Finds how many requests to keep in flight, if the job leaves that open: as many as the server turns into throughput.
 
-By rounds: each holds a number until so many answers have come that all in flight were sent at it, then takes the mean
-latency of as many more. By Little's law the throughput is the number in flight by the mean latency, so one measure
-tells all. Arithmetic only: the caller passes the time, in seconds.
+It works by rounds. Each round keeps one number until all requests in flight were sent at it, then takes the mean
+latency of as many more answers. By Little's law the throughput is the number in flight divided by the mean latency, so
+one measure is enough. Arithmetic only: the caller passes the time, in seconds.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from typing import NamedTuple
 
 START = 4
 QUEUE = 1.12
-"""Times as many as are at work: a short queue, so that the server is never idle, and a change is seen."""
+"""Requests in flight for each one at work: a short queue, so that the server is never idle, and a change is seen."""
 FREE, LONG = 1.05, 1.25
-"""Times the latency without a queue: below it there is none, above it the queue is too long."""
+"""Multiples of the latency without a queue: below the first there is no queue, above the second it is too long."""
 WORTH = 0.7
-"""Of what more in flight would bring if it cost no latency: so much of it, and there is room for still more."""
+"""The share of the ideal gain that more in flight must bring, so that there is room for still more. The ideal: they
+cost no latency."""
 MORE_WORTH, WELL_WORTH = 0.85, 0.9
-"""So much of it proves that what was taken for a queue was none; and so much, that there was none at all."""
+"""The share that proves that a supposed queue was none; and the share that shows that there was none at all."""
 FLAT = 0.03
-"""Of the throughput: less is not worth a queue."""
+"""The share of the throughput below which a gain is not worth a queue."""
 FEW, FEWEST = 16, 8
-"""Answers of a round at least, and of one in which the number is twice the last."""
+"""The least answers of a round, and of a round with twice the number of the last."""
 PRIOR = 8, 0.3
-"""What so many latencies would tell that differ by so much of their mean, beside those that were measured: a few that
-happen to be alike are no proof."""
+"""A prior of so many latencies with this relative deviation, added to the measured ones: a few that happen to be alike
+prove nothing."""
 LONGEST = 5.0
-"""Seconds that are measured at most where latencies differ so much that few tell little; four times as long as answers
-take where that is more."""
+"""The longest measurement in seconds, where latencies differ so much that few of them show little; or four times the
+latency, if that is more."""
 STEP = 1.12
-"""Times as many in flight, to see whether there is room for more."""
+"""The factor by which the number is raised to find out whether there is room for more."""
 LITTLE, OTHERWISE = 0.5, 0.3
-"""The sum of squares of relative token counts that tells something; and a change of the share of tokens in latency
-after which older measures are of no use."""
+"""The least sum of squares of relative token counts that is informative; and the change of the tokens' share in latency
+after which older measures are discarded."""
 FEW_LATE = 2
-"""Requests of a round that are not answered in time: pressure."""
+"""So many time-outs in a round are a sign of overload."""
 PATIENCE = 6.0
-"""Seconds at most between two tries whether there is room for more."""
+"""The most seconds between two attempts to find room for more."""
 
 
 class Moved(NamedTuple):
-    """A number of requests in flight, from when on, and why."""
+    """A change of the number of requests in flight: when, and why."""
 
     at: float
     most: int
@@ -52,7 +53,7 @@ class Moved(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What was measured with so many in flight. `error`: of the latency's mean, as a share of it."""
+    """The measurement at one number in flight. `error`: the standard error of the mean latency, as a share of it."""
 
     number: float
     latency: float
@@ -63,13 +64,14 @@ class Level(NamedTuple):
         return self.number / self.latency
 
     def worth(self, before: Level) -> float:
-        """Of what the larger number would bring if latency stayed as it was: 1 all, 0 nothing."""
+        """Returns the share of the ideal gain that the larger number brings: 1 if latency stayed the same, 0 if
+        throughput did."""
         return 1 - math.log(self.latency / before.latency) / math.log(self.number / before.number)
 
 
 @dataclass
 class Weights:
-    """How an answer's latency goes by its tokens: the share of the mean that does, by regression within rounds."""
+    """The share of the latency that depends on an answer's tokens, by regression within rounds."""
 
     share: float = 0.0
     mean: float = 1.0
@@ -93,8 +95,8 @@ class Weights:
 
 @dataclass
 class AdaptiveConcurrency:
-    """`most` requests may be in flight. `ceiling`: the most that there may ever be;
-    `start`: what an earlier run found; `total`: seconds that one may take."""
+    """The number of requests that may be in flight, `most`. `ceiling`: its upper limit. `start`: the number that an
+    earlier run found. `total`: the time-out of a request in seconds."""
 
     ceiling: int
     start: int | None = None
@@ -124,7 +126,8 @@ class AdaptiveConcurrency:
         self._beside = self._full = 0
 
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
-        """`beside`: how many were in flight when it was sent, itself included; `allowed`: by other limits."""
+        """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
+        limits allow."""
         if allowed < self.most:
             self._move(now, max(1, int(allowed)), "held", 0.0, 0.0, "refusals or time-outs")
         if not self._measuring:
@@ -141,7 +144,7 @@ class AdaptiveConcurrency:
             self._end(now)
 
     def _is_enough(self, now: float) -> bool:
-        """Whether what was measured tells what is asked."""
+        """Returns whether the measurement is precise enough."""
         total, squares, count = self._sums
         if count < (max(FEWEST, self.most / 4) if self._state == "climbing" else max(FEW, self.most)):
             return False
@@ -152,14 +155,14 @@ class AdaptiveConcurrency:
         return error <= wanted or now - self._since > max(LONGEST, 4 * mean)
 
     def unanswered(self, now: float, sent_at: float) -> None:
-        """No answer came in time: that is pressure, and its latency counts."""
+        """Counts a time-out: a sign of overload, whose latency counts."""
         self._late += 1
         if self._late >= FEW_LATE and self._state != "held":
             self._late = 0
             self._move(now, max(1, self.most // 2), "holding", 0.0, now - sent_at, "no answers in time")
 
     def _end(self, now: float) -> None:
-        """Of a round: what it measured, and what follows."""
+        """Ends a round: takes its measure and decides what follows."""
         level, is_full = self._level()
         self._begin()
         self._late = 0
@@ -182,7 +185,7 @@ class AdaptiveConcurrency:
         share = self._weights.share
         self._weights.learn(self._latencies, self._tokens)
         if abs(self._weights.share - share) > OTHERWISE:
-            self._base, self._before, self._high = math.inf, None, None  # they were reckoned otherwise
+            self._base, self._before, self._high = math.inf, None, None  # they were computed with another share
         number = self._beside / count
         return Level(number, latency, math.sqrt(spread) / count), 2 * self._full >= count
 
@@ -203,7 +206,7 @@ class AdaptiveConcurrency:
             self._settle(now, level, "more in flight only waits longer")
 
     def _wanted(self, before: Level) -> float:
-        """What a step must be worth. A small one above what seemed a queue may seem so by chance."""
+        """Returns what a step must be worth. A small step above a supposed queue may look worth it by chance."""
         return MORE_WORTH if self._factor == STEP and before.latency >= FREE * self._base else WORTH
 
     def _lower(self, now: float, level: Level, most: int) -> None:
@@ -219,7 +222,8 @@ class AdaptiveConcurrency:
         self._move(now, most, "climbing", level.throughput, level.latency, "the server has room for more")
 
     def _settle(self, now: float, level: Level, why: str) -> None:
-        """By Little's law so many are at work as the throughput needs at the latency without a queue."""
+        """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
+        queue."""
         at_work = level.throughput * self._base
         most = max(1, int(QUEUE * at_work + 0.05))
         lowest = int(self._before.number + 0.5) if self._before else 1
@@ -227,7 +231,7 @@ class AdaptiveConcurrency:
         self._move(now, most, "verifying", level.throughput, level.latency, why)
 
     def _verified(self, now: float, level: Level) -> None:
-        """Whether fewer in flight bring as much as more did. Where not, latency grew without a queue."""
+        """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
         high = self._high
         self._tried_at = now
         doubt = FLAT + 2 * math.hypot(level.error, high.error if high else 0.0)
@@ -256,11 +260,11 @@ class AdaptiveConcurrency:
             self._move(now, self.most, "holding", level.throughput, level.latency, "")
 
     def _patience(self, level: Level) -> float:
-        """Seconds until it is tried again whether there is room: longer after each time that there was none."""
+        """Returns the seconds until the next attempt to find room: longer after each one in vain."""
         return min(PATIENCE, 0.5 * 2.0**self._tries * level.latency)
 
     def _was_lowered(self, now: float, level: Level) -> None:
-        """Whether fewer wait less. Where not, answers take longer as such, and there is room again."""
+        """Checks whether fewer wait less. If not, answers simply take longer, and there is room again."""
         high = self._high
         is_worth = high is not None and high.number > level.number and high.worth(level) >= WORTH
         if is_worth or (self._base == math.inf and self.most == 1):

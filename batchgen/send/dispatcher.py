@@ -1,9 +1,9 @@
-"""The only loop: admits, attempts, retries, records. Knows neither files nor aiohttp nor SQLite.
+"""The send loop: admits, attempts, retries, records. Knows neither files nor aiohttp nor SQLite.
 
-A crew of `concurrency` workers is the semaphore: each holds a slot from the moment its request is admitted
-until the COMMIT of its outcome has returned. Nobody holds a slot while waiting: a row that is to be tried
-again lies in a heap, and whoever comes to the door takes it, when it is due, before any new row. Only the probes
-of an outage are new rows, so that no row uses up its tries on it.
+A crew of `concurrency` workers limits what is in flight. A worker holds a slot from the moment its request is admitted
+until the COMMIT of its outcome has returned. No slot is held while waiting: a row to be retried lies in a heap, and the
+next free worker takes it once it is due, ahead of new rows. Only new rows are probes during an outage, so that no row
+uses up its tries on it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, has_left
 from batchgen.send.stops import Stops
-from batchgen.send.task import Task, recorded
+from batchgen.send.task import Task, to_record
 
-CHANGED = "the input changed while the job was at work"
+INPUT_CHANGED = "the input changed while the job was at work"
 
 
 class InFlight(Protocol):
-    """Where it is marked what is in flight (`flight.py`)."""
+    """Marks requests that are in flight (`checkpoint/in_flight.py`)."""
 
     def begin(self, slot: int, key: bytes, attempt: int) -> None: ...
 
@@ -50,7 +50,7 @@ log = logging.getLogger("batchgen")
 
 @dataclass
 class Dispatcher:
-    """One run's worth of rows through one engine. `batches` is read in a thread, one batch ahead."""
+    """Sends one run's rows through one engine. `batches` is read in a thread, one batch ahead."""
 
     batches: Iterator[list[Task]]
     attempt: Attempt
@@ -69,7 +69,7 @@ class Dispatcher:
     refusal: Failure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._door = asyncio.Lock()
+        self._admission = asyncio.Lock()
         self._changed = asyncio.Event()
         self._rows: deque[Task] = deque()
         self._waiting: list[tuple[float, int, Task]] = []
@@ -80,10 +80,10 @@ class Dispatcher:
         self._parked: list[tuple[float, Record]] = []
 
     async def run(self) -> None:
-        """Returns when every row is done with, or the run was stopped and what was in flight has ended.
+        """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
-        Raises what `save` and `batches` raise, but for a change of the input, which stops the run: then no further
-        request is sent, and those in flight end.
+        Raises what `save` and `batches` raise. A change of the input is an exception to this: it stops the run, no
+        further request is sent, and those in flight end.
         """
         self._prefetch()
         try:
@@ -98,12 +98,12 @@ class Dispatcher:
                 self._next.exception()
 
     def stop(self, reason: str) -> None:
-        """Admits nothing more; what is in flight goes on."""
+        """Admits no further request; those in flight go on."""
         self.stopped = self.stopped or reason
         self._changed.set()
 
     def abort(self) -> None:
-        """Gives up what is in flight; what has arrived is saved all the same."""
+        """Cancels what is in flight; answers that have arrived are still saved."""
         for worker in self._crew:
             worker.cancel()
 
@@ -119,15 +119,15 @@ class Dispatcher:
                 self._changed.set()
 
     async def _admit(self) -> Task | None:
-        """The next task, when it may go; None when nothing is left, or the run was stopped."""
+        """Waits for the next task that may be sent. Returns None if nothing is left, or the run was stopped."""
         if self._rows and not self._waiting and self.stopped is None:
-            now = self.clock()  # a new row and nothing to wait for: who queues here makes all others queue
+            now = self.clock()  # a new row, and nothing to wait for: skip the lock
             if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(self._rows[0], now):
                 return self._rows.popleft()
-        async with self._door:
+        async with self._admission:
             while self.stopped is None:
                 now = self.clock()
-                again = self._is_due(now) and not (self.limits.outage_likely() and await self._peek())
+                again = self._is_due(now) and not (self.limits.is_outage_likely() and await self._peek())
                 task = self._waiting[0][2] if again else await self._peek()
                 if task is None and not self._waiting and not self.stats.in_flight:
                     return None
@@ -164,11 +164,11 @@ class Dispatcher:
         return self._rows[0]
 
     async def _batch(self, coming: asyncio.Future[list[Task] | None]) -> list[Task] | None:
-        """None where there is no further one: all were given, or the input changed."""
+        """Returns the next batch; None if there is none, or the input changed."""
         try:
             return await asyncio.shield(coming)
         except InputChanged:
-            self.stop(CHANGED)  # what is in flight is of the input as it was, and goes on
+            self.stop(INPUT_CHANGED)  # what is in flight is of the input as it was, and goes on
             return None
 
     def _prefetch(self) -> None:
@@ -176,15 +176,15 @@ class Dispatcher:
         self._next = loop.run_in_executor(None, next, self.batches, None)
 
     def _reserve(self, task: Task, now: float) -> bool:
-        """Takes what the request may use, by what answers take, from limits and budget. False: it has to wait for what
-        is in flight, or the budget has stopped the run."""
-        tokens = self.limits.expect(task.prompt_tokens, task.answer_tokens)
+        """Reserves the estimated use of a request in limits and budget. Returns False if it has to wait for requests in
+        flight, or if the budget has stopped the run."""
+        tokens = self.limits.expected_tokens(task.prompt_tokens, task.answer_tokens)
         cost = task.cost(tokens - task.prompt_tokens)
         reason = self.budget.exhausted(now, tokens, cost)
         if reason and self.stats.in_flight and self.budget.may_be_freed(now):
             return False
         least = task.prompt_tokens, task.cost(0)
-        if reason and not (self.budget.may_be_freed(now) and self.budget.is_nearly_whole(*least)):
+        if reason and not (self.budget.may_be_freed(now) and self.budget.is_mostly_unspent(*least)):
             self.stop(reason)
             return False
         task.reserved, task.reserved_cost = tokens, cost
@@ -212,7 +212,7 @@ class Dispatcher:
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered(sent_at)
-            await self.save(recorded(task, outcome, now - sent_at, self._wall()))
+            await self.save(to_record(task, outcome, now - sent_at, self._wall()))
             if self._parked:
                 await self._settle_parked(sent_at)
             self.stats.answered(outcome, task.prompt_tokens)
@@ -221,7 +221,7 @@ class Dispatcher:
         self.flight.end(slot)
 
     def _correct(self, task: Task, outcome: Answer | Failure) -> None:
-        """Counts what left more than once, or never."""
+        """Counts requests that were sent more than once, or never."""
         self.stats.ended(outcome)
         task.attempts += outcome.resent
         self.budget.spent_requests += outcome.resent - (not has_left(outcome))
@@ -240,15 +240,15 @@ class Dispatcher:
         if failure.answer is not None:
             self._answered(sent_at)
         self._blame.weigh(task, failure, now, self.stats.left)
-        self._tell(failure)
+        self._report_trouble(failure)
         delay = self.retries.delay(failure, task.tries)
         if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
-            delay = min(delay, self.retries.asked(math.inf))
+            delay = min(delay, self.retries.wait_for(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
         stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
-        record = recorded(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
-        if record.final and self.stops.may_be_everybodys(failure):
+        record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
+        if record.final and self.stops.may_concern_all(failure):
             self._parked.append((now, record))
         else:
             await self.save(record)
@@ -263,36 +263,37 @@ class Dispatcher:
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
 
     async def _settle_parked(self, before: float = math.inf) -> None:
-        """What was said to rows before an answer to what was sent later; in the end, all of it. Where the run was
-        stopped meanwhile nobody knows whether it was said to all, and no row is at fault."""
+        """Saves parked failures of attempts that ended by `before`: an answer to a later request shows that they are
+        the rows' own. At the end it saves all of them. If the run was stopped meanwhile, they may concern every row,
+        and none is marked final."""
         settled = [record for at, record in self._parked if at <= before]
         self._parked = [(at, record) for at, record in self._parked if at > before]
-        is_everybodys = self.stopped is not None and before == math.inf
-        self.stats.failed -= len(settled) if is_everybodys else 0
+        concerns_all = self.stopped is not None and before == math.inf
+        self.stats.failed -= len(settled) if concerns_all else 0
         for record in settled:
-            await self.save(replace(record, final=not is_everybodys))
+            await self.save(replace(record, final=not concerns_all))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
-        """Everybody, after a refusal; whether none had come since this request was sent."""
+        """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""
         if failure.is_late:
             self.limits.unanswered(now, sent_at)
         if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
             return False
         by_rate = failure.kind is Kind.BUSY
         pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)
-        return self.limits.refused(now, sent_at, self.retries.asked(pause), by_rate=by_rate, beside=task.beside)
+        return self.limits.refused(now, sent_at, self.retries.wait_for(pause), by_rate=by_rate, beside=task.beside)
 
-    def _tell(self, failure: Failure) -> None:
-        """What keeps a run from its answers, while it does."""
+    def _report_trouble(self, failure: Failure) -> None:
+        """Shows what keeps the run from its answers, and warns once an outage begins."""
         self.stats.trouble = str(failure) if failure.kind.policy.scope is Scope.SERVER else ""
         if self.limits.outages > self._outages:
             self._outages = self.limits.outages
-            log.warning("warning: nothing gets through: %s; one request at a time asks whether it does again", failure)
+            log.warning("warning: nothing gets through: %s; probing with one request at a time", failure)
 
     def _wall(self) -> int:
         return int(self.wall() * 1_000_000)
 
     def _settle(self, task: Task, tokens: float, cost: float) -> None:
-        """Gives back what was reserved beyond what was used. Possibly billed attempts keep all of it."""
+        """Gives back what was reserved and not used. Possibly billed attempts keep all of it."""
         self.limits.give_back(task.reserved - tokens)
         self.budget.give_back(task.reserved - tokens, task.reserved_cost - cost)

@@ -1,6 +1,6 @@
-"""When a request may go: the declared rates, the learned one, the shared cool-down, an outage's trickle of probes, and
-what a run may spend. Arithmetic only: the caller passes the time, in seconds of any steady clock; nothing here
-sleeps, keeps a request or knows what one is.
+"""Limits: the declared rates, the learned one, the shared pause, the probes of an outage, and the run's budget.
+
+Arithmetic only: the caller passes the time, in seconds of any steady clock. Nothing here sleeps, or keeps a request.
 """
 
 from __future__ import annotations
@@ -15,94 +15,96 @@ from batchgen.ui.humanize import dollars
 
 
 class CircuitBreaker:
-    """When nothing gets through: after so many failures in a row one probe a second, until an answer comes.
+    """Detects an outage: after so many failures in a row it lets one probe a second through, until an answer comes.
 
-    An answer to what was sent before the first of them says nothing of the service as it is now. After one of
-    those the failures must be half of what was sent since, too: else a few quick ones among slow answers would do.
+    An answer to a request from before the first failure says nothing about the service now. After such an answer the
+    failures must also be half of all requests sent since: otherwise a few quick failures among slow answers would
+    suffice.
     """
 
-    BEGINS, LEAST, PROBE, RAREST = 16, 4, 1.0, 4.0
+    TO_OPEN, MIN_TO_OPEN, PROBE_SECONDS, MAX_PROBE_SECONDS = 16, 4, 1.0, 4.0
 
     def __init__(self) -> None:
         self._failures = self._sent = 0
         self._first = 0.0
         self._doubtful = False
-        self._since: float | None = None
+        self._open_since: float | None = None
         self._next_probe = -math.inf
-        self._begins = self.BEGINS
-        self._every = self.PROBE
-        self.begun = 0
-        """How many there were."""
+        self._failures_to_open = self.TO_OPEN
+        self._probe_seconds = self.PROBE_SECONDS
+        self.times_opened = 0
+        """How many outages there were."""
 
-    def failed(self, now: float, rows: int = BEGINS, *, billed: bool = False, amid_answers: bool = False) -> None:
-        """`rows`: that are left to do; few of them would take long to fail so often. `billed`: possibly; then probes
-        are made more rarely, one in four seconds in the end. `amid_answers`: it may be a limit, for now."""
+    def failed(self, now: float, rows: int = TO_OPEN, *, billed: bool = False, amid_answers: bool = False) -> None:
+        """Counts a failure. `rows`: rows left to do; a few rows would take long to fail 16 times. `billed`: possibly
+        billed; then probes become rarer, down to one in four seconds. `amid_answers`: for now it may be a limit."""
         if not self._failures:
             self._first, self._sent, self._doubtful = now, 0, False
         self._failures += 1
-        self._begins = min(self.BEGINS, max(self.LEAST, 2 * rows))
+        self._failures_to_open = min(self.TO_OPEN, max(self.MIN_TO_OPEN, 2 * rows))
         likely = not self._doubtful or 2 * self._failures >= self._sent
-        if self._since is not None and billed:
-            self._every = min(2 * self._every, self.RAREST)
-            self._next_probe = max(self._next_probe, now + self._every)
-        if self._since is None and self._failures >= self._begins and likely and not amid_answers:
-            self._every = self.PROBE
-            self._since, self._next_probe = now, now + self.PROBE
-            self.begun += 1
+        if self._open_since is not None and billed:
+            self._probe_seconds = min(2 * self._probe_seconds, self.MAX_PROBE_SECONDS)
+            self._next_probe = max(self._next_probe, now + self._probe_seconds)
+        if self._open_since is None and self._failures >= self._failures_to_open and likely and not amid_answers:
+            self._probe_seconds = self.PROBE_SECONDS
+            self._open_since, self._next_probe = now, now + self.PROBE_SECONDS
+            self.times_opened += 1
 
     def answered(self, sent_at: float) -> bool:
-        """Whether this ended an outage."""
+        """Counts an answer. Returns whether it ended an outage."""
         if self._failures and sent_at < self._first:
             self._doubtful = True
             return False
-        ended = self._since is not None
-        self._failures, self._since = 0, None
+        ended = self._open_since is not None
+        self._failures, self._open_since = 0, None
         return ended
 
-    def likely(self) -> bool:
-        """Whether there is one, or half of what makes one has come together."""
-        return self._failures >= self._begins // 2
+    def is_likely(self) -> bool:
+        """Returns whether there is an outage, or half of the failures that make one."""
+        return self._failures >= self._failures_to_open // 2
 
-    def lasts(self, now: float) -> float:
-        """Seconds; 0 where there is none."""
-        return 0.0 if self._since is None else now - self._since
+    def seconds_open(self, now: float) -> float:
+        """Returns the seconds since the outage began; 0 if there is none."""
+        return 0.0 if self._open_since is None else now - self._open_since
 
     def wait(self, now: float) -> float:
-        return 0.0 if self._since is None else self._next_probe - now
+        return 0.0 if self._open_since is None else self._next_probe - now
 
     def take(self, now: float) -> None:
         self._sent += 1
-        if self._since is not None:
-            self._next_probe = now + self._every
+        if self._open_since is not None:
+            self._next_probe = now + self._probe_seconds
 
 
 class TokenEstimator:
-    """How much of the longest answer an answer takes: what was seen, and at the start the whole, for prudence."""
+    """Estimates which share of its longest length an answer takes: by the answers seen, and cautiously all of it at the
+    start."""
 
-    PRUDENCE, MEMORY = 5, 200
+    INITIAL_WEIGHT, MAX_WEIGHT = 5, 200
 
     def __init__(self) -> None:
-        self._seen = float(self.PRUDENCE)
-        self._share = float(self.PRUDENCE)
+        self._weight = float(self.INITIAL_WEIGHT)
+        self._weighted_share = float(self.INITIAL_WEIGHT)
 
     def observe(self, longest: int, used: float) -> None:
-        """Old answers count less and less once there are many."""
-        keep = 1 - 1 / self.MEMORY if self._seen > self.MEMORY else 1.0
-        self._seen = self._seen * keep + 1
-        self._share = self._share * keep + min(used / longest, 1.0)
+        """Adds an answer. Once there are many, old answers count less and less."""
+        keep = 1 - 1 / self.MAX_WEIGHT if self._weight > self.MAX_WEIGHT else 1.0
+        self._weight = self._weight * keep + 1
+        self._weighted_share = self._weighted_share * keep + min(used / longest, 1.0)
 
     def tokens(self, longest: int) -> float:
-        return longest * self._share / self._seen
+        return longest * self._weighted_share / self._weight
 
 
 class RateLimiter:
-    """Everything that holds a request back. One for all slots of a run. `learned`: requests a minute that an
-    earlier run found the server to grant."""
+    """All rates and pauses of a run, for all of its slots. `learned`: requests a minute that an earlier run found the
+    server to grant."""
 
-    MOST_DOUBTFUL = 64
-    LONE, LONE_WAIT = 0.5, 2.0
-    """A refusal so many seconds after the last, at a rate that goes by the server's limit, is its row's to wait out,
-    where so many are asked at most: the rate was a hair too high."""
+    MAX_DOUBTFUL = 64
+    LONE_SECONDS, MAX_LONE_WAIT = 0.5, 2.0
+    """A refusal at a rate learned from the server is lone if it comes this many seconds after the last and asks for
+    this short a wait at most. Then only its row waits: the rate was slightly too high."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class RateLimiter:
         """When refusals came that may be an outage, since the last answer: when each was sent, and beside how many."""
 
     def share(self, now: float, runs: int, wait: float = 0.0) -> None:
-        """So many runs spend the declared rates now, each an equal part. `wait`: seconds in which the others notice."""
+        """Divides the declared rates equally among so many runs. `wait`: seconds until the other runs notice."""
         for pace in (self._requests, self._tokens):
             if pace is not None:
                 pace.share(now, self._runs / runs)
@@ -135,12 +137,12 @@ class RateLimiter:
         self._runs = runs
 
     @property
-    def declared(self) -> bool:
-        """Whether the job named a rate."""
+    def is_declared(self) -> bool:
+        """Returns whether the job sets a rate."""
         return self._requests is not None or self._tokens is not None
 
     def wait(self, now: float, in_flight: int) -> float:
-        """Seconds until one more request may go; 0 or less: now."""
+        """Returns the seconds until one more request may be sent; 0 or less: now."""
         if in_flight >= self.most:
             return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
@@ -152,11 +154,11 @@ class RateLimiter:
 
     @property
     def most(self) -> float:
-        """Requests in flight, as far as the server's own limits were found."""
-        return self.window.most if self.auto is None else min(self.window.most, self.auto.most)
+        """Returns how many requests may be in flight, by the server's own limits as far as they were found."""
+        return self.window.max_in_flight if self.auto is None else min(self.window.max_in_flight, self.auto.most)
 
-    def expect(self, prompt_tokens: int, longest_answer: int) -> float:
-        """The tokens a request will take, by what answers took so far."""
+    def expected_tokens(self, prompt_tokens: int, longest_answer: int) -> float:
+        """Returns the tokens that a request will take, by what answers took so far."""
         return prompt_tokens + self._estimate.tokens(longest_answer)
 
     def take(self, now: float, tokens: float) -> None:
@@ -168,16 +170,17 @@ class RateLimiter:
             self._tokens.take(now, tokens)
 
     def give_back(self, tokens: float) -> None:
-        """Tokens that were taken for a request that has ended, and were not used (negative: used beyond it)."""
+        """Gives back tokens that were reserved for a finished request and not used (negative: used beyond the
+        reservation)."""
         if self._tokens is not None:
             self._tokens.give_back(tokens)
 
     def answered(self, now: float, sent_at: float, longest_answer: int, used: float, beside: int = 1) -> None:
-        """`beside`: how many were in flight when it was sent, itself included."""
+        """Counts an answer. `beside`: requests in flight when it was sent, itself included."""
         self._refusals = 0
         self.window.answered(now, beside)
         if self.auto is not None:
-            self.auto.answered(now, sent_at, used, beside, self.window.most)
+            self.auto.answered(now, sent_at, used, beside, self.window.max_in_flight)
         self._estimate.observe(longest_answer, used)
         was_away = self._outage.answered(sent_at)
         doubtful, self._doubtful = self._doubtful, []
@@ -189,10 +192,15 @@ class RateLimiter:
             self._learned.restart(now)
 
     def refused(self, now: float, sent_at: float, wait: float, *, by_rate: bool, beside: int = 1) -> bool:
-        """Everyone waits, for `wait` seconds. `by_rate`: it was about how much is sent, as far as can be told. Whether
-        no refusal had come since the request was sent."""
+        """Pauses all slots for `wait` seconds. `by_rate`: the refusal was about how much is sent, as far as can be
+        determined. Returns whether it is the first refusal since the request was sent."""
         is_burst = sent_at >= self._slowed_at
-        is_lone = self._learned.is_met and wait <= self.LONE_WAIT and now - self._slowed_at > self.LONE and by_rate
+        is_lone = (
+            self._learned.is_met
+            and wait <= self.MAX_LONE_WAIT
+            and now - self._slowed_at > self.LONE_SECONDS
+            and by_rate
+        )
         if is_burst:
             self._refusals += 1
             self._slowed_at = now
@@ -200,52 +208,57 @@ class RateLimiter:
             self._resume_at = max(self._resume_at, now + wait)
         if by_rate:
             self._by_rate(now, sent_at, beside)
-        elif len(self._doubtful) < self.MOST_DOUBTFUL:
+        elif len(self._doubtful) < self.MAX_DOUBTFUL:
             self._doubtful.append((sent_at, beside))
         return is_burst
 
     def _by_rate(self, now: float, sent_at: float, beside: int) -> None:
         self.window.refused(now, sent_at, beside)
-        is_explained = self.window.most < beside
+        is_explained = self.window.max_in_flight < beside
         self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
 
     def unanswered(self, now: float, sent_at: float) -> None:
-        """No answer came in time."""
+        """Counts a request that timed out."""
         self.window.unanswered(now, sent_at)
         if self.auto is not None:
             self.auto.unanswered(now, sent_at)
 
     def failed(
-        self, now: float, rows: int = CircuitBreaker.BEGINS, *, billed: bool = False, amid_answers: bool = False
+        self,
+        now: float,
+        rows: int = CircuitBreaker.TO_OPEN,
+        *,
+        billed: bool = False,
+        amid_answers: bool = False,
     ) -> None:
-        """An attempt ended without any answer of the service itself, while so many rows were left to do."""
+        """Counts an attempt that ended without an answer of the service itself, while so many rows were left to do."""
         self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)
 
-    def outage_likely(self) -> bool:
-        return self._outage.likely()
+    def is_outage_likely(self) -> bool:
+        return self._outage.is_likely()
 
     def outage(self, now: float) -> float:
-        """Seconds since nothing gets through; 0 where something does."""
-        return self._outage.lasts(now)
+        """Returns the seconds since the outage began; 0 if there is none."""
+        return self._outage.seconds_open(now)
 
     @property
     def outages(self) -> int:
-        """How many there were."""
-        return self._outage.begun
+        """Returns how many outages there were."""
+        return self._outage.times_opened
 
     @property
     def refusals(self) -> int:
-        """Bursts of refusals since the last answer."""
+        """Returns the bursts of refusals since the last answer."""
         return self._refusals
 
     def learned(self, now: float) -> float | None:
-        """Requests a minute that the server was found to grant; None where it never refused."""
-        return self._learned.settled(now)
+        """Returns the requests a minute that the server was found to grant; None if it never refused."""
+        return self._learned.learned_rate(now)
 
 
 @dataclass
 class Budget:
-    """What a run may spend: `until` of the job file. Reserved when a request goes, corrected when it ended."""
+    """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended."""
 
     deadline: float | None = None
     requests: int | None = None
@@ -257,7 +270,7 @@ class Budget:
     latency: float = 0
 
     def exhausted(self, now: float, tokens: float, cost: float) -> str | None:
-        """Why a request of this estimate may not go any more; None: it may."""
+        """Returns why a request of this estimate may not be sent any more; None if it may."""
         if self.deadline is not None and now + self.latency >= self.deadline:
             return "the deadline has come"
         if self.requests is not None and self.spent_requests >= self.requests:
@@ -269,22 +282,22 @@ class Budget:
         return None
 
     def left(self, now: float) -> float:
-        """Seconds until no request may go any more."""
+        """Returns the seconds until no request may be sent any more."""
         return math.inf if self.deadline is None else self.deadline - self.latency - now
 
     def may_be_freed(self, now: float) -> bool:
-        """Whether what is in flight may give back what a request needs."""
+        """Returns whether requests in flight may give back what a request needs."""
         return self.left(now) > 0 and (self.requests is None or self.spent_requests < self.requests)
 
-    def is_nearly_whole(self, tokens: float, cost: float) -> bool:
-        """Whether less than half of it is spent, and a prompt that takes so much fits: then a request whose longest
-        answer would be too much may go all the same, when nothing is in flight. What answers really take is not known
-        before."""
+    def is_mostly_unspent(self, tokens: float, cost: float) -> bool:
+        """Returns whether less than half is spent and the prompt fits. Then a request whose longest answer would exceed
+        the budget may be sent when nothing is in flight: real answers are usually shorter."""
         shares = [(self.spent_tokens, tokens, self.tokens), (self.spent_cost, cost, self.cost)]
         return all(2 * spent < most and spent + prompt <= most for spent, prompt, most in shares if most is not None)
 
     def observe(self, latency: float) -> None:
-        """Seconds that an answer took: the slowest of late is what is left for those in flight at the deadline."""
+        """Adds an answer's latency in seconds. The slowest of the recent answers is the time reserved for those in
+        flight at the deadline."""
         self.latency = max(latency, 0.95 * self.latency)
 
     def take(self, tokens: float, cost: float) -> None:
@@ -293,6 +306,6 @@ class Budget:
         self.spent_cost += cost
 
     def give_back(self, tokens: float, cost: float) -> None:
-        """What was taken for a request that has ended, and was not used."""
+        """Gives back what was reserved for a finished request and not used."""
         self.spent_tokens -= tokens
         self.spent_cost -= cost

@@ -1,7 +1,8 @@
-"""How many runs of this machine spend one key's rate at one endpoint: a lock file for each, in a folder for the pair.
+"""Counts the runs on this machine that share one key's rate at one endpoint: a lock file for each, in a folder for the
+pair.
 
-The kernel gives a lock back when its holder ends, however it ended: a run that died no longer counts. Nothing here
-sends, waits, or knows what a rate is; the folder's name is a digest, from which no key can be told.
+The kernel releases the lock when its holder ends, however it ended: a run that died no longer counts. Nothing here
+sends, waits, or knows rates. The folder's name is a digest, which does not reveal the key.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from pathlib import Path
 from batchgen.errors import AlreadyRunning, MachineRefused
 from batchgen.storage import file_lock
 
-LOOKS_EVERY = 1.0
-"""Seconds between two counts: so long a run may take to notice another."""
-STALE = 60.0
-"""Seconds after which a file that nobody holds is no run that is about to lock it."""
+COUNT_SECONDS = 1.0
+"""Seconds between two counts: a run may take that long to notice another."""
+STALE_FILE_SECONDS = 60.0
+"""Seconds after which an unlocked file is deleted: a younger one may belong to a run that is about to lock it."""
 
 log = logging.getLogger("batchgen")
 
 
 @contextmanager
 def register(base_url: str, key: str) -> Iterator[Callable[[], int]]:
-    """While one run more spends the key's rate. Yields a count of them all, this one included."""
+    """Registers one more run while the block runs. Yields a function that counts all runs, this one included."""
     pair = blake2b(f"{base_url}\0{key}".encode(), digest_size=16, person=b"batchgen-share").hexdigest()
     with ExitStack() as stack:
         folder = _folder(pair)
@@ -41,25 +42,25 @@ def register(base_url: str, key: str) -> Iterator[Callable[[], int]]:
         except (AlreadyRunning, MachineRefused):
             folder = None
         if folder is None:
-            log.warning("warning: no folder to meet other runs in: runs under the same key will not share its rate")
+            log.warning("warning: no folder to find other runs in: runs with the same key will not share its rate")
         yield lambda: 1 if folder is None else max(1, _count(folder))
 
 
 def _folder(pair: str) -> Path | None:
-    """One that this user alone may write: in the home, or where there is none, with the temporary files."""
+    """Returns a folder that only this user can write: in the home, else among the temporary files."""
     with suppress(OSError, RuntimeError):
-        return _made(Path.home() / ".cache" / "batchgen" / pair)
+        return _private_folder(Path.home() / ".cache" / "batchgen" / pair)
     with suppress(OSError):
-        return _made(Path(tempfile.gettempdir()) / f"batchgen-{os.getuid()}" / pair)
+        return _private_folder(Path(tempfile.gettempdir()) / f"batchgen-{os.getuid()}" / pair)
     return None
 
 
-def _made(folder: Path) -> Path:
+def _private_folder(folder: Path) -> Path:
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
     for own in (folder.parent, folder):
         own.mkdir(mode=0o700, exist_ok=True)
         if own.is_symlink() or own.stat().st_uid != os.getuid():
-            raise PermissionError(f"{own}: is somebody else's")
+            raise PermissionError(f"{own}: belongs to another user")
     return folder
 
 
@@ -69,6 +70,6 @@ def _count(folder: Path) -> int:
         for file in folder.glob("*.run"):
             if file_lock.is_held(file):
                 count += 1
-            elif time.time() - file.stat().st_mtime > STALE:
+            elif time.time() - file.stat().st_mtime > STALE_FILE_SECONDS:
                 file.unlink(missing_ok=True)
     return count

@@ -1,4 +1,4 @@
-"""What a run has done so far, in numbers that only grow."""
+"""The counts of a run, which only grow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from batchgen.api.outcome import Answer, Billed, Failure, Kind
 
 
 def has_left(outcome: Answer | Failure) -> bool:
-    """Whether the request got as far as the server."""
+    """Returns whether the request got as far as the server."""
     return isinstance(outcome, Answer) or outcome.kind.policy.left
 
 
 @dataclass
 class Stats:
-    """Of one pass over what is to be done; but for `in_flight` all is only ever counted up. Tokens are of answered
-    requests. `resent`: over fresh connections, since kept ones had been closed, and `lost`: those of them that may have
-    been read all the same. `counted`: answers whose tokens the service counted; `several`: answers with more than one
-    choice. `most`: how many may be in flight, where the run finds that itself. `trouble`: what keeps the run from its
-    answers, while it does. `tries`: attempts that failed, by how; `retries`: those of them that are made again."""
+    """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. Tokens are of
+    answered requests. `resent`: requests repeated over fresh connections, because kept ones were closed; `lost`: those
+    of them that may have been read all the same. `counted`: answers whose tokens the service counted. `several`:
+    answers with more than one choice. `most`: how many requests may be in flight, if the run finds that number itself.
+    `trouble`: what currently keeps the run from its answers. `tries`: failed attempts by kind; `retries`: those of them
+    that are repeated."""
 
     todo: int
     ok: int = 0
@@ -44,17 +45,17 @@ class Stats:
 
     @property
     def possibly_billed(self) -> int:
-        """Requests without an answer that may have been paid for."""
+        """Returns the requests without an answer that may have been billed."""
         return self.lost + sum(n for kind, n in self.tries.items() if kind.policy.billed is Billed.MAYBE)
 
     def ended(self, outcome: Answer | Failure) -> None:
-        """Corrects what was sent: what found no connection is taken back, what left twice is added."""
+        """Corrects the sent requests: one that found no connection is taken back, one that was sent twice is added."""
         self.sent += outcome.resent - (not has_left(outcome))
         self.resent += outcome.resent
         self.lost += outcome.lost
 
     def answered(self, answer: Answer, prompt_tokens: int) -> None:
-        """`prompt_tokens`: by estimate, for where the service counts none."""
+        """Counts an answer. `prompt_tokens`: an estimate, used if the service does not count them."""
         self.ok += 1
         self.prompt_tokens += answer.prompt_tokens or prompt_tokens
         self.answer_tokens += answer.tokens

@@ -1,4 +1,4 @@
-"""One row to send, and what is stored of an attempt at it."""
+"""One row to send, and the record of an attempt at it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from batchgen.checkpoint.schema import OK, Record
 
 
 class Task(msgspec.Struct):
-    """A row that is to be sent. `attempts`: requests sent for it so far, over all runs; `tries`: how many of this run
-    failed, by cause; tokens are estimates."""
+    """A row to be sent. `attempts`: requests sent for it so far, over all runs. `tries`: failed attempts of this run,
+    by cause. Tokens are estimates."""
 
     key: bytes
     body: bytes
@@ -27,20 +27,20 @@ class Task(msgspec.Struct):
     reserved_cost: float = 0.0  # US dollars
     beside: int = 0  # that were in flight when it was sent, itself included
     answers: int | None = None  # that the run had when it was sent first, or failed last
-    doubtful: tuple[str, ...] = ()  # causes of failures that may be the service's
-    held: int = 0  # failures that were held against it
+    doubtful_causes: tuple[str, ...] = ()  # causes of failures that may be the service's
+    own_failures: int = 0  # failures that were held against it
     outages: int = 0  # that the run had had by then
     tries: dict[str, int] = {}
 
     def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
-        """`prompt_tokens`: as the service counted them."""
+        """Returns US dollars. `prompt_tokens`: as the service counted them; else the estimate is used."""
         prompt = self.prompt_tokens if prompt_tokens is None else prompt_tokens
         return prompt * self.price[0] + answer_tokens * self.price[1]
 
 
-def recorded(task: Task, result: Answer | Failure, latency: float, finished_at: int, *, final: bool = True) -> Record:
-    """What is stored of an attempt. `latency` in seconds, `finished_at` in microseconds since 1970."""
-    outcome, status, error, choices, body = _told(result)
+def to_record(task: Task, result: Answer | Failure, latency: float, finished_at: int, *, final: bool = True) -> Record:
+    """Returns the record of an attempt. `latency` in seconds, `finished_at` in microseconds since 1970."""
+    outcome, status, error, choices, body = _result_columns(result)
     return Record(
         key=task.key,
         outcome=outcome,
@@ -56,8 +56,8 @@ def recorded(task: Task, result: Answer | Failure, latency: float, finished_at: 
     )
 
 
-def _told(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
-    """(outcome, HTTP status, error, choices, body): a body that was billed is kept as it came."""
+def _result_columns(result: Answer | Failure) -> tuple[str, int | None, str | None, int, Body | None]:
+    """Returns (outcome, HTTP status, error, choices, body). A billed body is kept as it came."""
     if isinstance(result, Answer):
         return OK, 200, None, result.choices, result.body
     billed = result.kind is Kind.UNUSABLE or result.answer is not None

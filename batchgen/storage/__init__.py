@@ -1,1 +1,1 @@
-"""Where bytes lie: paths and object stores, folders, files that appear whole, locks."""
+"""Files and folders: paths, object stores, atomic writes, listings, locks."""

@@ -1,6 +1,8 @@
-"""What appears whole: a file, or a folder of files. Written aside in the same folder, synced, put in place, synced.
+"""Atomic writes of a file, or of a folder of files: written under a temporary name in the same folder, synced, put in
+place, synced.
 
-A reader sees the old one or the new one; a failure at any step leaves the old one untouched. Knows no format.
+A reader sees the old one or the new one. A failure at any step leaves the old one untouched. The module knows no
+format.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from batchgen.storage import folders
 from batchgen.storage.location import Location
 from batchgen.storage.swap import swap
 
-NEW, OLD, WAS, TRY = ".tmp", ".old", ".was", ".try"
-"""What is being written; what stood in its place; a copy of that, which stands for it; and what was only tried."""
-LONGEST = 200
-"""Bytes of a name that a name aside repeats: file systems take 255 in all."""
+NEW_SUFFIX, OLD_SUFFIX, COPY_SUFFIX, TRIAL_SUFFIX = ".tmp", ".old", ".was", ".try"
+"""Suffixes of temporary names: a new file or folder; the old one, moved away; a copy of the old one, which replaces it;
+a trial of `try_out`."""
+MAX_NAME_BYTES = 200
+"""Bytes of the file's name that a temporary name repeats. File systems allow 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,18 @@ class NewFile:
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
     """A new file beside `path`, gone when the block ends unless it was put in its place. Raises MachineRefused."""
-    temporary = _aside(path)
-    with refusing(path), _discarded(temporary):
+    temporary = _temporary_path(path)
+    with machine_refusals(path), _discarded(temporary):
         folders.make([path.parent])
         _remove_stale_temporaries(path)
-        with _opened(temporary) as file:
+        with _open_locked(temporary) as file:
             yield NewFile(file, temporary)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes `path`'s place, whole and synced, when the block ends well. Raises MachineRefused."""
+    """Yields a new file that replaces `path`, whole and synced, when the block ends without an error. Raises
+    MachineRefused."""
     with new_file(path) as new:
         yield new.file
         new.put(path)
@@ -68,9 +72,10 @@ def put_folder(new: Path, place: Path) -> None:
 
 
 @contextmanager
-def set_aside(path: Path) -> Iterator[Path]:
-    """A new folder of files beside `path`, gone when the block ends; what a killed process left of it is gone too."""
-    temporary = _aside(path)
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yields a new folder of files beside `path`, and removes it when the block ends. Removes what a killed process
+    left, too."""
+    temporary = _temporary_path(path)
     folders.make([path.parent])
     _remove_stale_temporaries(path)
     with _discarded(temporary):
@@ -80,26 +85,28 @@ def set_aside(path: Path) -> Iterator[Path]:
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """In one step, where the system has it; else the old folder is set aside, and there is none for a moment."""
+    """Swaps the folders in one step where the system can; else moves the old one away first, and for a moment there is
+    none."""
     if not os.path.lexists(path):
         new.rename(path)
     elif not swap(new, path):
-        old = _out_of_the_way(path)
+        old = _move_away(path)
         new.rename(path)
         folders.sync(path.parent)
         discard(old)
     folders.sync(path.parent)  # before the old one, which bears the other name now, is removed
 
 
-def _out_of_the_way(path: Path) -> Path:
-    """Where the old folder lies now. One of an overlay's layer below cannot be renamed: it is copied, then removed."""
-    old = _aside(path, OLD)
+def _move_away(path: Path) -> Path:
+    """Moves the old folder away and returns its new path. An overlay's lower layer cannot rename it: it is copied, then
+    removed."""
+    old = _temporary_path(path, OLD_SUFFIX)
     try:
         path.rename(old)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy, old = _aside(path, TRY), _aside(path, WAS)
+        copy, old = _temporary_path(path, TRIAL_SUFFIX), _temporary_path(path, COPY_SUFFIX)
         discard(copy)
         with _discarded(copy):
             shutil.copytree(path, copy)
@@ -113,11 +120,11 @@ def _out_of_the_way(path: Path) -> Path:
 
 
 def try_out(path: Path, *, is_folder: bool) -> None:
-    """Does what publishing at `path` is going to do, under other names, and leaves nothing: where the folder is still
-    to be made, in the one that it is to be made in. Raises OSError."""
+    """Does at temporary names what publishing at `path` will do, and leaves nothing behind. Where the folder does not
+    exist yet, it tries the nearest existing one. Raises OSError."""
     folder = folders.nearest(path.parent)
     near = folder / path.name
-    one, other = _aside(near, NEW), _aside(near, TRY)
+    one, other = _temporary_path(near, NEW_SUFFIX), _temporary_path(near, TRIAL_SUFFIX)
     _remove_stale_temporaries(near)
     with _discarded(one), _discarded(other):
         if is_folder:
@@ -128,23 +135,23 @@ def try_out(path: Path, *, is_folder: bool) -> None:
                 other.rmdir()
                 one.rename(other)
         else:
-            with created(one):
+            with create_synced(one):
                 pass
             one.replace(other)
         folders.sync(folder)
 
 
 @contextmanager
-def created(path: Path) -> Iterator[BinaryIO]:
-    """A new file, on stable storage when the block ends well."""
-    with _opened(path) as file:
+def create_synced(path: Path) -> Iterator[BinaryIO]:
+    """Yields a new file that is on stable storage when the block ends without an error."""
+    with _open_locked(path) as file:
         yield file
         _sync(file)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A new file, locked for as long as it is written."""
+def _open_locked(path: Path) -> Iterator[BinaryIO]:
+    """Yields a new file, locked as long as it is written."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o666), "w+b") as file:  # noqa: PTH123  a descriptor, not a path
         _lock(file.fileno())
@@ -158,7 +165,7 @@ def _sync(file: BinaryIO) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """A folder that is at work, for others who look for what was left behind."""
+    """Locks a folder while the block runs, so that other processes do not take it for a leftover."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(descriptor)
@@ -168,7 +175,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether it is locked now: as a process does with what it writes, whose number may be another's elsewhere."""
+    """Returns whether this process now holds the lock. A process locks what it writes: in another container its pid may
+    be another's."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -177,8 +185,8 @@ def _lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def refusing(place: Location) -> Iterator[None]:
-    """What the machine or the store refuses is a MachineRefused, which says that nothing is lost."""
+def machine_refusals(place: Location) -> Iterator[None]:
+    """Turns an OSError, or an error of pyarrow, into MachineRefused with the advice that no answer is lost."""
     import pyarrow as pa  # noqa: PLC0415  it takes long, and a plan writes nothing
 
     try:
@@ -186,7 +194,7 @@ def refusing(place: Location) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         raise MachineRefused(
             f"{place}: cannot be written: {getattr(error, 'strerror', None) or error}. "
-            "Every answer is in the checkpoint; run the command again, or `batchgen export`, when that is mended"
+            "Every answer is in the checkpoint; run the command again, or `batchgen export`, when that is fixed"
         ) from None
 
 
@@ -199,7 +207,7 @@ def _discarded(path: Path) -> Iterator[None]:
 
 
 def discard(path: Path) -> None:
-    """Removes a file, a link, or a folder of files, as far as that goes; a folder within stays, and what it is in."""
+    """Removes a file, a link, or a folder of files, as far as possible. A folder that holds a folder stays."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             for file in path.iterdir():
@@ -209,33 +217,34 @@ def discard(path: Path) -> None:
             path.unlink()
 
 
-def _aside(path: Path, suffix: str = NEW) -> Path:
-    return path.with_name(f".{_begun(path)}.{os.getpid()}{suffix}")
+def _temporary_path(path: Path, suffix: str = NEW_SUFFIX) -> Path:
+    return path.with_name(f".{_name_start(path)}.{os.getpid()}{suffix}")
 
 
-def _begun(path: Path) -> str:
-    """The name, or as much of it as leaves room."""
-    return os.fsencode(path.name)[:LONGEST].decode(errors="ignore")
+def _name_start(path: Path) -> str:
+    """Returns the name, cut to MAX_NAME_BYTES."""
+    return os.fsencode(path.name)[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _remove_stale_temporaries(path: Path) -> None:
-    """Those that a killed process left beside `path`; a living one's is left alone. An old folder stands again where
-    the process was killed before the new one did; of one that was copied first, nobody knows what is left."""
-    for suffix in (WAS, OLD, NEW, TRY):
-        for left in path.parent.glob(f".{_escaped(_begun(path))}.*{suffix}"):
+    """Removes what a killed process left beside `path`; what a living process writes stays. An old folder is put back
+    if the process was killed before the new one was in place. An old folder that was copied first replaces `path`:
+    `path` may be half removed."""
+    for suffix in (COPY_SUFFIX, OLD_SUFFIX, NEW_SUFFIX, TRIAL_SUFFIX):
+        for left in path.parent.glob(f".{_escape_glob(_name_start(path))}.*{suffix}"):
             pid = left.name.split(".")[-2]
             if not pid.isdigit() or _is_alive(int(pid)) or _is_locked(left):
                 continue
-            if suffix == WAS:
+            if suffix == COPY_SUFFIX:
                 discard(path)
-            if suffix in (WAS, OLD) and not os.path.lexists(path):
+            if suffix in (COPY_SUFFIX, OLD_SUFFIX) and not os.path.lexists(path):
                 left.rename(path)
             else:
                 discard(left)
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process writes it that is not to be seen from here, as in another container."""
+    """Returns whether a process writes it, also one that cannot be seen from here, such as in another container."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -246,7 +255,7 @@ def _is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _escaped(name: str) -> str:
+def _escape_glob(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 

@@ -1,4 +1,4 @@
-"""The profiles of AWS's own tools, where the environment holds no key: ~/.aws/credentials and ~/.aws/config."""
+"""Profiles of AWS's own tools, read from ~/.aws/credentials and ~/.aws/config when the environment holds no key."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _ELSEWHERE = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""Where credentials come from before a profile is asked."""
+"""Variables that name credentials and take precedence over a profile."""
 _SETTINGS = ("region", "endpoint_url")
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 def settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keys, region and endpoint of the profile in force. Raises UsageError where one is named that holds no keys."""
+    """Returns keys, region and endpoint of the active profile. Raises UsageError if AWS_PROFILE names one without
+    keys."""
     name = environ.get("AWS_PROFILE", "")
     section = {**_section(environ, "config", name), **_section(environ, "credentials", name)}
     found = {key: section[key] for key in _SETTINGS if key in section}

@@ -1,8 +1,8 @@
-"""What is far away, read as a file in few, large requests: block by block, more of them at once the longer a reader
-goes straight on.
+"""A remote file, read in few, large requests: block by block, with more blocks a request the longer a reader reads on
+without a seek.
 
-Parquet's readers come back: to the footer, to a dictionary that they looked at, to the next column. So the last blocks
-are kept, for all who have the thing open.
+Parquet's readers come back: to the footer, to a dictionary, to the next column. So the blocks used last are cached, for
+all readers of the same file.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-BLOCK, AT_ONCE, KEPT = 1 << 20, 8, 64
-"""Bytes of a block, the most blocks of a request, and how many are kept."""
+BLOCK_BYTES, BLOCKS_PER_REQUEST, CACHED_BLOCKS = 1 << 20, 8, 64
+"""Bytes of a block, the most blocks of one request, and how many blocks are cached."""
 
 Fetch = Callable[[int, int], bytes]
-"""The bytes from one place up to another. Raises OSError."""
+"""Returns the bytes from a start up to an end. Raises OSError."""
 
 
 class BlockCache:
-    """Of `size` bytes, which `fetch` brings. For any thread."""
+    """The cached blocks of a file of `size` bytes, read by `fetch`. Safe to use from any thread."""
 
     def __init__(self, size: int, fetch: Fetch) -> None:
         self.size = size
         self.fetch = fetch
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._cached: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def block(self, number: int, wanted: int) -> bytes:
-        """`wanted`: of how many from this one on it is known or likely that they will be asked for. Raises OSError."""
+        """Returns one block. `wanted`: how many blocks from this one on will be read, surely or probably. Raises
+        OSError."""
         with self._lock:
-            if number not in self._kept:
-                self._bring(number, min(wanted, AT_ONCE))
-            self._kept.move_to_end(number)
-            return self._kept[number]
+            if number not in self._cached:
+                self._fetch_blocks(number, min(wanted, BLOCKS_PER_REQUEST))
+            self._cached.move_to_end(number)
+            return self._cached[number]
 
-    def _bring(self, first: int, count: int) -> None:
-        """Up to the next one that is there."""
-        last = next((at for at in range(first + 1, first + count) if at in self._kept), first + count)
-        start = first * BLOCK
-        data = self.fetch(start, min(last * BLOCK, self.size))
-        for at in range(0, len(data), BLOCK):
-            self._kept[first + at // BLOCK] = data[at : at + BLOCK]
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+    def _fetch_blocks(self, first: int, count: int) -> None:
+        """Fetches `count` blocks, or fewer: up to the next one that is cached."""
+        last = next((at for at in range(first + 1, first + count) if at in self._cached), first + count)
+        start = first * BLOCK_BYTES
+        data = self.fetch(start, min(last * BLOCK_BYTES, self.size))
+        for at in range(0, len(data), BLOCK_BYTES):
+            self._cached[first + at // BLOCK_BYTES] = data[at : at + BLOCK_BYTES]
+        while len(self._cached) > CACHED_BLOCKS:
+            self._cached.popitem(last=False)
 
 
 class BlockReader(io.RawIOBase):
-    """A file of blocks. One thread's."""
+    """A seekable, read-only file on top of a BlockCache. Used by one thread."""
 
     def __init__(self, blocks: BlockCache) -> None:
         self._blocks = blocks
@@ -68,27 +69,27 @@ class BlockReader(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Up to the end of a block."""
+        """Reads up to the end of a block."""
         end = min(self._at + len(buffer), self._blocks.size)
         if end <= self._at:
             return 0
-        number, begin = divmod(self._at, BLOCK)
-        needed = -(-end // BLOCK) - number
-        data = memoryview(self._blocks.block(number, max(self._foreseen(number), needed)))[begin:][: end - self._at]
+        number, begin = divmod(self._at, BLOCK_BYTES)
+        needed = -(-end // BLOCK_BYTES) - number
+        data = memoryview(self._blocks.block(number, max(self._read_ahead(number), needed)))[begin:][: end - self._at]
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
 
-    def _foreseen(self, number: int) -> int:
-        """Twice as many as before where it goes straight on."""
+    def _read_ahead(self, number: int) -> int:
+        """Returns how many blocks to read ahead: twice as many as before while the reader reads on without a seek."""
         if number != self._last:
-            self._ahead = min(2 * self._ahead, AT_ONCE) if number == self._last + 1 else 1
+            self._ahead = min(2 * self._ahead, BLOCKS_PER_REQUEST) if number == self._last + 1 else 1
             self._last = number
         return self._ahead
 
     def readall(self) -> bytes:
-        """Past the blocks that are kept: nobody comes back to what is read whole."""
-        step = BLOCK * AT_ONCE
+        """Reads the rest past the cache: a file that is read whole is not read again."""
+        step = BLOCK_BYTES * BLOCKS_PER_REQUEST
         starts = range(self._at, self._blocks.size, step)
         pieces = [self._blocks.fetch(start, min(start + step, self._blocks.size)) for start in starts]
         self._at = max(self._at, self._blocks.size)

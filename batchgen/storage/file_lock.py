@@ -1,8 +1,8 @@
 """One run a job: an flock on a file that is never unlinked.
 
-The kernel gives a killed holder's lock back, so nothing here expires and nothing is cleaned up. The lock
-is of the open file, so the inode is compared after locking: whoever locked a file that was since replaced
-holds nothing. The descriptor is not inherited by children (PEP 446).
+The kernel releases the lock of a killed process, so nothing here expires and nothing is cleaned up. The lock belongs to
+the open file. So the inode is compared after locking: a lock on a file that was replaced since is worthless. Children
+do not inherit the descriptor (PEP 446).
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from pathlib import Path
 from batchgen.errors import AlreadyRunning, MachineRefused
 from batchgen.storage import folders
 
-GOT_IT = 75
-_SECOND = f"""
+ACQUIRED_EXIT_CODE = 75
+_LOCK_PROBE = f"""
 import fcntl, sys
 try:
     fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
     sys.exit(0)
-sys.exit({GOT_IT})
+sys.exit({ACQUIRED_EXIT_CODE})
 """
-"""What the second process does."""
-GLIMPSES = 4
-"""`is_held` takes the lock for an instant; a run that meets it looks again so often, 20 ms apart."""
+"""The program of the second process: it tries to take the lock."""
+LOCK_TRIES = 4
+"""How often a run tries, 20 ms apart: `is_held` takes the lock for an instant."""
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Raises AlreadyRunning at once where another process holds it, MachineRefused where it cannot be made."""
+    """Holds the lock while the block runs. Raises AlreadyRunning at once if another process holds it, MachineRefused if
+    the file cannot be locked."""
     try:
         descriptor = _lock(path)
     except OSError as error:
-        raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.ELSEWHERE}") from None
+        raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.LOCAL_DISK_ADVICE}") from None
     try:
         yield
     finally:
@@ -48,7 +49,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    for glimpse in range(GLIMPSES):
+    for attempt in range(LOCK_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,7 +59,7 @@ def _lock(path: Path) -> int:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 os.close(descriptor)
                 raise
-            time.sleep(0.02 * (glimpse < GLIMPSES - 1))
+            time.sleep(0.02 * (attempt < LOCK_TRIES - 1))
         os.close(descriptor)
     raise AlreadyRunning(f"another run of this job holds {path}")
 
@@ -70,18 +71,18 @@ def _is_current(descriptor: int, path: Path) -> bool:
         return False
 
 
-def refuse_useless(path: Path) -> None:
-    """Has another process ask for a lock that this one holds. Raises MachineRefused where it gets it."""
-    asked = subprocess.run([sys.executable, "-I", "-S", "-c", _SECOND, path], check=False, stdin=subprocess.DEVNULL)  # noqa: S603  our own words
-    if asked.returncode == GOT_IT:
+def refuse_ineffective(path: Path) -> None:
+    """Starts another process that tries to take a lock which this one holds. Raises MachineRefused if it succeeds."""
+    probe = subprocess.run([sys.executable, "-I", "-S", "-c", _LOCK_PROBE, path], check=False, stdin=subprocess.DEVNULL)  # noqa: S603  a program of our own
+    if probe.returncode == ACQUIRED_EXIT_CODE:
         raise MachineRefused(
-            f"{path}: a lock on this file system keeps nobody out, and two runs would buy everything twice: "
-            f"{folders.ELSEWHERE}"
+            f"{path}: a lock on this file system does not keep other processes out, and two runs would buy "
+            f"everything twice: {folders.LOCAL_DISK_ADVICE}"
         )
 
 
 def is_held(path: Path) -> bool:
-    """Whether a run is at work. Raises MachineRefused where that cannot be known."""
+    """Returns whether a run is active. Raises MachineRefused if that cannot be found out."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

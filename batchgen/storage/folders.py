@@ -1,4 +1,4 @@
-"""The folders of a job: made, tried, synced, and refused before anything is spent where they cannot serve."""
+"""The folders of a job: created, tested, synced, and refused before anything is spent where they cannot be used."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pathlib import Path
 
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-"""Errors that no change of the job file mends."""
-NETWORK = {
+MACHINE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""Errors that no change of the job file fixes."""
+NETWORK_FILE_SYSTEMS = {
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "smbnetfs", "9p", "afs", "afpfs", "ceph", "ceph-fuse", "lustre",
     "beegfs", "gpfs", "orangefs", "pvfs2", "ncpfs", "coda", "davfs", "davfs2", "curlftpfs", "vboxsf", "prl_fs",
     "vmhgfs", "vmhgfs-fuse", "sshfs", "glusterfs", "rclone", "s3fs", "gcsfuse", "goofys", "mountpoint-s3",
     "blobfuse", "blobfuse2", "seaweedfs", "weed", "fuse_dfs", "hdfs", "alluxio-fuse", "mfs", "moosefs", "lizardfs",
     "s3ql", "google-drive-ocamlfuse", "cvmfs2",
 }  # fmt: skip
-"""File systems on which SQLite's write-ahead log is not safe (https://sqlite.org/wal.html, 4 and 9), or of which a lock
-does not reach other machines; without their `fuse.`."""
-LOCAL = {
+"""File systems, without their prefix `fuse.`, on which SQLite's write-ahead log is not safe
+(https://sqlite.org/wal.html, 4 and 9), or whose locks do not reach other machines."""
+LOCAL_FILE_SYSTEMS = {
     "ext2", "ext3", "ext4", "fuse2fs", "xfs", "btrfs", "zfs", "bcachefs", "f2fs", "jfs", "ubifs", "nilfs2", "tmpfs",
     "ramfs", "overlay", "fuse-overlayfs", "mergerfs", "unionfs", "encfs", "gocryptfs", "cryfs", "fuseblk", "exfat",
     "vfat", "hfsplus",
 }  # fmt: skip
-LOCKING = {"juicefs", "ocfs2", "gfs2"}
-"""Others' disks, whose locks reach all who have them mounted."""
-ELSEWHERE = "`output: {state: FOLDER}` puts it on a local disk"
-LEAST_FREE = 16 << 20
-"""Bytes below which a disk counts as full, which still says so of some megabytes that nobody can have."""
-ROW_BYTES = 400
-"""What a row takes in the checkpoint at the very least."""
+SHARED_FILE_SYSTEMS = {"juicefs", "ocfs2", "gfs2"}
+"""File systems on shared disks whose locks reach every machine that mounts them."""
+LOCAL_DISK_ADVICE = "`output: {state: FOLDER}` puts it on a local disk"
+MIN_FREE_BYTES = 16 << 20
+"""A disk with fewer free bytes counts as full: some file systems report a few megabytes that cannot be used."""
+MIN_ROW_BYTES = 400
+"""Bytes of the shortest row in the checkpoint."""
 
 
 def make(folders: Iterable[Path]) -> None:
-    """Makes what is missing, and tries each. Raises UsageError where one cannot be written, MachineRefused where
-    the machine is at fault."""
+    """Creates missing folders, and tests each by writing to it. Raises UsageError if one cannot be written,
+    MachineRefused if the machine is at fault."""
     for folder in folders:
         try:
             _make(folder)
@@ -50,11 +50,11 @@ def make(folders: Iterable[Path]) -> None:
 
 
 def _refusal(error: OSError) -> type[BatchgenError]:
-    return MachineRefused if error.errno in OF_THE_MACHINE else UsageError
+    return MachineRefused if error.errno in MACHINE_ERRNOS else UsageError
 
 
 def _make(folder: Path) -> None:
-    """As mkdir -p; each new entry is on stable storage before anything is put below it."""
+    """Works like mkdir -p; each new entry is on stable storage before anything is put below it."""
     if folder.is_dir():
         return
     _make(folder.parent)
@@ -63,18 +63,18 @@ def _make(folder: Path) -> None:
 
 
 def refuse_special(path: Path) -> None:
-    """Raises MachineRefused where something that is no file stands in a file's place, and might be waited for."""
+    """Raises MachineRefused if path exists and is not a regular file: opening a FIFO would block."""
     if path.exists() and not path.is_file():
-        raise MachineRefused(f"{path}: is no file: move it away")
+        raise MachineRefused(f"{path}: is not a regular file; move it")
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether two names are one file's or folder's: by a link, or where a file system does not tell cases apart."""
+    """Returns whether two paths are the same file or folder: by a link, or on a file system that ignores case."""
     return one == other or (one.exists() and other.exists() and one.samefile(other))
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """As above, also where the path is still to be made."""
+    """Returns whether a path lies below a folder, as `is_same` compares; the path need not exist."""
     return any(is_same(parent, folder) for parent in path.parents)
 
 
@@ -88,65 +88,65 @@ def sync(path: Path) -> None:
 
 
 def refuse_in_the_way(folder: Path) -> None:
-    """Raises UsageError where something that is no folder stands where it, or one above, is to be."""
-    there = nearest(folder)
-    if not there.is_dir():
-        raise UsageError(f"{there}: cannot be written: is no folder")
+    """Raises UsageError if the folder, or one above it, exists and is not a folder."""
+    existing = nearest(folder)
+    if not existing.is_dir():
+        raise UsageError(f"{existing}: cannot be written: is not a folder")
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """What `make` would find, without a trace."""
+    """Raises what `make` would raise, without writing anything."""
     refuse_in_the_way(folder)
-    there = nearest(folder)
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{there}: cannot be written")
+    existing = nearest(folder)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{existing}: cannot be written")
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the first above it that is there."""
+    """Returns the folder, or the first existing one above it."""
     while not folder.exists():
         folder = folder.parent
     return folder
 
 
 def refuse_network(folder: Path) -> None:
-    """Raises MachineRefused where the checkpoint would lie on a network file system."""
+    """Raises MachineRefused if the checkpoint would lie on a network file system."""
     kind = file_system(folder)
-    if _bare(kind) in NETWORK:
+    if _without_fuse(kind) in NETWORK_FILE_SYSTEMS:
         raise MachineRefused(
-            f"{folder}: is on a network file system ({kind}), where no checkpoint is safe: {ELSEWHERE}"
+            f"{folder}: is on a network file system ({kind}), where a checkpoint is not safe: {LOCAL_DISK_ADVICE}"
         )
 
 
 def network_warning(folder: Path) -> str | None:
-    """Where nobody knows whether another machine is locked out."""
+    """Returns a warning if the file system's locks may not reach another machine, else None."""
     kind = file_system(folder)
-    if kind is None or _bare(kind) in LOCAL | LOCKING | NETWORK:
+    if kind is None or _without_fuse(kind) in LOCAL_FILE_SYSTEMS | SHARED_FILE_SYSTEMS | NETWORK_FILE_SYSTEMS:
         return None
     return (
         f"{folder}: is on a file system ({kind}) whose locks may not reach another machine: two that run this job "
-        f"would buy everything twice; {ELSEWHERE}"
+        f"would buy everything twice; {LOCAL_DISK_ADVICE}"
     )
 
 
 def kills_when_full(folder: Path) -> bool:
-    """Whether a write to shared memory needs room that is not there: btrfs writes each page anew, and ends the process
-    by SIGBUS where it cannot."""
-    return file_system(folder) == "btrfs" and shutil.disk_usage(folder).free < LEAST_FREE
+    """Returns whether a write to shared memory may need room that is missing. btrfs writes each page anew, and kills
+    the process with SIGBUS if it cannot."""
+    return file_system(folder) == "btrfs" and shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
 def is_local(folder: Path) -> bool:
-    """As far as that is to be known."""
+    """Returns whether the folder is on a local disk; True where the file system is unknown."""
     kind = file_system(folder)
-    return kind is None or _bare(kind) in LOCAL
+    return kind is None or _without_fuse(kind) in LOCAL_FILE_SYSTEMS
 
 
-def _bare(kind: str | None) -> str:
+def _without_fuse(kind: str | None) -> str:
     return (kind or "").removeprefix("fuse.")
 
 
 def file_system(folder: Path) -> str | None:
-    """Its type, as Linux names it; None where that is not to be known."""
+    """Returns the file system's type as Linux names it; None if unknown."""
     kinds = _mounts()
     return next(
         (kinds[str(parent)] for parent in (folder.resolve(), *folder.resolve().parents) if str(parent) in kinds), None
@@ -154,12 +154,12 @@ def file_system(folder: Path) -> str | None:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Also a file that is mounted by itself, as a container's are."""
+    """Returns whether a path is a mount point; also true of a single mounted file, as in a container."""
     return str(path.parent.resolve() / path.name) in _mounts() or (path.is_dir() and path.is_mount())
 
 
 def _mounts() -> dict[str, str]:
-    """Mount points and their file systems' types; none where that is not to be known."""
+    """Returns the mount points with their file systems' types; empty if unknown."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -169,13 +169,13 @@ def _mounts() -> dict[str, str]:
 
 
 def longest_name(folder: Path) -> int:
-    """Bytes that a name in it may have."""
+    """Returns how many bytes a name in the folder may have."""
     return os.pathconf(nearest(folder), "PC_NAME_MAX")
 
 
 def refuse_full(folder: Path, rows: int) -> None:
-    """Raises MachineRefused where not even short answers for so many rows would fit."""
-    free, needed = shutil.disk_usage(folder).free, rows * ROW_BYTES
+    """Raises MachineRefused if not even short answers to that many rows would fit."""
+    free, needed = shutil.disk_usage(folder).free, rows * MIN_ROW_BYTES
     if free < needed:
         raise MachineRefused(
             f"{folder}: {free / 1e6:,.0f} MB are free, and {rows:,} rows take at least {needed / 1e6:,.0f} MB: "

@@ -1,8 +1,9 @@
-"""The files of an input: one file, a folder with all below it, or a glob; here or in an object store.
+"""The files of an input: one file, a folder with all below it, or a glob; on this machine or in an object store.
 
-In the order of their paths, part by part, each once, whatever links lead to it. Folders named `key=value` below the
-folder that is given, or below the fixed part of a glob, are columns (Hive's partitions), always text. What is hidden,
-or begins with an underscore as `_SUCCESS` does, is not read, unless a glob says so.
+They are in the order of their paths, compared part by part. Each file is listed once, however many links lead to it.
+Folders named `key=value` below the given folder, or below the fixed part of a glob, are columns (Hive's partitions),
+always text. Hidden names, and names that begin with an underscore such as `_SUCCESS`, are skipped unless a glob names
+them.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ Keys = dict[str, str | None]
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _STUB = "_$folder$"
-"""The end of Hadoop's names for empty objects that stand for folders, also where they were copied to a disk."""
+"""Suffix of Hadoop's empty objects that stand for folders, also where they were copied to a disk."""
 _MAGIC = re.compile(r"[*?[]")
-_LOOKS_AT_ONCE = 16
+_PARALLEL_STATS = 16
 
 _LAKES = {"Delta Lake": "_delta_log/*.json", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
-_LEVELS = 2
-"""Folders above what is given that are looked at: of partitions, and of Iceberg's `data`."""
+_LAKE_PARENTS = 2
+"""How many folders above the given one are searched for a table format: for partitions, and for Iceberg's `data`."""
 _EXPORTS = {
     "Delta Lake": "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
     "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
@@ -47,14 +48,15 @@ Fingerprint = tuple[tuple[object, ...], ...]
 
 @dataclass(frozen=True)
 class Found:
-    """`keys`: each file's partition keys, outermost first."""
+    """The files of an input. `keys`: each file's partition keys, outermost first."""
 
     files: tuple[File, ...]
     keys: tuple[Keys, ...]
 
 
 def find(pattern: str) -> Found:
-    """Raises UsageError where there is nothing, or it cannot be looked for."""
+    """Returns the files of a path, folder, glob or address. Raises UsageError if there are none, or if they cannot be
+    listed."""
     try:
         return _find_objects(ObjectUrl.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
     except OSError as error:
@@ -63,11 +65,11 @@ def find(pattern: str) -> Found:
 
 
 def fingerprint(files: tuple[File, ...]) -> Fingerprint:
-    """What changes when a file does. Raises UsageError where one is gone."""
+    """Returns a value that changes when a file does. Raises UsageError if one is gone."""
     try:
-        with ThreadPoolExecutor(_LOOKS_AT_ONCE) as looks:
-            objects = dict(looks.map(_tag, (file for file in files if isinstance(file, Object))))
-        return tuple(objects[file] if isinstance(file, Object) else _stat(file) for file in files)
+        with ThreadPoolExecutor(_PARALLEL_STATS) as pool:
+            objects = dict(pool.map(_object_version, (file for file in files if isinstance(file, Object))))
+        return tuple(objects[file] if isinstance(file, Object) else _file_version(file) for file in files)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
@@ -76,12 +78,12 @@ def size_of(file: File) -> int:
     return file.size if isinstance(file, Object) else file.stat().st_size
 
 
-def _tag(file: Object) -> tuple[Object, tuple[object, ...]]:
-    now = file.now()
+def _object_version(file: Object) -> tuple[Object, tuple[object, ...]]:
+    now = file.current()
     return file, (str(now), now.size, now.tag, now.modified)
 
 
-def _stat(path: Path) -> tuple[object, ...]:
+def _file_version(path: Path) -> tuple[object, ...]:
     stat = path.stat()
     return (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
@@ -93,14 +95,14 @@ def _find_paths(pattern: str) -> Found:
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
     _refuse_lake(root)
     _refuse_closed(root, below)
-    found = _below(root, below) if "**" in below else map(Path, glob.glob(pattern))
-    shown = [(p, p.parts[len(root.parts) :]) for p in _once(root, found)]
+    found = _walk(root, below) if "**" in below else map(Path, glob.glob(pattern))
+    shown = [(p, p.parts[len(root.parts) :]) for p in _unique(root, found)]
     matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
-    return _found(matching, pattern, _neighbour(path))
+    return _checked_found(matching, pattern, _suggestion(path))
 
 
-def _below(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
-    """All files, those behind links last; a folder to which a link leads back or sideways is passed over."""
+def _walk(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
+    """Yields all files below the root, those behind links last. A link back to a folder already seen is skipped."""
     seen: set[str] = set()
     folders, links = [root], list[Path]()
     while folders or links:
@@ -121,8 +123,8 @@ def _below(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
         links.sort(reverse=True)
 
 
-def _once(root: Path, paths: Iterable[Path]) -> list[Path]:
-    """In order; each file by its own name, where it has one below the root."""
+def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
+    """Returns each file once, in order; by its own name if it has one below the root."""
     above = os.path.realpath(root)
     own: dict[str, Path] = {}
     linked: dict[str, Path] = {}
@@ -136,7 +138,7 @@ def _once(root: Path, paths: Iterable[Path]) -> list[Path]:
 
 def _refuse_lake(root: Path) -> None:
     """Raises UsageError for a folder of a table format, or within one."""
-    for folder in (root, *root.absolute().parents[:_LEVELS]):
+    for folder in (root, *root.absolute().parents[:_LAKE_PARENTS]):
         kind = next((kind for kind, sign in _LAKES.items() if next(folder.glob(sign), None) is not None), None)
         if kind is not None:
             raise _lake(folder, kind)
@@ -150,7 +152,7 @@ def _lake(place: Path | ObjectUrl, kind: str) -> UsageError:
 
 
 def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
-    """Raises OSError where a folder of a glob cannot be looked into: `glob` passes over it without a word."""
+    """Raises OSError if a folder of a glob cannot be read: `glob` skips it silently."""
     for depth in range(0 if "**" in below else len(below)):
         for folder in map(Path, glob.glob(str(root.joinpath(*below[:depth])))):
             if folder.is_dir():
@@ -158,14 +160,14 @@ def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
 
 
 def _find_objects(url: ObjectUrl) -> Found:
-    whole = object_store.head(url) if url.key else None
-    if whole and whole.size:
-        return Found((whole,), ({},))
+    single = object_store.head(url) if url.key else None
+    if single and single.size:
+        return Found((single,), ({},))
     is_folder = not _MAGIC.search(url.key)
     root, below = (url.parts, ("**", "*")) if is_folder else _fixed(url.parts)
     listed = _without_markers(in_force(object_store.list_objects(ObjectUrl(url.bucket, "/".join(root)))))
-    if whole and not listed:
-        return Found((whole,), ({},))
+    if single and not listed:
+        return Found((single,), ({},))
     for one in listed:
         kind = next((kind for kind, sign in _LAKES.items() if PurePosixPath(one.url.key).match(sign)), None)
         if kind is not None:
@@ -173,17 +175,17 @@ def _find_objects(url: ObjectUrl) -> Found:
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)
-    return _found(in_order, str(url), "")
+    return _checked_found(in_order, str(url), "")
 
 
 def _without_markers(objects: list[Object]) -> list[Object]:
-    """Without the empty objects that consoles and Hadoop leave for folders: what lies below one's name, or it has no
-    ending such as a file's."""
+    """Returns the objects without the empty ones that consoles and Hadoop leave for folders: other objects lie below
+    such a name, or it has no file ending."""
     folders = {one.url.parts[:depth] for one in objects for depth in range(1, len(one.url.parts))}
     return [one for one in objects if one.size or (one.url.parts not in folders and _ENDING.search(one.name))]
 
 
-def _found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
+def _checked_found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, hint: str) -> Found:
     if not files and not is_url(pattern) and Path(pattern).is_dir():
         raise UsageError(f"{pattern}: a folder without a file to read")
     if not files:
@@ -197,13 +199,14 @@ def _fixed_path(parts: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
 
 
 def _fixed(parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A glob's parts before the first wildcard, and from there."""
+    """Splits a glob's parts before the first wildcard."""
     at = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
     return parts[:at], parts[at:]
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """As `glob.glob` with `recursive`: `*` stays within a part, `**` stands for any parts, or none."""
+    """Matches as `glob.glob` with `recursive` does: `*` stays within a part, `**` stands for any number of parts, or
+    none."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     if pattern[0] == "**":
@@ -225,7 +228,7 @@ def _partition(folders: tuple[str, ...]) -> Keys:
 
 
 def glob_of(pattern: str, suffix: str, files: Sequence[File]) -> str | None:
-    """One that names all these files and no others of `pattern`, which holds them; None where none does."""
+    """Returns a glob that matches all of these files and no others of `pattern`; None if there is none."""
     if _MAGIC.search(pattern) or not all(file.name.endswith(suffix) for file in files):
         return None
     depth = len(ObjectUrl.parse(pattern).parts if is_url(pattern) else Path(pattern).parts) + 1
@@ -233,7 +236,7 @@ def glob_of(pattern: str, suffix: str, files: Sequence[File]) -> str | None:
     return f"{pattern}/{'**/' if is_deep else ''}*{suffix}"
 
 
-def _neighbour(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     try:
         names = [other.name for other in path.parent.iterdir()]
     except OSError:

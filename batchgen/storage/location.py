@@ -1,4 +1,4 @@
-"""Where a file may be: on this machine, or in an object store. Names only; nothing is opened."""
+"""Locations of files: on this machine, or in an object store. Names only; nothing is opened."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path, PurePosixPath
 SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9-]*@[A-Za-z0-9]+(\.[A-Za-z0-9-]+)+")
-"""`abfs://container@account.dfs.core.windows.net/...`; everywhere else an @ would be a password's."""
+"""Matches `abfs://container@account.dfs.core.windows.net/...`. In any other address an @ would follow a password."""
 
 
 @dataclass(frozen=True, order=True)
 class ObjectUrl:
-    """An object, or what is before the names of several. `bucket`: with its scheme, as `s3://name`; `key`: without
-    a slash at either end. Says of itself what a Path does, where either may stand."""
+    """The address of an object, or the prefix of several. `bucket`: with its scheme, such as `s3://name`. `key`:
+    without a slash at either end. Offers what Path offers, so that code takes either."""
 
     bucket: str
     key: str
 
     @classmethod
     def parse(cls, text: str) -> ObjectUrl:
-        """Raises ValueError, which repeats nothing of a text that may hold a password."""
+        """Parses an address. Raises ValueError, whose message does not repeat the text: it may hold a password."""
         scheme, _, rest = text.partition("://")
         bucket, _, key = rest.partition("/")
         if scheme not in SCHEMES:
@@ -72,5 +72,6 @@ def is_url(path: str) -> bool:
 
 
 def to_location(path: str | Path) -> Location:
-    """Raises ValueError where it is no address of an object store that is known."""
+    """Returns a Path, or an ObjectUrl for an address. Raises ValueError if the address is not one of a known object
+    store."""
     return ObjectUrl.parse(path) if isinstance(path, str) and is_url(path) else Path(path)

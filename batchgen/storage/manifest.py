@@ -1,7 +1,7 @@
-"""A folder of parts in an object store: which of its objects are in force.
+"""The manifest of a folder of parts in an object store: which of its objects are current.
 
-A store has no folders that could be exchanged. So each publication's parts have names of their own, and one object,
-written last, names those that count: whoever reads it sees one publication, whole.
+A store cannot swap two folders. So the parts of each publication have names of their own, and the manifest, written
+last, names the current ones. Every reader of the manifest sees one publication, whole.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ MANIFEST = "_manifest.json"
 
 
 class Manifest(msgspec.Struct):
-    """`parts`: the names in order. `rows`: of all of them."""
+    """The current parts. `parts`: their names, in order. `rows`: rows of all parts together."""
 
     parts: list[str]
     rows: int
 
 
 def read(text: bytes, where: str) -> Manifest:
-    """Raises OSError where it is none."""
+    """Parses a manifest. Raises OSError if the text is not a manifest."""
     try:
         return msgspec.json.decode(text, type=Manifest)
     except ValueError:
-        raise OSError(errno.EINVAL, "is no list of parts", where) from None
+        raise OSError(errno.EINVAL, "is not a list of parts", where) from None
 
 
 def in_force(listed: list[Object]) -> list[Object]:
-    """What folders hold: the parts that a manifest names, or all, where there is none. Raises OSError."""
+    """Returns the objects that a manifest of their folder names; all objects of a folder without a manifest. Raises
+    OSError."""
     named = {one.url.parts[:-1]: set(_manifest(one).parts) for one in listed if one.name == MANIFEST}
     return [one for one in listed if one.name in named.get(one.url.parts[:-1], {one.name})]
 

@@ -1,8 +1,9 @@
 """Object stores: S3, Google Cloud Storage, Azure Blob Storage. Objects are listed, read as files, and appear whole.
 
-By obstore, not by pyarrow's file systems: those complete an upload that an exception has ended, so that half a file
-appears, and read whatever version is there by now. Credentials come from the environment that each store's own tools
-use. What goes wrong is an OSError, as a disk's; its words repeat no header, query or body: a credential might be there.
+Uses obstore, not pyarrow's file systems. Those complete an upload that an exception has ended, so that half a file
+appears, and they read whatever version is current. Credentials come from the environment that each store's own tools
+use. Every failure is an OSError, as of a disk. Its message repeats no header, query or body, which might hold a
+credential.
 """
 
 from __future__ import annotations
@@ -24,29 +25,30 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from weakref import WeakValueDictionary
 
 from batchgen.storage.block_reader import BlockCache, BlockReader
-from batchgen.storage.error_messages import PANIC, REPLACED, refusal
+from batchgen.storage.error_messages import PANIC, REPLACED, to_os_error
 from batchgen.storage.location import ObjectUrl
-from batchgen.storage.settings import settings, where, without_empty_variables
+from batchgen.storage.settings import addresses, settings, without_empty_variables
 
 if TYPE_CHECKING:
     from obstore import GetResult
     from obstore import ObjectMeta as Meta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-BUFFER = 64 << 10
-UNSAID = dt.datetime.fromtimestamp(0, dt.UTC)
-"""The date of an answer that has none."""
-PART, MOST_PARTS, AT_ONCE = 8 << 20, 9_000, 4
-"""Bytes of an upload's part, as S3 allows ten thousand of them, and how many are on their way."""
-QUICK: RetryConfig = {"max_retries": 6, "retry_timeout": dt.timedelta(seconds=30)}
-"""Of the first question: a name that is wrong is told within seconds."""
-PATIENT: RetryConfig = {
+READ_BUFFER_BYTES = 64 << 10
+NO_DATE = dt.datetime.fromtimestamp(0, dt.UTC)
+"""The date of a response without one."""
+UPLOAD_PART_BYTES, MAX_UPLOAD_PARTS, PARALLEL_PARTS = 8 << 20, 9_000, 4
+"""Bytes of an upload's part; parts of an upload, of which S3 allows ten thousand; and how many are uploaded in
+parallel."""
+QUICK_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": dt.timedelta(seconds=30)}
+"""Retries of the first request: a wrong name is reported within seconds."""
+PATIENT_RETRIES: RetryConfig = {
     "max_retries": 150,
     "retry_timeout": dt.timedelta(seconds=150),
     "backoff": {"init_backoff": dt.timedelta(seconds=1), "max_backoff": dt.timedelta(seconds=5), "base": 2},
 }
-"""Of a store that has answered once, if only that it is busy: no wait is shorter than the first. A request's signature
-and credentials serve for five minutes."""
+"""Retries once a store has answered, be it that it is busy. No wait is shorter than the first. A request's signature
+and credentials are valid for five minutes."""
 _has_answered: set[tuple[str, ...]] = set()
 
 log = logging.getLogger("batchgen")
@@ -56,7 +58,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Object:
-    """An object as it was when it was looked at. Reads as a Path does; never a mixture of two versions."""
+    """An object as it was when it was listed. Opens as a Path does, and never reads a mixture of two versions."""
 
     url: ObjectUrl
     size: int
@@ -76,126 +78,128 @@ class Object:
         return self.url.suffix
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        blocks = _open_now.get(self) or BlockCache(self.size, partial(_fetched, self))
-        _open_now[self] = blocks
-        return io.BufferedReader(BlockReader(blocks), BUFFER)
+        blocks = _open_caches.get(self) or BlockCache(self.size, partial(_fetch_range, self))
+        _open_caches[self] = blocks
+        return io.BufferedReader(BlockReader(blocks), READ_BUFFER_BYTES)
 
-    def is_the_same(self, meta: Mapping[str, Any]) -> bool:
-        """By the ETag, or by the date where the store gives none: listings tell it to the millisecond, answers to the
-        second."""
+    def is_same_version(self, meta: Mapping[str, Any]) -> bool:
+        """Compares the ETag, or the date if the store gives none. Dates of listings have milliseconds, dates of
+        responses seconds."""
         tag: str = meta["e_tag"] or ""
         if self.tag and tag:
-            return (_bare(tag), meta["size"]) == (_bare(self.tag), self.size)
-        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)} - {UNSAID}
+            return (_unquoted(tag), meta["size"]) == (_unquoted(self.tag), self.size)
+        dates = {when.replace(microsecond=0) for when in (meta["last_modified"], self.modified)} - {NO_DATE}
         return len(dates) <= 1 and meta["size"] == self.size
 
-    def now(self) -> Object:
-        """The same, looked at again. Raises OSError."""
-        with _as_of_a_disk(self.url):
+    def current(self) -> Object:
+        """Returns the object as it is now. Raises OSError."""
+        with _os_errors(self.url):
             meta = _interruptible(lambda: self.store.head(self.url.key))
         return _object(self.url.bucket, meta, self.store)
 
 
-_open_now: WeakValueDictionary[Object, BlockCache] = WeakValueDictionary()
+_open_caches: WeakValueDictionary[Object, BlockCache] = WeakValueDictionary()
 
 
-def _bare(tag: str) -> str:
-    """Azure's listings have no quotes."""
+def _unquoted(tag: str) -> str:
+    """Returns the ETag without quotes: Azure's listings have none."""
     return tag.removeprefix("W/").strip('"')
 
 
-def _fetched(of: Object, start: int, end: int) -> bytes:
-    """From that very version, also where the store does not hear If-Match. Raises OSError."""
-    options = {"range": (start, end), **({"if_match": of.tag} if of.tag else {})}
-    with _as_of_a_disk(of.url):
-        meta, data = _interruptible(lambda: _gotten(of.store.get(of.url.key, options=options)))
-    if not of.is_the_same(meta):
-        raise OSError(errno.ESTALE, REPLACED, str(of.url))
+def _fetch_range(one: Object, start: int, end: int) -> bytes:
+    """Returns bytes of exactly this version, also from a store that ignores If-Match. Raises OSError."""
+    options = {"range": (start, end), **({"if_match": one.tag} if one.tag else {})}
+    with _os_errors(one.url):
+        meta, data = _interruptible(lambda: _meta_and_bytes(one.store.get(one.url.key, options=options)))
+    if not one.is_same_version(meta):
+        raise OSError(errno.ESTALE, REPLACED, str(one.url))
     if len(data) != end - start:
-        raise OSError(errno.EIO, f"the store gave {len(data):,} bytes where {end - start:,} were asked for", str(of))
+        raise OSError(errno.EIO, f"the store gave {len(data):,} bytes where {end - start:,} were asked for", str(one))
     return data
 
 
-def _gotten(answer: GetResult) -> tuple[Meta, bytes]:
+def _meta_and_bytes(answer: GetResult) -> tuple[Meta, bytes]:
     return answer.meta, answer.bytes().to_bytes()
 
 
 def head(url: ObjectUrl) -> Object | None:
-    """None where there is no such object. Raises OSError, UsageError."""
+    """Returns the object, or None if there is none. Raises OSError, UsageError."""
 
-    def looked(store: ObjectStore) -> Meta | None:
+    def find(store: ObjectStore) -> Meta | None:
         try:
             return store.head(url.key)
         except FileNotFoundError:
             return None
 
-    meta = _asked(url, looked)
-    return _object(url.bucket, meta, _patient(url)) if meta else None
+    meta = _request(url, find)
+    return _object(url.bucket, meta, _shared_store(url)) if meta else None
 
 
 def list_objects(folder: ObjectUrl) -> list[Object]:
-    """The objects whose names begin with the folder's and a slash, in no order. Raises OSError where there is no such
-    bucket, UsageError."""
-    metas = _asked(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
-    store = _patient(folder)
+    """Returns the objects whose names begin with the folder's and a slash, in no order. Raises OSError if the bucket
+    does not exist, UsageError."""
+    metas = _request(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
+    store = _shared_store(folder)
     return [_object(folder.bucket, meta, store) for meta in metas]
 
 
 def try_listing(folder: ObjectUrl) -> None:
-    """Raises OSError where what is in it cannot be listed, UsageError."""
-    _asked(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
+    """Raises OSError if the folder cannot be listed, UsageError."""
+    _request(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
 
 
 def put(url: ObjectUrl, file: Path | bytes) -> Object:
-    """Uploads what appears only when it is complete; an upload that fails is aborted. Raises OSError, UsageError."""
+    """Uploads an object, which appears only when it is complete. Aborts an upload that fails. Raises OSError,
+    UsageError."""
     size = len(file) if isinstance(file, bytes) else file.stat().st_size
 
-    def written(store: ObjectStore) -> Meta:
-        store.put(url.key, file, chunk_size=max(PART, -(-size // MOST_PARTS)), max_concurrency=AT_ONCE)
+    def upload(store: ObjectStore) -> Meta:
+        part = max(UPLOAD_PART_BYTES, -(-size // MAX_UPLOAD_PARTS))
+        store.put(url.key, file, chunk_size=part, max_concurrency=PARALLEL_PARTS)
         return store.head(url.key)
 
-    there = _object(url.bucket, _asked(url, written), _patient(url))
+    there = _object(url.bucket, _request(url, upload), _shared_store(url))
     if there.size != size:
         raise OSError(errno.EIO, f"{there.size:,} bytes are there of the {size:,} that were uploaded", str(url))
     return there
 
 
 def remove(urls: list[ObjectUrl]) -> None:
-    """Whether or not they are there. Raises OSError, UsageError."""
+    """Deletes the objects, whether or not they exist. Raises OSError, UsageError."""
     for url in urls:
-        _asked(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
+        _request(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
 
 
 def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:
     return Object(ObjectUrl(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
 
 
-def _patient(url: ObjectUrl) -> ObjectStore:
-    """A client that objects keep, and share."""
-    with _as_of_a_disk(url):
-        return _store(url.bucket, PATIENT)
+def _shared_store(url: ObjectUrl) -> ObjectStore:
+    """Returns a client for objects to keep, and share."""
+    with _os_errors(url):
+        return _store(url.bucket, PATIENT_RETRIES)
 
 
-def _asked(url: ObjectUrl, what: Callable[[ObjectStore], T]) -> T:
-    """What the store says: at once, or when a spell of refusals is over. One that never answered may be a wrong name,
-    and is not waited for. Raises OSError, UsageError."""
-    whom = where(url.bucket, os.environ)
-    with _as_of_a_disk(url):
-        if whom in _has_answered:
-            return _interruptible(lambda: what(_store(url.bucket, PATIENT)))
+def _request(url: ObjectUrl, what: Callable[[ObjectStore], T]) -> T:
+    """Returns the store's answer, at once or after it was busy for a while. A store that has never answered may be a
+    wrong name, and is not waited for. Raises OSError, UsageError."""
+    store_id = addresses(url.bucket, os.environ)
+    with _os_errors(url):
+        if store_id in _has_answered:
+            return _interruptible(lambda: what(_store(url.bucket, PATIENT_RETRIES)))
         try:
-            told = _interruptible(lambda: what(_store(url.bucket, QUICK)))
+            answer = _interruptible(lambda: what(_store(url.bucket, QUICK_RETRIES)))
         except Exception as error:
             if not re.search(r"status code: (5\d\d|429)", str(error)):
                 raise
-            log.warning("warning: %s: the store answers that it is busy: it is asked for some minutes more", url)
-            told = _interruptible(lambda: what(_store(url.bucket, PATIENT)))
-        _has_answered.add(whom)
-        return told
+            log.warning("warning: %s: the store answers that it is busy; retrying for some minutes", url)
+            answer = _interruptible(lambda: what(_store(url.bucket, PATIENT_RETRIES)))
+        _has_answered.add(store_id)
+        return answer
 
 
 def _interruptible(ask: Callable[[], T]) -> T:
-    """In a thread of its own: obstore waits, for minutes maybe, and hears no signal meanwhile."""
+    """Calls it in a thread: obstore may wait for minutes, and handles no signal meanwhile."""
     answer: Future[T] = Future()
 
     def work() -> None:
@@ -222,14 +226,14 @@ def _store(bucket: str, patience: RetryConfig) -> ObjectStore:
 
 
 @contextmanager
-def _as_of_a_disk(url: ObjectUrl) -> Iterator[None]:
+def _os_errors(url: ObjectUrl) -> Iterator[None]:
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     try:
         yield
     except (BaseError, FileNotFoundError, ValueError) as error:
-        raise refusal(url, error) from None
+        raise to_os_error(url, error) from None
     except BaseException as error:
         if type(error).__name__ != PANIC:
             raise
-        raise refusal(url, error) from None
+        raise to_os_error(url, error) from None

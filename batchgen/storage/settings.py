@@ -1,6 +1,6 @@
-"""Where an object store is, and by what right it is asked: from the variables that each store's own tools read.
+"""Address and credentials of an object store, from the variables that each store's own tools read.
 
-What is wrong with an address is found here: obstore 0.12 panics at some.
+Addresses are checked here: obstore 0.12 panics at some.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ADDRESSES = {
         "AWS_ENDPOINT_URL_STS",
         "AWS_METADATA_ENDPOINT",
     ),
-    "gs": (),  # its own may stand without a scheme
+    "gs": (),  # STORAGE_EMULATOR_HOST may lack a scheme: see _google
     "az": (
         "AZURE_STORAGE_ENDPOINT",
         "AZURE_ENDPOINT",
@@ -49,17 +49,17 @@ _EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
 
 
 def family(bucket: str) -> str:
-    """Whose store it is: `s3`, `gs` or `az`."""
+    """Returns the kind of store: `s3`, `gs` or `az`."""
     return bucket[:2] if bucket[:2] in CREDENTIALS else "az"
 
 
-def where(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The bucket, and the addresses that the environment gives of its store."""
+def addresses(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the bucket, and the addresses of its store that the environment gives."""
     return bucket, *(environ.get(variable, "") for variable in ADDRESSES[family(bucket)])
 
 
 def settings(bucket: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What obstore does not find by itself. Raises UsageError for an address that is none."""
+    """Returns the settings that obstore does not find by itself. Raises UsageError for an invalid address."""
     kind = family(bucket)
     for variable in ADDRESSES[kind]:
         if environ.get(variable):
@@ -69,7 +69,8 @@ def settings(bucket: str, environ: Mapping[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def without_empty_variables() -> Iterator[None]:
-    """A variable that is set to nothing is not set, as the stores' own tools have it; to obstore it is an address."""
+    """Removes empty variables while the block runs. The stores' own tools take an empty variable for unset, obstore for
+    an address."""
     with _one_at_a_time:
         empty = [name for name, value in os.environ.items() if not value and name.startswith(_PREFIXES)]
         for name in empty:
@@ -80,9 +81,9 @@ def without_empty_variables() -> Iterator[None]:
             os.environ.update(dict.fromkeys(empty, ""))
 
 
-def _refuse_address(name: str, given: str) -> None:
-    """Raises UsageError, which does not repeat it: a password may be in it."""
-    match = _ADDRESS.fullmatch(given)
+def _refuse_address(name: str, address: str) -> None:
+    """Raises UsageError, whose message does not repeat the address: it may hold a password."""
+    match = _ADDRESS.fullmatch(address)
     if match is None or not _is_host(match[1]) or not 0 < int(match[2] or 80) < 1 << 16:
         raise UsageError(f"{name}: should be an address such as https://storage.example.com or http://localhost:9000")
 
@@ -108,7 +109,7 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
     if endpoint is not None and not (environ.get("AWS_ENDPOINT_URL") or environ.get("AWS_ENDPOINT_URL_S3")):
         _refuse_address("endpoint_url of the profile in ~/.aws", endpoint)
         found["endpoint"] = endpoint
-    return {"disable_bulk_delete": True, **found}  # which some stores of the kind do not know
+    return {"disable_bulk_delete": True, **found}  # some S3-compatible stores do not support it
 
 
 def _google(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -117,45 +118,46 @@ def _google(environ: Mapping[str, str]) -> dict[str, Any]:
         return {}
     address = emulator if "://" in emulator else f"http://{emulator}"
     _refuse_address("STORAGE_EMULATOR_HOST", address)
-    return {"base_url": address, "bearer_token": "none"}  # real credentials are not for it
+    return {"base_url": address, "bearer_token": "none"}  # real credentials must not be sent to it
 
 
 def _azure(environ: Mapping[str, str]) -> dict[str, Any]:
-    """A connection string, and the names that `az` itself has for account and key."""
-    said = _connection(environ.get(_CONNECTION, ""))
-    if said.get("usedevelopmentstorage", "").lower() == "true":
+    """Returns the settings of a connection string, and of the variables that `az` itself reads for account and key."""
+    parts = _parse_connection(environ.get(_CONNECTION, ""))
+    if parts.get("usedevelopmentstorage", "").lower() == "true":
         return dict(_EMULATOR)
-    endpoint = _blob_endpoint(said)
-    given = {
-        "account_name": said.get("accountname") or _account_of(endpoint) or environ.get("AZURE_STORAGE_ACCOUNT"),
-        "account_key": said.get("accountkey") or environ.get("AZURE_STORAGE_KEY"),
-        "sas_key": said.get("sharedaccesssignature"),
+    endpoint = _blob_endpoint(parts)
+    found = {
+        "account_name": parts.get("accountname") or _account_name(endpoint) or environ.get("AZURE_STORAGE_ACCOUNT"),
+        "account_key": parts.get("accountkey") or environ.get("AZURE_STORAGE_KEY"),
+        "sas_key": parts.get("sharedaccesssignature"),
         "endpoint": endpoint,
     }
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in found.items() if value}
 
 
-def _connection(text: str) -> dict[str, str]:
-    """Its parts; their names are of any case."""
+def _parse_connection(text: str) -> dict[str, str]:
+    """Returns the parts of a connection string; their names may have any case."""
     pairs = [pair.strip().partition("=") for pair in text.split(";") if pair.strip()]
     if not all(name and equals for name, equals, _ in pairs):
         raise UsageError(f"{_CONNECTION}: should be NAME=VALUE;NAME=VALUE, such as AccountName=...;AccountKey=...")
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
-def _blob_endpoint(said: Mapping[str, str]) -> str | None:
-    """The address that it names, or that of another cloud."""
-    account, suffix, endpoint = said.get("accountname"), said.get("endpointsuffix"), said.get("blobendpoint")
+def _blob_endpoint(parts: Mapping[str, str]) -> str | None:
+    """Returns the address that the connection string names, or that of another cloud."""
+    account, suffix, endpoint = parts.get("accountname"), parts.get("endpointsuffix"), parts.get("blobendpoint")
     if not endpoint and account and suffix:
-        endpoint = f"{said.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix.strip('./')}"
+        endpoint = f"{parts.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix.strip('./')}"
     if not endpoint:
         return None
     _refuse_address(f"{_CONNECTION}: BlobEndpoint or EndpointSuffix", endpoint)
     return endpoint.rstrip("/")
 
 
-def _account_of(endpoint: str | None) -> str | None:
-    """As a SAS's connection string does not name it: the first part of the host, or of an emulator's path."""
+def _account_name(endpoint: str | None) -> str | None:
+    """Returns the account of a SAS's connection string, which does not name it: the first part of the host, or of an
+    emulator's path."""
     if endpoint is None:
         return None
     parts = urlsplit(endpoint)

@@ -1,1 +1,1 @@
-"""How things are shown to people: terminal, panels in text and HTML, numbers and durations in words, logs."""
+"""Presentation: terminal, panels in text and HTML, numbers and durations in words, logs."""

@@ -1,4 +1,4 @@
-"""Numbers as people say them."""
+"""Numbers and durations in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from decimal import Decimal
 
 
 def duration(seconds: float) -> str:
-    """As people say it: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
+    """Formats seconds: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
     if seconds < 1:
         return "less than a second"
     if seconds < 120:  # noqa: PLR2004  two minutes
@@ -22,7 +22,7 @@ def duration(seconds: float) -> str:
 
 
 def approximately(seconds: float) -> str:
-    """A duration that nobody measured."""
+    """Formats an estimated duration: `about 12 min`."""
     return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
 
 
@@ -31,5 +31,5 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Writes an amount as people do; less than a cent is not nothing, and has two digits that count."""
+    """Formats an amount. Less than a cent is not rounded to nothing: it has two significant digits."""
     return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${Decimal(f'{amount:.2g}'):f}"  # noqa: PLR2004  a cent

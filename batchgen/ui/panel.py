@@ -1,5 +1,5 @@
-"""What a person should know of a run, a plan or a job, the verdict first: plain text in a pipe, wrapped and in colour
-on a terminal, a little HTML in a notebook. Knows none of them."""
+"""A panel: the summary of a run, a plan or a job, the verdict first. Plain text in a pipe, wrapped and in colour on a
+terminal, HTML in a notebook. The module knows none of the three."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 from batchgen.storage.location import is_url
 from batchgen.ui.terminal import Screen, cut, inert
 
-LABEL = 12
+LABEL_COLUMNS = 12
 """Columns before a line's text."""
-BAR = 50
+BAR_COLUMNS = 50
 TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
-"""Shown of a longer text: so much as plain text, so many characters in a notebook."""
+"""How much of a longer text is shown: lines and columns as plain text, characters in a notebook."""
 
 
 class Severity(Enum):
-    """How it bodes: the colour on a terminal, and one that is read on light and on dark paper."""
+    """The severity of a line: its colour on a terminal, and a colour that is legible on light and on dark paper."""
 
     CALM = ("", "inherit")
     GOOD = ("green", "#2f9e5f")
@@ -35,63 +35,63 @@ class Severity(Enum):
 class PanelLine(NamedTuple):
     label: str
     text: str
-    tone: Severity = Severity.CALM
+    severity: Severity = Severity.CALM
 
 
 class TextBlock(NamedTuple):
-    """A longer one, shown as it is: its beginning, at least."""
+    """A longer text, shown as it is, or the beginning of it."""
 
     title: str
     text: str
 
 
 class Renderable(ABC):
-    """What shows itself by a sheet: by `print`, and as the last value of a notebook's cell."""
+    """A value that renders itself as a panel: by `print`, and as the last value of a notebook's cell."""
 
     @abstractmethod
-    def sheet(self) -> Panel: ...
+    def panel(self) -> Panel: ...
 
     def __str__(self) -> str:
-        return self.sheet().text()
+        return self.panel().text()
 
     def _repr_html_(self) -> str:
-        return self.sheet().html()
+        return self.panel().html()
 
 
 @dataclass(frozen=True)
 class Panel(Renderable):
-    """`verdict` and `about` make one sentence about `name`; the tone is the verdict's. `share`: of what is done, for a
-    bar where there is a screen."""
+    """A panel. `verdict` and `about` make one sentence about `name`; `severity` is the verdict's. `share`: the part
+    that is done, from 0 to 1, for a bar on a terminal."""
 
     name: str
     verdict: str
     about: str
     lines: list[PanelLine]
-    tone: Severity = Severity.CALM
+    severity: Severity = Severity.CALM
     texts: tuple[TextBlock, ...] = ()
     share: float | None = None
 
-    def sheet(self) -> Panel:
+    def panel(self) -> Panel:
         return self
 
     def text(self, screen: Screen = Screen()) -> str:  # noqa: B008  it is frozen
-        """Inert, but for the colours that a screen has."""
-        bar = [_bar(self.share, self.tone, screen)] if self.share is not None and screen.width else []
+        """Renders plain text without control characters, except for the colours that the screen has."""
+        bar = [_bar(self.share, self.severity, screen)] if self.share is not None and screen.width else []
         lines = [self._heading(screen), *bar, *(_line(line, screen) for line in self.lines)]
         return "\n".join([*lines, *(_excerpt(text, screen) for text in self.texts)])
 
     def _heading(self, screen: Screen) -> str:
         begin = inert(f"{self.name}: {self.verdict}")
-        told = screen.hang(begin + inert(self.about), 2)
-        if not told.startswith(begin):
-            return told  # it is wrapped before its end
+        wrapped = screen.hanging(begin + inert(self.about), 2)
+        if not wrapped.startswith(begin):
+            return wrapped  # it is wrapped before its end
         name, verdict = inert(f"{self.name}: "), inert(self.verdict)
-        colour = self.tone.value[0] or None
-        return screen.paint(name, bold=True) + screen.paint(verdict, bold=True, fg=colour) + told[len(begin) :]
+        colour = self.severity.value[0] or None
+        return screen.paint(name, bold=True) + screen.paint(verdict, bold=True, fg=colour) + wrapped[len(begin) :]
 
     def html(self) -> str:
-        """Self-contained, without a script; everything in it is escaped."""
-        colour = self.tone.value[1]
+        """Renders HTML: self-contained, without a script, everything escaped."""
+        colour = self.severity.value[1]
         return (
             "<div style='max-width:60em;line-height:1.5;overflow-wrap:anywhere'>"
             f"<div><b>{_safe(self.name)}</b>: "
@@ -101,8 +101,9 @@ class Panel(Renderable):
         )
 
 
-def near(path: str) -> str:
-    """A path: on a terminal relative where that is shorter. What cron mails is read in another folder."""
+def short_path(path: str) -> str:
+    """Returns a path, on a terminal relative if that is shorter. In a pipe it stays: what cron mails is read in another
+    folder."""
     if is_url(path) or not sys.stdout.isatty():
         return path
     try:
@@ -113,14 +114,14 @@ def near(path: str) -> str:
 
 
 def settings(values: Mapping[str, Any]) -> list[PanelLine]:
-    """Plain values, a line each."""
-    return [PanelLine(name, _flow(value, outermost=True)) for name, value in values.items()]
+    """Returns plain values, one a line."""
+    return [PanelLine(name, _one_line(value, outermost=True)) for name, value in values.items()]
 
 
-def _flow(value: Any, *, outermost: bool = False) -> str:
-    """A setting on one line, as YAML would take it; a section without its braces."""
+def _one_line(value: Any, *, outermost: bool = False) -> str:
+    """Formats a setting on one line, as YAML would accept it; the outermost section without its braces."""
     if isinstance(value, dict):
-        entries = ", ".join(f"{key}: {_flow(one)}" for key, one in value.items())
+        entries = ", ".join(f"{key}: {_one_line(one)}" for key, one in value.items())
         return entries if outermost else f"{{{entries}}}"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -129,14 +130,19 @@ def _flow(value: Any, *, outermost: bool = False) -> str:
 
 
 def _line(line: PanelLine, screen: Screen) -> str:
-    label = inert(f"  {line.label:<{LABEL - 3}} ")
-    painted = screen.paint(label, fg=line.tone.value[0]) if line.tone.value[0] else screen.paint(label, dim=True)
-    return painted + screen.hang(inert(line.text), LABEL)
+    label = inert(f"  {line.label:<{LABEL_COLUMNS - 3}} ")
+    painted = (
+        screen.paint(label, fg=line.severity.value[0]) if line.severity.value[0] else screen.paint(label, dim=True)
+    )
+    return painted + screen.hanging(inert(line.text), LABEL_COLUMNS)
 
 
-def _bar(share: float, tone: Severity, screen: Screen) -> str:
-    done = round(share * BAR)
-    full, empty = screen.paint("█" * done, fg=tone.value[0] or None), screen.paint("░" * (BAR - done), dim=True)
+def _bar(share: float, severity: Severity, screen: Screen) -> str:
+    done = round(share * BAR_COLUMNS)
+    full, empty = (
+        screen.paint("█" * done, fg=severity.value[0] or None),
+        screen.paint("░" * (BAR_COLUMNS - done), dim=True),
+    )
     return f"  {full}{empty}  {100 * share:.0f} %"
 
 
@@ -151,10 +157,10 @@ def _excerpt(text: TextBlock, screen: Screen) -> str:
 
 def _row(line: PanelLine) -> str:
     plain = "border:0;background:none;text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
-    faint = ";opacity:.7" if line.tone is Severity.CALM else ""
+    faint = ";opacity:.7" if line.severity is Severity.CALM else ""
     return (
         f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap;"
-        f"color:{line.tone.value[1]}{faint}'>"
+        f"color:{line.severity.value[1]}{faint}'>"
         f"{_safe(line.label)}</th><td style='{plain};white-space:pre-wrap'>{_safe(line.text)}</td></tr>"
     )
 
@@ -162,11 +168,11 @@ def _row(line: PanelLine) -> str:
 def _details(text: TextBlock) -> str:
     return (
         f"<details><summary style='cursor:pointer;opacity:.7'>{_safe(text.title)}</summary>"
-        f"<pre style='white-space:pre-wrap;margin:.3em 0 .6em 1em'>{_safe(_begin(text.text))}</pre></details>"
+        f"<pre style='white-space:pre-wrap;margin:.3em 0 .6em 1em'>{_safe(_beginning(text.text))}</pre></details>"
     )
 
 
-def _begin(text: str) -> str:
+def _beginning(text: str) -> str:
     left = len(text) - TEXT_CHARS
     return f"{text[:TEXT_CHARS]}\n… and {left:,} more characters" if left > 0 else text
 

@@ -6,17 +6,21 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.api.body import FROM, CompressedBody, compress, decompress, restored, stored
+from batchgen.api.body import MIN_COMPRESSED_BYTES, CompressedBody, compress, decompress, from_columns, to_columns
 
-BODIES = st.builds(lambda seed, times: (seed * times)[: 3 * FROM], st.binary(min_size=1), st.integers(1, FROM))
+BODIES = st.builds(
+    lambda seed, times: (seed * times)[: 3 * MIN_COMPRESSED_BYTES],
+    st.binary(min_size=1),
+    st.integers(1, MIN_COMPRESSED_BYTES),
+)
 
 
 @given(BODIES)
 def test_a_packed_body_is_the_body(body):
     packed = compress(body)
-    assert isinstance(packed, CompressedBody) == (len(body) >= FROM)
+    assert isinstance(packed, CompressedBody) == (len(body) >= MIN_COMPRESSED_BYTES)
     assert decompress(packed) == body
-    assert restored(*stored(packed)) == body
+    assert from_columns(*to_columns(packed)) == body
     assert compress(packed) == packed == pickle.loads(pickle.dumps(packed))
 
 

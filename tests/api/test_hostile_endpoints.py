@@ -324,7 +324,7 @@ PEAK = """
 import sys
 from batchgen.__main__ import main
 from batchgen.send import retry
-retry.LEAST_PATIENCE = 1.0
+retry.MIN_PATIENCE = 1.0
 try:
     main()
 finally:

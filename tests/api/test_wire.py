@@ -192,18 +192,18 @@ def test_what_is_found_of_a_servers_slots():
     window = CongestionWindow()
     for beside in range(9, 17):
         window.refused(0.1, 0.0, beside)
-    assert window.most == 8
+    assert window.max_in_flight == 8
     for number in range(8):
         window.answered(1.0 + number / 10, 8)
-    assert window.most > 8, "tried once more"
+    assert window.max_in_flight > 8, "tried once more"
     window.refused(2.0, 1.9, 9)
-    assert window.most == 8
+    assert window.max_in_flight == 8
 
 
 def test_refusals_beside_few_are_about_the_rate():
     window = CongestionWindow()
     window.refused(0.1, 0.0, 2)
-    assert window.most == float("inf")
+    assert window.max_in_flight == float("inf")
 
 
 def test_time_outs_amid_answers_narrow_what_is_in_flight():
@@ -212,10 +212,10 @@ def test_time_outs_amid_answers_narrow_what_is_in_flight():
         window.answered(number / 4, 64)
     for _ in range(44):
         window.unanswered(5.0, 0.0)
-    assert window.most == 10, "as many as were answered in half of the time-out"
+    assert window.max_in_flight == 10, "as many as were answered in half of the time-out"
     assert window.late == 44
     window.unanswered(20.0, 15.0)
-    assert window.most == 10, "nobody was answered: that is an outage, and nothing about how many"
+    assert window.max_in_flight == 10, "nobody was answered: that is an outage, and nothing about how many"
 
 
 # connections
@@ -451,4 +451,4 @@ def test_log_probs_that_never_come_and_choices_that_nobody_asked_for_are_told(jo
         ended = called("run", job(rows_of(4), **SMALL, endpoint=endpoint, request={"logprobs": 2}))
     assert ended.returncode == 0
     assert "request.logprobs: the server gave none" in ended.stderr
-    assert "4 answers had more choices than one" in ended.stderr
+    assert "4 answers had more than one choice" in ended.stderr

@@ -43,16 +43,15 @@ from support.durability import (
 )
 
 from batchgen import commands
-from batchgen.api.body import FROM as COMPRESS_FROM
-from batchgen.api.body import stored
-from batchgen.checkpoint.checkpoint import PAGE, Checkpoint
+from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
+from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
-LARGE = BODY + bytes(random.Random(1).choices(b" \n", k=3 * COMPRESS_FROM))
+LARGE = BODY + bytes(random.Random(1).choices(b" \n", k=3 * MIN_COMPRESSED_BYTES))
 
 
 def record(n: int, body: bytes | None = BODY, **more) -> Record:
@@ -97,7 +96,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 BODIES = st.one_of(
     st.none(),
     st.binary(max_size=40),
-    st.integers(COMPRESS_FROM - 2, COMPRESS_FROM + 2).map(bytes),
+    st.integers(MIN_COMPRESSED_BYTES - 2, MIN_COMPRESSED_BYTES + 2).map(bytes),
     st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 20_000)).map(lambda t: t[0] * t[1]),
 )
 RECORDS = st.builds(
@@ -135,7 +134,7 @@ def test_what_is_added_reads_back(batches):
 @settings(deadline=None)
 @given(RECORDS)
 def test_the_checksum_is_what_files_have_whose_crc_zlib_reckoned(one):
-    size, data = stored(one.body)
+    size, data = to_columns(one.body)
     *columns, _ = msgspec.structs.astuple(one)
     assert one.columns()[-1] == zlib.crc32(
         data or b"", zlib.crc32(msgspec.msgpack.encode((*columns, size, data is None)))
@@ -166,12 +165,12 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "c.sqlite"
         made(path, [record(n, None if size is None else b"x" * size) for n, size in enumerate(sizes)])
-        patch.setattr("batchgen.checkpoint.reader.FITS", 100)
-        patch.setattr("batchgen.checkpoint.reader.AT_ONCE", 8)
+        patch.setattr("batchgen.checkpoint.reader.BYTES_PER_READ", 100)
+        patch.setattr("batchgen.checkpoint.reader.RECORDS_PER_READ", 8)
         ids = [0, *range(1, len(sizes) + 1), len(sizes) + 1]  # two that are not there
         chance.shuffle(ids)
         with closing(Reader(path)) as reader:
-            pieces = list(reader.pieces(ids))
+            pieces = list(reader.record_batches(ids))
     assert [id_ for piece, _, _ in pieces for id_ in piece] == ids
     for piece, found, _ in pieces:
         assert set(found) == {id_ for id_ in piece if 1 <= id_ <= len(sizes)}
@@ -182,7 +181,7 @@ def test_pieces_are_all_attempts_once_in_order_and_none_is_too_much_for_memory(s
 def test_a_piece_is_as_large_as_fits_though_the_one_before_it_was_larger_or_empty(tmp_path):
     made(tmp_path / "c.sqlite", [record(n, b"x" * (5 << 20 if n == 3 else 10)) for n in range(1, 3001)])
     with closing(Reader(tmp_path / "c.sqlite")) as reader:
-        lengths = [len(piece) for piece, _, _ in reader.pieces([*range(-3000, 0), *range(1, 3001)])]
+        lengths = [len(piece) for piece, _, _ in reader.record_batches([*range(-3000, 0), *range(1, 3001)])]
     assert len(lengths) < 20
 
 
@@ -280,7 +279,7 @@ def test_a_text_that_is_no_utf8_any_more_damages_the_row_and_no_other(tmp_path, 
     with closing(Reader(tmp_path / "c.sqlite")) as reader:
         assert reader.records([1, 2, 3]) == {1: before[0], 3: before[2]}
         assert [id_ for _, id_, *_ in reader.states()] == [1, 2, 3]
-        assert {"row 1", "row 3"} <= set(reader.names())
+        assert {"row 1", "row 3"} <= set(reader.row_names())
 
 
 def test_more_keys_and_ids_are_looked_up_than_a_statement_takes(tmp_path):
@@ -339,7 +338,7 @@ def test_a_flipped_bit_in_a_list_of_ids_is_never_read_for_ever(tmp_path):
     path, whole = tmp_path / "c.sqlite", _template().read_bytes()
     with closing(sqlite3.connect(_template())) as db:
         ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'")
-    start, refused = (root - 1) * PAGE * 8, 0
+    start, refused = (root - 1) * PAGE_BYTES * 8, 0
     for bit in range(start, start + 8 * (8 + 2 * len(TEMPLATE))):  # a page's head, and where its rows begin
         path.write_bytes(whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
         try:
@@ -377,11 +376,11 @@ FILES: dict[str, Callable[[Path], object]] = {
     "garbage": lambda path: path.write_bytes(random.Random(5).randbytes(9000)),
     "text": lambda path: path.write_text("not a database at all, " * 200),
     "cut to a half": lambda path: cut(path, 0.5),
-    "cut to its first page": lambda path: os.truncate(path, PAGE),
+    "cut to its first page": lambda path: os.truncate(path, PAGE_BYTES),
     "cut within its first page": lambda path: os.truncate(path, 1000),
     "cut within its header": lambda path: os.truncate(path, 50),
     "its header zeroed": lambda path: path.write_bytes(bytes(100) + path.read_bytes()[100:]),
-    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:]),
+    "its first page zeroed": lambda path: path.write_bytes(bytes(PAGE_BYTES) + path.read_bytes()[PAGE_BYTES:]),
     "tables of somebody else": lambda path: (path.unlink(), shell(path, "CREATE TABLE t (x)")),
     "somebody else's with our numbers": lambda path: (
         path.unlink(),
@@ -439,8 +438,8 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
     with service() as built_in:
         assert run(work, built_in.url)[0] == 0
         with work.checkpoint.open("r+b") as file:
-            file.seek(work.checkpoint.stat().st_size // (2 * PAGE) * PAGE)
-            file.write(bytes(PAGE))  # one page in the middle
+            file.seek(work.checkpoint.stat().st_size // (2 * PAGE_BYTES) * PAGE_BYTES)
+            file.write(bytes(PAGE_BYTES))  # one page in the middle
         work.result.unlink()
         code, _, said = run(work, built_in.url)
         assert code == 5

@@ -58,7 +58,7 @@ def test_it_finds_what_a_dictionary_finds(told, asked, floor):
 
 
 def test_keys_that_are_looked_up_in_parts_are_found_in_their_order(monkeypatch):
-    monkeypatch.setattr(index_module, "SOUGHT", 3)
+    monkeypatch.setattr(index_module, "KEYS_PER_LOOKUP", 3)
     keys = [bytes([n]) * 16 for n in (7, 1, 9, 4, 2, 8, 3)]
     told = [(key, n, OK, 1, n) for n, key in enumerate(keys, 1)]
     asked = [*reversed(keys), b"?" * 16]

@@ -30,7 +30,7 @@ from batchgen.cli import main
 from batchgen.cli.watch import follow
 from batchgen.runner.status import Status as Look
 from batchgen.ui.panel import Panel, PanelLine, Severity
-from batchgen.ui.terminal import Screen, columns, cut, screen, wrap
+from batchgen.ui.terminal import Screen, cut, display_width, screen, wrap
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ANEW = re.compile(r"\x1b\[(\d+)F\x1b\[J")
@@ -47,15 +47,15 @@ words = st.text(st.sampled_from("ab東é\u0301"), min_size=1, max_size=12)
 def test_wrapping_tears_no_word_and_loses_none(line, width, further):
     lines = wrap(line, width, further)
     assert " ".join(part.removeprefix(further) if n else part for n, part in enumerate(lines)) == line
-    assert all(columns(part) <= width or " " not in part.strip() for part in lines)
+    assert all(display_width(part) <= width or " " not in part.strip() for part in lines)
     for before, after in pairwise(lines):
-        assert columns(f"{before} {after.split()[0]}") > width, "as much as fits stands on each"
+        assert display_width(f"{before} {after.split()[0]}") > width, "as much as fits stands on each"
 
 
 @given(st.text(st.sampled_from("ab東é\u0301 "), max_size=60), st.integers(1, 40))
 def test_a_cut_line_fits_and_is_the_beginning(line, width):
     shown = cut(line, width)
-    assert columns(shown) <= width
+    assert display_width(shown) <= width
     assert shown == line or (shown.endswith("…") and line.startswith(shown[:-1]))
 
 
@@ -155,7 +155,9 @@ def test_a_run_with_failed_rows_fits_and_is_in_colour(job, service):
     service.script = lambda n, _: Status(400, body={"tpe": "e", "errors": [{"description": LONG}]}) if n == 2 else None
     shown = Shown("run", path, url=service.url, WRITER_API_KEY=service.key)
     assert shown.end() == 1
-    assert max(columns(line) for line in shown.lines if job.folder.parent.name not in line) <= WIDTH, "no path is torn"
+    assert max(display_width(line) for line in shown.lines if job.folder.parent.name not in line) <= WIDTH, (
+        "no path is torn"
+    )
     assert LONG in " ".join(" ".join(shown.lines).split())
     assert "\x1b[31m" in shown.said
     assert "100 % |" in shown.said
@@ -178,7 +180,7 @@ def test_mistakes_stand_under_each_other_on_a_terminal_and_begin_their_lines_in_
     assert shown.lines[0].startswith(f"error: {path}:1:1:")
     assert all(line.startswith(" " * 7) for line in shown.lines[1:])
     assert sum(line.startswith(f"       {path}:") for line in shown.lines) == 1
-    assert max(columns(line) for line in shown.lines if str(path) not in line) <= WIDTH, "no path is torn"
+    assert max(display_width(line) for line in shown.lines if str(path) not in line) <= WIDTH, "no path is torn"
 
     piped = called("plan", path).stderr
     first, second = piped.splitlines()

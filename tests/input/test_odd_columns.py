@@ -29,7 +29,7 @@ def written(job, lines: list[str]) -> Any:
 )
 def test_what_parquet_has_no_type_for_is_json_text(job, called, meta):
     path = written(job, [f'{{"name":"shelf","meta":{meta}}}', '{"name":"lamp"}'])
-    said = "warning: column 'meta': of a type that Parquet has not: JSON text in the results"
+    said = "warning: column 'meta': of a type that Parquet does not have: JSON text in the results"
     planned = called("plan", path)
     assert said.removeprefix("warning: ") in planned.stdout
     ended = called("run", path)

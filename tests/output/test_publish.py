@@ -282,9 +282,9 @@ def with_tokens(text: str, count: int) -> bytes:
 def test_answers_of_all_lengths_stand_in_their_rows_whatever_is_read_beside(tmp_path, monkeypatch, seed, cores):
     chance = random.Random(seed)
     monkeypatch.setattr("batchgen.output.publish.CORES", cores)
-    monkeypatch.setattr("batchgen.checkpoint.reader.FITS", 40_000)
-    monkeypatch.setattr("batchgen.checkpoint.reader.AT_ONCE", 8)
-    monkeypatch.setattr("batchgen.output.publish.FITS", 40_000)
+    monkeypatch.setattr("batchgen.checkpoint.reader.BYTES_PER_READ", 40_000)
+    monkeypatch.setattr("batchgen.checkpoint.reader.RECORDS_PER_READ", 8)
+    monkeypatch.setattr("batchgen.output.publish.BYTES_PER_READ", 40_000)
     lengths = [length for length in chance.choices((None, 0, 60, 600), k=24) for _ in range(chance.randint(1, 12))]
     work = Work(tmp_path).write(prompts(len(lengths), "of all lengths"))
     work.checkpoint.parent.mkdir(parents=True)

@@ -180,7 +180,7 @@ def test_a_fresh_run_that_was_stopped_goes_on_and_buys_nothing_twice(job, called
     assert called("run", complete, "--fresh").returncode == 3
     ended = called("run", complete, "--fresh")
     assert ended.returncode == 0
-    assert "goes on with the fresh run" in ended.stderr
+    assert "continues the fresh run" in ended.stderr
     assert service.served == Counter({f"Write about {row['name']}.": 2 for row in ROWS})
     assert called("run", complete, "--fresh").returncode == 3, "after one that has finished, another begins"
     assert service.requests == 150
@@ -383,7 +383,7 @@ def test_what_lies_beside_is_said_before_anything_is_sent(job, called, service, 
 
 def test_what_is_no_checkpoint_is_not_adopted(job, called, complete):
     ended = called("run", complete, "--adopt", job.folder / "rows.csv")
-    assert (ended.returncode, "is no checkpoint" in ended.stderr) == (2, True)
+    assert (ended.returncode, "is not a checkpoint" in ended.stderr) == (2, True)
     assert not (job.folder / "rows.lock").exists()
 
 

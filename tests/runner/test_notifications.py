@@ -309,7 +309,7 @@ def test_each_shard_has_metrics_of_its_own(job):
     [
         ("job.txt", "ends in .prom"),
         ("s3://bucket/job.prom", "should be a file on this machine"),
-        ("folder.prom", "is no file"),
+        ("folder.prom", "is not a regular file"),
         ("rows.csv/job.prom", "cannot be written"),
     ],
 )
@@ -370,7 +370,7 @@ def said(monkeypatch) -> Iterator[io.StringIO]:
 
 def test_whatever_a_message_holds_is_inert_and_comes_back():
     hostile = 'a\x1b[31m\u202e\n\x00\u2028"}\ud800'
-    record = logging.makeLogRecord({"msg": "%s", "args": (hostile,), "levelname": "WARNING", logs.NUMBERS: {"done": 3}})
+    record = logging.makeLogRecord({"msg": "%s", "args": (hostile,), "levelname": "WARNING", logs.FIELDS: {"done": 3}})
     written = logs.JsonFormatter().format(record)
     assert not set(written) & set("\x1b\u202e\n\x00\u2028\ud800")
     line = json.loads(written)

@@ -120,7 +120,7 @@ def test_a_night_that_is_cut_off_did_the_most_important_rows(job, service, calle
     ("settings", "said"),
     [
         pytest.param({"priority": "margn"}, "priority: the input has no column 'margn'; did you mean margin?", id="a typo"),
-        pytest.param({"priority": "name"}, "row 1: priority: name is 'shelf 0', which is no number", id="a column of words"),
+        pytest.param({"priority": "name"}, "row 1: priority: name is 'shelf 0', which is not a number", id="a column of words"),
         pytest.param({"order": "shuffled"}, "order: ", id="an order that is none"),
     ],
 )  # fmt: skip

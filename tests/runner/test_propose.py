@@ -10,7 +10,7 @@ import yaml
 from support.workbook import write_workbook
 
 from batchgen.input.source import open_source
-from batchgen.job.load import load_job
+from batchgen.job.load import read_job
 
 TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
 
@@ -47,19 +47,19 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
     assert {key: given.get(key) for key in keys} == keys
     planned = called("plan", "jobs/new.yaml", "--json")
     assert planned.returncode == 0, planned.stderr
-    assert planned.json["rows"] == sum(batch.height for batch in open_source(load_job(job).input).batches())
+    assert planned.json["rows"] == sum(batch.height for batch in open_source(read_job(job).input).batches())
 
 
 def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_workbook(tmp_path / "in.xlsx", Empty=[], One=[["id", "b"], [1, "x"]], Two=[["id"], [2]])
     assert called("init", "--input", "in.xlsx").returncode == 0
-    assert load_job(tmp_path / "in.yaml").input.sheet == "One"
+    assert read_job(tmp_path / "in.yaml").input.sheet == "One"
     assert called("plan", "in.yaml").returncode == 0
     table = pa.table({"id": [1, 2], "raw": [b"\xff", b""], "when": pa.array([1, 10**18], pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "p.parquet")
     assert called("init", "--input", "p.parquet").returncode == 0
-    assert "{{ id }}" in load_job(tmp_path / "p.yaml").prompt
+    assert "{{ id }}" in read_job(tmp_path / "p.yaml").prompt
     assert called("plan", "p.yaml").returncode == 0
 
 

@@ -16,7 +16,7 @@ def rows_of(count: int) -> list[dict]:
     return [{"id": f"r{n:04d}", "name": f"shelf {n:04d}"} for n in range(count)]
 
 
-LATENCY = rehearsal.BEGINS + 50 / rehearsal.TOKENS_PER_SECOND  # assumed of max_tokens: 50
+LATENCY = rehearsal.FIRST_TOKEN_SECONDS + 50 / rehearsal.TOKENS_PER_SECOND  # assumed of max_tokens: 50
 TOKENS = 6 + 50  # of a row, prompt and answer
 
 
@@ -67,7 +67,7 @@ def test_a_night_that_is_cut_off(rehearsed, until, done, said):
 
 
 def test_what_is_longer_is_reckoned_from_the_first_rows(rehearsed, monkeypatch):
-    monkeypatch.setattr(rehearsal, "MOST_ROWS", 100)
+    monkeypatch.setattr(rehearsal, "MAX_ROWS", 100)
     night = rehearsed(1000, limits={"requests_per_minute": 600, "concurrency": 64}, until={"requests": 500})
     assert night["rehearsed"] == 100
     assert night["done"] == pytest.approx(500, abs=10)

@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
-from batchgen.runner.rehearsal import _NoFlight
+from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
-from batchgen.send.retry import BILLED_TRIES, Retries
+from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
@@ -52,7 +52,7 @@ class Night:
             batches=iter([tasks]),
             attempt=self._attempt,
             save=lambda _: asyncio.sleep(0),
-            flight=_NoFlight(),
+            flight=_NoInFlightLog(),
             limits=RateLimiter(None, None, clock()),
             budget=Budget(),
             retries=Retries(6, 60, self._unfit),
@@ -79,7 +79,7 @@ def test_no_row_fails_of_an_outage(failure, seconds):
         night = Night(400, 2, 2 + seconds, failure, seed)
         assert night.stats.failed == 0
         assert night.stats.ok == 400
-        assert max(night.tries.values()) <= BILLED_TRIES or failure.kind is not Kind.UNANSWERED
+        assert max(night.tries.values()) <= MAX_BILLED_TRIES or failure.kind is not Kind.UNANSWERED
 
 
 @pytest.mark.parametrize("failure", AWAY.values(), ids=AWAY)

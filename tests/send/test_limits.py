@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.send.limits import Budget, CircuitBreaker, RateLimiter
-from batchgen.send.pacing import BURST, GcraPacer
+from batchgen.send.pacing import BURST_SECONDS, GcraPacer
 
 TINY = 1e-6
 COSTS = st.lists(st.floats(0.01, 9000), min_size=2, max_size=200)
@@ -42,7 +42,7 @@ def most_over(rate: float, times: list[float], costs: list[float]) -> float:
 @settings(deadline=None, max_examples=200)
 def test_no_window_grants_more_than_the_rate_and_a_small_burst(costs, rate, idle, start):
     times = sent(GcraPacer(rate, start), costs, idle, start)
-    assert most_over(rate, times, costs) <= rate / 60 * BURST + TINY * sum(costs)
+    assert most_over(rate, times, costs) <= rate / 60 * BURST_SECONDS + TINY * sum(costs)
 
 
 @given(COSTS, RATES)
@@ -62,7 +62,7 @@ def test_an_hour_of_silence_saves_nothing_up():
     pace = GcraPacer(60, 0)
     sent(pace, [1] * 5)
     times = sent(pace, [1] * 61, start=3600)
-    assert times[-1] - times[0] >= 60 - BURST - TINY
+    assert times[-1] - times[0] >= 60 - BURST_SECONDS - TINY
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6), RATES)
@@ -71,9 +71,9 @@ def test_a_request_of_any_size_waits_for_what_went_before_it_alone(before, cost,
     pace = GcraPacer(rate, 0)
     pace.take(0, before)
     wait = pace.wait(0)
-    assert wait == pytest.approx(before / (rate / 60), abs=BURST)
+    assert wait == pytest.approx(before / (rate / 60), abs=BURST_SECONDS)
     pace.take(max(0, wait), cost)
-    assert pace.wait(max(0, wait)) == pytest.approx(cost / (rate / 60), abs=2 * BURST)
+    assert pace.wait(max(0, wait)) == pytest.approx(cost / (rate / 60), abs=2 * BURST_SECONDS)
 
 
 def test_a_request_larger_than_a_minutes_grant_goes_and_is_followed_by_a_gap():
@@ -102,7 +102,7 @@ def test_what_is_given_back_after_a_silence_is_no_credit():
     pace.give_back(1000)
     costs = [1.0] * 120
     times = sent(pace, costs, start=2001)
-    assert most_over(60, times, costs) <= BURST + TINY * 120
+    assert most_over(60, times, costs) <= BURST_SECONDS + TINY * 120
 
 
 def test_what_was_used_beyond_the_estimate_is_paid_for():
@@ -123,8 +123,8 @@ def test_requests_and_tokens_hold_together(tokens, requests_rate, tokens_rate):
         now += max(0.0, limits.wait(now, 0))
         limits.take(now, cost)
         times.append(now)
-    assert most_over(requests_rate, times, [1] * len(tokens)) <= requests_rate / 60 * BURST + TINY * len(tokens)
-    assert most_over(tokens_rate, times, tokens) <= tokens_rate / 60 * BURST + TINY * sum(tokens)
+    assert most_over(requests_rate, times, [1] * len(tokens)) <= requests_rate / 60 * BURST_SECONDS + TINY * len(tokens)
+    assert most_over(tokens_rate, times, tokens) <= tokens_rate / 60 * BURST_SECONDS + TINY * sum(tokens)
 
 
 def test_the_vendors_tokens_for_a_night():
@@ -320,13 +320,13 @@ def test_what_was_learned_is_where_the_next_night_begins():
 
 def test_the_first_request_reserves_all_it_may_take_and_later_ones_what_answers_took():
     limits = RateLimiter(None, 1000, 0)
-    assert limits.expect(10, 100) == 110
+    assert limits.expected_tokens(10, 100) == 110
     for _ in range(500):
         limits.answered(0, 0, 100, 20)
-    assert limits.expect(10, 100) == pytest.approx(30, abs=1)
+    assert limits.expected_tokens(10, 100) == pytest.approx(30, abs=1)
     for _ in range(1000):
         limits.answered(0, 0, 100, 80)
-    assert limits.expect(10, 100) == pytest.approx(90, abs=1), "what is long ago counts less"
+    assert limits.expected_tokens(10, 100) == pytest.approx(90, abs=1), "what is long ago counts less"
 
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 5000)), max_size=300), st.integers(1, 10_000))
@@ -335,7 +335,7 @@ def test_no_more_is_expected_than_allowed(answers, longest):
     limits = RateLimiter(None, None, 0)
     for allowed, used in answers:
         limits.answered(0, 0, allowed, used)
-    assert 0 <= limits.expect(0, longest) <= longest * (1 + 1e-9)
+    assert 0 <= limits.expected_tokens(0, longest) <= longest * (1 + 1e-9)
 
 
 # When nothing gets through
@@ -343,7 +343,7 @@ def test_no_more_is_expected_than_allowed(answers, longest):
 
 def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
     limits = RateLimiter(None, None, 0)
-    for _ in range(CircuitBreaker.BEGINS - 1):
+    for _ in range(CircuitBreaker.TO_OPEN - 1):
         limits.failed(10)
     assert limits.outage(10) == 0
     assert limits.wait(10, 0) <= 0, "so many failures are no outage yet"
@@ -364,7 +364,7 @@ def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
 def test_an_answer_between_begins_the_count_anew():
     limits = RateLimiter(None, None, 0)
     for _ in range(10):
-        for _ in range(CircuitBreaker.BEGINS - 1):
+        for _ in range(CircuitBreaker.TO_OPEN - 1):
             limits.failed(1)
         limits.answered(1, 1, 100, 50)
     assert limits.outage(1) == 0
@@ -409,7 +409,7 @@ def test_a_cool_down_saves_nothing_up():
         limits.take(now, 1)
         times.append(now)
     assert times[0] == 600
-    assert most_over(60, times, [1] * 100) <= BURST + TINY
+    assert most_over(60, times, [1] * 100) <= BURST_SECONDS + TINY
 
 
 # The budget

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
-from batchgen.runner.rehearsal import _NoFlight
+from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
@@ -103,7 +103,7 @@ def night(server, rows: int, latency: float, seed: int, **refusal) -> tuple[floa
             batches=iter([tasks]),
             attempt=attempt,
             save=lambda _: asyncio.sleep(0),
-            flight=_NoFlight(),
+            flight=_NoInFlightLog(),
             limits=RateLimiter(None, None, now()),
             budget=Budget(),
             retries=Retries(6, 60),

@@ -15,7 +15,14 @@ from support.service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, er
 
 from batchgen.api.client import Client
 from batchgen.api.outcome import Answer, Kind
-from batchgen.send.engines.load_balancer import FIRST_REST, IN_A_ROW, LONGEST_REST, LoadBalancer, Server, ServerPool
+from batchgen.send.engines.load_balancer import (
+    FAILURES_IN_A_ROW,
+    FIRST_COOLDOWN,
+    MAX_COOLDOWN,
+    LoadBalancer,
+    Server,
+    ServerPool,
+)
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 
@@ -59,16 +66,16 @@ def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
     for _ in range(9):
         some.begin(0)
         some.end(0)
-        some.sick(0, now, now)
-        rests.append(some.servers[0].rest)
+        some.mark_down(0, now, now)
+        rests.append(some.servers[0].cooldown)
         assert {ask(some, now), ask(some, now + rests[-1] - 0.001)} == {1}
         now += rests[-1]
         assert [ask(some, now), ask(some, now), ask(some, now)] == [0, 1, 1]
-    assert rests == [min(LONGEST_REST, FIRST_REST * 2**n) for n in range(9)]
-    some.well(0)
+    assert rests == [min(MAX_COOLDOWN, FIRST_COOLDOWN * 2**n) for n in range(9)]
+    some.mark_up(0)
     assert ask(some, now) == 0
-    some.sick(0, now, now)
-    assert some.servers[0].rest == FIRST_REST
+    some.mark_down(0, now, now)
+    assert some.servers[0].cooldown == FIRST_COOLDOWN
 
 
 def test_requests_that_fail_together_make_one_rest():
@@ -76,43 +83,43 @@ def test_requests_that_fail_together_make_one_rest():
     for _ in range(50):
         some.begin(0)
     for end in range(50):
-        some.sick(0, 0.0, 1 + end / 100)
-    assert some.servers[0].rest == FIRST_REST
-    some.sick(0, 0.0, 29.0)
-    assert some.servers[0].rest == FIRST_REST, "one that was sent before, and took its time, is none"
-    some.sick(0, 1.5, 30.0)
-    assert some.servers[0].rest == 2 * FIRST_REST, "one that was sent since is news"
+        some.mark_down(0, 0.0, 1 + end / 100)
+    assert some.servers[0].cooldown == FIRST_COOLDOWN
+    some.mark_down(0, 0.0, 29.0)
+    assert some.servers[0].cooldown == FIRST_COOLDOWN, "one that was sent before, and took its time, is none"
+    some.mark_down(0, 1.5, 30.0)
+    assert some.servers[0].cooldown == 2 * FIRST_COOLDOWN, "one that was sent since is news"
 
 
 def test_a_server_that_asks_for_rest_gets_it_within_bounds():
     some = roster(1)
-    some.sick(0, 0.0, 0.0, 7.0)
-    assert some.servers[0].rest == 7.0
-    some.sick(0, 8.0, 8.0, 1e9)
-    assert some.servers[0].rest == LONGEST_REST
+    some.mark_down(0, 0.0, 0.0, 7.0)
+    assert some.servers[0].cooldown == 7.0
+    some.mark_down(0, 8.0, 8.0, 1e9)
+    assert some.servers[0].cooldown == MAX_COOLDOWN
 
 
 def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
     some = roster(3)
     for at in range(3):
-        some.sick(at, 0.0, 0.0)
+        some.mark_down(at, 0.0, 0.0)
     assert [ask(some) for _ in range(4)] == [0, 1, 2, 0]
     assert ask(some, 0.0, frozenset({0})) is None
-    assert ask(some, FIRST_REST, frozenset({0})) is None, "somebody tries the others already"
-    some.sick(1, FIRST_REST, FIRST_REST)
+    assert ask(some, FIRST_COOLDOWN, frozenset({0})) is None, "somebody tries the others already"
+    some.mark_down(1, FIRST_COOLDOWN, FIRST_COOLDOWN)
     assert ask(some, 9.0, frozenset({0})) == 1
 
 
 def test_failures_without_an_answer_between_make_a_server_sick():
     some = roster(2)
     for _ in range(5):
-        for _ in range(IN_A_ROW - 1):
+        for _ in range(FAILURES_IN_A_ROW - 1):
             some.failed(0, 0.0, 0.0, at_once=False)
-        assert not some.servers[0].rest
-        some.well(0)
-    for _ in range(IN_A_ROW):
+        assert not some.servers[0].cooldown
+        some.mark_up(0)
+    for _ in range(FAILURES_IN_A_ROW):
         some.failed(0, 0.0, 0.0, at_once=False)
-    assert some.servers[0].rest
+    assert some.servers[0].cooldown
 
 
 # with real servers
@@ -180,7 +187,7 @@ async def test_a_rows_own_model_is_no_servers_fault(three):
     three[0].script = lambda *_: Status(404, MODEL_GONE)
     async with fleet([server.url for server in three], refusals=frozenset({Kind.KEY})) as some:
         assert (await some.attempt(body(0), "m")).kind is Kind.MODEL
-        assert not some.roster.servers[0].rest
+        assert not some.pool.servers[0].cooldown
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -200,8 +207,8 @@ async def test_a_broken_server_rests_after_a_few_failures(three):
     three[0].script = lambda *_: Raw(b"garbage")
     async with fleet([server.url for server in three[:2]]) as some:
         told = [await some.attempt(body(n), "m") for n in range(20)]
-    assert [getattr(one, "kind", None) for one in told].count(Kind.UNUSABLE) == IN_A_ROW
-    assert three[1].served.total() == 20 - IN_A_ROW
+    assert [getattr(one, "kind", None) for one in told].count(Kind.UNUSABLE) == FAILURES_IN_A_ROW
+    assert three[1].served.total() == 20 - FAILURES_IN_A_ROW
 
 
 # whole jobs

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api.outcome import Failure, Kind, Scope, kinds_of
-from batchgen.send.retry import BILLED_TRIES, BUSY_FACTOR, Retries
+from batchgen.send.retry import BUSY_FACTOR, MAX_BILLED_TRIES, Retries
 
 MANY = 1000
 
@@ -29,7 +29,7 @@ def sent_until_done(retries: Retries, causes: list[Kind | int]) -> int:
     [
         *((kind, most, 1) for kind in sorted({Kind.INVALID, Kind.REFUSED} | kinds_of(Scope.RUN)) for most in (6, 100)),
         *((kind, attempts, attempts) for kind in (Kind.TRANSIENT, Kind.UNSENT) for attempts in (1, 2, 6, 100)),
-        *((kind, attempts, min(attempts, BILLED_TRIES)) for kind in (Kind.UNANSWERED, Kind.UNUSABLE) for attempts in (1, 2, 4, 6, 100)),
+        *((kind, attempts, min(attempts, MAX_BILLED_TRIES)) for kind in (Kind.UNANSWERED, Kind.UNUSABLE) for attempts in (1, 2, 4, 6, 100)),
         *((Kind.BUSY, attempts, attempts * BUSY_FACTOR) for attempts in (1, 2, 6, 100)),
     ],
 )  # fmt: skip
@@ -47,11 +47,11 @@ def test_an_unfit_text_has_tries_of_its_own_and_nobody_waits(unfit):
 
 
 def test_few_tries_where_each_may_be_billed():
-    assert 2 <= BILLED_TRIES <= 5
+    assert 2 <= MAX_BILLED_TRIES <= 5
 
 
 def test_all_that_may_be_billed_counts_together():
-    assert sent_until_done(Retries(6, 60), [Kind.UNANSWERED, Kind.UNUSABLE]) == BILLED_TRIES
+    assert sent_until_done(Retries(6, 60), [Kind.UNANSWERED, Kind.UNUSABLE]) == MAX_BILLED_TRIES
 
 
 def test_refusals_by_rate_take_nothing_from_other_tries():

@@ -81,7 +81,7 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
     with shared_rate.register(URL, KEY) as runs:
         assert runs() == 1
         assert left.exists(), "it might be a run that is about to lock it"
-        os.utime(left, (0, time.time() - 2 * shared_rate.STALE))
+        os.utime(left, (0, time.time() - 2 * shared_rate.STALE_FILE_SECONDS))
         assert runs() == 1
         assert not left.exists()
     assert not list(home.rglob("*.run"))
@@ -160,7 +160,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
     living = lambda now: max(1, sum(join <= now < leave for join, leave in zip(joins, gone, strict=True)))  # noqa: E731
     runs = [RateLimiter(rate, None, join) for join in joins]
     for join, run in zip(joins, runs, strict=True):
-        run.share(join, living(join), wait=2 * shared_rate.LOOKS_EVERY)
+        run.share(join, living(join), wait=2 * shared_rate.COUNT_SECONDS)
     looked = [join + phase for join, phase in zip(joins, phases, strict=False)]
     bucket, refused = Bucket(rate, 4 + len(joins)), 0
     sent: Counter[int] = Counter()
@@ -170,7 +170,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
             if not joins[n] <= now < gone[n]:
                 continue
             if now >= looked[n]:
-                looked[n] += shared_rate.LOOKS_EVERY
+                looked[n] += shared_rate.COUNT_SECONDS
                 run.share(now, living(now))
             if run.wait(now, 1) <= 0:
                 run.take(now, 0)
@@ -178,7 +178,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
                 sent[n] += 1
         now += 0.005
     assert refused == 0
-    idle = 2 * shared_rate.LOOKS_EVERY * (len(joins) + 1) + 1.5 * leaves
+    idle = 2 * shared_rate.COUNT_SECONDS * (len(joins) + 1) + 1.5 * leaves
     assert sent.total() >= 0.97 * (end - joins[0] - idle) * rate / 60
 
 

@@ -20,7 +20,7 @@ def texts(rows: list[dict]) -> list[str]:
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, status):
     """Thirty rows of three tries each: without the trickle an outage of so many requests would fail some."""
-    lasts = CircuitBreaker.BEGINS + 2
+    lasts = CircuitBreaker.TO_OPEN + 2
     path = job(rows_of(30), limits={"concurrency": 8})
     service.script = lambda n, _: Status(status) if n <= lasts else None
     ended = batchgen("run", path, "--json")
@@ -31,7 +31,7 @@ def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, stat
 
 
 def test_a_service_that_stays_away_stops_the_run_and_the_next_one_goes_on(job, service, called, monkeypatch):
-    monkeypatch.setattr(retry, "LEAST_PATIENCE", 1.5)
+    monkeypatch.setattr(retry, "MIN_PATIENCE", 1.5)
     path = job(rows_of(30), limits={"concurrency": 8})
     service.script = lambda *_: Status(500)
     ended = called("run", path)

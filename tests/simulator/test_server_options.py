@@ -18,7 +18,7 @@ from support.service import PATIENCE
 
 from batchgen.cli import main
 from batchgen.errors import UsageError
-from batchgen.send.retry import BILLED_TRIES
+from batchgen.send.retry import MAX_BILLED_TRIES
 from batchgen.simulator import responses
 from batchgen.simulator.faults import PERMANENT, SPOILED, Faults, FaultSource, Latency, Outages
 from batchgen.simulator.ledger import digest
@@ -532,7 +532,7 @@ def test_a_night_with_every_fault(job, batchgen):
     assert ledger["refusals"] == 0
     prompts_asked = {row["id"]: digest(f"Write about {row['name']}.") for row in found}
     assert set(ledger["prompts"]) == {prompts_asked[row["id"]] for row in answered}
-    assert max(ledger["prompts"].values()) <= BILLED_TRIES
+    assert max(ledger["prompts"].values()) <= MAX_BILLED_TRIES
 
 
 def test_a_run_that_keeps_to_the_limit_is_never_refused(job, batchgen):

@@ -115,7 +115,7 @@ def test_a_kill_while_a_folder_of_a_layer_below_is_replaced(tmp_path, state):
     if state != "removed":
         path.mkdir()
         (path / "part-00000.parquet").write_text("old" if state == "half removed" else "new")
-    with atomic.set_aside(path):
+    with atomic.temporary_folder(path):
         assert {file.read_text() for file in path.iterdir()} == {"old"}
         assert len(list(path.iterdir())) == 2
     assert not was.exists()
@@ -213,9 +213,9 @@ def test_a_lock_that_keeps_nobody_out_is_refused(tmp_path):
     """Here, one that is not held: a second process gets it."""
     path = tmp_path / "lock"
     with file_lock.exclusive(path):
-        file_lock.refuse_useless(path)
-    with pytest.raises(MachineRefused, match=r"keeps nobody out.*`output: \{state: FOLDER\}`"):
-        file_lock.refuse_useless(path)
+        file_lock.refuse_ineffective(path)
+    with pytest.raises(MachineRefused, match=r"does not keep other processes out.*`output: \{state: FOLDER\}`"):
+        file_lock.refuse_ineffective(path)
 
 
 def test_the_state_has_a_folder_of_its_own(job, called, tmp_path):

@@ -339,7 +339,7 @@ def test_two_versions_are_never_read_as_one(store, monkeypatch, deaf, mute):
     for variable, value in store.environ.items():
         monkeypatch.setenv(variable, value)
     store.deaf, store.mute = deaf, mute
-    size = block_reader.BLOCK + 1
+    size = block_reader.BLOCK_BYTES + 1
     store.put("in/rows.csv", b"a" * size)
     with object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).open() as file:
         assert file.read() == b"a" * size, "what did not change seems to"
@@ -454,7 +454,7 @@ def test_a_profile_of_aws_own_tools(job, store, called, tmp_path):
 
 
 def test_a_list_of_parts_that_is_none_is_told():
-    with pytest.raises(OSError, match="no list of parts"):
+    with pytest.raises(OSError, match="is not a list of parts"):
         manifest.read(b'{"parts": 7}', "s3://shelf/_manifest.json")
 
 
@@ -551,13 +551,13 @@ def test_a_bucket_that_may_not_be_listed(job, store, called, service):
 
 def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch):
     """Played at a fiftieth of its waits: as many refusals as a minute of the shortest ones has."""
-    patience = object_store.PATIENT
+    patience = object_store.PATIENT_RETRIES
     least = patience["backoff"]["init_backoff"].total_seconds()
     assert patience["retry_timeout"].total_seconds() > 120
     assert patience["max_retries"] * least > 60, "the tries may be used up within the minute"
     shortest = dt.timedelta(seconds=least / 50)
     quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
-    monkeypatch.setattr(object_store, "PATIENT", {**patience, "backoff": quick})
+    monkeypatch.setattr(object_store, "PATIENT_RETRIES", {**patience, "backoff": quick})
     path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
     left = {"PUT": 60, "HEAD": 5, "POST": 5}
 
@@ -578,9 +578,9 @@ def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_s
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(object_store, "_has_answered", set())
     quick = {"init_backoff": dt.timedelta(milliseconds=10), "max_backoff": dt.timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(object_store, "PATIENT", {**object_store.PATIENT, "backoff": quick})
+    monkeypatch.setattr(object_store, "PATIENT_RETRIES", {**object_store.PATIENT_RETRIES, "backoff": quick})
     store.put("in/rows.csv", b"id\n1\n")
-    left = iter(range(2 * object_store.QUICK["max_retries"]))
+    left = iter(range(2 * object_store.QUICK_RETRIES["max_retries"]))
     store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
     assert object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).size == 5
     assert "the store answers that it is busy" in caplog.text

@@ -16,7 +16,7 @@ from support.durability import HUNG, Driver, Work, prompts, service
 import batchgen as library
 from batchgen.errors import MachineRefused
 from batchgen.storage import atomic
-from batchgen.storage.atomic import put_folder, refusing, set_aside
+from batchgen.storage.atomic import machine_refusals, put_folder, temporary_folder
 
 KILLS = 25
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
@@ -26,7 +26,7 @@ PARTS = {"path": "out/job.parquet", "rows_per_file": 8}
 @contextmanager
 def replacing_folder(path: Path):
     """A new folder that takes `path`'s place when the block ends well."""
-    with refusing(path), set_aside(path) as folder:
+    with machine_refusals(path), temporary_folder(path) as folder:
         yield folder
         put_folder(folder, path)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.job.sections import AUTO_MOST
-from batchgen.runner.rehearsal import _NoFlight
+from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
@@ -94,7 +94,7 @@ async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> 
         batches=_batches(),
         attempt=attempt,
         save=lambda _: asyncio.sleep(0),
-        flight=_NoFlight(),
+        flight=_NoInFlightLog(),
         limits=limits,
         budget=Budget(deadline=seconds),
         retries=Retries(6, 60),

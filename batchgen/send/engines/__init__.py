@@ -1,1 +1,1 @@
-"""Where attempts are made: here, on several servers, or on other machines by Ray."""
+"""Engines, which make the attempts: in this process, on several servers, or on other machines by Ray."""

@@ -1,4 +1,4 @@
-"""Which batchgen this is: its version, and a digest of its source, since two commits may bear one version."""
+"""The build of batchgen: its version, and a digest of its source, since two commits may have the same version."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[2]
 
 @cache
 def build() -> str:
-    """As `0.2.0 (source 4f1d0c9a3b2e)`."""
+    """Returns the build, such as `0.2.0 (source 4f1d0c9a3b2e)`."""
     return f"{__version__} (source {digest(PACKAGE)})"
 
 
 def digest(package: Path) -> str:
-    """Of every module's place in the package, and of its text."""
+    """Returns a digest of every module's path in the package, and of its text."""
     state = blake2b(digest_size=6)
     for path in sorted(package.rglob("*.py")):
         text = path.read_bytes()

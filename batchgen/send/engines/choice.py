@@ -1,4 +1,4 @@
-"""Which engine makes the attempts."""
+"""Chooses the engine that makes the attempts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
-    """ "local": this process; "ray": actors of a Ray cluster, at its address or one that is started. Raises UsageError
-    where there is no such engine."""
+    """Returns the factory of an engine. "local": this process. "ray": actors of a Ray cluster, at its address or one
+    that is started. Raises UsageError if there is no such engine."""
     if name == "ray":
         from batchgen.send.engines import ray  # noqa: PLC0415  it imports Ray
 

@@ -1,4 +1,4 @@
-"""Attempts made in this process."""
+"""The local engine: attempts made in this process."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What the pump needs of an engine."""
+    """The engine's part that the dispatcher calls."""
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure: ...
 
 
 EngineFactory = Callable[[Job, str, str], AbstractAsyncContextManager[Engine]]
-"""What makes an engine of a job, its service's address and the key."""
+"""Makes an engine from a job, its service's address and the key."""
 
 
 def engine(job: Job, base_url: str, key: str) -> Client | LoadBalancer:
-    """An asynchronous context whose `attempt` the pump calls. `base_url`: one address, or several with spaces."""
+    """Returns an asynchronous context with `attempt`. `base_url`: one address, or several separated by spaces."""
     clients = {url: _client(job, url, key) for url in base_url.split()}
     return clients[base_url] if base_url in clients else LoadBalancer(clients, stops(job))
 
 
 def stops(job: Job) -> frozenset[Kind]:
-    """What ends the run. Where each row names its model, an unknown one is the row's mistake."""
+    """Returns the failures that end the run. An unknown model is the row's mistake if each row names its own."""
     return kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set())
 
 

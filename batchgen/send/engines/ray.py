@@ -1,7 +1,7 @@
-"""Attempts made by Ray's actors, on this machine or on a cluster. The one place that knows Ray.
+"""The Ray engine: attempts made by actors, on this machine or on a cluster. Ray is used only here and in `ray_cluster`.
 
-What decides stays with the pump. An actor that is gone is replaced; what it had in flight ends unanswered, and so
-possibly billed; what it was not yet given goes to the next.
+Decisions stay with the dispatcher. A lost actor is replaced. Requests in flight on it end unanswered, and so possibly
+billed; requests not yet sent go to the next actor.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.job import Job
 from batchgen.send.engines.build import build
 from batchgen.send.engines.local import EngineFactory
-from batchgen.send.engines.ray_cluster import Cluster, check, ray
-from batchgen.send.engines.worker import BEAT, LINGER, Request, Worker
+from batchgen.send.engines.ray_cluster import Cluster, check_address, ray
+from batchgen.send.engines.worker import BATCH_DELAY, HEARTBEAT, Request, Worker
 
-START = 60.0
-"""Seconds in which the first actor must be at work."""
-SILENCE = 6 * BEAT
-"""Seconds after which an actor that says nothing is given up."""
-PAUSE = 1.0
+START_TIMEOUT = 60.0
+"""Seconds within which the first actor must be ready."""
+SILENCE_TIMEOUT = 6 * HEARTBEAT
+"""Seconds after which a silent actor is given up."""
+RESTART_DELAY = 1.0
 """Seconds until an actor is replaced."""
 
 log = logging.getLogger("batchgen")
@@ -42,7 +42,7 @@ class _PendingRequest:
 
     def end(self, outcome: Answer | Failure | MachineRefused) -> None:
         if self.ended.done():
-            return  # whoever waited was cancelled
+            return  # the waiter was cancelled
         if isinstance(outcome, MachineRefused):
             self.ended.set_exception(outcome)
         else:
@@ -50,32 +50,32 @@ class _PendingRequest:
 
 
 class Actors:
-    """Some actors as one engine, as an asynchronous context."""
+    """Several actors as one engine, as an asynchronous context."""
 
     def __init__(self, job: Job, base_url: str, key: str, address: str | None) -> None:
         self._cluster = Cluster(address, job.engine.ray.cpus(job.limits.most_in_flight), job.endpoint.key_env)
         self._connect = job.timeout.connect
-        given = job.engine.ray
-        most = given.in_flight(job.limits.most_in_flight)
+        settings = job.engine.ray
+        most = settings.in_flight(job.limits.most_in_flight)
         theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
-        options = {"num_cpus": given.cpus_per_actor, "scheduling_strategy": "SPREAD"}
+        options = {"num_cpus": settings.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_PendingRequest] = deque()
         self._broken: EngineGone | None = None
-        self._seats = [
+        self._slots = [
             _ActorSlot(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
-            for _ in range(given.number(job.limits.most_in_flight))
+            for _ in range(settings.number(job.limits.most_in_flight))
         ]
 
     async def __aenter__(self) -> Self:
-        """Raises BatchgenError where no actor gets to work."""
+        """Starts the actors. Raises BatchgenError if none becomes ready."""
         await self._cluster.join()
-        self._runs = [asyncio.create_task(seat.run()) for seat in self._seats]
+        self._runs = [asyncio.create_task(slot.run()) for slot in self._slots]
         try:
             await self._first()
         except BaseException:
             await self.__aexit__()
             raise
-        self._runs += [asyncio.create_task(self._watch()), asyncio.create_task(self._heed())]
+        self._runs += [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_head())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -85,55 +85,55 @@ class Actors:
         await self._cluster.leave()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """As the local engine's. Raises EngineGone where the cluster is."""
+        """Makes an attempt, like the local engine. Raises EngineGone if the cluster is lost."""
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
-        asked = _PendingRequest(body, model, loop.time(), loop.create_future())
-        self._waiting.append(asked)
+        request = _PendingRequest(body, model, loop.time(), loop.create_future())
+        self._waiting.append(request)
         self._hand_out()
-        return await asked.ended
+        return await request.ended
 
     def _hand_out(self) -> None:
-        """To whoever has the least to do; what nobody has room for waits."""
+        """Gives waiting requests to the least busy actors; the others wait for a free one."""
         while self._waiting:
-            seat = min((seat for seat in self._seats if seat.room > 0), key=lambda seat: seat.load, default=None)
-            if seat is None:
+            slot = min((slot for slot in self._slots if slot.room > 0), key=lambda slot: slot.load, default=None)
+            if slot is None:
                 return
-            seat.give(self._waiting.popleft())
+            slot.give(self._waiting.popleft())
 
     async def _first(self) -> None:
-        ready = [asyncio.create_task(seat.ready.wait()) for seat in self._seats]
+        ready = [asyncio.create_task(slot.ready.wait()) for slot in self._slots]
         try:
-            await asyncio.wait([*ready, *self._runs], timeout=START, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ready, *self._runs], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for waiting in ready:
                 waiting.cancel()
         for run in self._runs:
             if run.done():
                 run.result()
-        if not any(seat.ready.is_set() for seat in self._seats):
-            why = next((f": {seat.why}" for seat in self._seats if seat.why), ": no node has room for one")
-            raise MachineRefused(f"no Ray actor came to work within {START:g} s{why}; nothing was sent")
+        if not any(slot.ready.is_set() for slot in self._slots):
+            why = next((f": {slot.why}" for slot in self._slots if slot.why), ": no node has room for one")
+            raise MachineRefused(f"no Ray actor started within {START_TIMEOUT:g} s{why}; nothing was sent")
 
     async def _watch(self) -> None:
-        """Without any actor, what waits does so as long as for a connection."""
+        """Ends waiting requests after the connect time-out if there is no actor."""
         while True:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RESTART_DELAY)
             late = asyncio.get_running_loop().time() - self._connect
-            if not any(seat.ready.is_set() for seat in self._seats):
+            if not any(slot.ready.is_set() for slot in self._slots):
                 while self._waiting and self._waiting[0].asked_at < late:
-                    self._waiting.popleft().end(Failure(Kind.UNSENT, "no Ray actor is at work"))
+                    self._waiting.popleft().end(Failure(Kind.UNSENT, "no Ray actor is running"))
 
-    async def _heed(self) -> None:
-        await self._cluster.heed()
+    async def _watch_head(self) -> None:
+        await self._cluster.wait_for_loss_of_head()
         self._broken = EngineGone("the head of the Ray cluster is gone")
-        for asked in [*self._waiting, *(asked for seat in self._seats for asked in seat.unanswered())]:
-            asked.end(self._broken)
+        for request in [*self._waiting, *(request for slot in self._slots for request in slot.unanswered())]:
+            request.end(self._broken)
 
 
 class _ActorSlot:
-    """One actor, and when it is gone the next. `load` is what it was given and has not ended."""
+    """One actor, and its replacement once it is lost. `load`: requests that it was given and that have not ended."""
 
     def __init__(
         self,
@@ -152,28 +152,28 @@ class _ActorSlot:
         self._has_room = has_room
         self._numbers = count()
         self._outbox: list[_PendingRequest] = []
-        self._given = asyncio.Event()
-        self._flying: dict[int, _PendingRequest] = {}
+        self._has_outbox = asyncio.Event()
+        self._in_flight: dict[int, _PendingRequest] = {}
         self.ready = asyncio.Event()
         self.why = ""
 
     @property
     def load(self) -> int:
-        return len(self._outbox) + len(self._flying)
+        return len(self._outbox) + len(self._in_flight)
 
     @property
     def room(self) -> int:
         return self._most - self.load if self.ready.is_set() else 0
 
     def unanswered(self) -> list[_PendingRequest]:
-        return [*self._outbox, *self._flying.values()]
+        return [*self._outbox, *self._in_flight.values()]
 
-    def give(self, asked: _PendingRequest) -> None:
-        self._outbox.append(asked)
-        self._given.set()
+    def give(self, request: _PendingRequest) -> None:
+        self._outbox.append(request)
+        self._has_outbox.set()
 
     async def run(self) -> None:
-        """Raises BatchgenError where an actor cannot do this job."""
+        """Raises BatchgenError if an actor cannot do this job."""
         while True:
             actor = await self._call(ray.remote(Worker).options(**self._options).remote)
             try:
@@ -182,10 +182,10 @@ class _ActorSlot:
                     both.create_task(self._send(actor))
                     both.create_task(self._receive(actor))
             except* (ray.exceptions.RayError, TimeoutError) as group:
-                self._lose(_said(group.exceptions[0]))
+                self._lose(_error_line(group.exceptions[0]))
                 if group.split(TimeoutError)[0] is not None:
                     await self._call(partial(ray.kill, actor))  # silent, and perhaps alive
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RESTART_DELAY)
 
     async def _begin(self, actor: Any) -> None:
         try:
@@ -203,50 +203,53 @@ class _ActorSlot:
 
     async def _send(self, actor: Any) -> None:
         while True:
-            await self._given.wait()
-            await asyncio.sleep(LINGER)
-            self._given.clear()
+            await self._has_outbox.wait()
+            await asyncio.sleep(BATCH_DELAY)
+            self._has_outbox.clear()
             requests: list[Request] = []
-            for asked in self._outbox:
+            for request in self._outbox:
                 number = next(self._numbers)
-                self._flying[number] = asked
-                requests.append((number, asked.body, asked.model))
+                self._in_flight[number] = request
+                requests.append((number, request.body, request.model))
             self._outbox.clear()
             await (await self._call(partial(actor.take.remote, requests)))
 
     async def _receive(self, actor: Any) -> None:
         while True:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(SILENCE_TIMEOUT):
                 ended = await (await self._call(actor.ended.remote))
             for number, outcome in ended:
-                self._flying.pop(number).end(outcome)
+                self._in_flight.pop(number).end(outcome)
             self._has_room()
 
     def _lose(self, why: str) -> None:
-        """What was given and not sent is as if it had not been given."""
+        """Puts requests that were not sent back into the queue; ends those in flight."""
         self.ready.clear()
         self.why = why
-        if self._flying:
-            log.warning("warning: a Ray actor is gone (%s) with %s in flight: possibly billed", why, len(self._flying))
+        if self._in_flight:
+            log.warning(
+                "warning: a Ray actor is lost (%s) with %s in flight: possibly billed", why, len(self._in_flight)
+            )
         else:
-            log.debug("a Ray actor is gone, or did not come to work: %s", why)
-        lost, self._flying = self._flying, {}
+            log.debug("a Ray actor is lost, or did not start: %s", why)
+        lost, self._in_flight = self._in_flight, {}
         self._left.extendleft(reversed(self._outbox))
         self._outbox.clear()
-        for asked in lost.values():
-            asked.end(Failure(Kind.UNANSWERED, "the Ray actor that sent it is gone"))
+        for request in lost.values():
+            request.end(Failure(Kind.UNANSWERED, "the Ray actor that sent it is lost"))
         self._has_room()
 
 
-def _said(error: BaseException) -> str:
-    """Of Ray's pages the line that tells: the last where an actor could not be made, as without batchgen there."""
+def _error_line(error: BaseException) -> str:
+    """Returns the line of Ray's long messages that matters. If an actor could not be created, as without batchgen
+    there, it is the last one."""
     lines = (str(error) or type(error).__name__).strip().splitlines()
     return lines[-1 if "creation task" in lines[0] else 0][:300]
 
 
 def engine(address: str | None) -> EngineFactory:
-    """Raises UsageError where it is no address."""
-    checked = None if address is None else check(address)
+    """Returns a factory of the Ray engine. Raises UsageError for an invalid address."""
+    checked = None if address is None else check_address(address)
     return lambda job, base_url, key: Actors(job, base_url, key, checked)
 
 

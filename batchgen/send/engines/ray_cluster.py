@@ -1,4 +1,4 @@
-"""Ray itself: a cluster that is joined, or one of this machine's own that is there for one run."""
+"""Ray itself: joins a cluster, or starts one on this machine for one run."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ try:
 except ImportError:
     raise UsageError("--engine ray: Ray is not installed: pip install 'batchgen-writer[ray]'") from None
 
-__all__ = ["Cluster", "check", "ray"]
+__all__ = ["Cluster", "check_address", "ray"]
 
 T = TypeVar("T")
-CONNECT = 10.0
-JOIN = 45.0
-"""Seconds in which a cluster must let us in, or one of our own must have started."""
-LEAVE = 8.0
-KNOCKS, GONE = 2.0, 12.0
-"""Seconds between looks at the head, and after which it is gone."""
-STORE = 256 << 20
-"""Bytes of shared memory for answers on their way; what is more goes to the disk."""
+CONNECT_TIMEOUT = 10.0
+JOIN_TIMEOUT = 45.0
+"""Seconds within which a cluster must accept us, or our own must have started."""
+LEAVE_TIMEOUT = 8.0
+HEAD_CHECK_SECONDS, HEAD_TIMEOUT = 2.0, 12.0
+"""Seconds between checks of the head, and seconds of silence after which it is lost."""
+OBJECT_STORE_BYTES = 256 << 20
+"""Bytes of shared memory for answers on their way; more goes to the disk."""
 
 
-def check(address: str) -> str:
-    """Raises UsageError where it is no address of a cluster."""
+def check_address(address: str) -> str:
+    """Returns the address. Raises UsageError if it is not a cluster's."""
     if address != "auto" and not re.fullmatch(r"[A-Za-z0-9._-]+:[0-9]{1,5}", address):
         raise UsageError(f"--address {address}: should be auto, or the host:port of a Ray cluster's head")
     return address
 
 
 class Cluster:
-    """Ray, while it is joined. It lives in a thread of its own: what it starts ends with the thread that started it,
-    and in the main thread it would take SIGTERM for itself."""
+    """A connection to Ray. It lives in a thread of its own: what Ray starts ends with the thread that started it, and
+    in the main thread Ray would handle SIGTERM itself."""
 
     def __init__(self, address: str | None, cpus: int, secret: str) -> None:
-        """`cpus`: of a cluster of our own, when there is no address. `secret`: a variable that it must not inherit."""
+        """`cpus`: of our own cluster, if there is no address. `secret`: a variable that the cluster must not
+        inherit."""
         self._address = address
         self._cpus = cpus
         self._secret = secret
@@ -61,27 +62,27 @@ class Cluster:
         self._caller = threading.Thread(target=self._serve, name="ray calls", daemon=True)
 
     async def join(self) -> None:
-        """Raises MachineRefused where there is none, or it does not answer."""
+        """Connects. Raises MachineRefused if there is no cluster, or it does not answer."""
         if self._address not in (None, "auto"):
-            await asyncio.to_thread(_knock, self._address)
+            await asyncio.to_thread(_refuse_unreachable, self._address)
         self._thread.start()
         self._caller.start()
         try:
-            async with asyncio.timeout(JOIN):
+            async with asyncio.timeout(JOIN_TIMEOUT):
                 await asyncio.wrap_future(self._up)
         except TimeoutError:
-            raise MachineRefused(f"{self._name} did not answer within {JOIN:g} s; nothing was sent") from None
+            raise MachineRefused(f"{self._name} did not answer within {JOIN_TIMEOUT:g} s; nothing was sent") from None
         finally:
-            _take_signals_back()
+            _restore_signals()
 
-    async def heed(self) -> None:
-        """Returns when the head has been gone for a while. Ray itself ends this process a while later."""
+    async def wait_for_loss_of_head(self) -> None:
+        """Returns when the head has been lost for a while. Ray itself ends this process some time later."""
         host, _, port = self._head.rpartition(":")
         silent = 0
-        while silent * KNOCKS < GONE:
-            await asyncio.sleep(KNOCKS)
+        while silent * HEAD_CHECK_SECONDS < HEAD_TIMEOUT:
+            await asyncio.sleep(HEAD_CHECK_SECONDS)
             try:
-                async with asyncio.timeout(CONNECT):
+                async with asyncio.timeout(CONNECT_TIMEOUT):
                     _, writer = await asyncio.open_connection(host, int(port))
                 writer.close()
                 silent = 0
@@ -89,25 +90,25 @@ class Cluster:
                 silent += 1
 
     async def call(self, call: Callable[[], T]) -> T:
-        """What a call of Ray's returns, such as an actor's `.remote()`. It is made in a thread: where the head is gone,
-        Ray makes whoever calls wait for it."""
-        asked: Future[T] = Future()
-        self._calls.put((asked, call))
-        return await asyncio.wrap_future(asked)
+        """Returns the result of a call to Ray, such as an actor's `.remote()`. The call is made in a thread: if the
+        head is lost, Ray blocks its callers."""
+        result: Future[T] = Future()
+        self._calls.put((result, call))
+        return await asyncio.wrap_future(result)
 
     def _serve(self) -> None:
         while True:
-            asked, call = self._calls.get()
-            if asked.set_running_or_notify_cancel():
+            result, call = self._calls.get()
+            if result.set_running_or_notify_cancel():
                 try:
-                    asked.set_result(call())
-                except BaseException as error:  # noqa: BLE001  it is whoever asked that it concerns
-                    asked.set_exception(error)
+                    result.set_result(call())
+                except BaseException as error:  # noqa: BLE001  it is the caller's to handle
+                    result.set_exception(error)
 
     async def leave(self) -> None:
         self._down.set()
-        await asyncio.to_thread(self._thread.join, LEAVE)
-        _take_signals_back()
+        await asyncio.to_thread(self._thread.join, LEAVE_TIMEOUT)
+        _restore_signals()
 
     @property
     def _name(self) -> str:
@@ -119,7 +120,7 @@ class Cluster:
         with ExitStack() as stack:
             try:
                 ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  else it tells of deaths on stdout
-                with _without(self._secret):
+                with _without_variable(self._secret):
                     ray.init(**self._options(stack), log_to_driver=False, logging_level=logging.CRITICAL)
             except Exception as error:  # noqa: BLE001  Ray raises what it likes
                 self._up.set_exception(MachineRefused(f"{self._name} cannot be used: {error}; nothing was sent"))
@@ -135,23 +136,23 @@ class Cluster:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="batchgen-ray-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        store = {"num_cpus": self._cpus, "num_gpus": 0, "object_store_memory": STORE}
+        store = {"num_cpus": self._cpus, "num_gpus": 0, "object_store_memory": OBJECT_STORE_BYTES}
         return {"address": "local", "include_dashboard": False, "_temp_dir": folder, **store}
 
 
-def _knock(address: str) -> None:
-    """Ray itself would end this process where nobody answers."""
+def _refuse_unreachable(address: str) -> None:
+    """Raises MachineRefused if nothing answers there: Ray itself would end this process."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT).close()
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise MachineRefused(f"no Ray cluster answers at {address}: {said}; nothing was sent") from None
+        reason = getattr(error, "strerror", None) or error
+        raise MachineRefused(f"no Ray cluster answers at {address}: {reason}; nothing was sent") from None
 
 
 @contextmanager
-def _without(variable: str) -> Iterator[None]:
-    """The key is no business of the processes that Ray starts."""
+def _without_variable(variable: str) -> Iterator[None]:
+    """Removes the variable while the block runs: processes that Ray starts must not inherit the key."""
     value = os.environ.pop(variable, None)
     try:
         yield
@@ -160,8 +161,9 @@ def _without(variable: str) -> Iterator[None]:
             os.environ[variable] = value
 
 
-def _take_signals_back() -> None:
-    """Ray's library puts its own handlers over Python's, which end the process, and leaves none when it goes."""
+def _restore_signals() -> None:
+    """Restores Python's signal handlers. Ray's library replaces them by its own, which end the process, and leaves none
+    when it goes."""
     if threading.current_thread() is threading.main_thread():
         signal.alarm(0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

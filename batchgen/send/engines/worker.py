@@ -1,4 +1,4 @@
-"""The far side of an engine that is spread over processes: makes attempts, and hands over what has ended in one go.
+"""The remote side of an engine that is spread over processes: makes attempts, and returns finished ones in batches.
 
 Knows nothing of what carries its calls. The key comes in a call and stays in this process's memory.
 """
@@ -19,19 +19,19 @@ from batchgen.send.engines import local
 from batchgen.send.engines.build import build
 
 Request = tuple[int, bytes, str]
-"""A number that the caller gave it, the body, and the model that the body asks for."""
+"""The caller's number for it, the body, and the model that the body names."""
 Ended = tuple[int, Answer | Failure | MachineRefused]
 
-LINGER = 0.01
-"""Seconds in which more may come along with the first: a call costs as much as ten rows."""
-BEAT = 10.0
-"""Seconds after which `ended` says that nothing has."""
-FITS = 8 << 20
-"""Bytes of answers in one go; a larger one goes alone."""
+BATCH_DELAY = 0.01
+"""Seconds in which more requests or outcomes may join the first: a call costs as much as ten rows."""
+HEARTBEAT = 10.0
+"""Seconds after which `ended` returns even if nothing has ended."""
+BYTES_PER_CALL = 8 << 20
+"""Bytes of answers in one call; a larger answer goes alone."""
 
 
 class Worker:
-    """Used from one event loop."""
+    """Makes attempts. Used from one event loop."""
 
     def __init__(self) -> None:
         self._attempts: set[asyncio.Task[None]] = set()
@@ -39,25 +39,26 @@ class Worker:
         self._some = asyncio.Event()
 
     async def begin(self, job: Job, base_url: str, key: str) -> str:
-        """Before anything else; which batchgen this is. Raises UsageError where the job's files are not here."""
+        """Prepares the worker; called before anything else. Returns the build. Raises UsageError if the job's files are
+        not here."""
         self._engine = await local.engine(job, base_url, key).__aenter__()
         return build()
 
     async def take(self, requests: list[Request]) -> None:
-        """Their attempts begin."""
+        """Begins attempts at the requests."""
         for request in requests:
             attempt = asyncio.create_task(self._attempt(*request))
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
 
     async def ended(self) -> list[Ended]:
-        """What has ended since it was last asked; waits for it, but not for ever."""
+        """Returns what has ended since the last call. Waits for it, at most HEARTBEAT seconds."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(BEAT):
+            async with asyncio.timeout(HEARTBEAT):
                 await self._some.wait()
-                await asyncio.sleep(LINGER)
+                await asyncio.sleep(BATCH_DELAY)
         ended, size = [], 0
-        while self._ended and size < FITS:
+        while self._ended and size < BYTES_PER_CALL:
             ended.append(self._ended.popleft())
             size += _size(ended[-1])
         if not self._ended:
@@ -67,7 +68,7 @@ class Worker:
     async def _attempt(self, number: int, body: bytes, model: str) -> None:
         try:
             outcome = await self._engine.attempt(body, model)
-        except Exception as error:  # noqa: BLE001  whoever waits for it must hear of it; its text may hold anything
+        except Exception as error:  # noqa: BLE001  the caller must learn of it; its text may hold anything
             self._end(number, MachineRefused(f"an attempt broke off in its worker: {type(error).__name__}"))
         else:
             self._end(number, replace(outcome, body=compress(outcome.body)) if isinstance(outcome, Answer) else outcome)
