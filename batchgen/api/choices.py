@@ -86,8 +86,19 @@ def judge(body: bytes, read: Callable[[bytes], Read]) -> Answer | Failure:
     if found.refusal is not None:
         return refused(answer, found.refusal)
     if None in found.reasons:
-        return unusable(body, NO_END)
+        return unusable(body, _no_end(found.reasons))
     return broken_off(answer, found.reasons) or answer
+
+
+def _no_end(reasons: Sequence[str | None]) -> str:
+    """Says that not every choice told its end. LiteLLM's proxy tells one for all of a stream's, under any index."""
+    if not any(reasons):
+        return NO_END
+    told = len(reasons) - reasons.count(None)
+    return (
+        f"the answer broke off: of its {len(reasons)} choices only {told} said why it ended "
+        "(a gateway that tells one end for all of a stream? Then leave out stream, or n)"
+    )
 
 
 def read_completion(body: bytes, read: Callable[[bytes], Read]) -> RawCompletion:

@@ -32,7 +32,7 @@ def _refuse(part: str, name: str, dialect: Dialect) -> None:
 def _refuse_known(name: str, dialect: Dialect) -> None:
     if name in ("prompt", "messages"):
         raise validation_error(("request", "extra", name), f"is made of the rows: write `{name}:` at the top level")
-    if dialect.has(name) or name in Request.model_fields:
+    if dialect.has(name):
         raise validation_error(("request", "extra", name), f"is known: write `request: {{{name}: ...}}`")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.own_server import OwnServer, answer, events, expected_column, pieces, usage
 from support.service import Reset, Status
 
-from batchgen.api import openai
+from batchgen.api import chat, openai
 from batchgen.api.dialects import OPENAI
 from batchgen.api.error_responses import classify
 from batchgen.api.openai import judge, read_answer
@@ -126,6 +126,27 @@ def test_log_probs_come_out_as_they_went_in_streamed_or_not(tokens, size):
     streamed = b"".join(b"data: " + encoded(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]"
     for body in (with_log_probs(lists(tokens)), streamed):
         assert column(body) == {"content": wanted, "refusal": None}
+
+
+LITELLM_TWO_CHOICES = b"".join(
+    b'data: {"id":"chatcmpl-E","created":1795936272,"model":"tiny","object":"chat.completion.chunk","choices":[%b]}\n\n' % choice
+    for choice in (
+        b'{"index":1,"delta":{"role":"assistant"}}',
+        b'{"index":1,"delta":{"content":"ir"}}',
+        b'{"index":0,"delta":{"content":"ir"}}',
+        b'{"index":1,"delta":{"content":"ng"}}',
+        b'{"finish_reason":"length","index":0,"delta":{}}',
+        b'{"index":0,"delta":{"content":"ng"}}',
+    )
+) + b"data: [DONE]\n\n"  # fmt: skip
+"""What LiteLLM's proxy 1.108.7 makes of a stream of llama.cpp's with `n: 2`: the second choice's end, told of the first."""
+
+
+def test_a_stream_that_tells_the_end_of_one_choice_alone_is_not_kept_and_says_what_to_leave_out():
+    told = chat.judge(LITELLM_TWO_CHOICES)
+    assert isinstance(told, Failure)
+    assert (told.kind, "of its 2 choices only 1 said why it ended" in told.message) == (Kind.UNUSABLE, True)
+    assert "leave out stream, or n" in told.message
 
 
 def test_several_choices_of_a_stream_are_put_together_by_their_index():

@@ -306,6 +306,15 @@ def test_a_field_that_is_known_is_no_extra(job, batchgen, extra, said):
         assert said in ended.stderr
 
 
+def test_what_completions_lack_is_an_extra_field(job, batchgen):
+    """As the message says that refuses `request.response_format`: llama.cpp's completions take it."""
+    extra = {"response_format": {"type": "json_object"}, "stream_options": {"include_usage": True}}
+    endpoint = {"api": "openai", "url": "http://127.0.0.1:9"}
+    path = job(ROWS[:1], request={"max_tokens": 50, "extra": extra}, endpoint=endpoint)
+    ended = batchgen("plan", path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_an_input_that_has_such_columns_keeps_them(job, server, batchgen):
     """As before there were these results: the job goes on, and says what it leaves out."""
     rows = [{**row, "reasoning": f"why {row['id']}", "Finish_Reason": "x"} for row in ROWS[:2]]
