@@ -71,7 +71,7 @@ def test_the_second_signal_stops_at_once_and_saves_what_has_arrived(tmp_path, se
         out, err = process.communicate(timeout=HUNG / 2)
     summary = json.loads(out)
     assert (process.returncode, summary["ok"], summary["pending"]) == (3, 48, slow), err
-    assert "given up" in err
+    assert "are cancelled" in err
     lines_up(work.table(), asked, server.billed)
 
     server.release()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.send.limits import Budget, CircuitBreaker, RateLimiter
+from batchgen.send.circuit_breaker import CircuitBreaker
+from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.pacing import BURST_SECONDS, GcraPacer
 
 TINY = 1e-6

@@ -6,7 +6,7 @@ import pytest
 from support.service import Status, expected_answer
 
 from batchgen.send import retry
-from batchgen.send.limits import CircuitBreaker
+from batchgen.send.circuit_breaker import CircuitBreaker
 
 
 def rows_of(count: int) -> list[dict]:
