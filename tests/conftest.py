@@ -29,6 +29,18 @@ POOLS = ["connection", "session"]
 """The two ways to POST (`batchgen.api.pool`)."""
 
 
+QUICK = {"api", "job", "send", "ui"}
+"""Rooms whose tests are quick where they start no process and no server."""
+SLOW = {"batchgen", "called", "start", "service", "store", "each_pool", "certificates"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what a person waits for after each change: `pytest -m quick`."""
+    for item in items:
+        if item.path.parent.name in QUICK and not SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.quick)
+
+
 @pytest.fixture(params=POOLS)
 def each_pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Runs a test once with each way to POST, in this process and in those that it starts."""
