@@ -6,11 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
@@ -23,9 +22,10 @@ from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
-from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
+from batchgen.runner.opening import held, opened, plan_from
+from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
+from batchgen.runner.prepare import PreparedJob, prepare, today, warnings
 from batchgen.send.engines import local as here
 from batchgen.storage import folders
 from batchgen.ui import logs
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
+    from batchgen.runner.tried import Trial
 
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
@@ -101,12 +102,7 @@ def run(
     with notifications.following(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.of(job)
-        key = key_of(job, environ)
-        setup = prepare(job, environ, _named(path))
-        if engine is here.engine:
-            descriptors.provide(setup.limits.most_in_flight)
-        _prove_folders(job)
-        with _held(setup, adopt=adopt) as (checkpoint, reader):
+        with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, key, checkpoint, reader):
             if take_in is not None:
                 taken = adoption.take_in(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
@@ -115,13 +111,25 @@ def run(
     return after.summary
 
 
-def _prove_folders(job: Job) -> None:
-    """Tries out where the run will write, before anything is spent. Raises BatchgenError where it cannot."""
-    folders.make([job.state_folder])
-    destination.of(job, today()).refuse_unwritable()
-    folders.refuse_network(job.state_folder)
-    if warning := folders.network_warning(job.state_folder):
-        log.warning("warning: %s", warning)
+def try_rows(
+    path: JobLike,
+    count: int = 5,
+    *,
+    anywhere: bool = False,
+    local: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Trial:
+    """Sends so many rows that have no answer yet, the first or any of them (`anywhere`), and publishes nothing. What
+    they buy is the job's. Checks all that a run checks; raises as `run`."""
+    from batchgen.runner import notifications, trial
+    from batchgen.runner.signals import Signals
+
+    with Signals() as signals:
+        job = _load(path, None, local=local)
+        notifications.check(job)
+        job.notify.address(environ)
+        with opened(job, environ, _named(path), here.engine) as held_job:
+            return trial.try_rows(held_job, signals, count, anywhere=anywhere)
 
 
 def plan(
@@ -278,7 +286,7 @@ def prune(
     job = _load(path, None, local=local)
     setup = prepare(job, environ, _named(path))
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
-    with _held(setup) as (checkpoint, reader):
+    with held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
         unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
@@ -296,23 +304,8 @@ def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
     return salvaging.salvage(_load(path, None, local=local).checkpoint)
 
 
-@contextmanager
-def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
-    """The job's checkpoint, locked for this process. Raises as `open_for_run`, and UsageError where it is another job
-    file's, unless that is to be adopted."""
-    with setup.state.open_for_run() as (checkpoint, reader):
-        owner = reader.owner()
-        if not adopt:
-            refuse_anothers_checkpoint(setup.job, owner)
-        ours = owner_of(setup.job, setup.job.state_folder)
-        if owner != ours:
-            checkpoint.own(ours)
-        yield checkpoint, reader
-
-
 def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination, selection: Selection) -> PublishResult:
     from batchgen.runner.publish import publish_run
 
-    index = Index(reader.states(), last.floor)
-    made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+    made = plan_from(setup, reader, last.floor, retry_failed=True)
     return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)

@@ -31,8 +31,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -46,6 +45,7 @@ from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, schema_of, sign
 from batchgen.checkpoint.schema import LOCK, PLAIN, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
 from batchgen.checkpoint.sqlite import BUSY, closed_on_error, copy, is_empty, refusals
+from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
@@ -54,33 +54,6 @@ log = logging.getLogger("batchgen")
 PAGE, LOG = 8192, 4 << 20
 """Bytes of a page of a new file, twice SQLite's own, and of its log, from which on it is moved into the file: with half
 as many pages a COMMIT of log-probs takes a tenth less."""
-
-
-class Witness:
-    """Keeps the id of the last attempt committed, outside of the database: SQLite drops what follows on a damaged page
-    of its log without a word, and an older copy of the file is as sound as the newest.
-
-    It stands in the lock's file, where there is one: 8 bytes, then their CRC-32. It is written after each COMMIT and
-    never synced. So it may lag behind or be torn by a power cut, and is never ahead."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW) if path.is_file() else None
-
-    def last_id(self) -> int:
-        """0 where none is told."""
-        told = os.pread(self._file, 12, 0) if self._file is not None else b""
-        return int.from_bytes(told[:8], "big") if told[8:] == _crc(told[:8]) else 0
-
-    def saw(self, id_: int) -> None:
-        told = id_.to_bytes(8, "big")
-        if self._file is not None:
-            with suppress(OSError):  # a full disk ends the run by the database's own words
-                os.pwrite(self._file, told + _crc(told), 0)
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
 
 class Checkpoint:
@@ -187,13 +160,26 @@ class Checkpoint:
             db.close()
         return beside
 
-    def start_run(self, started_at: int, date: str, floor: int, rows: int, todo: int, start: Start = PLAIN) -> Run:
+    def start_run(
+        self,
+        started_at: int,
+        date: str,
+        floor: int,
+        rows: int,
+        todo: int,
+        start: Start = PLAIN,
+        *,
+        shared: Iterable[tuple[bytes, int]] = (),
+    ) -> Run:
+        """`shared`: keys whose answers several rows share, with the number of these rows."""
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with self._refusals():
             self._db.execute("BEGIN")
             self._db.execute(insert("runs"), (None, *run[1:]))
             run = run._replace(id=self._db.last_insert_rowid())
             self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
+            self._db.execute("DELETE FROM shared")
+            self._db.executemany("INSERT INTO shared VALUES (?, ?)", shared)
             self._db.execute("COMMIT")
         return run
 
@@ -285,10 +271,6 @@ class Checkpoint:
 
 def _marks(count: int) -> str:
     return ",".join("?" * count)
-
-
-def _crc(told: bytes) -> bytes:
-    return zlib.crc32(told).to_bytes(4, "big")
 
 
 def _packed(record: Record) -> Record:

@@ -106,10 +106,14 @@ class History(Database):
     def next_date(self, today: str, requests: str) -> str:
         """The date of a run that starts now, with a digest of the requests that it is to make: an unfinished run's own
         where it goes on with that one."""
+        last = self.gone_on_with(requests)
+        return last.date if last is not None else today
+
+    def gone_on_with(self, requests: str) -> Run | None:
+        """The unfinished run that one with these requests would go on with."""
         last = self.unfinished()
         start = last and self.start_of(last)
-        goes_on = last is not None and (start is None or start.input == requests)
-        return last.date if last is not None and goes_on else today
+        return last if start is None or start.input == requests else None
 
     def learned(self) -> LearnedRate | None:
         """What the last run that met a limit found out."""

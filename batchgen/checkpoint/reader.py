@@ -6,7 +6,8 @@ Never writes and never keeps a transaction open between calls, so that a reader 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -51,6 +52,17 @@ class Reader(History):
         """Attempts of a run, by outcome and finality."""
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
         return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
+
+    def rows_beside(self, run: Run) -> dict[tuple[str, bool], int]:
+        """Further rows that share these, by outcome and finality."""
+        if not self.has_shared():
+            return {}
+        sql = "SELECT outcome, final, sum(rows - 1) FROM attempts JOIN shared USING (key) WHERE id > ? GROUP BY 1, 2"
+        return {(outcome, bool(final)): rows for outcome, final, rows in self._all(sql, (run.first,))}
+
+    def has_shared(self) -> bool:
+        """Whether rows of the last run share answers."""
+        return bool(self._beside("shared", "SELECT 1 FROM shared LIMIT 1"))
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """(key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
@@ -160,27 +172,31 @@ class Reader(History):
         return self._read(ids)[0]
 
     def _read(self, ids: Sequence[int], most: float = math.inf) -> tuple[dict[int, Record], int]:
-        """As `sound`. Each row is a record before the next is read: it is in the core's cache then."""
-        return self._take(partial(parse_records, most=most), f"SELECT {STORED} WHERE a.id IN ({_marks(ids)})", ids)
+        """As `parse_records`. Each row is a record before the next is read: it is in the core's cache then."""
+        times = Counter(ids)
+        sql = f"SELECT {STORED} WHERE a.id IN ({_marks(times)})"
+        return self._take(partial(parse_records, most=most, times=times), sql, [*times])
 
 
 def _firsts(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [first for (first,) in rows]
 
 
-def _marks(values: Sequence[object]) -> str:
+def _marks(values: Sized) -> str:
     return ",".join("?" * len(values))
 
 
-def parse_records(rows: Iterable[tuple[Any, ...]], most: float = math.inf) -> tuple[dict[int, Record], int]:
-    """Rows of STORED by id, without those that are damaged, and the bytes of all bodies when they are whole: once these
-    are more than `most`, no further row is taken."""
+def parse_records(
+    rows: Iterable[tuple[Any, ...]], most: float = math.inf, times: Mapping[int, int] | None = None
+) -> tuple[dict[int, Record], int]:
+    """Rows of STORED by id, without those that are damaged, and the bytes of all bodies when they are whole, each as
+    many `times` as it is wanted: once these are more than `most`, no further row is taken."""
     found: dict[int, Record] = {}
     total = 0
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
         final = ended == 1
         try:
-            total += len(body or b"") if size is None else size
+            total += (len(body or b"") if size is None else size) * (1 if times is None else times[id_])
             columns = key, outcome, final, attempts, status, error, latency, at, choices, name, size, body is None
             if checksum(columns, body) == crc:
                 found[id_] = Record(

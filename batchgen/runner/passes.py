@@ -45,10 +45,16 @@ class Passes:
         return sum(map(count, self.stats))
 
 
+def told_refusal(refusal: Failure, job: Job) -> str:
+    """Why the service refuses a run, and what to do."""
+    advice = refusal.kind.policy.advice.format(key_source=job.endpoint.key_source)
+    return f"the service refuses the run: {refusal.message}; {advice}"
+
+
 def tell_what_was_odd(sent: SendResult, job: Job) -> None:
     """What a server makes of its requests that nobody would guess, and no row fails of."""
     stats, request = sent.stats, job.request
-    if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
+    if request.logprobs is not None and 0 < stats.answers == stats.without_log_probs:
         log.warning("warning: request.logprobs: the server gave none with any of its answers")
     if stats.several and request.best_of in (None, 1):
         told = pluralize(stats.several, "answer")

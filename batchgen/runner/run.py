@@ -15,10 +15,9 @@ import polars as pl
 
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record, Run, Start
+from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
 from batchgen.errors import (
     OK,
     ROWS_FAILED,
@@ -32,18 +31,17 @@ from batchgen.errors import (
 from batchgen.output import destination
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
-from batchgen.runner import adoption
+from batchgen.runner.duplicates import shared_keys
+from batchgen.runner.opening import earlier_rate, now, plan_from, recover, warn
 from batchgen.runner.owner import refuse_anothers_results
-from batchgen.runner.passes import Passes, tell_what_was_odd
-from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.prepare import PreparedJob, reopen, today, warnings
+from batchgen.runner.passes import Passes, tell_what_was_odd, told_refusal
+from batchgen.runner.plan import Plan
+from batchgen.runner.prepare import PreparedJob, reopen, today
 from batchgen.runner.publish import RELIED_ON, publish_run
-from batchgen.runner.recheck import restate
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import EngineFactory
 from batchgen.storage import folders
-from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
@@ -88,12 +86,12 @@ class Runner:
         except (BatchgenError, OSError):
             if self._run is not None:
                 with suppress(BatchgenError):  # it may be this that the machine refuses
-                    self._checkpoint.end_run(self._run, _now(), "stopped", self._sent.learned)
+                    self._checkpoint.end_run(self._run, now(), "stopped", self._sent.learned)
             raise
 
     def _whole_run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
-        interrupted = self._recover()
+        interrupted = recover(self._setup, self._checkpoint, self._reader)
         goes_on = fresh and self._reader.open_fresh(self._job.first) is not None
         floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
@@ -108,7 +106,9 @@ class Runner:
                 self._warn(plan, interrupted, goes_on=goes_on)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
-            run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo, start)
+            run = self._checkpoint.start_run(
+                now(), date, floor, plan.rows.height, plan.rows_left, start, shared=shared_keys(plan.rows)
+            )
             self._run = run
             self._signals.hold()
             if plan.todo:
@@ -120,75 +120,27 @@ class Runner:
                 break
             self._give_up(published)
             retry_failed = False  # what failed has had its tries
-        self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
+        self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
         known = reports.InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
         return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
-        setup = self._setup
-        index = Index(self._reader.states(), floor)
-        return make_plan(
-            setup.job,
-            setup.source,
-            setup.requests,
-            index,
-            self._reader.names(),
-            setup.limits,
-            retry_failed=retry_failed,
-            restated=lambda rows: restate(rows, self._reader, setup.fitness),
-        )
-
-    def _recover(self) -> int:
-        """Records what was in flight when an earlier run was killed; how many requests that were."""
-        marks = leftovers(self._setup.state.in_flight)
-        known = self._reader.attempts_of([key for key, _ in marks])
-        lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
-        said = "in flight when the run was killed: possibly billed, and the answer is lost"
-        if lost:
-            now = _now()
-            self._checkpoint.add(
-                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=said, finished_at=now) for key, n in lost]
-            )
-        clear(self._setup.state.in_flight)
-        last = self._reader.last_run()
-        return self._reader.interrupted_since(last) if last else len(lost)
+        return plan_from(self._setup, self._reader, floor, retry_failed=retry_failed)
 
     def _warn(self, plan: Plan, interrupted: int, *, goes_on: bool) -> None:
-        for warning in warnings(self._setup, plan.models, plan.rows.height):
-            log.warning("warning: %s", warning)
-        if interrupted:
-            log.warning(
-                "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
-            )
-        is_new = self._reader.last_run() is None
-        for offer in adoption.offers(self._job, plan.rows.filter("todo")) if is_new else ():
-            log.warning("warning: %s", adoption.told(offer, plan.rows.height))
-        if missing := self._checkpoint.missing:
-            log.warning(
-                "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
-                "its place. Put the newest one back where you have it; what is missing is bought again",
-                pluralize(missing, "attempt"),
-                self._checkpoint.path,
-            )
         if goes_on:
             log.info("%s: goes on with the fresh run that did not come to its end", self._job.name)
-        if not plan.todo:
-            log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
+        warn(self._setup, plan, self._checkpoint, self._reader, interrupted)
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
         sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        sent = sending.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
+        sent = sending.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         tell_what_was_odd(sent, self._job)
-
-    def _earlier_rate(self) -> float | None:
-        """What an earlier run learned, where the job itself names no rate."""
-        learned = self._reader.learned()
-        return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
     def _now(self, plan: Plan, run: Run) -> pl.DataFrame:
         """What the plan knew, and over it what this run has stored."""
@@ -196,6 +148,7 @@ class Runner:
         if self._reader.last_id() <= run.first:
             return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
+        new = new[plan.rows["answered_by"]] if "answered_by" in plan.rows.columns else new
         newer = (
             pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
             for name in ("record", "state")
@@ -230,9 +183,9 @@ class Runner:
             log.warning("warning: %s: its stored answer is damaged: it is bought again", row)
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
-        now, said = _now(), "the stored answer was damaged"
+        at, said = now(), "the stored answer was damaged"
         self._checkpoint.add(
-            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=said, finished_at=now) for k in keys.values()]
+            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=said, finished_at=at) for k in keys.values()]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
@@ -273,14 +226,13 @@ class Runner:
             cost=usage.cost,
             in_all=self._reader.usage_in_all(),
             cut_off=published.cut_off,
+            answers=sent.total(lambda stats: stats.answers),
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:
-        refusal = self._sent.refusal
-        if refusal is None:
-            return self._sent.stopped if published.pending else None
-        advice = refusal.kind.policy.advice.format(key_source=self._job.endpoint.key_source)
-        return f"the service refuses the run: {refusal.message}; {advice}"
+        if self._sent.refusal is not None:
+            return told_refusal(self._sent.refusal, self._job)
+        return self._sent.stopped if published.pending else None
 
     def _exit_code(self, published: PublishResult) -> int:
         if self._sent.refusal is not None:
@@ -290,8 +242,3 @@ class Runner:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
-
-
-def _now() -> int:
-    """Microseconds since 1970, UTC."""
-    return time.time_ns() // 1000

@@ -90,12 +90,12 @@ class Sender:
         self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
-        stats, spent = Stats(todo=plan.todo), self.budget.spent_cost
+        stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
         def usage() -> Usage:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
-            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
+            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
 
         def tell() -> None:
             now = time.monotonic()

@@ -19,9 +19,9 @@ class Summary(Renderable):
     early, None where it did not.
     `rejected`: why the gate kept the last good output in its place, `partial`: why results with more texts kept it,
     where rows are unanswered here; then `path` is the file beside it.
-    `report`: where the page is, None where there is none. Tokens are of this run's answered requests: as the service
-    counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, at most so much
-    where an answer was not seen; None where a price is unknown. `in_all`: the same of all runs of the job.
+    `report`: where the page is, None where there is none. Tokens are of this run's answered requests (`answers`): as
+    the service counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, at
+    most so much where an answer was not seen; None where a price is unknown. `in_all`: the same of all runs of the job.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Summary(Renderable):
     cost: float | None = None
     in_all: Usage = NOTHING
     cut_off: int = 0
+    answers: int = 0
 
     def sheet(self) -> Panel:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
@@ -96,8 +97,8 @@ class Summary(Renderable):
         return f" ({bought / self.seconds:,.1f} rows/s)" if bought > 0 else ""
 
     def _spent(self) -> str:
-        answers = self.ok - self.reused
-        used = spent(Usage(self.prompt_tokens, self.answer_tokens, answers, self.counted, self.cost), self.in_all)
+        usage = Usage(self.prompt_tokens, self.answer_tokens, self.answers, self.counted, self.cost)
+        used = spent(usage, self.in_all)
         return f"; {used}" if used else ""
 
     def _runs_left(self) -> str:

@@ -77,7 +77,7 @@ class Dispatcher:
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
-        self._parked: list[tuple[float, Record]] = []
+        self._parked: list[tuple[float, Record, int]] = []
 
     async def run(self) -> None:
         """Returns when every row is done with, or the run was stopped and what was in flight has ended.
@@ -215,7 +215,7 @@ class Dispatcher:
             await self.save(recorded(task, outcome, now - sent_at, self._wall()))
             if self._parked:
                 await self._settle_parked(sent_at)
-            self.stats.answered(outcome, task.prompt_tokens)
+            self.stats.answered(outcome, task.prompt_tokens, task.rows)
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
@@ -249,7 +249,7 @@ class Dispatcher:
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
         record = recorded(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_be_everybodys(failure):
-            self._parked.append((now, record))
+            self._parked.append((now, record, task.rows))
         else:
             await self.save(record)
         if stop is not None:
@@ -257,7 +257,7 @@ class Dispatcher:
             self.stop(stop.reason)
             await self._settle_parked()
         if delay is None and not stops:
-            self.stats.failed += 1
+            self.stats.failed += task.rows
         elif not stops:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
@@ -265,11 +265,11 @@ class Dispatcher:
     async def _settle_parked(self, before: float = math.inf) -> None:
         """What was said to rows before an answer to what was sent later; in the end, all of it. Where the run was
         stopped meanwhile nobody knows whether it was said to all, and no row is at fault."""
-        settled = [record for at, record in self._parked if at <= before]
-        self._parked = [(at, record) for at, record in self._parked if at > before]
+        settled = [parked for parked in self._parked if parked[0] <= before]
+        self._parked = [parked for parked in self._parked if parked[0] > before]
         is_everybodys = self.stopped is not None and before == math.inf
-        self.stats.failed -= len(settled) if is_everybodys else 0
-        for record in settled:
+        self.stats.failed -= sum(rows for *_, rows in settled) if is_everybodys else 0
+        for _, record, _ in settled:
             await self.save(replace(record, final=not is_everybodys))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:

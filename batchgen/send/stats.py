@@ -15,15 +15,17 @@ def has_left(outcome: Answer | Failure) -> bool:
 
 @dataclass
 class Stats:
-    """Of one pass over what is to be done; but for `in_flight` all is only ever counted up. Tokens are of answered
-    requests. `resent`: over fresh connections, since kept ones had been closed, and `lost`: those of them that may have
-    been read all the same. `counted`: answers whose tokens the service counted; `several`: answers with more than one
-    choice. `most`: how many may be in flight, where the run finds that itself. `trouble`: what keeps the run from its
+    """Of one pass over what is to be done; but for `in_flight` all is only ever counted up. `todo`, `ok` and `failed`
+    are rows; `answers` are requests that were answered, and tokens are theirs. `resent`: over fresh connections, since
+    kept ones had been closed, and `lost`: those of them that may have been read all the same. `counted`: answers whose
+    tokens the service counted; `several`: answers with more than one choice. `most`: how many may be in flight, where
+    the run finds that itself. `trouble`: what keeps the run from its
     answers, while it does. `tries`: attempts that failed, by how; `retries`: those of them that are made again."""
 
     todo: int
     ok: int = 0
     failed: int = 0
+    answers: int = 0
     sent: int = 0
     in_flight: int = 0
     prompt_tokens: int = 0
@@ -53,9 +55,10 @@ class Stats:
         self.resent += outcome.resent
         self.lost += outcome.lost
 
-    def answered(self, answer: Answer, prompt_tokens: int) -> None:
-        """`prompt_tokens`: by estimate, for where the service counts none."""
-        self.ok += 1
+    def answered(self, answer: Answer, prompt_tokens: int, rows: int = 1) -> None:
+        """`prompt_tokens`: by estimate, for where the service counts none; `rows`: that share the answer."""
+        self.ok += rows
+        self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or prompt_tokens
         self.answer_tokens += answer.tokens
         self.counted += answer.prompt_tokens is not None
