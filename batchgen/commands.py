@@ -21,10 +21,10 @@ from batchgen.job.sections import Limits
 from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
-from batchgen.runner.earlier import EarlierRuns, earlier_runs
+from batchgen.runner.earlier import earlier_runs, rehearsed
 from batchgen.runner.opening import held, opened, plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import PreparedJob, prepare, today, warnings
 from batchgen.send.engines import local as here
 from batchgen.storage import folders
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from batchgen.output.selection import Selection
     from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
-    from batchgen.runner.rehearsal import Rehearsal
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
     from batchgen.runner.tried import Trial
@@ -112,14 +111,9 @@ def run(
 
 
 def try_rows(
-    path: JobLike,
-    count: int = 5,
-    *,
-    anywhere: bool = False,
-    local: bool = False,
-    environ: Mapping[str, str] = os.environ,
+    path: JobLike, count: int = 5, *, random: bool = False, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Trial:
-    """Sends so many rows that have no answer yet, the first or any of them (`anywhere`), and publishes nothing. What
+    """Sends so many rows that have no answer yet, the first or any of them (`random`), and publishes nothing. What
     they buy is the job's. Checks all that a run checks; raises as `run`."""
     from batchgen.runner import notifications, trial
     from batchgen.runner.signals import Signals
@@ -129,7 +123,7 @@ def try_rows(
         notifications.check(job)
         job.notify.address(environ)
         with opened(job, environ, _named(path), here.engine) as held_job:
-            return trial.try_rows(held_job, signals, count, anywhere=anywhere)
+            return trial.try_rows(held_job, signals, count, anywhere=random)
 
 
 def plan(
@@ -180,14 +174,8 @@ def plan(
             *(adoption.told(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
-        rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,
+        rehearsal=rehearsed(setup, made, known) if rehearse and made.todo else None,
     )
-
-
-def _rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
-    from batchgen.runner.rehearsal import rehearse
-
-    return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
 
 
 def status(path: JobLike, *, local: bool = False) -> Status:

@@ -115,7 +115,7 @@ def try_rows(job: str, *, count: int, anywhere: bool, local: bool, as_json: bool
     from batchgen import commands
     from batchgen.cli import render
 
-    tried = commands.try_rows(job, count, anywhere=anywhere, local=local)
+    tried = commands.try_rows(job, count, random=anywhere, local=local)
     if not as_json:
         say(tried)
     elif tried.rows:
