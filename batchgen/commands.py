@@ -6,23 +6,22 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
-from batchgen.checkpoint.reader import Reader
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
-from batchgen.runner.earlier import EarlierRuns, earlier_runs
-from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner.plan import Plan, make_plan
-from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
+from batchgen.runner.earlier import earlier_runs, rehearsed
+from batchgen.runner.opening import held, opened
+from batchgen.runner.owner import refuse_anothers_results
+from batchgen.runner.plan import make_plan
+from batchgen.runner.prepare import prepare, today, warnings
 from batchgen.send.engines import local as here
 from batchgen.storage import folders
 from batchgen.ui import logs
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
     from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
-    from batchgen.runner.rehearsal import Rehearsal
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
+    from batchgen.runner.tried import Trial
 
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
@@ -97,12 +96,7 @@ def run(
     with notifications.notifying(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.set_job(job)
-        key = key_of(job, environ)
-        setup = prepare(job, environ, _named(path))
-        if engine is here.engine:
-            descriptors.raise_limit(setup.limits.most_in_flight)
-        _prove_folders(job)
-        with _held(setup, adopt=adopt) as (checkpoint, reader):
+        with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, key, checkpoint, reader):
             if take_in is not None:
                 taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
@@ -111,13 +105,20 @@ def run(
     return after.summary
 
 
-def _prove_folders(job: Job) -> None:
-    """Tries out where the run will write, before anything is spent. Raises BatchgenError where it cannot."""
-    folders.make([job.state_folder])
-    destination.of(job, today()).refuse_unwritable()
-    folders.refuse_network(job.state_folder)
-    if warning := folders.network_warning(job.state_folder):
-        log.warning("warning: %s", warning)
+def try_rows(
+    path: JobLike, count: int = 5, *, random: bool = False, local: bool = False, environ: Mapping[str, str] = os.environ
+) -> Trial:
+    """Sends so many rows that have no answer yet, the first or any of them (`random`), and publishes nothing. What
+    they buy is the job's. Checks all that a run checks; raises as `run`."""
+    from batchgen.runner import notifications, trial
+    from batchgen.runner.signals import Signals
+
+    with Signals() as signals:
+        job = _load(path, None, local=local)
+        notifications.check(job)
+        job.notify.address(environ)
+        with opened(job, environ, _named(path), here.engine) as held_job:
+            return trial.try_rows(held_job, signals, count, anywhere=random)
 
 
 def plan(
@@ -168,14 +169,8 @@ def plan(
             *(adoption.message(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
-        rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,
+        rehearsal=rehearsed(setup, made, known) if rehearse and made.todo else None,
     )
-
-
-def _rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
-    from batchgen.runner.rehearsal import rehearse
-
-    return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
 
 
 def status(path: JobLike, *, local: bool = False) -> Status:
@@ -261,7 +256,7 @@ def prune(
     job = _load(path, None, local=local)
     setup = prepare(job, environ, _named(path))
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
-    with _held(setup) as (checkpoint, reader):
+    with held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
         unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
@@ -277,17 +272,3 @@ def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
     from batchgen.checkpoint import salvage as salvaging
 
     return salvaging.salvage(_load(path, None, local=local).checkpoint)
-
-
-@contextmanager
-def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
-    """The job's checkpoint, locked for this process. Raises as `open_for_run`, and UsageError where it is another job
-    file's, unless that is to be adopted."""
-    with setup.state.open_for_run() as (checkpoint, reader):
-        owner = reader.owner()
-        if not adopt:
-            refuse_anothers_checkpoint(setup.job, owner)
-        ours = owner_of(setup.job, setup.job.state_folder)
-        if owner != ours:
-            checkpoint.set_owner(ours)
-        yield checkpoint, reader

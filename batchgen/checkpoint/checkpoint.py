@@ -33,8 +33,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -48,6 +47,7 @@ from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
 from batchgen.checkpoint.schema import DEFAULT_START, LOCK, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
 from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals
+from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
@@ -56,35 +56,6 @@ log = logging.getLogger("batchgen")
 PAGE_BYTES, WAL_BYTES = 8192, 4 << 20
 """Bytes of a new file's page, twice SQLite's default; and of its write-ahead log before it is moved into the file. With
 half as many pages a COMMIT of log-probs takes a tenth less."""
-
-
-class Witness:
-    """The id of the last committed attempt, kept outside of the database. SQLite silently drops what follows a damaged
-    page of its log, and an older copy of the file looks as sound as the newest.
-
-    It lies in the lock file, if there is one: 8 bytes, then their CRC-32. It is written after each COMMIT and never
-    synced. So it may lag behind or be torn by a power cut, and is never ahead.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW) if path.is_file() else None
-
-    def last_id(self) -> int:
-        """Returns the id; 0 if there is none."""
-        data = os.pread(self._file, 12, 0) if self._file is not None else b""
-        return int.from_bytes(data[:8], "big") if data[8:] == _crc(data[:8]) else 0
-
-    def record(self, id_: int) -> None:
-        """Writes the id of the last committed attempt."""
-        data = id_.to_bytes(8, "big")
-        if self._file is not None:
-            with suppress(OSError):  # on a full disk the database raises its own error
-                os.pwrite(self._file, data + _crc(data), 0)
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
 
 class Checkpoint:
@@ -192,14 +163,25 @@ class Checkpoint:
         return beside
 
     def start_run(
-        self, started_at: int, date: str, floor: int, rows: int, todo: int, start: Start = DEFAULT_START
+        self,
+        started_at: int,
+        date: str,
+        floor: int,
+        rows: int,
+        todo: int,
+        start: Start = DEFAULT_START,
+        *,
+        shared: Iterable[tuple[bytes, int]] = (),
     ) -> Run:
+        """Stores a new run. `shared`: keys whose answers several rows share, with the number of these rows."""
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with self._machine_refusals():
             self._db.execute("BEGIN")
             self._db.execute(insert("runs"), (None, *run[1:]))
             run = run._replace(id=self._db.last_insert_rowid())
             self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
+            self._db.execute("DELETE FROM shared")
+            self._db.executemany("INSERT INTO shared VALUES (?, ?)", shared)
             self._db.execute("COMMIT")
         return run
 
@@ -291,10 +273,6 @@ class Checkpoint:
 
 def _placeholders(count: int) -> str:
     return ",".join("?" * count)
-
-
-def _crc(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(4, "big")
 
 
 def _compressed(record: Record) -> Record:

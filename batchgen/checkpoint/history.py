@@ -109,10 +109,14 @@ class History(Database):
     def next_date(self, today: str, requests: str) -> str:
         """Returns the date of a run that starts now: an unfinished run's own if this run continues it. `requests`: a
         digest of the requests that the run is to make."""
+        last = self.continued_run(requests)
+        return last.date if last is not None else today
+
+    def continued_run(self, requests: str) -> Run | None:
+        """Returns the unfinished run that a run with these requests would continue."""
         last = self.unfinished_run()
         start = last and self.start_of(last)
-        continues = last is not None and (start is None or start.input == requests)
-        return last.date if last is not None and continues else today
+        return last if start is None or start.input == requests else None
 
     def learned_rate(self) -> LearnedRate | None:
         """Returns the rate that the last run which met a limit has learned."""

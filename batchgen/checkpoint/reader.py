@@ -6,7 +6,8 @@ A reader never writes and keeps no transaction open between calls, so that it do
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -52,6 +53,17 @@ class Reader(History):
         """Counts a run's attempts by (outcome, whether final)."""
         sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
         return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
+
+    def rows_beside(self, run: Run) -> dict[tuple[str, bool], int]:
+        """Counts the further rows that share a run's attempts, by (outcome, whether final)."""
+        if not self.has_shared():
+            return {}
+        sql = "SELECT outcome, final, sum(rows - 1) FROM attempts JOIN shared USING (key) WHERE id > ? GROUP BY 1, 2"
+        return {(outcome, bool(final)): rows for outcome, final, rows in self._all(sql, (run.first,))}
+
+    def has_shared(self) -> bool:
+        """Returns whether rows of the last run share answers."""
+        return bool(self._optional("shared", "SELECT 1 FROM shared LIMIT 1"))
 
     def states(self, after: int = 0) -> Iterator[tuple[bytes, int, str, int, int]]:
         """Yields (key, id, outcome, final, attempts) of every attempt after an id, ordered by id."""
@@ -167,10 +179,11 @@ class Reader(History):
     def _read(self, ids: Sequence[int], max_bytes: float = math.inf) -> tuple[dict[int, Record], int]:
         """Returns what `parse_records` returns. Each row becomes a record before the next is read, while it is in the
         CPU's cache."""
+        times = Counter(ids)
         return self._query(
-            partial(parse_records, max_bytes=max_bytes),
-            f"SELECT {RECORD_SQL} WHERE a.id IN ({_placeholders(ids)})",
-            ids,
+            partial(parse_records, max_bytes=max_bytes, times=times),
+            f"SELECT {RECORD_SQL} WHERE a.id IN ({_placeholders(times)})",
+            [*times],
         )
 
 
@@ -178,19 +191,21 @@ def _first_column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [first for (first,) in rows]
 
 
-def _placeholders(values: Sequence[object]) -> str:
+def _placeholders(values: Sized) -> str:
     return ",".join("?" * len(values))
 
 
-def parse_records(rows: Iterable[tuple[Any, ...]], max_bytes: float = math.inf) -> tuple[dict[int, Record], int]:
-    """Returns the records in rows of RECORD_SQL by id, without damaged ones, and the bytes of all raw bodies. It stops
-    reading once these exceed `max_bytes`."""
+def parse_records(
+    rows: Iterable[tuple[Any, ...]], max_bytes: float = math.inf, times: Mapping[int, int] | None = None
+) -> tuple[dict[int, Record], int]:
+    """Returns the records in rows of RECORD_SQL by id, without damaged ones, and the bytes of all raw bodies, each
+    counted as many `times` as it is wanted. It stops reading once these exceed `max_bytes`."""
     found: dict[int, Record] = {}
     total = 0
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
         final = ended == 1
         try:
-            total += len(body or b"") if size is None else size
+            total += (len(body or b"") if size is None else size) * (1 if times is None else times[id_])
             columns = key, outcome, final, attempts, status, error, latency, at, choices, name, size, body is None
             if checksum(columns, body) == crc:
                 found[id_] = Record(

@@ -70,6 +70,10 @@ CREATE TABLE IF NOT EXISTS schemas (
   schema INTEGER PRIMARY KEY,  -- that the file has, or had
   version TEXT NOT NULL        -- of batchgen, which brought it there
 ) STRICT;
+CREATE TABLE IF NOT EXISTS shared ( -- by rows of the last run
+  key BLOB PRIMARY KEY,        -- whose answer it is
+  rows INTEGER NOT NULL        -- how many share it, from 2 on
+) STRICT;
 CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
   run INTEGER PRIMARY KEY,
   prompt_tokens INTEGER NOT NULL,

@@ -10,7 +10,7 @@ import click
 from batchgen import __version__
 from batchgen.cli import streams
 from batchgen.cli.results import export, merge, prune, report, salvage
-from batchgen.cli.runs import plan, run, status
+from batchgen.cli.runs import plan, run, status, try_rows
 from batchgen.cli.scaffolds import init, schema
 from batchgen.cli.serve import serve
 from batchgen.errors import BatchgenError, MachineRefused, Stopped
@@ -32,7 +32,7 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, status, export, report, merge, prune, salvage, serve, init, schema):
+for command in (run, try_rows, plan, status, export, report, merge, prune, salvage, serve, init, schema):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`run`, `plan` and `status`: a run, what it would do, and how far it is."""
+"""`run`, `try`, `plan` and `status`: a run, a few rows of it, what it would do, and how far it is."""
 
 from __future__ import annotations
 
@@ -92,6 +92,37 @@ def _end(summary: Summary, *, quiet: bool, as_json: bool) -> NoReturn:
         say(summary, err=quiet)
     streams.log_end(summary)
     sys.exit(summary.exit_code)
+
+
+@click.command("try")
+@JOB
+@click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
+@click.option("--random", "anywhere", is_flag=True, help="Any rows, in place of the first ones.")
+@LOCAL
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row on stdout.")
+@LOG_FORMAT
+def try_rows(job: str, *, count: int, anywhere: bool, local: bool, as_json: bool) -> None:
+    """Send a few rows of JOB that have no answer yet, and show each prompt beside its answer.
+
+    Publishes nothing. What it buys is JOB's: a run does not buy it again. Exit status: as of `batchgen run`.
+
+    \b
+    batchgen try jobs/seo.yaml                 the first five rows
+    batchgen try jobs/seo.yaml -n 3 --random   any three
+    batchgen try jobs/seo.yaml --local         on the built-in model, free
+    """
+    streams.log()
+    from batchgen import commands
+    from batchgen.cli import render
+
+    tried = commands.try_rows(job, count, random=anywhere, local=local)
+    if not as_json:
+        say(tried)
+    elif tried.rows:
+        say("\n".join(map(render.as_json, tried.rows)))
+    if as_json and tried.stopped:
+        say(tried.stopped, err=True)
+    sys.exit(tried.exit_code)
 
 
 @click.command()

@@ -82,6 +82,9 @@ class Job(Renderable, Section):
     gate: Gate = Gate()
     priority: str | None = Field(None, description="a column: the rows with the highest values are sent first")
     order: Literal["input", "random"] = Field("input", description="random: a run that is cut short is a fair sample")
+    duplicates: Literal["each", "once"] = Field(
+        "each", description="once: rows that send the same request share one answer, which is bought once"
+    )
     prices: dict[str, Price] = Field({}, description="by model: US dollars per million tokens, for estimates")
     reuse: bool = Field(default=True, description="false: a finished run starts afresh next time")
     output: Output

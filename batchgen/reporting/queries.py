@@ -99,10 +99,16 @@ class ReportReader(Reader):
     def ends(self, known: AttemptRange, first: int) -> list[RowOutcome]:
         """Of every row with an attempt in the span, by its last one. `first`: the last run's come after this id."""
         untold, fresh = self._untold(known), self._untold(AttemptRange(first, known.to))
-        last = f"SELECT max(id) AS id, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
-        sql = f"SELECT outcome, status, final, id > :first, count(*) FROM ({last}) GROUP BY 1, 2, 3, 4"
+        last = f"SELECT max(id) AS id, key, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
+        sql = f"SELECT outcome, status, final, id > :first, {{}} FROM ({last}) {{}} GROUP BY 1, 2, 3, 4"
         rows = [(OK, None, True, True, fresh), (OK, None, True, False, untold - fresh)]
-        rows += self._all(sql, {"first": first})
+        rows += self._all(sql.format("count(*)", ""), {"first": first})
+        if self.has_shared():
+            rows += self._all(sql.format("sum(rows - 1)", "JOIN shared USING (key)"), {"first": first})
+            untold_ones = f"{_within(known)} AND id NOT IN (SELECT id FROM stories)"
+            answers = f"attempts JOIN shared USING (key) WHERE {untold_ones}"
+            beside = f"SELECT '{OK}', NULL, 1, id > :first, sum(rows - 1) FROM {answers} GROUP BY 4"
+            rows += self._all(beside, {"first": first})
         return [RowOutcome(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
 
     def tries(self, span: AttemptRange) -> list[AttemptGroup]:

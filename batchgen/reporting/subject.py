@@ -29,10 +29,10 @@ class InputIndex:
     prompt_tokens: float | None
 
     def find(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """The row's number in the files and the prompt of each attempt that is its row's last. Raises UsageError where
-        the input has changed."""
-        rows = self.records.is_in(list(ids)).arg_true()
-        wanted = dict(zip(rows.to_list(), self.records.gather(rows).to_list(), strict=True))
+        """The row's number in the files and the prompt of each attempt that is its row's last; the first row's, where
+        several share it. Raises UsageError where the input has changed."""
+        rows = self.records.to_frame("id").with_row_index("row").filter(pl.col("id").is_in(list(ids)))
+        wanted: dict[int, int] = dict(rows.unique("id", keep="first", maintain_order=True).iter_rows())
         found: dict[int, tuple[int, str]] = {}
         start = 0
         for frame, numbers in self.source.numbered() if wanted else ():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,6 +17,9 @@ from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.recheck import recheck_states
+
+if TYPE_CHECKING:
+    from batchgen.runner.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,10 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.last_answers() if rehearse else (),
             partial(recheck_states, reader=reader, fitness=setup.fitness),
         )
+
+
+def rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
+    """Plays the night on a simulated clock."""
+    from batchgen.runner.rehearsal import rehearse  # noqa: PLC0415  most plans play none
+
+    return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
+from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import prepare
 from batchgen.runner.publish import publish_run
 
@@ -39,6 +38,5 @@ def export_job(
         to = given or destination.of(job, last.date)
         if given is None:
             refuse_anothers_results(job, to.place)
-        index = Index(reader.states(), last.floor)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        made = plan_from(setup, reader, last.floor, retry_failed=True)
         return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)

@@ -54,6 +54,7 @@ class Forecast(Renderable):
             "changed",
             "failed_before",
             "unfinished",
+            "saved",
             "gone",
             "todo",
             "prompt_tokens",
@@ -106,6 +107,8 @@ class Forecast(Renderable):
             lines.append(PanelLine("failed", f"{plan.failed_before:,} in an earlier run"))
         if plan.unfinished:
             lines.append(PanelLine("begun", f"{plan.unfinished:,} tried and not finished"))
+        if plan.saved:
+            lines.append(PanelLine("shared", f"{pluralize(plan.saved, 'request')} saved: rows that send the same"))
         if plan.gone:
             lines.append(PanelLine("gone", f"{pluralize(plan.gone, 'stored answer')} that the input no longer uses"))
         return lines

@@ -45,10 +45,16 @@ class Passes:
         return sum(map(count, self.stats))
 
 
+def describe_refusal(refusal: Failure, job: Job) -> str:
+    """Says why the service refuses a run, and what to do."""
+    advice = refusal.kind.policy.advice.format(key_source=job.endpoint.key_source)
+    return f"the service refuses the run: {refusal.message}; {advice}"
+
+
 def warn_of_oddities(sent: SendResult, job: Job) -> None:
     """Warns of unexpected behaviour of the server that fails no row."""
     stats, request = sent.stats, job.request
-    if request.logprobs is not None and 0 < stats.ok == stats.without_log_probs:
+    if request.logprobs is not None and 0 < stats.answers == stats.without_log_probs:
         log.warning("warning: request.logprobs: no answer of the server had any")
     if stats.several and request.best_of in (None, 1):
         count = pluralize(stats.several, "answer")

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchgen.checkpoint.index import Index, State, join, sixteenths, split
-from batchgen.checkpoint.row_key import occurrence_key
+from batchgen.checkpoint.index import Index, State
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
 from batchgen.job.sections import Limits
+from batchgen.runner.duplicates import first_of_each, is_sent, share_answers, with_occurrence_keys
 from batchgen.runner.preflight import SHOWN_PROBLEMS, Preflight, names_at, preflight
 from batchgen.ui.humanize import pluralize
 
@@ -26,10 +26,12 @@ from batchgen.ui.humanize import pluralize
 @dataclass(frozen=True)
 class Plan:
     """The plan of a run. `rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`,
-    `state`, `attempts`, `todo`; and `occurrence` if a body occurs more than once. `order`: the numbers, from 0, of the
-    rows to be sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not
-    reused. `changed` is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known.
-    `seconds`: the time that the limits ask, 0 if there are none."""
+    `state`, `attempts`, `todo` (whether it is to be sent); and `occurrence` if a body occurs more than once. If rows
+    share answers, also `answered_by`, the number of the row that is sent for all of them and whose `record`, `state`
+    and `attempts` they all have, and `sharing`, how many they are. `order`: the numbers, from 0, of the rows to be
+    sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not reused. `changed`
+    is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known. `seconds`: the
+    time that the limits ask, 0 if there are none."""
 
     rows: pl.DataFrame
     order: pl.Series | None
@@ -55,7 +57,18 @@ class Plan:
 
     @property
     def todo(self) -> int:
+        """Counts the rows that are to be sent."""
         return int(self.rows["todo"].sum())
+
+    @property
+    def rows_left(self) -> int:
+        """Counts the rows without an answer: those that are to be sent, and those that share their answers."""
+        return int(self.rows.filter("todo")["sharing"].sum()) if "sharing" in self.rows.columns else self.todo
+
+    @property
+    def saved(self) -> int:
+        """Counts the requests that need not be made because rows share their answers."""
+        return self.rows_left - self.todo
 
 
 def make_plan(
@@ -73,12 +86,15 @@ def make_plan(
     be sent; its message names the first such rows and counts them all."""
     seen = preflight(job, source, requests)
     _refuse_unpriced(job, seen)
-    rows = _rows(seen)
+    rows = seen.columns.frame()
+    first = first_of_each(rows) if job.duplicates == "once" else None
+    rows = with_occurrence_keys(rows)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
     answered = int((rows["state"] == State.DONE).sum())
     rows = recheck(rows) if recheck else rows
+    rows = rows if first is None else share_answers(rows, first)
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
-    rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]))
+    rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]) & is_sent(rows))
     count = dict(rows["state"].value_counts().iter_rows())
     _refuse_too_long(job, source, rows, limits)
     todo = rows.filter("todo").select("prompt_tokens", "answer_tokens", "model")
@@ -99,32 +115,6 @@ def make_plan(
         cost=_cost(job, todo, tuple(seen.models)),
         seconds=_seconds(todo, limits),
     )
-
-
-def _rows(seen: Preflight) -> pl.DataFrame:
-    """Returns the rows of the preflight as one frame. The keys of repeated bodies differ by their occurrence."""
-    frame = seen.columns.frame()
-    if not _repeats(frame["hi"]):
-        return frame
-    again = frame.lazy().select(
-        "hi",
-        "lo",
-        at=pl.int_range(pl.len(), dtype=pl.UInt32),
-        occurrence=pl.int_range(pl.len(), dtype=pl.UInt32).over("hi"),
-    )
-    repeated = again.filter(pl.col("occurrence") > 0).collect()
-    keys = b"".join(
-        occurrence_key(join(hi, lo), occurrence)
-        for hi, lo, occurrence in repeated.select("hi", "lo", "occurrence").iter_rows()
-    )
-    new = {**split(keys), "occurrence": repeated["occurrence"]}
-    frame = frame.with_columns(occurrence=pl.lit(0, pl.UInt32))
-    return frame.with_columns(**{name: frame[name].scatter(repeated["at"], values) for name, values in new.items()})
-
-
-def _repeats(keys: pl.Series) -> bool:
-    """Returns whether a key occurs twice."""
-    return any(keys.gather(rows).n_unique() < rows.len() for rows in sixteenths(keys))
 
 
 def _refuse_too_long(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:
@@ -153,11 +143,19 @@ def _order(job: Job, rows: pl.DataFrame, priorities: list[pl.Series]) -> pl.Seri
         return None
     keyed = rows.select("hi", "todo").with_row_index("at")
     if priorities:
-        keyed = keyed.with_columns(priority=pl.concat(priorities))
+        keyed = keyed.with_columns(priority=_shared_priorities(rows, pl.concat(priorities)))
     by = {"priority": True} if priorities else {}
     by |= {"hi": False} if job.order == "random" else {}
     left = keyed.filter("todo").sort(list(by), descending=list(by.values()), nulls_last=True, maintain_order=True)
     return left["at"]
+
+
+def _shared_priorities(rows: pl.DataFrame, priorities: pl.Series) -> pl.Series:
+    """Returns the priorities; of rows that share an answer, each has the highest: it is sent when the first is due."""
+    if "answered_by" not in rows.columns:
+        return priorities
+    highest = pl.col("priority").max().over("answered_by")
+    return rows.select("answered_by").with_columns(priority=priorities).select(highest).to_series()
 
 
 def _changed(rows: pl.DataFrame, names: list[pl.Series], known_names: Iterator[str]) -> int:

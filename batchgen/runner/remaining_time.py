@@ -60,6 +60,6 @@ class RemainingTime:
 
     def _granted(self, stats: Stats) -> float:
         """Returns the seconds in which the limits grant the remaining rows."""
-        tokens = (stats.prompt_tokens + stats.answer_tokens) / stats.ok
-        needs = [(1.0, self._requests), (tokens, self._tokens)]
+        requests, tokens = stats.answers / stats.ok, (stats.prompt_tokens + stats.answer_tokens) / stats.ok
+        needs = [(requests, self._requests), (tokens, self._tokens)]
         return max((stats.left * need * 60 / most for need, most in needs if most), default=0.0)

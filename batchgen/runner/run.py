@@ -15,10 +15,9 @@ import polars as pl
 
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record, Run, Start
+from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
 from batchgen.errors import (
     OK,
     ROWS_FAILED,
@@ -32,18 +31,17 @@ from batchgen.errors import (
 from batchgen.output import destination
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
-from batchgen.runner import adoption
+from batchgen.runner.duplicates import shared_keys
+from batchgen.runner.opening import earlier_rate, now, plan_from, recover, warn
 from batchgen.runner.owner import refuse_anothers_results
-from batchgen.runner.passes import Passes, warn_of_oddities
-from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.prepare import PreparedJob, reopen, today, warnings
+from batchgen.runner.passes import Passes, describe_refusal, warn_of_oddities
+from batchgen.runner.plan import Plan
+from batchgen.runner.prepare import PreparedJob, reopen, today
 from batchgen.runner.publish import PUBLISHED_COLUMNS, publish_run
-from batchgen.runner.recheck import recheck_states
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import EngineFactory
 from batchgen.storage import folders
-from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
@@ -89,12 +87,12 @@ class Runner:
         except (BatchgenError, OSError):
             if self._run is not None:
                 with suppress(BatchgenError):  # the machine may refuse this, too
-                    self._checkpoint.end_run(self._run, _now(), "stopped", self._sent.learned)
+                    self._checkpoint.end_run(self._run, now(), "stopped", self._sent.learned)
             raise
 
     def _run_passes(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
         started = time.monotonic()
-        interrupted = self._recover()
+        interrupted = recover(self._setup, self._checkpoint, self._reader)
         continues = fresh and self._reader.unfinished_fresh_run(self._job.first) is not None
         floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
@@ -109,7 +107,9 @@ class Runner:
                 self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
-            run = self._checkpoint.start_run(_now(), date, floor, plan.rows.height, plan.todo, start)
+            run = self._checkpoint.start_run(
+                now(), date, floor, plan.rows.height, plan.rows_left, start, shared=shared_keys(plan.rows)
+            )
             self._run = run
             self._signals.defer()
             if plan.todo:
@@ -121,75 +121,27 @@ class Runner:
                 break
             self._discard_damaged(published)
             retry_failed = False  # failed rows have used up their tries
-        self._checkpoint.end_run(run, _now(), "stopped" if published.pending else "finished", self._sent.learned)
+        self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
         known = reports.InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
         return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
-        setup = self._setup
-        index = Index(self._reader.states(), floor)
-        return make_plan(
-            setup.job,
-            setup.source,
-            setup.requests,
-            index,
-            self._reader.row_names(),
-            setup.limits,
-            retry_failed=retry_failed,
-            recheck=lambda rows: recheck_states(rows, self._reader, setup.fitness),
-        )
-
-    def _recover(self) -> int:
-        """Records the requests that were in flight when an earlier run was killed. Returns how many they were."""
-        marks = leftovers(self._setup.state.in_flight)
-        known = self._reader.attempts_of([key for key, _ in marks])
-        lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
-        error = "in flight when the run was killed: possibly billed, and the answer is lost"
-        if lost:
-            now = _now()
-            self._checkpoint.add(
-                [Record(key=key, outcome=INTERRUPTED, attempts=n, error=error, finished_at=now) for key, n in lost]
-            )
-        clear(self._setup.state.in_flight)
-        last = self._reader.last_run()
-        return self._reader.interrupted_since(last) if last else len(lost)
+        return plan_from(self._setup, self._reader, floor, retry_failed=retry_failed)
 
     def _warn(self, plan: Plan, interrupted: int, *, continues: bool) -> None:
-        for warning in warnings(self._setup, plan.models, plan.rows.height):
-            log.warning("warning: %s", warning)
-        if interrupted:
-            log.warning(
-                "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
-            )
-        is_new = self._reader.last_run() is None
-        for offer in adoption.offers(self._job, plan.rows.filter("todo")) if is_new else ():
-            log.warning("warning: %s", adoption.message(offer, plan.rows.height))
-        if missing := self._checkpoint.missing_attempts:
-            log.warning(
-                "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
-                "its place. Restore the newest copy if you have one; what is missing is bought again",
-                pluralize(missing, "attempt"),
-                self._checkpoint.path,
-            )
         if continues:
             log.info("%s: continues the fresh run that did not finish", self._job.name)
-        if not plan.todo:
-            log.info("%s: nothing to send: %s", self._job.name, nothing_to_send(plan))
+        warn(self._setup, plan, self._checkpoint, self._reader, interrupted)
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
         sender = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
-        sent = sender.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
+        sent = sender.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         warn_of_oddities(sent, self._job)
-
-    def _earlier_rate(self) -> float | None:
-        """Returns the rate that an earlier run learned, if the job itself sets none."""
-        learned = self._reader.learned_rate()
-        return None if learned is None or self._setup.limits.requests_per_minute else learned.per_minute
 
     def _current_rows(self, plan: Plan, run: Run) -> pl.DataFrame:
         """Returns the plan's rows, updated by what this run has stored."""
@@ -197,6 +149,7 @@ class Runner:
         if self._reader.last_id() <= run.first:
             return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
+        new = new[plan.rows["answered_by"]] if "answered_by" in plan.rows.columns else new
         newer = (
             pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
             for name in ("record", "state")
@@ -233,9 +186,9 @@ class Runner:
             log.warning("warning: %s: its stored answer is damaged and is bought again", row)
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
-        now, error = _now(), "the stored answer was damaged"
+        at, error = now(), "the stored answer was damaged"
         self._checkpoint.add(
-            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=error, finished_at=now) for k in keys.values()]
+            [Record(key=k, outcome=DAMAGED, attempts=known[k], error=error, finished_at=at) for k in keys.values()]
         )
 
     def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
@@ -276,14 +229,13 @@ class Runner:
             cost=usage.cost,
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
+            answers=sent.total(lambda stats: stats.answers),
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:
-        refusal = self._sent.refusal
-        if refusal is None:
-            return self._sent.stopped if published.pending else None
-        advice = refusal.kind.policy.advice.format(key_source=self._job.endpoint.key_source)
-        return f"the service refuses the run: {refusal.message}; {advice}"
+        if self._sent.refusal is not None:
+            return describe_refusal(self._sent.refusal, self._job)
+        return self._sent.stopped if published.pending else None
 
     def _exit_code(self, published: PublishResult) -> int:
         if self._sent.refusal is not None:
@@ -293,8 +245,3 @@ class Runner:
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK
-
-
-def _now() -> int:
-    """Returns microseconds since 1970, UTC."""
-    return time.time_ns() // 1000

@@ -90,12 +90,12 @@ class Sender:
         self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
         setup, job, granted = self.setup, self.setup.job, self.setup.limits
-        stats, spent = Stats(todo=plan.todo), self.budget.spent_cost
+        stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
         def usage() -> Usage:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
-            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
+            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
 
         def store_progress() -> None:
             now = time.monotonic()
@@ -104,9 +104,7 @@ class Sender:
             stats.most = limits.auto.most if limits.auto else 0
             self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
 
-        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
-        if granted.concurrency == "auto":
-            limits.auto = AdaptiveConcurrency(AUTO_MOST, found, job.timeout.total)
+        limits = self._rate_limiter(rate, found)
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
             dispatcher = Dispatcher(
@@ -125,11 +123,8 @@ class Sender:
             view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
             try:
                 with self.signals.handling(dispatcher), self._share_rate(limits, base_url) as recount:
-                    calls = (
-                        (view.every, lambda: view.show(stats)),
-                        (shared_rate.COUNT_SECONDS, recount),
-                        (PROGRESS_SECONDS, store_progress),
-                    )
+                    shown, counted = (view.every, lambda: view.show(stats)), (shared_rate.COUNT_SECONDS, recount)
+                    calls = shown, counted, (PROGRESS_SECONDS, store_progress)
                     async with _ticking(*calls, (CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher))):
                         is_gone = await _run_until_end(dispatcher)
             finally:
@@ -140,6 +135,14 @@ class Sender:
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
         )
+
+    def _rate_limiter(self, rate: float | None, found: int | None) -> RateLimiter:
+        """Returns the limits of a run that starts now. `rate`, `found`: as of `run`."""
+        granted = self.setup.limits
+        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
+        if granted.concurrency == "auto":
+            limits.auto = AdaptiveConcurrency(AUTO_MOST, found, self.setup.job.timeout.total)
+        return limits
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
@@ -86,11 +87,12 @@ def status_of(job: Job) -> Status:
     with state.open_readonly() as reader:
         last = reader.latest()
         counts = reader.outcomes_of(last)
+        sent, rows = sum(counts.values()), Counter(counts) + Counter(reader.rows_beside(last))
         rate, left_s = reader.outlook(last)
         in_flight = reader.in_flight(last)
         usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
-    ok = sum(n for (outcome, _), n in counts.items() if outcome == OK)
-    failed = sum(n for (outcome, final), n in counts.items() if final and outcome != OK)
+    ok = sum(n for (outcome, _), n in rows.items() if outcome == OK)
+    failed = sum(n for (outcome, final), n in rows.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed
     left = last.todo - ok - failed
     return Status(
@@ -100,7 +102,7 @@ def status_of(job: Job) -> Status:
         done=last.rows - last.todo + ok,
         failed=failed,
         left=left,
-        sent=sum(counts.values()),
+        sent=sent,
         rate=rate if live else None,
         left_s=left_s if live else None,
         started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),

@@ -18,9 +18,9 @@ class Summary(Renderable):
     that were in flight when an earlier run was killed, and may have been billed without an answer. `stopped`: why it
     ended early, else None. `rejected`: why the gate kept the last good output in its place. `partial`: why results with
     more texts stay in their place while rows are unanswered here. In both cases `path` is the file beside it. `report`:
-    the page's path, None if there is none. Tokens are of this run's answered requests: as the service counts them for
-    `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound for requests
-    without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
+    the page's path, None if there is none. Tokens are of this run's answered requests (`answers`): as the service
+    counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound
+    for requests without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Summary(Renderable):
     cost: float | None = None
     in_all: Usage = NOTHING
     cut_off: int = 0
+    answers: int = 0
 
     def panel(self) -> Panel:
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
@@ -96,8 +97,8 @@ class Summary(Renderable):
         return f" ({bought / self.seconds:,.1f} rows/s)" if bought > 0 else ""
 
     def _spent(self) -> str:
-        answers = self.ok - self.reused
-        used = spent(Usage(self.prompt_tokens, self.answer_tokens, answers, self.counted, self.cost), self.in_all)
+        usage = Usage(self.prompt_tokens, self.answer_tokens, self.answers, self.counted, self.cost)
+        used = spent(usage, self.in_all)
         return f"; {used}" if used else ""
 
     def _runs_left(self) -> str:

@@ -59,8 +59,9 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             wanted = frame.filter(here)
             numbers = (here.arg_true() + start).to_list()
             names = texts(wanted[job.input.id]).to_list() if job.input.id else [None] * wanted.height
-            occurrence = pl.col("occurrence") if "occurrence" in rows.columns else pl.lit(0)
-            known = rows.filter(here).select("hi", "lo", occurrence, "attempts", "state").iter_rows()
+            defaults = {"occurrence": pl.lit(0), "sharing": pl.lit(1)}
+            some = [name if name in rows.columns else value.alias(name) for name, value in defaults.items()]
+            known = rows.filter(here).select("hi", "lo", *some, "attempts", "state").iter_rows()
             numbered = zip(numbers, known, names, strict=True)
             for made in requests.batches(wanted):
                 yield {
@@ -77,11 +78,11 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
 def _task(
     job: Job,
     made: PreparedRequest | RowError,
-    row: tuple[int, int, int, int, int],
+    row: tuple[int, int, int, int, int, int],
     name: str | None,
     prices: dict[str, tuple[float, float]],
 ) -> Task:
-    hi, lo, occurrence, attempts, state = row
+    hi, lo, occurrence, sharing, attempts, state = row
     key = join(hi, lo)
     if isinstance(made, RowError) or occurrence_key(made.digest, occurrence) != key:
         raise InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
@@ -94,6 +95,7 @@ def _task(
         made.prompt_tokens,
         made.answer_tokens,
         prices[made.model],
+        sharing,
         failed_before=state == State.FAILED,
         tried_before=attempts > 0,
     )

@@ -77,7 +77,7 @@ class Dispatcher:
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
-        self._parked: list[tuple[float, Record]] = []
+        self._parked: list[tuple[float, Record, int]] = []
 
     async def run(self) -> None:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
@@ -215,7 +215,7 @@ class Dispatcher:
             await self.save(to_record(task, outcome, now - sent_at, self._wall()))
             if self._parked:
                 await self._settle_parked(sent_at)
-            self.stats.answered(outcome, task.prompt_tokens)
+            self.stats.answered(outcome, task.prompt_tokens, task.rows)
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
@@ -249,7 +249,7 @@ class Dispatcher:
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
         record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):
-            self._parked.append((now, record))
+            self._parked.append((now, record, task.rows))
         else:
             await self.save(record)
         if stop is not None:
@@ -257,7 +257,7 @@ class Dispatcher:
             self.stop(stop.reason)
             await self._settle_parked()
         if delay is None and not stops:
-            self.stats.failed += 1
+            self.stats.failed += task.rows
         elif not stops:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
@@ -266,11 +266,11 @@ class Dispatcher:
         """Saves parked failures of attempts that ended by `before`: an answer to a later request shows that they are
         the rows' own. At the end it saves all of them. If the run was stopped meanwhile, they may concern every row,
         and none is marked final."""
-        settled = [record for at, record in self._parked if at <= before]
-        self._parked = [(at, record) for at, record in self._parked if at > before]
+        settled = [parked for parked in self._parked if parked[0] <= before]
+        self._parked = [parked for parked in self._parked if parked[0] > before]
         concerns_all = self.stopped is not None and before == math.inf
-        self.stats.failed -= len(settled) if concerns_all else 0
-        for record in settled:
+        self.stats.failed -= sum(rows for *_, rows in settled) if concerns_all else 0
+        for _, record, _ in settled:
             await self.save(replace(record, final=not concerns_all))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:

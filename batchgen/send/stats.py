@@ -15,16 +15,17 @@ def has_left(outcome: Answer | Failure) -> bool:
 
 @dataclass
 class Stats:
-    """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. Tokens are of
-    answered requests. `resent`: requests repeated over fresh connections, because kept ones were closed; `lost`: those
-    of them that may have been read all the same. `counted`: answers whose tokens the service counted. `several`:
-    answers with more than one choice. `most`: how many requests may be in flight, if the run finds that number itself.
-    `trouble`: what currently keeps the run from its answers. `tries`: failed attempts by kind; `retries`: those of them
-    that are repeated."""
+    """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
+    `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over fresh
+    connections, because kept ones were closed; `lost`: those of them that may have been read all the same. `counted`:
+    answers whose tokens the service counted. `several`: answers with more than one choice. `most`: how many requests
+    may be in flight, if the run finds that number itself. `trouble`: what currently keeps the run from its answers.
+    `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
 
     todo: int
     ok: int = 0
     failed: int = 0
+    answers: int = 0
     sent: int = 0
     in_flight: int = 0
     prompt_tokens: int = 0
@@ -54,9 +55,11 @@ class Stats:
         self.resent += outcome.resent
         self.lost += outcome.lost
 
-    def answered(self, answer: Answer, prompt_tokens: int) -> None:
-        """Counts an answer. `prompt_tokens`: an estimate, used if the service does not count them."""
-        self.ok += 1
+    def answered(self, answer: Answer, prompt_tokens: int, rows: int = 1) -> None:
+        """Counts an answer. `prompt_tokens`: an estimate, used if the service does not count them. `rows`: how many
+        share the answer."""
+        self.ok += rows
+        self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or prompt_tokens
         self.answer_tokens += answer.tokens
         self.counted += answer.prompt_tokens is not None

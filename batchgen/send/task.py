@@ -10,8 +10,8 @@ from batchgen.checkpoint.schema import OK, Record
 
 
 class Task(msgspec.Struct):
-    """A row to be sent. `attempts`: requests sent for it so far, over all runs. `tries`: failed attempts of this run,
-    by cause. Tokens are estimates."""
+    """A row to be sent, for itself and for those that share its answer. `attempts`: requests sent for it so far, over
+    all runs. `tries`: failed attempts of this run, by cause. Tokens are estimates."""
 
     key: bytes
     body: bytes
@@ -21,6 +21,7 @@ class Task(msgspec.Struct):
     prompt_tokens: int
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
+    rows: int = 1  # that share its answer, itself included
     failed_before: bool = False  # in an earlier run, by its own fault
     tried_before: bool = False  # in an earlier run, without an answer
     reserved: float = 0.0  # tokens, of limits and budget, while in flight

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchgen.storage.location import is_url
+from batchgen.ui.pairs import TextPair, render_pair
 from batchgen.ui.terminal import Screen, cut, inert
 
 LABEL_COLUMNS = 12
@@ -70,6 +71,7 @@ class Panel(Renderable):
     severity: Severity = Severity.CALM
     texts: tuple[TextBlock, ...] = ()
     share: float | None = None
+    pairs: tuple[TextPair, ...] = ()
 
     def panel(self) -> Panel:
         return self
@@ -78,7 +80,8 @@ class Panel(Renderable):
         """Renders plain text without control characters, except for the colours that the screen has."""
         bar = [_bar(self.share, self.severity, screen)] if self.share is not None and screen.width else []
         lines = [self._heading(screen), *bar, *(_line(line, screen) for line in self.lines)]
-        return "\n".join([*lines, *(_excerpt(text, screen) for text in self.texts)])
+        pairs = (render_pair(pair, screen) for pair in self.pairs)
+        return "\n".join([*lines, *(_excerpt(text, screen) for text in self.texts), *pairs])
 
     def _heading(self, screen: Screen) -> str:
         begin = inert(f"{self.name}: {self.verdict}")
@@ -97,7 +100,8 @@ class Panel(Renderable):
             f"<div><b>{_safe(self.name)}</b>: "
             f"<b style='color:{colour}'>{_safe(self.verdict)}</b>{_safe(self.about)}</div>"
             "<table style='border-collapse:collapse;border:0;margin:.3em 0;font:inherit;color:inherit'>"
-            f"<tbody>{''.join(map(_row, self.lines))}</tbody></table>{''.join(map(_details, self.texts))}</div>"
+            f"<tbody>{''.join(map(_row, self.lines))}</tbody></table>{''.join(map(_details, self.texts))}"
+            f"{''.join(map(_html_of_pair, self.pairs))}</div>"
         )
 
 
@@ -170,6 +174,15 @@ def _details(text: TextBlock) -> str:
         f"<details><summary style='cursor:pointer;opacity:.7'>{_safe(text.title)}</summary>"
         f"<pre style='white-space:pre-wrap;margin:.3em 0 .6em 1em'>{_safe(_beginning(text.text))}</pre></details>"
     )
+
+
+def _html_of_pair(pair: TextPair) -> str:
+    cells = "".join(
+        f"<td style='border:0;text-align:left;vertical-align:top;width:50%;white-space:pre-wrap'>"
+        f"<span style='opacity:.7'>{_safe(label)}</span>\n{_safe(_beginning(text))}</td>"
+        for label, text in ((pair.left_label, pair.left), (pair.right_label, pair.right))
+    )
+    return f"<div><b>{_safe(pair.title)}</b></div><table style='width:100%;border:0'><tr>{cells}</tr></table>"
 
 
 def _beginning(text: str) -> str:

@@ -239,3 +239,26 @@ def test_status_and_export_of_a_killed_run(tmp_path, driver, built_in):
     table = work.table()
     assert Counter(row["status"] for row in table) == {"ok": done, "pending": len(asked) - done}
     assert all(row["text"] == (expected(row["ask"]) if row["status"] == "ok" else None) for row in table)
+
+
+def test_kills_of_a_job_whose_rows_share_answers_buy_none_of_them_twice(tmp_path, driver, built_in):
+    dice = random.Random(5)
+    asked = dice.choices(prompts(100, "vase with"), k=ROWS)
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more={"duplicates": "once"})
+    key_of = {prompt: keys([prompt])[0] for prompt in asked}
+    marks: set[tuple[bytes, int]] = set()
+    after, stored, kills = 0.05, {}, 0
+    while (ended := driver("run", work, built_in.url, after=after if kills < KILLS else None)).killed:
+        now = work.answers()
+        assert all(len(records) == 1 for records in now.values()), "an answer was stored, and bought again"
+        assert stored.keys() <= now.keys() <= set(key_of.values())
+        marks |= set(leftovers(work.state("flight"))) if work.state("flight").exists() else set()
+        stored, kills, after = now, kills + 1, after + 0.002
+    assert kills, "never killed"
+    assert (ended.summary["ok"], ended.summary["rows"], ended.exit_code) == (ROWS, ROWS, 0)
+    ledger = built_in.settled()["prompts"]
+    flown = Counter(key for key, _ in marks)
+    for prompt, key in key_of.items():
+        assert 1 <= ledger[digest(prompt)] <= 1 + flown[key], prompt
+    assert [(row["ask"], row["text"]) for row in work.table()] == [(prompt, expected(prompt)) for prompt in asked]
+    assert len(work.answers()) == len(key_of)

@@ -1,0 +1,133 @@
+"""How a run begins: checks the job, locks its checkpoint, records what an earlier run left in flight, plans, and warns.
+Sends nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.in_flight import clear, leftovers
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import INTERRUPTED, Record
+from batchgen.job.job import Job
+from batchgen.output import destination
+from batchgen.runner import adoption, descriptors
+from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
+from batchgen.runner.plan import Plan, make_plan, nothing_to_send
+from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
+from batchgen.runner.recheck import recheck_states
+from batchgen.send.engines import local
+from batchgen.send.engines.local import EngineFactory
+from batchgen.storage import folders
+from batchgen.ui.humanize import pluralize
+
+log = logging.getLogger("batchgen")
+
+
+class OpenedJob(NamedTuple):
+    """A prepared job under its lock. `checkpoint` and `reader` are open on the same file."""
+
+    setup: PreparedJob
+    key: str
+    checkpoint: Checkpoint
+    reader: Reader
+
+
+@contextmanager
+def opened(
+    job: Job, environ: Mapping[str, str], file: str | Path, engine: EngineFactory, *, adopt: bool = False
+) -> Iterator[OpenedJob]:
+    """Checks everything that needs no look at a row, then locks the job. `file`: how messages name the job file. Raises
+    as `held`, and UsageError, MachineRefused."""
+    key = key_of(job, environ)
+    setup = prepare(job, environ, file)
+    if engine is local.engine:
+        descriptors.raise_limit(setup.limits.most_in_flight)
+    folders.make([job.state_folder])
+    destination.of(job, today()).refuse_unwritable()
+    folders.refuse_network(job.state_folder)
+    if warning := folders.network_warning(job.state_folder):
+        log.warning("warning: %s", warning)
+    with held(setup, adopt=adopt) as (checkpoint, reader):
+        yield OpenedJob(setup, key, checkpoint, reader)
+
+
+@contextmanager
+def held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
+    """Yields the job's checkpoint, locked for this process. Raises as `open_for_run`, and UsageError if it is another
+    job file's, unless that is to be adopted."""
+    with setup.state.open_for_run() as (checkpoint, reader):
+        owner = reader.owner()
+        if not adopt:
+            refuse_anothers_checkpoint(setup.job, owner)
+        ours = owner_of(setup.job, setup.job.state_folder)
+        if owner != ours:
+            checkpoint.set_owner(ours)
+        yield checkpoint, reader
+
+
+def now() -> int:
+    """Returns microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def recover(setup: PreparedJob, checkpoint: Checkpoint, reader: Reader) -> int:
+    """Records the requests that were in flight when an earlier run was killed. Returns how many they were."""
+    marks = leftovers(setup.state.in_flight)
+    known = reader.attempts_of([key for key, _ in marks])
+    lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
+    error, at = "in flight when the run was killed: possibly billed, and the answer is lost", now()
+    if lost:
+        records = (Record(key=key, outcome=INTERRUPTED, attempts=n, error=error, finished_at=at) for key, n in lost)
+        checkpoint.add([*records])
+    clear(setup.state.in_flight)
+    last = reader.last_run()
+    return reader.interrupted_since(last) if last else len(lost)
+
+
+def plan_from(setup: PreparedJob, reader: Reader, floor: int, *, retry_failed: bool) -> Plan:
+    """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `make_plan`."""
+    return make_plan(
+        setup.job,
+        setup.source,
+        setup.requests,
+        Index(reader.states(), floor),
+        reader.row_names(),
+        setup.limits,
+        retry_failed=retry_failed,
+        recheck=lambda rows: recheck_states(rows, reader, setup.fitness),
+    )
+
+
+def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader, interrupted: int) -> None:
+    """Logs all warnings before anything is spent. Raises UsageError as `warnings`."""
+    for warning in warnings(setup, plan.models, plan.rows.height):
+        log.warning("warning: %s", warning)
+    if interrupted:
+        log.warning(
+            "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
+        )
+    is_new = reader.last_run() is None
+    for offer in adoption.offers(setup.job, plan.rows.filter("todo")) if is_new else ():
+        log.warning("warning: %s", adoption.message(offer, plan.rows.height))
+    if missing := checkpoint.missing_attempts:
+        log.warning(
+            "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
+            "its place. Restore the newest copy if you have one; what is missing is bought again",
+            pluralize(missing, "attempt"),
+            checkpoint.path,
+        )
+    if not plan.todo:
+        log.info("%s: nothing to send: %s", setup.job.name, nothing_to_send(plan))
+
+
+def earlier_rate(setup: PreparedJob, reader: Reader) -> float | None:
+    """Returns the rate that an earlier run learned, if the job itself sets none."""
+    learned = reader.learned_rate()
+    return None if learned is None or setup.limits.requests_per_minute else learned.per_minute

@@ -1,0 +1,118 @@
+"""Sends a few rows of a job and shows them. Their answers are the job's: to the checkpoint this is a run that was
+stopped after so many rows. Publishes nothing, and leaves results and report as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from batchgen.checkpoint.index import Index, State
+from batchgen.checkpoint.schema import Run, Start
+from batchgen.errors import InputChanged
+from batchgen.input.request import PreparedRequest
+from batchgen.input.texts import texts
+from batchgen.output import destination
+from batchgen.runner.duplicates import shared_keys
+from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, warn
+from batchgen.runner.owner import refuse_anothers_results
+from batchgen.runner.passes import describe_refusal, warn_of_oddities
+from batchgen.runner.plan import Plan
+from batchgen.runner.prepare import PreparedJob, today
+from batchgen.runner.signals import Signals
+from batchgen.runner.tried import Asked, Attempt, Trial, TriedRow, tried_row
+from batchgen.send.engines import local
+from batchgen.storage import folders
+
+if TYPE_CHECKING:
+    from batchgen.runner.sender import SendResult
+
+
+def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -> Trial:
+    """Sends `count` of the rows that have no answer yet: those that a run would send first, or random ones
+    (`anywhere`). Raises BatchgenError if nothing was sent, or on a broken machine."""
+    setup, _, checkpoint, reader = held
+    job = setup.job
+    interrupted = recover(setup, checkpoint, reader)
+    floor = reader.next_floor(reuse=job.reuse)
+    plan = plan_from(setup, reader, floor, retry_failed=True)
+    date = reader.next_date(today(), plan.requests)
+    to = destination.of(job, date)
+    to.refuse(setup.source)
+    refuse_anothers_results(job, to.place)
+    warn(setup, plan, checkpoint, reader, interrupted)
+    rows = choose(plan, count, anywhere=anywhere)
+    if rows.is_empty():
+        return Trial(job.name, [])
+    asked = dict(_requests(setup, rows))
+    folders.refuse_full(job.state_folder, rows.len())
+    continues = reader.continued_run(plan.requests) is not None
+    start = Start(not job.reuse, None, plan.requests if continues else "")  # the next run has a date of its own
+    run = checkpoint.start_run(
+        now(), date, floor, plan.rows.height, plan.rows_left, start, shared=shared_keys(plan.rows)
+    )
+    learned = None
+    try:
+        signals.defer()
+        sent = _send(held, signals, run, only(plan, rows))
+        learned = sent.learned
+    finally:
+        checkpoint.end_run(run, now(), "stopped", learned)
+    stopped = describe_refusal(sent.refusal, job) if sent.refusal is not None else sent.stopped
+    shown = [*_shown(held, run, plan, rows, asked)]
+    return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.refusal is not None, is_gone=sent.is_gone)
+
+
+def choose(plan: Plan, count: int, *, anywhere: bool) -> pl.Series:
+    """Returns the numbers of the rows to try, in the order in which they are shown."""
+    waiting = plan.rows["todo"].arg_true() if plan.order is None else plan.order
+    if not anywhere:
+        return waiting.head(count)
+    drawn = random.sample(range(waiting.len()), min(count, waiting.len()))
+    return waiting.gather(drawn).sort()
+
+
+def only(plan: Plan, rows: pl.Series) -> Plan:
+    """Returns the plan with nothing to send but these rows."""
+    todo = pl.repeat(value=False, n=plan.rows.height, eager=True).scatter(rows, values=True)
+    order = None if plan.order is None else rows
+    return dataclasses.replace(plan, rows=plan.rows.with_columns(todo=todo), order=order)
+
+
+def _requests(setup: PreparedJob, rows: pl.Series) -> Iterator[tuple[int, Asked]]:
+    """Yields the request of each of these rows, with the row's number. Raises InputChanged."""
+    id_, start, wanted = setup.job.input.id, 0, rows.sort().to_list()
+    for frame, numbers in setup.source.numbered():
+        here = [row for row in wanted if start <= row < start + frame.height]
+        some = frame[[row - start for row in here]]
+        names = texts(some[id_]).to_list() if id_ else [None] * len(here)
+        for row, name, made in zip(here, names, setup.requests.of(some), strict=True):
+            if not isinstance(made, PreparedRequest):
+                raise InputChanged
+            yield row, Asked(numbers[row - start], name, made)
+        start += frame.height
+    setup.source.verify()
+
+
+def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult:
+    from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a trial sends nothing
+
+    setup, key, checkpoint, reader = held
+    sender = Sender(setup, key, checkpoint, signals, local.engine, budget_of(setup.job.until), run)
+    sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=False)
+    warn_of_oddities(sent, setup.job)
+    return sent
+
+
+def _shown(held: OpenedJob, run: Run, plan: Plan, rows: pl.Series, asked: Mapping[int, Asked]) -> Iterator[TriedRow]:
+    """Yields the rows with what became of them."""
+    job, reader = held.setup.job, held.reader
+    keys = plan.rows.select("hi", "lo")[rows]
+    found = Index(reader.states(after=run.first), run.floor).find(keys["hi"], keys["lo"])
+    for row, id_, state in zip(rows, found["record"], found["state"], strict=True):
+        record = reader.records([id_]).get(id_)  # each alone: one may have 64 MB
+        answer = reader.answer(record) if record is not None and state in (State.DONE, State.FAILED) else None
+        yield tried_row(job, asked[row], Attempt(State(state), record, answer))
