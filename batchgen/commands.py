@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,14 @@ from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
-from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
-from batchgen.job.sections import Limits
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import Plan, make_plan, with_prompts
 from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
 from batchgen.send.engines import local as here
 from batchgen.storage import folders
@@ -33,7 +31,6 @@ from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
-    from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
     from batchgen.runner.rehearsal import Rehearsal
     from batchgen.runner.status import Status
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
 and `name` is needed)."""
+SHOWN_PROMPTS = 3
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
@@ -130,11 +128,13 @@ def plan(
     limit: int | None = None,
     retry_failed: bool = True,
     rehearse: bool = False,
+    rows: int = SHOWN_PROMPTS,
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
     """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
 
-    `rehearse`: plays the night on a simulated clock, too; the other options are those of `run`.
+    `rehearse`: plays the night on a simulated clock, too. `rows`: shows the prompts of so many of those rows that would
+    be sent first. The other options are those of `run`.
 
     >>> would = batchgen.plan("jobs/seo.yaml")
     >>> would.plan.todo, round(would.plan.cost, 2)
@@ -151,7 +151,7 @@ def plan(
     descriptors.provide(setup.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
-        made = known.plan(setup, retry_failed=retry_failed)
+        made = with_prompts(known.plan(setup, retry_failed=retry_failed), setup.source, setup.requests, rows)
         date = known.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
@@ -171,6 +171,7 @@ def plan(
             *(adoption.told(offer, made.rows.height) for offer in beside),
             *to.obstacles(),
         ],
+        in_all=known.usage,
         rehearsal=_rehearsed(setup, made, known) if rehearse and made.todo else None,
     )
 
@@ -230,26 +231,10 @@ def report(
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
     from batchgen.reporting import write as reports
+    from batchgen.runner.reported import subject_of
 
     job = _load(path, None, local=local)
-    return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
-
-
-def _subject(job: Job, path: JobLike, environ: Mapping[str, str]) -> reports.Subject:
-    """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
-    from batchgen.reporting import write as reports
-
-    try:
-        setup = prepare(job, environ, _named(path))
-        index = Index((), 0)
-        with suppress(NotRunYet), setup.state.open_readonly() as reader:
-            index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
-    except UsageError as error:
-        log.warning("warning: the report shows no prompts: %s", error)
-        return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
-    return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
+    return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)
 
 
 def prune(

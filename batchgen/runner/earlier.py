@@ -9,6 +9,7 @@ from functools import partial
 
 import polars as pl
 
+from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
@@ -21,7 +22,7 @@ from batchgen.runner.recheck import restate
 @dataclass(frozen=True)
 class EarlierRuns:
     """What earlier runs left for a plan to know: nothing, where there was none. `next_date`: of a run that starts now,
-    by its requests."""
+    by its requests; `usage`: of all runs."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
@@ -30,10 +31,11 @@ class EarlierRuns:
     latency: float | None = None
     learned: LearnedRate | None = None
     answers: Sequence[tuple[float, int]] = ()
+    usage: Usage = NOTHING
     restated: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
-        """Raises UsageError as `make_plan`."""
+        """As `make_plan`, which see."""
         return make_plan(
             setup.job,
             setup.source,
@@ -63,5 +65,6 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.median_latency(),
             reader.learned(),
             reader.last_answers() if rehearse else (),
+            reader.usage_in_all(),
             partial(restate, reader=reader, fitness=setup.fitness),
         )

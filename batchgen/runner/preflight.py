@@ -1,5 +1,5 @@
 """The pass over the whole input before anything is sent: every prompt is rendered and every row's value checked, so
-that a mistake in the last row costs nothing. Keeps 26 bytes a row, and of the prompts the first few."""
+that a mistake in the last row costs nothing. Keeps 26 bytes a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from batchgen.job.job import Job
 from batchgen.job.shard import row_name
 
 SHOWN_PROBLEMS = 5
-SHOWN_PROMPTS = 3
 MAX_MODELS = 1000
 
 
@@ -30,7 +29,6 @@ class Preflight:
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
     priorities: list[pl.Series] = field(default_factory=list)
-    prompts: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
     troubled: int = 0
     height: int = 0
@@ -43,7 +41,6 @@ class Preflight:
             answer_tokens=[p.answer_tokens for p in made],
             model=[models.setdefault(p.model, len(models)) for p in made],
         )
-        self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
 
     def refuse(self, reason: str, row: str) -> None:
         rows = self.problems.setdefault(reason, [])

@@ -180,7 +180,8 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sending = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        ours = self._setup, self._key, self._checkpoint, self._signals, self._engine
+        sending = Sender(*ours, self._budget, run, self._reader.usage_in_all())
         sent = sending.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         tell_what_was_odd(sent, self._job)

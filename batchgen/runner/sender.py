@@ -64,7 +64,7 @@ class SendResult:
 
 @dataclass(frozen=True)
 class Sender:
-    """`record`: the run as the checkpoint has it."""
+    """`record`: the run as the checkpoint has it; `before`: what the job's earlier runs have used."""
 
     setup: PreparedJob
     key: str
@@ -73,6 +73,7 @@ class Sender:
     engine: EngineFactory
     budget: Budget
     record: Run
+    before: Usage
 
     def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
         """`rate`: requests a minute, and `found`: how many in flight, as an earlier run learned. Raises MachineRefused
@@ -96,6 +97,9 @@ class Sender:
         def usage() -> Usage:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
+
+        def spending() -> tuple[Usage, Usage]:
+            return usage(), self.before + usage()
 
         def tell() -> None:
             now = time.monotonic()
@@ -122,7 +126,7 @@ class Sender:
                 stops=Stops(local.stops(job), retries.patience, granted.most_in_flight, is_proven=plan.reused > 0),
             )
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
-            view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
+            view = progress(job.name, stats, outlook, plan.seconds, spending, quiet=quiet)
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
                     seen = (view.every, lambda: view.show(stats)), (shared_rate.LOOKS_EVERY, look), (TOLD_EVERY, tell)

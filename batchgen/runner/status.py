@@ -54,7 +54,8 @@ class Status(Renderable):
     def line(self) -> str:
         """What changes, on one line, for a log."""
         rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
-        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
+        used = spent(self.usage, self.in_all)
+        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}{f'; {used}' if used else ''}"
 
     def _counts(self) -> str:
         return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
