@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.output import destination
-from batchgen.output.destination import Destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import EarlierRuns, earlier_runs
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint, refuse_anothers_results
@@ -33,13 +31,13 @@ if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
     from batchgen.runner.forecast import Forecast
     from batchgen.runner.rehearsal import Rehearsal
+    from batchgen.runner.shown_row import ShownRow
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
 
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
 and `name` is needed)."""
-SHOWN_PROMPTS = 3
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
@@ -128,7 +126,7 @@ def plan(
     limit: int | None = None,
     retry_failed: bool = True,
     rehearse: bool = False,
-    rows: int = SHOWN_PROMPTS,
+    rows: int = 3,
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
     """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
@@ -206,10 +204,31 @@ def watch(
         sleep(max(every, LEAST_REST * took))
 
 
+def show(
+    path: JobLike,
+    rows: Sequence[str] = (),
+    *,
+    failed: bool = False,
+    pending: bool = False,
+    local: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[ShownRow]:
+    """Gives rows, in the input's order: what is sent, each attempt, the answer. Works while the job runs, and before.
+    `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no trace.
+    Raises UsageError where one is none."""
+    from batchgen.runner import show
+    from batchgen.runner.which_rows import WhichRows
+
+    which = WhichRows(rows, failed, pending)
+    return show.show(prepare(_load(path, None, local=local), environ, _named(path)), which)
+
+
 def export(
     path: JobLike, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> PublishResult:
     """Publishes what is done so far, also while the job runs. Raises BatchgenError where there is nothing yet."""
+    from batchgen.runner.publish import publish_run
+
     job = _load(path, None, local=local)
     formats = destination.PARQUET, destination.SPREADSHEET
     given = destination.given(job, output, formats) if output is not None else None
@@ -223,7 +242,9 @@ def export(
         to = given or destination.of(job, last.date)
         if output is None:
             refuse_anothers_results(job, to.place)
-        return _export(setup, reader, last, to)
+        index = Index(reader.states(), last.floor)
+        made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        return publish_run(setup, made.rows, made.models, reader, last, to)
 
 
 def report(
@@ -277,11 +298,3 @@ def _held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoi
         if owner != ours:
             checkpoint.own(ours)
         yield checkpoint, reader
-
-
-def _export(setup: PreparedJob, reader: Reader, last: Run, to: Destination) -> PublishResult:
-    from batchgen.runner.publish import publish_run
-
-    index = Index(reader.states(), last.floor)
-    made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
-    return publish_run(setup, made.rows, made.models, reader, last, to)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,13 @@ class Reader(History):
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Requests sent so far for the rows of these keys; keys that were never tried are left out."""
         return self._pairs("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys)
+
+    def states_of(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, str, int, int]]:
+        """As `states`, of the attempts at the rows of these keys."""
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE key IN ({})"
+        parts = (keys[at : at + AT_ONCE] for at in range(0, len(keys), AT_ONCE))
+        found = [row for part in parts for row in self._all(sql.format(_marks(part)), part)]
+        return sorted(found, key=itemgetter(1))
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The keys of these attempts."""

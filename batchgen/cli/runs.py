@@ -100,11 +100,11 @@ def _end(summary: Summary, *, quiet: bool, as_json: bool) -> NoReturn:
 @LIMIT
 @RETRY_FAILED
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
-@click.option("--rows", type=click.IntRange(min=0), metavar="N", help="Show the first N prompts to be sent, not three.")
+@click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Prompts to show.")
 @JSON
 @LOG_FORMAT
 def plan(
-    job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, rows: int | None, as_json: bool
+    job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, rows: int, as_json: bool
 ) -> None:
     """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
 
@@ -117,8 +117,7 @@ def plan(
     from batchgen import commands
     from batchgen.cli import render
 
-    shown = commands.SHOWN_PROMPTS if rows is None else rows
-    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse, rows=shown)
+    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse, rows=rows)
     say(render.as_json(forecast.values()) if as_json else forecast)
 
 

@@ -274,6 +274,7 @@ class Runner:
             cost=usage.cost,
             in_all=self._reader.usage_in_all(),
             cut_off=published.cut_off,
+            show_failed=self._job.command("show", "--failed") if published.failed else None,
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:

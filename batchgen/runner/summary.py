@@ -22,6 +22,7 @@ class Summary(Renderable):
     `report`: where the page is, None where there is none. Tokens are of this run's answered requests: as the service
     counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, at most so much
     where an answer was not seen; None where a price is unknown. `in_all`: the same of all runs of the job.
+    `show_failed`: the command that shows every failed row, None where there is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Summary(Renderable):
     cost: float | None = None
     in_all: Usage = NOTHING
     cut_off: int = 0
+    show_failed: str | None = None
 
     def sheet(self) -> Panel:
         """Rows, reused, failed and why, time, where file and report are; and more where it was stopped or rejected."""
@@ -114,7 +116,7 @@ class Summary(Renderable):
             return "none"
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
         left = self.failed - len(self.failures)
-        more = [f"and {left:,} more"] if left else []
+        more = [f"and {left:,} more{f': {self.show_failed}' if self.show_failed else ''}"] if left else []
         return "\n".join([f"{pluralize(self.failed, 'row')}: {reasons}", *self.failures, *more])
 
     def _requests(self) -> str:

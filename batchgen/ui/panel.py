@@ -14,13 +14,15 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchgen.storage.location import is_url
-from batchgen.ui.terminal import Screen, cut, inert
+from batchgen.ui.terminal import Screen, cut, inert, wrap
 
 LABEL = 12
 """Columns before a line's text."""
 BAR = 50
 TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
 """Shown of a longer text: so much as plain text, so many characters in a notebook."""
+SCREEN_LINES = 16
+"""Shown on a screen of what is whole elsewhere."""
 
 
 class Severity(Enum):
@@ -39,10 +41,11 @@ class PanelLine(NamedTuple):
 
 
 class TextBlock(NamedTuple):
-    """A longer one, shown as it is: its beginning, at least."""
+    """A longer one, shown as it is: its beginning, at least. `is_whole`: all of it, but on a screen its beginning."""
 
     title: str
     text: str
+    is_whole: bool = False
 
 
 class Renderable(ABC):
@@ -142,9 +145,13 @@ def _bar(share: float, tone: Severity, screen: Screen) -> str:
 
 def _excerpt(text: TextBlock, screen: Screen) -> str:
     lines = text.text.splitlines()
-    shown = [cut(inert(line), TEXT_COLUMNS) for line in lines[:TEXT_LINES]]
-    if len(lines) > TEXT_LINES:
-        shown.append(f"… {len(lines) - TEXT_LINES:,} more lines")
+    most = TEXT_LINES
+    if text.is_whole:
+        lines = [part for line in lines for part in (wrap(inert(line), screen.width - 4) if screen.width else [line])]
+        most = SCREEN_LINES if screen.width else len(lines)
+    shown = [inert(line) if text.is_whole else cut(inert(line), TEXT_COLUMNS) for line in lines[:most]]
+    if len(lines) > most:
+        shown.append(f"… {len(lines) - most:,} more lines")
     gutter = screen.paint("  | ", dim=True)
     return "\n".join(["", inert(f"{text.title}:"), *(gutter + line for line in shown)])
 
