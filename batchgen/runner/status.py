@@ -54,8 +54,7 @@ class Status(Renderable):
     def line(self) -> str:
         """What changes, on one line, for a log."""
         rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
-        used = spent(self.usage, self.in_all)
-        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}{f'; {used}' if used else ''}"
+        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
 
     def _counts(self) -> str:
         return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"

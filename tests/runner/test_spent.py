@@ -131,9 +131,3 @@ def test_candidates_that_are_not_sent_are_in_the_cost_and_the_budget(job, servic
     stopped = called("run", cut, "--json").json
     assert stopped["exit_code"] == 3
     assert stopped["cost"] <= most + 8 * 0.21
-
-
-def test_a_watched_status_says_what_was_spent(job, service, called):
-    path = job(rows_of(3), prices=PRICES)
-    ended = called("run", path, "--json").json
-    assert f"; {used(ended):,} tokens, ${ended['cost']:,.2f}" in called("status", path, "--watch").stdout
