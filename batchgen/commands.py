@@ -131,8 +131,7 @@ def plan(
 ) -> Forecast:
     """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
 
-    `rehearse`: plays the night on a simulated clock, too. `rows`: shows the prompts of so many of those rows that would
-    be sent first. The other options are those of `run`.
+    `rehearse`: also plays the night on a simulated clock. `rows`: shows so many prompts, of the rows to be sent first.
 
     >>> would = batchgen.plan("jobs/seo.yaml")
     >>> would.plan.todo, round(would.plan.cost, 2)

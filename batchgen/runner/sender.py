@@ -98,9 +98,6 @@ class Sender:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.ok, stats.counted, cost)
 
-        def spending() -> tuple[Usage, Usage]:
-            return usage(), self.before + usage()
-
         def tell() -> None:
             now = time.monotonic()
             rate = outlook.rate(stats, now)
@@ -126,7 +123,9 @@ class Sender:
                 stops=Stops(local.stops(job), retries.patience, granted.most_in_flight, is_proven=plan.reused > 0),
             )
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
-            view = progress(job.name, stats, outlook, plan.seconds, spending, quiet=quiet)
+            view = progress(
+                job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
+            )
             try:
                 with self.signals.to(pump), self._shared(limits, base_url) as look:
                     seen = (view.every, lambda: view.show(stats)), (shared_rate.LOOKS_EVERY, look), (TOLD_EVERY, tell)
