@@ -130,14 +130,13 @@ def plan(
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
     """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
+    Raises BatchgenError as `run` does.
 
     `rehearse`: also plays the night on a simulated clock. `rows`: shows so many prompts, of the rows to be sent first.
 
     >>> would = batchgen.plan("jobs/seo.yaml")
     >>> would.plan.todo, round(would.plan.cost, 2)
     (309, 0.57)
-
-    Raises BatchgenError as `run` does.
     """
     from batchgen.runner import notifications
     from batchgen.runner.forecast import Forecast

@@ -100,10 +100,11 @@ class Sender:
 
         def tell() -> None:
             now = time.monotonic()
-            rate = outlook.rate(stats, now)
             moves = limits.auto.moves if limits.auto else ()
             stats.most = limits.auto.most if limits.auto else 0
-            self.checkpoint.tell(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
+            self.checkpoint.tell(
+                self.record, usage(), outlook.rate(stats, now) or None, outlook.seconds(stats, now), moves
+            )
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         if granted.concurrency == "auto":
@@ -134,7 +135,7 @@ class Sender:
             finally:
                 view.close(stats)
                 tell()
-            learned = limits.learned(time.monotonic())
+        learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), pump.stopped, pump.refusal, learned, is_gone
