@@ -181,7 +181,8 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sender = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        ours = self._setup, self._key, self._checkpoint, self._signals, self._engine
+        sender = Sender(*ours, self._budget, run, self._reader.total_usage())
         sent = sender.run(plan, self._earlier_rate(), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         warn_of_oddities(sent, self._job)
@@ -197,10 +198,8 @@ class Runner:
         if self._reader.last_id() <= run.first:
             return rows
         new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
-        newer = (
-            pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)
-            for name in ("record", "state")
-        )
+        names = "record", "state"
+        newer = (pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name) for name in names)
         return rows.with_columns(newer)
 
     def _publish(
@@ -276,6 +275,7 @@ class Runner:
             cost=usage.cost,
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
+            show_failed=self._job.command("show", "--failed") if published.failed else None,
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:

@@ -94,6 +94,7 @@ def _task(
         made.prompt_tokens,
         made.answer_tokens,
         prices[made.model],
+        made.candidates,
         failed_before=state == State.FAILED,
         tried_before=attempts > 0,
     )
