@@ -6,31 +6,24 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchgen.checkpoint.index import Index
-from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
-from batchgen.job.sections import Limits
-from batchgen.output import destination
-from batchgen.runner import adoption, descriptors
-from batchgen.runner.earlier import earlier_runs, rehearsed
+from batchgen.runner import adoption
 from batchgen.runner.opening import held, opened
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.plan import make_plan
-from batchgen.runner.prepare import prepare, today, warnings
+from batchgen.runner.prepare import prepare
 from batchgen.send.engines import local as here
-from batchgen.storage import folders
 from batchgen.ui import logs
 from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
-    from batchgen.reporting import write as reports
     from batchgen.runner.forecast import Forecast
+    from batchgen.runner.shown_row import ShownRow
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
     from batchgen.runner.tried import Trial
@@ -87,8 +80,7 @@ def run(
     is in flight. Rows that fail are counted in the summary, never raised.
 
     Raises BatchgenError where there is nothing to sum up: the job or its input is wrong, another run of it is at work,
-    this machine refuses, or an interrupt came before anything was sent.
-    """
+    this machine refuses, or an interrupt came before anything was sent."""
     from batchgen.runner import notifications
     from batchgen.runner.run import Runner
     from batchgen.runner.signals import Signals
@@ -128,11 +120,13 @@ def plan(
     limit: int | None = None,
     retry_failed: bool = True,
     rehearse: bool = False,
+    rows: int = 3,
     environ: Mapping[str, str] = os.environ,
 ) -> Forecast:
     """Says what a run of a job would do, cost and take. Checks everything but the key, sends nothing, leaves no trace.
 
-    `rehearse`: plays the night on a simulated clock, too; the other options are those of `run`.
+    `rehearse`: plays the night on a simulated clock, too. `rows`: shows so many prompts, of the rows to be sent first.
+    The other options are those of `run`.
 
     >>> would = batchgen.plan("jobs/seo.yaml")
     >>> would.plan.todo, round(would.plan.cost, 2)
@@ -141,36 +135,11 @@ def plan(
     Raises BatchgenError as `run` does.
     """
     from batchgen.runner import notifications
-    from batchgen.runner.forecast import Forecast
+    from batchgen.runner.planning import forecast_of
 
     job = _load(path, limit, local=local)
     notifications.check(job)
-    setup = prepare(job, environ, _named(path))
-    descriptors.raise_limit(setup.limits.most_in_flight)
-    folders.refuse_in_the_way(job.state_folder)
-    with earlier_runs(setup, rehearse=rehearse) as known:
-        made = known.plan(setup, retry_failed=retry_failed)
-        date = known.next_date(made.requests)
-    to = destination.of(job, date)
-    to.refuse(setup.source)
-    refuse_anothers_results(job, to.place)
-    beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
-    return Forecast(
-        name=job.name,
-        path=str(job.output_path(date)),
-        continues=date if date != today() else None,
-        endpoint=job.endpoint.name or setup.base_url or "",
-        plan=made,
-        limits=setup.limits,
-        latency_s=known.latency,
-        learned=known.learned,
-        warnings=[
-            *warnings(setup, made.models, made.rows.height),
-            *(adoption.message(offer, made.rows.height) for offer in beside),
-            *to.obstacles(),
-        ],
-        rehearsal=rehearsed(setup, made, known) if rehearse and made.todo else None,
-    )
+    return forecast_of(prepare(job, environ, _named(path)), retry_failed=retry_failed, rehearse=rehearse, prompts=rows)
 
 
 def status(path: JobLike, *, local: bool = False) -> Status:
@@ -195,6 +164,25 @@ def watch(
         if now.state != RUNNING:
             return
         sleep(max(every, LEAST_REST * took))
+
+
+def show(
+    path: JobLike,
+    rows: Sequence[str] = (),
+    *,
+    failed: bool = False,
+    pending: bool = False,
+    local: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[ShownRow]:
+    """Gives rows, in the input's order: what is sent, each attempt, the answer. Works while the job runs, and before.
+    `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no trace.
+    Raises UsageError where one is none."""
+    from batchgen.runner import show
+    from batchgen.runner.which_rows import WhichRows
+
+    which = WhichRows(rows, failed, pending)
+    return show.show(prepare(_load(path, None, local=local), environ, _named(path)), which)
 
 
 def export(
@@ -224,26 +212,10 @@ def report(
 ) -> Path:
     """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
     from batchgen.reporting import write as reports
+    from batchgen.runner.reported import subject_of
 
     job = _load(path, None, local=local)
-    return reports.write(_subject(job, path, environ), Path(output) if output is not None else None)
-
-
-def _subject(job: Job, path: JobLike, environ: Mapping[str, str]) -> reports.Subject:
-    """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
-    from batchgen.reporting import write as reports
-
-    try:
-        setup = prepare(job, environ, _named(path))
-        index = Index((), 0)
-        with suppress(NotRunYet), setup.state.open_readonly() as reader:
-            index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
-    except UsageError as error:
-        log.warning("warning: the report shows no prompts: %s", error)
-        return reports.Subject(job, job.limits, job.endpoint.name or "")
-    known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
-    return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
+    return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)
 
 
 def prune(

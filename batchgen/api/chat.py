@@ -36,9 +36,14 @@ class WriterRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
 
+    @property
+    def candidates(self) -> int:
+        """Answers that are made, and billed."""
+        return self.n or 1
+
     def longest(self, default: int) -> int:
         """Tokens of all answers at their longest; `default`: of one where the request does not say."""
-        return (self.max_tokens or default) * (self.n or 1)
+        return (self.max_tokens or default) * self.candidates
 
 
 class OpenAIRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -59,9 +64,14 @@ class OpenAIRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
 
+    @property
+    def candidates(self) -> int:
+        """Answers that are made, and billed."""
+        return self.n or 1
+
     def longest(self, default: int) -> int:
         """Tokens of all answers at their longest; `default`: of one where the request does not say."""
-        return (self.max_tokens or self.max_completion_tokens or default) * (self.n or 1)
+        return (self.max_tokens or self.max_completion_tokens or default) * self.candidates
 
 
 class _TextPart(msgspec.Struct, frozen=True, gc=False):

@@ -33,9 +33,14 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     stream: bool | None = None
     n: Int32 | None = None
 
+    @property
+    def candidates(self) -> int:
+        """Answers that are made, and billed, of which the best may be sent alone."""
+        return max(self.best_of or 1, self.n or 1)
+
     def longest(self, default: int) -> int:
         """Tokens of all answers at their longest; `default`: of one where the request does not say."""
-        return (self.max_tokens or default) * max(self.best_of or 1, self.n or 1)
+        return (self.max_tokens or default) * self.candidates
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):

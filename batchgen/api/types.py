@@ -38,9 +38,14 @@ class CompletionRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_
     random_seed: Int32 | None = None
     stream: bool | None = None
 
+    @property
+    def candidates(self) -> int:
+        """Answers that are made, and billed, of which the best may be sent alone."""
+        return self.best_of or 1
+
     def longest(self, default: int) -> int:
         """Tokens of all answers at their longest; `default`: of one where the request does not say."""
-        return (self.max_tokens or default) * (self.best_of or 1)
+        return (self.max_tokens or default) * self.candidates
 
 
 class TopLogProb(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchgen.api.outcome import Answer
 from batchgen.ui.humanize import dollars
 
 
@@ -48,6 +49,14 @@ class Usage:
 
 
 NOTHING = Usage()
+
+
+def billed_tokens(answer: Answer, candidates: int) -> int:
+    """Returns the tokens of all answers that were made for a request: where the service counts none, an answer that was
+    not sent (`best_of`) is taken to be as long as those that were."""
+    if answer.prompt_tokens is not None or candidates <= answer.choices:
+        return answer.tokens
+    return -(-answer.tokens * candidates // answer.choices)
 
 
 def spent(run: Usage, in_all: Usage) -> str | None:

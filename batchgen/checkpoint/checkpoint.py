@@ -51,6 +51,7 @@ from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
+Move = tuple[float, int, float, float, str]
 log = logging.getLogger("batchgen")
 
 PAGE_BYTES, WAL_BYTES = 8192, 4 << 20
@@ -72,7 +73,7 @@ class Checkpoint:
                 highest = self._highest_id()
                 self._next_id = 1 + highest
                 self._progress: tuple[Run, Usage, float | None, float | None] | None = None
-                self._moves: Sequence[tuple[float, int, float, float, str]] = ()
+                self._moves: Sequence[Move] = ()
                 self._moves_put = 0
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(LOCK))
@@ -201,12 +202,7 @@ class Checkpoint:
             self._db.execute("COMMIT")
 
     def set_progress(
-        self,
-        run: Run,
-        usage: Usage,
-        rate: float | None,
-        left_s: float | None,
-        moves: Sequence[tuple[float, int, float, float, str]] = (),
+        self, run: Run, usage: Usage, rate: float | None, left_s: float | None, moves: Sequence[Move] = ()
     ) -> None:
         """Keeps a run's progress: its usage, the current rate in rows a second, and the seconds that are left. `moves`:
         all rows of `in_flight` so far, by the monotonic clock. It is stored with the next COMMIT."""

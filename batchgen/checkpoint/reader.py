@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +91,13 @@ class Reader(History):
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Returns the requests sent so far by key, without keys that were never tried."""
         return self._pairs("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys)
+
+    def states_of(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, str, int, int]]:
+        """Returns what `states` yields, of the attempts with these keys."""
+        sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE key IN ({})"
+        parts = (keys[at : at + RECORDS_PER_READ] for at in range(0, len(keys), RECORDS_PER_READ))
+        found = [row for part in parts for row in self._all(sql.format(_placeholders(part)), part)]
+        return sorted(found, key=itemgetter(1))
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Returns the keys of these attempts, by id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class StateFiles:
 
     @classmethod
     def for_job(cls, job: Job) -> Self:
-        return cls(job.checkpoint, job.dialect, _salvage(job))
+        return cls(job.checkpoint, job.dialect, job.command("salvage"))
 
     @property
     def lock(self) -> Path:
@@ -61,10 +60,3 @@ class StateFiles:
     def open_as(self, kind: type[Opened], *, without_trace: bool = False) -> Opened:
         """Opens a reader of another class; like `open_readonly`."""
         return kind(self.database, self.dialect, without_trace=without_trace, salvage=self.salvage)
-
-
-def _salvage(job: Job) -> str | None:
-    """Returns the command; None if the job is not in a file."""
-    if job.file is None:
-        return None
-    return shlex.join(["batchgen", "salvage", *(["--local"] if job.is_local else []), str(job.file)])

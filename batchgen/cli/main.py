@@ -13,6 +13,7 @@ from batchgen.cli.results import export, merge, prune, report, salvage
 from batchgen.cli.runs import plan, run, status, try_rows
 from batchgen.cli.scaffolds import init, schema
 from batchgen.cli.serve import serve
+from batchgen.cli.show import show
 from batchgen.errors import BatchgenError, MachineRefused, Stopped
 from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (run, try_rows, plan, status, export, report, merge, prune, salvage, serve, init, schema):
+for command in (run, try_rows, plan, status, show, export, report, merge, prune, salvage, serve, init, schema):
     cli.add_command(command)
 
 

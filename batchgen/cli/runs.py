@@ -131,20 +131,24 @@ def try_rows(job: str, *, count: int, anywhere: bool, local: bool, as_json: bool
 @LIMIT
 @RETRY_FAILED
 @click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
+@click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Prompts to show.")
 @JSON
 @LOG_FORMAT
-def plan(job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, as_json: bool) -> None:
+def plan(
+    job: str, *, local: bool, limit: int | None, retry_failed: bool, rehearse: bool, rows: int, as_json: bool
+) -> None:
     """Say what a run of JOB would do. Sends nothing, needs no key, leaves no trace.
 
     \b
     batchgen plan jobs/seo.yaml              rows, tokens, cost, time, prompts
     batchgen plan jobs/seo.yaml --rehearse   and when the night would end
+    batchgen plan jobs/seo.yaml --rows 5     the first five prompts to be sent
     """
     streams.log()
     from batchgen import commands
     from batchgen.cli import render
 
-    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse)
+    forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse, rows=rows)
     say(render.as_json(forecast.values()) if as_json else forecast)
 
 

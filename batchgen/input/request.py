@@ -24,7 +24,8 @@ from batchgen.job.sections import Count, Request
 
 class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     """One row's request. Token counts are estimates: of the prompt, and of all its answers at their longest. `texts`:
-    the rendered prompt, or each message's content; `roles`: the messages', None for a prompt."""
+    the rendered prompt, or each message's content; `roles`: the messages', None for a prompt. `candidates`: how many
+    answers are made for it, and billed."""
 
     digest: bytes
     body: bytes
@@ -33,6 +34,7 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     roles: tuple[str | None, ...]
     prompt_tokens: int
     answer_tokens: int
+    candidates: int
 
     @property
     def prompt(self) -> str:
@@ -47,6 +49,7 @@ class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
     pieces: tuple[bytes, ...]
     model: str
     answer_tokens: int
+    candidates: int
 
     def body(self, texts: tuple[str, ...]) -> bytes:
         encode = _encoder.encode
@@ -110,8 +113,8 @@ class Requests:
                 made.append(around)
             else:
                 body, tokens = around.body(texts), sum(map(estimate_tokens, texts))
-                longest = around.answer_tokens
-                made.append(PreparedRequest(digest(body), body, around.model, texts, roles, tokens, longest))
+                most = around.answer_tokens, around.candidates
+                made.append(PreparedRequest(digest(body), body, around.model, texts, roles, tokens, *most))
                 size += len(body)
                 if size >= BATCH_BYTES:
                     yield made
@@ -141,7 +144,7 @@ class Requests:
         if self._extra:
             tail = tail[:-1] + b"," + _encoder.encode(self._extra)[1:]
         longest = min(request.longest(dialect.default_tokens), MOST_TOKENS)
-        return _BodyTemplate(tuple(self._around(head, tail)), request.model, longest)
+        return _BodyTemplate(tuple(self._around(head, tail)), request.model, longest, request.candidates)
 
     def _around(self, head: bytes, tail: bytes) -> Iterator[bytes]:
         """The pieces of a body between which the texts stand."""

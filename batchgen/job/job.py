@@ -7,6 +7,7 @@ file are told at once, each with file, line, column and key.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -105,6 +106,12 @@ class Job(Renderable, Section):
     def file(self) -> Path | None:
         """The job file; None where the job came from no file. Links on the way to it are kept."""
         return self._file
+
+    def command(self, name: str, *options: str) -> str | None:
+        """The command line that does this with the job; None where the job came from no file."""
+        if self.file is None:
+            return None
+        return shlex.join(["batchgen", name, *(["--local"] if self.is_local else []), str(self.file), *options])
 
     @property
     def cut_off(self) -> str:

@@ -33,6 +33,7 @@ def render(facts: Facts) -> str:
         "facts": _line_of_facts(facts),
         "failures": [sections.reason(reason, facts) for reason in facts.reasons],
         "failed": sections.failed(facts),
+        "show_failed": facts.job.command("show", "--failed"),
         "time": sections.time(facts),
         "latency": sections.latency(facts),
         "attempts": sections.attempts(facts),

@@ -134,7 +134,7 @@ def spent(facts: Facts) -> dict[str, Any] | None:
         cost = "free: the built-in model" if facts.job.is_local else dollars(spent.cost)
     prompts = f"{spent.prompt_tokens:,.0f}" if spent.prompt_tokens is not None else "unknown without the input"
     figured = [("prompt tokens", prompts), ("answer tokens", f"{spent.answer_tokens:,.0f}"), ("cost", cost)]
-    if spent.in_all is not None and spent.in_all.answers > figures.ok:
+    if spent.in_all is not None and (spent.in_all.answers > figures.ok or spent.in_all.cost != spent.cost):
         figured.append(("the job in all", spent.in_all.told()))
     told = [{"label": label, "said": said, "plain": any(map(str.isalpha, said))} for label, said in figured]
     return {"told": told, "used": _used(facts, figures), "how": _how(spent)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EarlierRuns:
     """The state that earlier runs left; empty if there were none. `next_date`: returns the date of a run that starts
-    now, by the digest of its requests."""
+    now, by the digest of its requests. `usage`: of all runs."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
@@ -34,6 +35,7 @@ class EarlierRuns:
     latency: float | None = None
     learned: LearnedRate | None = None
     answers: Sequence[tuple[float, int]] = ()
+    usage: Usage = NOTHING
     recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
@@ -67,6 +69,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.median_latency(),
             reader.learned_rate(),
             reader.last_answers() if rehearse else (),
+            reader.total_usage(),
             partial(recheck_states, reader=reader, fitness=setup.fitness),
         )
 

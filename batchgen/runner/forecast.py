@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Forecast(Renderable):
     """The forecast of a run. `latency_s`: the median of the last answers, None before there are any. `learned`: the
     rate that an earlier run found. `rehearsal`: set if one was requested. `continues`: the date of an earlier day's run
-    that this run would continue."""
+    that this run would continue. `in_all`: what all runs of the job have used so far."""
 
     name: str
     path: str
@@ -34,6 +35,7 @@ class Forecast(Renderable):
     warnings: list[str]
     rehearsal: Rehearsal | None
     continues: str | None = None
+    in_all: Usage = NOTHING
 
     @property
     def seconds(self) -> float | None:
@@ -66,7 +68,9 @@ class Forecast(Renderable):
             "endpoint": self.endpoint,
             "rows": plan.rows.height,
             **{name: getattr(plan, name) for name in kept},
+            "tokens": plan.prompt_tokens + plan.answer_tokens,
             "cost": plan.cost,
+            "in_all": dataclasses.asdict(self.in_all),
             "seconds": self.seconds,
             "limits": self.limits.model_dump(),
             "rehearsal": dataclasses.asdict(self.rehearsal) if self.rehearsal else None,
@@ -84,6 +88,7 @@ class Forecast(Renderable):
             PanelLine(
                 "cost", f"at most {dollars(plan.cost)} (an estimate)" if plan.cost is not None else "no price is known"
             ),
+            *([PanelLine("so far", so_far)] if (so_far := spent(self.in_all, self.in_all)) else []),
             PanelLine("time", self._time()),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),

@@ -7,12 +7,13 @@ Keeps about forty bytes a row: its key, and its state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from batchgen.checkpoint.index import Index, State
 from batchgen.errors import UsageError
+from batchgen.input.chosen import chosen
 from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
@@ -31,12 +32,11 @@ class Plan:
     and `attempts` they all have, and `sharing`, how many they are. `order`: the numbers, from 0, of the rows to be
     sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not reused. `changed`
     is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known. `seconds`: the
-    time that the limits ask, 0 if there are none."""
+    time that the limits ask, 0 if there are none. `prompts`: of the first rows to be sent, if they were requested."""
 
     rows: pl.DataFrame
     order: pl.Series | None
     models: tuple[str, ...]
-    prompts: tuple[str, ...]
     reused: int
     new: int
     again: int
@@ -48,6 +48,7 @@ class Plan:
     answer_tokens: int
     cost: float | None
     seconds: float
+    prompts: tuple[str, ...] = ()
 
     @property
     def requests(self) -> str:
@@ -102,7 +103,6 @@ def make_plan(
         rows=rows,
         order=_order(job, rows, seen.priorities),
         models=tuple(seen.models),
-        prompts=tuple(seen.prompts),
         reused=count.get(State.DONE, 0),
         new=count.get(State.NEW, 0),
         again=int(((rows["state"] == State.NEW) & (rows["attempts"] > 0)).sum()),
@@ -115,6 +115,13 @@ def make_plan(
         cost=_cost(job, todo, tuple(seen.models)),
         seconds=_seconds(todo, limits),
     )
+
+
+def with_prompts(plan: Plan, source: Source, requests: Requests, count: int) -> Plan:
+    """Adds the prompts of so many of the rows that would be sent first. Raises InputChanged."""
+    rows = (plan.rows["todo"].arg_true() if plan.order is None else plan.order).head(count).to_list()
+    found = {row.at: row.request.prompt for batch in chosen(source, requests, sorted(rows)) for row in batch}
+    return replace(plan, prompts=tuple(found[row] for row in rows))
 
 
 def _refuse_too_long(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:

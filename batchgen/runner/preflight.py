@@ -1,5 +1,5 @@
 """Reads the whole input before anything is sent: renders every prompt and checks every row's values, so that a mistake
-in the last row costs nothing. Keeps 26 bytes a row, and the first few prompts."""
+in the last row costs nothing. Keeps 26 bytes a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from batchgen.job.job import Job
 from batchgen.job.shard import row_name
 
 SHOWN_PROBLEMS = 5
-SHOWN_PROMPTS = 3
 MAX_MODELS = 1000
 
 
@@ -30,7 +29,6 @@ class Preflight:
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
     priorities: list[pl.Series] = field(default_factory=list)
-    prompts: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
     rejected: int = 0
     height: int = 0
@@ -43,7 +41,6 @@ class Preflight:
             answer_tokens=[p.answer_tokens for p in made],
             model=[models.setdefault(p.model, len(models)) for p in made],
         )
-        self.prompts += [p.prompt for p in made[: SHOWN_PROMPTS - len(self.prompts)]]
 
     def refuse(self, reason: str, row: str) -> None:
         rows = self.problems.setdefault(reason, [])

@@ -13,10 +13,11 @@ from typing import Any, NoReturn, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
+from batchgen.api.usage import Usage, spent
 from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui import logs
-from batchgen.ui.humanize import approximately, duration, pluralize
+from batchgen.ui.humanize import approximately, dollars, duration, pluralize
 from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
 LINE_SECONDS = 30.0
@@ -35,16 +36,22 @@ class Progress(Protocol):
     def close(self, stats: Stats) -> None: ...
 
 
-def progress(name: str, stats: Stats, outlook: RemainingTime, max_seconds: float, *, quiet: bool) -> Progress:
+Spending = Callable[[], tuple[Usage, Usage]]
+"""Returns what the run has used so far, and what all runs of its job have."""
+
+
+def progress(
+    name: str, stats: Stats, outlook: RemainingTime, max_seconds: float, spending: Spending, *, quiet: bool
+) -> Progress:
     """Returns the progress display for this stderr. `max_seconds`: the time that the limits would ask if every answer
     had its longest length."""
     if quiet:
         return NoProgress()
     if sys.stderr.isatty() and not logs.are_json():
-        return ProgressBar(name, stats, outlook)
+        return ProgressBar(name, stats, outlook, spending)
     if _in_notebook():
-        return NotebookWidget(name, stats, outlook)
-    return LogLines(name, stats, outlook, max_seconds, time.monotonic)
+        return NotebookWidget(name, stats, outlook, spending)
+    return LogLines(name, stats, outlook, max_seconds, spending, time.monotonic)
 
 
 class NoProgress:
@@ -60,8 +67,8 @@ class NoProgress:
 class ProgressBar:
     every = BAR_SECONDS
 
-    def __init__(self, name: str, stats: Stats, outlook: RemainingTime) -> None:
-        self._outlook = outlook
+    def __init__(self, name: str, stats: Stats, outlook: RemainingTime, spending: Spending) -> None:
+        self._outlook, self._spending = outlook, spending
         self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR_FORMAT)
         self._messages = self._redirected_log()
         self._messages.__enter__()
@@ -81,7 +88,9 @@ class ProgressBar:
             now = time.monotonic()
             rate, left = self._outlook.rate(stats, now), self._outlook.seconds(stats, now)
             parts = [f"{rate:,.1f} rows/s" if rate else "", f"{duration(left)} left" if rate and left else ""]
-            self._bar.set_postfix_str(", ".join(filter(None, [*parts, _troubles(stats)])), refresh=False)
+            cost = self._spending()[0].cost
+            parts += [dollars(cost) if cost else "", _troubles(stats)]
+            self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)
             self._bar.update(stats.ok + stats.failed - self._bar.n)
 
     def close(self, stats: Stats) -> None:
@@ -122,17 +131,25 @@ class LogLines:
     every = LINE_SECONDS
 
     def __init__(
-        self, name: str, stats: Stats, outlook: RemainingTime, max_seconds: float, clock: Callable[[], float]
+        self,
+        name: str,
+        stats: Stats,
+        outlook: RemainingTime,
+        max_seconds: float,
+        spending: Spending,
+        clock: Callable[[], float],
     ) -> None:
-        self._name, self._outlook, self._clock = name, outlook, clock
+        self._name, self._outlook, self._spending, self._clock = name, outlook, spending, clock
         most = f", {duration(max_seconds)} at most under the limits" if max_seconds >= LINE_SECONDS else ""
-        numbers = _numbers(stats, 0.0, None)
+        numbers = _numbers(stats, 0.0, None, spending()[0])
         log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.FIELDS: numbers})
 
     def show(self, stats: Stats) -> None:
         done = stats.todo - stats.left
         now = self._clock()
         rate, left = self._outlook.rate(stats, now), self._outlook.seconds(stats, now)
+        run, in_all = self._spending()
+        further = filter(None, [_troubles(stats), spent(run, in_all)])
         log.info(
             "%s: %s of %s rows (%d %%), %.1f rows/s, %s%s",
             self._name,
@@ -141,19 +158,22 @@ class LogLines:
             100 * done // max(stats.todo, 1),
             rate,
             "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
-            f"; {troubles}" if (troubles := _troubles(stats)) else "",
-            extra={logs.FIELDS: _numbers(stats, rate, left)},
+            "".join(f"; {part}" for part in further),
+            extra={logs.FIELDS: _numbers(stats, rate, left, run)},
         )
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
 
 
-def _numbers(stats: Stats, rate: float, left: float | None) -> dict[str, float | None]:
-    """Returns a line's numbers for machines: rows, requests, rows a second, and the seconds left if known."""
+def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict[str, float | None]:
+    """Returns a line's numbers for machines: rows, requests, what the run has used, rows a second, and the seconds left
+    if known."""
     counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
     counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.retries.total()}
-    return {**counts, "rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
+    usage = {"prompt_tokens": used.prompt_tokens, "answer_tokens": used.answer_tokens, "cost": used.cost}
+    pace = {"rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
+    return {**counts, **usage, **pace}
 
 
 def _troubles(stats: Stats) -> str:

@@ -60,6 +60,8 @@ def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequen
     last answers."""
     waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
     rows = list(islice(waiting, MAX_ROWS))
+    for task in rows:
+        task.candidates = 1  # what is played are the tokens of all of them
     played = list(seen) or [_assumed(plan)]
     granted = setup.limits
     if learned is not None and granted.requests_per_minute is None:

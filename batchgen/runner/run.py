@@ -138,7 +138,8 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        sender = Sender(self._setup, self._key, self._checkpoint, self._signals, self._engine, self._budget, run)
+        ours = self._setup, self._key, self._checkpoint, self._signals, self._engine
+        sender = Sender(*ours, self._budget, run, self._reader.total_usage())
         sent = sender.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
         warn_of_oddities(sent, self._job)
@@ -230,6 +231,7 @@ class Runner:
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
             answers=sent.total(lambda stats: stats.answers),
+            show_failed=self._job.command("show", "--failed") if published.failed else None,
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:

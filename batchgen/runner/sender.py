@@ -31,7 +31,7 @@ from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
-from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.dispatcher import Attempt, Dispatcher, Save
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
 from batchgen.send.limits import Budget, RateLimiter
@@ -64,7 +64,7 @@ class SendResult:
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends one run's rows. `record`: the run as stored in the checkpoint."""
+    """Sends one run's rows. `record`: the run as stored in the checkpoint. `before`: what earlier runs have used."""
 
     setup: PreparedJob
     key: str
@@ -73,6 +73,7 @@ class Sender:
     engine: EngineFactory
     budget: Budget
     record: Run
+    before: Usage
 
     def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
         """Sends the plan's rows. `rate`: requests a minute, and `found`: how many in flight, as an earlier run learned.
@@ -89,7 +90,7 @@ class Sender:
     async def _dispatch(
         self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
-        setup, job, granted = self.setup, self.setup.job, self.setup.limits
+        job, granted = self.setup.job, self.setup.limits
         stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
@@ -99,38 +100,29 @@ class Sender:
 
         def store_progress() -> None:
             now = time.monotonic()
-            rate = outlook.rate(stats, now)
             moves = limits.auto.moves if limits.auto else ()
             stats.most = limits.auto.most if limits.auto else 0
-            self.checkpoint.set_progress(self.record, usage(), rate or None, outlook.seconds(stats, now), moves)
+            rate, left = outlook.rate(stats, now), outlook.seconds(stats, now)
+            self.checkpoint.set_progress(self.record, usage(), rate or None, left, moves)
 
         limits = self._rate_limiter(rate, found)
-        retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
-            dispatcher = Dispatcher(
-                batches=tasks(job, setup.source, setup.requests, plan),
-                attempt=with_check(engine.attempt, setup.fitness, setup.dialect.read_answer),
-                save=writer.save,
-                flight=flight,
-                limits=limits,
-                budget=self.budget,
-                retries=retries,
-                stats=stats,
-                concurrency=granted.most_in_flight,
-                stops=Stops(local.stops(job), retries.patience, granted.most_in_flight, is_proven=plan.reused > 0),
-            )
+            dispatcher = self._dispatcher(plan, engine.attempt, writer.save, flight, limits, stats)
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
-            view = progress(job.name, stats, outlook, plan.seconds, quiet=quiet)
+            view = progress(
+                job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
+            )
             try:
                 with self.signals.handling(dispatcher), self._share_rate(limits, base_url) as recount:
-                    shown, counted = (view.every, lambda: view.show(stats)), (shared_rate.COUNT_SECONDS, recount)
-                    calls = shown, counted, (PROGRESS_SECONDS, store_progress)
-                    async with _ticking(*calls, (CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher))):
+                    shown = view.every, lambda: view.show(stats)
+                    checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
+                    stored, counted = (PROGRESS_SECONDS, store_progress), (shared_rate.COUNT_SECONDS, recount)
+                    async with _ticking(shown, counted, stored, checked):
                         is_gone = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
                 store_progress()
-            learned = limits.learned(time.monotonic())
+        learned = limits.learned(time.monotonic())
         self._refuse_lost_checkpoint()
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
@@ -143,6 +135,24 @@ class Sender:
         if granted.concurrency == "auto":
             limits.auto = AdaptiveConcurrency(AUTO_MOST, found, self.setup.job.timeout.total)
         return limits
+
+    def _dispatcher(
+        self, plan: Plan, attempt: Attempt, save: Save, flight: InFlightLog, limits: RateLimiter, stats: Stats
+    ) -> Dispatcher:
+        setup, job, concurrency = self.setup, self.setup.job, self.setup.limits.most_in_flight
+        retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
+        return Dispatcher(
+            batches=tasks(job, setup.source, setup.requests, plan),
+            attempt=with_check(attempt, setup.fitness, setup.dialect.read_answer),
+            save=save,
+            flight=flight,
+            limits=limits,
+            budget=self.budget,
+            retries=retries,
+            stats=stats,
+            concurrency=concurrency,
+            stops=Stops(local.stops(job), retries.patience, concurrency, is_proven=plan.reused > 0),
+        )
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():

@@ -21,6 +21,7 @@ class Summary(Renderable):
     the page's path, None if there is none. Tokens are of this run's answered requests (`answers`): as the service
     counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound
     for requests without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
+    `show_failed`: the command that shows every failed row; None if there is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Summary(Renderable):
     in_all: Usage = NOTHING
     cut_off: int = 0
     answers: int = 0
+    show_failed: str | None = None
 
     def panel(self) -> Panel:
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
@@ -115,7 +117,7 @@ class Summary(Renderable):
             return "none"
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
         left = self.failed - len(self.failures)
-        more = [f"and {left:,} more"] if left else []
+        more = [f"and {left:,} more{f': {self.show_failed}' if self.show_failed else ''}"] if left else []
         return "\n".join([f"{pluralize(self.failed, 'row')}: {reasons}", *self.failures, *more])
 
     def _requests(self) -> str:

@@ -96,6 +96,7 @@ def _task(
         made.answer_tokens,
         prices[made.model],
         sharing,
+        made.candidates,
         failed_before=state == State.FAILED,
         tried_before=attempts > 0,
     )

@@ -101,7 +101,8 @@ def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult
     from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a trial sends nothing
 
     setup, key, checkpoint, reader = held
-    sender = Sender(setup, key, checkpoint, signals, local.engine, budget_of(setup.job.until), run)
+    ours = setup, key, checkpoint, signals, local.engine
+    sender = Sender(*ours, budget_of(setup.job.until), run, reader.total_usage())
     sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=False)
     warn_of_oddities(sent, setup.job)
     return sent

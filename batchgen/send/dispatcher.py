@@ -22,6 +22,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
+from batchgen.api.usage import billed_tokens
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
 from batchgen.send.blame import Blame
@@ -82,9 +83,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
-        Raises what `save` and `batches` raise. A change of the input is an exception to this: it stops the run, no
-        further request is sent, and those in flight end.
-        """
+        Raises what `save` and `batches` raise, except a change of the input: it stops the run."""
         self._prefetch()
         try:
             async with asyncio.TaskGroup() as crew:
@@ -206,24 +205,26 @@ class Dispatcher:
             self._correct(task, outcome)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
-            prompt = answer.prompt_tokens or task.prompt_tokens
-            self._settle(task, prompt + answer.tokens, task.cost(answer.tokens, prompt))
-            self.limits.answered(now, sent_at, task.answer_tokens, answer.tokens, task.beside)
+            prompt, tokens = answer.prompt_tokens or task.prompt_tokens, billed_tokens(answer, task.candidates)
+            self._settle(task, prompt + tokens, task.cost(tokens, prompt))
+            self.limits.answered(now, sent_at, task.answer_tokens, tokens, task.beside)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered(sent_at)
             await self.save(to_record(task, outcome, now - sent_at, self._wall()))
             if self._parked:
                 await self._settle_parked(sent_at)
-            self.stats.answered(outcome, task.prompt_tokens, task.rows)
+            self.stats.answered(outcome, task)
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)
 
     def _correct(self, task: Task, outcome: Answer | Failure) -> None:
-        """Counts requests that were sent more than once, or never."""
+        """Counts requests that were sent more than once, or never. What may have been read before it was sent again may
+        be billed."""
         self.stats.ended(outcome)
         task.attempts += outcome.resent
+        self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
         self.budget.spent_requests += outcome.resent - (not has_left(outcome))
 
     def _answered(self, sent_at: float) -> None:

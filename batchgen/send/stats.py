@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from batchgen.api.outcome import Answer, Billed, Failure, Kind
+from batchgen.api.usage import billed_tokens
+from batchgen.send.task import Task
 
 
 def has_left(outcome: Answer | Failure) -> bool:
@@ -55,13 +57,13 @@ class Stats:
         self.resent += outcome.resent
         self.lost += outcome.lost
 
-    def answered(self, answer: Answer, prompt_tokens: int, rows: int = 1) -> None:
-        """Counts an answer. `prompt_tokens`: an estimate, used if the service does not count them. `rows`: how many
-        share the answer."""
-        self.ok += rows
+    def answered(self, answer: Answer, task: Task) -> None:
+        """Counts an answer, and the rows that share it. The task's estimate of the prompt tokens is used if the service
+        does not count them."""
+        self.ok += task.rows
         self.answers += 1
-        self.prompt_tokens += answer.prompt_tokens or prompt_tokens
-        self.answer_tokens += answer.tokens
+        self.prompt_tokens += answer.prompt_tokens or task.prompt_tokens
+        self.answer_tokens += billed_tokens(answer, task.candidates)
         self.counted += answer.prompt_tokens is not None
         self.without_log_probs += not answer.has_log_probs
         self.several += answer.choices > 1

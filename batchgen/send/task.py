@@ -22,6 +22,7 @@ class Task(msgspec.Struct):
     answer_tokens: int
     price: tuple[float, float]  # US dollars a token, of prompt and answer
     rows: int = 1  # that share its answer, itself included
+    candidates: int = 1  # answers that are made for it, and billed
     failed_before: bool = False  # in an earlier run, by its own fault
     tried_before: bool = False  # in an earlier run, without an answer
     reserved: float = 0.0  # tokens, of limits and budget, while in flight

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 
 from batchgen.storage.location import is_url
 from batchgen.ui.pairs import TextPair, render_pair
-from batchgen.ui.terminal import Screen, cut, inert
+from batchgen.ui.terminal import Screen, cut, inert, wrap
 
 LABEL_COLUMNS = 12
 """Columns before a line's text."""
 BAR_COLUMNS = 50
 TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
 """How much of a longer text is shown: lines and columns as plain text, characters in a notebook."""
+SCREEN_LINES = 16
+"""How many lines of a text are shown on a screen that is whole elsewhere."""
 
 
 class Severity(Enum):
@@ -40,10 +42,11 @@ class PanelLine(NamedTuple):
 
 
 class TextBlock(NamedTuple):
-    """A longer text, shown as it is, or the beginning of it."""
+    """A longer text, shown as it is, or the beginning of it. `is_whole`: all of it, but on a screen the beginning."""
 
     title: str
     text: str
+    is_whole: bool = False
 
 
 class Renderable(ABC):
@@ -152,9 +155,13 @@ def _bar(share: float, severity: Severity, screen: Screen) -> str:
 
 def _excerpt(text: TextBlock, screen: Screen) -> str:
     lines = text.text.splitlines()
-    shown = [cut(inert(line), TEXT_COLUMNS) for line in lines[:TEXT_LINES]]
-    if len(lines) > TEXT_LINES:
-        shown.append(f"… {len(lines) - TEXT_LINES:,} more lines")
+    most = TEXT_LINES
+    if text.is_whole:
+        lines = [part for line in lines for part in (wrap(inert(line), screen.width - 4) if screen.width else [line])]
+        most = SCREEN_LINES if screen.width else len(lines)
+    shown = [inert(line) if text.is_whole else cut(inert(line), TEXT_COLUMNS) for line in lines[:most]]
+    if len(lines) > most:
+        shown.append(f"… {len(lines) - most:,} more lines")
     gutter = screen.paint("  | ", dim=True)
     return "\n".join(["", inert(f"{text.title}:"), *(gutter + line for line in shown)])
 

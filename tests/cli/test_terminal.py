@@ -29,7 +29,7 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.cli import main
 from batchgen.cli.watch import follow
 from batchgen.runner.status import Status as Look
-from batchgen.ui.panel import Panel, PanelLine, Severity
+from batchgen.ui.panel import Panel, PanelLine, Severity, TextBlock
 from batchgen.ui.terminal import Screen, cut, display_width, screen, wrap
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -106,6 +106,18 @@ def test_colour_is_ours_alone():
     told = Panel(hostile, hostile, hostile, [PanelLine("failed", hostile, Severity.BAD)]).text(Screen(80, colour=True))
     assert "\x1b[32m" not in told
     assert told.count("\\x1b[32mgood") == 4
+
+
+def test_a_whole_text_is_whole_in_a_pipe_and_begins_on_a_screen():
+    text = "\n".join(f"line {number} " + "word " * 40 for number in range(30))
+    panel = Panel("seo row 1", "ok", "", [], texts=(TextBlock("answer", text, is_whole=True),))
+    assert [line.removeprefix("  | ") for line in panel.text().splitlines()[3:]] == text.splitlines()
+    shown = panel.text(Screen(80)).splitlines()
+    assert max(map(display_width, shown)) <= 80
+    assert re.fullmatch(r"  \| … \d+ more lines", shown[-1])
+    assert len(shown) < 30
+    hostile = TextBlock("answer", "\x1b[31mred", is_whole=True)
+    assert "\x1b" not in Panel("n", "ok", "", [], texts=(hostile,)).text()
 
 
 # on a terminal

@@ -401,7 +401,7 @@ def test_plan_sends_nothing_needs_no_key_leaves_no_trace_and_agrees_with_the_run
     assert job.files() == before
     without = called("plan", path, "--no-retry-failed", env=keyless).stdout
     assert "21 rows, 3 to send" in without
-    assert "Write about product 0." in without
+    assert "Write about another." in without, "of what would be sent"
 
     service.forget()
     ran = called("run", path, "--json").json

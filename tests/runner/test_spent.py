@@ -1,7 +1,9 @@
 """What was spent is told, of a run and of its job in all, and whose count it is."""
 
+import json
 import re
 
+import pytest
 from support.own_server import OwnServer
 from support.service import Raw
 
@@ -102,3 +104,30 @@ def test_status_says_the_figures_that_the_run_says(job, service, start, called):
     assert status["state"] == "running"
     assert status["left_s"] > 0.5 * status["left"] / 20, "of 20 a second no more are granted"
     assert status["rate"] < 40
+
+
+def test_the_lines_of_progress_say_what_the_run_and_its_job_have_spent(job, service, called):
+    path = job(rows_of(12), prices=PRICES, until={"requests": 5})
+    first = called("run", path, "--json").json
+    ended = called("run", path, "--json")
+    second, last = ended.json, ended.stderr.splitlines()[-1]
+    told = [f"{used(one):,} tokens, ${one['cost']:,.2f}" for one in (second, second["in_all"])]
+    assert f"; {told[0]}; the job in all: {told[1]} (by estimate)" in last
+    objects = [json.loads(line) for line in called("run", path, "--log-format", "json").stderr.splitlines()]
+    third = objects[-2]
+    assert (third["done"], third["prompt_tokens"] > 0, third["cost"] > 0) == (2, True, True)
+    assert first["cost"] > 0
+
+
+def test_candidates_that_are_not_sent_are_in_the_cost_and_the_budget(job, service, called):
+    """Of `best_of: 4` four answers are made and billed, and one comes."""
+    one = called("run", job(rows_of(30), prices=PRICES), "--json").json
+    four = {"request": {"model": "palmyra-x5", "max_tokens": 50, "best_of": 4}, "prices": PRICES}
+    all_ = called("run", job(rows_of(30), name="four", output={"path": "out/four.parquet"}, **four), "--json").json
+    assert all_["answer_tokens"] == 4 * one["answer_tokens"]
+    assert all_["cost"] == pytest.approx(used(all_) / 1000)
+    most = all_["cost"] / 2
+    cut = job(rows_of(30), name="cut", output={"path": "out/cut.parquet"}, until={"cost": most}, **four)
+    stopped = called("run", cut, "--json").json
+    assert stopped["exit_code"] == 3
+    assert stopped["cost"] <= most + 8 * 0.21

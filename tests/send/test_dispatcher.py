@@ -11,7 +11,7 @@ import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.runner.rehearsal import _NoInFlightLog
-from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.dispatcher import Attempt, Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
@@ -33,8 +33,8 @@ class Night:
         tasks = [
             Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(rows)
         ]
-        with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-            runner.run(self._run(tasks))
+        self.pump = pumped(tasks, self._attempt, Budget(), self.stats, self._unfit)
+        self.ended = self.pump.clock()
 
     async def _attempt(self, body: bytes, _: str) -> Answer | Failure:
         now = asyncio.get_running_loop().time()
@@ -46,23 +46,28 @@ class Night:
         await asyncio.sleep(self._chance.uniform(0.2, 1))
         return Answer(b"", 1, 20)
 
-    async def _run(self, tasks: list[Task]) -> None:
-        clock = asyncio.get_running_loop().time
-        self.pump = Dispatcher(
+
+def pumped(
+    tasks: list[Task], attempt: Attempt, budget: Budget, stats: Stats | None = None, unfit: int = 0
+) -> Dispatcher:
+    """All of them, sent on a simulated clock."""
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        clock = runner.get_loop().time
+        pump = Dispatcher(
             batches=iter([tasks]),
-            attempt=self._attempt,
+            attempt=attempt,
             save=lambda _: asyncio.sleep(0),
             flight=_NoInFlightLog(),
             limits=RateLimiter(None, None, clock()),
-            budget=Budget(),
-            retries=Retries(6, 60, self._unfit),
-            stats=self.stats,
+            budget=budget,
+            retries=Retries(6, 60, unfit),
+            stats=stats or Stats(todo=len(tasks)),
             concurrency=32,
             stops=Stops(kinds_of(Scope.RUN), 360),
             clock=clock,
         )
-        await self.pump.run()
-        self.ended = clock()
+        runner.run(pump.run())
+    return pump
 
 
 AWAY = {
@@ -108,3 +113,35 @@ def test_everyone_waits_for_a_refusal_unless_other_servers_serve(others_serve):
     within = [moment for moment in night.sent_at if 3 <= moment < 30]
     assert bool(within) is others_serve
     assert night.stats.ok == 400
+
+
+@pytest.mark.parametrize(("sent", "counted"), [(1, False), (4, False), (1, True)], ids=["best_of", "n", "counted"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_budget_is_passed_by_no_more_than_was_in_flight(sent, counted, seed):
+    """Four answers are made for each request, of which `sent` are seen; short ones for a while, then the longest."""
+    chance, billed, in_flight, most = random.Random(seed), 0.0, 0, 0
+
+    async def attempt(_: bytes, __: str) -> Answer:
+        nonlocal billed, in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        await asyncio.sleep(chance.uniform(0.2, 1))
+        in_flight -= 1
+        each = chance.randint(1, 5) if billed < 2 else 50
+        billed += (5 + 4 * each) / 1000
+        return Answer(b"", sent, (4 if counted else sent) * each, 5 if counted else None)
+
+    tasks = [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 200, (0.001, 0.001), candidates=4) for n in range(2000)]
+    pump = pumped(tasks, attempt, Budget(cost=10.0))
+    assert pump.stopped == "the budget of $10.00 is spent, by estimate"
+    assert billed <= 10 + most * 0.205
+    assert pump.budget.spent_cost == pytest.approx(billed)
+
+
+def test_what_may_have_been_read_before_it_left_again_is_in_the_budget():
+    async def attempt(_: bytes, __: str) -> Answer:
+        return Answer(b"", 1, 50, 5).after(resent=2, lost=1)
+
+    pump = pumped([Task(bytes(16), b"", "m", None, 0, 5, 50, (0.001, 0.001))], attempt, Budget())
+    assert pump.budget.spent_requests == 3
+    assert pump.budget.spent_cost == pytest.approx(2 * 0.055)

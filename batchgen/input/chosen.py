@@ -1,0 +1,45 @@
+"""Some rows of the input, each with its number, its name and its request. Reads no further than the last of them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from batchgen.errors import InputChanged
+from batchgen.input.request import PreparedRequest, Requests
+from batchgen.input.source import Source
+from batchgen.input.texts import texts
+
+
+class ChosenRow(NamedTuple):
+    """`at` counts the job's rows from 0, `number` those of its files from 1. `name`: its `input.id`."""
+
+    at: int
+    number: int
+    name: str | None
+    request: PreparedRequest
+
+
+def chosen(source: Source, requests: Requests, rows: Sequence[int]) -> Iterator[list[ChosenRow]]:
+    """These of the job's rows, which are in order and counted from 0, by batch. Raises InputChanged where they are not
+    there any more."""
+    start = done = 0
+    for frame, numbers in source.numbered() if rows else ():
+        end = bisect_left(rows, start + frame.height)
+        if here := rows[done:end]:
+            places = [at - start for at in here]
+            own = frame[places]
+            names = texts(own[source.spec.id]).to_list() if source.spec.id else [None] * len(here)
+            made = [one if isinstance(one, PreparedRequest) else _changed(source) for one in requests.of(own)]
+            yield list(map(ChosenRow, here, numbers[places].to_list(), names, made))
+        start, done = start + frame.height, end
+        if done == len(rows):
+            break
+    source.verify()
+    if done < len(rows):
+        _changed(source)
+
+
+def _changed(source: Source) -> PreparedRequest:
+    raise InputChanged(f"{source.spec.path}: changed while it was read: run it again")

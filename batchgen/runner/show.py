@@ -1,0 +1,189 @@
+"""Rows for a person to look at: what is sent for each, how every attempt went, and what came. Reads the input and the
+checkpoint, also while a run is at work, and changes neither.
+
+The checkpoint is open for a moment at a time: who pages through rows holds up nobody.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from batchgen.api.outcome import Answer, Billed, Kind
+from batchgen.api.token_counts import tokens_of
+from batchgen.api.usage import billed_tokens
+from batchgen.checkpoint.index import Index, join
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record
+from batchgen.errors import NotRunYet
+from batchgen.input.chosen import ChosenRow, chosen
+from batchgen.input.request import PreparedRequest
+from batchgen.job.prices import price_of
+from batchgen.job.sections import Limits
+from batchgen.output.column_names import MORE_CHOICES
+from batchgen.output.columns import ResultColumns
+from batchgen.runner.owner import refuse_anothers_checkpoint
+from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.prepare import PreparedJob
+from batchgen.runner.recheck import recheck_states
+from batchgen.runner.shown_row import ShownAttempt, ShownRow
+from batchgen.runner.which_rows import WhichRows, named_rows
+
+_KINDS = set(Kind)
+_LOST = "what the checkpoint holds of it is damaged"
+
+
+def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
+    """The rows, in the input's order. Raises UsageError where one is asked for that is none, and as `make_plan`."""
+    with _checkpoint(setup) as reader:
+        if reader is not None:
+            refuse_anothers_checkpoint(setup.job, reader.owner())
+        last = reader.last_run() if reader is not None else None
+        floor = last.floor if last is not None else 0
+        index = Index(reader.states() if reader is not None else (), floor)
+        plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
+        rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.fitness)
+    states = which.states
+    places = named_rows(setup.source, which.names) if which.names else rows["state"].is_in(states).arg_true().to_list()
+    return _shown(setup, plan, floor, places)
+
+
+@contextmanager
+def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
+    """None where the job has not run yet."""
+    try:
+        opened = setup.state.open_readonly(without_trace=True)
+    except NotRunYet:
+        yield None
+        return
+    with opened as reader:
+        yield reader
+
+
+def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) -> Iterator[ShownRow]:
+    for batch in chosen(setup.source, setup.requests, places):
+        known = plan.rows[[row.at for row in batch]]
+        with _checkpoint(setup) as reader:
+            shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []
+            if reader is not None:
+                shown = _looked_up(setup, batch, known, plan.models, reader, floor)
+        yield from shown
+
+
+class _Seen(NamedTuple):
+    """What the checkpoint has of a row: its result columns, and its attempts."""
+
+    results: dict[str, Any] = {"status": "pending"}  # noqa: RUF012  nobody changes it
+    attempts: tuple[ShownAttempt, ...] = ()
+
+
+_COLUMNS = ("text", "model", "finish_reason", "prompt_tokens", "completion_tokens", "reasoning", "status", "error",
+            "latency_s", MORE_CHOICES)  # fmt: skip
+
+
+def _looked_up(
+    setup: PreparedJob,
+    batch: list[ChosenRow],
+    known: pl.DataFrame,
+    models: tuple[str, ...],
+    reader: Reader,
+    floor: int,
+) -> list[ShownRow]:
+    """As the checkpoint has them at this moment."""
+    keys = [join(hi, lo) for hi, lo in known.select("hi", "lo").iter_rows()]
+    states = reader.states_of(keys)
+    found = Index(states, floor).find(known["hi"], known["lo"])
+    known = recheck_states(known.with_columns(found["record"], found["state"]), reader, setup.fitness)
+    ids: dict[bytes, list[int]] = defaultdict(list)
+    for key, id_, *_ in states:
+        ids[key].append(id_)
+    of_rows = [ids[key] for key in keys]
+    attempts = _attempts(setup, batch, of_rows, reader)
+    results = _results(known, setup.answer_models(models), reader, setup)
+    told = zip(batch, results, of_rows, strict=True)
+    return [_row(setup, row, _Seen(one, tuple(attempts[id_] for id_ in own))) for row, one, own in told]
+
+
+def _results(
+    known: pl.DataFrame, models: Sequence[str], reader: Reader, setup: PreparedJob
+) -> Iterator[dict[str, Any]]:
+    """The result columns of each row, as they would be published."""
+    start = 0
+    for ids, records, _ in reader.record_batches(known["record"].to_list()):
+        results = ResultColumns(known.slice(start, len(ids)), models, records, reader, setup.fitness)
+        columns = [column.to_pylist() for column in results.columns(list(_COLUMNS))]
+        yield from (dict(zip(_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True))
+        start += len(ids)
+
+
+def _attempts(
+    setup: PreparedJob, batch: list[ChosenRow], of_rows: list[list[int]], reader: Reader
+) -> dict[int, ShownAttempt]:
+    """Of all rows, by id."""
+    requests = {id_: row.request for row, ids in zip(batch, of_rows, strict=True) for id_ in ids}
+    shown = dict.fromkeys(requests, ShownAttempt(outcome=DAMAGED, error=_LOST))
+    for _, records, _ in reader.record_batches(list(requests)):
+        shown |= {id_: _attempt(setup, requests[id_], record, reader) for id_, record in records.items()}
+    return shown
+
+
+def _attempt(setup: PreparedJob, request: PreparedRequest, record: Record, reader: Reader) -> ShownAttempt:
+    answer = _billed_answer(record, reader)
+    price = price_of(setup.job, request.model)
+    tokens = prompt = None
+    if answer is not None:
+        prompt, tokens = answer.prompt_tokens or request.prompt_tokens, billed_tokens(answer, request.candidates)
+    elif _may_be_billed(record):
+        prompt, tokens = request.prompt_tokens, request.answer_tokens
+    return ShownAttempt(
+        outcome=record.outcome,
+        status=record.status,
+        error=record.error,
+        latency_s=record.latency,
+        finished_at=dt.datetime.fromtimestamp(record.finished_at / 1e6, dt.UTC).isoformat(timespec="milliseconds"),
+        prompt_tokens=prompt,
+        answer_tokens=tokens,
+        counted=answer is not None and answer.prompt_tokens is not None,
+        possibly_billed=answer is None and tokens is not None,
+        cost=None if price is None else (prompt or 0) * price[0] + (tokens or 0) * price[1],
+    )
+
+
+def _may_be_billed(record: Record) -> bool:
+    if record.outcome in _KINDS:
+        return Kind(record.outcome).policy.billed is Billed.MAYBE
+    return record.outcome == INTERRUPTED
+
+
+def _billed_answer(record: Record, reader: Reader) -> Answer | None:
+    """None where there is none, or none that could be used."""
+    read = None if _may_be_billed(record) else reader.answer(record)
+    if read is None:
+        return None
+    texts = [choice.text for choice in read.choices]
+    return Answer(b"", len(texts), *tokens_of(texts, read.usage))
+
+
+def _row(setup: PreparedJob, row: ChosenRow, seen: _Seen) -> ShownRow:
+    results = dict(seen.results)
+    request: dict[str, Any] = json.loads(row.request.body)
+    more = results.pop(MORE_CHOICES, None) or ()
+    costs = [attempt.cost for attempt in seen.attempts]
+    return ShownRow(
+        job=setup.job.name,
+        row=row.number,
+        id=row.name,
+        prompt=row.request.prompt,
+        messages=request.get("messages"),
+        request=request,
+        attempts=seen.attempts,
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        more_choices=[{"text": one["text"], "finish_reason": one["finish_reason"]} for one in more],
+        **results,
+    )
