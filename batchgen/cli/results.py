@@ -33,10 +33,10 @@ def export(job: str, *, local: bool, output: str | None, columns: str | None, st
     """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
 
     \b
-    batchgen export jobs/seo.yaml                                    to the job's own output
-    batchgen export jobs/seo.yaml -o so-far.xlsx                     for a spreadsheet
-    batchgen export jobs/seo.yaml -o failed.csv --status failed      the rows that failed
-    batchgen export jobs/seo.yaml -o texts.jsonl --columns sku,text  some columns
+    batchgen export jobs/seo.yaml                      to the job's own output
+    batchgen export jobs/seo.yaml -o so-far.xlsx       for a spreadsheet
+    batchgen export jobs/seo.yaml -o failed.csv --status failed
+    batchgen export jobs/seo.yaml -o texts.jsonl --columns sku,text
     """
     streams.log()
     from batchgen import commands
