@@ -20,7 +20,14 @@ from batchgen.job.job import Job
 
 
 def read_job(path: str | Path) -> Job:
-    """The job of a file. Raises UsageError with one line for each mistake."""
+    """Returns a job file's job, checked, with every setting; opens no input and needs no key.
+
+    >>> job = batchgen.read_job("jobs/seo.yaml")
+    >>> job.request.model, job.limits.concurrency
+    ('palmyra-x5', 64)
+
+    Raises UsageError, which names each mistake with its place.
+    """
     source = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
