@@ -32,7 +32,8 @@ class Plan:
     and `attempts` they all have, and `sharing`, how many they are. `order`: the numbers, from 0, of the rows to be
     sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not reused. `changed`
     is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known. `seconds`: the
-    time that the limits ask, 0 if there are none. `prompts`: of the first rows to be sent, if they were requested."""
+    time that the limits ask, 0 if there are none. `prompts`: of the first rows; `with_prompts`: of
+    the first ones to be sent."""
 
     rows: pl.DataFrame
     order: pl.Series | None
@@ -114,12 +115,16 @@ def make_plan(
         answer_tokens=_sum(todo["answer_tokens"]),
         cost=_cost(job, todo, tuple(seen.models)),
         seconds=_seconds(todo, limits),
+        prompts=tuple(seen.prompts),
     )
 
 
 def with_prompts(plan: Plan, source: Source, requests: Requests, count: int) -> Plan:
-    """Adds the prompts of so many of the rows that would be sent first. Raises InputChanged."""
+    """Adds the prompts of so many of the rows that would be sent first. Raises InputChanged. The input is read again
+    only where they are not among the first rows, whose prompts a plan has."""
     rows = (plan.rows["todo"].arg_true() if plan.order is None else plan.order).head(count).to_list()
+    if max(rows, default=0) < len(plan.prompts):
+        return replace(plan, prompts=tuple(plan.prompts[row] for row in rows))
     found = {row.at: row.request.prompt for batch in chosen(source, requests, sorted(rows)) for row in batch}
     return replace(plan, prompts=tuple(found[row] for row in rows))
 

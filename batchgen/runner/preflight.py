@@ -16,6 +16,8 @@ from batchgen.job.job import Job
 from batchgen.job.shard import row_name
 
 SHOWN_PROBLEMS = 5
+KEPT_PROMPTS = 10
+"""Of the first rows: a plan shows some, mostly these."""
 MAX_MODELS = 1000
 
 
@@ -32,8 +34,10 @@ class Preflight:
     problems: dict[str, list[str]] = field(default_factory=dict)
     rejected: int = 0
     height: int = 0
+    prompts: list[str] = field(default_factory=list)
 
     def add(self, made: list[PreparedRequest]) -> None:
+        self.prompts += [one.prompt for one in made[: KEPT_PROMPTS - len(self.prompts)]]
         models = self.models
         self.columns.add(
             b"".join([p.digest for p in made]),

@@ -196,7 +196,7 @@ def test_a_second_interrupt_gives_up_what_is_in_flight(tmp_path, server, kernel)
     cell.until("in flight get 60 s to end")
     kernel.interrupt()
     assert cell.end().error == ""
-    assert "given up" in cell.text
+    assert "are cancelled" in cell.text
     assert "48 of 60 rows have their text, 12 still to do" in cell.html
     said = kernel("print(ended.exit_code, ended.stopped, ended.pending)").end().text
     assert said == "3 stopped by SIGINT 12\n"

@@ -22,7 +22,7 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError
-from batchgen.runner.run import Runner
+from batchgen.runner import opening
 from powerloss.disk import Disk, Fate
 from powerloss.operations import Acknowledged, Operation, Published, Recording, fingerprint
 
@@ -192,7 +192,7 @@ def recover(path: Path) -> Recovered:
     """As `batchgen run` does before it plans. Raises what refuses the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(Checkpoint(path)) as checkpoint, closing(Reader(path)) as reader:
-        Runner(SimpleNamespace(state=StateFiles(path), job=None), "", checkpoint, reader, None, None)._recover()
+        opening.recover(SimpleNamespace(state=StateFiles(path)), checkpoint, reader)
         states = list(reader.states())
         answers: dict[bytes, list[str]] = {}
         for record in reader.records([id_ for _, id_, *_ in states]).values():
