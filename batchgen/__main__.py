@@ -42,10 +42,12 @@ def spare_the_collector() -> None:
 
 
 def spare_imports() -> None:
-    """numpy, which pyarrow imports where it is installed, would start threads for linear algebra that turn for a while
-    before they sleep: a tenth of the CPU of a night of nothing. pydantic would read of every installed package whether
-    it brings plugins."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    """Hides numpy, which nothing here needs. Where it is installed, pyarrow would import it, start its threads for
+    linear algebra, and import pandas with the first list: a fifth of the CPU of a short run, and 40 MB. pandas cannot
+    be hidden alone (findings/pyarrow_first_list.sh). The engine on Ray brings numpy back.
+
+    Spares pydantic asking every installed package for plugins."""
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # an import then fails: docs.python.org, sys.modules
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
 
 from batchgen.errors import UsageError
 from batchgen.send.engines import local as here
-
-if TYPE_CHECKING:
-    pass
 
 
 def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
     """Returns the factory of an engine. "local": this process. "ray": actors of a Ray cluster, at its address or one
     that is started. Raises UsageError if there is no such engine."""
     if name == "ray":
+        if sys.modules.get("numpy", sys) is None:
+            del sys.modules["numpy"]  # which the command hides (`__main__`): Ray and its workers' values want it
         from batchgen.send.engines import ray  # noqa: PLC0415  it imports Ray
 
         return ray.engine(address)
