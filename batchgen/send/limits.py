@@ -15,6 +15,9 @@ from batchgen.send.token_estimator import TokenEstimator
 from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars
 
+EXACT_DIGITS = 12
+"""Of what is spent, in tokens and dollars. A token costs some 1e-7 dollars."""
+
 
 class RateLimiter:
     """All rates and pauses of a run, for all of its slots. `learned`: requests a minute that an earlier run found the
@@ -221,10 +224,13 @@ class Budget:
 
     def take(self, tokens: float, cost: float) -> None:
         self.spent_requests += 1
-        self.spent_tokens += tokens
-        self.spent_cost += cost
+        self._spend(tokens, cost)
 
     def give_back(self, tokens: float, cost: float) -> None:
         """Gives back what was reserved for a finished request and not used."""
-        self.spent_tokens -= tokens
-        self.spent_cost -= cost
+        self._spend(-tokens, -cost)
+
+    def _spend(self, tokens: float, cost: float) -> None:
+        """Rounds, or what is taken and given back in another order would leave a rest: $0.0000000000000000001."""
+        self.spent_tokens = round(self.spent_tokens + tokens, EXACT_DIGITS)
+        self.spent_cost = round(self.spent_cost + cost, EXACT_DIGITS)

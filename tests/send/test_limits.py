@@ -46,6 +46,17 @@ def test_no_window_grants_more_than_the_rate_and_a_small_burst(costs, rate, idle
     assert most_over(rate, times, costs) <= rate / 60 * BURST_SECONDS + TINY * sum(costs)
 
 
+@given(st.permutations([n * 60e-8 + 1e-7 for n in range(12)]))
+@settings(deadline=None)
+def test_nothing_is_left_of_what_was_given_back(costs):
+    budget = Budget()
+    for cost in sorted(costs):
+        budget.take(cost * 1e7, cost)
+    for cost in costs:
+        budget.give_back(cost * 1e7, cost)
+    assert (budget.spent_tokens, budget.spent_cost) == (0, 0)
+
+
 @given(COSTS, RATES)
 @settings(deadline=None)
 def test_all_of_the_rate_is_used(costs, rate):
