@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from batchgen.api.connection import Connection
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
@@ -20,7 +21,7 @@ from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
+from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
 from batchgen.runner.recheck import recheck_states
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
@@ -34,7 +35,7 @@ class OpenedJob(NamedTuple):
     """A prepared job under its lock. `checkpoint` and `reader` are open on the same file."""
 
     setup: PreparedJob
-    key: str
+    connection: Connection
     checkpoint: Checkpoint
     reader: Reader
 
@@ -47,6 +48,7 @@ def opened(
     as `held`, and UsageError, MachineRefused."""
     key = key_of(job, environ)
     setup = prepare(job, environ, file)
+    connection = connection_of(setup, key, environ)
     if engine is local.engine:
         descriptors.raise_limit(setup.limits.most_in_flight)
     folders.make([job.state_folder])
@@ -55,7 +57,7 @@ def opened(
     if warning := folders.network_warning(job.state_folder):
         log.warning("warning: %s", warning)
     with held(setup, adopt=adopt) as (checkpoint, reader):
-        yield OpenedJob(setup, key, checkpoint, reader)
+        yield OpenedJob(setup, connection, checkpoint, reader)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         name=job.name,
         path=str(job.output_path(date)),
         continues=date if date != today() else None,
-        endpoint=job.endpoint.name or setup.base_url or "",
+        endpoint=setup.endpoint,
         plan=made,
         limits=setup.limits,
         latency_s=known.latency,

@@ -29,4 +29,4 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subje
         log.warning("warning: the report shows no prompts: %s", error)
         return reports.Subject(job, job.limits, job.endpoint.name or "")
     known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
-    return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
+    return reports.Subject(job, setup.limits, setup.endpoint, known)
