@@ -230,7 +230,7 @@ def prune(
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
         unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
         if not unused or not agree(len(unused)):
             return 0

@@ -246,16 +246,15 @@ class Job(Renderable, Section):
         except ValueError as error:
             raise UsageError(f"WRITER_BASE_URL {error}") from None
 
-    def effective_limits(self, urls: Iterable[str]) -> Limits:
-        """The limits in force: the documented ones on the vendor's host where the job names none."""
-        given = self.limits
+    def with_effective_limits(self, urls: Iterable[str]) -> Self:
+        """Returns the job with the limits in force: on the vendor's host, the documented ones where it sets none."""
         if not is_vendor(urls):
-            return given
-        unset = {
-            "requests_per_minute": given.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
-            "tokens_per_minute": given.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
+            return self
+        in_force = {
+            "requests_per_minute": self.limits.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
+            "tokens_per_minute": self.limits.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
         }
-        return given.model_copy(update=unset)
+        return self.model_copy(update={"limits": self.limits.model_copy(update=in_force)})
 
     @property
     def state_folder(self) -> Path:

@@ -27,7 +27,6 @@ from batchgen.input.source import Source, open_source, require_column
 from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
-from batchgen.job.sections import Limits
 from batchgen.output.column_names import left_out, refuse_collisions
 from batchgen.output.input_columns import as_texts
 from batchgen.simulator.model import NAME as BUILT_IN
@@ -38,14 +37,13 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job that fits its input. `urls`: the service's addresses; the built-in model has none yet. `fitness` is None if
-    the job checks no text."""
+    """A job that fits its input. `job` has the limits in force. `urls`: the service's addresses; the built-in model has
+    none yet. `fitness` is None if the job checks no text."""
 
     job: Job
     urls: tuple[str, ...]
     source: Source
     requests: Requests
-    limits: Limits
     fitness: Checker | None
 
     @property
@@ -81,8 +79,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
         requests = Requests(job, source.columns, job.endpoint.identity(urls))
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    limits = job.effective_limits(urls)
-    return PreparedJob(job, urls, source, requests, limits, checker_of(job))
+    return PreparedJob(job.with_effective_limits(urls), urls, source, requests, checker_of(job))
 
 
 def reopen(setup: PreparedJob) -> PreparedJob:
@@ -134,7 +131,7 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
         connect=job.timeout.connect,
         total=job.timeout.total,
         dialect=setup.dialect,
-        slots=setup.limits.most_in_flight,
+        slots=job.limits.most_in_flight,
         ca_file=endpoint.ca_file,
         proxy=_proxy(job, setup.urls, environ),
         refusals=kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set()),

@@ -197,7 +197,7 @@ class Runner:
         if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
-        subject = reports.Subject(self._job, setup.limits, setup.endpoint, known, published)
+        subject = reports.Subject(self._job, setup.endpoint, known, published)
         return reports.after_run(subject, date, sent=bool(sent))
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:

@@ -80,7 +80,7 @@ class Sender:
         Raises MachineRefused if answers cannot be stored."""
         with (
             self._service() as connection,
-            closing(InFlightLog(self.setup.state.in_flight, self.setup.limits.most_in_flight)) as flight,
+            closing(InFlightLog(self.setup.state.in_flight, self.setup.job.limits.most_in_flight)) as flight,
         ):
             return event_loop.run(self._dispatch(plan, connection, flight, rate, found, quiet=quiet))
 
@@ -103,7 +103,7 @@ class Sender:
         *,
         quiet: bool,
     ) -> SendResult:
-        job, granted = self.setup.job, self.setup.limits
+        job, granted = self.setup.job, self.setup.job.limits
         stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
@@ -143,7 +143,7 @@ class Sender:
 
     def _rate_limiter(self, rate: float | None, found: int | None) -> RateLimiter:
         """Returns the limits of a run that starts now. `rate`, `found`: as of `run`."""
-        granted = self.setup.limits
+        granted = self.setup.job.limits
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         if granted.concurrency == "auto":
             limits.auto = AdaptiveConcurrency(AUTO_MOST, found, self.setup.job.timeout.total)
@@ -152,7 +152,7 @@ class Sender:
     def _dispatcher(
         self, plan: Plan, attempt: Attempt, save: Save, flight: InFlightLog, limits: RateLimiter, stats: Stats
     ) -> Dispatcher:
-        setup, job, concurrency = self.setup, self.setup.job, self.setup.limits.most_in_flight
+        setup, job, concurrency = self.setup, self.setup.job, self.setup.job.limits.most_in_flight
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         return Dispatcher(
             batches=tasks(job, setup.source, setup.requests, plan),

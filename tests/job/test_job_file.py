@@ -562,7 +562,7 @@ def test_placeholders_of_the_output(tmp_path, path, written, state):
     ],
 )
 def test_limits_in_force(tmp_path, limits, url, requests, tokens):
-    granted = load(tmp_path, BASE + f"limits: {limits}\n").effective_limits((url,))
+    granted = load(tmp_path, BASE + f"limits: {limits}\n").with_effective_limits((url,)).limits
     assert (granted.requests_per_minute, granted.tokens_per_minute) == (requests, tokens)
     assert granted.concurrency == 64
 
@@ -577,7 +577,7 @@ def test_a_trial_has_its_own_results_and_no_limits(tmp_path):
     assert trial.output_path("2026-11-22") != real.output_path("2026-11-22")
     assert trial.output_path("2026-11-22").name == "2026-11-22.local.parquet"
     assert trial.endpoint.url is None
-    assert trial.effective_limits(trial.addresses({})) == Limits(concurrency=64)
+    assert trial.with_effective_limits(trial.addresses({})).limits == Limits(concurrency=64)
     same = {"input", "prompt", "request", "columns", "retry", "timeout", "until", "prices", "reuse"}
     assert trial.model_dump(include=same) == real.model_dump(include=same)
 
