@@ -88,11 +88,11 @@ def run(
     with notifications.notifying(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.set_job(job)
-        with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, key, checkpoint, reader):
+        with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, connection, checkpoint, reader):
             if take_in is not None:
                 taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
-            night = Runner(setup, key, checkpoint, reader, signals, engine)
+            night = Runner(setup, connection, checkpoint, reader, signals, engine)
             after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
 
@@ -230,7 +230,7 @@ def prune(
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with held(setup) as (checkpoint, reader):
         index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), setup.limits, retry_failed=True)
+        made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
         unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
         if not unused or not agree(len(unused)):
             return 0

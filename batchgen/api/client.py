@@ -17,14 +17,13 @@ from typing import Self
 import aiohttp
 
 from batchgen import __version__
+from batchgen.api.connection import Connection
 from batchgen.api.credentials import Redactor
-from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
 from batchgen.api.exchange import NotHttp, Sendings
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.pool import pool_of
-from batchgen.api.proxy import Proxy
 from batchgen.api.timeouts import Deadlines
 from batchgen.api.tls import trust
 from batchgen.api.types import is_json
@@ -39,21 +38,11 @@ MOST_SHARED, MOST_SMALL, LEAST_SMALL = 256 << 20, 2 << 20, 256 << 10
 
 
 class Client:
-    """A pool of connections to one endpoint, as an asynchronous context. Time-outs are in seconds. Without a key (an
-    empty one) none is sent."""
+    """Sends requests to one server, as an asynchronous context. `connection` has one address."""
 
-    def __init__(
-        self,
-        base_url: str,
-        key: str,
-        *,
-        connect: float,
-        total: float,
-        slots: int = 64,
-        ca_file: str | None = None,
-        proxy: Proxy | None = None,
-        dialect: Dialect = WRITER,
-    ) -> None:
+    def __init__(self, connection: Connection) -> None:
+        (url,) = connection.urls
+        key, proxy = connection.key, connection.proxy
         headers = {
             **({"Authorization": f"Bearer {key}"} if key else {}),
             "Content-Type": "application/json",
@@ -61,17 +50,18 @@ class Client:
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
-        self._url = base_url + dialect.path
-        self._open = partial(pool_of, self._url, headers, connect=connect, trust=trust(ca_file), proxy=proxy)
-        self._dialect = dialect
+        self._dialect = connection.dialect
+        self._url = url + self._dialect.path
+        trusted = trust(connection.ca_file)
+        self._open = partial(pool_of, self._url, headers, connect=connection.connect, trust=trusted, proxy=proxy)
         self._marks_ends = False
         self._resent: set[int] = set()
         """Requests that ended a kept connection: it may be they that do it, and once is enough."""
         login = [proxy.login] if proxy is not None and proxy.login is not None else []
         self._redactors = [Redactor(secret) for secret in [key, *login]]
-        self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // slots))
+        self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // connection.slots))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._total = total
+        self._total = connection.total
 
     def __repr__(self) -> str:
         return f"Client({self._url!r})"

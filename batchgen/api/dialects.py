@@ -18,7 +18,9 @@ from batchgen.api.types import RawCompletion, is_json
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """`path` follows the address; `request` is the type of what is sent. `default_tokens` is the longest answer to a
+    """What is sent, and how answers are read. `name` is that of the constant below: a pickle holds the name alone.
+
+    `path` follows the address; `request` is the type of what is sent. `default_tokens` is the longest answer to a
     request without `max_tokens`, and `documented` whether the service says so.
 
     `judge` says what a 200's body is worth. `read_answer` raises ValueError or RecursionError where it is no answer.
@@ -30,6 +32,7 @@ class Dialect:
     field that the service lacks.
     """
 
+    name: str
     path: str
     request: Any
     default_tokens: int
@@ -41,6 +44,9 @@ class Dialect:
     is_own_server: bool = False
     open: bool = False
     instead: Mapping[str, str] = field(default_factory=dict)
+
+    def __reduce__(self) -> str:
+        return self.name
 
     @property
     def is_chat(self) -> bool:
@@ -59,6 +65,7 @@ class Dialect:
 
 _ONLY_CHATS = "only chats have it: give messages in place of prompt"
 WRITER = Dialect(
+    "WRITER",
     types.PATH,
     types.CompletionRequest,
     types.SERVER_MAX_TOKENS,
@@ -77,6 +84,7 @@ WRITER = Dialect(
     },
 )
 OPENAI = Dialect(
+    "OPENAI",
     types.PATH,
     openai.Request,
     openai.DEFAULT_TOKENS,
@@ -93,6 +101,7 @@ OPENAI = Dialect(
     },
 )
 WRITER_CHAT = Dialect(
+    "WRITER_CHAT",
     chat.WRITER_PATH,
     chat.WriterRequest,
     chat.DEFAULT_TOKENS,
@@ -109,6 +118,7 @@ WRITER_CHAT = Dialect(
     },
 )
 OPENAI_CHAT = Dialect(
+    "OPENAI_CHAT",
     chat.OPENAI_PATH,
     chat.OpenAIRequest,
     chat.DEFAULT_TOKENS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -140,9 +141,13 @@ class Endpoint(Section):
         """Returns what is spoken there: of chats, or of completions."""
         return (CHATS if chat else COMPLETIONS)[self.api]
 
-    def identity(self, base_url: str) -> str:
-        """Whose the answers are: the same body means another request in another dialect."""
-        return f"{'' if self.api == 'writer' else self.api + ' '}{self.name or base_url}"
+    def label(self, urls: Iterable[str]) -> str:
+        """Returns what people call it: its name, else its address. Several addresses have a name."""
+        return self.name or " ".join(urls)
+
+    def identity(self, urls: Iterable[str]) -> str:
+        """Returns whose the answers are: the same body means another request in another dialect."""
+        return f"{'' if self.api == 'writer' else self.api + ' '}{self.label(urls)}"
 
     @property
     def key_source(self) -> str:

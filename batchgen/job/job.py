@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -233,27 +233,28 @@ class Job(Renderable, Section):
         """Whether the built-in model answers."""
         return self._mode.is_local
 
-    def base_url(self, environ: Mapping[str, str]) -> str:
-        """The address; of several servers all, a space between. Raises UsageError where WRITER_BASE_URL is used and
-        is no good address."""
+    def addresses(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Returns the service's address, or those of several servers, sorted; none for the built-in model, which has
+        one once it is started. Raises UsageError if WRITER_BASE_URL is used and is not a valid address."""
+        if self.is_local:
+            return ()
         if self.endpoint.urls:
-            return " ".join(sorted(self.endpoint.urls))
+            return tuple(sorted(self.endpoint.urls))
         url = environ.get("WRITER_BASE_URL", "").strip() or VENDOR_URL
         try:
-            return endpoint_url(url)
+            return (endpoint_url(url),)
         except ValueError as error:
             raise UsageError(f"WRITER_BASE_URL {error}") from None
 
-    def effective_limits(self, base_url: str) -> Limits:
-        """The limits in force: the documented ones on the vendor's host where the job names none."""
-        given = self.limits
-        if not is_vendor(base_url):
-            return given
-        unset = {
-            "requests_per_minute": given.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
-            "tokens_per_minute": given.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
+    def with_effective_limits(self, urls: Iterable[str]) -> Self:
+        """Returns the job with the limits in force: on the vendor's host, the documented ones where it sets none."""
+        if not is_vendor(urls):
+            return self
+        in_force = {
+            "requests_per_minute": self.limits.requests_per_minute or DOCUMENTED_REQUESTS_PER_MINUTE,
+            "tokens_per_minute": self.limits.tokens_per_minute or DOCUMENTED_TOKENS_PER_MINUTE,
         }
-        return given.model_copy(update=unset)
+        return self.model_copy(update={"limits": self.limits.model_copy(update=in_force)})
 
     @property
     def state_folder(self) -> Path:
@@ -279,5 +280,6 @@ class Job(Renderable, Section):
         return DatedPath.parse(f"{stem}{shard}{self._mode.mark}{suffix}".replace("{name}", name))
 
 
-def is_vendor(base_url: str) -> bool:
-    return any(urlsplit(url).hostname == VENDOR_HOST for url in base_url.split())
+def is_vendor(urls: Iterable[str]) -> bool:
+    """Returns whether one of the addresses is on the vendor's own host."""
+    return any(urlsplit(url).hostname == VENDOR_HOST for url in urls)

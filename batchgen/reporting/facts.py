@@ -18,7 +18,6 @@ from batchgen.checkpoint.schema import OK, Run
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
-from batchgen.job.sections import Limits
 from batchgen.output.publish import PublishResult
 from batchgen.reporting.queries import AttemptGroup, AttemptRange, Message, ReportReader, RowOutcome
 from batchgen.reporting.spent import Spent, spent_of
@@ -110,7 +109,6 @@ class Facts:
     it. `repeats` is (groups, rows that share their text, different texts)."""
 
     job: Job
-    limits: Limits
     endpoint: str
     state: str
     run: Run
@@ -154,7 +152,6 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
     samples, rows_of = _samples(archive, subject.known, outliers(looked, repeats[0]), messages)
     return Facts(
         job=subject.job,
-        limits=subject.limits,
         endpoint=subject.endpoint,
         state=last.outcome or ("running" if StateFiles(archive.path).is_running() else "killed"),
         run=last,

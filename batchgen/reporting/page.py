@@ -148,6 +148,6 @@ def _settings(facts: Facts) -> dict[str, Any]:
     """What the job file sets, and the limits in force. A job holds no secret."""
     job = facts.job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     prompt = job.pop("prompt", "")
-    job["limits"] = facts.limits.model_dump(mode="json", exclude_none=True)
+    job["limits"] = facts.job.limits.model_dump(mode="json", exclude_none=True)
     text = yaml.safe_dump(job, allow_unicode=True, sort_keys=False, width=100)
     return {"job": long(text, 10 * TEXT_CHARS), "prompt": long(prompt, 10 * TEXT_CHARS)}

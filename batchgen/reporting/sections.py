@@ -72,7 +72,7 @@ def time(facts: Facts) -> dict[str, Any] | None:
         downs = len(time.cool_downs)
         waited = f", and {pluralize(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
         said += f" {pluralize(refused, 'refusal')}{waited}."
-    granted = facts.limits.requests_per_minute or figures.run.learned
+    granted = facts.job.limits.requests_per_minute or figures.run.learned
     shown = plot(said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
     return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
 
@@ -151,11 +151,11 @@ def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
     if figures.rate is None or facts.spent is None:
         return []
     minutes = figures.seconds / 60
-    learned = facts.limits.requests_per_minute is None and figures.run.learned
+    learned = facts.job.limits.requests_per_minute is None and figures.run.learned
     tokens = facts.spent.answer_tokens + (facts.spent.prompt_tokens or 0)
     rates = [
-        ("requests a minute", figures.attempts / minutes, facts.limits.requests_per_minute or figures.run.learned),
-        ("tokens a minute", tokens / minutes, facts.limits.tokens_per_minute),
+        ("requests a minute", figures.attempts / minutes, facts.job.limits.requests_per_minute or figures.run.learned),
+        ("tokens a minute", tokens / minutes, facts.job.limits.tokens_per_minute),
     ]
     return [
         {

@@ -12,7 +12,6 @@ import polars as pl
 from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
-from batchgen.job.sections import Limits
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
@@ -50,11 +49,10 @@ class InputIndex:
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose report it is. `limits` are those in force, `endpoint` who answers; `published`: the results of a run that
-    has just ended, which know best how its rows ended."""
+    """Whose report it is. `job` has the limits in force, `endpoint` is who answers; `published`: the results of a run
+    that has just ended, which know best how its rows ended."""
 
     job: Job
-    limits: Limits
     endpoint: str
     known: InputIndex | None = None
     published: PublishResult | None = None

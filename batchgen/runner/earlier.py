@@ -15,7 +15,7 @@ from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
 from batchgen.runner.owner import refuse_anothers_checkpoint
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import Plan, make_plan, refuse_too_long
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.recheck import recheck_states
 
@@ -39,17 +39,18 @@ class EarlierRuns:
     recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
-        """Makes a plan. Raises UsageError as `make_plan` does."""
-        return make_plan(
+        """Makes a plan. Raises UsageError as `make_plan` and `refuse_too_long` do."""
+        plan = make_plan(
             setup.job,
             setup.source,
             setup.requests,
             self.index,
             iter(self.names),
-            setup.limits,
             retry_failed=retry_failed,
             recheck=self.recheck,
         )
+        refuse_too_long(plan, setup.job, setup.source)
+        return plan
 
 
 @contextmanager

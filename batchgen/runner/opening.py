@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from batchgen.api.connection import Connection
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
@@ -19,8 +20,8 @@ from batchgen.job.job import Job
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
-from batchgen.runner.plan import Plan, make_plan, nothing_to_send
-from batchgen.runner.prepare import PreparedJob, key_of, prepare, today, warnings
+from batchgen.runner.plan import Plan, make_plan, nothing_to_send, refuse_too_long
+from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
 from batchgen.runner.recheck import recheck_states
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
@@ -34,7 +35,7 @@ class OpenedJob(NamedTuple):
     """A prepared job under its lock. `checkpoint` and `reader` are open on the same file."""
 
     setup: PreparedJob
-    key: str
+    connection: Connection
     checkpoint: Checkpoint
     reader: Reader
 
@@ -47,15 +48,16 @@ def opened(
     as `held`, and UsageError, MachineRefused."""
     key = key_of(job, environ)
     setup = prepare(job, environ, file)
+    connection = connection_of(setup, key, environ)
     if engine is local.engine:
-        descriptors.raise_limit(setup.limits.most_in_flight)
+        descriptors.raise_limit(setup.job.limits.most_in_flight)
     folders.make([job.state_folder])
     destination.of(job, today()).refuse_unwritable()
     folders.refuse_network(job.state_folder)
     if warning := folders.network_warning(job.state_folder):
         log.warning("warning: %s", warning)
     with held(setup, adopt=adopt) as (checkpoint, reader):
-        yield OpenedJob(setup, key, checkpoint, reader)
+        yield OpenedJob(setup, connection, checkpoint, reader)
 
 
 @contextmanager
@@ -92,17 +94,19 @@ def recover(setup: PreparedJob, checkpoint: Checkpoint, reader: Reader) -> int:
 
 
 def plan_from(setup: PreparedJob, reader: Reader, floor: int, *, retry_failed: bool) -> Plan:
-    """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `make_plan`."""
-    return make_plan(
+    """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `make_plan` and
+    `refuse_too_long` do."""
+    plan = make_plan(
         setup.job,
         setup.source,
         setup.requests,
         Index(reader.states(), floor),
         reader.row_names(),
-        setup.limits,
         retry_failed=retry_failed,
         recheck=lambda rows: recheck_states(rows, reader, setup.fitness),
     )
+    refuse_too_long(plan, setup.job, setup.source)
+    return plan
 
 
 def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader, interrupted: int) -> None:
@@ -130,4 +134,4 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
 def earlier_rate(setup: PreparedJob, reader: Reader) -> float | None:
     """Returns the rate that an earlier run learned, if the job itself sets none."""
     learned = reader.learned_rate()
-    return None if learned is None or setup.limits.requests_per_minute else learned.per_minute
+    return None if learned is None or setup.job.limits.requests_per_minute else learned.per_minute

@@ -79,13 +79,12 @@ def make_plan(
     requests: Requests,
     index: Index,
     known_names: Iterator[str],
-    limits: Limits,
     *,
     retry_failed: bool,
     recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> Plan:
-    """Makes the plan. `recheck`: returns the rows with `state` by the present check. Raises UsageError if a row cannot
-    be sent; its message names the first such rows and counts them all."""
+    """Makes the plan. `recheck`: returns the rows with `state` by the present check. Raises UsageError if a row has no
+    valid request; its message names the first such rows and counts them all."""
     seen = preflight(job, source, requests)
     _refuse_unpriced(job, seen)
     rows = seen.columns.frame()
@@ -98,7 +97,6 @@ def make_plan(
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
     rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]) & is_sent(rows))
     count = dict(rows["state"].value_counts().iter_rows())
-    _refuse_too_long(job, source, rows, limits)
     todo = rows.filter("todo").select("prompt_tokens", "answer_tokens", "model")
     return Plan(
         rows=rows,
@@ -114,7 +112,7 @@ def make_plan(
         prompt_tokens=_sum(todo["prompt_tokens"]),
         answer_tokens=_sum(todo["answer_tokens"]),
         cost=_cost(job, todo, tuple(seen.models)),
-        seconds=_seconds(todo, limits),
+        seconds=_seconds(todo, job.limits),
         prompts=tuple(seen.prompts),
     )
 
@@ -129,10 +127,10 @@ def with_prompts(plan: Plan, source: Source, requests: Requests, count: int) -> 
     return replace(plan, prompts=tuple(found[row] for row in rows))
 
 
-def _refuse_too_long(job: Job, source: Source, rows: pl.DataFrame, limits: Limits) -> None:
+def refuse_too_long(plan: Plan, job: Job, source: Source) -> None:
     """Raises UsageError for rows that need more tokens than a minute grants: they would be refused for ever, and delay
     all others."""
-    grant = limits.tokens_per_minute
+    rows, grant = plan.rows, job.limits.tokens_per_minute
     if grant is None:
         return
     needs = pl.col("prompt_tokens").cast(pl.Int64) + pl.col("answer_tokens")

@@ -16,7 +16,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
     """Returns the forecast, with so many prompts. Sends nothing and leaves no trace. Raises BatchgenError as a run
     does."""
     job = setup.job
-    descriptors.raise_limit(setup.limits.most_in_flight)
+    descriptors.raise_limit(setup.job.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as known:
         made = with_prompts(known.plan(setup, retry_failed=retry_failed), setup.source, setup.requests, prompts)
@@ -29,9 +29,9 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         name=job.name,
         path=str(job.output_path(date)),
         continues=date if date != today() else None,
-        endpoint=job.endpoint.name or setup.base_url or "",
+        endpoint=setup.endpoint,
         plan=made,
-        limits=setup.limits,
+        limits=setup.job.limits,
         latency_s=known.latency,
         learned=known.learned,
         warnings=[

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
+from batchgen.api.connection import Connection
 from batchgen.api.credentials import check_key, read_key
 from batchgen.api.dialects import Dialect
 from batchgen.api.models import DEPRECATED
-from batchgen.api.proxy import proxy_of
+from batchgen.api.outcome import Kind, Scope, kinds_of
+from batchgen.api.proxy import Proxy, proxy_of
 from batchgen.api.tls import trust
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import UsageError
@@ -25,7 +27,6 @@ from batchgen.input.source import Source, open_source, require_column
 from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
-from batchgen.job.sections import Limits
 from batchgen.output.column_names import left_out, refuse_collisions
 from batchgen.output.input_columns import as_texts
 from batchgen.simulator.model import NAME as BUILT_IN
@@ -36,19 +37,23 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job that fits its input. `base_url` is None for the built-in model, which has no address yet. `fitness` is None
-    if the job checks no text."""
+    """A job that fits its input. `job` has the limits in force. `urls`: the service's addresses; the built-in model has
+    none yet. `fitness` is None if the job checks no text."""
 
     job: Job
-    base_url: str | None
+    urls: tuple[str, ...]
     source: Source
     requests: Requests
-    limits: Limits
     fitness: Checker | None
 
     @property
     def dialect(self) -> Dialect:
         return self.job.dialect
+
+    @property
+    def endpoint(self) -> str:
+        """Returns what people call the service."""
+        return self.job.endpoint.label(self.urls)
 
     @property
     def state(self) -> StateFiles:
@@ -63,30 +68,25 @@ class PreparedJob:
 def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJob:
     """Prepares a job. `file`: its file, for messages. Raises UsageError if something does not fit. It does not read the
     input's rows."""
-    base_url = None if job.is_local else job.base_url(environ)
+    urls = job.addresses(environ)
     trust(job.endpoint.ca_file)
-    proxy = None if job.is_local else proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, environ)
-    if proxy is not None and job.endpoint.has_key and "http:" in (base_url or ""):
-        raise UsageError(
-            "endpoint.proxy: the key would cross the network in the clear: with a key a proxy is used for https only"
-        )
+    _proxy(job, urls, environ)
     source = open_source(job.input)
     refuse_collisions(list(source.columns), job.answer_columns)
     if job.priority is not None:
         _refuse_unordered(job.priority, source)
     try:
-        requests = Requests(job, source.columns, job.endpoint.identity(base_url or ""))
+        requests = Requests(job, source.columns, job.endpoint.identity(urls))
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    limits = job.limits if base_url is None else job.effective_limits(base_url)
-    return PreparedJob(job, base_url, source, requests, limits, checker_of(job))
+    return PreparedJob(job.with_effective_limits(urls), urls, source, requests, checker_of(job))
 
 
 def reopen(setup: PreparedJob) -> PreparedJob:
     """Returns the job with the input as it is now. Raises UsageError as `prepare` does."""
     source = open_source(setup.job.input)
     refuse_collisions(list(source.columns), setup.job.answer_columns)
-    requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.base_url or ""))
+    requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.urls))
     return replace(setup, source=source, requests=requests)
 
 
@@ -107,6 +107,36 @@ def key_of(job: Job, environ: Mapping[str, str]) -> str:
     if job.endpoint.key_file is not None:
         return read_key(Path(job.endpoint.key_file))
     return check_key(environ.get(job.endpoint.key_env, ""), job.endpoint.key_env)
+
+
+def _proxy(job: Job, urls: Iterable[str], environ: Mapping[str, str]) -> Proxy | None:
+    """Returns the proxy, if the job names one. Raises UsageError if the key would cross the network in the clear."""
+    if job.is_local:
+        return None
+    proxy = proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, environ)
+    if proxy is not None and job.endpoint.has_key and any(url.startswith("http:") for url in urls):
+        raise UsageError(
+            "endpoint.proxy: the key would cross the network in the clear: with a key a proxy is used for https only"
+        )
+    return proxy
+
+
+def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> Connection:
+    """Returns how the run reaches its service. An unknown model does not end the run if each row names its own. Raises
+    UsageError if the proxy's variable is not set, or is not valid."""
+    job, endpoint = setup.job, setup.job.endpoint
+    return Connection(
+        urls=setup.urls,
+        key=key,
+        connect=job.timeout.connect,
+        total=job.timeout.total,
+        dialect=setup.dialect,
+        slots=job.limits.most_in_flight,
+        ca_file=endpoint.ca_file,
+        proxy=_proxy(job, setup.urls, environ),
+        refusals=kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set()),
+        secret_variables=tuple(name for name in (endpoint.key_env, endpoint.proxy_env) if name is not None),
+    )
 
 
 def today() -> str:
@@ -168,8 +198,7 @@ def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) ->
             continue
         advice = f"use {deprecation.replacement} in its place"
         removed = today >= dt.date.fromisoformat(deprecation.removed_on)
-        vendor = setup.base_url is not None and is_vendor(setup.base_url)
-        if removed and vendor and not setup.job.endpoint.allow_removed_models:
+        if removed and is_vendor(setup.urls) and not setup.job.endpoint.allow_removed_models:
             raise UsageError(
                 f"request.model: {model} was announced as removed on {deprecation.removed_on}: {advice}, or set "
                 "`endpoint: {allow_removed_models: true}` to send to it anyway; nothing was sent"

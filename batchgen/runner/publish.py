@@ -69,6 +69,6 @@ def file_metadata(setup: PreparedJob, run: Run, there: Location) -> dict[str, An
         "file": owner.file,
         "date": run.date,
         "started_at": run.started_at,
-        "endpoint": setup.job.endpoint.name or setup.base_url,
+        "endpoint": setup.endpoint,
         "settings": setup.job.model_dump(mode="json", by_alias=True),
     }

@@ -63,7 +63,7 @@ def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequen
     for task in rows:
         task.candidates = 1  # what is played are the tokens of all of them
     played = list(seen) or [_assumed(plan)]
-    granted = setup.limits
+    granted = setup.job.limits
     if learned is not None and granted.requests_per_minute is None:
         granted = granted.model_copy(update={"requests_per_minute": learned})
     part = len(rows) / max(plan.todo, 1)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
-from batchgen.job.sections import Limits
 from batchgen.reporting import write as reports
 from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import prepare
@@ -24,9 +23,9 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subje
         index = Index((), 0)
         with suppress(NotRunYet), setup.state.open_readonly() as reader:
             index = Index(reader.states(), 0)
-        made = make_plan(job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
+        made = make_plan(job, setup.source, setup.requests, index, iter(()), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
-        return reports.Subject(job, job.limits, job.endpoint.name or "")
+        return reports.Subject(job, job.endpoint.name or "")
     known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
-    return reports.Subject(job, setup.limits, job.endpoint.name or setup.base_url or "", known)
+    return reports.Subject(setup.job, setup.endpoint, known)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchgen.api.connection import Connection
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import Index
@@ -60,7 +61,7 @@ class Runner:
     def __init__(
         self,
         setup: PreparedJob,
-        key: str,
+        connection: Connection,
         checkpoint: Checkpoint,
         reader: Reader,
         signals: Signals,
@@ -68,7 +69,7 @@ class Runner:
     ) -> None:
         self._setup = setup
         self._job = setup.job
-        self._key = key
+        self._connection = connection
         self._checkpoint = checkpoint
         self._reader = reader
         self._signals = signals
@@ -138,7 +139,7 @@ class Runner:
         from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
 
         self._budget = self._budget or budget_of(self._job.until)
-        ours = self._setup, self._key, self._checkpoint, self._signals, self._engine
+        ours = self._setup, self._connection, self._checkpoint, self._signals, self._engine
         sender = Sender(*ours, self._budget, run, self._reader.total_usage())
         sent = sender.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
         self._sent.add(sent)
@@ -196,9 +197,7 @@ class Runner:
         if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
-        subject = reports.Subject(
-            self._job, setup.limits, self._job.endpoint.name or setup.base_url or "", known, published
-        )
+        subject = reports.Subject(self._job, setup.endpoint, known, published)
         return reports.after_run(subject, date, sent=bool(sent))
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:

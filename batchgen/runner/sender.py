@@ -9,10 +9,11 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, replace
 
 from batchgen import event_loop
+from batchgen.api.connection import Connection
 from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.checkpoint import Checkpoint
@@ -32,7 +33,6 @@ from batchgen.send import shared_rate
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Attempt, Dispatcher, Save
-from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
@@ -67,7 +67,7 @@ class Sender:
     """Sends one run's rows. `record`: the run as stored in the checkpoint. `before`: what earlier runs have used."""
 
     setup: PreparedJob
-    key: str
+    connection: Connection
     checkpoint: Checkpoint
     signals: Signals
     engine: EngineFactory
@@ -79,18 +79,31 @@ class Sender:
         """Sends the plan's rows. `rate`: requests a minute, and `found`: how many in flight, as an earlier run learned.
         Raises MachineRefused if answers cannot be stored."""
         with (
-            self._service() as base_url,
-            closing(InFlightLog(self.setup.state.in_flight, self.setup.limits.most_in_flight)) as flight,
+            self._service() as connection,
+            closing(InFlightLog(self.setup.state.in_flight, self.setup.job.limits.most_in_flight)) as flight,
         ):
-            return event_loop.run(self._dispatch(plan, base_url, flight, rate, found, quiet=quiet))
+            return event_loop.run(self._dispatch(plan, connection, flight, rate, found, quiet=quiet))
 
-    def _service(self) -> AbstractContextManager[str]:
-        return child() if self.setup.base_url is None else nullcontext(self.setup.base_url)
+    @contextmanager
+    def _service(self) -> Iterator[Connection]:
+        """Yields the way to the service. The built-in one runs while the block does."""
+        if not self.setup.job.is_local:
+            yield self.connection
+            return
+        with child() as url:
+            yield replace(self.connection, urls=(url,))
 
     async def _dispatch(
-        self, plan: Plan, base_url: str, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
+        self,
+        plan: Plan,
+        connection: Connection,
+        flight: InFlightLog,
+        rate: float | None,
+        found: int | None,
+        *,
+        quiet: bool,
     ) -> SendResult:
-        job, granted = self.setup.job, self.setup.limits
+        job, granted = self.setup.job, self.setup.job.limits
         stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
@@ -106,14 +119,14 @@ class Sender:
             self.checkpoint.set_progress(self.record, usage(), rate or None, left, moves)
 
         limits = self._rate_limiter(rate, found)
-        async with GroupCommit(self.checkpoint) as writer, self.engine(job, base_url, self.key) as engine:
+        async with GroupCommit(self.checkpoint) as writer, self.engine(connection, job.engine) as engine:
             dispatcher = self._dispatcher(plan, engine.attempt, writer.save, flight, limits, stats)
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(
                 job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
             )
             try:
-                with self.signals.handling(dispatcher), self._share_rate(limits, base_url) as recount:
+                with self.signals.handling(dispatcher), self._share_rate(limits, connection) as recount:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
                     stored, counted = (PROGRESS_SECONDS, store_progress), (shared_rate.COUNT_SECONDS, recount)
@@ -130,7 +143,7 @@ class Sender:
 
     def _rate_limiter(self, rate: float | None, found: int | None) -> RateLimiter:
         """Returns the limits of a run that starts now. `rate`, `found`: as of `run`."""
-        granted = self.setup.limits
+        granted = self.setup.job.limits
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         if granted.concurrency == "auto":
             limits.auto = AdaptiveConcurrency(AUTO_MOST, found, self.setup.job.timeout.total)
@@ -139,7 +152,7 @@ class Sender:
     def _dispatcher(
         self, plan: Plan, attempt: Attempt, save: Save, flight: InFlightLog, limits: RateLimiter, stats: Stats
     ) -> Dispatcher:
-        setup, job, concurrency = self.setup, self.setup.job, self.setup.limits.most_in_flight
+        setup, job, concurrency = self.setup, self.setup.job, self.setup.job.limits.most_in_flight
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         return Dispatcher(
             batches=tasks(job, setup.source, setup.requests, plan),
@@ -151,7 +164,7 @@ class Sender:
             retries=retries,
             stats=stats,
             concurrency=concurrency,
-            stops=Stops(local.stops(job), retries.patience, concurrency, is_proven=plan.reused > 0),
+            stops=Stops(self.connection.refusals, retries.patience, concurrency, is_proven=plan.reused > 0),
         )
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
@@ -168,12 +181,12 @@ class Sender:
             )
 
     @contextmanager
-    def _share_rate(self, limits: RateLimiter, base_url: str) -> Iterator[Callable[[], None]]:
+    def _share_rate(self, limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
         """Shares the declared rates with the other runs under this key. Yields a function to call regularly."""
         if not limits.is_declared:
             yield lambda: None
             return
-        with shared_rate.register(base_url, self.key) as runs:
+        with shared_rate.register(connection.urls, connection.key) as runs:
             limits.share(time.monotonic(), runs(), wait=2 * shared_rate.COUNT_SECONDS)
             yield lambda: limits.share(time.monotonic(), runs())
 

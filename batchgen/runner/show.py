@@ -25,7 +25,6 @@ from batchgen.errors import NotRunYet
 from batchgen.input.chosen import ChosenRow, chosen
 from batchgen.input.request import PreparedRequest
 from batchgen.job.prices import price_of
-from batchgen.job.sections import Limits
 from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.columns import ResultColumns
 from batchgen.runner.owner import refuse_anothers_checkpoint
@@ -47,7 +46,7 @@ def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
         last = reader.last_run() if reader is not None else None
         floor = last.floor if last is not None else 0
         index = Index(reader.states() if reader is not None else (), floor)
-        plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), Limits(), retry_failed=True)
+        plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
         rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.fitness)
     states = which.states
     places = named_rows(setup.source, which.names) if which.names else rows["state"].is_in(states).arg_true().to_list()

@@ -100,8 +100,8 @@ def _requests(setup: PreparedJob, rows: pl.Series) -> Iterator[tuple[int, Asked]
 def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult:
     from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a trial sends nothing
 
-    setup, key, checkpoint, reader = held
-    ours = setup, key, checkpoint, signals, local.engine
+    setup, connection, checkpoint, reader = held
+    ours = setup, connection, checkpoint, signals, local.engine
     sender = Sender(*ours, budget_of(setup.job.until), run, reader.total_usage())
     sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=False)
     warn_of_oddities(sent, setup.job)

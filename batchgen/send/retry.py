@@ -1,13 +1,14 @@
 """Decides whether a failed attempt is repeated, and after how long: by kind of failure, with full jitter.
 
-tenacity computes the waits; the dispatcher waits. Pure but for the jitter.
+tenacity's conditions say when a row is given up and how long it waits. Its loop is not used: rows that wait are the
+dispatcher's, which sends others meanwhile and pauses all at once. Pure but for the jitter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
 from batchgen.api.outcome import Billed, Failure, Kind, Tries
 
@@ -35,13 +36,14 @@ class Retries:
         self._max_wait = max_wait
         self.patience = max(MIN_PATIENCE, attempts * max_wait)
         self._wait = wait_random_exponential(multiplier=0.5, max=max_wait)
-        self._tries = {
-            Tries.ONCE: 1,
-            Tries.AS_SET: attempts,
-            Tries.FEW: min(attempts, MAX_BILLED_TRIES),
-            Tries.MANY: attempts * BUSY_FACTOR,
-            Tries.CHECKED: unfit + 1,
+        self._stop = {
+            Tries.ONCE: stop_after_attempt(1),
+            Tries.AS_SET: stop_after_attempt(attempts),
+            Tries.FEW: stop_after_attempt(min(attempts, MAX_BILLED_TRIES)),
+            Tries.MANY: stop_after_attempt(attempts * BUSY_FACTOR),
+            Tries.CHECKED: stop_after_attempt(unfit + 1),
         }
+        self._stop_passing = stop_after_attempt(attempts * MAX_CAUSES)
 
     def delay(self, failure: Failure, tries: Mapping[str, int]) -> float | None:
         """Returns the seconds until the next attempt at a row; None if the row is done.
@@ -49,11 +51,10 @@ class Retries:
         `tries`: the row's failed attempts in this run by cause, this failure included. A wait that the server asks for
         is kept up to `max_wait`, and pauses every slot (`RateLimiter.refused`).
         """
-        limit = self._tries[failure.kind.policy.tries]
         alike = _POSSIBLY_BILLED if failure.kind in _POSSIBLY_BILLED else {failure.cause}
-        if sum(tries.get(cause, 0) for cause in alike) >= limit:
+        if self._stop[failure.kind.policy.tries](_after(sum(tries.get(cause, 0) for cause in alike))):
             return None
-        if failure.kind is Kind.TRANSIENT and _passing(tries) >= MAX_CAUSES * limit:
+        if failure.kind is Kind.TRANSIENT and self._stop_passing(_after(_passing(tries))):
             return None
         if failure.kind is Kind.UNFIT:
             return 0.0  # the service is well
@@ -61,9 +62,7 @@ class Retries:
 
     def back_off(self, failures: int) -> float:
         """Returns a uniform wait between 0 and half a second doubled for each failure: full jitter."""
-        state = RetryCallState(_POLICY, None, (), {})
-        state.attempt_number = max(failures, 1)
-        return self._wait(state)
+        return self._wait(_after(max(failures, 1)))
 
     def pause(self, refusals: int, *, by_rate: bool) -> float:
         """Returns the seconds that all slots wait after so many bursts of refusals which name no wait."""
@@ -82,5 +81,12 @@ def _passing(tries: Mapping[str, int]) -> int:
     return sum(count for cause, count in tries.items() if cause.startswith(Kind.TRANSIENT))
 
 
-_POLICY = AsyncRetrying()
+def _after(failures: int) -> RetryCallState:
+    """Returns the state that tenacity's conditions look at: so many attempts have failed."""
+    state = RetryCallState(_LOOP, None, (), {})
+    state.attempt_number = failures
+    return state
+
+
+_LOOP = AsyncRetrying()
 _POSSIBLY_BILLED = {kind for kind in Kind if kind.policy.billed is Billed.MAYBE}

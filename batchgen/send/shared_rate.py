@@ -12,7 +12,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -29,9 +29,9 @@ log = logging.getLogger("batchgen")
 
 
 @contextmanager
-def register(base_url: str, key: str) -> Iterator[Callable[[], int]]:
+def register(urls: Sequence[str], key: str) -> Iterator[Callable[[], int]]:
     """Registers one more run while the block runs. Yields a function that counts all runs, this one included."""
-    pair = blake2b(f"{base_url}\0{key}".encode(), digest_size=16, person=b"batchgen-share").hexdigest()
+    pair = blake2b(f"{' '.join(urls)}\0{key}".encode(), digest_size=16, person=b"batchgen-share").hexdigest()
     with ExitStack() as stack:
         folder = _folder(pair)
         mine = folder and folder / f"{os.getpid()}-{secrets.token_hex(4)}.run"

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import POOLS, Jobs, Start
+from support.connections import connection
 from support.service import PATIENCE
 from support.wire import (
     CHUNKED,
@@ -246,7 +247,7 @@ async def test_a_late_second_answer_is_nobodys():
     loop = asyncio.get_running_loop()
     with Wire({}) as wire:
         wire.default = answer
-        async with Client(wire.url, KEY, connect=PATIENCE, total=PATIENCE) as client:
+        async with Client(connection(wire.url)) as client:
             first = await client.attempt(b'{"prompt": "Write about one."}', "m")
             late.set()
             await twice.wait()
@@ -289,7 +290,7 @@ async def test_no_redirect_is_followed(status, where):
     with Wire() as elsewhere, Wire() as wire:
         location = {"http": f"{elsewhere.url}/v1/completions", "//": f"//127.0.0.1:{elsewhere.port}/"}.get(where, where)
         wire.default = says(http(b"", f"Location: {location}", status=status))
-        async with Client(wire.url, KEY, connect=PATIENCE, total=PATIENCE) as client:
+        async with Client(connection(wire.url)) as client:
             outcome = await client.attempt(b'{"prompt": "x"}', "m")
         assert isinstance(outcome, Failure)
         assert (outcome.kind, outcome.status) == (Kind.MISDIRECTED, int(status[:3]))

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 
 import pytest
 from msgspec.structs import replace
+from support.connections import connection
 from support.own_server import OwnServer, answer
 from support.service import Delay, Raw, Status, error_body
 from support.wire import Proxy, http
@@ -234,7 +235,7 @@ async def test_a_server_that_closes_after_each_answer_costs_nothing():
 
     server = await asyncio.start_server(answers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, Client(url, "sk-some-key-of-ours", connect=5, total=5) as client:
+    async with server, Client(connection(url, patience=5)) as client:
         outcomes = [await client.attempt(b"{}", "m") for _ in range(10)]
     assert [(outcome.resent, outcome.lost) for outcome in outcomes] == [(0, 0)] * 10
 
@@ -259,7 +260,7 @@ async def test_a_kept_connection_that_ends_is_no_try_of_the_row():
 
     server = await asyncio.start_server(answers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, Client(url, "sk-some-key-of-ours", connect=5, total=5) as client:
+    async with server, Client(connection(url, patience=5)) as client:
         first, second = [await client.attempt(b"{}", "m") for _ in range(2)]
     await asyncio.gather(*conversations)
     assert isinstance(first, Answer)
@@ -353,7 +354,7 @@ async def test_a_server_that_closes_what_it_should_keep_leaves_nothing_open():
 
     server = await asyncio.start_server(answers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, Client(url, "sk-some-key-of-ours", connect=5, total=5) as client:
+    async with server, Client(connection(url, patience=5)) as client:
         outcomes = [await client.attempt(b"%02d" % n, "m") for n in range(40)]
         assert len(client._pool._idle) <= 1
     await asyncio.gather(*conversations)

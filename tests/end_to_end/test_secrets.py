@@ -49,7 +49,7 @@ from batchgen.api.credentials import Redactor, read_key
 from batchgen.api.outcome import Failure, Kind
 from batchgen.errors import UsageError
 from batchgen.job.load import read_job
-from batchgen.runner.prepare import key_of, prepare
+from batchgen.runner.prepare import connection_of, key_of, prepare
 from batchgen.runner.run import Runner
 from batchgen.runner.signals import Signals
 from batchgen.send.engines import local
@@ -358,10 +358,11 @@ def test_no_object_shows_it(job, tmp_path):
     made = read_job(path)
     setup = prepare(made, environ, path)
     key = key_of(made, environ)
-    client = Client("http://127.0.0.1:9", key, connect=1, total=1)
-    night = Runner(setup, key, None, None, Signals(), local.engine)
+    connection = connection_of(setup, key, environ)
+    client = Client(connection)
+    night = Runner(setup, connection, None, None, Signals(), local.engine)
     assert key == CANARY
-    for shown in (made, setup, client, night):
+    for shown in (made, setup, connection, client, night):
         assert_nowhere(repr(shown), str(shown), f"{shown!r}")
 
 

@@ -480,7 +480,7 @@ def test_a_secret_in_the_wrong_place_is_never_shown(tmp_path, lines):
 )
 def test_addresses_that_are_good(tmp_path, url):
     loaded = load(tmp_path, BASE + f"endpoint: {{url: '{url}'}}\n")
-    assert loaded.base_url({"WRITER_BASE_URL": "https://other.example"}) == url.rstrip("/")
+    assert loaded.addresses({"WRITER_BASE_URL": "https://other.example"}) == (url.rstrip("/"),)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_addresses_that_are_good(tmp_path, url):
     ],
 )
 def test_the_address_without_one_in_the_job(tmp_path, environ, url):
-    assert load(tmp_path, BASE).base_url(environ) == url
+    assert load(tmp_path, BASE).addresses(environ) == (url,)
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_the_address_without_one_in_the_job(tmp_path, environ, url):
 )
 def test_a_variable_that_is_no_address(tmp_path, url):
     with pytest.raises(UsageError, match=r"^WRITER_BASE_URL ") as told:
-        load(tmp_path, BASE).base_url({"WRITER_BASE_URL": url})
+        load(tmp_path, BASE).addresses({"WRITER_BASE_URL": url})
     assert CANARY not in str(told.value)
 
 
@@ -550,7 +550,7 @@ def test_placeholders_of_the_output(tmp_path, path, written, state):
 
 
 @pytest.mark.parametrize(
-    ("limits", "base_url", "requests", "tokens"),
+    ("limits", "url", "requests", "tokens"),
     [
         pytest.param("{}", "https://api.writer.com", 400, 25_000, id="the vendor's, documented"),
         pytest.param("{}", "https://API.writer.com:443/x", 400, 25_000, id="the vendor's, spelt otherwise"),
@@ -561,8 +561,8 @@ def test_placeholders_of_the_output(tmp_path, path, written, state):
         pytest.param("{requests_per_minute: 5}", "http://127.0.0.1:8000", 5, None, id="the job's own, elsewhere"),
     ],
 )
-def test_limits_in_force(tmp_path, limits, base_url, requests, tokens):
-    granted = load(tmp_path, BASE + f"limits: {limits}\n").effective_limits(base_url)
+def test_limits_in_force(tmp_path, limits, url, requests, tokens):
+    granted = load(tmp_path, BASE + f"limits: {limits}\n").with_effective_limits((url,)).limits
     assert (granted.requests_per_minute, granted.tokens_per_minute) == (requests, tokens)
     assert granted.concurrency == 64
 
@@ -577,7 +577,7 @@ def test_a_trial_has_its_own_results_and_no_limits(tmp_path):
     assert trial.output_path("2026-11-22") != real.output_path("2026-11-22")
     assert trial.output_path("2026-11-22").name == "2026-11-22.local.parquet"
     assert trial.endpoint.url is None
-    assert trial.effective_limits("http://127.0.0.1:1") == Limits(concurrency=64)
+    assert trial.with_effective_limits(trial.addresses({})).limits == Limits(concurrency=64)
     same = {"input", "prompt", "request", "columns", "retry", "timeout", "until", "prices", "reuse"}
     assert trial.model_dump(include=same) == real.model_dump(include=same)
 

@@ -102,10 +102,10 @@ class Stored:
 
     def facts(self) -> Facts:
         with closing(ReportReader(self.job.checkpoint)) as archive:
-            return gather(archive, Subject(self.job, self.job.limits, "here"))
+            return gather(archive, Subject(self.job, "here"))
 
     def page(self) -> Page:
-        return page_of(write(Subject(self.job, self.job.limits, "here")))
+        return page_of(write(Subject(self.job, "here")))
 
 
 @pytest.fixture
@@ -481,7 +481,7 @@ def test_it_is_html(job, service, called, name):
 def test_the_same_facts_make_the_same_page(stored, monkeypatch):
     stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
     monkeypatch.setattr("batchgen.reporting.facts.time.time_ns", lambda: NOW * 1000)
-    first, second = (write(Subject(stored.job, stored.job.limits, "here")).read_bytes() for _ in range(2))
+    first, second = (write(Subject(stored.job, "here")).read_bytes() for _ in range(2))
     assert first == second
 
 

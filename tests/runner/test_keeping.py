@@ -401,6 +401,11 @@ def test_prune_drops_nothing_where_nobody_can_be_asked(job, called, complete):
     assert "dropped 50" in called("prune", complete, "--yes").stdout
 
 
+def test_prune_does_not_mind_a_row_that_no_minute_grants(job, called, complete):
+    path = job([*ROWS[:10], {"id": "60", "name": "x" * 4000}], limits={"tokens_per_minute": 1000})
+    assert "dropped 50" in called("prune", path, "--yes").stdout
+
+
 # Modes are not names
 
 

@@ -4,16 +4,17 @@ killed and brought back in the middle."""
 import asyncio
 import json
 import socket
+import time
 from collections import Counter
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.connections import connection
 from support.own_server import OwnServer
-from support.service import KEY, PATIENCE, Delay, Hold, Raw, Service, Status, error_body
+from support.service import Delay, Hold, Raw, Service, Status, error_body
 
-from batchgen.api.client import Client
 from batchgen.api.outcome import Answer, Kind
 from batchgen.send.engines.load_balancer import (
     FAILURES_IN_A_ROW,
@@ -131,8 +132,8 @@ def three():
         yield a, b, c
 
 
-def fleet(urls: list[str], **options) -> LoadBalancer:
-    return LoadBalancer({url: Client(url, KEY, connect=PATIENCE, total=PATIENCE) for url in urls}, **options)
+def fleet(urls: list[str], clock=time.monotonic, **more) -> LoadBalancer:
+    return LoadBalancer(connection(*urls, **more), clock)
 
 
 def closed() -> str:

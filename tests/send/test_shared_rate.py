@@ -18,10 +18,11 @@ from batchgen.send import shared_rate
 from batchgen.send.limits import RateLimiter
 
 URL, KEY = "http://127.0.0.1:1", "key-of-tests"
+URLS = (URL,)
 MEMBER = """
 import sys, time
 from batchgen.send import shared_rate
-with shared_rate.register(*sys.argv[1:]) as runs:
+with shared_rate.register(sys.argv[1:2], sys.argv[2]) as runs:
     print(runs(), flush=True)
     time.sleep(600)
 """
@@ -52,7 +53,7 @@ def member(home):
 
 
 def test_runs_are_counted_while_they_live(member):
-    with shared_rate.register(URL, KEY) as runs:
+    with shared_rate.register(URLS, KEY) as runs:
         assert runs() == 1
         others = [member() for _ in range(3)]
         assert [other.told for other in others] == [2, 3, 4]
@@ -67,7 +68,7 @@ def test_runs_are_counted_while_they_live(member):
 
 
 def test_another_key_or_another_endpoint_is_another_rate(member):
-    with shared_rate.register(URL, KEY) as runs:
+    with shared_rate.register(URLS, KEY) as runs:
         assert member(key="another").told == 1
         assert member(url="http://127.0.0.1:2").told == 1
         assert runs() == 1
@@ -78,7 +79,7 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
     dead.kill()
     dead.wait()
     (left,) = home.rglob("*.run")
-    with shared_rate.register(URL, KEY) as runs:
+    with shared_rate.register(URLS, KEY) as runs:
         assert runs() == 1
         assert left.exists(), "it might be a run that is about to lock it"
         os.utime(left, (0, time.time() - 2 * shared_rate.STALE_FILE_SECONDS))
@@ -88,7 +89,7 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
 
 
 def test_no_key_can_be_told_from_what_is_kept(home):
-    with shared_rate.register(URL, KEY):
+    with shared_rate.register(URLS, KEY):
         kept = list(home.rglob("*"))
         assert kept
         assert not any(KEY in str(path) or (path.is_file() and path.read_bytes()) for path in kept)
@@ -99,14 +100,14 @@ def test_without_a_home_runs_meet_among_the_temporary_files(tmp_path, monkeypatc
     (tmp_path / "home").write_text("no folder")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with shared_rate.register(URL, KEY) as runs, shared_rate.register(URL, KEY):
+    with shared_rate.register(URLS, KEY) as runs, shared_rate.register(URLS, KEY):
         assert runs() == 2
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere" / "at all"))
     monkeypatch.setattr(shared_rate.Path, "mkdir", _refused)
     with (
         caplog.at_level("WARNING", logger="batchgen"),
-        shared_rate.register(URL, KEY) as runs,
-        shared_rate.register(URL, KEY),
+        shared_rate.register(URLS, KEY) as runs,
+        shared_rate.register(URLS, KEY),
     ):
         assert runs() == 1
     assert "will not share its rate" in caplog.text
@@ -122,7 +123,7 @@ def test_a_folder_that_is_somebody_elses_is_not_used(tmp_path, monkeypatch):
     (tmp_path / ".cache" / "batchgen").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    with shared_rate.register(URL, KEY):
+    with shared_rate.register(URLS, KEY):
         assert list((tmp_path / "tmp").rglob("*.run"))
         assert not list((tmp_path / "elsewhere").iterdir())
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of, status_policy
-
-if TYPE_CHECKING:
-    from batchgen.api.client import Client
+from batchgen.api.connection import Connection
+from batchgen.api.outcome import Answer, Failure, Kind, status_policy
 
 FIRST_COOLDOWN, MAX_COOLDOWN = 1.0, 60.0
 """Seconds."""
@@ -101,21 +99,22 @@ class ServerPool:
 
 @dataclass
 class LoadBalancer:
-    """Several clients as one: like a Client, an asynchronous context with `attempt`. `clients`: by address. `refusals`:
-    failures that end the run if no other server is up."""
+    """Several clients as one: like a Client, an asynchronous context with `attempt`. A failure among the connection's
+    `refusals` ends the run if no other server is up."""
 
-    clients: Mapping[str, Client]
-    refusals: frozenset[Kind] = kinds_of(Scope.RUN)
+    connection: Connection
     clock: Callable[[], float] = time.monotonic
     pool: ServerPool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._urls = list(self.clients)
-        self.pool = ServerPool([Server() for _ in self._urls])
+        from batchgen.api.client import Client  # noqa: PLC0415  aiohttp takes long to import
+
+        self._clients = [Client(one) for one in self.connection.each()]
+        self.pool = ServerPool([Server() for _ in self._clients])
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
-        for client in self.clients.values():
+        for client in self._clients:
             await self._stack.enter_async_context(client)
         return self
 
@@ -140,7 +139,7 @@ class LoadBalancer:
         begun = self.clock()
         self.pool.begin(at)
         try:
-            outcome = await self.clients[self._urls[at]].attempt(body, model)
+            outcome = await self._clients[at].attempt(body, model)
         finally:
             self.pool.end(at)
         if isinstance(outcome, Answer):
@@ -156,7 +155,7 @@ class LoadBalancer:
         """Updates the server's state after a failure. Returns the failure as the run should see it while others
         serve."""
         now, others = self.clock(), self.pool.others_serve(at)
-        refused = failure.kind in self.refusals and not self._may_be_the_row(at, failure)
+        refused = failure.kind in self.connection.refusals and not self._may_be_the_row(at, failure)
         if refused or status_policy(failure.status).slows:
             self.pool.mark_down(at, begun, now, failure.retry_after)
         elif failure.kind.policy.is_the_servers:
@@ -166,7 +165,7 @@ class LoadBalancer:
         return replace(
             failure,
             kind=Kind.TRANSIENT if refused and others else failure.kind,
-            message=f"{self._urls[at]}: {failure.message}",
+            message=f"{self.connection.urls[at]}: {failure.message}",
             retry_after=None if others else failure.retry_after,  # the row need not wait for this one
             others_serve=others,
         )

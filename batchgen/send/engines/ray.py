@@ -10,14 +10,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any, Self
 
+from batchgen.api.connection import Connection
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
-from batchgen.job.job import Job
+from batchgen.job.engine import Ray as RaySettings
 from batchgen.send.engines.build import build
 from batchgen.send.engines.local import EngineFactory
 from batchgen.send.engines.ray_cluster import Cluster, check_address, ray
@@ -52,18 +53,16 @@ class _PendingRequest:
 class Actors:
     """Several actors as one engine, as an asynchronous context."""
 
-    def __init__(self, job: Job, base_url: str, key: str, address: str | None) -> None:
-        self._cluster = Cluster(address, job.engine.ray.cpus(job.limits.most_in_flight), job.endpoint.key_env)
-        self._connect = job.timeout.connect
-        settings = job.engine.ray
-        most = settings.in_flight(job.limits.most_in_flight)
-        theirs = job.model_copy(update={"limits": job.limits.model_copy(update={"concurrency": most})})
+    def __init__(self, connection: Connection, settings: RaySettings, address: str | None) -> None:
+        self._cluster = Cluster(address, settings.cpus(connection.slots), connection.secret_variables)
+        self._connect = connection.connect
+        most = settings.in_flight(connection.slots)
         options = {"num_cpus": settings.cpus_per_actor, "scheduling_strategy": "SPREAD"}
         self._waiting: deque[_PendingRequest] = deque()
         self._broken: EngineGone | None = None
         self._slots = [
-            _ActorSlot(self._cluster, options, (theirs, base_url, key), most, self._waiting, self._hand_out)
-            for _ in range(settings.number(job.limits.most_in_flight))
+            _ActorSlot(self._cluster, options, replace(connection, slots=most), self._waiting, self._hand_out)
+            for _ in range(settings.number(connection.slots))
         ]
 
     async def __aenter__(self) -> Self:
@@ -139,15 +138,13 @@ class _ActorSlot:
         self,
         cluster: Cluster,
         options: dict[str, Any],
-        orders: tuple[Job, str, str],
-        most: int,
+        connection: Connection,
         left: deque[_PendingRequest],
         has_room: Callable[[], None],
     ) -> None:
         self._call = cluster.call
         self._options = options
-        self._orders = orders
-        self._most = most
+        self._connection = connection
         self._left = left
         self._has_room = has_room
         self._numbers = count()
@@ -163,7 +160,7 @@ class _ActorSlot:
 
     @property
     def room(self) -> int:
-        return self._most - self.load if self.ready.is_set() else 0
+        return self._connection.slots - self.load if self.ready.is_set() else 0
 
     def unanswered(self) -> list[_PendingRequest]:
         return [*self._outbox, *self._in_flight.values()]
@@ -189,7 +186,7 @@ class _ActorSlot:
 
     async def _begin(self, actor: Any) -> None:
         try:
-            theirs = await (await self._call(partial(actor.begin.remote, *self._orders)))
+            theirs = await (await self._call(partial(actor.begin.remote, self._connection)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BatchgenError):
                 raise MachineRefused(f"a Ray actor cannot begin: {error.cause}") from None
@@ -250,7 +247,7 @@ def _error_line(error: BaseException) -> str:
 def engine(address: str | None) -> EngineFactory:
     """Returns a factory of the Ray engine. Raises UsageError for an invalid address."""
     checked = None if address is None else check_address(address)
-    return lambda job, base_url, key: Actors(job, base_url, key, checked)
+    return lambda connection, settings: Actors(connection, settings.ray, checked)
 
 
 __all__ = ["Actors", "engine"]

@@ -11,7 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
@@ -49,12 +49,11 @@ class Cluster:
     """A connection to Ray. It lives in a thread of its own: what Ray starts ends with the thread that started it, and
     in the main thread Ray would handle SIGTERM itself."""
 
-    def __init__(self, address: str | None, cpus: int, secret: str) -> None:
-        """`cpus`: of our own cluster, if there is no address. `secret`: a variable that the cluster must not
-        inherit."""
+    def __init__(self, address: str | None, cpus: int, secrets: Sequence[str]) -> None:
+        """`cpus`: of our own cluster, if there is no address. `secrets`: variables that it must not inherit."""
         self._address = address
         self._cpus = cpus
-        self._secret = secret
+        self._secrets = secrets
         self._up: Future[None] = Future()
         self._down = threading.Event()
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
@@ -120,7 +119,7 @@ class Cluster:
         with ExitStack() as stack:
             try:
                 ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  else it tells of deaths on stdout
-                with _without_variable(self._secret):
+                with _without_variables(self._secrets):
                     ray.init(**self._options(stack), log_to_driver=False, logging_level=logging.CRITICAL)
             except Exception as error:  # noqa: BLE001  Ray raises what it likes
                 self._up.set_exception(MachineRefused(f"{self._name} cannot be used: {error}; nothing was sent"))
@@ -151,14 +150,13 @@ def _refuse_unreachable(address: str) -> None:
 
 
 @contextmanager
-def _without_variable(variable: str) -> Iterator[None]:
-    """Removes the variable while the block runs: processes that Ray starts must not inherit the key."""
-    value = os.environ.pop(variable, None)
+def _without_variables(names: Sequence[str]) -> Iterator[None]:
+    """Removes the variables while the block runs: processes that Ray starts must not inherit secrets."""
+    removed = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        if value is not None:
-            os.environ[variable] = value
+        os.environ.update(removed)
 
 
 def _restore_signals() -> None:

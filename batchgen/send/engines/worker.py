@@ -12,11 +12,11 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from batchgen.api.body import compress
+from batchgen.api.connection import Connection
 from batchgen.api.outcome import Answer, Failure
 from batchgen.errors import MachineRefused
-from batchgen.job.job import Job
-from batchgen.send.engines import local
 from batchgen.send.engines.build import build
+from batchgen.send.engines.local import client_of
 
 Request = tuple[int, bytes, str]
 """The caller's number for it, the body, and the model that the body names."""
@@ -38,10 +38,10 @@ class Worker:
         self._ended: deque[Ended] = deque()
         self._some = asyncio.Event()
 
-    async def begin(self, job: Job, base_url: str, key: str) -> str:
-        """Prepares the worker; called before anything else. Returns the build. Raises UsageError if the job's files are
-        not here."""
-        self._engine = await local.engine(job, base_url, key).__aenter__()
+    async def begin(self, connection: Connection) -> str:
+        """Prepares the worker; called before anything else. Returns the build. Raises UsageError if the connection's
+        `ca_file` is not here."""
+        self._engine = await client_of(connection).__aenter__()
         return build()
 
     async def take(self, requests: list[Request]) -> None:
