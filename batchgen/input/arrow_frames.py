@@ -1,7 +1,7 @@
 """Arrow's tables -> frames that hold the same, or a refusal by column, or by row and column.
 
 A dictionary is read as its values. What polars (2.1.0) has no type for is text: the times of a zone that is an offset
-in the zone's own time (`2026-01-01 09:30:00+05:30`), and a UUID within a list or struct.
+in the zone's own time (`2026-01-01 09:30:00+05:30`), and a UUID within a list, struct or map.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ def _strange(dtype: pa.DataType, *, nested: bool = False) -> str | None:
         return f"decimals of {dtype.precision} digits, more than 38"
     if pa.types.is_timestamp(dtype) and not _is_zone(dtype.tz) and (nested or _offset(dtype.tz) is None):
         return f"times of the zone {dtype.tz}, which is none of the time zone database"
-    if _holds_uuids(dtype) and isinstance(dtype, pa.FixedSizeListType | pa.MapType):
-        return "UUIDs within a list of a fixed size, or a map"
     inner = [dtype.field(at).type for at in range(dtype.num_fields)]
     return next((what for one in inner if (what := _strange(one, nested=True)) is not None), None)
 
@@ -121,7 +119,12 @@ def _with_texts(cells: pl.Expr, dtype: Any) -> pl.Expr:
     if isinstance(dtype, pa.StructType):
         fields = [_with_texts(cells.struct.field(one.name), one.type).alias(one.name) for one in dtype]
         return pl.when(cells.is_not_null()).then(pl.struct(fields))
-    return cells.list.eval(_with_texts(pl.element(), dtype.value_type))
+    if isinstance(dtype, pa.MapType):
+        entry = {"key": dtype.key_type, "value": dtype.item_type}
+        fields = [_with_texts(pl.element().struct.field(name), one).alias(name) for name, one in entry.items()]
+        return cells.map.entries().list.eval(pl.struct(fields)).list.to_map()
+    items = cells.arr if isinstance(dtype, pa.FixedSizeListType) else cells.list
+    return items.eval(_with_texts(pl.element(), dtype.value_type))
 
 
 def pieces_of(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

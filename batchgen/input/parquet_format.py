@@ -20,6 +20,7 @@ from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.foreign import seen
 from batchgen.input.parquet_steps import broken_column, opened, runs
+from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 
 ROW_BYTES = 100
@@ -48,9 +49,9 @@ class Parquet:
             return dict(frame_of(pa.Table.from_batches([], schema)).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
-        with _refusing(path, "damaged Parquet"), opened(path, pre_buffer=False) as file:
+        with _refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
             unfolded = row = due = 0
-            for groups, step in runs(path, file):
+            for groups, step in runs(source, file):
                 for batch in file.iter_batches(step, row_groups=groups, use_threads=False):
                     for frame in pieces_of(frame_of(legible(path, batch, row))):
                         refuse_long(path, frame, row)
@@ -63,6 +64,14 @@ class Parquet:
                     raise UsageError(
                         f"{path}: damaged Parquet: of {due:,} rows that its footer names {row:,} are there"
                     )
+
+
+@contextmanager
+def _opened_once(path: File) -> Iterator[tuple[ReadOnce, pq.ParquetFile]]:
+    with path.open("rb") as raw:
+        source = ReadOnce(raw)
+        with opened(source, pre_buffer=False) as file:
+            yield source, file
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedIOBase
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
 
@@ -16,24 +17,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS
+from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File
 from batchgen.storage.object_store import Object
 
 FEW_ROWS = 32
 """Decoded at once where nothing says how long a value may be."""
-AT_A_TIME = 64 << 10
-"""Bytes that are read of a chunk of which the dictionary alone is wanted."""
 MOST = 4 * BATCH_BYTES
 _DELTAS = "DELTA_BYTE_ARRAY"
 TOGETHER = 8 * BATCH_ROWS
 """Rows of the row groups that are read in one go: to begin takes as long as some thousand rows."""
 
 
-def opened(path: File | BinaryIO, **how: Any) -> pq.ParquetFile:
+def opened(path: File | BinaryIO | BufferedIOBase, **how: Any) -> pq.ParquetFile:
     """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
     Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26). Pages that
     have a checksum are held against it."""
-    file = path.open() if isinstance(path, Object) else path
+    file: Any = path.open() if isinstance(path, Object) else path
     return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", page_checksum_verification=True, **how)
 
 
@@ -60,33 +60,46 @@ def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> s
     return None
 
 
-def runs(path: File, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
-    """Row groups that are read in one go, and how many of their rows at once."""
+def runs(source: ReadOnce, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
+    """Yields row groups to read in one go, and how many of their rows to decode at once. `source`: what `file` reads.
+    A row group that is looked at for its dictionaries is fetched whole, and fetched no more when it is decoded."""
     groups: list[int] = []
-    rows = step = 0
-    for group, most in enumerate(_steps(path, file)):
-        held = file.metadata.row_group(group).num_rows
-        if groups and (rows + held > TOGETHER or not step <= 2 * most <= 4 * step):
-            yield groups, step
-            groups, rows = [], 0
-        step = min(step, most) if groups else most
-        groups.append(group)
-        rows += held
-    if groups:
-        yield groups, step
-
-
-def _steps(path: File, file: pq.ParquetFile) -> Iterator[int]:
-    """Of each row group, how many rows may be decoded at once."""
-    texts = [column.path for column in _columns(file) if column.physical_type == "BYTE_ARRAY"]
-    how = {"read_dictionary": texts, "pre_buffer": False, "buffer_size": AT_A_TIME}
-    with opened(path, metadata=file.metadata, **how) as dictionaries:
+    rows = size = step = 0
+    with _dictionaries(source, file) as dictionaries:
         for group in range(file.num_row_groups):
-            of = file.metadata.row_group(group)
-            even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)
-            chunks = (of.column(at) for at in range(of.num_columns))
-            longest = max((_longest(dictionaries, group, chunk, of.num_rows) for chunk in chunks), default=0)
-            yield max(1, min(BATCH_ROWS, even, MOST // max(longest, 1)))
+            own_rows, own_size = file.metadata.row_group(group).num_rows, _compressed_size(file, group)
+            if groups and (rows + own_rows > TOGETHER or size + own_size > MOST):  # before the next one is fetched
+                yield groups, step
+                source.forget()
+                groups, rows, size = [], 0, 0
+            own_step = _step(source, dictionaries, group)
+            if groups and not step <= 2 * own_step <= 4 * step:
+                yield groups, step
+                groups, rows, size = [], 0, 0
+            step = min(step, own_step) if groups else own_step
+            groups, rows, size = [*groups, group], rows + own_rows, size + own_size
+        if groups:
+            yield groups, step
+
+
+def _dictionaries(source: ReadOnce, file: pq.ParquetFile) -> pq.ParquetFile:
+    texts = [column.path for column in _columns(file) if column.physical_type == "BYTE_ARRAY"]
+    return opened(source, metadata=file.metadata, read_dictionary=texts, pre_buffer=False)
+
+
+def _compressed_size(file: pq.ParquetFile, group: int) -> int:
+    of = file.metadata.row_group(group)
+    return sum(of.column(at).total_compressed_size for at in range(of.num_columns))
+
+
+def _step(source: ReadOnce, dictionaries: pq.ParquetFile, group: int) -> int:
+    """Returns how many rows of a row group may be decoded at once."""
+    of = dictionaries.metadata.row_group(group)
+    even = BATCH_BYTES * of.num_rows // max(of.total_byte_size, 1)
+    chunks = (of.column(at) for at in range(of.num_columns))
+    with source.ahead():
+        longest = max((_longest(dictionaries, group, chunk, of.num_rows) for chunk in chunks), default=0)
+    return max(1, min(BATCH_ROWS, even, MOST // max(longest, 1)))
 
 
 def _columns(file: pq.ParquetFile) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -142,6 +142,36 @@ def test_many_row_groups_open_the_file_no_more_often_than_one(tmp_path, monkeypa
         seen.append(sum(metadata is None for metadata in opens))
         opens.clear()
     assert seen == [2, 2, 2]
+
+
+class Counted(type(Path())):
+    """A path whose files say what is read of them."""
+
+    read: ClassVar[list[int]] = []
+
+    def open(self, *_):
+        class File(io.FileIO):
+            def read(self, size=-1):
+                data = super().read(size)
+                Counted.read.append(len(data))
+                return data
+
+        return File(self)
+
+
+@pytest.mark.parametrize("rows", [3000, 500])
+def test_what_is_looked_at_before_it_is_decoded_is_fetched_once(tmp_path, monkeypatch, rows):
+    """Row groups of columns whose few words stand for many rows, which are more than may be decoded unseen."""
+    monkeypatch.setattr(parquet_steps, "MOST", 100_000)
+    words = [f"{n} " + "and more " * 50 for n in range(40)]
+    table = pa.table({f"c{at}": [words[(n + at) % 40] for n in range(3000)] for at in range(30)})
+    path = Counted(tmp_path / "in.parquet")
+    pq.write_table(table, path, row_group_size=rows, compression="none")
+    reader = Parquet()
+    schema = reader.schema([path])
+    Counted.read.clear()
+    assert [row for frame in reader.batches(path, schema) for row in frame.to_dicts()] == table.to_pylist()
+    assert path.stat().st_size * 0.9 < sum(Counted.read) < path.stat().st_size * 1.1
 
 
 # Types

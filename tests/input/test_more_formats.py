@@ -9,6 +9,7 @@ import zlib
 import polars as pl
 import pyarrow as pa
 import pyarrow.feather
+import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
@@ -244,7 +245,7 @@ def test_arrow_files_that_are_refused(tmp_path, content, said):
     assert refused(tmp_path, "in.arrow", content).startswith(said)
 
 
-def test_uuids_in_lists_and_structs_are_texts(tmp_path):
+def test_uuids_within_other_values_are_texts(tmp_path):
     keys = pa.array([bytes(range(16)), None], pa.uuid())
     text = "00010203-0405-0607-0809-0a0b0c0d0e0f"
     table = pa.table(
@@ -253,11 +254,27 @@ def test_uuids_in_lists_and_structs_are_texts(tmp_path):
             "struct": pa.StructArray.from_arrays(
                 [keys, pa.array([1, 2])], names=["key", "n"], mask=pa.array([False, True])
             ),
+            "fixed": pa.FixedSizeListArray.from_arrays(keys, 1),
+            "no fixed": pa.FixedSizeListArray.from_arrays(keys, 1, mask=pa.array([True, False])),
+            "values": pa.MapArray.from_arrays([0, 2, 2], pa.array(["a", "b"]), keys),
+            "keys": pa.MapArray.from_arrays(pa.array([None, 0, 1]), keys[:1], pa.array([7])),
+            "deep": pa.ListArray.from_arrays(
+                [0, 1, 1], pa.MapArray.from_arrays([0, 1], keys[:1], pa.FixedSizeListArray.from_arrays(keys, 2))
+            ),
         }
     )
     pa.feather.write_feather(table, str(tmp_path / "in.arrow"), compression="uncompressed")
-    rows = pl.concat(opened(tmp_path, "in.arrow").batches()).to_dict(as_series=False)
-    assert rows == {"list": [[text, None], []], "struct": [{"key": text, "n": 1}, None]}
+    pq.write_table(table, tmp_path / "in.parquet")
+    for name in ("in.arrow", "in.parquet"):
+        assert pl.concat(opened(tmp_path, name).batches()).to_dict(as_series=False) == {
+            "list": [[text, None], []],
+            "struct": [{"key": text, "n": 1}, None],
+            "fixed": [[text], [None]],
+            "no fixed": [None, [None]],
+            "values": [{"a": text, "b": None}, {}],
+            "keys": [None, {text: 7}],
+            "deep": [[{text: [text, None]}], []],
+        }
 
 
 def test_a_job_on_each_format(job, called, service, tmp_path):
