@@ -54,11 +54,11 @@ def describe_refusal(refusal: Failure, job: Job) -> str:
 def warn_of_oddities(sent: SendResult, job: Job) -> None:
     """Warns of unexpected behaviour of the server that fails no row."""
     stats, request = sent.stats, job.request
-    if request.logprobs is not None and 0 < stats.answers == stats.without_log_probs:
+    if request.logprobs is not None and request.logprobs is not False and 0 < stats.answers == stats.without_log_probs:
         log.warning("warning: request.logprobs: no answer of the server had any")
-    if stats.several and request.best_of in (None, 1):
+    if stats.several:
         count = pluralize(stats.several, "answer")
-        log.warning("warning: %s had more than one choice, which was not requested: see `more_choices`", count)
+        log.warning("warning: %s had more choices than were requested: see `more_choices`", count)
     late, most = sent.late
     if late >= MIN_LATE and job.limits.concurrency != "auto" and most < job.limits.concurrency:
         log.warning(

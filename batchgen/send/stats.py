@@ -20,9 +20,9 @@ class Stats:
     """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
     `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over fresh
     connections, because kept ones were closed; `lost`: those of them that may have been read all the same. `counted`:
-    answers whose tokens the service counted. `several`: answers with more than one choice. `most`: how many requests
-    may be in flight, if the run finds that number itself. `trouble`: what currently keeps the run from its answers.
-    `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
+    answers whose tokens the service counted. `several`: answers of more choices than requested. `most`: how many
+    requests may be in flight, if the run finds that number itself. `trouble`: what currently keeps the run from its
+    answers. `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
 
     todo: int
     ok: int = 0
@@ -66,4 +66,4 @@ class Stats:
         self.answer_tokens += billed_tokens(answer, task.candidates)
         self.counted += answer.prompt_tokens is not None
         self.without_log_probs += not answer.has_log_probs
-        self.several += answer.choices > 1
+        self.several += answer.choices > task.candidates

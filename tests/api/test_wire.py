@@ -452,4 +452,4 @@ def test_log_probs_that_never_come_and_choices_that_nobody_asked_for_are_told(jo
         ended = called("run", job(rows_of(4), **SMALL, endpoint=endpoint, request={"logprobs": 2}))
     assert ended.returncode == 0
     assert "request.logprobs: no answer of the server had any" in ended.stderr
-    assert "4 answers had more than one choice" in ended.stderr
+    assert "4 answers had more choices than were requested" in ended.stderr

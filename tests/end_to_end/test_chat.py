@@ -106,7 +106,8 @@ def test_what_is_sent_is_what_the_job_says(job, server, batchgen):
 def test_several_answers_a_row(job, server, batchgen):
     rows = [row for row in ROWS if row["note"] in ("plain", "cut me")]
     request = {"n": 3, "logprobs": True}
-    assert run(batchgen, server, chat(job, server, rows, request=request)).returncode == 0
+    ended = run(batchgen, server, chat(job, server, rows, request=request))
+    assert (ended.returncode, "than were requested" in ended.stderr) == (0, False)
     for row, found in zip(rows, job.rows(), strict=True):
         body = body_of(row, request)
         first, *later = chat_server.texts(body)
@@ -115,6 +116,11 @@ def test_several_answers_a_row(job, server, batchgen):
             {"text": text, "log_probs": chat_server.logprobs(text), "finish_reason": chat_server.reason(body)}
             for text in later
         ]
+
+
+def test_log_probs_that_are_declined_are_not_missed(job, server, batchgen):
+    ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"logprobs": False}))
+    assert (ended.returncode, "logprobs" in ended.stderr) == (0, False)
 
 
 def test_an_answer_that_has_to_be_complete(job, server, batchgen):
