@@ -51,6 +51,11 @@ class PreparedJob:
         return self.job.dialect
 
     @property
+    def identity(self) -> str:
+        """Returns what the answers belong to: the endpoint's name, else its address."""
+        return self.job.endpoint.identity(self.base_url or "")
+
+    @property
     def state(self) -> StateFiles:
         return StateFiles.for_job(self.job)
 
