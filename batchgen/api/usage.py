@@ -33,7 +33,9 @@ class Usage:
         return f"counted for {self.counted:,} of {pluralize(self.answers, 'answer')}, else by estimate"
 
     def told(self) -> str:
-        """Says tokens and dollars."""
+        """Says tokens and dollars. Tokens are known of answered requests alone, dollars of all."""
+        if self.cost and not self.answers:
+            return f"at most {dollars(self.cost)}, for requests without a text that serves"
         cost = f", {dollars(self.cost)}" if self.cost else ""
         return f"{pluralize(self.tokens, 'token')}{cost}"
 
