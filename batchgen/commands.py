@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen.checkpoint.index import Index
 from batchgen.job.job import Job
+from batchgen.job.job_files import find_job_file
 from batchgen.job.load import as_job
 from batchgen.runner import adoption
-from batchgen.runner.opening import held, opened
-from batchgen.runner.plan import make_plan
+from batchgen.runner.endpoints import warn_if_elsewhere
+from batchgen.runner.opening import opened
 from batchgen.runner.prepare import prepare
 from batchgen.send.engines import local as here
 from batchgen.ui import logs
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from batchgen.runner.tried import Trial
 
 JobLike = str | Path | Job | Mapping[str, Any]
-"""A job file's path, a job, or the settings that a job file would hold (then paths are relative to the working folder,
-and `name` is needed)."""
+"""A job file's path, or its name without suffix; a job; or the settings that a job file would hold (then paths are
+relative to the working folder, and `name` is needed)."""
 LEAST_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
@@ -38,8 +38,10 @@ log = logging.getLogger("batchgen")
 
 
 def _named(given: JobLike) -> str:
-    """How messages name a job: by its file as it was given, else by its name."""
-    return str(given) if isinstance(given, str | Path) else str(given.name if isinstance(given, Job) else given["name"])
+    """Returns how messages name a job: by its file, else by its name."""
+    if isinstance(given, str | Path):
+        return str(find_job_file(given))
+    return str(given.name if isinstance(given, Job) else given["name"])
 
 
 def _load(path: JobLike, limit: int | None, *, local: bool) -> Job:
@@ -182,7 +184,9 @@ def show(
     from batchgen.runner.which_rows import WhichRows
 
     which = WhichRows(rows, failed, pending)
-    return show.show(prepare(_load(path, None, local=local), environ, _named(path)), which)
+    setup = prepare(_load(path, None, local=local), environ, _named(path))
+    warn_if_elsewhere(setup)
+    return show.show(setup, which)
 
 
 def export(
@@ -221,21 +225,16 @@ def report(
 def prune(
     path: JobLike, agree: Callable[[int], bool], *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> int:
-    """Drops the stored attempts that the input no longer uses, if `agree` says so to their number.
+    """Drops the stored attempts that the input no longer uses, if `agree` returns true for their number. Returns how
+    many were dropped.
 
-    Raises AlreadyRunning while the job runs.
+    Raises AlreadyRunning while the job runs, UsageError where the answers belong to another endpoint than the one that
+    `environ` names.
     """
+    from batchgen.runner import prune as pruning
+
     job = _load(path, None, local=local)
-    setup = prepare(job, environ, _named(path))
-    setup.state.open_readonly().close()  # raises where there is none yet, before one is made
-    with held(setup) as (checkpoint, reader):
-        index = Index(reader.states(), 0)
-        made = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
-        unused = [*index.orphans(made.rows.select("hi", "lo")), *index.superseded()]
-        if not unused or not agree(len(unused)):
-            return 0
-        checkpoint.drop(unused)
-        return len(unused)
+    return pruning.prune(prepare(job, environ, _named(path)), agree)
 
 
 def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:

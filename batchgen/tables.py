@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 FOLDER = ".batchgen"
 """Of the working folder: where a table, its checkpoint and its results are kept."""
 _REQUEST = set(Request.model_fields)
+_INPUT, _OUTPUT = {"id", "limit", "rename", "where"}, {"columns"}
+"""The settings of a job's input and output that a table has, too."""
+_REMEDY = "make it text, numbers or dates first"
 
 
 def generate(
@@ -38,7 +42,8 @@ def generate(
 ) -> pl.DataFrame:
     """Sends a prompt for each row of a table; returns the rows, in order, with the result columns.
 
-    `frame`: polars, pandas, pyarrow, DuckDB, whatever speaks Arrow's PyCapsule interface; or a list of dicts.
+    `frame`: polars, pandas, pyarrow, DuckDB, whatever speaks Arrow's PyCapsule interface; or a list of dicts. Of a
+    pandas index, the levels that have a name are columns, too.
     `job`: a job whose settings are taken, without its input and output; else `settings` say all. `settings`: the job
     file's sections (`prompt=`, `messages=`, `limits={...}`, `check={...}`), and for short the request's own fields
     (`model=`, `max_tokens=`, `temperature=`). `name`: what the work is resumed by; default: the job's. `local`: on the
@@ -57,6 +62,7 @@ def generate(
     was answered before is kept.
     """
     table = _as_polars(frame)
+    _refuse_unkept(table)
     made = _job(job, name, settings, table.columns)
     state = StateFiles.for_job(made.for_local_model() if local else made)
     if state.is_running():
@@ -85,10 +91,25 @@ def _job(
         raise UsageError("name: missing, or not a name: it is what the work is resumed by, such as name='seo'")
     kept = Path(FOLDER).absolute()
     row_id = values.get("input", {}).get("id")
-    table = {"path": str(kept / f"{called}.input.parquet"), "id": row_id if row_id in columns else None}
-    output = {"columns": False, **values.get("output", {})}
+    rows = {"id": row_id if row_id in columns else None, **_given(settings, "input", _INPUT)}
+    output = {"columns": False, **values.get("output", {}), **_given(settings, "output", _OUTPUT)}
     output |= {"path": str(kept / f"{called}.parquet"), "state": str(kept), "rows_per_file": None}
+    table = {**rows, "path": str(kept / f"{called}.input.parquet")}
     return as_job({"report": False, **values, "name": called, "input": table, "output": output})
+
+
+def _given(settings: Mapping[str, Any], section: str, known: set[str]) -> dict[str, Any]:
+    """Returns a section of the settings. Raises UsageError for keys that say where a file lies: here are none."""
+    given = settings.get(section, {})
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{section}: should be a dict of settings")
+    for key in given:
+        if key not in known:
+            names = ", ".join(sorted(known))
+            raise UsageError(
+                f"{section}.{key}: a table has no such setting, it is kept in {FOLDER}; known here: {names}"
+            )
+    return dict(given)
 
 
 def _as_polars(frame: Any) -> pl.DataFrame:
@@ -99,20 +120,61 @@ def _as_polars(frame: Any) -> pl.DataFrame:
     if isinstance(frame, Sequence) and not isinstance(frame, str | bytes):
         if not all(isinstance(row, Mapping) for row in frame):
             raise UsageError("frame: a list should hold a dict for each row")
-        return pl.DataFrame(list(frame), infer_schema_length=None)
-    if not hasattr(frame, "__arrow_c_stream__"):
-        kind = type(frame).__name__
-        raise UsageError(f"frame: should be a table (polars, pandas, pyarrow, DuckDB) or a list of dicts, not {kind}")
-    return pl.DataFrame(frame)
+        return _read(lambda: pl.DataFrame(list(frame), infer_schema_length=None))
+    kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
+    if kind == "pandas.DataFrame":
+        return _from_pandas(frame)
+    if not hasattr(frame, "__arrow_c_stream__") or kind == "pandas.Series":
+        what = kind.removeprefix("builtins.")
+        raise UsageError(f"frame: should be a table (polars, pandas, pyarrow, DuckDB) or a list of dicts, not {what}")
+    return _read(lambda: pl.DataFrame(frame))
+
+
+def _from_pandas(frame: Any) -> pl.DataFrame:
+    """Returns the table; each level of its index that has a name is a column, too."""
+    import polars as pl  # noqa: PLC0415  as above
+
+    levels = [name for name in frame.index.names if name is not None]
+    names = [*levels, *frame.columns]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"frame: column {twice[0]!r} is there twice: rename one")
+    whole = frame.reset_index(level=levels) if levels else frame
+    periods = [name for name in whole.columns if str(whole[name].dtype).startswith("period")]
+    if periods:
+        raise UsageError(f"frame: column {str(periods[0])!r} holds periods: {_REMEDY}")
+    try:
+        return pl.DataFrame(whole)
+    except Exception:  # as below
+        for name in whole.columns:
+            _read(partial(pl.DataFrame, whole[[name]]), f"column {str(name)!r}")
+        raise
+
+
+def _read(make: Callable[[], pl.DataFrame], what: str = "a column") -> pl.DataFrame:
+    """Makes the table. Raises UsageError if a library refuses its values."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  each library has its own
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"frame: {what} holds values of several kinds, or Python objects: {_REMEDY} ({reason:.200})"
+        ) from None
+
+
+def _refuse_unkept(frame: pl.DataFrame) -> None:
+    """Raises UsageError for a table that Parquet cannot hold."""
+    import polars as pl  # noqa: PLC0415  as above
+
+    if not frame.width:
+        raise UsageError("frame: has no columns")
+    odd = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
+    if odd:
+        raise UsageError(f"frame: column {odd[0]!r} holds Python objects: {_REMEDY}")
 
 
 def _keep(frame: pl.DataFrame, path: Path) -> None:
-    """Writes the table where the run reads it. Raises UsageError for a column that Parquet cannot hold."""
-    import polars as pl  # noqa: PLC0415
-
-    odd = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
-    if odd:
-        raise UsageError(f"frame: column {odd[0]!r} holds Python objects: make it text, numbers or dates first")
+    """Writes the table where the run reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         frame.write_parquet(file)

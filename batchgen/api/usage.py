@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchgen.api.outcome import Answer
-from batchgen.ui.humanize import dollars
+from batchgen.ui.humanize import dollars, pluralize
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Usage:
             return "by estimate"
         if self.counted >= self.answers:
             return "as the service counted"
-        return f"counted for {self.counted:,} of {self.answers:,} answers, else by estimate"
+        return f"counted for {self.counted:,} of {pluralize(self.answers, 'answer')}, else by estimate"
 
     def told(self) -> str:
-        """Says tokens and dollars."""
+        """Says tokens and dollars. Tokens are known of answered requests alone, dollars of all."""
+        if self.cost and not self.answers:
+            return f"at most {dollars(self.cost)}, for requests without a text that serves"
         cost = f", {dollars(self.cost)}" if self.cost else ""
-        return f"{self.tokens:,} tokens{cost}"
+        return f"{pluralize(self.tokens, 'token')}{cost}"
 
     def __add__(self, other: Usage) -> Usage:
         """Adds up: a cost that is unknown once is unknown in all."""

@@ -172,15 +172,19 @@ class Checkpoint:
         todo: int,
         start: Start = DEFAULT_START,
         *,
+        endpoint: str | None = None,
         shared: Iterable[tuple[bytes, int]] = (),
     ) -> Run:
-        """Stores a new run. `shared`: keys whose answers several rows share, with the number of these rows."""
+        """Stores a new run. `endpoint`: the identity of the endpoint that it is made at. `shared`: keys whose answers
+        several rows share, with the number of these rows."""
         run = Run(0, started_at, date, floor, self._next_id - 1, rows, todo, None, None, None)
         with self._machine_refusals():
             self._db.execute("BEGIN")
             self._db.execute(insert("runs"), (None, *run[1:]))
             run = run._replace(id=self._db.last_insert_rowid())
             self._db.execute("INSERT INTO starts VALUES (?, ?, ?, ?)", (run.id, *start))
+            if endpoint is not None:
+                self._db.execute("INSERT OR IGNORE INTO endpoints VALUES (?)", (endpoint,))
             self._db.execute("DELETE FROM shared")
             self._db.executemany("INSERT INTO shared VALUES (?, ?)", shared)
             self._db.execute("COMMIT")

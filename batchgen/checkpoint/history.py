@@ -48,6 +48,10 @@ class History(Database):
         rows = self._optional("owner", "SELECT name, file FROM owner")
         return Owner(*rows[0]) if rows else None
 
+    def endpoints(self) -> list[str]:
+        """Returns the identities of the endpoints that runs were made at; older versions' runs are not included."""
+        return [identity for (identity,) in self._optional("endpoints", "SELECT identity FROM endpoints")]
+
     def usage(self, run: Run) -> Usage | None:
         """Returns what a run has used; None if an older version made it."""
         rows = self._optional("progress", f"SELECT {USAGE} FROM progress WHERE run = ?", (run.id,))  # noqa: S608  a constant

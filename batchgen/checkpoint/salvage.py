@@ -89,7 +89,7 @@ def _copy(path: Path, db: apsw.Connection, most: int, checkpoint: Checkpoint) ->
             saved += checkpoint.add_with_ids(batch)
             batch = []
     saved += checkpoint.add_with_ids(batch)
-    for table in ("runs", "starts", "owner", "progress", "in_flight"):
+    for table in ("runs", "starts", "owner", "endpoints", "progress", "in_flight"):
         for row in _or_none(lambda table=table: query(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
             checkpoint.put_row(table, (*row, None) if table == "runs" and len(row) < len(Run._fields) else row)
     return saved, max(highest, last or 0)

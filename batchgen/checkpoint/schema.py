@@ -74,6 +74,9 @@ CREATE TABLE IF NOT EXISTS shared ( -- by rows of the last run
   key BLOB PRIMARY KEY,        -- whose answer it is
   rows INTEGER NOT NULL        -- how many share it, from 2 on
 ) STRICT;
+CREATE TABLE IF NOT EXISTS endpoints ( -- that runs were made at: the rows of another one have other keys
+  identity TEXT PRIMARY KEY    -- the endpoint's name, else its address
+) STRICT;
 CREATE TABLE IF NOT EXISTS progress ( -- of a run, as it said itself
   run INTEGER PRIMARY KEY,
   prompt_tokens INTEGER NOT NULL,

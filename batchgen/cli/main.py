@@ -14,23 +14,36 @@ from batchgen.cli.runs import plan, run, status, try_rows
 from batchgen.cli.scaffolds import init, schema
 from batchgen.cli.serve import serve
 from batchgen.cli.show import show
-from batchgen.errors import BatchgenError, MachineRefused, Stopped
+from batchgen.errors import OK, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
 LIBRARIES = {"polars", "pyarrow", "pyo3_runtime", "obstore"}
 """Whose errors nobody can do anything about in place."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+)
 @click.version_option(__version__, prog_name="batchgen")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> int:
     """Send thousands or millions of prompts to a text-generation API, and get one complete Parquet file.
 
     \b
     batchgen plan jobs/seo.yaml          what would a run do, and cost?
     batchgen run jobs/seo.yaml --local   try it on the built-in model, free
     batchgen run jobs/seo.yaml           run it, or resume it
+
+    A job's name without suffix will do: `seo` is seo.yaml, here or in jobs.
     """
+    if context.invoked_subcommand is None:
+        from batchgen.cli import first_steps
+
+        streams.say(first_steps.text(), err=True)
+        return UsageError.exit_code  # in a script, a command is missing
+    return OK
 
 
 for command in (run, try_rows, plan, status, show, export, report, merge, prune, salvage, serve, init, schema):

@@ -10,6 +10,7 @@ from batchgen.cli import streams
 from batchgen.cli.options import JOB, LOCAL, LOG_FORMAT
 from batchgen.cli.streams import say
 from batchgen.errors import OK, ROWS_FAILED, UsageError
+from batchgen.ui.humanize import inflect, pluralize
 
 
 @click.command()
@@ -107,7 +108,7 @@ def prune(job: str, *, local: bool, yes: bool) -> None:
     from batchgen import commands
 
     def agree(count: int) -> bool:
-        say(f"{count:,} stored attempts belong to requests that the input no longer makes")
+        say(f"{pluralize(count, 'stored answer')} no longer {inflect(count, 'matches', 'match')} any input row")
         if not yes and not sys.stdin.isatty():
             raise UsageError("nothing was dropped: where nobody can be asked, give --yes")
         return yes or click.confirm("drop them for good?")

@@ -13,6 +13,7 @@ from batchgen.api.types import is_cut_off
 from batchgen.job.answer_columns import AnswerColumn, values_in, without_fence
 from batchgen.job.checks import Check, schema_validator
 from batchgen.job.job import Job
+from batchgen.ui.humanize import pluralize
 
 SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 """Characters of a pattern, and of what does not fit a schema, that a message shows."""
@@ -67,9 +68,9 @@ class Checker:
 
     def _by_length(self, text: str) -> str | None:
         if len(text) < self._least:
-            return f"the text has {_characters(text)}, fewer than {self._least:,}"
+            return f"the text has {pluralize(len(text), 'character')}, fewer than {self._least:,}"
         if self._most is not None and len(text) > self._most:
-            return f"the text has {_characters(text)}, more than {self._most:,}"
+            return f"the text has {pluralize(len(text), 'character')}, more than {self._most:,}"
         return None
 
     def _by_schema(self, text: str) -> str | None:
@@ -94,11 +95,9 @@ class Checker:
 def _cut(answer: CheckedAnswer) -> Unfit | None:
     if not is_cut_off(answer.finish_reason):
         return None
-    return Unfit(Kind.CUT, f"cut off after {answer.tokens:,} tokens" if answer.tokens else "cut off at its longest")
-
-
-def _characters(text: str) -> str:
-    return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
+    return Unfit(
+        Kind.CUT, f"cut off after {pluralize(answer.tokens, 'token')}" if answer.tokens else "cut off at its longest"
+    )
 
 
 def checker_of(job: Job) -> Checker | None:

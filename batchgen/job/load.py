@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from batchgen.errors import UsageError
 from batchgen.job import error_messages, yaml
 from batchgen.job.job import Job
+from batchgen.job.job_files import find_job_file, similar_job_file
 
 
 def read_job(path: str | Path) -> Job:
-    """Returns a job file's job, checked, with every setting; opens no input and needs no key.
+    """Returns a job file's job, checked, with every setting; opens no input and needs no key. `path`: the file, or its
+    name without suffix, here or in the folder `jobs`.
 
     >>> job = batchgen.read_job("jobs/seo.yaml")
     >>> job.request.model, job.limits.concurrency
@@ -28,20 +26,20 @@ def read_job(path: str | Path) -> Job:
 
     Raises UsageError, which names each mistake with its place.
     """
+    path = find_job_file(path)
     source = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
     except OSError as error:
-        near = ""
-        with suppress(OSError):  # the folder may be no better
-            near = _near_file(Path(path))
-        raise UsageError(f"{source}: cannot be read: {error.strerror}{near}") from None
+        near = similar_job_file(path)
+        hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{hint}") from None
     values, marks = yaml.parse(text, source)
     if not isinstance(values, dict):
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
-    where = Path(path).resolve()
+    where = path.resolve()
     try:
         job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).with_shard_suffix()
         job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
@@ -74,15 +72,3 @@ def _marks(value: Any, path: yaml.Path = ()) -> Iterator[tuple[yaml.Path, tuple[
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
         yield from _marks(one, (*path, key))
-
-
-def _near_file(path: Path) -> str:
-    """The job file that was probably meant."""
-    if not path.name:
-        return ""
-    beside = [path.with_name(path.name + suffix) for suffix in (".yaml", ".yml")]
-    found = [near for near in (*beside, Path("jobs", beside[0].name)) if near.is_file()]
-    if not found and path.parent.is_dir():
-        jobs = {file.name: file for file in sorted(path.parent.glob("*.y*ml"))}
-        found = [jobs[name] for name in difflib.get_close_matches(path.name, jobs, n=1)]
-    return f"; did you mean {found[0]}?" if found else ""

@@ -16,7 +16,7 @@ from batchgen.checkpoint.schema import OK
 from batchgen.reporting import sections
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
-from batchgen.ui.humanize import dollars, duration, pluralize
+from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 from batchgen.ui.terminal import inert
 
 
@@ -66,8 +66,8 @@ def _inert(value: Any) -> Any:
 def verdict(facts: Facts) -> str:
     """How it went, in one sentence."""
     counts = facts.counts
-    have = f"{counts.ok:,} of {pluralize(counts.rows, 'row')} {'has its' if counts.rows == 1 else 'have their'} text"
-    left = f"; {counts.pending:,} {'is' if counts.pending == 1 else 'are'} still to do" if counts.pending else ""
+    have = f"{counts.ok:,} of {pluralize(counts.rows, 'row')} {inflect(counts.rows, 'has its', 'have their')} text"
+    left = f"; {counts.pending:,} {inflect(counts.pending, 'is', 'are')} still to do" if counts.pending else ""
     failed = f"; {counts.failed:,} failed" if counts.failed else ""
     if not counts.rows:
         return "The input has no rows: there was nothing to do."

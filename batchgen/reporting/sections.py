@@ -30,7 +30,7 @@ from batchgen.reporting.wording import (
     negative,
     seconds,
 )
-from batchgen.ui.humanize import dollars, duration, pluralize
+from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""
@@ -41,7 +41,10 @@ LEAST_CHANGE = 0.5
 def failed(facts: Facts) -> str:
     known = sum(reason.rows for reason in facts.reasons)
     more = max(known - facts.counts.failed, 0)
-    also = f" {more:,} of them are rows that the input no longer has, or that are to be tried again." if more else ""
+    rows = inflect(
+        more, "is a row that the input no longer has, or that is", "are rows that the input no longer has, or that are"
+    )
+    also = f" {more:,} of them {rows} to be tried again." if more else ""
     return f"{pluralize(known, 'row')} failed, for {pluralize(len(facts.reasons), 'reason')}.{also}"
 
 
@@ -178,7 +181,7 @@ def lengths(facts: Facts) -> dict[str, Any] | None:
     ends = [float(end or 0) for end in (chars.min(), chars.max())]  # type: ignore[arg-type]
     said = f"Half of the texts have {marks['median']:,.0f} characters or fewer"
     said += f"; they go from {ends[0]:,.0f} to {ends[1]:,.0f}."
-    said += f" {empty:,} {'is' if empty == 1 else 'are'} empty." if empty else ""
+    said += f" {empty:,} {inflect(empty, 'is', 'are')} empty." if empty else ""
     draw = histogram(chars, marks, "texts, by characters", lambda value: f"{value:,.0f}")
     return {
         "said": said,
@@ -191,7 +194,11 @@ def _looked(facts: Facts) -> str:
     looked = facts.looked
     said = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
     gone = facts.counts.gone
-    return said + (f"{pluralize(gone, 'answer')} of rows that the input no longer has are among them." if gone else "")
+    return said + (
+        f"{pluralize(gone, 'answer')} of rows that the input no longer has {inflect(gone, 'is', 'are')} among them."
+        if gone
+        else ""
+    )
 
 
 def confidence(facts: Facts) -> dict[str, Any] | None:
@@ -202,7 +209,7 @@ def confidence(facts: Facts) -> dict[str, Any] | None:
     lowest = float(means.min() or 0)  # type: ignore[arg-type]
     said = (
         f"The mean log-probability of a token is {negative(marks['median'])} in the median text, {negative(lowest)} in "
-        f"the least confident; {means.len():,} texts have some."
+        f"the least confident; {pluralize(means.len(), 'text')} {inflect(means.len(), 'has', 'have')} one."
     )
     draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
     return {"said": said, "plot": plot(said, draw) if _is_varied(means) else None}
@@ -231,7 +238,7 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
 
 
 def sample(sample: Sample) -> dict[str, Any]:
-    told = [f"{sample.chars:,} characters"]
+    told = [pluralize(sample.chars, "character")]
     told += [seconds(sample.latency)] if sample.latency is not None else []
     told += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
     told += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []

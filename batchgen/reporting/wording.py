@@ -6,15 +6,16 @@ import datetime as dt
 
 from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import OK
+from batchgen.ui import humanize
 
 TEXT_CHARS, PROMPT_CHARS, LINE_CHARS, NAME_CHARS = 3000, 1500, 300, 80
 MEANINGS: dict[str, str] = {**{kind: kind.policy.meaning for kind in Kind}, OK: "answered"}
 
 
 def moment(microseconds: int) -> str:
-    """Local time, as people write it."""
+    """Returns a moment in local time, with its offset from UTC."""
     try:
-        return dt.datetime.fromtimestamp(microseconds / 1e6).astimezone().strftime("%Y-%m-%d %H:%M")
+        return humanize.moment(dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC))
     except (ValueError, OverflowError, OSError):
         return "an unknown time"
 

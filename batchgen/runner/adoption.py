@@ -18,9 +18,11 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
+from batchgen.ui.humanize import inflect
 
 MAX_CHECKPOINTS = 20
 """The most other checkpoints that are searched, the latest first."""
+SHOWN_OFFERS = 3
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -34,13 +36,16 @@ class Offer(NamedTuple):
 
 
 def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
-    """Returns the other checkpoints that hold answers to these rows (`hi`, `lo`). It searches the job's state folder,
-    and the usual one if the job sets another."""
+    """Returns the other checkpoints that hold the most answers to these rows (`hi`, `lo`). It searches the job's state
+    folder, and the usual one if the job sets another. None for the built-in model, whose answers cost nothing."""
+    if job.is_local:
+        return []
     places = {job.state_folder, job.output.usual_state_folder}
     others = [path for place in places for path in place.glob("*.sqlite") if not folders.is_same(path, job.checkpoint)]
     latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_CHECKPOINTS]
     found = [_offer(path, rows) for path in latest]
-    return [offer for offer in found if offer is not None and offer.answers]
+    useful = [offer for offer in found if offer is not None and offer.answers]
+    return sorted(useful, key=lambda offer: -offer.answers)[:SHOWN_OFFERS]
 
 
 def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
@@ -79,9 +84,9 @@ def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     return adopted
 
 
-def message(offer: Offer, rows: int) -> str:
+def message(offer: Offer, rows: int, job: Job) -> str:
     """Describes an offer, before the rows are bought."""
-    return (
-        f"{offer.path} (of the job {offer.job}) holds answers to {offer.answers:,} of these {rows:,} rows, which would "
-        f"be bought again: `--adopt {offer.path}` takes them in"
-    )
+    name = offer.job
+    how = f"`--adopt {offer.path}` takes them in" if job.file else f"the name {name!r} resumes that job"
+    which = inflect(rows, "the one row", f"{offer.answers:,} of these {rows:,} rows")
+    return f"{offer.path} (of the job {name}) holds answers to {which}, which would be bought again: {how}"

@@ -37,6 +37,7 @@ class EarlierRuns:
     answers: Sequence[tuple[float, int]] = ()
     usage: Usage = NOTHING
     recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    endpoints: Sequence[str] = ()
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
         """Makes a plan. Raises UsageError as `make_plan` and `refuse_too_long` do."""
@@ -72,6 +73,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.last_answers() if rehearse else (),
             reader.total_usage(),
             partial(recheck_states, reader=reader, fitness=setup.fitness),
+            reader.endpoints(),
         )
 
 

@@ -11,6 +11,7 @@ from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
+from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import prepare
@@ -35,6 +36,7 @@ def export_job(
         start = reader.start_of(last)
         job = job.with_limit(start.first if start else None)
         setup = prepare(job, environ, file)
+        warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)
         if given is None:
             refuse_anothers_results(job, to.place)

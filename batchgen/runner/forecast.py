@@ -12,7 +12,7 @@ from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
-from batchgen.ui.humanize import approximately, dollars, duration, pluralize
+from batchgen.ui.humanize import approximately, dollars, duration, inflect, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, short_path
 
 if TYPE_CHECKING:
@@ -104,7 +104,11 @@ class Forecast(Renderable):
 
     def _rows(self) -> list[PanelLine]:
         plan = self.plan
-        notes = [f"{plan.changed:,} of them known rows that changed"] if plan.changed else []
+        notes = (
+            [f"{plan.changed:,} of them {inflect(plan.changed, 'a known row', 'known rows')} that changed"]
+            if plan.changed
+            else []
+        )
         notes += [f"{plan.again:,} of them bought again: their older answers are not reused"] if plan.again else []
         new = ", ".join([f"{plan.new:,}", *notes])
         lines = [PanelLine("reused", f"{plan.reused:,}"), PanelLine("new", new)]
@@ -137,10 +141,9 @@ class Forecast(Renderable):
 
     def _rehearsed(self, night: Rehearsal) -> str:
         """Describes when the run would end, which concurrency suffices, and what is assumed."""
-        ends = (dt.datetime.now().astimezone() + dt.timedelta(seconds=night.seconds)).strftime("%a %H:%M")
-        verdict = (
-            "ends" if night.stopped is None else f"{night.stopped}: {night.done:,} of {self.plan.todo:,} rows are done"
-        )
+        ends = moment(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=night.seconds), "%a %H:%M")
+        done = f"{night.done:,} of {pluralize(self.plan.todo, 'row')} {inflect(night.done, 'is', 'are')} done"
+        verdict = "ends" if night.stopped is None else f"{night.stopped}: {done}"
         lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
         allowed = self.limits.most_in_flight
         if night.enough is None:
@@ -152,7 +155,7 @@ class Forecast(Renderable):
         how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
         lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
         if night.rehearsed < self.plan.todo:
-            lines.append(f"estimated from the first {night.rehearsed:,} rows")
+            lines.append(f"estimated from the first {pluralize(night.rehearsed, 'row')}")
         return "\n".join(lines)
 
 

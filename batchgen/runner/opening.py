@@ -19,6 +19,7 @@ from batchgen.checkpoint.schema import INTERRUPTED, Record
 from batchgen.job.job import Job
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
+from batchgen.runner.endpoints import other_endpoint
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send, refuse_too_long
 from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
@@ -119,7 +120,9 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
         )
     is_new = reader.last_run() is None
     for offer in adoption.offers(setup.job, plan.rows.filter("todo")) if is_new else ():
-        log.warning("warning: %s", adoption.message(offer, plan.rows.height))
+        log.warning("warning: %s", adoption.message(offer, plan.rows.height, setup.job))
+    if moved := other_endpoint(setup, reader.endpoints()):
+        log.warning("warning: %s", moved)
     if missing := checkpoint.missing_attempts:
         log.warning(
             "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "

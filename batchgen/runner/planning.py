@@ -5,6 +5,7 @@ from __future__ import annotations
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import earlier_runs, rehearsed
+from batchgen.runner.endpoints import other_endpoint
 from batchgen.runner.forecast import Forecast
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.plan import with_prompts
@@ -36,7 +37,8 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         learned=known.learned,
         warnings=[
             *warnings(setup, made.models, made.rows.height),
-            *(adoption.message(offer, made.rows.height) for offer in beside),
+            *(adoption.message(offer, made.rows.height, job) for offer in beside),
+            *filter(None, [other_endpoint(setup, known.endpoints)]),
             *to.obstacles(),
         ],
         in_all=known.usage,

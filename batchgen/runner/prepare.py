@@ -56,6 +56,11 @@ class PreparedJob:
         return self.job.endpoint.label(self.urls)
 
     @property
+    def identity(self) -> str:
+        """Returns what the answers belong to: the endpoint's name, else its address."""
+        return self.job.endpoint.identity(self.urls)
+
+    @property
     def state(self) -> StateFiles:
         return StateFiles.for_job(self.job)
 

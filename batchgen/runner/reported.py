@@ -10,6 +10,7 @@ from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.reporting import write as reports
+from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import prepare
 
@@ -20,6 +21,7 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subje
     """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
     try:
         setup = prepare(job, environ, file)
+        warn_if_elsewhere(setup)
         index = Index((), 0)
         with suppress(NotRunYet), setup.state.open_readonly() as reader:
             index = Index(reader.states(), 0)

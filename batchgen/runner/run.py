@@ -109,7 +109,14 @@ class Runner:
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
             run = self._checkpoint.start_run(
-                now(), date, floor, plan.rows.height, plan.rows_left, start, shared=shared_keys(plan.rows)
+                now(),
+                date,
+                floor,
+                plan.rows.height,
+                plan.rows_left,
+                start,
+                endpoint=self._setup.identity,
+                shared=shared_keys(plan.rows),
             )
             self._run = run
             self._signals.defer()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.job.shard import row_name
-from batchgen.ui.humanize import dollars, pluralize
+from batchgen.ui.humanize import dollars, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock
 
 _TONES = {"ok": Severity.GOOD, "failed": Severity.BAD, "pending": Severity.WAIT}
@@ -36,7 +36,7 @@ class ShownAttempt:
         words = f": {self.error}" if self.error else ""
         took = [] if self.latency_s is None else [f"{self.latency_s:,.2f} s"]
         if self.finished_at is not None:
-            took.append(f"{dt.datetime.fromisoformat(self.finished_at).astimezone():%Y-%m-%d %H:%M:%S}")
+            took.append(moment(dt.datetime.fromisoformat(self.finished_at), "%Y-%m-%d %H:%M:%S"))
         when = f" ({', '.join(took)})" if took else ""
         return f"{self.outcome}{status}{words}{when}"
 

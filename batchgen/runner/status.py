@@ -10,7 +10,7 @@ from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
-from batchgen.ui.humanize import approximately, duration
+from batchgen.ui.humanize import approximately, duration, inflect, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
 
 RUNNING = "running"
@@ -57,20 +57,21 @@ class Status(Renderable):
     def line(self) -> str:
         """Returns the changing parts on one line, for a log."""
         rate = f"; {self._rate(self.rate)}" if self.rate is not None else ""
-        return f"{self.name}: {self.state}: {self.rows:,} rows: {self._counts()}{rate}"
+        return f"{self.name}: {self.state}: {pluralize(self.rows, 'row')}: {self._counts()}{rate}"
 
     def _counts(self) -> str:
-        return f"{self.done:,} have their text, {self.failed:,} failed, {self.left:,} left"
+        have = inflect(self.done, "has its", "have their")
+        return f"{self.done:,} {have} text, {self.failed:,} failed, {self.left:,} left"
 
     def _rate(self, rate: float) -> str:
         left = f", {approximately(self.left_s)} left" if self.left_s is not None else ""
         return f"{rate:,.1f} rows/s{left}"
 
     def _started(self) -> str:
-        """Returns the start in local time."""
-        then = dt.datetime.fromisoformat(self.started_at).astimezone()
-        ago = (dt.datetime.now().astimezone() - then).total_seconds()
-        return f"{then:%Y-%m-%d %H:%M}, {duration(max(ago, 0.0))} ago"
+        """Returns the start, and how long ago it was."""
+        then = dt.datetime.fromisoformat(self.started_at)
+        ago = (dt.datetime.now(dt.UTC) - then).total_seconds()
+        return f"{moment(then)}, {duration(max(ago, 0.0))} ago"
 
     def _severity(self) -> Severity:
         if self.state == RUNNING:

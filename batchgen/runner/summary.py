@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.errors import ServiceRefused
-from batchgen.ui.humanize import duration, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
+from batchgen.ui.humanize import duration, inflect, pluralize
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Summary(Renderable):
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
         rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
-        have = "has its" if self.rows == 1 else "have their"
+        have = inflect(self.rows, "has its", "have their")
         lines = [
             PanelLine("reused", f"{pluralize(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
             *([PanelLine("cut off", self._cut_off(), Severity.WAIT)] if self.cut_off else []),
             PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
-            PanelLine("results", short_path(self.path)),
-            *([PanelLine("report", short_path(self.report))] if self.report else []),
+            path_line("results", self.path),
+            *([path_line("report", self.report)] if self.report else []),
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")
@@ -74,7 +74,7 @@ class Summary(Renderable):
 
     def line(self) -> str:
         """Returns the summary in one line."""
-        parts = [f"{self.ok:,} of {pluralize(self.rows, 'row')} {'has its' if self.rows == 1 else 'have their'} text"]
+        parts = [f"{self.ok:,} of {pluralize(self.rows, 'row')} {inflect(self.rows, 'has its', 'have their')} text"]
         parts += [f"{self.failed:,} failed"] if self.failed else []
         parts += [f"{self.pending:,} still to do"] if self.pending else []
         parts += [self.stopped] if self.stopped else []
@@ -109,7 +109,7 @@ class Summary(Renderable):
         return f": {pluralize(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
 
     def _cut_off(self) -> str:
-        ended = "answer was cut at its longest" if self.cut_off == 1 else "answers were cut at their longest"
+        ended = inflect(self.cut_off, "answer was cut at its longest", "answers were cut at their longest")
         return f"{self.cut_off:,} {ended}: raise request.max_tokens; see finish_reason, and check.complete"
 
     def _failures(self) -> str:
@@ -129,7 +129,8 @@ class Summary(Renderable):
         if self.possibly_billed:
             parts.append(f"{self.possibly_billed:,} possibly billed without an answer")
         if self.interrupted:
-            parts.append(f"{self.interrupted:,} were in flight when an earlier run was killed")
+            were = inflect(self.interrupted, "was", "were")
+            parts.append(f"{self.interrupted:,} {were} in flight when an earlier run was killed")
         return ", ".join(parts)
 
 

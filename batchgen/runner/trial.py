@@ -52,7 +52,14 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     continues = reader.continued_run(plan.requests) is not None
     start = Start(not job.reuse, None, plan.requests if continues else "")  # the next run has a date of its own
     run = checkpoint.start_run(
-        now(), date, floor, plan.rows.height, plan.rows_left, start, shared=shared_keys(plan.rows)
+        now(),
+        date,
+        floor,
+        plan.rows.height,
+        plan.rows_left,
+        start,
+        endpoint=setup.identity,
+        shared=shared_keys(plan.rows),
     )
     learned = None
     try:

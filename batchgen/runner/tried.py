@@ -15,7 +15,7 @@ from batchgen.input.request import PreparedRequest
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
 from batchgen.job.shard import row_name
-from batchgen.ui.humanize import dollars, pluralize
+from batchgen.ui.humanize import dollars, inflect, pluralize
 from batchgen.ui.pairs import TextPair
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity
 
@@ -92,7 +92,7 @@ class Trial(Renderable):
         used = f"{self.usage.told()} ({self.usage.how()})" if self.usage.answers else "nothing"
         lines = [PanelLine("spent", f"{used}; the answers are the job's: a run does not buy them again")]
         lines += [PanelLine("stopped", self.stopped.removeprefix("stopped "), severity)] if self.stopped else []
-        about = f": {ok:,} {'has its' if ok == 1 else 'have their'} text{others}"
+        about = f": {ok:,} {inflect(ok, 'has its', 'have their')} text{others}"
         pairs = tuple(row.pair() for row in self.rows)
         return Panel(self.name, f"{pluralize(len(self.rows), 'row')} tried", about, lines, severity, pairs=pairs)
 

@@ -13,7 +13,7 @@ from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.pacing import AdaptivePacer, GcraPacer
 from batchgen.send.token_estimator import TokenEstimator
 from batchgen.send.window import CongestionWindow
-from batchgen.ui.humanize import dollars
+from batchgen.ui.humanize import dollars, pluralize
 
 EXACT_DIGITS = 12
 """Of what is spent, in tokens and dollars. A token costs some 1e-7 dollars."""
@@ -196,7 +196,7 @@ class Budget:
         if self.deadline is not None and now + self.latency >= self.deadline:
             return "the deadline has come"
         if self.requests is not None and self.spent_requests >= self.requests:
-            return f"the budget of {self.requests:,} requests is spent"
+            return f"the budget of {pluralize(self.requests, 'request')} is spent"
         if self.tokens is not None and self.spent_tokens + tokens > self.tokens:
             return f"the budget of {self.tokens:,.0f} tokens is spent"
         if self.cost is not None and self.spent_cost + cost > self.cost:

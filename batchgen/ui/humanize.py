@@ -1,7 +1,8 @@
-"""Numbers and durations in words."""
+"""Numbers, durations and moments in words."""
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 
 
@@ -26,8 +27,23 @@ def approximately(seconds: float) -> str:
     return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
 
 
+def moment(then: dt.datetime, format_: str = "%Y-%m-%d %H:%M") -> str:
+    """Formats a moment in local time, with its offset from UTC: `2026-11-29 22:00 UTC+1`."""
+    local = then.astimezone()
+    offset = round((local.utcoffset() or dt.timedelta()).total_seconds() / 60)
+    hours, minutes = divmod(abs(offset), 60)
+    sign = "\u2212" if offset < 0 else "+"
+    zone = (f"{sign}{hours}" if offset else "") + (f":{minutes:02}" if minutes else "")
+    return f"{local.strftime(format_)} UTC{zone}"
+
+
 def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def inflect(number: int, one: str, several: str) -> str:
+    """Returns the form of a word that agrees with a number: `inflect(rows, "has its", "have their")`."""
+    return one if number == 1 else several
 
 
 def dollars(amount: float) -> str:

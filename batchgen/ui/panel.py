@@ -36,9 +36,12 @@ class Severity(Enum):
 
 
 class PanelLine(NamedTuple):
+    """A labelled text. `path`: the file of this machine that the text names, for terminals that open it."""
+
     label: str
     text: str
     severity: Severity = Severity.CALM
+    path: str | None = None
 
 
 class TextBlock(NamedTuple):
@@ -108,6 +111,11 @@ class Panel(Renderable):
         )
 
 
+def path_line(label: str, path: str) -> PanelLine:
+    """Returns a line for a file, which opens it where a terminal can."""
+    return PanelLine(label, short_path(path), path=None if is_url(path) else path)
+
+
 def short_path(path: str) -> str:
     """Returns a path, on a terminal relative if that is shorter. In a pipe it stays: what cron mails is read in another
     folder."""
@@ -141,7 +149,8 @@ def _line(line: PanelLine, screen: Screen) -> str:
     painted = (
         screen.paint(label, fg=line.severity.value[0]) if line.severity.value[0] else screen.paint(label, dim=True)
     )
-    return painted + screen.hanging(inert(line.text), LABEL_COLUMNS)
+    text = screen.hanging(inert(line.text), LABEL_COLUMNS)
+    return painted + (text if line.path is None else screen.link(text, line.path))
 
 
 def _bar(share: float, severity: Severity, screen: Screen) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import IO, Any, NamedTuple
 
 import click
@@ -13,6 +14,11 @@ _CONTROL_CHARS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u20
 """Control characters except tab and line feed, and those that change the direction of writing (CVE-2021-42574)."""
 MIN_COLUMNS, DEFAULT_COLUMNS, MAX_COLUMNS = 40, 80, 100
 """Columns to wrap at: fewer would tear the text; with more the eye does not find the next line."""
+
+_LINKING_PROGRAMS = {"WezTerm", "ghostty", "iTerm.app", "vscode"}
+_LINKING_TERMS = {"alacritty", "foot", "xterm-ghostty", "xterm-kitty"}
+FIRST_LINKING_VTE = 5001
+"""VTE 0.50.1; 0.50.0 crashed."""
 
 
 def inert(text: str) -> str:
@@ -27,15 +33,27 @@ def inert_json(line: str) -> str:
 
 class Screen(NamedTuple):
     """The place where text is shown. `width`: columns to wrap at; None in a pipe or a file, where lines stay whole.
-    `moves`: text can be overwritten in place."""
+    `moves`: text can be overwritten in place. `links`: it opens hyperlinks."""
 
     width: int | None = None
     colour: bool = False
     moves: bool = False
+    links: bool = False
 
     def paint(self, text: str, **style: Any) -> str:
         """Returns the text in a style of click's. The text must be inert already."""
         return click.style(text, **style) if self.colour and text else text
+
+    def link(self, text: str, path: str) -> str:
+        """Returns a text that opens a file of this machine where the screen can do so (OSC 8). The text must be inert
+        already; on each of its lines, the indent is no part of the link."""
+        if not self.links:
+            return text
+        from urllib.parse import quote  # noqa: PLC0415  `--help` does without it
+
+        url = f"file://{quote(os.uname().nodename)}{quote(os.path.abspath(path))}"  # noqa: PTH100  as it is written
+        begin, end = f"\x1b]8;;{url}\x1b\\", "\x1b]8;;\x1b\\"
+        return re.sub(r"\S(?:.*\S)?", lambda line: f"{begin}{line[0]}{end}", text)
 
     def hanging(self, text: str, indent: int) -> str:
         """Returns a text for a place behind a label of `indent` columns: wrapped at words, with a hanging indent."""
@@ -58,8 +76,22 @@ def screen(stream: IO[Any]) -> Screen:
     if found is None:
         return Screen()
     moves = os.environ.get("TERM", "dumb") != "dumb"
-    return Screen(
-        min(max(found or DEFAULT_COLUMNS, MIN_COLUMNS), MAX_COLUMNS), moves and not os.environ.get("NO_COLOR"), moves
+    colour = moves and not os.environ.get("NO_COLOR")
+    width = min(max(found or DEFAULT_COLUMNS, MIN_COLUMNS), MAX_COLUMNS)
+    return Screen(width, colour, moves, colour and opens_links(os.environ))
+
+
+def opens_links(environ: Mapping[str, str]) -> bool:
+    """Returns whether the terminal says that it opens hyperlinks. A multiplexer in between may not pass them on."""
+    term = environ.get("TERM", "")
+    if environ.get("TMUX") or term.startswith(("screen", "tmux")):
+        return False
+    vte = environ.get("VTE_VERSION", "")
+    return (
+        environ.get("TERM_PROGRAM") in _LINKING_PROGRAMS
+        or term in _LINKING_TERMS
+        or any(environ.get(name) for name in ("KITTY_WINDOW_ID", "KONSOLE_VERSION", "WT_SESSION"))
+        or (vte.isdigit() and int(vte) >= FIRST_LINKING_VTE)
     )
 
 

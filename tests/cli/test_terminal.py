@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import COMMAND
@@ -329,7 +330,7 @@ def offered(tmp_path):
 
     def ask(*words: str) -> list[str]:
         path = f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}"
-        env = {"PATH": path, "HOME": str(tmp_path / "jobs")}
+        env = {"PATH": path, "HOME": str(tmp_path / "jobs"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         command = [BASH, "--norc", "-c", COMPLETE, "bash", *words]
         said = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
         assert said.stderr == ""
@@ -342,12 +343,14 @@ def offered(tmp_path):
 def test_bash_completes_commands_options_and_jobs(offered):
     assert offered("st") == ["status"]
     assert offered("status", "--w") == ["--watch"]
-    assert offered("run", "") == ["a.yaml", "b.yml", "jobs/", "my jobs/", "out/"]
+    assert offered("run", "") == ["a", "b", "jobs/", "my jobs/", "out/", "seo"]
+    assert offered("run", "a.") == ["a.yaml"]
+    assert offered("run", "se") == ["seo"], "in jobs, too"
     assert offered("run", "--local", "jobs/") == ["jobs/deep/", "jobs/seo.yaml"]
     assert offered("plan", "jo") == ["jobs/deep/", "jobs/seo.yaml"], "the only choice is looked into"
     assert offered("plan", "./a") == ["./a.yaml"]
     assert offered("plan", "~/s") == ["~/seo.yaml"]
-    assert offered("plan", ".h") == [".hidden.yaml"]
+    assert offered("plan", ".h") == [".hidden"]
     assert offered("plan", "nowhere/") == [""]
 
 
@@ -362,7 +365,70 @@ def test_completion_imports_nothing_heavy(tmp_path):
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
-    assert said.stdout == "plain,a.yaml\n"
+    assert said.stdout == "plain,a\n"
     assert not {"polars", "pyarrow", "aiohttp", "pydantic", "matplotlib", "jinja2", "tqdm", "yaml"} & set(
         said.stderr.split()
     )
+
+
+# links
+
+
+@pytest.mark.parametrize(
+    ("env", "opens"),
+    [
+        pytest.param({"TERM": "xterm-256color", "VTE_VERSION": "7600"}, True, id="GNOME"),
+        pytest.param({"TERM": "xterm-256color", "VTE_VERSION": "5000"}, False, id="a VTE that crashed"),
+        pytest.param({"TERM": "xterm-256color", "TERM_PROGRAM": "vscode"}, True, id="an editor's"),
+        pytest.param({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, False, id="Apple's"),
+        pytest.param({"TERM": "xterm-kitty"}, True, id="kitty"),
+        pytest.param({"TERM": "xterm-256color"}, False, id="one that does not say"),
+        pytest.param({"TERM": "dumb", "TERM_PROGRAM": "vscode"}, False, id="dumb"),
+        pytest.param({"TERM": "xterm-kitty", "NO_COLOR": "1"}, False, id="NO_COLOR"),
+        pytest.param(
+            {"TERM": "tmux-256color", "TERM_PROGRAM": "vscode", "TMUX": "/tmp/t,1,0"}, False, id="tmux between"
+        ),
+    ],
+)
+def test_paths_open_where_the_terminal_says_that_it_can(env, opens, job, service):
+    """A real run on a real pseudo-terminal; what is read is the same."""
+    path = job([{"id": "1", "name": "a shelf"}], output={"path": "out folder/ö.parquet"})
+    shown = Shown("run", path, url=service.url, WRITER_API_KEY=service.key, **env)
+    assert shown.end() == 0
+    links = re.findall(r"\x1b\]8;;file://([^/]*)(/[^\x1b]*)\x1b\\([^\x1b]*)\x1b\]8;;\x1b\\", shown.said)
+    if not opens:
+        assert "\x1b]8" not in shown.said
+        return
+    results = job.folder / "out folder" / "ö.parquet"
+    assert {(host, unquote(target)) for host, target, _ in links} == {(os.uname().nodename, str(results))}
+    shown_path = "".join(text for *_, text in links).replace(" ", "")
+    assert shown_path.endswith(str(results.relative_to(job.folder.parent)).replace(" ", ""))
+
+
+def test_links_are_for_terminals_alone(job, batchgen):
+    ended = batchgen("run", job([{"id": "1", "name": "x"}]), env={"TERM": "xterm-kitty", "VTE_VERSION": "7600"})
+    assert ended.returncode == 0
+    assert "\x1b" not in ended.stdout + ended.stderr
+
+
+# where to begin
+
+
+def test_the_command_alone_shows_where_to_begin(job, batchgen, tmp_path):
+    """A screenful on stderr, and no success: in a script, a command is missing."""
+    alone = batchgen()
+    assert (alone.returncode, alone.stdout) == (2, "")
+    assert "batchgen init --input FILE" in alone.stderr
+    here = tmp_path / "elsewhere"
+    (here / "jobs").mkdir()
+    shutil.copy(job([]), here / "letters.yaml")
+    shutil.copy(here / "letters.yaml", here / "jobs" / "seo.yml")
+    (here / "compose.yaml").write_text("services: {}\n")
+    alone = batchgen()
+    assert alone.returncode == 2
+    found = alone.stderr.partition("Jobs found here:\n")[2].split("\n\n")[0].split()
+    assert found == ["letters", "seo"]
+    assert "batchgen run letters --local" in alone.stderr
+    lines = alone.stderr.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= WIDTH

@@ -73,6 +73,41 @@ def test_messages_and_columns(service):
 WRONG = [
     pytest.param("a text", {}, "frame: should be a table", id="no table"),
     pytest.param([1, 2], {}, "frame: a list should hold a dict for each row", id="a list of numbers"),
+    pytest.param([], {}, "frame: has no columns", id="an empty list"),
+    pytest.param(
+        pd.DataFrame([["a", "b"]], columns=["name", "name"]),
+        {},
+        "frame: column 'name' is there twice",
+        id="a column twice",
+    ),
+    pytest.param(
+        pd.DataFrame({"name": ["a", 1]}),
+        {},
+        "frame: column 'name' holds values of several kinds",
+        id="text and numbers",
+    ),
+    pytest.param(
+        pd.DataFrame({"x": [1], "name": [object()]}),
+        {},
+        "frame: column 'name' holds values of several kinds, or Python objects",
+        id="objects",
+    ),
+    pytest.param(
+        pd.DataFrame({"name": pd.period_range("2026-01", periods=2, freq="M")}),
+        {},
+        "column 'name' holds periods",
+        id="months",
+    ),
+    pytest.param(
+        [{"name": [1, 2]}, {"name": "a"}], {}, "frame: a column holds values of several kinds", id="lists and text"
+    ),
+    pytest.param(pd.Series(["a"]), {}, "not pandas.Series", id="a column alone"),
+    pytest.param(
+        ROWS, {"input": {"path": "rows.csv"}}, "input.path: a table has no such setting", id="a file beside the table"
+    ),
+    pytest.param(
+        ROWS, {"output": {"path": "out.parquet"}}, "output.path: a table has no such setting", id="a place of its own"
+    ),
     pytest.param(ROWS, {"name": None}, "name: missing", id="no name"),
     pytest.param(ROWS, {"name": "a/b"}, "name: missing, or not a name", id="a name that is a path"),
     pytest.param(ROWS, {"prompt": "{{ nam }}"}, "did you mean", id="a column that is none"),
@@ -114,3 +149,45 @@ def test_the_commands_take_a_dict_and_a_job(job, service):
     assert batchgen.run(batchgen.read_job(path), quiet=True, adopt=True).name == "job"
     with pytest.raises(batchgen.UsageError, match="name: missing"):
         batchgen.plan({"prompt": "x"})
+
+
+def test_an_index_that_has_a_name_is_a_column(service):
+    """And one without a name is pandas' own count of the rows, also where some of them were left out."""
+    frame = pd.DataFrame(ROWS).set_index("name")
+    assert batchgen.generate(frame, **ASKED, quiet=True)["name"].to_list() == [row["name"] for row in ROWS]
+    some = pd.DataFrame(ROWS)[lambda table: table.price > 1]
+    assert batchgen.generate(some, **ASKED, quiet=True).columns[:3] == ["name", "price", "text"]
+    assert len(service.bodies) == 6
+
+
+def test_a_table_without_rows(service):
+    for empty in (pd.DataFrame(ROWS[:0], columns=["name", "price"]), pl.DataFrame(ROWS).clear()):
+        frame = batchgen.generate(empty, **ASKED, quiet=True)
+        assert (frame.height, frame.columns[:4]) == (0, ["name", "price", "text", "model"])
+    assert service.requests == 0
+
+
+def test_rows_that_send_the_same_are_bought_once(service):
+    rows = [*ROWS[:3], *ROWS[:3]]
+    frame = batchgen.generate(rows, **ASKED, duplicates="once", quiet=True)
+    assert frame["text"].to_list()[:3] == frame["text"].to_list()[3:]
+    assert frame["status"].to_list() == ["ok"] * 6
+    assert service.requests == 3
+
+
+def test_settings_of_the_input_choose_among_the_rows(service):
+    frame = batchgen.generate(ROWS, **ASKED, input={"where": "price >= 1", "id": "name"}, quiet=True)
+    assert frame["name"].to_list() == ["tent 4", "tent 5"]
+    assert service.requests == 2
+
+
+def test_answers_beside_are_named_once_and_as_python_takes_them(service, caplog):
+    for name in "abcde":
+        batchgen.generate(ROWS[:2], **{**ASKED, "name": name}, quiet=True)
+    offers = [record.getMessage() for record in caplog.records if "would be bought again" in record.getMessage()]
+    assert all("holds answers to 2 of these 2 rows" in offer and "--adopt" not in offer for offer in offers)
+    assert len(offers) == 1 + 2 + 3 + 3
+    caplog.clear()
+    batchgen.generate(ROWS[:2], **{**ASKED, "name": "f"}, local=True, quiet=True)
+    batchgen.generate(ROWS[:2], **{**ASKED, "name": "g"}, local=True, quiet=True)
+    assert caplog.records == [], "the built-in model's cost nothing"

@@ -260,7 +260,10 @@ def test_the_designs_example_loads(tmp_path):
 def test_the_jobs_that_come_along_load(path):
     loaded = read_job(path)
     assert loaded.name == path.stem
-    assert Path(loaded.input.path).is_file()
+    is_link = loaded.name == "judged"  # whose input is another job's output
+    assert Path(loaded.input.path).is_file() or (
+        is_link and loaded.input.path == read_job(path.with_stem("seo")).output.path
+    )
     assert loaded.output.path.startswith(str(REPOSITORY / "out"))
 
 

@@ -1,0 +1,53 @@
+"""Drops stored answers that no row of the input uses. Keeps those that a missing variable alone makes look unused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.reader import Reader
+from batchgen.errors import UsageError
+from batchgen.input.request import Requests
+from batchgen.runner.duplicates import with_occurrence_keys
+from batchgen.runner.endpoints import is_from_environment, why_none_fits
+from batchgen.runner.opening import held
+from batchgen.runner.preflight import preflight
+from batchgen.runner.prepare import PreparedJob
+
+
+def prune(setup: PreparedJob, agree: Callable[[int], bool]) -> int:
+    """Drops the unused attempts if `agree` returns true for their number. Returns how many were dropped. Raises
+    NotRunYet, AlreadyRunning, and UsageError if no answer fits because the endpoint is another one."""
+    setup.state.open_readonly().close()  # raises where there is none yet, before one is made
+    with held(setup) as (checkpoint, reader):
+        index = Index(reader.states(), 0)
+        unused = [*index.orphans(_used_keys(setup, reader, index)), *index.superseded()]
+        if not unused or not agree(len(unused)):
+            return 0
+        checkpoint.drop(unused)
+        return len(unused)
+
+
+def _used_keys(setup: PreparedJob, reader: Reader, index: Index) -> pl.DataFrame:
+    """Returns the keys (`hi`, `lo`) of the input's rows; if a variable names the endpoint, at each endpoint that runs
+    were made at."""
+    ours = _keys_at(setup, setup.identity)
+    if not is_from_environment(setup):
+        return ours
+    known = reader.endpoints()
+    if setup.identity not in known and (known or _fits_none(index, ours)):
+        raise UsageError(why_none_fits(setup, known, index.done()))
+    others = [_keys_at(setup, identity) for identity in known if identity != setup.identity]
+    return pl.concat([ours, *others])
+
+
+def _keys_at(setup: PreparedJob, identity: str) -> pl.DataFrame:
+    requests = Requests(setup.job, setup.source.columns, identity)
+    rows = with_occurrence_keys(preflight(setup.job, setup.source, requests).columns.frame())
+    return rows.select("hi", "lo")
+
+
+def _fits_none(index: Index, keys: pl.DataFrame) -> bool:
+    return index.done() > 0 and not (index.find(keys["hi"], keys["lo"])["record"] > 0).any()

@@ -1,0 +1,75 @@
+"""A job is found by its path, or by its name without suffix: here, and in the folder `jobs`."""
+
+import os
+
+import pytest
+
+from batchgen.errors import UsageError
+from batchgen.job.job_files import find_job_file, names_of_jobs
+
+SEVERAL = "several job files have this name"
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "found"),
+    [
+        pytest.param(["seo.yaml"], "seo", "seo.yaml", id="here"),
+        pytest.param(["jobs/seo.yaml"], "seo", "jobs/seo.yaml", id="in jobs"),
+        pytest.param(["jobs/seo.yml"], "seo", "jobs/seo.yml", id="the short suffix"),
+        pytest.param(["nights/seo.yaml"], "nights/seo", "nights/seo.yaml", id="in another folder, with its path"),
+        pytest.param(["nights/seo.yaml"], "seo", "seo", id="another folder is not searched"),
+        pytest.param(["jobs/deep/seo.yaml"], "deep/seo", "deep/seo", id="nor what lies below"),
+        pytest.param(["seo.yaml", "seo"], "seo", "seo", id="a file of exactly this name"),
+        pytest.param(["seo.yaml", "seo/rows.csv"], "seo", "seo.yaml", id="a folder is not a job"),
+        pytest.param(["seo.v2.yaml"], "seo.v2", "seo.v2.yaml", id="a name with a dot"),
+        pytest.param(["seo.yaml", "jobs/seo.yaml"], "seo.yaml", "seo.yaml", id="a path is a path"),
+        pytest.param(["seo.yaml", "jobs/seo.yaml"], "./seo.yaml", "seo.yaml", id="however it is written"),
+        pytest.param([], "seo", "seo", id="nothing"),
+        pytest.param(["jobs.yaml", "jobs/x.yaml"], "jobs/", "jobs", id="a folder, as its slash says"),
+        pytest.param(["seo.yaml", "jobs/seo.yaml"], "seo", "seo.yaml and jobs/seo.yaml", id="two places"),
+        pytest.param(["seo.yaml", "seo.yml"], "seo", "seo.yaml and seo.yml", id="two suffixes"),
+    ],
+)
+def test_a_job_by_its_name(files, given, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    if " and " in found:
+        with pytest.raises(UsageError, match=f"{SEVERAL}: {found}"):
+            find_job_file(given)
+        assert given not in names_of_jobs()
+    else:
+        assert str(find_job_file(given)) == found
+
+
+def test_every_name_finds_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.yaml", "a.yml", "b.yaml", "jobs/b.yml", "jobs/c.yaml", "d.yml", "d", "e.yaml"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    names = names_of_jobs()
+    assert sorted(names) == ["a.yaml", "a.yml", "b.yaml", "c", "d.yml", "e", "jobs/b.yml"]
+    assert all(find_job_file(name).samefile(file) for name, file in names.items())
+
+
+def test_commands_take_the_name_and_name_the_file(job, batchgen, tmp_path):
+    here = tmp_path / "elsewhere"
+    path = job([{"id": "1", "name": "x"}], name="letters")
+    (here / "jobs").symlink_to(job.folder)
+    assert batchgen("run", "letters").returncode == 0
+    assert job.output.exists()
+    assert batchgen("status", "letters", "--json").json["done"] == 1
+    missing = batchgen("plan", "leters")
+    assert missing.returncode == 2
+    assert "leters: cannot be read: No such file or directory; did you mean jobs/letters.yaml?" in missing.stderr
+    path.write_text(path.read_text().replace("name }}", "nmae }}"))
+    assert batchgen("plan", "letters").stderr.startswith("error: jobs/letters.yaml: prompt: line 1")
+
+
+def test_what_is_read_from_a_pipe_is_no_name(tmp_path):
+    """`batchgen plan <(make-job)`"""
+    fifo = tmp_path / "made"
+    os.mkfifo(fifo)
+    (tmp_path / "made.yaml").touch()
+    assert find_job_file(fifo) == fifo

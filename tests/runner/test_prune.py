@@ -1,0 +1,89 @@
+"""Nothing is dropped because a variable is missing: answers belong to the address that gave them, and are named by it."""
+
+import sqlite3
+
+import pytest
+from support.service import Service
+
+ROWS = [{"id": str(n), "name": f"tent {n}"} for n in range(12)]
+NOWHERE = {"WRITER_BASE_URL": None}
+
+
+@pytest.fixture
+def complete(job, called):
+    path = job(ROWS)
+    assert called("run", path).returncode == 0
+    return path
+
+
+def forget_endpoints(job):
+    """As a checkpoint that no version since 0.3.0 has run with."""
+    with sqlite3.connect(job.checkpoint) as db:
+        db.execute("DROP TABLE endpoints")
+    db.close()
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["of today", "of an older version"])
+def test_a_missing_address_drops_nothing(is_old, job, called, service, complete):
+    if is_old:
+        forget_endpoints(job)
+    ended = called("prune", complete, "--yes", env=NOWHERE)
+    assert ended.returncode == 2
+    assert "nothing was dropped" in ended.stderr
+    assert "set WRITER_BASE_URL as it was for the run" in ended.stderr
+    assert (service.url in ended.stderr) is not is_old
+    assert called("plan", complete, "--json").json["reused"] == 12
+    assert called("prune", complete, "--yes").stdout == "nothing dropped\n"
+
+
+def test_answers_of_the_input_at_another_address_stay(job, called, service, complete):
+    """The job has run at both: neither address drops the other's answers, and both drop what no row asks for."""
+    with Service() as other:
+        elsewhere = {"WRITER_BASE_URL": other.url, "WRITER_API_KEY": other.key}
+        assert called("run", complete, env=elsewhere).returncode == 0
+        assert called("prune", complete, "--yes", env=elsewhere).stdout == "nothing dropped\n"
+        job.write(ROWS[:10])
+        assert "dropped 4" in called("prune", complete, "--yes", env=elsewhere).stdout
+    assert called("plan", complete, "--json").json["reused"] == 10
+
+
+def test_an_edited_prompt_is_pruned_at_its_own_address(job, called, complete):
+    assert called("run", job(ROWS, prompt="About {{ name }}, anew.")).returncode == 0
+    assert "dropped 12" in called("prune", complete, "--yes").stdout
+
+
+def test_an_address_in_the_job_file_is_meant(job, called, service):
+    path = job(ROWS, endpoint={"url": service.url})
+    assert called("run", path).returncode == 0
+    moved = job(ROWS, endpoint={"url": "http://127.0.0.1:9"})
+    plan = called("plan", moved, "--json").json
+    assert plan["todo"] == 12
+    assert any(service.url in warning and "endpoint.name" in warning for warning in plan["warnings"])
+    assert "dropped 12" in called("prune", moved, "--yes").stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "show", "export", "report"])
+def test_who_forgets_the_address_hears_of_it(command, job, called, service, complete):
+    with Service() as other:
+        elsewhere = {"WRITER_BASE_URL": other.url, "WRITER_API_KEY": other.key}
+        ended = called(command, complete, *(["1"] if command == "show" else []), env=elsewhere)
+        assert ended.returncode == 0
+        words = f"the stored answers are from {service.url}, not from {other.url}"
+        assert words in (ended.stdout if command == "plan" else ended.stderr)
+        again = called(command, complete, *(["1"] if command == "show" else []))
+        assert "the stored answers are from" not in again.stdout + again.stderr
+
+
+def test_a_first_run_hears_nothing_of_it(job, called):
+    path = job(ROWS)
+    assert called("plan", path, "--json").json["warnings"] == []
+    assert "warning" not in called("run", path).stderr
+    local = called("run", path, "--local")
+    assert "warning" not in local.stderr
+
+
+def test_one_and_several(job, called, complete):
+    job.write(ROWS[:11])
+    assert "1 stored answer no longer matches any input row" in called("prune", complete, "--yes").stdout
+    job.write(ROWS[:9])
+    assert "2 stored answers no longer match any input row" in called("prune", complete, "--yes").stdout
