@@ -22,6 +22,7 @@ from batchgen.api.credentials import Redactor
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
 from batchgen.api.exchange import NotHttp, Sendings
+from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.pool import pool_of
 from batchgen.api.timeouts import Deadlines
@@ -76,7 +77,8 @@ class Client:
         await self._pool.__aexit__()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """`model` is the one the body asks for. Every way an attempt can end is a value."""
+        """`model` is the one the body asks for. Every way an attempt can end is a value. Raises NeverSent if it is
+        cancelled before any of it left."""
         sendings = Sendings()
         task = self._deadlines.begin()
         try:
@@ -87,9 +89,12 @@ class Client:
                 fresh=bool(self._resent) and hash(body) in self._resent,
             )
         except asyncio.CancelledError:
-            if not self._deadlines.missed(task):
+            if self._deadlines.missed(task):
+                outcome = self._late(sendings)
+            elif sendings.left:
                 raise
-            outcome = self._late(sendings)
+            else:
+                raise NeverSent from None
         except (aiohttp.ClientError, OSError) as error:
             outcome = _broken(error, sendings)
         finally:

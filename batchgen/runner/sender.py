@@ -32,8 +32,9 @@ from batchgen.runner.tasks import tasks
 from batchgen.send import shared_rate
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
-from batchgen.send.dispatcher import Attempt, Dispatcher, Save
+from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines.local import EngineFactory
+from batchgen.send.interfaces import Attempt, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats

@@ -14,18 +14,19 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from msgspec.structs import replace
 
+from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
 from batchgen.api.usage import billed_tokens
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import InputChanged
 from batchgen.send.blame import Blame
+from batchgen.send.interfaces import Attempt, InFlight, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, has_left
@@ -33,18 +34,6 @@ from batchgen.send.stops import Stops
 from batchgen.send.task import Task, to_record
 
 INPUT_CHANGED = "the input changed while the job was at work"
-
-
-class InFlight(Protocol):
-    """Marks requests that are in flight (`checkpoint/in_flight.py`)."""
-
-    def begin(self, slot: int, key: bytes, attempt: int) -> None: ...
-
-    def end(self, slot: int) -> None: ...
-
-
-Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
-Save = Callable[[Record], Awaitable[None]]
 
 log = logging.getLogger("batchgen")
 
@@ -199,7 +188,13 @@ class Dispatcher:
         task.attempts += 1
         self.flight.begin(slot, task.key, task.attempts)
         sent_at = self.clock()
-        outcome = await self.attempt(task.body, task.model)
+        try:
+            outcome = await self.attempt(task.body, task.model)
+        except NeverSent as never:
+            self._correct(task, never.failure)
+            self._settle(task, 0, 0)
+            self.flight.end(slot)
+            raise
         now = self.clock()
         if outcome.resent or isinstance(outcome, Failure):
             self._correct(task, outcome)

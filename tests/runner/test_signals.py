@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 from collections import Counter
 from contextlib import closing
@@ -82,6 +83,28 @@ def test_the_second_signal_stops_at_once_and_saves_what_has_arrived(tmp_path, se
     assert [row["attempts"] for row in work.table()] == [2 if "slow" in prompt else 1 for prompt in asked]
 
 
+def test_a_request_stopped_while_its_connection_opens_was_not_sent(tmp_path):
+    """TLS never begins: the server accepts, and says nothing."""
+    work = Work(tmp_path).write(prompts(4), concurrency=4)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        with start("run", work.job, "--json", url=url) as process:
+            opened = [silent.accept()[0] for _ in range(4)]
+            process.send_signal(signal.SIGTERM)
+            for line in process.stderr:
+                if "SIGTERM" in line:
+                    break
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=HUNG)
+        for connection in opened:
+            connection.close()
+    summary = json.loads(out)
+    assert process.returncode == 3, err
+    assert (summary["sent"], summary["possibly_billed"], summary["cost"]) == (0, 0, 0)
+    with Slow(0) as server:
+        assert here(work, server.url).interrupted == 0
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_while_it_plans_ends_it_before_anything_is_sent(tmp_path, server, number):
     work = Work(tmp_path).write(prompts(150_000))
@@ -121,7 +144,10 @@ def test_a_signal_while_it_publishes_waits_for_the_file(tmp_path, server):
     server.latency = 0
     work = Work(tmp_path).write(asked, concurrency=100)
     with start("run", work.job, "--json", url=server.url) as process:
-        wait_for(lambda: process.poll() is not None or (work.result.parent.is_dir() and work.temporaries()), "a file")
+        # a file of that kind is written before anything is sent, too, to see whether it can be
+        wait_for(
+            lambda: process.poll() is not None or (server.billed.total() == len(asked) and work.temporaries()), "a file"
+        )
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 0, err

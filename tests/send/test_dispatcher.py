@@ -11,7 +11,8 @@ import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.runner.rehearsal import _NoInFlightLog
-from batchgen.send.dispatcher import Attempt, Dispatcher
+from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.interfaces import Attempt
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
