@@ -25,6 +25,7 @@ from yarl import URL
 
 from batchgen.api.exchange import LINE, LINES, NotHttp, Read, Sendings
 from batchgen.api.proxy import Proxy
+from batchgen.api.resolver import Resolver
 from batchgen.api.sockets import keepalive_socket
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class ConnectionPool:
         self._url = URL(url)
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
+        self._connect = connect
         self._trust = trust
         self._proxy = proxy
         self._reused = self._lost = self._fresh = 0
@@ -91,7 +93,9 @@ class ConnectionPool:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=keepalive_socket)
+        self._connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._trust, socket_factory=keepalive_socket, resolver=Resolver(self._connect)
+        )
         proxy = self._proxy
         self._target = aiohttp.ClientRequest(
             "POST",

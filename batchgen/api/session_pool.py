@@ -17,6 +17,7 @@ from aiohttp import hdrs
 
 from batchgen.api.exchange import LINE, LINES, NotHttp, Read, Sendings
 from batchgen.api.proxy import Proxy
+from batchgen.api.resolver import Resolver
 from batchgen.api.sockets import keepalive_socket
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class SessionPool:
         self._url = url
         self._headers = {**headers, hdrs.CONNECTION: "close"}
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
+        self._connect = connect
         self._trust = trust
         self._through = {} if proxy is None else {"proxy": proxy.url, "proxy_headers": proxy.header()}
         if proxy is not None and url.startswith("http:"):  # read by the proxy, and not only by who is behind it
@@ -40,7 +42,13 @@ class SessionPool:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, force_close=True, socket_factory=keepalive_socket),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                ssl=self._trust,
+                force_close=True,
+                socket_factory=keepalive_socket,
+                resolver=Resolver(self._connect),
+            ),
             skip_auto_headers=_UNASKED,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
