@@ -31,8 +31,12 @@ from batchgen.api.sockets import keepalive_socket
 T = TypeVar("T")
 KEPT_SECONDS = 15.0
 """How long an idle connection is trusted to be there still, as aiohttp's own pool has it."""
-FEW_LOST = 3
-"""Kept connections that end on a request by chance; where more than a fifth do, the server closes them."""
+FEW_GONE = 3
+"""Kept connections that end by chance; where more than a fifth do, the server closes them."""
+TIME_TO_CLOSE = 0.1
+"""Seconds in which a server that closes connections does so. llama.cpp's does after each stream, and says nothing."""
+AT_ONCE = 1.0
+"""Seconds of idleness after which the end of a connection says nothing of the next one's."""
 TRIED_ANEW = 200
 """Requests over fresh connections, after which one is kept again."""
 HANGS_UP = getattr(select, "POLLRDHUP", 0)
@@ -88,8 +92,10 @@ class ConnectionPool:
         self._connect = connect
         self._trust = trust
         self._proxy = proxy
-        self._reused = self._lost = self._fresh = 0
-        self._idle: list[_Link] = []  # the last used is taken first: the server kept it for sure
+        self._wanted = self._gone = self._fresh = 0  # kept connections, those of them that had ended, and fresh ones
+        self._has_kept = False
+        """Whether the server has been seen to keep a connection."""
+        self._idle: list[_Link] = []
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -124,11 +130,11 @@ class ConnectionPool:
         A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
         the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
         alone, as with `fresh`."""
-        link = None if fresh or self._does_without() else self._kept()
+        link = None if fresh or self._does_without() else await self._kept()
         while True:
             is_kept = link is not None
             link = link or _Link(await self._connected())
-            self._reused += is_kept
+            self._wanted += is_kept
             try:
                 set_up(link.protocol)
                 link.transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
@@ -144,7 +150,7 @@ class ConnectionPool:
                 if not (is_kept and _is_lost(error)):
                     raise
                 sendings.lost += 1
-                self._lost += 1
+                self._gone += 1
                 link = None
             else:
                 self._keep(link)
@@ -152,7 +158,7 @@ class ConnectionPool:
 
     def _closes(self) -> bool:
         """Whether the server closes the connections that it should keep."""
-        return self._lost >= FEW_LOST and self._lost > self._reused / 5
+        return self._gone >= FEW_GONE and self._gone > self._wanted / 5
 
     def _does_without(self) -> bool:
         """Whether this request takes a fresh connection, as kept ones are closed; now and then one is tried."""
@@ -160,7 +166,8 @@ class ConnectionPool:
             return False
         self._fresh += 1
         if self._fresh >= TRIED_ANEW:
-            self._fresh = self._lost = self._reused = 0
+            self._fresh = self._gone = self._wanted = 0
+            self._has_kept = False
         return True
 
     def _keep(self, link: _Link) -> None:
@@ -170,11 +177,21 @@ class ConnectionPool:
         else:
             link.close()
 
-    def _kept(self) -> _Link | None:
+    async def _kept(self) -> _Link | None:
+        """Returns a connection that is open still, the last used first; None if there is none. A server that has kept
+        none yet is first given the time to close: a request that meets the close would count as possibly billed."""
         while self._idle:
-            link = self._idle.pop()
-            if self._loop.time() - link.since <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+            since = self._idle[0].since
+            if not self._has_kept and (wait := since + TIME_TO_CLOSE - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+                continue
+            link = self._idle.pop(-1 if self._has_kept else 0)
+            idle = self._loop.time() - link.since
+            if idle <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+                self._has_kept = True
                 return link
+            if idle < AT_ONCE:
+                self._wanted, self._gone = self._wanted + 1, self._gone + 1
             link.close()
         return None
 
