@@ -101,7 +101,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     delta: _Message | None = None
     index: int | None = None
     logprobs: msgspec.Raw = NULL
-    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    finish_reason: str | None = None
 
     @property
     def _said(self) -> _Message | None:

@@ -7,6 +7,7 @@ brings the type of its choices (`Piece`), and shares the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,8 +21,8 @@ from batchgen.api.token_counts import tokens_of
 from batchgen.api.types import WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
 from batchgen.api.unusable import broken_off, error_within, refused, unreadable, unusable
 
-UNSAID = "stop"
-"""What is taken for the reason of a choice that has no such field: then the server knows none."""
+NO_REASON = "nothing says that the answer came to its end: it has no finish_reason"
+ONE_FOR_ALL = " (a gateway that tells one end for all of a stream? Then leave out stream, or n)"
 NO_END = (
     "the answer broke off: no finish_reason says that it came to its end (a server that serves "
     "one stream at a time? Then set limits.concurrency: 1)"
@@ -33,7 +34,7 @@ class Piece(Protocol):
 
     index: int | None
     logprobs: msgspec.Raw
-    finish_reason: str | msgspec.UnsetType | None
+    finish_reason: str | None
 
     @property
     def text(self) -> str | None: ...
@@ -86,19 +87,22 @@ def judge(body: bytes, read: Callable[[bytes], Read]) -> Answer | Failure:
     if found.refusal is not None:
         return refused(answer, found.refusal)
     if None in found.reasons:
-        return unusable(body, _no_end(found.reasons))
+        return _without_end(found.reasons, body)
     return broken_off(answer, found.reasons) or answer
 
 
-def _no_end(reasons: Sequence[str | None]) -> str:
-    """Says that not every choice told its end. LiteLLM's proxy tells one for all of a stream's, under any index."""
-    if not any(reasons):
-        return NO_END
-    told = len(reasons) - reasons.count(None)
-    return (
-        f"the answer broke off: of its {len(reasons)} choices only {told} said why it ended "
-        "(a gateway that tells one end for all of a stream? Then leave out stream, or n)"
-    )
+def _without_end(reasons: Sequence[str | None], body: bytes) -> Failure:
+    """Returns the failure of an answer of which not every choice says why it ended. A stream that names no reason was
+    cut, perhaps by chance. Otherwise the service names none to such requests: LiteLLM's proxy names one for all choices
+    of a stream, under any index."""
+    if any(reasons):
+        told = len(reasons) - reasons.count(None)
+        said = f"the answer broke off: of its {len(reasons)} choices only {told} said why it ended{ONE_FOR_ALL}"
+    elif is_json(body):
+        said = NO_REASON
+    else:
+        return unusable(body, NO_END)
+    return replace(unusable(body, said), is_systematic=True)
 
 
 def read_completion(body: bytes, read: Callable[[bytes], Read]) -> RawCompletion:
@@ -124,7 +128,7 @@ def _read_whole(body: bytes, whole: Part) -> Read:
             RawChoice(one.text or "", in_contract_shape(one.logprobs), one.finish_reason or None, one.reasoning)
             for one in pieces
         ],
-        [UNSAID if one.finish_reason is msgspec.UNSET else one.finish_reason or None for one in pieces],
+        [one.finish_reason or None for one in pieces],
         whole.model,
         whole.usage,
         next((one.refusal for one in pieces if one.refusal), None),

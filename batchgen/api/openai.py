@@ -49,7 +49,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     text: str | None = None
     index: int | None = None
     logprobs: msgspec.Raw = NULL
-    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    finish_reason: str | None = None
 
     @property
     def reasoning(self) -> None:

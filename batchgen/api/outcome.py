@@ -222,7 +222,8 @@ def status_policy(status: int | None) -> StatusPolicy:
 class Failure:
     """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
     `answer`: the one whose text is unfit. `others_serve`: it is about one of several servers, and nobody else needs
-    to wait. `is_late`: no answer came in time. `resent`: how often the request had left before, over connections that
+    to wait. `is_late`: no answer came in time. `is_systematic`: it lies in what every request of the job asks for, and
+    not in this one. `resent`: how often the request had left before, over connections that
     had been closed, and `lost`: how many of these may have been read all the same."""
 
     kind: Kind
@@ -233,6 +234,7 @@ class Failure:
     answer: Answer | None = None
     others_serve: bool = False
     is_late: bool = False
+    is_systematic: bool = False
     resent: int = 0
     lost: int = 0
 
