@@ -109,7 +109,7 @@ class Sender:
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 
         def usage() -> Usage:
-            cost = round(max(self.budget.spent_cost - spent, 0.0), 12) if is_priced else None  # of floats
+            cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
 
         def store_progress() -> None:
