@@ -1,1 +1,1 @@
-"""The wire: the service's contract, and one attempt at it. Nothing here knows of jobs, files or retries."""
+"""Talks to the service: its contract, and one attempt at a request. Knows nothing of jobs, files or retries."""

@@ -1,7 +1,7 @@
-"""An answer's body as the checkpoint stores it: raw, or compressed as an LZ4 frame.
+"""Compresses answers' bodies for the checkpoint, as LZ4 frames. Small ones stay raw.
 
-Workers compress; the checkpoint stores the bytes as they are. zstd would take a third less of the disk for log-probs,
-and twice the time to compress and to decompress.
+Workers compress; the checkpoint stores the bytes as they are. For log-probs, zstd would need a third less disk and
+twice the time to compress and to decompress.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class CompressedBody(msgspec.Struct, frozen=True, gc=False):
-    """The compressed bytes, and the size of the raw body in bytes."""
+    """Holds the compressed bytes (`data`) and the size of the raw body in bytes."""
 
     data: bytes
     size: int
@@ -31,9 +31,10 @@ Body = bytes | CompressedBody
 
 
 def compress(body: Body) -> Body:
+    """Returns the body compressed if it is large enough, else as it is."""
     if not isinstance(body, bytes) or len(body) < MIN_COMPRESSED_BYTES:
         return body
-    import pyarrow as pa  # noqa: PLC0415  heavy, and not everyone who knows an answer packs one
+    import pyarrow as pa  # noqa: PLC0415  heavy, and not every reader of answers compresses one
 
     return CompressedBody(pa.compress(body, codec="lz4", asbytes=True), len(body))
 
@@ -45,8 +46,8 @@ def decompress(body: Body) -> bytes:
     import pyarrow as pa  # noqa: PLC0415
 
     codec: Literal["zstd", "lz4"] = "zstd" if body.data.startswith(ZSTD) else "lz4"
-    came: bytes = pa.decompress(body.data, body.size, codec=codec, asbytes=True)
-    return came
+    raw: bytes = pa.decompress(body.data, body.size, codec=codec, asbytes=True)
+    return raw
 
 
 def to_columns(body: Body | None) -> tuple[int | None, bytes | None]:

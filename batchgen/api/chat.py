@@ -1,7 +1,7 @@
-"""Chats: writer's `POST /v1/chat`, and OpenAI's `POST /v1/chat/completions` as own servers speak it. Pure.
+"""Speaks chats: Writer's `POST /v1/chat`, and OpenAI's `POST /v1/chat/completions` as own servers implement it. Pure.
 
-Sources: the vendor's chat reference and writer-sdk 3.0.0; OpenAI's API as vLLM, llama.cpp and LiteLLM speak it. Where
-sources disagree, both are read (docs/chat.md).
+Sources: the vendor's chat reference and writer-sdk 3.0.0; OpenAI's API as vLLM, llama.cpp and LiteLLM implement it.
+Where sources disagree, both forms are read (docs/chat.md).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from batchgen.api.types import Int32, Int64
 WRITER_PATH = "/v1/chat"
 OPENAI_PATH = "/v1/chat/completions"
 DEFAULT_TOKENS = 1024
-"""What plans reckon with where a chat has no `max_tokens`: no service documents where it cuts."""
+"""Assumed by plans if a chat has no `max_tokens`: no service documents its default."""
 
 
 class WriterRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is sent to writer: a field that is None is not. It has no seed."""
+    """Represents a request to Writer. Fields that are None are not sent. There is no seed."""
 
     model: str
     messages: msgspec.Raw
@@ -38,16 +38,16 @@ class WriterRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
     @property
     def candidates(self) -> int:
-        """Answers that are made, and billed."""
+        """Returns how many answers are generated, and billed."""
         return self.n or 1
 
     def longest(self, default: int) -> int:
-        """Tokens of all answers at their longest; `default`: of one where the request does not say."""
+        """Returns the most tokens that all answers may have. `default`: tokens of one, if the request sets no limit."""
         return (self.max_tokens or default) * self.candidates
 
 
 class OpenAIRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is sent to a server that speaks OpenAI's chat."""
+    """Represents a request to a server that implements OpenAI's chat. Fields that are None are not sent."""
 
     model: str
     messages: msgspec.Raw
@@ -66,22 +66,22 @@ class OpenAIRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
     @property
     def candidates(self) -> int:
-        """Answers that are made, and billed."""
+        """Returns how many answers are generated, and billed."""
         return self.n or 1
 
     def longest(self, default: int) -> int:
-        """Tokens of all answers at their longest; `default`: of one where the request does not say."""
+        """Returns the most tokens that all answers may have. `default`: tokens of one, if the request sets no limit."""
         return (self.max_tokens or self.max_completion_tokens or default) * self.candidates
 
 
 class _TextPart(msgspec.Struct, frozen=True, gc=False):
-    """A part of a content that is a list, as Mistral's servers write it."""
+    """Reads one part of a `content` that is a list, as Mistral's servers send it."""
 
     text: str = ""
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
-    """`content` is null beside a refusal, beside a tool call, and where reasoning took all tokens."""
+    """Reads a message. `content` is null beside a refusal or a tool call, and if reasoning used up all tokens."""
 
     content: str | list[_TextPart] | None = None
     refusal: msgspec.Raw = NULL
@@ -90,39 +90,40 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
+        """Returns the content as one text."""
         content = self.content
         return "".join([part.text for part in content]) if isinstance(content, list) else content or ""
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    """`message` of a whole answer, `delta` of an event; writer's older streams have `message` in its place."""
+    """Reads a choice. Whole answers have `message`, events have `delta`; Writer's older streams have `message`."""
 
     message: _Message | None = None
     delta: _Message | None = None
     index: int | None = None
     logprobs: msgspec.Raw = NULL
-    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    finish_reason: str | None = None
 
     @property
-    def _said(self) -> _Message | None:
+    def _content(self) -> _Message | None:
         return self.message if self.delta is None else self.delta
 
     @property
     def text(self) -> str | None:
-        return None if self._said is None else self._said.text
+        return None if self._content is None else self._content.text
 
     @property
     def reasoning(self) -> str | None:
-        said = self._said
-        return None if said is None else _text_of(said.reasoning_content) or _text_of(said.reasoning)
+        message = self._content
+        return None if message is None else _text_of(message.reasoning_content) or _text_of(message.reasoning)
 
     @property
     def refusal(self) -> str | None:
-        return None if self._said is None else _text_of(self._said.refusal)
+        return None if self._content is None else _text_of(self._content.refusal)
 
 
-class _Completion(sse.Telling, frozen=True, gc=False):
-    """A whole answer, or an event of a stream: the last may have `usage` and no choices."""
+class _Completion(sse.ErrorFields, frozen=True, gc=False):
+    """Reads a whole answer, or one event of a stream. A last event may have `usage` and no choices."""
 
     choices: list[_Choice] | None = None
     model: str | None = None
@@ -130,7 +131,7 @@ class _Completion(sse.Telling, frozen=True, gc=False):
 
 
 def _text_of(value: msgspec.Raw) -> str | None:
-    """Returns what a field says that is a text in one server and something else in another."""
+    """Returns a field's text. Some servers send something else in its place: then None."""
     if value is NULL or not bytes(value).startswith(b'"'):
         return None
     return msgspec.json.decode(value, type=str) or None

@@ -1,12 +1,13 @@
-"""Reads answers that hold a list of choices, whole or streamed in pieces, and judges them. Pure.
+"""Reads answers that are lists of choices, whole or streamed, and decides whether they can be used. Pure.
 
-OpenAI's completions and both kinds of chat differ in where a choice keeps its text, and in nothing else: a dialect
-brings the type of its choices (`Piece`), and shares the rest.
+OpenAI's completions and both kinds of chat differ only in where a choice keeps its text. Each dialect brings the type
+of its choices (`ChoicePart`) and shares everything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,20 +21,20 @@ from batchgen.api.token_counts import tokens_of
 from batchgen.api.types import WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
 from batchgen.api.unusable import broken_off, error_within, refused, unreadable, unusable
 
-UNSAID = "stop"
-"""What is taken for the reason of a choice that has no such field: then the server knows none."""
+NO_REASON = "nothing says that the answer came to its end: it has no finish_reason"
+ONE_FOR_ALL = " (a gateway that tells one end for all of a stream? Then leave out stream, or n)"
 NO_END = (
     "the answer broke off: no finish_reason says that it came to its end (a server that serves "
     "one stream at a time? Then set limits.concurrency: 1)"
 )
 
 
-class Piece(Protocol):
-    """A choice, or what one event of a stream adds to it."""
+class ChoicePart(Protocol):
+    """Represents a choice, or what one event of a stream adds to it."""
 
     index: int | None
     logprobs: msgspec.Raw
-    finish_reason: str | msgspec.UnsetType | None
+    finish_reason: str | None
 
     @property
     def text(self) -> str | None: ...
@@ -43,9 +44,9 @@ class Piece(Protocol):
     def refusal(self) -> str | None: ...
 
 
-class Read(NamedTuple):
-    """A body's answer, as far as there is one. `reasons`: why each choice ended, None where that was not said.
-    `refusal`: the service's words where it refuses. `error`: the event or body that told of an error, as it came."""
+class ParsedBody(NamedTuple):
+    """Holds what a body contains. `reasons`: the finish reason of each choice, None if it has none. `refusal`: the
+    service's words if it refuses. `error`: the event or body that reports an error, as it came."""
 
     choices: list[RawChoice]
     reasons: list[str | None]
@@ -55,10 +56,10 @@ class Read(NamedTuple):
     error: bytes | None
 
 
-class Part(Protocol):
-    """A whole answer, or an event of a stream: then `choices` may be empty, and an error may come in their place."""
+class AnswerPart(Protocol):
+    """Represents a whole answer, or one event of a stream. An event may have an error and no choices."""
 
-    choices: Any  # of some Piece: a Struct's field may not be narrower than a protocol's
+    choices: Any  # of some ChoicePart: a Struct's field may not be narrower than a protocol's
     model: str | None
     usage: msgspec.Raw
 
@@ -66,75 +67,79 @@ class Part(Protocol):
     def breaks_off(self) -> bool: ...
 
 
-def judge(body: bytes, read: Callable[[bytes], Read]) -> Answer | Failure:
-    """Judges a 200's body. Log-probs are looked at when results are made: a text is kept without them.
+def judge(body: bytes, read: Callable[[bytes], ParsedBody]) -> Answer | Failure:
+    """Returns the answer in a 200's body, or the failure if it cannot be used. Log-probs are not checked here: a text
+    is kept without them.
 
-    A choice is whole when it has said why it ended, `[DONE]` or not: servers and the proxies before them break answers
-    off, and some say `[DONE]` then, too."""
+    A choice is whole if it has a finish reason, with or without `[DONE]`: servers, and proxies in front of them, cut
+    streams, and some send `[DONE]` even then."""
     try:
-        found = read(body)
+        parsed = read(body)
     except (ValueError, RecursionError) as error:
         return unreadable(body, error)
-    texts = [choice.text for choice in found.choices]
-    if found.error is not None:
-        return error_within(found.error, body, had_text=any(texts))
+    texts = [choice.text for choice in parsed.choices]
+    if parsed.error is not None:
+        return error_within(parsed.error, body, had_text=any(texts))
     if not texts:
         return unreadable(body, "it has no choices")
-    tokens, prompt = tokens_of(texts, found.usage)
-    has_log_probs = any(choice.log_probs != NULL for choice in found.choices)
-    answer = Answer(body, len(texts), tokens, prompt, has_log_probs, is_cut_off(found.reasons[0]))
-    if found.refusal is not None:
-        return refused(answer, found.refusal)
-    if None in found.reasons:
-        return unusable(body, _no_end(found.reasons))
-    return broken_off(answer, found.reasons) or answer
+    tokens, prompt = tokens_of(texts, parsed.usage)
+    has_log_probs = any(choice.log_probs != NULL for choice in parsed.choices)
+    answer = Answer(body, len(texts), tokens, prompt, has_log_probs, is_cut_off(parsed.reasons[0]))
+    if parsed.refusal is not None:
+        return refused(answer, parsed.refusal)
+    if None in parsed.reasons:
+        return _without_end(parsed.reasons, body)
+    return broken_off(answer, parsed.reasons) or answer
 
 
-def _no_end(reasons: Sequence[str | None]) -> str:
-    """Says that not every choice told its end. LiteLLM's proxy tells one for all of a stream's, under any index."""
-    if not any(reasons):
-        return NO_END
-    told = len(reasons) - reasons.count(None)
-    return (
-        f"the answer broke off: of its {len(reasons)} choices only {told} said why it ended "
-        "(a gateway that tells one end for all of a stream? Then leave out stream, or n)"
-    )
+def _without_end(reasons: Sequence[str | None], body: bytes) -> Failure:
+    """Returns the failure of an answer in which some choice has no finish reason. A stream without any was cut, perhaps
+    by chance. Otherwise the service sends none for such requests: LiteLLM's proxy sends one for all choices of a
+    stream, under any index."""
+    if any(reasons):
+        ended = len(reasons) - reasons.count(None)
+        message = f"the answer broke off: of its {len(reasons)} choices only {ended} said why it ended{ONE_FOR_ALL}"
+    elif is_json(body):
+        message = NO_REASON
+    else:
+        return unusable(body, NO_END)
+    return replace(unusable(body, message), is_systematic=True)
 
 
-def read_completion(body: bytes, read: Callable[[bytes], Read]) -> RawCompletion:
-    """Reads the answer of a body that is kept, whatever it said of its end. Raises ValueError or RecursionError."""
-    found = read(body)
-    if not found.choices:
+def read_completion(body: bytes, read: Callable[[bytes], ParsedBody]) -> RawCompletion:
+    """Reads the answer in a stored body, whatever its finish reasons. Raises ValueError or RecursionError."""
+    parsed = read(body)
+    if not parsed.choices:
         raise ValueError("it has no choices")
-    return RawCompletion(found.choices, found.model, found.usage)
+    return RawCompletion(parsed.choices, parsed.model, parsed.usage)
 
 
-def read(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Read:
-    """Reads a body, JSON or server-sent events. `decoder` is of a Part. Raises ValueError or RecursionError."""
+def read(body: bytes, decoder: msgspec.json.Decoder[Any]) -> ParsedBody:
+    """Reads a body, JSON or server-sent events. `decoder`: of an AnswerPart. Raises ValueError or RecursionError."""
     return _read_whole(body, decoded(decoder, body)) if is_json(body) else _read_stream(body, decoder)
 
 
-def _read_whole(body: bytes, whole: Part) -> Read:
-    pieces: Sequence[Piece] = whole.choices or ()
-    if any(piece.text is None for piece in pieces):
+def _read_whole(body: bytes, whole: AnswerPart) -> ParsedBody:
+    parts: Sequence[ChoicePart] = whole.choices or ()
+    if any(part.text is None for part in parts):
         raise ValueError("a choice has no text")
-    is_error = whole.is_error() if pieces else whole.breaks_off()
-    return Read(
+    is_error = whole.is_error() if parts else whole.breaks_off()
+    return ParsedBody(
         [
             RawChoice(one.text or "", in_contract_shape(one.logprobs), one.finish_reason or None, one.reasoning)
-            for one in pieces
+            for one in parts
         ],
-        [UNSAID if one.finish_reason is msgspec.UNSET else one.finish_reason or None for one in pieces],
+        [one.finish_reason or None for one in parts],
         whole.model,
         whole.usage,
-        next((one.refusal for one in pieces if one.refusal), None),
+        next((one.refusal for one in parts if one.refusal), None),
         body if is_error else None,
     )
 
 
-def _read_stream(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Read:
-    """Joins a stream's pieces to one answer."""
-    pieces: dict[int, list[Piece]] = {}
+def _read_stream(body: bytes, decoder: msgspec.json.Decoder[Any]) -> ParsedBody:
+    """Joins the events of a stream to one answer."""
+    parts: dict[int, list[ChoicePart]] = {}
     model, usage, error = None, NULL, None
     for name, data in sse.events(body):
         if data.strip() == sse.DONE:
@@ -144,23 +149,24 @@ def _read_stream(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Read:
             error = error or data
             continue
         for one in part.choices or ():
-            pieces.setdefault(one.index or 0, []).append(one)
+            parts.setdefault(one.index or 0, []).append(one)
         model, usage = model or part.model, part.usage if part.usage != NULL else usage
-    choices = [_joined(pieces[index]) for index in sorted(pieces)]
-    refusals = "".join([one.refusal or "" for index in sorted(pieces) for one in pieces[index]])
-    return Read(choices, [one.finish_reason for one in choices], model, usage, refusals or None, error)
+    choices = [_joined(parts[index]) for index in sorted(parts)]
+    refusals = "".join([one.refusal or "" for index in sorted(parts) for one in parts[index]])
+    return ParsedBody(choices, [one.finish_reason for one in choices], model, usage, refusals or None, error)
 
 
-def _joined(pieces: list[Piece]) -> RawChoice:
+def _joined(parts: list[ChoicePart]) -> RawChoice:
+    """Joins the parts of one choice."""
     return RawChoice(
-        "".join([piece.text or "" for piece in pieces]),
-        concatenated([piece.logprobs for piece in pieces]),
-        _reason(pieces),
-        "".join([piece.reasoning or "" for piece in pieces]) or None,
+        "".join([part.text or "" for part in parts]),
+        concatenated([part.logprobs for part in parts]),
+        _reason(parts),
+        "".join([part.reasoning or "" for part in parts]) or None,
     )
 
 
-def _reason(pieces: list[Piece]) -> str | None:
-    """Returns why a choice ended: the worst of what was said."""
-    said = [piece.finish_reason for piece in pieces if piece.finish_reason]
-    return next((reason for reason in said if reason.lower() not in WHOLE), said[-1] if said else None)
+def _reason(parts: list[ChoicePart]) -> str | None:
+    """Returns the finish reason of a choice; a bad one if there is any."""
+    reasons = [part.finish_reason for part in parts if part.finish_reason]
+    return next((reason for reason in reasons if reason.lower() not in WHOLE), reasons[-1] if reasons else None)

@@ -1,6 +1,6 @@
-"""Exactly one attempt: bytes out, an Answer or a Failure back. The one place that knows aiohttp and its errors.
+"""Makes one attempt at a request: bytes out, an Answer or a Failure back. Knows aiohttp's errors, as nobody else does.
 
-Never retries, never follows a redirect, never raises for a row; the key goes into the header and nowhere else.
+It never retries, never follows a redirect and never raises for a row. The key goes into the header and nowhere else.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from batchgen.api.types import is_json
 from batchgen.api.unusable import unusable
 
 ANSWERED = frozenset({200, 201, 202, 203})
-"""Statuses that bring an answer, or should: gateways and caches are careless with them."""
+"""Statuses of answers. Gateways and caches are careless with them."""
 MAX_ANSWER = 64 << 20
 LARGE_AT_ONCE = 4
-"""Answers that are larger than a slot's share of memory, and are read at once."""
+"""How many answers may be read at the same time that are larger than a slot's share of memory."""
 MOST_SHARED, MOST_SMALL, LEAST_SMALL = 256 << 20, 2 << 20, 256 << 10
 
 
@@ -57,7 +57,7 @@ class Client:
         self._open = partial(pool_of, self._url, headers, connect=connection.connect, trust=trusted, proxy=proxy)
         self._marks_ends = False
         self._resent: set[int] = set()
-        """Requests that ended a kept connection: it may be they that do it, and once is enough."""
+        """Hashes of requests that ended a kept connection. They may be the cause: from then on they get fresh ones."""
         login = [proxy.login] if proxy is not None and proxy.login is not None else []
         self._redactors = [Redactor(secret) for secret in [key, *login]]
         self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // connection.slots))
@@ -77,8 +77,8 @@ class Client:
         await self._pool.__aexit__()
 
     async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """`model` is the one the body asks for. Every way an attempt can end is a value. Raises NeverSent if it is
-        cancelled before any of it left."""
+        """Makes the attempt. `model` is the one that the body names. Every way in which it can end is a value. Raises
+        NeverSent if it is cancelled before any of it left."""
         sendings = Sendings()
         task = self._deadlines.begin()
         try:
@@ -108,6 +108,7 @@ class Client:
         return outcome.after(sendings.left - own, sendings.lost)
 
     def _late(self, sendings: Sendings) -> Failure:
+        """Returns the failure of an attempt that ran out of time."""
         if sendings.left > sendings.lost:
             return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s", is_late=True)
         return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
@@ -115,6 +116,7 @@ class Client:
     async def _judge(
         self, status: int, headers: Mapping[str, str], payload: aiohttp.StreamReader, request: bytes, model: str
     ) -> Answer | Failure:
+        """Reads the body of an answer, and returns the outcome."""
         answer: bytes | None
         small = int(headers.get("Content-Length", MAX_ANSWER)) < self._small
         if small:
@@ -151,7 +153,7 @@ class Client:
         return failure
 
     def _cut_off(self, answer: bytes) -> Failure | None:
-        """What is wrong with a stream that lacks its end, where the service has been seen to mark it."""
+        """Returns the failure of a stream without its end mark, if the service has been seen to send one."""
         if self._dialect.is_done is None or is_json(answer):
             return None
         if self._dialect.is_done(answer):
@@ -161,7 +163,7 @@ class Client:
         return None
 
     async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:
-        """The body; None where it is larger than MAX_ANSWER. Few large ones are read at once: memory stays flat."""
+        """Returns the body; None if it is larger than MAX_ANSWER. Few large ones are read at a time."""
         chunks: list[bytes] = []
         size = 0
         async with AsyncExitStack() as permits:
@@ -176,10 +178,10 @@ class Client:
 
 
 def _broken(error: Exception, sendings: Sendings) -> Failure:
-    """What became of an attempt that ended in an exception of the wire's."""
+    """Returns the failure of an attempt that ended with a network error."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Failure(Kind.MISDIRECTED, _untrusted(error.certificate_error))
-    if isinstance(error, aiohttp.ClientResponseError):  # of a CONNECT: there is no other
+    if isinstance(error, aiohttp.ClientResponseError):  # only a CONNECT raises it
         return _refused_by_proxy(error.status)
     never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     if never_left or sendings.left == sendings.lost:
@@ -198,13 +200,14 @@ def _refused_by_proxy(status: int) -> Failure:
 
 
 def _reason(error: Exception) -> str:
-    """Never `repr`: that of aiohttp's response errors holds the request's headers, and so the key."""
+    """Says what went wrong. Never uses `repr`: that of aiohttp's response errors shows the request's headers, and so
+    the key."""
     if isinstance(error, NotHttp):
         return f"what came is no HTTP ({error})"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "none within timeout.connect"
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno or 0  # negative: of a name that was not found, which has words of its own
-        said = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
-        return f"{error.host}:{error.port}: {said}"
+        number = error.os_error.errno or 0  # negative for lookups of names, which have texts of their own
+        reason = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
+        return f"{error.host}:{error.port}: {reason}"
     return type(error).__name__

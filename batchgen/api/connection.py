@@ -1,4 +1,4 @@
-"""How to reach a service: all that a client, a load balancer or another process needs to make attempts."""
+"""Describes how to reach a service: all that a client, a load balancer or another process needs to make attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchgen.api.proxy import Proxy
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """The way to a service. It is made once for a run, and may be pickled: then the key is in the pickle.
+    """Describes the way to a service. It is made once for a run. A pickle of it holds the key.
 
     `urls`: addresses of servers, which share the requests. `key`: empty if none is sent. `connect`, `total`: time-outs
     in seconds. `slots`: the most requests in flight. `ca_file`: certificates to trust in place of the system's.

@@ -1,11 +1,11 @@
-"""Kept connections to one endpoint, and a POST over one of them: aiohttp's connector and parser, without its session.
+"""Keeps connections to one endpoint, and POSTs over them: aiohttp's connector and parser, without its session.
 
-A session makes a request, a response and a dozen tables for each attempt, for cookies, redirects and middlewares that
-one fixed POST has no use for: three fifths of an attempt's CPU, against a constant answer. What stays of aiohttp is
-what is hard: names, TLS and its certificates, proxies, HTTP's grammar.
+A session builds a request, a response and a dozen tables for each attempt, for cookies, redirects and middlewares. One
+fixed POST needs none of them: they are three fifths of an attempt's CPU against a constant answer. aiohttp still does
+the hard parts: names, TLS and its certificates, proxies, HTTP's grammar.
 
-This file alone calls what aiohttp does not promise to keep. `is_supported` says whether the aiohttp that is installed
-has it, and does with it what is expected here; where not, `session_pool` takes its place.
+Only this file calls what aiohttp does not promise to keep. `is_supported` checks whether the installed aiohttp has it,
+and behaves as expected here; otherwise `session_pool` is used.
 """
 
 from __future__ import annotations
@@ -23,39 +23,44 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from batchgen.api.exchange import LINE, LINES, NotHttp, Read, Sendings
+from batchgen.api.exchange import MAX_HEADER_BYTES, MAX_HEADERS, NotHttp, Read, Sendings
 from batchgen.api.proxy import Proxy
+from batchgen.api.resolver import Resolver
 from batchgen.api.sockets import keepalive_socket
 
 T = TypeVar("T")
 KEPT_SECONDS = 15.0
-"""How long an idle connection is trusted to be there still, as aiohttp's own pool has it."""
-FEW_LOST = 3
-"""Kept connections that end on a request by chance; where more than a fifth do, the server closes them."""
+"""Seconds for which an idle connection may be used again, as in aiohttp's own pool."""
+FEW_GONE = 3
+"""Kept connections that may end by chance. If more do, and more than a fifth of all, the server closes them."""
+TIME_TO_CLOSE = 0.1
+"""Seconds in which a server that closes connections does so. llama.cpp's does after each stream, unannounced."""
+AT_ONCE = 1.0
+"""Seconds of idleness after which an ended connection says nothing about the next one."""
 TRIED_ANEW = 200
-"""Requests over fresh connections, after which one is kept again."""
-HANGS_UP = getattr(select, "POLLRDHUP", 0)
+"""Requests over fresh connections, after which keeping one is tried again."""
+POLL_HANGUP = getattr(select, "POLLRDHUP", 0)
 
 
-class _Link:
-    """A connection, and what is asked of it at each request. `since`: from when on it is idle."""
+class _KeptConnection:
+    """Holds a connection, and what is asked of it at each request. `since`: when it became idle."""
 
-    __slots__ = ("_look", "connection", "protocol", "since", "transport")
+    __slots__ = ("_poll", "connection", "protocol", "since", "transport")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.protocol = cast(ResponseHandler, connection.protocol)  # it was open a moment ago
         self.transport = cast(asyncio.Transport, connection.transport)
         self.since = 0.0
-        self._look = _looker(self.transport)
+        self._poll = _hangup_poll(self.transport)
 
     def is_clean(self) -> bool:
-        """Whether it is open, and nothing lies in it: a late second answer to one request is none to the next."""
+        """Returns whether it is open and empty: a second answer to one request must not be read as the next one's."""
         return not self.protocol.should_close and self.protocol.is_connected()
 
     def is_closing(self) -> bool:
-        """Whether the peer has hung up, which the loop may not have heard yet."""
-        return self._look is not None and bool(self._look(0))
+        """Returns whether the peer has hung up, of which the loop may not know yet."""
+        return self._poll is not None and bool(self._poll(0))
 
     def close(self) -> None:
         self.connection.close()
@@ -65,18 +70,19 @@ class _Link:
         self.connection.close()
 
 
-def _looker(transport: asyncio.Transport) -> Callable[[int], list[tuple[int, int]]] | None:
-    """What tells of a peer that hangs up; None where the system does not."""
+def _hangup_poll(transport: asyncio.Transport) -> Callable[[int], list[tuple[int, int]]] | None:
+    """Returns a function that detects whether the peer has hung up; None if the system cannot tell."""
     peer = transport.get_extra_info("socket")
-    if not HANGS_UP or peer is None:
+    if not POLL_HANGUP or peer is None:
         return None
-    look = select.poll()
-    look.register(peer.fileno(), HANGS_UP)
-    return look.poll
+    poll = select.poll()
+    poll.register(peer.fileno(), POLL_HANGUP)
+    return poll.poll
 
 
 class ConnectionPool:
-    """As many connections as are used at once, as an asynchronous context. `connect` is in seconds."""
+    """Opens as many connections as are used at the same time, as an asynchronous context. `connect`: a time-out in
+    seconds."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, connect: float, trust: ssl.SSLContext | bool, proxy: Proxy | None
@@ -84,14 +90,19 @@ class ConnectionPool:
         self._url = URL(url)
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
+        self._connect = connect
         self._trust = trust
         self._proxy = proxy
-        self._reused = self._lost = self._fresh = 0
-        self._idle: list[_Link] = []  # the last used is taken first: the server kept it for sure
+        self._wanted = self._gone = self._fresh = 0  # kept connections, those of them that had ended, and fresh ones
+        self._has_kept = False
+        """Whether the server has been seen to keep a connection."""
+        self._idle: list[_KeptConnection] = []
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._trust, socket_factory=keepalive_socket)
+        self._connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._trust, socket_factory=keepalive_socket, resolver=Resolver(self._connect)
+        )
         proxy = self._proxy
         self._target = aiohttp.ClientRequest(
             "POST",
@@ -102,7 +113,7 @@ class ConnectionPool:
         )
         headers = {"Host": self._target.headers["Host"], **self._headers}
         where = self._url.raw_path_qs
-        if proxy is not None and self._url.scheme == "http":  # read by the proxy, and not only by who is behind it
+        if proxy is not None and self._url.scheme == "http":  # the proxy reads these, not only the server behind it
             where, headers = str(self._url), {**headers, **proxy.header()}
         lines = [f"POST {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         self._head = "\r\n".join([*lines, "Content-Length: "]).encode("ascii")
@@ -110,27 +121,28 @@ class ConnectionPool:
 
     async def __aexit__(self, *_: object) -> None:
         for link in self._idle:
-            link.abort()  # TLS would say goodbye first, and may do so when the loop is closed
+            link.abort()  # TLS would say goodbye first, perhaps after the loop is closed
         await self._connector.close()
         await asyncio.sleep(0)
 
     async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
-        """Returns what `read` makes of the answer; the connection is kept if it was read to its end. Raises as Pool.
+        """Returns what `read` makes of the answer. The connection is kept if the answer was read to its end. Raises as
+        Pool does.
 
-        A kept connection may be closed while a request is on its way: then it goes over a fresh one, at once. Whether
-        the first had been read by then cannot be told. A server that closes many of them is sent to over fresh ones
-        alone, as with `fresh`."""
-        link = None if fresh or self._does_without() else self._kept()
+        A kept connection may be closed while a request is on its way. Then the request is sent again at once, over a
+        fresh one; whether the server read it the first time is unknown. If a server closes many, each request gets a
+        fresh connection, as with `fresh`."""
+        link = None if fresh or self._needs_fresh() else await self._kept()
         while True:
             is_kept = link is not None
-            link = link or _Link(await self._connected())
-            self._reused += is_kept
+            link = link or _KeptConnection(await self._connected())
+            self._wanted += is_kept
             try:
-                set_up(link.protocol)
+                prepare_for_answer(link.protocol)
                 link.transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
                 sendings.left += 1
                 message, payload = await link.protocol.read()
-                while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer comes
+                while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer follows
                     message, payload = await link.protocol.read()
                 answer = await read(message.code, message.headers, payload)
             except BaseException as error:
@@ -140,37 +152,48 @@ class ConnectionPool:
                 if not (is_kept and _is_lost(error)):
                     raise
                 sendings.lost += 1
-                self._lost += 1
+                self._gone += 1
                 link = None
             else:
                 self._keep(link)
                 return answer
 
     def _closes(self) -> bool:
-        """Whether the server closes the connections that it should keep."""
-        return self._lost >= FEW_LOST and self._lost > self._reused / 5
+        """Returns whether the server closes connections that it should keep."""
+        return self._gone >= FEW_GONE and self._gone > self._wanted / 5
 
-    def _does_without(self) -> bool:
-        """Whether this request takes a fresh connection, as kept ones are closed; now and then one is tried."""
+    def _needs_fresh(self) -> bool:
+        """Returns whether this request needs a fresh connection, since kept ones get closed. Sometimes one is tried."""
         if not self._closes():
             return False
         self._fresh += 1
         if self._fresh >= TRIED_ANEW:
-            self._fresh = self._lost = self._reused = 0
+            self._fresh = self._gone = self._wanted = 0
+            self._has_kept = False
         return True
 
-    def _keep(self, link: _Link) -> None:
+    def _keep(self, link: _KeptConnection) -> None:
         if link.is_clean() and not self._closes():
             link.since = self._loop.time()
             self._idle.append(link)
         else:
             link.close()
 
-    def _kept(self) -> _Link | None:
+    async def _kept(self) -> _KeptConnection | None:
+        """Returns a connection that is open still, the last used first; None if there is none. A server that has kept
+        none yet is first given the time to close: a request that meets the close would count as possibly billed."""
         while self._idle:
-            link = self._idle.pop()
-            if self._loop.time() - link.since <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+            since = self._idle[0].since
+            if not self._has_kept and (wait := since + TIME_TO_CLOSE - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+                continue
+            link = self._idle.pop(-1 if self._has_kept else 0)
+            idle = self._loop.time() - link.since
+            if idle <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+                self._has_kept = True
                 return link
+            if idle < AT_ONCE:
+                self._wanted, self._gone = self._wanted + 1, self._gone + 1
             link.close()
         return None
 
@@ -185,28 +208,32 @@ class ConnectionPool:
         return connection
 
 
-def set_up(protocol: ResponseHandler) -> None:
-    """Makes it ready for one answer: with a parser of its own, which knows nothing of half an answer before it."""
+def prepare_for_answer(protocol: ResponseHandler) -> None:
+    """Prepares a connection for one answer. Its parser is new, and knows nothing of half an answer before it."""
     protocol.set_response_params(
-        read_until_eof=True, auto_decompress=False, max_line_size=LINE, max_field_size=LINE, max_headers=LINES
+        read_until_eof=True,
+        auto_decompress=False,
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
     )
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether the connection ended before any of an answer had come."""
+    """Returns whether the connection ended before any byte of an answer came."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
     return isinstance(error, aiohttp.ClientOSError)
 
 
-# whether the aiohttp that is installed is one that this file knows
+# Is the installed aiohttp one that this file knows?
 
 
 async def is_supported() -> bool:
-    """Whether aiohttp has what is called here, and it does what it should: looks, and tries it on a few bytes."""
+    """Returns whether aiohttp has what is called here, and it works: looks it up, and tries it on a few bytes."""
     try:
         return _is_known() and await _behaves()
-    except Exception:  # noqa: BLE001  whatever another version raises: it is another
+    except Exception:  # noqa: BLE001  another version may raise anything
         return False
 
 
@@ -222,7 +249,7 @@ def _is_known() -> bool:
 
 
 class _NoTransport(asyncio.Transport):
-    """Sends nothing anywhere."""
+    """Sends nothing."""
 
     def is_closing(self) -> bool:
         return False
@@ -232,17 +259,17 @@ class _NoTransport(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-_LONG = b"x" * (LINE - 9)
-_ANSWER = b"HTTP/1.1 200 OK\r\nX: %b\r\n%bContent-Length: 2\r\n\r\nok" % (_LONG, b"Y: z\r\n" * (LINES - 9))
+_LONG = b"x" * (MAX_HEADER_BYTES - 9)
+_ANSWER = b"HTTP/1.1 200 OK\r\nX: %b\r\n%bContent-Length: 2\r\n\r\nok" % (_LONG, b"Y: z\r\n" * (MAX_HEADERS - 9))
 
 
 async def _behaves() -> bool:
-    """Whether two answers, one of them long and after a provisional one, are read one by one, and a third that nobody
-    asked for is noticed."""
+    """Returns whether two answers are read one by one (the first is long, and follows a provisional one), and a third
+    that was not asked for is noticed."""
     protocol = ResponseHandler(asyncio.get_running_loop())
     protocol.connection_made(_NoTransport())
     for before in (b"HTTP/1.1 100 Continue\r\n\r\n", b""):
-        set_up(protocol)
+        prepare_for_answer(protocol)
         protocol.data_received(before + _ANSWER)
         if before:
             provisional, _ = await protocol.read()

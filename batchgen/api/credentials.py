@@ -1,6 +1,6 @@
-"""The key: from a variable or from a file that nobody else can read, checked, and never shown.
+"""Reads the key, from a variable or from a file that only its owner can read, checks it, and never shows it.
 
-No message here holds the key or a part of it, nor does any exception carry it along.
+No message or exception here holds the key or a part of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_BYTES = 4096
 
 
 def check_key(key: str, source: str) -> str:
-    """The key without white space around it. Raises UsageError, which never shows it."""
+    """Returns the key without white space around it. Raises UsageError, which does not show it."""
     key = key.strip()
     if not key:
         raise UsageError(f"{source}: no key: set it to the service's API key, or try the job with --local")
@@ -30,7 +30,7 @@ def check_key(key: str, source: str) -> str:
 
 
 def read_key(path: Path) -> str:
-    """The key that a file holds. Raises UsageError where there is none, or where others than its owner may read it."""
+    """Returns the key that a file holds. Raises UsageError if there is none, or if others may read the file."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  a descriptor
             found = os.fstat(file.fileno())
@@ -49,51 +49,50 @@ def read_key(path: Path) -> str:
 
 
 class Redactor:
-    """Takes the key out of what a service says, however JSON, HTML, URLs, debug pages and encoders spell it. A key so
-    short that it might be a word of a text is no secret, and stays."""
+    """Replaces the key in what a service says by `[key]`, also where JSON, HTML, URLs or encoders escape it. Keys of
+    fewer than LEAST characters are not redacted: they could be ordinary words."""
 
     LEAST, LEAST_RUN = 12, 4
 
     def __init__(self, key: str) -> None:
         encoded = _encodings(key)
-        written = b"".join(map(_written, key.encode()))
-        self._spelt = re.compile(b"|".join([*map(re.escape, encoded), written]))
-        run = max(re.findall(rb"[A-Za-z0-9]*", key.encode()), key=len)  # which few encoders write otherwise
+        escaped = b"".join(map(_spellings, key.encode()))
+        self._pattern = re.compile(b"|".join([*map(re.escape, encoded), escaped]))
+        run = max(re.findall(rb"[A-Za-z0-9]*", key.encode()), key=len)  # few encoders escape letters and digits
         has_run = len(run) >= self.LEAST_RUN
-        self._signs = [*encoded, run] if has_run else [b""]
+        self._hints = [*encoded, run] if has_run else [b""]
         self._escapes = [*_escapes(key[:1])] if has_run else []
-        self._idle = len(key) < self.LEAST
+        self._is_too_short = len(key) < self.LEAST
 
     def answer(self, said: bytes) -> bytes:
-        """Looks for a sign of the key before it looks for all of it: nearly every answer has none, and is kept as it
-        came."""
-        if self._idle:
+        """Redacts an answer's body. Searches for hints of the key first: nearly every answer has none, and is returned
+        as it came."""
+        if self._is_too_short:
             return said
-        signs = [*self._signs, *self._escapes] if self._escapes and _may_escape(said) else self._signs
-        for sign in signs:
-            if sign in said:
-                return self._spelt.sub(b"[key]", said)
+        hints = [*self._hints, *self._escapes] if self._escapes and _may_escape(said) else self._hints
+        for hint in hints:
+            if hint in said:
+                return self._pattern.sub(b"[key]", said)
         return said
 
     def failure(self, failure: Failure) -> Failure:
-        """Of all that is kept of a failure, and after it was decoded."""
+        """Redacts everything that is kept of a failure, after decoding."""
         message = self.all(failure.message.encode()).decode(errors="replace")
         return replace(failure, message=message, body=self.all(failure.body))
 
     def all(self, said: bytes) -> bytes:
-        """Looks for it everywhere, without a sign first."""
-        return said if self._idle else self._spelt.sub(b"[key]", said)
+        """Redacts the text without searching for hints first."""
+        return said if self._is_too_short else self._pattern.sub(b"[key]", said)
 
 
 def _may_escape(said: bytes) -> bool:
-    """Whether it has what each escape begins with, and a text has seldom: a backslash alone, as before a line's end, is
-    none of these."""
+    """Returns whether the text holds a character sequence with which escapes begin. A lone backslash, as before a
+    line's end, is none."""
     return b"%" in said or b"&" in said or b"\\u" in said or b"\\x" in said or b"\\\\" in said
 
 
-def _written(byte: int) -> bytes:
-    """A pattern of all the ways to write one character of a key: as it is, or escaped, once or within another text that
-    is escaped itself."""
+def _spellings(byte: int) -> bytes:
+    """Returns a pattern of all spellings of one character of a key: plain, or escaped, once or repeatedly."""
     character = chr(byte)
     names = [name[:-1] for name, meant in html.entities.html5.items() if meant == character and name.endswith(";")]
     entity = rf"{_HASH}(?:0*{byte}|x0*{byte:x}){''.join(f'|{name}' for name in names)}"
@@ -103,7 +102,7 @@ def _written(byte: int) -> bytes:
 
 
 def _mark(character: str, again: str = "") -> str:
-    """A pattern of a character that begins or ends an escape, which may be escaped in its turn."""
+    """Returns a pattern of a character that begins or ends an escape, and may be escaped itself."""
     byte = f"{ord(character):02x}"
     by_number = rf"&(?:#{ord(character)}|#x{byte});"
     return rf"(?:{re.escape(character)}{again}|{by_number}|\\+(?:u00|x){byte}|%{byte})"
@@ -116,7 +115,7 @@ _HASH, _SEMICOLON = _mark("#"), _mark(";") + "?"
 
 
 def _escapes(character: str) -> set[bytes]:
-    """Signs of a character that needs no escape, and has one all the same: then all of the key has."""
+    """Returns escapes of a character that needs none. If it is escaped all the same, so is the whole key."""
     forms = (
         "u{:04x}",
         "u{:04X}",
@@ -134,10 +133,10 @@ def _escapes(character: str) -> set[bytes]:
 
 
 def _encodings(key: str) -> list[bytes]:
-    """The key in encodings that leave none of its characters: hex and base64."""
+    """Returns the key in encodings that keep none of its characters: hex and base64."""
     raw = key.encode()
     spelt = {raw.hex().encode(), raw.hex().upper().encode()}
-    for shift in range(3):  # base64, wherever in a longer text the key begins
+    for shift in range(3):  # base64, wherever the key begins in a longer text
         whole = base64.b64encode(b"\0" * shift + raw)
         within = whole[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
         spelt |= {within, within.translate(bytes.maketrans(b"+/", b"-_"))}

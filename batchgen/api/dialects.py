@@ -1,6 +1,6 @@
-"""The dialects that are spoken: what is sent, and how answers are read. Pure.
+"""Defines the dialects: what is sent, and how answers are read. Pure.
 
-Errors are told apart by one function for all (`error_responses.classify`): proxies, too, answer in anybody's shape.
+Errors are classified by one function for all (`error_responses.classify`): proxies answer in any shape.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from batchgen.api.types import RawCompletion, is_json
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """What is sent, and how answers are read. `name` is that of the constant below: a pickle holds the name alone.
+    """Describes what is sent, and how answers are read. `name` is that of the constant below: a pickle holds only that.
 
     `path` follows the address; `request` is the type of what is sent. `default_tokens` is the longest answer to a
     request without `max_tokens`, and `documented` whether the service says so.
 
-    `judge` says what a 200's body is worth. `read_answer` raises ValueError or RecursionError where it is no answer.
-    `is_contract`: what comes as JSON has the contract's shape already. `is_done`: whether a stream has its mark of the
-    end, where that is all that tells a whole one from one that was cut.
+    `judge` returns the answer in a 200's body, or the failure if it cannot be used. `read_answer` raises ValueError or
+    RecursionError if the body is not an answer. `is_contract`: JSON answers have the contract's shape already.
+    `is_done`: returns whether a stream has its end mark, if nothing else tells a whole stream from a cut one.
 
-    `is_own_server`: the job has to name the address, which may end in /v1, and gets a key only where it names one.
+    `is_own_server`: the job must give the address, which may end in /v1; a key is sent only if the job names one.
     `open`: a request may hold fields that are not known here (`request.extra`). `instead`: what to write in place of a
     field that the service lacks.
     """
@@ -50,16 +50,17 @@ class Dialect:
 
     @property
     def is_chat(self) -> bool:
+        """Returns whether requests have messages in place of a prompt."""
         return "messages" in self.request.__struct_fields__
 
     def has(self, name: str) -> bool:
-        """Whether its requests have a field of this name."""
+        """Returns whether its requests have a field of this name."""
         return name in self.request.__struct_fields__
 
     def as_json(self, body: bytes) -> bytes:
-        """Returns an answer's body in the contract's shape. What is so already is not looked at.
+        """Returns an answer's body in the contract's shape. A body that has it already is not parsed.
 
-        Raises ValueError or RecursionError where it is no answer."""
+        Raises ValueError or RecursionError if it is not an answer."""
         return body if self.is_contract and is_json(body) else msgspec.json.encode(self.read_answer(body))
 
 

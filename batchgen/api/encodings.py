@@ -1,4 +1,4 @@
-"""Bodies that come compressed, though nobody asked for it. Pure."""
+"""Decompresses bodies that servers compressed although nobody asked for it. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import zlib
 
 _GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _WINDOWS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW)}
-"""What zlib is told of each; `deflate` is zlib's own format by RFC 9110, and raw with some servers."""
+"""zlib's `wbits` for each encoding. `deflate` is zlib's own format by RFC 9110; some servers send it raw."""
 
 
 def decompressed(body: bytes, encoding: str, most: int) -> bytes | None:
-    """The body itself, where it is what its header says and we know how; as it came, where not. None: it would have
-    more than `most` bytes."""
+    """Returns the body decompressed; as it came if the encoding is unknown or wrong. None: it would have more than
+    `most` bytes."""
     for window in _WINDOWS.get(encoding.strip().lower(), ()):
         try:
             return _inflated(body, window, most)
@@ -21,7 +21,7 @@ def decompressed(body: bytes, encoding: str, most: int) -> bytes | None:
 
 
 def _inflated(body: bytes, window: int, most: int) -> bytes | None:
-    """All members of it. Raises zlib.error where it is none, or is cut."""
+    """Decompresses all members. Raises zlib.error if the body is not compressed so, or is cut."""
     plain = b""
     while body:
         reader = zlib.decompressobj(window)

@@ -1,4 +1,4 @@
-"""What the body of an error says, in any of the shapes that services use. Pure: bytes in, words and numbers out."""
+"""Reads what the body of an error says, in any shape that services use. Pure: bytes in, words and numbers out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-MOST_SAID = 500
-"""Characters that are kept of what was said."""
+MAX_MESSAGE_CHARS = 500
+"""Characters that are kept of an error's message."""
 _OWN, _LEAST_ECHO = 4000, 16
-"""Characters of a request that are looked for in an error, and the fewest of them that are an echo."""
+"""Characters of a request that are searched for in an error, and the fewest that count as an echo."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What can be made of it: its type, what else it is called by, what it says, the statuses that it names, and the
+    """Holds what an error says: its type (`tpe`), its other names, its message, the statuses that it names, and the
     field of the request that it is about."""
 
     tpe: str = ""
@@ -32,7 +32,7 @@ class ErrorBody:
         return {self.tpe, *self.keys}
 
     def without(self, request: bytes) -> ErrorBody:
-        """The same, without what it repeats of the request: a prompt may hold any words."""
+        """Returns the same error without what its message repeats of the request: a prompt may hold any words."""
         said = self.description
         for own in _texts_of(request):
             said = _without(said, own)
@@ -40,8 +40,8 @@ class ErrorBody:
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """Takes what is there: a proxy's HTML, nothing, or half of a documented shape. Those are writer's `errors`,
-    OpenAI's `error` (an object, with some servers a text, with some the body itself) and FastAPI's `detail`."""
+    """Reads whatever is there: a proxy's HTML, nothing, or part of a documented shape. Those shapes are Writer's
+    `errors`, OpenAI's `error` (an object; with some servers a text, or the body itself) and FastAPI's `detail`."""
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -61,15 +61,15 @@ def read_error(body: bytes) -> ErrorBody:
     )
 
 
-def say(status: int, error: ErrorBody, body: bytes) -> str:
-    """In one line: the status, the error's type, and what it says, or how the body begins where nobody can tell."""
-    said = error.description or visible(body) or body[:300].decode(errors="replace")
+def describe(status: int, error: ErrorBody, body: bytes) -> str:
+    """Says in one line: the status, the error's type, and its message, or the beginning of a body without one."""
+    said = error.description or visible_text(body) or body[:300].decode(errors="replace")
     parts = (str(status), error.tpe, said)
-    return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:MOST_SAID].strip()
+    return _CONTROL.sub(" ", " ".join(part for part in parts if part))[:MAX_MESSAGE_CHARS].strip()
 
 
-def visible(body: bytes) -> str:
-    """What a page of HTML shows, as far as it goes in a line; empty where the body is none."""
+def visible_text(body: bytes) -> str:
+    """Returns the beginning of the text that a page of HTML shows; empty if the body is not HTML."""
     if body.lstrip()[:1] != b"<":
         return ""
     return " ".join(_TAGS.sub(b" ", body[:8000]).decode(errors="replace").split())[:300]
@@ -88,7 +88,7 @@ def _texts(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
 
 
 def _texts_of(request: bytes) -> list[str]:
-    """What a request says in words of its own: all its texts but the model's name."""
+    """Returns the request's own texts: all but the model's name."""
     try:
         fields = msgspec.json.decode(request)
     except ValueError:
@@ -97,6 +97,7 @@ def _texts_of(request: bytes) -> list[str]:
 
 
 def _without(said: str, own: str) -> str:
+    """Removes from an error what it repeats of one of the request's texts."""
     if len(own) < _LEAST_ECHO:
         return said.replace(own, "") if len(own) > 3 else said  # noqa: PLR2004  a word that short is anybody's
     own = own if len(own) <= 2 * _OWN else own[:_OWN] + own[-_OWN:]

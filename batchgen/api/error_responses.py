@@ -1,4 +1,4 @@
-"""What an answer other than 200 means: by its status, and by what its body says in any of the shapes that services use.
+"""Classifies answers other than 200, by status and by what the body says in any shape that services use.
 
 Pure: bytes and numbers in, a Failure out; no clock, no retry policy.
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from batchgen.api.error_body import ErrorBody, read_error, say
+from batchgen.api.error_body import ErrorBody, describe, read_error
 from batchgen.api.outcome import Failure, Kind, status_policy
 
 QUOTA_CODES = frozenset({
@@ -25,11 +25,11 @@ GUARDRAIL_CODES = frozenset({
 def classify(
     status: int, headers: Mapping[str, str], body: bytes, model: str, now: datetime, request: bytes = b""
 ) -> Failure:
-    """What an answer other than 200 means. `model` is the one asked for in `request`; `now` (UTC) is for HTTP dates
-    of a server that does not tell its own time.
+    """Returns the failure that an answer other than 200 stands for. `model` is the one that `request` names. `now`
+    (UTC): to read HTTP dates of a server that does not send its own time.
 
-    Goes by status and by the body's codes, never by words in a message, but for one question the
-    service leaves to words: whether a 400, 404 or 410 is about the model.
+    Goes by status and by the body's codes, and by words of a message only where services give no code: for an unknown
+    model, a bad key, and a request that is too large.
     """
     error = read_error(body)
     kind = status_policy(status).kind
@@ -43,11 +43,11 @@ def classify(
         kind = Kind.INVALID
     elif status in (400, 422, 500) and _is_of_the_key(error, request):
         kind = Kind.KEY
-    return Failure(kind, _said(status, headers, error, body), status, retry_after(headers, now), body)
+    return Failure(kind, _message(status, headers, error, body), status, retry_after(headers, now), body)
 
 
 def _is_of_the_key(error: ErrorBody, request: bytes) -> bool:
-    """Whether it speaks of the key, in words of its own."""
+    """Returns whether the error is about the key, in words that are not the request's."""
     if any(map(_BAD_KEY.search, error.codes)):
         return True
     return _BAD_KEY.search(error.description) is not None and (
@@ -55,9 +55,9 @@ def _is_of_the_key(error: ErrorBody, request: bytes) -> bool:
     )
 
 
-def _said(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes) -> str:
+def _message(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes) -> str:
     target = headers.get("Location") if status // 100 == 3 else None  # noqa: PLR2004  a redirect
-    return f"{say(status, error, body)} (to {target[:1000]})" if target else say(status, error, body)
+    return f"{describe(status, error, body)} (to {target[:1000]})" if target else describe(status, error, body)
 
 
 _GONE = (
@@ -66,21 +66,21 @@ _GONE = (
 )
 _NO_MODEL = r"(?:no such|unknown|invalid|unrecogni[sz]ed|unsupported|deprecated|access to (?:the |this )?)\W*(?:\w+ )?"
 _TOO_LARGE = re.compile(r"(request|prompt|message)\S*\s*(is )?too[ _]?(large|long)|request_too_large", re.IGNORECASE)
-"""Said of one request that is larger than a limit: no waiting helps it, and it concerns no other."""
+"""Words about one request that is larger than a limit: waiting does not help it, and no other request is concerned."""
 _BAD_KEY = re.compile(
     r"authentication.?error|(invalid|incorrect|missing|unknown|no) (\w+ )?(api|proxy|auth\w*|access).?(key|token)"
     r"|(api|proxy|access).?(key|token)\S* (is |was )?(invalid|incorrect|missing|required|not found|unknown)"
     r"|unauthori[sz]ed",
     re.IGNORECASE,
 )
-"""What gateways say of a wrong key with other statuses than 401: LiteLLM's 400 and 500, Kong's and others' 422."""
+"""Words of gateways about a wrong key with other statuses than 401: LiteLLM's 400 and 500, Kong's and others' 422."""
 _TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
-"""Said of a prompt that does not fit the model, which is the row's fault."""
+"""Words about a prompt that does not fit the model, which is the row's fault."""
 
 
 def names_the_model(error: ErrorBody, model: str | None, request: bytes = b"") -> bool:
-    """Whether it says that there is no such model: of the model, and not of something else for which it is none; and in
-    words of its own, not in the request's."""
+    """Returns whether the error says that there is no such model. It must be about the model and not about a field that
+    the model lacks, and in words that are not the request's."""
     if error.param not in (None, "model") or _TOO_MUCH.search(error.description):
         return False
     if "model" in {code.casefold() for code in error.codes}:
@@ -94,10 +94,10 @@ def names_the_model(error: ErrorBody, model: str | None, request: bytes = b"") -
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds the server asks to wait: `retry-after-ms`, else `Retry-After` (RFC 9110, 10.2.3).
+    """Returns the seconds that the server asks to wait: by `retry-after-ms`, else by `Retry-After` (RFC 9110, 10.2.3).
 
-    Seconds, fractions of them, or an HTTP date, which is read against the server's own; None where there is none or it
-    makes no sense.
+    The latter holds seconds, with a fraction or not, or an HTTP date, which is compared with the server's own `Date`.
+    None if there is no such header, or it cannot be read.
     """
     waits = (*_number(headers.get("retry-after-ms"), 1000), *_number(headers.get("Retry-After"), 1))
     for seconds in waits:

@@ -1,4 +1,4 @@
-"""What a client asks of HTTP: a POST to one endpoint, again and again. `pool` has two ways to do it."""
+"""Defines what a client needs of HTTP: POSTs to one endpoint. `pool` chooses between two implementations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import aiohttp
 
 T = TypeVar("T")
 
-LINE, LINES = 64 << 10, 1000
-"""Bytes of a header's line that are read, and lines: gateways add to them, and aiohttp's own bounds, 8,190 and 128,
-lose an answer that was paid for."""
+MAX_HEADER_BYTES, MAX_HEADERS = 64 << 10, 1000
+"""The longest header line that is read, and the most lines. Gateways add headers; aiohttp's own limits, 8,190 and 128,
+would lose an answer that was paid for."""
 
 Read = Callable[[int, Mapping[str, str], aiohttp.StreamReader], Awaitable[T]]
-"""Makes something of an answer: its status, its headers, whose names come in any case, and its body."""
+"""Handles an answer: its status, its headers (case-insensitive), and its body."""
 
 
 class NotHttp(aiohttp.ClientError):
-    """What came is no answer in HTTP. Its text is the name of what was wrong with it."""
+    """Says that what came is not HTTP. Its text is the name of the error."""
 
     @classmethod
     def caused_by(cls, error: BaseException) -> Self:
+        """Returns the error with the name of the first cause."""
         while error.__cause__ is not None:
             error = error.__cause__
         return cls(type(error).__name__)
@@ -30,21 +31,21 @@ class NotHttp(aiohttp.ClientError):
 
 @dataclass(slots=True)
 class Sendings:
-    """How often a request left, and how many of these ended before a byte came and may yet have been read."""
+    """Counts how often a request left (`left`), and how many of these ended before any byte of an answer came, and may
+    yet have been read (`lost`)."""
 
     left: int = 0
     lost: int = 0
 
 
 class Pool(Protocol):
-    """As many connections as are used at once, as an asynchronous context."""
+    """Opens as many connections as are used at the same time, as an asynchronous context."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...
 
     async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
-        """Returns what `read` makes of the answer. Raises NotHttp, or what aiohttp's session raises.
-
-        `fresh`: not over a connection that was kept."""
+        """Returns what `read` makes of the answer. Raises NotHttp, or what aiohttp's session raises. `fresh`: uses no
+        connection that was kept."""
         ...

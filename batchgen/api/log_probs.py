@@ -1,4 +1,4 @@
-"""Reads log-probs in either shape that servers send, and returns them in the contract's: a list of tokens. Pure.
+"""Reads log-probs in both shapes that servers send, and returns them in the contract's: a list of tokens. Pure.
 
 Sources: OpenAI's completions (parallel lists by token) and chats (`content`, as writer has it).
 """
@@ -14,7 +14,7 @@ from batchgen.api.types import TokenLogProb, TopLogProb
 
 
 class _LogProbs(msgspec.Struct, frozen=True, gc=False):
-    """Either shape: parallel lists by token, or `content` as the contract has it."""
+    """Reads both shapes: parallel lists by token, or `content` as in the contract."""
 
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
@@ -27,7 +27,7 @@ _contents = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def in_contract_shape(logprobs: msgspec.Raw) -> msgspec.Raw:
-    """Returns a choice's log-probs as the contract has them; NULL where there are none, or none that can be read."""
+    """Returns a choice's log-probs in the contract's shape; NULL if there are none, or they cannot be read."""
     try:
         content = _content(logprobs)
     except (ValueError, RecursionError):
@@ -35,10 +35,10 @@ def in_contract_shape(logprobs: msgspec.Raw) -> msgspec.Raw:
     return NULL if content is None else _wrapped(content)
 
 
-def concatenated(pieces: Sequence[msgspec.Raw]) -> msgspec.Raw:
-    """Joins the log-probs of a stream's pieces; NULL where one cannot be read: a part would pass for all."""
+def concatenated(parts: Sequence[msgspec.Raw]) -> msgspec.Raw:
+    """Joins the log-probs of a stream's events; NULL if any cannot be read: the rest would look complete."""
     try:
-        found = [_content(piece) for piece in pieces]
+        found = [_content(part) for part in parts]
         tokens = [token for content in found if content is not None for token in _contents.decode(content)]
     except (ValueError, RecursionError):
         return NULL
@@ -50,7 +50,8 @@ def _wrapped(content: bytes | msgspec.Raw) -> msgspec.Raw:
 
 
 def _content(logprobs: msgspec.Raw) -> bytes | msgspec.Raw | None:
-    """Returns the list of tokens as JSON. Raises ValueError or RecursionError where it is neither shape."""
+    """Returns the list of tokens as JSON; None if there is none. Raises ValueError or RecursionError if the shape is
+    unknown."""
     if logprobs == NULL or (given := _log_probs.decode(logprobs)) is None:
         return None
     if given.content is not msgspec.UNSET:
@@ -59,7 +60,7 @@ def _content(logprobs: msgspec.Raw) -> bytes | msgspec.Raw | None:
 
 
 def _tokens(given: _LogProbs) -> list[TokenLogProb]:
-    """Raises ValueError where the lists are not parallel."""
+    """Returns parallel lists as a list of tokens. Raises ValueError if their lengths differ."""
     if given.tokens is None:
         raise ValueError("log-probs without tokens")
     none = [None] * len(given.tokens)

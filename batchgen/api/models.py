@@ -1,4 +1,4 @@
-"""What is known of models without asking: prices, deprecations, tokens by rule of thumb."""
+"""Knows models without asking the service: prices, deprecations, a rule of thumb for tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
+    """Says when a model is removed, and what replaces it."""
+
     replacement: str
     removed_on: str  # ISO date
 
@@ -18,9 +20,9 @@ DEPRECATED = dict.fromkeys(
 
 
 PRICES = {"palmyra-x5": (0.60, 6.00), "palmyra-x4": (2.50, 10.00)}
-"""USD per million tokens, (prompt, answer), as documented; a job may override them."""
+"""US dollars per million tokens, (prompt, answer), as documented; a job may override them."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens in a text, by the rule of thumb of four bytes each: the service counts none for us."""
+    """Returns a text's tokens by a rule of thumb: four bytes each. Not every service counts them."""
     return -(-(len(text) if text.isascii() else len(text.encode())) // 4)

@@ -1,4 +1,4 @@
-"""A cancelled attempt that cost nothing. Apart from `outcome`, which a plan reads without asyncio."""
+"""Marks a cancelled attempt that cost nothing. Apart from `outcome`, which a plan imports without asyncio."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from batchgen.api.outcome import Failure, Kind
 
 
 class NeverSent(asyncio.CancelledError):
-    """The attempt was cancelled before any of its request left."""
+    """Says that an attempt was cancelled before any of its request left."""
 
     failure = Failure(Kind.UNSENT, "cancelled before it was sent")

@@ -1,6 +1,6 @@
-"""OpenAI's `POST /v1/completions` as own servers speak it (vLLM, llama.cpp, TGI, Ollama): requests, answers, streams.
+"""Speaks OpenAI's `POST /v1/completions` as own servers implement it (vLLM, llama.cpp, TGI, Ollama). Pure.
 
-Pure. Answers are read into the contract's own types, so that whoever makes columns of them knows one shape.
+Answers are read into the contract's own types: results are made from one shape only.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from batchgen.api.sse import NULL
 from batchgen.api.types import Int32, Int64
 
 DEFAULT_TOKENS = 16
-"""What OpenAI and vLLM take where a request has no `max_tokens`; others end an answer where the model does."""
+"""The default of OpenAI and vLLM if a request has no `max_tokens`; others let the model end the answer."""
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is sent: a field that is None is not."""
+    """Represents a request. Fields that are None are not sent."""
 
     model: str
     prompt: str
@@ -35,21 +35,21 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
     @property
     def candidates(self) -> int:
-        """Answers that are made, and billed, of which the best may be sent alone."""
+        """Returns how many answers are generated, and billed; perhaps only the best is sent."""
         return max(self.best_of or 1, self.n or 1)
 
     def longest(self, default: int) -> int:
-        """Tokens of all answers at their longest; `default`: of one where the request does not say."""
+        """Returns the most tokens that all answers may have. `default`: tokens of one, if the request sets no limit."""
         return (self.max_tokens or default) * self.candidates
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    """LiteLLM's proxy ends a stream with a choice that has no text."""
+    """Reads a choice. LiteLLM's proxy ends a stream with one that has no text."""
 
     text: str | None = None
     index: int | None = None
     logprobs: msgspec.Raw = NULL
-    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    finish_reason: str | None = None
 
     @property
     def reasoning(self) -> None:
@@ -60,8 +60,8 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
         return None
 
 
-class _Completion(sse.Telling, frozen=True, gc=False):
-    """A whole answer, or an event of a stream."""
+class _Completion(sse.ErrorFields, frozen=True, gc=False):
+    """Reads a whole answer, or one event of a stream."""
 
     choices: list[_Choice] | None = None
     model: str | None = None

@@ -1,4 +1,5 @@
-"""How an attempt ended, an answer or a failure of some kind, and the one table of what follows of each kind."""
+"""Defines how an attempt ends, with an answer or a failure of some kind, and the one table of what follows from each
+kind."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from batchgen.api.body import Body
 
 
 class Kind(enum.StrEnum):
-    """Why an attempt failed, by what can be done about it."""
+    """Names why an attempt failed, by what can be done about it."""
 
     INVALID = "invalid"  # this row cannot be served
     REFUSED = "refused"  # this row's content is refused
@@ -32,19 +33,20 @@ class Kind(enum.StrEnum):
 
     @property
     def policy(self) -> Policy:
+        """Returns what follows from this kind of failure."""
         return POLICIES[self]
 
 
 class Scope(enum.Enum):
-    """Whose failure it is."""
+    """Names whom a failure concerns."""
 
     ROW = "row"
-    SERVER = "server"  # or of the way to it: the next attempt may be answered
-    RUN = "run"  # every row's
+    SERVER = "server"  # or the network: the next attempt may be answered
+    RUN = "run"  # every row
 
 
 class Billed(enum.Enum):
-    """Whether the attempt was paid for."""
+    """Names whether an attempt was paid for."""
 
     NO = "no"
     MAYBE = "maybe"  # or for an unknown number of tokens: a retry may buy the answer again
@@ -52,7 +54,7 @@ class Billed(enum.Enum):
 
 
 class Tries(enum.Enum):
-    """How often a row is tried in a run that keeps failing so (`send/retry.py`)."""
+    """Names how often a row is tried that keeps failing in the same way (`send/retry.py`)."""
 
     ONCE = "once"
     AS_SET = "retry.attempts"
@@ -63,10 +65,10 @@ class Tries(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """What follows of a kind of failure. `is_doubtful`: it may be the row's and it may be everybody's, which shows by
-    what others are told meanwhile. `left`: the request got as far as the server. `slows`: everybody waits, not this row
-    alone. `is_the_servers`: of several servers, it counts against the one that was asked. `meaning` and `advice` are
-    for people; `{key_source}` in an advice stands for the place of the key."""
+    """Says what follows from a kind of failure. `is_doubtful`: it may concern this row or all rows, which the outcomes
+    of other rows show. `left`: the request reached the server. `slows`: all rows wait, not only this one.
+    `is_the_servers`: of several servers, it counts against the one that was asked. `meaning` and `advice` are for
+    people; `{key_source}` in an advice stands for where the key is read from."""
 
     scope: Scope
     billed: Billed = Billed.NO
@@ -175,13 +177,13 @@ POLICIES = {
 
 
 def kinds_of(scope: Scope) -> frozenset[Kind]:
+    """Returns the kinds of failures that have this scope."""
     return frozenset(kind for kind in Kind if kind.policy.scope is scope)
 
 
 class StatusPolicy(NamedTuple):
-    """What a status means that came alone. `slows`: everybody waits after it; `is_limit`: where others are answered
-    meanwhile, it is a limit or a full queue that they meet; `whoever_asks`: it is about the key, whatever the row says.
-    """
+    """Says what a status means without a body. `slows`: all rows wait after it. `is_limit`: if others are answered
+    meanwhile, it is a limit or a full queue. `whoever_asks`: it is about the key, never about the row."""
 
     kind: Kind
     slows: bool = False
@@ -200,9 +202,9 @@ STATUSES = {
     **dict.fromkeys((504, 524), StatusPolicy(Kind.UNANSWERED)),
     **dict.fromkeys((404, 405, 410, 501), StatusPolicy(Kind.MISDIRECTED)),
 }
-"""None of these is about the row; a 424 is TGI's for a generation that failed within it. A gateway that lost patience
-says 504, Cloudflare 524: the request was passed on, and may have been billed. Limits: nginx' `limit_req`, Envoy's
-overflow, uvicorn and HAProxy say 503, and vllm-router, whose queue is full, 408."""
+"""None of these is about the row. 424: TGI, when a generation failed. 504, or Cloudflare's 524: a gateway that lost
+patience; the request was passed on, and may have been billed. Limits: nginx' `limit_req`, Envoy's overflow, uvicorn and
+HAProxy send 503, vllm-router with a full queue 408."""
 _BY_CLASS = {
     5: StatusPolicy(Kind.TRANSIENT),
     4: StatusPolicy(Kind.INVALID),
@@ -211,8 +213,8 @@ _BY_CLASS = {
 
 
 def status_policy(status: int | None) -> StatusPolicy:
-    """By class, where it is none of the above: 5xx may heal, 4xx is about the row, and 3xx is no service of ours, but
-    for a cache's 304."""
+    """Returns what a status means. Other ones go by class: 5xx may heal, 4xx is about the row, 3xx is not this service,
+    except a cache's 304."""
     if status == 304:  # noqa: PLR2004
         return _BY_CLASS[5]
     return STATUSES.get(status or 0) or _BY_CLASS.get((status or 0) // 100) or StatusPolicy(Kind.MISDIRECTED)
@@ -220,10 +222,11 @@ def status_policy(status: int | None) -> StatusPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt without a text that serves. `retry_after` is in seconds, as the server asked; `body` as it came;
-    `answer`: the one whose text is unfit. `others_serve`: it is about one of several servers, and nobody else needs
-    to wait. `is_late`: no answer came in time. `resent`: how often the request had left before, over connections that
-    had been closed, and `lost`: how many of these may have been read all the same."""
+    """Holds an attempt without a usable text. `retry_after`: seconds, as the server asked. `body`: as it came.
+    `answer`: the one whose text failed the check. `others_serve`: it concerns one of several servers, so no other row
+    need wait. `is_late`: no answer came in time. `is_systematic`: every request of the job will fail so. `resent`: how
+    often the request had left before, over connections that were closed; `lost`: how many of these may have been
+    read."""
 
     kind: Kind
     message: str
@@ -233,26 +236,28 @@ class Failure:
     answer: Answer | None = None
     others_serve: bool = False
     is_late: bool = False
+    is_systematic: bool = False
     resent: int = 0
     lost: int = 0
 
     @property
     def slows_everyone(self) -> bool:
+        """Returns whether all rows wait after it."""
         return self.kind.policy.slows or status_policy(self.status).slows
 
     @property
     def may_be_the_rows(self) -> bool:
-        """Of what else ends a run: whether one row alone may be told so."""
+        """Returns whether a failure that ends a run may concern one row only."""
         policy = self.kind.policy
         return policy.scope is Scope.RUN and policy.is_doubtful and not status_policy(self.status).whoever_asks
 
     def after(self, resent: int, lost: int) -> Failure:
-        """The same, with what had left before."""
+        """Returns the same outcome, with the counts of what had left before."""
         return replace(self, resent=resent, lost=lost)
 
     @property
     def cause(self) -> str:
-        """What a row's failures are counted by: its kind; what may heal, by each status on its own."""
+        """Returns what a row's failures are counted by: the kind; for transient ones, kind and status."""
         return f"{self.kind} {self.status}" if self.kind is Kind.TRANSIENT else str(self.kind)
 
     def __str__(self) -> str:
@@ -260,9 +265,9 @@ class Failure:
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An attempt with a text: the body as it came (or packed by who made the attempt), how many choices it holds, its
-    tokens: by estimate, or as the service counts them. `prompt_tokens` is None where it counts none. `is_cut_off`: the
-    first choice ended at its longest. `resent` and `lost` are as a Failure's."""
+    """Holds an attempt with a text. `body`: as it came, or compressed. `choices`: how many. `tokens`: as the service
+    counts them, or else estimated; then `prompt_tokens` is None. `is_cut_off`: the first choice reached its maximum
+    length. `resent`, `lost`: as in a Failure."""
 
     body: Body
     choices: int
@@ -274,5 +279,5 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     lost: int = 0
 
     def after(self, resent: int, lost: int) -> Answer:
-        """The same, with what had left before."""
+        """Returns the same outcome, with the counts of what had left before."""
         return structs.replace(self, resent=resent, lost=lost)

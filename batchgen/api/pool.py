@@ -1,4 +1,4 @@
-"""Which of the two ways to POST is taken: by what the aiohttp that is installed has."""
+"""Chooses between the two ways to POST, by what the installed aiohttp has."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from batchgen.api.proxy import Proxy
 from batchgen.api.session_pool import SessionPool
 
 TEST_ONLY = "BATCHGEN_TEST_POOL"
-"""An environment variable for this project's own tests: `session` takes the second way where the first could be."""
+"""An environment variable for this project's own tests: `session` chooses the slower way."""
 
 
 async def pool_of(
     url: str, headers: Mapping[str, str], *, connect: float, trust: ssl.SSLContext | bool, proxy: Proxy | None
 ) -> Pool:
-    """Makes the fast one, else the one that any aiohttp serves. `connect` is in seconds."""
+    """Returns the fast pool if the installed aiohttp supports it, else the one that any aiohttp supports. `connect`: a
+    time-out in seconds."""
     is_fast = os.environ.get(TEST_ONLY) != "session" and await connection_pool.is_supported()
     kind = ConnectionPool if is_fast else SessionPool
     return kind(url, headers, connect=connect, trust=trust, proxy=proxy)

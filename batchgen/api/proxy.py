@@ -1,4 +1,4 @@
-"""The proxy that a job names, with the name and password for it that stand in a variable, and never in a job file."""
+"""Reads a job's proxy. Its user and password come from a variable, and never from a job file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ EXAMPLE = "http://user:password@proxy.example.com:3128"
 
 @dataclass(frozen=True)
 class Proxy:
-    """`url` holds no secret; `login` is `user:password`, never shown."""
+    """Describes a proxy. `url` holds no secret; `login` is `user:password`, and is never shown."""
 
     url: str
     login: str | None = field(default=None, repr=False)
 
     def header(self) -> dict[str, str]:
-        """What a proxy that wants a password is sent (RFC 7617)."""
+        """Returns the header with the login (RFC 7617); none without a login."""
         if self.login is None:
             return {}
         return {"Proxy-Authorization": "Basic " + base64.b64encode(self.login.encode()).decode("ascii")}
 
 
 def proxy_of(url: str | None, variable: str | None, environ: Mapping[str, str]) -> Proxy | None:
-    """`url` is the job's, `variable` the name of one that holds an address with user and password, or these alone
-    beside a url. Raises UsageError, which shows nothing of what it holds."""
+    """Returns the job's proxy. `url`: as in the job file. `variable`: the name of a variable that holds an address with
+    user and password, or only these beside a `url`. Raises UsageError, which does not show the variable's value."""
     if variable is None:
         return None if url is None else Proxy(url)
     given = environ.get(variable, "").strip()
@@ -42,6 +42,7 @@ def proxy_of(url: str | None, variable: str | None, environ: Mapping[str, str]) 
 
 
 def _parsed(given: str, variable: str) -> Proxy:
+    """Parses an address that may hold a login."""
     try:
         parts = urlsplit(given)
         host, port = parts.hostname, parts.port
@@ -49,8 +50,8 @@ def _parsed(given: str, variable: str) -> Proxy:
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(f"endpoint.proxy_env: {variable} holds no address such as {EXAMPLE}")
-    place = f"[{host}]" if ":" in host else host
-    url = f"{parts.scheme}://{place}{'' if port is None else f':{port}'}"
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}"
     if parts.username is None:
         return Proxy(url)
     return Proxy(url, f"{unquote(parts.username)}:{unquote(parts.password or '')}")

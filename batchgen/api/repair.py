@@ -1,7 +1,8 @@
-"""JSON that is none by a hair -> JSON: what Python's and JavaScript's writers let through, and half characters.
+"""Repairs JSON that is almost valid: NaN, infinities, halves of characters.
 
-Servers write NaN and infinities where a log-prob has no number, and tokens that are half a character. A text that was
-paid for is not lost over them: the numbers become null, the halves U+FFFD. Asked only where a body cannot be read.
+Some servers write NaN or infinities for log-probs without a number, and tokens that are half a character. A text that
+was paid for must not be lost because of them: such numbers become null, the halves U+FFFD. Used only if a body cannot
+be read as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """As the decoder has it, mended where it cannot be read as it is. Raises ValueError or RecursionError."""
+    """Decodes JSON, repaired if necessary. Raises ValueError or RecursionError."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:
@@ -28,7 +29,7 @@ def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 
 
 def mended(data: bytes) -> bytes:
-    """Raises ValueError or RecursionError where it is no JSON at all."""
+    """Returns the JSON repaired. Raises ValueError or RecursionError if it is not JSON at all."""
     text = data.decode("utf-8")
     value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     return _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()

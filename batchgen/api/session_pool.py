@@ -1,9 +1,9 @@
-"""A POST by aiohttp's promised interface alone, over a connection of its own. For an aiohttp whose inner parts are not
-those that `connection_pool` knows.
+"""POSTs by aiohttp's public interface only, each over a connection of its own. Used with an aiohttp whose internals
+`connection_pool` does not know.
 
-No connection is kept. A session takes whatever lies in a kept connection for the answer to the next request: where a
-server answers twice, one row would get the answer to another. Nor does it tell whether a request that found a kept
-connection closed may have been read.
+No connection is kept. A session takes any bytes in a kept connection for the answer to the next request: if a server
+answers twice, one row would get another's answer. Nor does it tell whether a request that met a closed connection may
+have been read.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from aiohttp import hdrs
 
-from batchgen.api.exchange import LINE, LINES, NotHttp, Read, Sendings
+from batchgen.api.exchange import MAX_HEADER_BYTES, MAX_HEADERS, NotHttp, Read, Sendings
 from batchgen.api.proxy import Proxy
+from batchgen.api.resolver import Resolver
 from batchgen.api.sockets import keepalive_socket
 
 T = TypeVar("T")
 _UNASKED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
-"""Headers that a session adds, and that are the client's to choose."""
+"""Headers that a session would add. The client sets them itself."""
 
 
 class SessionPool:
-    """Its arguments are those of a ConnectionPool."""
+    """Opens a connection for each request. The arguments are those of a ConnectionPool."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, connect: float, trust: ssl.SSLContext | bool, proxy: Proxy | None
@@ -33,22 +34,29 @@ class SessionPool:
         self._url = url
         self._headers = {**headers, hdrs.CONNECTION: "close"}
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
+        self._connect = connect
         self._trust = trust
         self._through = {} if proxy is None else {"proxy": proxy.url, "proxy_headers": proxy.header()}
-        if proxy is not None and url.startswith("http:"):  # read by the proxy, and not only by who is behind it
+        if proxy is not None and url.startswith("http:"):  # the proxy reads these, not only the server behind it
             self._headers |= proxy.header()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, force_close=True, socket_factory=keepalive_socket),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                ssl=self._trust,
+                force_close=True,
+                socket_factory=keepalive_socket,
+                resolver=Resolver(self._connect),
+            ),
             skip_auto_headers=_UNASKED,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trace_configs=[_sent()],
-            max_line_size=LINE,
-            max_field_size=LINE,
-            max_headers=LINES,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
         return self
 
@@ -60,7 +68,7 @@ class SessionPool:
             async with self._session.post(
                 self._url,
                 data=body,
-                headers=self._headers,  # a session's own would be sent to the proxy, too, and with them the key
+                headers=self._headers,  # as a session's headers, they and the key would go to the proxy, too
                 allow_redirects=False,
                 trace_request_ctx=sendings,
                 **self._through,  # type: ignore[arg-type]
@@ -68,12 +76,12 @@ class SessionPool:
                 return await read(response.status, response.headers, response.content)
         except aiohttp.ClientResponseError as error:
             if not sendings.left:
-                raise  # it is the proxy's
+                raise  # from the proxy
             raise NotHttp.caused_by(error) from None
 
 
 def _sent() -> aiohttp.TraceConfig:
-    """Counts a request when it leaves."""
+    """Returns a trace that counts requests when they leave."""
 
     async def leave(_session: object, context: Any, _params: object) -> None:
         context.trace_request_ctx.left += 1

@@ -1,4 +1,4 @@
-"""Sockets whose peers are asked now and then whether they are there still."""
+"""Makes sockets with TCP keep-alive."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import socket
 
 from aiohappyeyeballs import AddrInfoType
 
-IDLE, AGAIN, PROBES = 30, 15, 4
-"""Seconds until the kernel asks an idle peer whether it is there, and how it asks on: middleboxes forget a connection
-that is silent, as while a long answer is made, and tell nobody."""
+IDLE, INTERVAL, PROBES = 30, 15, 4
+"""Seconds of silence until the kernel probes the peer, seconds between probes, and their number. Middleboxes forget
+silent connections without a word, as while a long answer is generated."""
 
 
 def keepalive_socket(address: AddrInfoType) -> socket.socket:
+    """Returns a socket for the address."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", AGAIN), ("TCP_KEEPCNT", PROBES)):
+    for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES)):
         if hasattr(socket, name):
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made

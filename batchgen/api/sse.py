@@ -1,8 +1,7 @@
-"""Server-sent events, as a whole body -> the text they carry, and what else they say.
+"""Parses server-sent events, a whole body at a time.
 
-The service's stream has no documented end: `[DONE]`, the end of the body, and a last event
-without its blank line are all accepted. An event that is cut in the middle is not.
-Pure: it never reads from a socket, and never keeps what it was given.
+The end of the service's stream is not documented: `[DONE]`, the end of the body, and a last event without its blank
+line are all accepted. An event that is cut in the middle is not. Pure: reads from no socket, and keeps nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NOTHING = {b"null", b'""', b"{}", b"[]", b"false", b"0"}
 
 
-class Telling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What a JSON object has that tells of an error, beside or in place of what it should have: OpenAI's `error`,
-    writer's `errors`, FastAPI's `detail`, and `object: error`, as SGLang says it."""
+class ErrorFields(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Reads the fields by which a JSON object reports an error: OpenAI's `error`, Writer's `errors`, FastAPI's
+    `detail`, and `object: error`, as SGLang has it."""
 
     error: msgspec.Raw = NULL
     errors: msgspec.Raw = NULL
@@ -33,29 +32,32 @@ class Telling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     object: msgspec.Raw = NULL
 
     def is_error(self) -> bool:
+        """Returns whether the object reports an error."""
         if self.error is NULL and self.errors is NULL and self.object is NULL:
             return False  # nearly always
-        told = any(one is not NULL and bytes(one) not in _NOTHING for one in (self.error, self.errors))
-        return told or (self.object is not NULL and bytes(self.object) == b'"error"')
+        is_set = any(one is not NULL and bytes(one) not in _NOTHING for one in (self.error, self.errors))
+        return is_set or (self.object is not NULL and bytes(self.object) == b'"error"')
 
     def breaks_off(self) -> bool:
-        """Of an event: an answer that is there as a whole may have its `detail`."""
+        """Returns whether an event ends the answer with an error. In an event `detail` counts, too; a whole answer may
+        have one."""
         return self.is_error() or (self.detail is not NULL and bytes(self.detail) not in _NOTHING)
 
 
-class Event(Telling, frozen=True, gc=False):
-    """One `data:` event, `streaming_data` of the OpenAPI document. What a gateway adds at the end has no value; nor has
-    a `message`, which is an error's."""
+class Event(ErrorFields, frozen=True, gc=False):
+    """Reads one `data:` event, `streaming_data` of the OpenAPI document. An event that a gateway adds has no `value`;
+    nor has an error, which has a `message`."""
 
     value: str | None = None
     message: msgspec.Raw = NULL
 
     def breaks_off(self) -> bool:
+        """Returns whether the event ends the answer with an error."""
         return super().breaks_off() or (self.value is None and self.message is not NULL)
 
 
 class Streamed(NamedTuple):
-    """`error`: what the first event said that told of one, as it came; `is_done`: whether `[DONE]` came."""
+    """Holds a stream's text. `error`: the first event that reports an error, as it came. `is_done`: `[DONE]` came."""
 
     text: str
     error: bytes | None
@@ -66,10 +68,10 @@ _event = msgspec.json.Decoder(Event)
 
 
 def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The name and the data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.6);
-    a stray field `error`, with which llama.cpp's server ends a stream that breaks, is an event of that name.
+    """Yields the name and the data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html,
+    9.2.6). A stray field `error`, with which llama.cpp's server ends a broken stream, is an event of that name.
 
-    Unlike a browser, yields a last event that lacks its blank line. Raises ValueError where it was cut before that.
+    Unlike a browser, it yields a last event without its blank line. Raises ValueError if an event was cut earlier.
     """
     name, data = b"", list[bytes]()
     lines = _LINE_END.split(body.removeprefix(b"\xef\xbb\xbf"))
@@ -77,7 +79,7 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("the stream was cut in the middle of an event")
     for line in (*lines, b""):
         if not line:
-            if data and not _is_elses(name, data):
+            if data and not _is_foreign(name, data):
                 yield name, b"\n".join(data)
             name, data = b"", []
         elif line.startswith(b"data:"):
@@ -88,13 +90,13 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield ERROR, line[6:].strip()
 
 
-def _is_elses(name: bytes, data: list[bytes]) -> bool:
-    """Whether it is a heartbeat or the like: an event of another name that holds no object."""
+def _is_foreign(name: bytes, data: list[bytes]) -> bool:
+    """Returns whether the event is a heartbeat or the like: it has another name, and does not hold an object."""
     return name not in (b"", b"message", ERROR) and data[0].lstrip()[:1] not in (b"{", b"[")
 
 
 def read(body: bytes) -> Streamed:
-    """All values in order. Raises ValueError where an event is not the contract's, or none came."""
+    """Joins the values of all events. Raises ValueError if an event does not match the contract, or none came."""
     values: list[str] = []
     error: bytes | None = None
     is_done = seen = False
@@ -115,7 +117,7 @@ def read(body: bytes) -> Streamed:
 
 
 def is_done(body: bytes) -> bool:
-    """Whether `[DONE]` comes at its end: mostly its last bytes tell, and no text can look like them."""
+    """Returns whether the stream ends with `[DONE]`. Its last bytes mostly tell: no text can look like them."""
     if _DONE_LAST.search(body[-64:]):
         return True
     try:
@@ -125,5 +127,5 @@ def is_done(body: bytes) -> bool:
 
 
 def text(body: bytes) -> str:
-    """Raises as `read`."""
+    """Returns the stream's text. Raises as `read` does."""
     return read(body).text

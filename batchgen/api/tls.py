@@ -1,5 +1,5 @@
-"""Whose word for a server's identity is taken. Apart from the client, whose library takes long to import: a plan asks
-this, and sends nothing."""
+"""Verifies TLS certificates. Apart from the client, whose library takes long to import: a plan checks `ca_file`, and
+sends nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext | bool:
-    """Whom to believe: the file's certificates alone, else the system's. Raises UsageError where it holds none.
+    """Returns the certificates to trust: only the file's, or the system's. Raises UsageError if the file holds none.
 
-    There is no way to believe anybody: verification is never off.
+    Verification cannot be disabled.
     """
     if ca_file is None:
         return True
-    import ssl  # noqa: PLC0415  a plan of most jobs does without it
+    import ssl  # noqa: PLC0415  most plans do not need it
 
     try:
         return ssl.create_default_context(cafile=ca_file)

@@ -1,4 +1,4 @@
-"""Reads what a service counts: tokens of the prompt, and of the answers. Pure."""
+"""Reads the tokens that a service counts, of the prompt and of the answers. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class TokenCounts(NamedTuple):
-    """Tokens of the prompt, and of all answers to it; None where the service does not count them."""
+    """Holds the tokens of the prompt, and of all answers to it; None if the service does not count them."""
 
     prompt: int | None
     completion: int | None
@@ -30,23 +30,23 @@ _usage = msgspec.json.Decoder(_Usage | None)
 
 
 def token_counts(usage: msgspec.Raw, *, is_empty: bool) -> TokenCounts:
-    """Reads an answer's `usage`. `is_empty`: whether the answer has no text.
+    """Reads an answer's `usage`. `is_empty`: the answer has no text.
 
-    A count of nothing beside a text is none: LiteLLM's proxy 1.108.7 says 0 and 0 at the end of a stream.
+    A count of 0 beside a text is not a count: LiteLLM's proxy 1.108.7 sends 0 and 0 at the end of a stream.
     """
     try:
-        said = _usage.decode(usage)
+        counts = _usage.decode(usage)
     except ValueError:
         return NO_COUNTS
-    if said is None:
+    if counts is None:
         return NO_COUNTS
-    completion = said.completion_tokens if said.completion_tokens or is_empty else None
-    return TokenCounts(said.prompt_tokens or None, completion)
+    completion = counts.completion_tokens if counts.completion_tokens or is_empty else None
+    return TokenCounts(counts.prompt_tokens or None, completion)
 
 
 def tokens_of(texts: Sequence[str], usage: msgspec.Raw) -> tuple[int, int | None]:
-    """Returns an answer's tokens, and the service's count of its prompt's; that is None where the first is our own
-    estimate, because the service does not count both."""
+    """Returns an answer's tokens and its prompt's, as the service counts them. If it does not count both, returns our
+    estimate of the answer's tokens, and None."""
     counts = NO_COUNTS if usage is NULL else token_counts(usage, is_empty=not any(texts))
     if counts.prompt is None or counts.completion is None:
         return sum([estimate_tokens(text) for text in texts]), None

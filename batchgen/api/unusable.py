@@ -1,4 +1,4 @@
-"""What is wrong with a 200: an error inside of it, an answer that broke off, or nothing that is one. Pure."""
+"""Finds what is wrong with a 200: an error inside it, an answer that broke off, or no answer at all. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from batchgen.api.body import decompress
-from batchgen.api.error_body import MOST_SAID, ErrorBody, read_error, say, visible
+from batchgen.api.error_body import MAX_MESSAGE_CHARS, ErrorBody, describe, read_error, visible_text
 from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, names_the_model
 from batchgen.api.outcome import Answer, Failure, Kind, status_policy
 from batchgen.api.types import FILTERED, WHOLE
@@ -21,19 +21,22 @@ _WORDS = [
         (r"bad.?request|invalid|validation|context.?length|maximum context|(not |un)supported", Kind.INVALID),
     )
 ]
-"""What an error says that came with status 200, and so without one of its own. The first that fits."""
+"""Words of errors that came with status 200, and the kind of failure that they mean. The first match counts."""
 
 
 def error_within(data: bytes, body: bytes, *, had_text: bool = False) -> Failure:
-    """What an error means that came inside of a 200. `data`: what tells of it, `body`: the whole one. With some text
-    before it the answer was billed, and broke off."""
+    """Returns the failure for an error inside a 200. `data`: the part that reports it. `body`: all of it. `had_text`:
+    some text came before, so the answer was billed, and broke off."""
     error = read_error(data)
     if had_text:
-        return unusable(body, f"the answer broke off: {say(200, error, data)}")
-    return Failure(_kind(error), f"an error inside of a {say(200, error, data)}"[:MOST_SAID], 200, body=body)
+        return unusable(body, f"the answer broke off: {describe(200, error, data)}")
+    return Failure(
+        _kind(error), f"an error inside of a {describe(200, error, data)}"[:MAX_MESSAGE_CHARS], 200, body=body
+    )
 
 
 def _kind(error: ErrorBody) -> Kind:
+    """Returns the kind of failure, by codes, then by a status in the body, then by words."""
     if error.codes & QUOTA_CODES:
         return Kind.QUOTA
     if error.codes & GUARDRAIL_CODES:
@@ -42,22 +45,23 @@ def _kind(error: ErrorBody) -> Kind:
         return status_policy(error.statuses[0]).kind
     if names_the_model(error, None):
         return Kind.MODEL
-    said = (" ".join(error.codes), error.description)
-    return next((kind for text in said for words, kind in _WORDS if words.search(text)), Kind.UNUSABLE)
+    texts = (" ".join(error.codes), error.description)
+    return next((kind for text in texts for words, kind in _WORDS if words.search(text)), Kind.UNUSABLE)
 
 
 def unreadable(body: bytes, why: Exception | str) -> Failure:
-    """A 200 that is no answer: what it tells of an error, or what a page shows, as of a proxy that wants a login."""
+    """Returns the failure for a 200 that is not an answer: the error in it, or what a page shows, such as a login
+    page."""
     error = read_error(body)
     if error.description or error.codes - {""}:
         return error_within(body, body)
-    said = "nested absurdly deep" if isinstance(why, RecursionError) else str(why)
-    page = visible(body)
-    return unusable(body, f"a page of HTML: {page}" if page else f"a 200 whose body is not the contract's: {said}")
+    reason = "nested absurdly deep" if isinstance(why, RecursionError) else str(why)
+    page = visible_text(body)
+    return unusable(body, f"a page of HTML: {page}" if page else f"a 200 whose body is not the contract's: {reason}")
 
 
 def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
-    """What is wrong with an answer that ended for these reasons; None where each is a good one, or none was given."""
+    """Returns the failure for an answer with these finish reasons; None if each is a good one, or there is none."""
     for bad in reasons:
         if bad and bad.lower() not in WHOLE:
             break
@@ -68,10 +72,11 @@ def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
     return unusable(decompress(answer.body), f"the answer broke off: its finish_reason is {bad[:80]!r}")
 
 
-def refused(answer: Answer, said: str) -> Failure:
-    """A refusal with status 200: it was billed, and the answer is kept."""
-    return Failure(Kind.REFUSED, said[:MOST_SAID], 200, body=decompress(answer.body), answer=answer)
+def refused(answer: Answer, message: str) -> Failure:
+    """Returns the failure for a refusal with status 200: it was billed, and the answer is kept."""
+    return Failure(Kind.REFUSED, message[:MAX_MESSAGE_CHARS], 200, body=decompress(answer.body), answer=answer)
 
 
-def unusable(body: bytes, said: str) -> Failure:
-    return Failure(Kind.UNUSABLE, said[:MOST_SAID], 200, body=body)
+def unusable(body: bytes, message: str) -> Failure:
+    """Returns the failure for a 200 that cannot be used, with this message."""
+    return Failure(Kind.UNUSABLE, message[:MAX_MESSAGE_CHARS], 200, body=body)

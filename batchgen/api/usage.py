@@ -1,4 +1,4 @@
-"""What requests used: tokens, whose count they are, and US dollars; of a run, or of a job in all."""
+"""Counts what requests used, in a run or by a job in all: tokens, and US dollars."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from batchgen.ui.humanize import dollars, pluralize
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of so many `answers`, of which the service told its own count for `counted`; the others' are estimates.
-    `cost`: US dollars of all that was sent, of what brought no answer, too: then at most so much, as it may have been
-    billed. None where a price is unknown."""
+    """Holds the tokens of so many `answers`. The service counted them for `counted` answers; the others are estimates.
+    `cost`: US dollars of everything that was sent. What brought no answer is included, as it may have been billed: then
+    it is an upper bound. None if a price is unknown."""
 
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -22,10 +22,11 @@ class Usage:
 
     @property
     def tokens(self) -> int:
+        """Returns the tokens of prompts and answers."""
         return self.prompt_tokens + self.answer_tokens
 
     def how(self) -> str:
-        """Says whose count the tokens are."""
+        """Says who counted the tokens."""
         if not self.counted:
             return "by estimate"
         if self.counted >= self.answers:
@@ -40,7 +41,7 @@ class Usage:
         return f"{pluralize(self.tokens, 'token')}{cost}"
 
     def __add__(self, other: Usage) -> Usage:
-        """Adds up: a cost that is unknown once is unknown in all."""
+        """Adds up. If one cost is unknown, so is the sum."""
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.answer_tokens + other.answer_tokens,
@@ -54,15 +55,15 @@ NOTHING = Usage()
 
 
 def billed_tokens(answer: Answer, candidates: int) -> int:
-    """Returns the tokens of all answers that were made for a request: where the service counts none, an answer that was
-    not sent (`best_of`) is taken to be as long as those that were."""
+    """Returns the tokens of all answers that were generated for a request. If the service does not count them, an
+    answer that was not sent (`best_of`) is assumed to be as long as those that were."""
     if answer.prompt_tokens is not None or candidates <= answer.choices:
         return answer.tokens
     return -(-answer.tokens * candidates // answer.choices)
 
 
 def spent(run: Usage, in_all: Usage) -> str | None:
-    """Says what a run and its job in all have used; None where that is nothing."""
+    """Says what a run has used, and its job in all; None if that is nothing."""
     if not in_all.answers and not in_all.cost:
         return None
     if (run.tokens, run.cost) == (in_all.tokens, in_all.cost):

@@ -1,4 +1,4 @@
-"""Judges answers of writer's `POST /v1/completions`. Pure."""
+"""Decides whether answers of Writer's `POST /v1/completions` can be used. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from batchgen.api.unusable import broken_off, error_within, unreadable
 
 
 def judge(body: bytes) -> Answer | Failure:
-    """Judges a 200's body. Log-probs are looked at when results are made: a text is kept without them."""
+    """Returns the answer in a 200's body, or the failure if it cannot be used. Log-probs are not checked here: a text
+    is kept without them."""
     try:
         return _judge(read_answer(body), body) if is_json(body) else _judge_stream(sse.read(body), body)
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,8 @@ REJECTED_ROWS = 12
 """After this many rows in a row with an error that could be one row's own, the error concerns all rows."""
 IDENTICAL_ANSWERS = 24
 """A run that had no other answer ends after this many identical answers without a text."""
+SYSTEMATIC_ANSWERS = 3
+"""The same, of answers that are unusable by what every request asks for."""
 LONG_WAITS = 3
 """After this many bursts of refusals that ask for a wait beyond `patience`, a quota is used up, not a rate exceeded."""
 
@@ -44,7 +46,7 @@ class Stops:
         self._answers = 0
         self._rejected: set[bytes] = set()
         self._rejected_at = -math.inf
-        self._useless = 0
+        self._useless = self._systematic = 0
         self._identical: defaultdict[str, set[bytes]] = defaultdict(set)
         self._refused_since: float | None = None
         self._long_waits = 0
@@ -103,12 +105,13 @@ class Stops:
         by row: they may be about the row's words."""
         if failure.kind is Kind.UNUSABLE:
             self._useless += 1
+            self._systematic += failure.is_systematic
             count, what = self._useless, "answers, and nothing in any of them can be used"
         else:
             rows = self._identical[re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]]
             rows.add(key)
             count, what = len(rows), "requests, and each is answered so"
-        if count < max(IDENTICAL_ANSWERS, self.concurrency // 4):
+        if count < max(IDENTICAL_ANSWERS, self.concurrency // 4) and self._systematic < SYSTEMATIC_ANSWERS:
             return None
         reason = f"{count} {what}: {failure.message}"
         return Stop(reason, replace(failure, kind=Kind.MISDIRECTED, message=reason))

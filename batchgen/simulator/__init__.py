@@ -1,4 +1,4 @@
-"""The built-in server: the service's contract on loopback, answered by a small n-gram model.
+"""Serves the service's contract on loopback, with answers of a small n-gram model: the built-in server.
 
-It stands in for the service in trials and tests, and never passes for it: it names itself `local-ngram`.
+It replaces the service in trials and tests, and never pretends to be it: its model is called `local-ngram`.
 """

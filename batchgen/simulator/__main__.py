@@ -1,5 +1,5 @@
-"""The built-in server as a child process: `python -m batchgen.simulator`. Says where on stdout, and nothing else
-there; ends when its standard input does, so that it never outlives its parent."""
+"""Runs the built-in server as a child process: `python -m batchgen.simulator`. Prints its URL on stdout, and nothing
+else. Ends when its standard input is closed, and so never outlives its parent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from batchgen.simulator import server
 
 
 def main() -> None:
-    gc.set_threshold(20_000, 20, 50)  # an answer's tokens hold no circles
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which still has requests to end here
+    gc.set_threshold(20_000, 20, 50)  # an answer's tokens have no reference cycles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose requests here must still end
     event_loop.run(_serve())
 
 

@@ -1,4 +1,4 @@
-"""Answers of chats as they are sent: in one piece, or an event a token. Both services have the same shapes."""
+"""Encodes answers of chats: whole, or streamed with an event for each token. Both services use the same shapes."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     logprobs: LogProbs | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
-    """What an answer and each of its events begin with."""
+class Header(msgspec.Struct, frozen=True):
+    """Holds the fields that an answer and all of its events share."""
 
     id: str
     created: int
@@ -81,22 +81,22 @@ def refusal(index: int, content: str | None, words: str) -> Choice:
     return Choice(index, "content_filter", Message(content, words))
 
 
-def whole(named: Named, choices: list[Choice], usage: Usage) -> bytes:
-    """As JSON."""
-    return msgspec.json.encode(Completion(**msgspec.structs.asdict(named), choices=choices, usage=usage))
+def whole(header: Header, choices: list[Choice], usage: Usage) -> bytes:
+    """Encodes a whole answer as JSON."""
+    return msgspec.json.encode(Completion(**msgspec.structs.asdict(header), choices=choices, usage=usage))
 
 
-def events(named: Named, choices: list[Choice], tokens: list[list[TokenLogProb]], usage: Usage | None) -> list[bytes]:
-    """The choices token by token, taking turns, then `usage` without a choice, then `[DONE]`."""
-    fields = msgspec.structs.asdict(named)
+def events(header: Header, choices: list[Choice], tokens: list[list[TokenLogProb]], usage: Usage | None) -> list[bytes]:
+    """Encodes the choices as events, a token of each in turn; then `usage` without a choice, then `[DONE]`."""
+    fields = msgspec.structs.asdict(header)
     turns = zip_longest(*map(_deltas, choices, tokens))
-    said = [Chunk(**fields, choices=[delta]) for delta in chain.from_iterable(turns) if delta is not None]
-    said += [Chunk(**fields, choices=[], usage=usage)] if usage is not None else []
-    return [*(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in said), b"data: [DONE]\n\n"]
+    chunks = [Chunk(**fields, choices=[delta]) for delta in chain.from_iterable(turns) if delta is not None]
+    chunks += [Chunk(**fields, choices=[], usage=usage)] if usage is not None else []
+    return [*(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks), b"data: [DONE]\n\n"]
 
 
 def _deltas(choice: Choice, tokens: list[TokenLogProb]) -> Iterator[ChunkChoice]:
-    """The role first, and last why it ends."""
+    """Yields a choice's events: first the role, last the finish reason."""
     yield ChunkChoice(choice.index, Delta(role="assistant", content=""))
     if choice.message.refusal is not None:
         yield ChunkChoice(choice.index, Delta(refusal=choice.message.refusal))

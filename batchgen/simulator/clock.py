@@ -1,4 +1,4 @@
-"""An event loop on a simulated clock: hours pass in seconds."""
+"""Simulates time for an event loop: hours pass in seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time, from 0, jumps to the next timer as soon as nothing is left to do."""
+    """Runs an event loop whose time starts at 0, and jumps to the next timer as soon as nothing else is left to do."""
 
     def __init__(self) -> None:
         self._elapsed = 0.0
@@ -18,11 +18,11 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._elapsed
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._elapsed += seconds
 
     def run_in_executor(self, _: Any, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """At once: in simulated time, reading a batch takes none."""
+        """Calls the function at once: in simulated time, reading a batch takes none."""
         done = self.create_future()
         done.set_result(call(*args))
         return done
@@ -34,5 +34,5 @@ class _Jump(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        self._loop.pass_by(timeout or 0.0)
+        self._loop.advance(timeout or 0.0)
         return super().select(0)

@@ -1,4 +1,4 @@
-"""A next token's probabilities, and how one is drawn from them. Pure."""
+"""Represents the probabilities of a next token, and draws one. Pure."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from itertools import islice
 from batchgen.api.types import TokenLogProb, TopLogProb
 
 TOP = 5
-"""Alternatives reported with each token where nothing else is asked."""
+"""Alternatives reported with each token by default."""
 HEAD = 32
-"""Of the most probable tokens, so many are remembered with each distribution."""
+"""The most probable tokens that each distribution caches."""
 COLDEST = 0.02
-"""Under this temperature the choice is greedy: powers of probabilities would leave the range of a float."""
+"""Below this temperature the most probable token is chosen: powers of probabilities would leave a float's range."""
 
 
 class Distribution:
-    """The next token's probabilities: `explicit` for some tokens, `floor` x those of `lower` for all others.
+    """Represents the probabilities of a next token: `explicit` for some tokens, `floor` x those of `lower` for others.
 
-    Orders of the model, and the cache on top of them, are such layers. Each sums to 1 over the vocabulary.
+    The model's orders are such layers, and so is the cache on top of them. Each sums to 1 over the vocabulary.
     """
 
-    __slots__ = ("_head", "_is_back", "_rest", "_sorted", "explicit", "floor", "lower")
+    __slots__ = ("_head", "_is_reused", "_rest", "_sorted", "explicit", "floor", "lower")
 
     def __init__(self, explicit: Mapping[str, float], floor: float = 0.0, lower: Distribution | None = None) -> None:
         self.explicit, self.floor, self.lower = explicit, floor, lower
-        self._is_back = False
+        self._is_reused = False
         self._head: list[tuple[float, str]] = []
         self._rest: Iterator[tuple[float, str]] | None = None
         self._sorted: list[tuple[float, str]] | None = None
 
     @classmethod
     def mixed(cls, shares: Mapping[str, float], weight: float, lower: Distribution) -> Distribution:
-        """`weight` x `shares`, which sum to 1, + (1 - `weight`) x `lower`."""
+        """Returns `weight` x `shares`, which sum to 1, + (1 - `weight`) x `lower`."""
         floor = 1 - weight
         return cls({t: weight * share + floor * lower.probability(t) for t, share in shares.items()}, floor, lower)
 
     def probability(self, token: str) -> float:
-        """Of one token; 0 for one that is not in the vocabulary."""
+        """Returns a token's probability; 0 if it is not in the vocabulary."""
         scale, layer = 1.0, self
         while (p := layer.explicit.get(token)) is None:
             if layer.lower is None:
@@ -51,16 +51,16 @@ class Distribution:
         return scale * p
 
     def ranked(self) -> Iterator[tuple[float, str]]:
-        """The whole vocabulary with its probabilities, the most probable first, lazily; ties by the token.
+        """Yields the whole vocabulary with probabilities, most probable first, lazily; ties are ordered by token.
 
-        Once it is asked for again, the first ones are remembered: the corpus's layers come back, a prompt's do not.
+        From the second call on, the first ones are cached: the corpus's layers are used again, a prompt's are not.
         """
-        if self._is_back:
-            return self._remembered()
-        self._is_back = True
+        if self._is_reused:
+            return self._cached()
+        self._is_reused = True
         return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked())
 
-    def _remembered(self) -> Iterator[tuple[float, str]]:
+    def _cached(self) -> Iterator[tuple[float, str]]:
         if self._rest is None:
             self._rest = self._merged(self.lower.ranked()) if self.lower is not None else iter(self._top())
         at = 0
@@ -71,11 +71,11 @@ class Distribution:
                 self._head.append(rank)
             yield self._head[at]
             at += 1
-        yield from islice(self.ranked_anew(), HEAD, None)
+        yield from islice(self.ranked_uncached(), HEAD, None)
 
-    def ranked_anew(self) -> Iterator[tuple[float, str]]:
-        """As `ranked`, without what is remembered."""
-        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked_anew())
+    def ranked_uncached(self) -> Iterator[tuple[float, str]]:
+        """Yields as `ranked` does, without the cache."""
+        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked_uncached())
 
     def _top(self) -> list[tuple[float, str]]:
         if self._sorted is None:
@@ -88,7 +88,7 @@ class Distribution:
         return heapq.merge(self._top(), others, reverse=True)
 
     def mass(self, power: float) -> float:
-        """The sum of p ** power over the vocabulary, without walking it."""
+        """Returns the sum of p ** power over the vocabulary, without iterating over it."""
         if power == 1:
             return 1.0
         own = sum(math.pow(p, power) for p in self.explicit.values())
@@ -100,29 +100,29 @@ class Distribution:
 
 @functools.lru_cache(maxsize=16384)
 def _mass(layer: Distribution, power: float) -> float:
-    """Remembered for the corpus's layers: they are few and come back, the prompt's are made anew each time."""
+    """Caches the mass of the corpus's layers: they are few and come back. A prompt's are new each time."""
     return layer.mass(power)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How a token is drawn: from p ** power, and of that from the fewest tokens that hold `top_p` of it. `top`:
-    alternatives reported with it."""
+    """Draws tokens from p ** power, and of that from the fewest tokens that hold `top_p` of it. `top`: alternatives
+    reported with each."""
 
     power: float
     top_p: float
     top: int = TOP
 
     @classmethod
-    def of(cls, temperature: float | None, top_p: float | None, top: int = TOP) -> Draw:
-        """By a request's fields; None is 1."""
+    def for_request(cls, temperature: float | None, top_p: float | None, top: int = TOP) -> Draw:
+        """Returns how to draw for a request's fields; None means 1."""
         if temperature is not None and temperature < COLDEST:
             return cls(power=1.0, top_p=0.0, top=top)  # a nucleus of one token: the most probable
         return cls(power=1 / (temperature or 1.0), top_p=1.0 if top_p is None else top_p, top=top)
 
     def token(self, distribution: Distribution, u: float) -> TokenLogProb:
-        """The one that `u`, in [0, 1), falls on, going down the ranks no further than is needed."""
-        wanted = distribution.mass(self.power) * (self.top_p if self.top_p < 1 else u)
+        """Returns the token on which `u`, in [0, 1), falls. Reads no more ranks than it needs."""
+        target = distribution.mass(self.power) * (self.top_p if self.top_p < 1 else u)
         ranks: list[tuple[float, str]] = []
         sums: list[float] = []
         total = 0.0
@@ -130,12 +130,12 @@ class Draw:
             total += math.pow(rank[0], self.power)
             ranks.append(rank)
             sums.append(total)
-            if total > wanted and len(ranks) >= self.top:
+            if total > target and len(ranks) >= self.top:
                 break
-        return _report(ranks, self._index(sums, wanted, u), self.top)
+        return _report(ranks, self._index(sums, target, u), self.top)
 
-    def _index(self, sums: list[float], wanted: float, u: float) -> int:
-        last = min(bisect_left(sums, wanted), len(sums) - 1)  # rounding may leave `wanted` past the end
+    def _index(self, sums: list[float], target: float, u: float) -> int:
+        last = min(bisect_left(sums, target), len(sums) - 1)  # rounding may leave `target` past the end
         return bisect_left(sums, u * sums[last]) if self.top_p < 1 else last
 
 

@@ -1,4 +1,4 @@
-"""A request in order and what answers it, whichever endpoint it came to."""
+"""Answers a valid request, whichever endpoint it came to."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ GUARDRAIL = "fail.guardrail.blocked"
 
 
 class Exchange(Protocol):
-    """`text` is what the ledger knows the request by, `prompt_tokens` what the limits count of it."""
+    """Represents a valid request. `text`: by which the ledger identifies it. `prompt_tokens`: as the limits count
+    them."""
 
     text: str
     prompt_tokens: int
 
     def answer(self) -> tuple[Answer, int]:
-        """The answer, generated, and its tokens. Raises RejectedError where there is none."""
+        """Generates the answer. Returns it and its tokens. Raises RejectedError if there is none."""
 
     def refuse(self) -> tuple[Answer, int]:
-        """The model's refusal, which is billed. Raises RejectedError where the endpoint refuses by a status."""
+        """Returns the model's refusal, which is billed, and its tokens. Raises RejectedError if the endpoint refuses by
+        a status."""
 
 
 class Completion:
-    """`POST /v1/completions`. The limits count prompt and answer at four bytes a token."""
+    """Answers `POST /v1/completions`. The limits count prompt and answer at four bytes a token."""
 
     def __init__(self, body: bytes) -> None:
         """Raises RejectedError."""
-        self._asked = requests.decode(_decoder, body)
-        requests.check(self._asked)
-        self.text = self._asked.prompt
+        self._request = requests.decode(_decoder, body)
+        requests.check(self._request)
+        self.text = self._request.prompt
         self.prompt_tokens = estimate_tokens(self.text)
 
     def answer(self) -> tuple[Answer, int]:
-        choice = model.load().generate(self._asked)
-        return Answer.of(choice, streamed=bool(self._asked.stream)), estimate_tokens(choice.text)
+        """Returns the answer and its tokens."""
+        choice = model.load().generate(self._request)
+        return Answer.for_choice(choice, streamed=bool(self._request.stream)), estimate_tokens(choice.text)
 
     def refuse(self) -> tuple[Answer, int]:
+        """Raises RejectedError: completions refuse by a status."""
         raise RejectedError(400, GUARDRAIL, "refused, on demand")
 
 

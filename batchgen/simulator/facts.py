@@ -1,6 +1,6 @@
-"""What a prompt asks for and what it says: its task, the labels to choose from, and the values of its fields. Pure.
+"""Reads what a prompt asks for: its task, the labels to choose from, and the values of its fields. Pure.
 
-By patterns, and in English: a prompt that none of them fits has no task, and is gone on from as a text.
+It uses patterns of English. A prompt that matches none has no task: the answer continues it as a text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections import Counter
 
 READ, INSTRUCTED = 4096, 2048
-"""Characters that are read of a prompt, from its beginning: for what it says, and for what it asks."""
+"""Characters that are read of a prompt, from its beginning: for values, and for the task."""
 LONGEST_VALUE = 400
 
 _TASK = re.compile(
@@ -70,13 +70,13 @@ DEFAULTS = {
 
 
 def task(prompt: str) -> str | None:
-    """What is to be written, by the name that it has in `tasks.txt`; None: nothing that is known."""
+    """Returns the name of the task as in `tasks.txt`; None if it is unknown."""
     found = _TASK.search(prompt, 0, INSTRUCTED)
     return {"summarise": "summary"}.get(found.lastgroup or "", found.lastgroup) if found else None
 
 
 def labels(prompt: str) -> list[str]:
-    """What a prompt wants one of, in its own words; none where it wants something else."""
+    """Returns the labels of which the prompt wants one; none if it wants something else."""
     found = _CHOICE.search(prompt, 0, INSTRUCTED)
     if found is None:
         return []
@@ -84,13 +84,13 @@ def labels(prompt: str) -> list[str]:
 
 
 def sentences(prompt: str) -> int | None:
-    """How many a prompt asks for; None where it says nothing."""
+    """Returns how many sentences a prompt asks for; None if it does not say."""
     found = _SENTENCES.search(prompt, 0, INSTRUCTED)
     return found.lastindex if found else None
 
 
 class Facts:
-    """The values that a prompt gives for the slots of sentences, each with a default."""
+    """Holds the values that a prompt gives for the slots of sentences. Each slot has a default."""
 
     def __init__(self, prompt: str) -> None:
         read = prompt[:READ]
@@ -102,10 +102,11 @@ class Facts:
                 self._given[name] = found[1]
 
     def has(self, name: str) -> bool:
+        """Returns whether the prompt gives a value."""
         return bool(self._given.get(name, "").strip(" .,;*"))
 
     def value(self, slot: str) -> str:
-        """Not empty. `feature` and `detail` are the first and the last of `features`."""
+        """Returns the value of a slot; never empty. `feature` and `detail` are the first and the last of `features`."""
         if slot in ("feature", "detail"):
             return self.features()[0 if slot == "feature" else -1]
         if slot == "features":
@@ -115,33 +116,34 @@ class Facts:
         return text.lower() if slot == "category" else text
 
     def features(self) -> list[str]:
+        """Returns the features, at least one."""
         given = self._given.get("features", "").strip(" .")[:LONGEST_VALUE]
         return [part for part in _BETWEEN_FEATURES.split(given or DEFAULTS["features"]) if part.strip()] or ["quality"]
 
 
 @functools.cache
-def _learned() -> dict[str, Counter[str]]:
-    """Words by the label that they speak for, as `labels.txt` has them."""
+def _label_words() -> dict[str, Counter[str]]:
+    """Returns the words of each label, as in `labels.txt`."""
     text = importlib.resources.files(__package__).joinpath("labels.txt").read_text(encoding="utf-8")
     lines = (line.partition(": ") for line in text.splitlines())
     return {label: Counter(words.split()) for label, _, words in lines}
 
 
-def chances(prompt: str, options: list[str]) -> dict[str, float]:
-    """How likely each label is, by the prompt's words: naive Bayes where the label was learned, else evenly but for
-    what the prompt itself decides. They sum to 1."""
+def label_probabilities(prompt: str, options: list[str]) -> dict[str, float]:
+    """Returns the probability of each label by the prompt's words; they sum to 1. Known labels: naive Bayes. Others:
+    even, with a small bias that differs by prompt."""
     words = set(_WORD.findall(prompt.casefold()[-READ:]))
-    scores = {option: _score(words, option) + _leaning(prompt, option) for option in options}
+    scores = {option: _score(words, option) + _bias(prompt, option) for option in options}
     weights = {option: math.exp(score) for option, score in scores.items()}
     return {option: weight / math.fsum(weights.values()) for option, weight in weights.items()}
 
 
 def _score(words: set[str], option: str) -> float:
-    known = _learned().get(option.casefold(), Counter())
+    known = _label_words().get(option.casefold(), Counter())
     return 2.0 * sum(word in known for word in words)
 
 
-def _leaning(prompt: str, option: str) -> float:
-    """From 0 to 1, by the prompt and the label alone: so that not all prompts have the same."""
+def _bias(prompt: str, option: str) -> float:
+    """Returns a bias from 0 to 1 that depends only on prompt and label: not all prompts get the same label."""
     digest = hashlib.sha256(f"{prompt}\0{option}".encode(errors="surrogatepass")).digest()
     return digest[0] / 255

@@ -1,7 +1,7 @@
-"""JSON that a schema allows, drawn token by token: nothing is drawn that it does not allow at its place.
+"""Writes JSON that a schema allows, token by token: no token is drawn that it does not allow there.
 
-What is chosen without a token of its own, such as the branch of an `anyOf`, is decided by the prompt. So all
-probabilities are those of what is drawn. Pure.
+Choices without a token of their own, such as the branch of an `anyOf`, depend on the prompt. So all probabilities are
+those of the tokens. Pure.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ import msgspec
 from batchgen.simulator import schema as schemas
 from batchgen.simulator import values
 from batchgen.simulator.draw import Distribution
-from batchgen.simulator.facts import Facts, chances
+from batchgen.simulator.facts import Facts, label_probabilities
 from batchgen.simulator.model import Model
-from batchgen.simulator.schema import DEEPEST, Schema, UnsupportedSchemaError
-from batchgen.simulator.sentences import Speech
+from batchgen.simulator.schema import MAX_DEPTH, Schema, UnsupportedSchemaError
+from batchgen.simulator.sentences import Generation
 from batchgen.simulator.strings import QUOTE, Length, certain, encode, escaped, literal, string
 
-Written: TypeAlias = Generator[Distribution, str, str]
-"""A value while it is drawn. Returns its JSON."""
+ValueGeneration: TypeAlias = Generator[Distribution, str, str]
+"""A value that is being drawn. Returns its JSON."""
 
 INCLUDED = 0.8
-"""How likely an optional property is there, unless it is deep."""
+"""The probability of an optional property, above the level DEEP."""
 GOES_ON = Distribution({", ": 0.6, "]": 0.4})
-"""Whether an array that may end has a further item."""
+"""The probabilities that an array which may end goes on or ends."""
 MOST_ITEMS = 4
-"""Items of an array beyond the first, where nothing says how many."""
+"""Items of an array beyond the first, if the schema sets no limit."""
 DEEP = 5
-"""From this level on, only what is required is written."""
+"""From this level on, only required parts are written."""
 BRIEF = 240
 """Characters of a text that need not be long."""
 RARE = 32
-"""Of 256 prompts, so many may get null where something else is allowed."""
+"""Of 256 prompts, so many may get null although something else is allowed."""
 TASKS = {
     "title": re.compile("title|headline|slogan|tagline|subject"),
     "summary": re.compile("summary|abstract|reason|explanation|comment|description"),
     "article": re.compile("article|text|body|content"),
     "reply": re.compile("reply|response|answer"),
 }
-"""What a text is to be, by its name."""
+"""The task for a text, by its name."""
 
 
 class JsonWriter:
-    """Of one prompt and one schema, which `schema.check` has found to be kept to."""
+    """Writes for one prompt and one schema, which `schema.check` has accepted."""
 
     def __init__(self, model: Model, prompt: str, root: Any) -> None:
         self._model, self._prompt, self._root = model, prompt, root
@@ -62,37 +62,38 @@ class JsonWriter:
 
     @cached_property
     def _words(self) -> list[str]:
-        """What the prompt is about, without the names of its fields."""
+        """Returns what the prompt is about, without the names of its fields."""
         words = [word.strip() for word in self._model.read(self._prompt).words]
         return [word for word in words if f"{word}:" not in self._prompt]
 
-    def speech(self) -> Speech:
-        """The whole text. Raises UnsupportedSchemaError where a value turns out to be impossible."""
+    def generation(self) -> Generation:
+        """Starts the whole text. Raises UnsupportedSchemaError if a value turns out to be impossible."""
         yield from self._value(self._root, "", 0)
 
-    def _value(self, schema: Any, path: str, depth: int) -> Written:
-        return (yield from self._written(self._decided(schema, path, depth), path, depth))
+    def _value(self, schema: Any, path: str, depth: int) -> ValueGeneration:
+        return (yield from self._generate(self._without_choices(schema, path, depth), path, depth))
 
-    def _written(self, node: Schema, path: str, depth: int) -> Written:
+    def _generate(self, node: Schema, path: str, depth: int) -> ValueGeneration:
         kind = self._type(node, path, depth)
         if (known := self._known(node, path, kind)) is not None:
             return (yield from _one_of(known))
         write = {"object": self._object, "array": self._array}.get(kind, self._text)
         return (yield from write(node, path, depth))
 
-    def _decided(self, schema: Any, path: str, depth: int) -> Schema:
-        """Without an `anyOf` that is left open; the shallowest where it is deep, else as the prompt decides."""
+    def _without_choices(self, schema: Any, path: str, depth: int) -> Schema:
+        """Returns the schema with one branch of its `anyOf` chosen: the shallowest if it is deep, else by the
+        prompt."""
         node = schemas.resolve(schema, self._root, path)
         while choices := schemas.options(node):
-            heights = [self._heights.of(option, path) for option in choices]
-            highest = min(heights) if depth >= DEEP else DEEPEST
+            heights = [self._heights.height(option, path) for option in choices]
+            highest = min(heights) if depth >= DEEP else MAX_DEPTH
             usable = [option for option, height in zip(choices, heights, strict=True) if height <= highest]
             nodes = [schemas.resolve(option, self._root, path) for option in usable]
-            node = self._picked(path, [n for n in nodes if n.get("type") != "null"] or nodes, nodes)
+            node = self._pick(path, [n for n in nodes if n.get("type") != "null"] or nodes, nodes)
         return node
 
-    def _picked(self, path: str, likely: list[Any], others: list[Any]) -> Any:
-        """One of the likely, and now and then of the others: by the prompt and the place."""
+    def _pick(self, path: str, likely: list[Any], others: list[Any]) -> Any:
+        """Picks one of the likely ones, and sometimes one of the others, by prompt and path."""
         digest = hashlib.sha256(f"{self._prompt}\0{path}".encode()).digest()
         among = others if digest[0] < RARE else likely
         return among[digest[1] % len(among)]
@@ -103,10 +104,10 @@ class JsonWriter:
         usable = usable or types
         if not usable:
             raise UnsupportedSchemaError(f"{path or '/'}: no type is left")
-        return str(self._picked(path, [t for t in usable if t != "null"] or usable, usable))
+        return str(self._pick(path, [t for t in usable if t != "null"] or usable, usable))
 
     def _known(self, node: Schema, path: str, kind: str) -> dict[str, float] | None:
-        """The values by their JSON, each as likely as it is, where they can be told one by one."""
+        """Returns the probability of each value by its JSON; None if the values cannot be listed."""
         if "const" in node or "enum" in node:
             among = [node["const"]] if "const" in node else node["enum"]
             found: list[Any] | None = [v for v in among if values.fits(v, node) and v in node.get("enum", [v])]
@@ -117,12 +118,12 @@ class JsonWriter:
         if found is None:
             return None
         texts = {encode(v): v if isinstance(v, str) else encode(v) for v in found}
-        likely = chances(f"{self._prompt} {path}", list(texts.values()))
+        likely = label_probabilities(f"{self._prompt} {path}", list(texts.values()))
         total = math.fsum(likely[text] for text in texts.values())
         return {code: likely[text] / total for code, text in texts.items()}
 
-    def _object(self, node: Schema, path: str, depth: int) -> Written:
-        """Properties in their order. The next key is drawn of those that may stand there, of which the end is one."""
+    def _object(self, node: Schema, path: str, depth: int) -> ValueGeneration:
+        """Writes properties in order. The next key, or the end, is drawn from those that are allowed there."""
         required = node.get("required", [])
         names = list(dict.fromkeys([*node.get("properties", {}), *required]))
         included = {name: 1.0 if name in required else INCLUDED * (depth < DEEP) for name in names}
@@ -136,15 +137,15 @@ class JsonWriter:
             text += f"{key}: {value}"
         return text + "}"
 
-    def _array(self, node: Schema, path: str, depth: int) -> Written:
-        """Items, none of them twice as long as others are left."""
+    def _array(self, node: Schema, path: str, depth: int) -> ValueGeneration:
+        """Writes items, none twice while others are left."""
         least = node.get("minItems", 0)
         most = min(node.get("maxItems", math.inf), least if depth >= DEEP else max(least, 1) + MOST_ITEMS)
         items: list[str] = []
         yield certain("[")
         while len(items) < most:
             place = f"{path}/{len(items)}"
-            item = self._decided(node.get("items", True), place, depth + 1)
+            item = self._without_choices(node.get("items", True), place, depth + 1)
             known = self._known(item, place, self._type(item, place, depth + 1))
             left = known if known is None else {code: p for code, p in known.items() if code not in items}
             if left == {} and (node.get("uniqueItems") or len(items) >= least):
@@ -152,29 +153,29 @@ class JsonWriter:
             if items and (yield certain(", ") if len(items) < least else GOES_ON) == "]":
                 return f"[{', '.join(items)}]"
             items.append(
-                (yield from (_one_of(_to_one(left or known)) if known else self._written(item, place, depth + 1)))
+                (yield from (_one_of(_to_one(left or known)) if known else self._generate(item, place, depth + 1)))
             )
         yield certain("]")
         return f"[{', '.join(items)}]"
 
-    def _text(self, node: Schema, path: str, depth: int) -> Written:
-        """A text as its name has it, and of a length that is allowed."""
+    def _text(self, node: Schema, path: str, depth: int) -> ValueGeneration:
+        """Writes a text that suits its name, and has an allowed length."""
         del depth
         named = next((task for task, names in TASKS.items() if names.search(_name(path))), None)
         task = named or ("summary" if self._facts.has("name") else None)
         free = functools.partial(self._model.free, self._prompt)
-        speech = self._model.task(task, self._prompt) if task else free()
+        generation = self._model.task(task, self._prompt) if task else free()
         least, is_brief = node.get("minLength", 0), task not in ("article", "reply")
         most = min(node.get("maxLength", math.inf), max(least, BRIEF) if is_brief else math.inf)
-        return (yield from string(speech, free, _special(self._model), Length(least, most, is_brief)))
+        return (yield from string(generation, free, _special(self._model), Length(least, most, is_brief)))
 
 
 def _name(path: str) -> str:
-    """What a value is called: the last property on its way, in lower case."""
+    """Returns a value's name: the last property in its path, in lower case."""
     return next((part for part in reversed(path.split("/")) if part and not part.isdigit()), "").casefold()
 
 
-def _one_of(known: Mapping[str, float]) -> Written:
+def _one_of(known: Mapping[str, float]) -> ValueGeneration:
     if len(known) > 1:
         return (yield Distribution(known))
     [only] = known
@@ -188,15 +189,15 @@ def _to_one(weights: Mapping[str, float]) -> dict[str, float]:
 
 
 def _keys(names: list[str], included: Mapping[str, float], *, is_first: bool) -> dict[str, float]:
-    """What may follow in an object: a key, of which each may pass the turn to the next, or the end."""
-    chances, passed = {}, 1.0
+    """Returns the probabilities of what follows in an object: a key, if those before it are left out, or the end."""
+    label_probabilities, passed = {}, 1.0
     for name in names:
-        chances[("" if is_first else ", ") + encode(name)] = passed * included[name]
+        label_probabilities[("" if is_first else ", ") + encode(name)] = passed * included[name]
         passed *= 1 - included[name]
-    return {**{key: p for key, p in chances.items() if p}, **({"}": passed} if passed else {})}
+    return {**{key: p for key, p in label_probabilities.items() if p}, **({"}": passed} if passed else {})}
 
 
 @functools.cache
 def _special(model: Model) -> frozenset[str]:
-    """The tokens of the texts that JSON escapes."""
+    """Returns the tokens of the corpus that JSON escapes."""
     return frozenset(t for t in (*model.unigrams.explicit, QUOTE, f" {QUOTE}") if escaped(t) != t)

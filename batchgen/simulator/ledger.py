@@ -1,5 +1,5 @@
-"""What the built-in server was asked, what it billed, refused and spoiled. It must never keep a prompt: it holds
-digests."""
+"""Counts what the built-in server was asked, billed, refused and spoiled. It holds digests, and must never keep a
+prompt."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import msgspec
 
 
 def digest(prompt: str) -> str:
-    """How the ledger names a prompt: its SHA-256, in hex. A chat's is its messages' texts with a blank line between."""
+    """Returns the SHA-256 of a prompt, in hex. A chat's prompt is its messages' texts with a blank line between
+    them."""
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 
 class Ledger:
-    """An answer counts as billed once it is generated, read or not."""
+    """Counts requests and answers. An answer counts as billed once it is generated, read or not."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -29,7 +30,7 @@ class Ledger:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """While a request that was accepted is being answered."""
+        """Counts an accepted request as in flight while the block runs."""
         self.requests += 1
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
@@ -39,14 +40,14 @@ class Ledger:
             self.in_flight -= 1
 
     def refuse(self) -> None:
-        """A request that was in order, and over a limit."""
+        """Counts a valid request that exceeds a limit."""
         self.requests += 1
         self.refusals += 1
 
     def as_json(self) -> bytes:
-        """`requests` are those in order; each was billed, was one of `refusals` (429, by the limits), or met a status
-        of `faults`. The other faults were billed, but for `outage`: those came and were not even read. `prompts`
-        is times billed by digest."""
+        """Returns the ledger as JSON. `requests`: valid ones; each was billed, was one of `refusals` (429, by the
+        limits), or met a status in `faults`. The other faults were billed, except `outage`: those requests were not
+        even read. `prompts`: times billed, by digest."""
         totals = {
             "requests": self.requests,
             "billed": self.billed.total(),

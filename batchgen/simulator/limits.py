@@ -1,7 +1,7 @@
-"""The rig's limits: requests and tokens a minute, each a token bucket, and requests in flight.
+"""Limits requests and tokens a minute, each by a token bucket, and requests in flight.
 
-Arithmetic only: the caller passes the time, in seconds of any steady clock. It must never import
-`runner.limits`: that is what is tried against it, and a mistake they shared would be seen by neither.
+Arithmetic only: the caller passes the time, in seconds of any steady clock. It must never import `send.limits`, which
+is tested against it: neither would notice a mistake that they share.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import math
 from dataclasses import dataclass
 
 DOCUMENTED = 400
-"""Requests a minute by which a burst is a share of a minute's tokens, where no other rate is given."""
+"""Requests a minute that are assumed if none are set, to make of a burst a share of a minute's tokens."""
 ENOUGH = 1e-9
-"""What may be missing: the error of rounding that a wait for just what was missing leaves."""
+"""Tolerance for rounding errors after a wait for exactly what was missing."""
 
 
 class Bucket:
-    """Starts full, as a server's does that was idle. Its level may fall below nothing: what was not known
-    when it was taken is waited for by the next."""
+    """Represents a token bucket. It starts full, as an idle server's does. Its level may become negative, when costs
+    are known later than they are taken: then the next request waits."""
 
     def __init__(self, per_minute: float, holds: float) -> None:
         self._per_second, self._holds = per_minute / 60, holds
         self._level, self._filled_at = holds, -math.inf
 
     def wait(self, now: float, cost: float) -> float:
-        """Seconds until so much is there; 0: now. More than it holds is granted by a full bucket."""
+        """Returns the seconds until `cost` is available; 0: now. More than it holds is granted when it is full."""
         self._fill(now)
         missing = min(cost, self._holds) - self._level
         return missing / self._per_second if missing > ENOUGH else 0.0
@@ -40,20 +40,20 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not admitted, and the seconds until one like it would be."""
+    """Says why a request is not admitted, and in how many seconds one like it would be."""
 
     reason: str
     wait: float
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds, at least one, as servers say it."""
+        """Returns whole seconds, at least one, as servers send them."""
         return max(1, math.ceil(self.wait))
 
 
 class Admission:
-    """What admits a request. `burst`: requests the bucket holds; that of tokens holds the same share of a minute.
-    A limit that is None is none."""
+    """Admits or refuses requests. `burst`: requests that the bucket holds; the tokens' bucket holds the same share of a
+    minute. None: no such limit."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Admission:
         self._concurrency = concurrency
 
     def admit(self, now: float, prompt_tokens: int, in_flight: int) -> Refusal | None:
-        """None where the request may go, and then it has paid for itself and its prompt. A refusal costs nothing."""
+        """Admits a request: takes its cost and its prompt's, and returns None. A refusal costs nothing."""
         if self._concurrency is not None and in_flight >= self._concurrency:
             return Refusal(f"{in_flight} requests are in flight, and no more may be", 0.0)
         due = [(self._requests, 1, "requests"), (self._tokens, prompt_tokens, "tokens")]
@@ -81,6 +81,6 @@ class Admission:
         return None
 
     def charge(self, now: float, answer_tokens: int) -> None:
-        """What an answer took, which is known once it is generated."""
+        """Takes the tokens of an answer, which are known once it is generated."""
         if self._tokens is not None:
             self._tokens.take(now, answer_tokens)

@@ -1,4 +1,4 @@
-"""Text as tokens, and the distributions of what follows what in it. Pure."""
+"""Splits text into tokens, and learns which token follows which. Pure."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from collections.abc import Iterable, Sequence
 from batchgen.simulator.draw import Distribution
 
 START, END, RARE = "<|start|>", "<|end|>", "<|rare|>"
-"""Not text: no text is tokenized to one of them. END does stand among the top alternatives."""
+"""Special tokens: no text contains them. END may be among the top alternatives."""
 
 _TOKEN = re.compile(r" ?\w+(?:['\u2019-]\w+)*| ?[^\w\s]|\s")
 CONTENT_WORD = re.compile(r" ?[^\W\d_][\w'\u2019-]{3,23}")
 
 
 def tokenize(text: str) -> list[str]:
-    """Words and signs, each with the space before it: `"".join(tokenize(text)) == text`, for every text."""
+    """Returns words and signs, each with the space before it: `"".join(tokenize(text)) == text` for every text."""
     return _TOKEN.findall(text)
 
 
 def shares(counts: Counter[str]) -> dict[str, float]:
-    """Of each token, of all that were counted; they sum to 1."""
+    """Returns each token's share of all counts; they sum to 1."""
     total = counts.total()
     return {token: count / total for token, count in counts.items()}
 
 
 class NGram:
-    """What follows up to so many tokens in some documents; each order is interpolated with the one below it.
+    """Models what follows up to so many tokens in documents. Each order is interpolated with the next lower one.
 
     P(w|h) = (c(hw) + d t P(w|h')) / (c(h) + d t), t the distinct followers of h, h' all of h but its first token, d
-    the doubt of the order (Witten and Bell 1991; Jelinek and Mercer 1980), down to `lower`. What the documents lack
-    is followed as their rare words are.
+    the weight of the order (Witten and Bell 1991; Jelinek and Mercer 1980), down to `lower`. Tokens that the
+    documents lack are treated like their rare words.
     """
 
-    def __init__(self, documents: Iterable[Sequence[str]], lower: Distribution, doubts: Sequence[float]) -> None:
-        """`doubts`: what each distinct follower adds to the weight of the order below, by length of the history."""
-        self.lower, self._doubts = lower, doubts
-        self.order = len(doubts)
+    def __init__(
+        self, documents: Iterable[Sequence[str]], lower: Distribution, backoff_weights: Sequence[float]
+    ) -> None:
+        """Learns from documents. `backoff_weights`: what each distinct follower adds to the weight of the next lower
+        order, by length of the history."""
+        self.lower, self._doubts = lower, backoff_weights
+        self.order = len(backoff_weights)
         self.start = (START,) * self.order
         self.followers: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         counts: Counter[str] = Counter()
@@ -61,11 +64,11 @@ class NGram:
         return Distribution.mixed(shares(followers), followers.total() / (followers.total() + doubt), lower)
 
     def known(self, token: str) -> str:
-        """The token, or RARE for one that nothing follows in the documents."""
+        """Returns the token; RARE for one that nothing follows in the documents."""
         return token if (token,) in self.followers else RARE
 
     def after(self, history: tuple[str, ...]) -> Distribution:
-        """The next token's distribution after the last tokens of an answer, as many as there are orders."""
+        """Returns the distribution of the next token after an answer's last tokens, as many as there are orders."""
         while history not in self.followers and len(history) > 1:
             history = history[1:]
         return self._distribution(history if history in self.followers else (RARE,))

@@ -1,6 +1,6 @@
-"""The rig as it was asked for: what `batchgen serve` was told on the command line, read and checked.
+"""Reads and checks the options of `batchgen serve`.
 
-It must never keep state: one rig may be set up many times.
+It must never keep state: the same options may start many servers.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from batchgen.simulator.limits import Admission
 from batchgen.simulator.shapes import Batching, Capacity, Free, Shape, Slots
 
 ROUNDING = 1e-9
-"""Ten tenths are a little more than one."""
+"""Tolerance for sums of shares: ten tenths are a little more than one."""
 AT_ONCE = Latency()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """As it stands: answers everything, at once and always."""
+    """Holds the server's options. By default it answers everything at once."""
 
     latency: Latency = AT_ONCE
     requests_per_minute: int | None = None
@@ -37,7 +37,7 @@ class ServerOptions:
     capacity: Capacity = ()
 
     def shape(self) -> Shape:
-        """How answers slow each other down."""
+        """Returns how answers slow each other down."""
         if self.batching is not None:
             number, per_second = self.batching
             return Batching(self.capacity or ((0.0, number),), per_second)
@@ -45,10 +45,10 @@ class ServerOptions:
             return Slots(self.capacity or ((0.0, self.slots or 1),))
         return Free()
 
-    def gate(self) -> Admission:
+    def admission(self) -> Admission:
         return Admission(self.requests_per_minute, self.tokens_per_minute, self.burst, self.concurrency)
 
-    def fates(self) -> FaultSource:
+    def fault_source(self) -> FaultSource:
         return FaultSource(self.seed, Faults(dict(self.shares)), self.latency)
 
 
@@ -62,7 +62,7 @@ def read(
     capacity: str | None = None,
     **counts: Any,
 ) -> ServerOptions:
-    """Of the options of the command line, by their names. Raises UsageError, which says what to write."""
+    """Reads the command line's options, by name. Raises UsageError, which says what to write."""
     outages = tuple(map(read_outage, outage))
     if slots is not None and batching is not None:
         raise UsageError("--slots and --batching are two kinds of servers: give one of them")
@@ -78,7 +78,7 @@ def read(
 
 
 def read_batching(text: str) -> tuple[int, float]:
-    """`N,TOKENS`. Raises UsageError."""
+    """Reads `N,TOKENS`. Raises UsageError."""
     found = _numbers(text, ",")
     if len(found) == 2 and found[0] >= 1 and found[0] == int(found[0]) and found[1] > 0:  # noqa: PLR2004  the pair
         return int(found[0]), found[1]
@@ -88,7 +88,7 @@ def read_batching(text: str) -> tuple[int, float]:
 
 
 def read_capacity(text: str) -> Capacity:
-    """`FROM:N,FROM:N`. Raises UsageError."""
+    """Reads `FROM:N,FROM:N`. Raises UsageError."""
     pairs = [_numbers(part, ":") for part in text.split(",")]
     is_sound = all(len(pair) == 2 and pair[1] >= 1 and pair[1] == int(pair[1]) for pair in pairs)  # noqa: PLR2004
     times = [pair[0] for pair in pairs] if is_sound else []
@@ -100,7 +100,7 @@ def read_capacity(text: str) -> Capacity:
 
 
 def read_latency(text: str) -> Latency:
-    """`SECONDS` or `P50,P99`. Raises UsageError."""
+    """Reads `SECONDS` or `P50,P99`. Raises UsageError."""
     found = _numbers(text, ",")
     if len(found) == 1 and found[0] >= 0:
         return Latency(found[0])
@@ -112,7 +112,7 @@ def read_latency(text: str) -> Latency:
 
 
 def read_shares(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """`KIND=SHARE`, each kind once. Raises UsageError."""
+    """Reads `KIND=SHARE`, each kind once. Raises UsageError."""
     shares = dict(map(_read_share, texts))
     if len(shares) < len(texts):
         raise UsageError("--fault: a kind is given twice; give each one share")
@@ -133,7 +133,7 @@ def _read_share(text: str) -> tuple[str, float]:
 
 
 def read_outage(text: str) -> tuple[float, float]:
-    """`FROM:TO`. Raises UsageError."""
+    """Reads `FROM:TO`. Raises UsageError."""
     found = _numbers(text, ":")
     if len(found) == 2 and 0 <= found[0] < found[1]:  # noqa: PLR2004  the pair of them
         return found[0], found[1]
@@ -141,7 +141,7 @@ def read_outage(text: str) -> tuple[float, float]:
 
 
 def _numbers(text: str, separator: str) -> list[float]:
-    """The finite numbers in a text; none where anything else is in it."""
+    """Returns the finite numbers in a text; none if it holds anything else."""
     try:
         found = [float(part) for part in text.split(separator)]
     except ValueError:

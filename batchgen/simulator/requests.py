@@ -1,6 +1,6 @@
-"""Requests as the built-in server reads them: strictly. What is refused says which field is wrong.
+"""Reads requests strictly, for the built-in server. A refusal names the field that is wrong.
 
-The chats' types are the server's own, not the client's: a mistake they shared would be seen by neither.
+The chats' types are the server's own, not the client's: neither would notice a mistake that they share.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool = False
 
 
-class WriterChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`POST /v1/chat`."""
+class WriterChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Represents a request to `POST /v1/chat`."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -58,9 +58,9 @@ class WriterChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     tool_choice: Any = None
 
 
-class OpenAIChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`POST /v1/chat/completions`. `guided_json` and what follows it are some servers' own, and but for
-    `guided_json` taken without effect."""
+class OpenAIChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Represents a request to `POST /v1/chat/completions`. `guided_json` and the fields after it are some servers' own;
+    of these only `guided_json` has an effect."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -86,15 +86,15 @@ class OpenAIChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     cache_prompt: bool | None = None
 
 
-Asked = CompletionRequest | WriterChat | OpenAIChat
+ChatOrCompletion = CompletionRequest | WriterChatRequest | OpenAIChatRequest
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
-    """Strictly: unknown fields are refused, and so are nulls, which no contract has. Raises RejectedError."""
+    """Decodes a request strictly: refuses unknown fields, and nulls, which no contract has. Raises RejectedError."""
     try:
-        asked = decoder.decode(body)
+        request = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         field = _FIELD.search(str(e))
         key = (field[1] or field[2]) if field else "body"
@@ -102,19 +102,19 @@ def decode(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
     for name, value in _fields.decode(body).items() if b"null" in body else ():
         if bytes(value) == b"null":
             raise _invalid(name, f"{name} must not be null")
-    return asked
+    return request
 
 
-def check(asked: Asked) -> None:
-    """Ranges. They are this server's own: the contracts give none. Raises RejectedError with 400."""
+def check(request: ChatOrCompletion) -> None:
+    """Checks ranges. They are this server's own: the contracts give none. Raises RejectedError with 400."""
     for field, (right, wanted) in _RANGES.items():
-        value = getattr(asked, field, None)
+        value = getattr(request, field, None)
         if value is not None and not right(value):
             raise _invalid(field, f"{field} must be {wanted}")
     for field in ("tools", "tool_choice"):
-        if getattr(asked, field, None) is not None:
+        if getattr(request, field, None) is not None:
             raise _invalid(field, "the built-in server calls no tools")
-    if isinstance(asked, OpenAIChat) and asked.top_logprobs is not None and not asked.logprobs:
+    if isinstance(request, OpenAIChatRequest) and request.top_logprobs is not None and not request.logprobs:
         raise _invalid("top_logprobs", "top_logprobs needs logprobs: true")
 
 

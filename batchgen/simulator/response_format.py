@@ -1,4 +1,4 @@
-"""`response_format` of a chat: the schema that its answer keeps to, checked before anything is generated."""
+"""Reads a chat's `response_format`: the schema of its answer, checked before anything is generated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = re.compile(r"[\"'`]([A-Za-z_]\w{0,39})[\"'`]|\b(title|summary|description
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """A schema that is kept to."""
+    """Holds the schema of an answer."""
 
     schema: Any
     _validator: Any
@@ -28,9 +28,9 @@ class Guide:
 
 
 def read(given: Mapping[str, Any], prompt: str) -> Guide | None:
-    """The guide, or None for a text. Raises UnsupportedSchemaError, with where and why.
+    """Returns the guide; None for plain text. Raises UnsupportedSchemaError, with where and why.
 
-    A schema may stand bare or, as OpenAI has it, in `{"name": ..., "schema": ...}`.
+    The schema may be bare or, as OpenAI has it, in `{"name": ..., "schema": ...}`.
     """
     match given:
         case {"type": "text", **others} if not others:
@@ -48,7 +48,7 @@ def read(given: Mapping[str, Any], prompt: str) -> Guide | None:
 
 
 def _object(prompt: str) -> dict[str, Any]:
-    """The keys that a prompt names in quotes, or by words that it need not explain."""
+    """Returns a schema with the keys that a prompt names in quotes, or with usual ones."""
     names = list(dict.fromkeys(quoted or word for quoted, word in _KEY.findall(prompt[:4096])))
     lists = {name: {"type": "array", "items": {"type": "string"}} for name in ("tags", "keywords")}
     properties = {name: lists.get(name, {"type": "string"}) for name in names or ["text"]}

@@ -1,6 +1,6 @@
-"""An answer on the wire: whole, as events, as the contract's error, or spoiled as the rig demands.
+"""Sends answers: whole, as events, as the contract's error, or spoiled as the options demand.
 
-It must never decide which of these, generate, or bill: all that is done when it is called.
+It must never choose among these, generate, or bill: that is done before it is called.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from batchgen.simulator import model
 DRIP = 1 / 50
 """Seconds between the bytes of an answer that drips."""
 GARBAGE = b"<html><body><h1>Welcome</h1>Please accept our terms of use.</body></html>"
-"""What a captive portal makes of an answer."""
+"""An answer as a captive portal replaces it."""
 
 
 class RejectedError(Exception):
-    """A request that is answered with the contract's error body; `key` names the field at fault.
-    `retry_after` is in whole seconds."""
+    """Refuses a request with the contract's error body. `key`: the field at fault. `retry_after`: whole seconds."""
 
     def __init__(
         self, status: int, tpe: str, description: str, key: str | None = None, retry_after: int | None = None
@@ -67,7 +66,7 @@ TPES = {
     429: "fail.tooManyRequests",
 }
 SLOW_DOWN = frozenset({429, 503})
-"""Statuses that say when to come again."""
+"""Statuses with a `Retry-After`."""
 
 
 def tpe(status: int) -> str:
@@ -75,21 +74,21 @@ def tpe(status: int) -> str:
 
 
 def on_demand(status: int) -> RejectedError:
-    """A status that nothing is wrong behind. Its words must not name the model: such an answer stops a run."""
+    """Returns the error for a status that was ordered. Its words must not name the model: such an error stops a run."""
     retry_after = 1 if status in SLOW_DOWN else None
     return RejectedError(status, tpe(status), f"fault {status}, on demand", retry_after=retry_after)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """As it is sent: in one piece, or an event a token. The end of a stream's body is its only end marker: the
-    contract documents no other."""
+    """Holds an answer as it is sent: whole, or an event for each token. A stream has no other end mark than the end of
+    its body: the contract documents none."""
 
     pieces: list[bytes]
     content_type: str
 
     @classmethod
-    def of(cls, choice: Choice, *, streamed: bool) -> Answer:
+    def for_choice(cls, choice: Choice, *, streamed: bool) -> Answer:
         if not streamed:
             whole = msgspec.json.encode(Completion(choices=[choice], model=model.NAME))
             return cls([whole], "application/json")
@@ -102,13 +101,13 @@ class Answer:
 
 
 def _values(choice: Choice) -> list[str]:
-    """The text by tokens. An empty text is one empty event: a stream without any says nothing at all."""
+    """Returns the text by tokens. An empty text is one empty event: a stream must have one."""
     tokens = choice.log_probs.content if choice.log_probs else None
     return [t.token for t in tokens or ()] or [""]
 
 
-async def say(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """As the contract has it."""
+async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Sends the answer as the contract has it."""
     if answer.content_type == "application/json":
         return web.Response(body=answer.whole, content_type=answer.content_type)
     response = web.StreamResponse(headers={"Content-Type": answer.content_type, "Cache-Control": "no-cache"})
@@ -120,29 +119,29 @@ async def say(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 
 async def reset(request: web.Request, _: Answer | None = None) -> web.StreamResponse:
-    """The connection ends by RST, before a byte is answered."""
+    """Resets the connection (RST) before any byte of an answer."""
     transport = request.transport
     if transport is not None:
-        _linger_not(transport)
+        _reset_on_close(transport)
         transport.abort()
     return web.Response()
 
 
-def _linger_not(transport: asyncio.Transport) -> None:
-    """What is closed is then reset. By a duplicate: of the loop's own socket, only the option may be touched."""
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    """Makes closing the connection reset it. Uses a duplicate of the socket: the loop owns the original."""
     with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as plug:
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def hang(_: web.Request, __: Answer) -> web.StreamResponse:
-    """Nothing, until the client goes: then the server cancels its handler."""
+    """Sends nothing until the client goes: then the server cancels its handler."""
     never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
     return await never
 
 
 async def cut(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Half of what Content-Length says."""
-    response = await _begun(request, answer)
+    """Sends half of what Content-Length announces."""
+    response = await _start(request, answer)
     await response.write(answer.whole[: len(answer.whole) // 2])
     if request.transport is not None:
         request.transport.close()  # what was written is sent before the connection ends
@@ -150,8 +149,8 @@ async def cut(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 
 async def drip(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """One byte at a time, until the end or until the client goes."""
-    response = await _begun(request, answer)
+    """Sends one byte at a time, until the end or until the client goes."""
+    response = await _start(request, answer)
     for byte in answer.whole:
         await response.write(bytes([byte]))
         await asyncio.sleep(DRIP)
@@ -159,7 +158,7 @@ async def drip(request: web.Request, answer: Answer) -> web.StreamResponse:
     return response
 
 
-async def _begun(request: web.Request, answer: Answer) -> web.StreamResponse:
+async def _start(request: web.Request, answer: Answer) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": answer.content_type})
     response.content_length = len(answer.whole)
     await response.prepare(request)
@@ -167,17 +166,17 @@ async def _begun(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 
 async def garbage(_: web.Request, __: Answer) -> web.StreamResponse:
-    """A 200 with nothing of the answer in it."""
+    """Sends a 200 without the answer."""
     return web.Response(body=GARBAGE, content_type="text/html")
 
 
 Say = Callable[[web.Request, Answer], Awaitable[web.StreamResponse]]
 SPOILS: dict[str | None, Say] = {
-    None: say,
+    None: send,
     "reset": reset,
     "hang": hang,
     "cut": cut,
     "drip": drip,
     "garbage": garbage,
 }
-"""How an answer is said, by its fault."""
+"""The function that sends an answer, by its fault."""

@@ -1,6 +1,6 @@
-"""A JSON Schema as the built-in model can keep to it: every reference resolved, `allOf` merged, the rest refused.
+"""Reads JSON Schemas for the built-in model: resolves references, merges `allOf`, refuses what is not supported.
 
-Pure. It must never let a keyword pass that it does not keep to.
+Pure. It must never accept a keyword that the model ignores.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _NUMBER = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multip
 IMPLIED = {"properties": "object", "required": "object", "items": "array", "minItems": "array"} | dict.fromkeys(
     _NUMBER, "number"
 )
-"""The type of what a keyword is about, where none is given."""
-DEEPEST = 12
-"""Levels until a schema counts as one that cannot be ended."""
+"""The type that a keyword implies, if none is given."""
+MAX_DEPTH = 12
+"""Levels after which a schema counts as endless."""
 
 
 class UnsupportedSchemaError(ValueError):
-    """A schema that cannot be kept to; says where and why."""
+    """Says where and why a schema is not supported."""
 
 
 def resolve(schema: Any, root: Any, path: str) -> Schema:
-    """The schema with its `$ref` followed and its `allOf` merged. Raises UnsupportedSchemaError."""
+    """Returns the schema with `$ref` resolved and `allOf` merged. Raises UnsupportedSchemaError."""
     if isinstance(schema, bool):
         schema = {} if schema else {"not": {}}
     if not isinstance(schema, dict):
@@ -89,7 +89,7 @@ _BOTH: dict[str, Callable[[Any, Any], Any]] = {
     "additionalProperties": lambda one, other: {"allOf": [one, other]},
     "uniqueItems": lambda one, other: one or other,
 }
-"""What two values of a keyword that both hold are together."""
+"""How to merge two values of a keyword that must both hold."""
 
 
 def _both(keyword: str, one: Any, other: Any, path: str) -> Any:
@@ -99,14 +99,14 @@ def _both(keyword: str, one: Any, other: Any, path: str) -> Any:
 
 
 def types_of(node: Schema) -> list[str]:
-    """What a value may be: as `type` says it, or as the other keywords do; at last a string."""
+    """Returns the types that a value may have, by `type`, else by other keywords, else a string."""
     given = node.get("type", next((t for keyword, t in IMPLIED.items() if keyword in node), "string"))
     types = [given] if isinstance(given, str) else list(given)
     return ["integer" if t == "number" and "integer" in types else t for t in types]
 
 
 def options(node: Schema) -> list[Schema]:
-    """The schema with each of its `anyOf` and `oneOf` in turn, to be resolved; none where it has neither."""
+    """Returns the schema with each branch of its `anyOf` and `oneOf`, unresolved; none if it has neither."""
     for keyword in ("anyOf", "oneOf"):
         if keyword in node:
             base = {k: v for k, v in node.items() if k != keyword}
@@ -115,18 +115,18 @@ def options(node: Schema) -> list[Schema]:
 
 
 class Heights:
-    """How many levels a schema's smallest value has; infinite for one that contains itself without an end."""
+    """Finds how many levels the smallest value of a schema has: infinite if it contains itself endlessly."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
 
-    def of(self, schema: Any, path: str, left: int = DEEPEST) -> float:
-        """Checks all that it meets on its way. Raises UnsupportedSchemaError."""
+    def height(self, schema: Any, path: str, left: int = MAX_DEPTH) -> float:
+        """Returns the levels, and checks all parts on the way. Raises UnsupportedSchemaError."""
         if left == 0:
             return math.inf
         node = resolve(schema, self._root, path)
         if choices := options(node):
-            return min(self.of(option, path, left) for option in choices)
+            return min(self.height(option, path, left) for option in choices)
         if "const" in node or "enum" in node:
             return 1
         return min((self._of_type(t, node, path, left) for t in types_of(node)), default=math.inf)
@@ -134,20 +134,20 @@ class Heights:
     def _of_type(self, kind: str, node: Schema, path: str, left: int) -> float:
         if kind == "object":
             names = node.get("required", ())
-            parts = [self.of(member(node, name), f"{path}/properties/{name}", left - 1) for name in names]
+            parts = [self.height(member(node, name), f"{path}/properties/{name}", left - 1) for name in names]
             return 1 + max(parts, default=0)
         if kind == "array" and node.get("minItems", 0) > 0:
-            return 1 + self.of(node.get("items", True), f"{path}/items", left - 1)
+            return 1 + self.height(node.get("items", True), f"{path}/items", left - 1)
         return 1
 
 
 def member(node: Schema, name: str) -> Any:
-    """The schema of a property, which may be one of the additional ones."""
+    """Returns the schema of a property, which may be an additional one."""
     return node.get("properties", {}).get(name, node.get("additionalProperties", True))
 
 
 def check(schema: Any) -> None:
-    """Raises UnsupportedSchemaError where a part of it is not kept to, or where no value of it ever ends."""
+    """Raises UnsupportedSchemaError if a part of it is not supported, or a value of it would be endless."""
     heights = Heights(schema)
     seen: list[Any] = []
 
@@ -156,7 +156,7 @@ def check(schema: Any) -> None:
         if node in seen:
             return
         seen.append(node)
-        if math.isinf(heights.of(part, path)):
+        if math.isinf(heights.height(part, path)):
             raise UnsupportedSchemaError(f"{path or '/'}: no value of it ever comes to its end")
         for name, child in children(node).items():
             visit(child, f"{path}/{name}")
@@ -165,7 +165,7 @@ def check(schema: Any) -> None:
 
 
 def children(node: Schema) -> dict[str, Any]:
-    """The schemas in it that may have to be kept to, by their paths."""
+    """Returns the schemas within it, by path."""
     found = {f"properties/{name}": part for name, part in node.get("properties", {}).items()}
     found |= {
         f"additionalProperties/{n}": member(node, n) for n in node.get("required", ()) if f"properties/{n}" not in found

@@ -1,7 +1,7 @@
-"""Answers of sentences that have their places, such as an article's: a class-based n-gram (Oh and Rudnicky 2000).
+"""Generates answers that are made of fixed stages, such as articles: a class-based n-gram (Oh and Rudnicky 2000).
 
-The text they are learned from, `tasks.txt`, has slots in place of what a prompt names: `{name}`, `{price}`. Each
-task is a list of stages, one a sentence. A stage's n-gram is of its own sentences alone. Pure.
+The text that it learns from, `tasks.txt`, has slots for what a prompt names: `{name}`, `{price}`. Each task is a list
+of stages, one for each sentence. A stage's n-gram learns from its own sentences only. Pure.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import TypeAlias
 from batchgen.simulator.draw import Distribution
 from batchgen.simulator.ngram import END, NGram, tokenize
 
-Speech: TypeAlias = Generator[Distribution, str, None]
-"""An answer while it is drawn: yields the distribution of each next token, is sent the token that was drawn, and
-returns where nothing can follow."""
+Generation: TypeAlias = Generator[Distribution, str, None]
+"""An answer that is being drawn. It yields the distribution of each next token, is sent the token that was drawn, and
+returns when nothing can follow."""
 
-DOUBTS = (0.02, 0.05, 0.05, 0.05)
-"""Of stages: more orders and less doubt than free text has, as their sentences are to come out whole."""
+BACKOFF_WEIGHTS = (0.02, 0.05, 0.05, 0.05)
+"""Of stages: more orders and smaller weights than for free text, so that sentences come out whole."""
 FIRM = 0.99
-"""How surely what was begun is said to its end: a slot's value, a label."""
+"""The probability that a slot's value, or a label, goes on to its end once it has begun."""
 SEPARATORS = {"-": " ", "--": "\n\n"}
-"""What a stage stands behind, by its mark in the text."""
+"""What precedes a stage, by its mark in the text."""
 _SLOT = re.compile(r"( ?\{\w+\})")
 
 
 class Stage:
-    """One sentence of an answer, as it may be worded."""
+    """Models one sentence of an answer, in its different wordings."""
 
     def __init__(self, sentences: Sequence[Sequence[str]], lower: Distribution) -> None:
-        self.ngram = NGram(sentences, lower, DOUBTS)
+        self.ngram = NGram(sentences, lower, BACKOFF_WEIGHTS)
         self._slots: defaultdict[str, set[str]] = defaultdict(set)
         for history, followers in self.ngram.followers.items():
             self._slots[history[-1]] |= {w for w in followers if _SLOT.fullmatch(w)}
@@ -39,7 +39,7 @@ class Stage:
         self.ends = {sentence[-1] for sentence in sentences} - inner
 
     def after(self, history: tuple[str, ...], values: Mapping[str, list[str]]) -> Distribution:
-        """Where a slot may follow, its probability is that of the first token of its value."""
+        """Returns the distribution of the next token. A slot's probability goes to the first token of its value."""
         written = self.ngram.after(history)
         if not (slots := self._slots_after(history)):
             return written
@@ -50,7 +50,7 @@ class Stage:
         return Distribution(explicit, 1.0, written)
 
     def slot(self, history: tuple[str, ...], token: str, values: Mapping[str, list[str]]) -> str | None:
-        """The slot that `token` begins; None for a word that only looks so."""
+        """Returns the slot that `token` begins; None if it is an ordinary word."""
         begun = [slot for slot in self._slots_after(history) if values[slot][0] == token]
         if not begun:
             return None
@@ -63,7 +63,7 @@ class Stage:
 
 
 class Values(dict[str, list[str]]):
-    """The tokens of a prompt's values by slot, with the space before it as the sentence has it."""
+    """Holds the tokens of a prompt's values by slot, with the space that the sentence has before it."""
 
     def __init__(self, value: Callable[[str], str]) -> None:
         super().__init__()
@@ -75,14 +75,14 @@ class Values(dict[str, list[str]]):
         return self[slot]
 
 
-def said(stages: Sequence[Stage], values: Values) -> Speech:
-    """The stages one after the other. The last one ends as the model ends it."""
+def generate(stages: Sequence[Stage], values: Values) -> Generation:
+    """Generates the stages one after another. The model ends the last one."""
     for stage in stages[:-1]:
         yield from _sentence(stage, values, stage.ends)
     yield from _sentence(stages[-1], values, {END})
 
 
-def _sentence(stage: Stage, values: Values, ends: set[str]) -> Speech:
+def _sentence(stage: Stage, values: Values, ends: set[str]) -> Generation:
     history = stage.ngram.start
     while history[-1] not in ends:
         token = yield stage.after(history, values)
@@ -92,7 +92,7 @@ def _sentence(stage: Stage, values: Values, ends: set[str]) -> Speech:
 
 
 def phrase(tokens: Sequence[str], lower: Distribution) -> Generator[Distribution, str, str | None]:
-    """Surely these tokens, one after the other. Returns the token that was drawn in place of one of them, if any."""
+    """Generates these tokens, almost surely. Returns the token that was drawn in place of one of them, if any."""
     for token in tokens:
         drawn = yield Distribution.mixed({token: 1.0}, FIRM, lower)
         if drawn != token:
@@ -100,12 +100,12 @@ def phrase(tokens: Sequence[str], lower: Distribution) -> Generator[Distribution
     return None
 
 
-def label(chances: Mapping[str, float], lower: Distribution) -> Speech:
-    """One of these labels, and no more. Of those that begin alike, the likeliest goes on."""
+def label(label_probabilities: Mapping[str, float], lower: Distribution) -> Generation:
+    """Generates one of these labels and nothing else. Of labels that begin alike, the likeliest goes on."""
     firsts: defaultdict[str, float] = defaultdict(float)
-    tokens = {text: tokenize(text) for text in sorted(chances, key=lambda text: chances[text])}
+    tokens = {text: tokenize(text) for text in sorted(label_probabilities, key=lambda text: label_probabilities[text])}
     for text, [first, *_] in tokens.items():
-        firsts[first] += chances[text]
+        firsts[first] += label_probabilities[text]
     drawn = yield Distribution.mixed(firsts, FIRM, lower)
     rest = {first: rest for first, *rest in tokens.values()}.get(drawn, [])
     if (yield from phrase(rest, lower)) is None:
@@ -113,7 +113,7 @@ def label(chances: Mapping[str, float], lower: Distribution) -> Speech:
 
 
 def read(text: str, lower: Distribution) -> dict[str, list[Stage]]:
-    """The stages of each task, as `tasks.txt` has them: `= TASK`, then stages behind their marks, a sentence a line."""
+    """Reads the stages of each task from `tasks.txt`: `= TASK`, then stages after their marks, a sentence a line."""
     tasks: dict[str, list[list[list[str]]]] = {}
     stages: list[list[list[str]]] = []
     separator = ""

@@ -1,7 +1,7 @@
-"""The built-in server: the service's endpoints on a socket, with the built-in model behind them.
+"""Serves the service's endpoints on a socket, answered by the built-in model.
 
-It speaks the contracts as documented and keeps a ledger of what it would have billed. It must never pass
-for the service, forward anything to it, or keep a prompt (the ledger holds digests).
+It implements the contracts as documented, and keeps a ledger of what it would have billed. It must never pretend to be
+the service, forward anything to it, or keep a prompt (the ledger holds digests).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batchgen import event_loop
 from batchgen.api.types import PATH
 from batchgen.errors import UsageError
 from batchgen.simulator import model, responses
-from batchgen.simulator.chat import OPENAI_PATH, OpenAIsChat, WritersChat
+from batchgen.simulator.chat import OPENAI_PATH, OpenAIChat, WriterChat
 from batchgen.simulator.chat import PATH as CHAT_PATH
 from batchgen.simulator.exchange import Completion, Exchange
 from batchgen.simulator.faults import REFUSAL, FaultSource, Outages
@@ -33,31 +33,31 @@ LEDGER_PATH = "/ledger"
 LARGEST_BODY = 64 * 2**20
 MODELS = msgspec.json.encode({"models": [{"id": model.NAME, "name": "Built-in n-gram model"}]})
 _BACKLOG = 4096
-"""Connections waiting to be accepted: a client may open all of its own at once."""
+"""Connections that may wait to be accepted: a client may open all of its own at once."""
 _SHUTDOWN = 2.0
-"""Seconds that answers under way get to be sent when the server stops."""
+"""Seconds for answers in flight when the server stops."""
 ENDPOINTS: dict[str, Callable[[bytes], Exchange]] = {
     PATH: Completion,
-    CHAT_PATH: WritersChat,
-    OPENAI_PATH: OpenAIsChat,
+    CHAT_PATH: WriterChat,
+    OPENAI_PATH: OpenAIChat,
 }
-"""What reads the requests of each path."""
+"""The class that reads the requests of each path."""
 
 LEDGER = web.AppKey("ledger", Ledger)
-GATE = web.AppKey("gate", Admission)
+ADMISSION = web.AppKey("gate", Admission)
 SHAPE: web.AppKey[Shape] = web.AppKey("shape", Shape)
-FATES = web.AppKey("fates", FaultSource)
+FAULTS = web.AppKey("fault_source", FaultSource)
 
 
-def make_app(rig: ServerOptions | None = None) -> web.Application:
-    """The server's application, with an empty ledger. The model is loaded here, not by the first request."""
+def make_app(options: ServerOptions | None = None) -> web.Application:
+    """Returns the server's application, with an empty ledger. Loads the model now, not at the first request."""
     model.load()
-    rig = rig or ServerOptions()
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_told])
-    app[LEDGER], app[GATE], app[FATES] = Ledger(), rig.gate(), rig.fates()
-    app[SHAPE] = rig.shape()
-    if rig.outages:
-        app.middlewares.append(_losing(Outages(rig.outages)))
+    options = options or ServerOptions()
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_refusals_in_contract])
+    app[LEDGER], app[ADMISSION], app[FAULTS] = Ledger(), options.admission(), options.fault_source()
+    app[SHAPE] = options.shape()
+    if options.outages:
+        app.middlewares.append(_outage_middleware(Outages(options.outages)))
     for path, read in ENDPOINTS.items():
         app.router.add_post(path, _answering(read))
     app.router.add_get("/v1/models", models)
@@ -66,13 +66,13 @@ def make_app(rig: ServerOptions | None = None) -> web.Application:
 
 
 @web.middleware
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever is refused is refused in the contract's words."""
+async def _refusals_in_contract(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every refusal into the contract's error body."""
     is_openai = request.path == OPENAI_PATH
     try:
         return await handler(request)
     except ConnectionResetError:
-        return web.Response()  # the client has gone, and there is nobody to tell
+        return web.Response()  # the client has gone
     except RejectedError as rejected:
         return rejected.response(is_openai=is_openai)
     except web.HTTPException as error:  # aiohttp's own: no such path, no such method, a body too large
@@ -81,11 +81,11 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
 
 
-def _losing(outages: Outages) -> Middleware:
+def _outage_middleware(outages: Outages) -> Middleware:
     @web.middleware
     async def lose(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Nothing of it is read. The ledger stays open: it is the rig's, not the service's."""
-        if request.path == LEDGER_PATH or not outages.struck(_now()):
+        """Resets the connection during an outage, unread. The ledger stays reachable: it is not the service's."""
+        if request.path == LEDGER_PATH or not outages.is_active(_now()):
             return await handler(request)
         request.app[LEDGER].faults["outage"] += 1
         return await responses.reset(request)
@@ -107,7 +107,7 @@ async def ledger(request: web.Request) -> web.Response:
 
 def _answering(read: Callable[[bytes], Exchange]) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
-        """Generates on the event loop: an answer is milliseconds of work."""
+        """Answers a request. Generates on the event loop: an answer takes milliseconds."""
         exchange = await _accept(request, read)
         _admit(request.app, exchange)
         with request.app[LEDGER].request():
@@ -117,7 +117,7 @@ def _answering(read: Callable[[bytes], Exchange]) -> Handler:
 
 
 async def _accept(request: web.Request, read: Callable[[bytes], Exchange]) -> Exchange:
-    """The request, checked. Raises RejectedError."""
+    """Reads and checks a request. Raises RejectedError."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if (scheme.casefold() != "bearer" or not key.strip()) and request.path != OPENAI_PATH:
         raise RejectedError(401, "Unauthorized", "a bearer key is required", "Authorization")
@@ -130,38 +130,38 @@ async def _accept(request: web.Request, read: Callable[[bytes], Exchange]) -> Ex
 
 
 def _admit(app: web.Application, exchange: Exchange) -> None:
-    """Raises RejectedError where a limit of the rig refuses the request."""
+    """Raises RejectedError if a limit refuses the request."""
     ledger = app[LEDGER]
-    refusal = app[GATE].admit(_now(), exchange.prompt_tokens, ledger.in_flight)
+    refusal = app[ADMISSION].admit(_now(), exchange.prompt_tokens, ledger.in_flight)
     if refusal is not None:
         ledger.refuse()
         raise RejectedError(429, responses.TPES[429], refusal.reason, retry_after=refusal.retry_after)
 
 
 async def _answer(request: web.Request, exchange: Exchange) -> web.StreamResponse:
-    """What the request's fate is. An answer is bought before it is waited for: who goes meanwhile has asked, and
-    pays."""
+    """Answers a request, or does what its draw says. The answer is billed before the wait: a client that disconnects
+    still pays."""
     ledger, name = request.app[LEDGER], digest(exchange.text)
-    fate = request.app[FATES].draw(name)
-    if fate.fault is not None:
-        ledger.faults[fate.fault] += 1
-    if fate.status is not None:
-        raise responses.on_demand(fate.status)
-    answer, tokens = exchange.refuse() if fate.fault == REFUSAL else exchange.answer()
+    draw = request.app[FAULTS].draw(name)
+    if draw.fault is not None:
+        ledger.faults[draw.fault] += 1
+    if draw.status is not None:
+        raise responses.on_demand(draw.status)
+    answer, tokens = exchange.refuse() if draw.fault == REFUSAL else exchange.answer()
     ledger.billed[name] += 1
-    request.app[GATE].charge(_now(), tokens)
-    await request.app[SHAPE].work(fate.latency, tokens)
-    return await responses.SPOILS.get(fate.fault, responses.say)(request, answer)
+    request.app[ADMISSION].charge(_now(), tokens)
+    await request.app[SHAPE].work(draw.latency, tokens)
+    return await responses.SPOILS.get(draw.fault, responses.send)(request, answer)
 
 
-def run(host: str, port: int, ready: Callable[[str], None], rig: ServerOptions) -> None:
-    """Serve until SIGINT or SIGTERM, with an event loop of its own. Raises UsageError where the address is taken."""
+def run(host: str, port: int, ready: Callable[[str], None], options: ServerOptions) -> None:
+    """Serves until SIGINT or SIGTERM, in an event loop of its own. Raises UsageError if the address is taken."""
 
     async def until_signal() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(host, port, stop, ready, rig)
+        await serve(host, port, stop, ready, options)
 
     try:
         event_loop.run(until_signal())
@@ -170,13 +170,13 @@ def run(host: str, port: int, ready: Callable[[str], None], rig: ServerOptions) 
 
 
 async def serve(
-    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], rig: ServerOptions | None = None
+    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], options: ServerOptions | None = None
 ) -> None:
-    """Serve until `stop` is set. `port` 0 is any free one; `ready` gets the URL once connections are accepted.
+    """Serves until `stop` is set. `port`: 0 for any free one. `ready` gets the URL once connections are accepted.
 
-    Raises OSError where the address cannot be bound.
+    Raises OSError if the address cannot be bound.
     """
-    app = make_app(rig)
+    app = make_app(options)
     runner = web.AppRunner(app, access_log=None, logger=_log(), shutdown_timeout=_SHUTDOWN, handler_cancellation=True)
     await runner.setup()
     try:
@@ -188,7 +188,7 @@ async def serve(
 
 
 def _log() -> logging.Logger:
-    """For what goes wrong here. What clients send that is no HTTP is theirs, and was refused."""
+    """Returns the log of the server's own errors. Clients that send no valid HTTP are refused, and not logged."""
 
     def ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

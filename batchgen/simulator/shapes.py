@@ -1,6 +1,6 @@
-"""How real servers slow down with what is in flight: places at work and a queue, or a batch that shares a machine.
+"""Simulates how real servers slow down under load: slots with a queue, or a batch that shares a machine.
 
-On the running event loop's clock, a real or a simulated one. It must never import `send`: that is what is tried here.
+Uses the running event loop's clock, real or simulated. It must never import `send`, which is tested against it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from collections.abc import Sequence
 from typing import Protocol
 
 Capacity = Sequence[tuple[float, int]]
-"""Seconds since the first request, and from then on how many."""
+"""Pairs of seconds since the first request, and the capacity from then on."""
 
 
 class Shape(Protocol):
+    """Represents how a server behaves under load."""
+
     async def work(self, seconds: float, tokens: int) -> None:
-        """Returns when an answer of so many tokens is there, which takes so many seconds when nobody else asks."""
+        """Returns when an answer of so many tokens is ready. Alone it would take so many seconds."""
         ...
 
 
 class _Changing:
-    """How many there are at the moment, since the first who asked."""
+    """Knows the present capacity; its clock starts at the first request."""
 
     def __init__(self, capacity: Capacity) -> None:
         self._times = [at for at, _ in capacity]
@@ -47,7 +49,7 @@ class _Changing:
 
 
 class Slots(_Changing):
-    """So many are at work, and the rest wait in the order in which they came."""
+    """Serves so many requests at a time; others wait in their order of arrival."""
 
     def __init__(self, capacity: Capacity) -> None:
         super().__init__(capacity)
@@ -70,19 +72,19 @@ class Slots(_Changing):
     def _changed(self) -> None:
         while self._waiting and self._at_work < self._number():
             turn = self._waiting.popleft()
-            if not turn.done():  # else whoever asked has gone
+            if not turn.done():  # else the client has gone
                 self._at_work += 1
                 turn.set_result(None)
 
 
 class Batching(_Changing):
-    """Each gets `per_second` tokens a second, up to so many in flight; more of them share what these get, as in
-    continuous batching. `seconds` pass before the first token."""
+    """Simulates continuous batching: up to the capacity, each request gets `per_second` tokens a second; more requests
+    share what these would get. `seconds` pass before the first token."""
 
     def __init__(self, capacity: Capacity, per_second: float) -> None:
         super().__init__(capacity)
         self._per_second = per_second
-        self._given = self._at = 0.0  # tokens that each who was there all the time has got, and when
+        self._given = self._at = 0.0  # tokens that a request in flight all the time has got, and when
         self._speed = 0.0
         self._ends: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbered = itertools.count()
@@ -124,7 +126,7 @@ class Batching(_Changing):
 
 
 class Free:
-    """Nobody is slowed by others."""
+    """Serves every request as if it were alone."""
 
     async def work(self, seconds: float, tokens: int) -> None:  # noqa: ARG002  a Shape's
         if seconds:

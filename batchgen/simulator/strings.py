@@ -1,4 +1,4 @@
-"""A JSON string, drawn token by token from a text's own distributions: escaped, and of a length in bounds. Pure."""
+"""Generates JSON strings token by token from a text's distributions: escaped, and within bounds of length. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import msgspec
 
 from batchgen.simulator.draw import Distribution
 from batchgen.simulator.ngram import END, tokenize
-from batchgen.simulator.sentences import Speech
+from batchgen.simulator.sentences import Generation
 
 QUOTE = '"'
 ROOM = 24
-"""With less room than this, what follows is chosen of the likeliest tokens that fit."""
+"""With room for fewer characters than this, the next token is one of the likeliest that fit."""
 TRIED = 50
-"""So many of them are looked at."""
+"""How many of the likeliest tokens are tried."""
 FILLER = "x"
 _FULL_STOPS = frozenset(".!?")
 
 
 class Length(NamedTuple):
-    """How many characters a string has; `is_brief`: it ends with a sentence."""
+    """Sets how many characters a string has. `is_brief`: it ends with a sentence."""
 
     least: int = 0
     most: float = float("inf")
@@ -31,34 +31,34 @@ class Length(NamedTuple):
 
 
 def encode(value: object) -> str:
-    """As JSON."""
+    """Returns a value as JSON."""
     return msgspec.json.encode(value).decode()
 
 
 @functools.lru_cache(maxsize=16384)
 def escaped(token: str) -> str:
-    """As it stands in a JSON string."""
+    """Returns the token as it is written in a JSON string."""
     return encode(token)[1:-1]
 
 
 @functools.lru_cache(maxsize=4096)
 def certain(token: str) -> Distribution:
-    """Nothing else may follow."""
+    """Returns a distribution with this token only."""
     return Distribution({token: 1.0})
 
 
-def literal(text: str) -> Speech:
-    """What stands fixed."""
+def literal(text: str) -> Generation:
+    """Generates a fixed text."""
     for token in tokenize(text):
         yield certain(token)
 
 
 class _Text:
-    """A speech that does not end: where it does, another one is begun."""
+    """Continues a generation: when it ends, another one begins."""
 
-    def __init__(self, speech: Speech, again: Callable[[], Speech]) -> None:
-        self._speech, self._again = speech, again
-        self.next = next(speech)
+    def __init__(self, generation: Generation, again: Callable[[], Generation]) -> None:
+        self._speech, self._again = generation, again
+        self.next = next(generation)
 
     def send(self, token: str) -> None:
         try:
@@ -69,12 +69,12 @@ class _Text:
 
 
 def string(
-    speech: Speech, again: Callable[[], Speech], special: Iterable[str], length: Length
+    generation: Generation, again: Callable[[], Generation], special: Iterable[str], length: Length
 ) -> Generator[Distribution, str, str]:
-    """The text of `speech` in quotes. `again` goes on where it ends too early; `special`: the tokens of the corpus
-    that are escaped. Returns the string as JSON."""
+    """Generates the text of `generation` in quotes. `again`: starts another if it ends too early. `special`: tokens of
+    the corpus that are escaped. Returns the string as JSON."""
     yield certain(QUOTE)
-    text, found = _Text(speech, again), ""
+    text, found = _Text(generation, again), ""
     while True:
         room = length.most - len(found)
         is_roomy = room >= max([ROOM, *map(len, text.next.explicit)])
@@ -91,21 +91,21 @@ def string(
         text.send(raw)
 
 
-def _escaping(said: Distribution, special: Iterable[str]) -> Distribution:
-    """With each token as it is escaped, and the closing quote as the end."""
-    explicit = {END: 0.0, QUOTE: said.probability(END)}
-    for token in {*special, *(t for t in said.explicit if escaped(t) != t)}:
+def _escaping(distribution: Distribution, special: Iterable[str]) -> Distribution:
+    """Returns the distribution with tokens escaped, and the closing quote as the end."""
+    explicit = {END: 0.0, QUOTE: distribution.probability(END)}
+    for token in {*special, *(t for t in distribution.explicit if escaped(t) != t)}:
         explicit[token] = 0.0
-        explicit[escaped(token)] = said.probability(token)
-    explicit[QUOTE] = said.probability(END)
-    return Distribution(explicit, 1.0, said)
+        explicit[escaped(token)] = distribution.probability(token)
+    explicit[QUOTE] = distribution.probability(END)
+    return Distribution(explicit, 1.0, distribution)
 
 
-def _fitting(said: Distribution, found: str, length: Length) -> Distribution:
-    """The likeliest of the tokens for which there is room, and the end, which is sure where there is none."""
+def _fitting(distribution: Distribution, found: str, length: Length) -> Distribution:
+    """Returns the likeliest tokens that fit, and the end; only the end if none fits."""
     room = length.most - len(found)
-    fits = {escaped(t): p for p, t in islice(said.ranked(), TRIED) if t != END and len(t) <= room and p > 0}
-    end = said.probability(END) if fits else 1.0
+    fits = {escaped(t): p for p, t in islice(distribution.ranked(), TRIED) if t != END and len(t) <= room and p > 0}
+    end = distribution.probability(END) if fits else 1.0
     if room < 1:
         return certain(QUOTE)
     if len(found) < length.least:
@@ -115,7 +115,7 @@ def _fitting(said: Distribution, found: str, length: Length) -> Distribution:
 
 
 def _without_end(distribution: Distribution) -> Distribution:
-    """The others, as likely as they are among themselves."""
+    """Returns the distribution without the end, rescaled."""
     if not (end := distribution.probability(QUOTE)):
         return distribution
     return Distribution({QUOTE: 0.0}, 1 / (1 - end), distribution) if end < 1 else certain(FILLER)

@@ -1,4 +1,4 @@
-"""The values that a schema allows and that can be told one by one: numbers, dates, strings of a known meaning. Pure."""
+"""Lists values that a schema allows, if they can be listed: numbers, dates, strings with a known meaning. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchgen.simulator.facts import Facts
 from batchgen.simulator.schema import Schema, types_of
 
 MOST = 25
-"""So many numbers of a range are told."""
+"""How many numbers of a range are listed."""
 SPAN = 100
 RANGES = (
     (re.compile("price|cost|amount"), 5, 200),
@@ -22,7 +22,7 @@ RANGES = (
     (re.compile("age$"), 18, 80),
     (re.compile("count|number|quantity"), 1, 10),
 )
-"""What numbers are like by their names, where the schema leaves it open."""
+"""Usual ranges of numbers by name, if the schema sets none."""
 WORDS = {
     "sentiment": ("positive", "negative", "neutral"),
     "polarity": ("positive", "negative", "neutral"),
@@ -46,7 +46,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 def of_kind(node: Schema, name: str, kind: str, facts: Facts, words: Sequence[str]) -> list[Any] | None:
-    """The values of this type, or None where they cannot be told. `words`: those that the prompt is about."""
+    """Returns the values of this type; None if they cannot be listed. `words`: those that the prompt is about."""
     if kind == "boolean":
         return [True, False]
     if kind == "null":
@@ -61,7 +61,7 @@ def of_kind(node: Schema, name: str, kind: str, facts: Facts, words: Sequence[st
 
 
 def fits(value: Any, node: Schema) -> bool:
-    """Whether the schema's own keywords allow a value; what is in it is not looked at."""
+    """Returns whether the schema's own keywords allow a value. Values within it are not checked."""
     kind = [t for t in types_of(node) if isinstance(value, KINDS[t]) and isinstance(value, bool) == (t == "boolean")]
     if "type" in node and not [t for t in kind if t != "integer" or float(value).is_integer()]:
         return False
@@ -77,7 +77,7 @@ def fits(value: Any, node: Schema) -> bool:
 
 
 def _known(name: str, facts: Facts, words: Sequence[str]) -> list[str]:
-    """What strings of this name are, by the prompt."""
+    """Returns strings for this name, from the prompt."""
     if name.rstrip("s") in ("tag", "keyword", "topic", "feature", "label"):
         return list(
             dict.fromkeys(([facts.value("category"), *facts.features()] if facts.has("features") else []) + [*words])
@@ -93,9 +93,9 @@ def _exact(number: float) -> Fraction:
 
 
 def _numbers(node: Schema, name: str, facts: Facts, *, is_integer: bool) -> list[Any]:
-    """Evenly of the range, or the prompt's own price."""
-    if "price" in name and facts.has("price") and (said := re.search(r"\d+(?:\.\d+)?", facts.value("price"))):
-        price = float(said[0])
+    """Returns numbers spread evenly over the range, or the prompt's own price."""
+    if "price" in name and facts.has("price") and (shown := re.search(r"\d+(?:\.\d+)?", facts.value("price"))):
+        price = float(shown[0])
         if fits(price, node):
             return [int(price) if is_integer else price]
     low, high = _range(node, name)

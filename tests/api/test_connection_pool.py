@@ -182,7 +182,7 @@ async def test_what_is_sent(host: str):
 async def test_the_fast_one_is_taken_where_aiohttp_is_as_it_should_be(monkeypatch):
     assert await is_supported()
     assert isinstance(await pool_of("http://h", {}, connect=5, trust=True, proxy=None), ConnectionPool)
-    monkeypatch.setattr(pools, "LINES", 5)  # as if it read fewer headers than it is told to
+    monkeypatch.setattr(pools, "MAX_HEADERS", 5)  # as if it read fewer headers than it is told to
     assert not await is_supported()
     assert isinstance(await pool_of("http://h", {}, connect=5, trust=True, proxy=None), SessionPool)
 

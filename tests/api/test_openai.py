@@ -13,7 +13,7 @@ from support.own_server import OwnServer, answer, events, expected_column, piece
 from support.service import Reset, Status
 
 from batchgen.api import chat, openai
-from batchgen.api.dialects import OPENAI
+from batchgen.api.dialects import OPENAI, OPENAI_CHAT, WRITER_CHAT
 from batchgen.api.error_responses import classify
 from batchgen.api.openai import judge, read_answer
 from batchgen.api.outcome import Answer, Failure, Kind
@@ -34,7 +34,7 @@ def column(body: bytes) -> object:
 
 
 def with_log_probs(logprobs: object) -> bytes:
-    return encoded({"choices": [{"text": "ab", "logprobs": logprobs}]})
+    return encoded({"choices": [{"text": "ab", "logprobs": logprobs, "finish_reason": "stop"}]})
 
 
 # answers
@@ -56,7 +56,9 @@ def test_an_answer_has_text_model_log_probs_and_the_servers_own_count(body):
     ids=repr,
 )
 def test_without_a_count_that_can_be_used_tokens_are_estimated(used):
-    told = judge(encoded({"choices": [{"text": "12345678"}, {"text": "1"}], "usage": used}))
+    told = judge(
+        encoded({"choices": [{"text": text, "finish_reason": "stop"} for text in ("12345678", "1")], "usage": used})
+    )
     assert (told.choices, told.tokens, told.prompt_tokens) == (2, 3, None)
 
 
@@ -147,6 +149,25 @@ def test_a_stream_that_tells_the_end_of_one_choice_alone_is_not_kept_and_says_wh
     assert isinstance(told, Failure)
     assert (told.kind, "of its 2 choices only 1 said why it ended" in told.message) == (Kind.UNUSABLE, True)
     assert "leave out stream, or n" in told.message
+    assert told.is_systematic, "it is so for every row"
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, OPENAI_CHAT, WRITER_CHAT], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "reason", [{}, {"finish_reason": None}, {"finish_reason": ""}], ids=["absent", "null", "empty"]
+)
+def test_an_answer_that_never_says_why_it_ended_is_not_whole(dialect, reason):
+    """As LocalAI 1.21.0 has it."""
+    part = {"message": {"content": "half"}} if dialect.is_chat else {"text": "half"}
+    told = dialect.judge(encoded({"choices": [{**part, **reason}]}))
+    assert isinstance(told, Failure)
+    assert (told.kind, told.is_systematic, "no finish_reason" in told.message) == (Kind.UNUSABLE, True, True)
+
+
+def test_a_stream_that_never_says_why_it_ended_may_have_been_cut():
+    told = judge(b'data: {"choices":[{"text":"half"}]}\n\ndata: [DONE]\n\n')
+    assert isinstance(told, Failure)
+    assert (told.kind, told.is_systematic) == (Kind.UNUSABLE, False)
 
 
 def test_several_choices_of_a_stream_are_put_together_by_their_index():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import closing, suppress
+from itertools import chain
 
 import pytest
 from msgspec.structs import replace
@@ -238,6 +239,35 @@ async def test_a_server_that_closes_after_each_answer_costs_nothing():
     async with server, Client(connection(url, patience=5)) as client:
         outcomes = [await client.attempt(b"{}", "m") for _ in range(10)]
     assert [(outcome.resent, outcome.lost) for outcome in outcomes] == [(0, 0)] * 10
+
+
+@pytest.mark.usefixtures("keeping_pool")
+@pytest.mark.parametrize("slots", [1, 16])
+async def test_a_server_that_closes_soon_after_each_answer_costs_nothing(slots):
+    """As llama.cpp's server does after a stream, though it says Keep-Alive."""
+    conversations, unread = [], []
+
+    async def answers(reader, writer):
+        conversations.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2)
+        body = b'{"choices": [{"text": "x"}]}'
+        writer.write(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await asyncio.sleep(0.01)  # a request that comes meanwhile meets the close
+        unread.append(len(reader._buffer))
+        writer.close()
+        await writer.wait_closed()
+
+    async def rows(client) -> list[Answer]:
+        return [await client.attempt(b"{}", "m") for _ in range(160 // slots)]
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Client(connection(url)) as client:
+        outcomes = [*chain.from_iterable(await asyncio.gather(*(rows(client) for _ in range(slots))))]
+    await asyncio.gather(*conversations)
+    assert [(outcome.resent, outcome.lost) for outcome in outcomes] == [(0, 0)] * 160
+    assert not sum(unread)
 
 
 @pytest.mark.usefixtures("keeping_pool")

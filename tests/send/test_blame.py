@@ -1,9 +1,11 @@
 """Whose fault a failure is: no row is blamed for a service that is away, and a row that is at fault fails alone."""
 
 import datetime as dt
+import json
 from zoneinfo import ZoneInfo
 
 import pytest
+from support.own_server import OwnServer
 from support.service import Raw, Reset, Status, error_body
 
 from batchgen.job.sections import Until
@@ -80,6 +82,34 @@ def test_answers_that_are_never_of_use_end_the_run_after_some_dozens(body, job, 
     assert ended.returncode == 4
     assert "24 answers, and nothing in any of them can be used" in ended.json["stopped"]
     assert service.requests <= 24 + 8
+
+
+def events(*choices: dict) -> bytes:
+    return (
+        b"".join(b"data: " + json.dumps({"choices": [one]}).encode() + b"\n\n" for one in choices) + b"data: [DONE]\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "request_fields", "said"),
+    [
+        pytest.param(
+            events({"index": 1, "text": "a"}, {"index": 0, "text": "b"}, {"index": 0, "finish_reason": "stop"}),
+            {"stream": True, "n": 2},
+            "leave out stream, or n",
+            id="as LiteLLM has it: a stream that tells one end for two choices",
+        ),
+        pytest.param(b'{"choices": [{"text": "a"}]}', {}, "it has no finish_reason", id="a server that tells no ends"),
+    ],
+)
+def test_what_every_answer_lacks_ends_the_run_after_the_first_few(body, request_fields, said, job, called):
+    with OwnServer() as own:
+        own.script = always(Raw(body, "text/event-stream" if "stream" in request_fields else "application/json"))
+        path = job(rows_of(60), **SMALL, request=request_fields, endpoint={"api": "openai", "url": own.url})
+        ended = called("run", path, "--json")
+        assert (ended.returncode, ended.json["ok"]) == (4, 0)
+        assert said in ended.json["stopped"]
+        assert own.requests <= 3 + 8
 
 
 # Budgets and deadlines

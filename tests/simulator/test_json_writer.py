@@ -22,8 +22,8 @@ LONG = 6000
 
 def written(schema, prompt=PROMPT, seed="1", temperature=1.0, max_tokens=LONG):
     guide = response_format.read({"type": "json_schema", "json_schema": schema}, prompt)
-    sampling = Sampling(draw=Draw.of(temperature, None), max_tokens=max_tokens)
-    return generate(JsonWriter(MODEL, prompt, guide.schema).speech, sampling, seed)
+    sampling = Sampling(draw=Draw.for_request(temperature, None), max_tokens=max_tokens)
+    return generate(JsonWriter(MODEL, prompt, guide.schema).generation, sampling, seed)
 
 
 NAMES = st.sampled_from(["title", "summary", "tags", "sentiment", "price", "stars", "name", 'a"b', "é 🏕️", "", "x/y~z"])
@@ -103,14 +103,14 @@ def test_what_is_written_is_what_the_schema_allows(schema, prompt, temperature):
 @settings(max_examples=60, deadline=None)
 def test_log_probs_are_those_of_what_it_was_drawn_from(schema, seed):
     guide = response_format.read({"type": "json_schema", "json_schema": schema}, PROMPT)
-    speech = JsonWriter(MODEL, PROMPT, guide.schema).speech()
-    distribution = next(speech)
+    generation = JsonWriter(MODEL, PROMPT, guide.schema).generation()
+    distribution = next(generation)
     for t in written(schema, seed=str(seed), max_tokens=60).content:
         ranked = list(distribution.ranked())
         assert math.fsum(p for p, _ in ranked) == pytest.approx(1, abs=1e-9)
         assert t.logprob == pytest.approx(math.log(distribution.probability(t.token)))
         try:
-            distribution = speech.send(t.token)
+            distribution = generation.send(t.token)
         except StopIteration:
             break
 

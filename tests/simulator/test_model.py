@@ -64,12 +64,12 @@ def test_probabilities_sum_to_one_all_along_an_answer(prompt):
 
 def replayed(prompt, tokens):
     """Each token of an answer, and the distribution it was drawn from."""
-    speech = MODEL.speech(prompt)
-    distribution = next(speech)
+    generation = MODEL.generation(prompt)
+    distribution = next(generation)
     for t in tokens:
         yield distribution, t
         if t is not tokens[-1]:
-            distribution = speech.send(t.token)
+            distribution = generation.send(t.token)
 
 
 def hold_to_one(distribution):
@@ -135,7 +135,7 @@ def test_a_tiny_nucleus_is_greedy():
 )
 def test_tokens_are_drawn_as_often_as_temperature_and_top_p_say(temperature, top_p):
     distribution = MODEL.after((",", " and"), MODEL.read(PROMPT))
-    draw = Draw.of(temperature, top_p)
+    draw = Draw.for_request(temperature, top_p)
     n = 4000
     drawn = Counter(draw.token(distribution, (i + 0.5) / n).token for i in range(n))
     assert all(abs(drawn[token] / n - p) <= 1.5 / n for token, p in reshaped(distribution, temperature, top_p).items())

@@ -235,8 +235,8 @@ def test_latency_has_the_median_and_the_percentile_it_was_given(text, seconds):
 
 
 def test_latencies_are_spread_as_asked():
-    fates = FaultSource(0, Faults({}), Latency(1.0, 5.0))
-    drawn = sorted(fates.draw(prompt).latency for prompt in prompts(20_000))
+    fault_source = FaultSource(0, Faults({}), Latency(1.0, 5.0))
+    drawn = sorted(fault_source.draw(prompt).latency for prompt in prompts(20_000))
     assert statistics.median(drawn) == pytest.approx(1, rel=0.05)
     assert drawn[19_800] == pytest.approx(5, rel=0.1)
 
@@ -361,10 +361,10 @@ async def test_the_same_prompts_meet_the_same_faults_whatever_the_concurrency():
     assert {**ledger, "in_flight_max": again["in_flight_max"]} == again
     assert one != other
     for met in (one, other):
-        struck = {prompt for prompt, seen in met.items() if PERMANENT & set(seen)}
-        assert 0 < len(struck) < 30
-        assert all(len(set(met[prompt])) == 1 for prompt in struck)
-        passing = [seen for prompt, seen in met.items() if prompt not in struck]
+        is_active = {prompt for prompt, seen in met.items() if PERMANENT & set(seen)}
+        assert 0 < len(is_active) < 30
+        assert all(len(set(met[prompt])) == 1 for prompt in is_active)
+        passing = [seen for prompt, seen in met.items() if prompt not in is_active]
         assert any(len(set(seen)) > 1 for seen in passing)
 
 
@@ -392,8 +392,8 @@ def reversed_pairs(options):
     ids=["one", "several", "every request", "every prompt", "none"],
 )
 def test_faults_have_the_shares_they_were_given(given):
-    fates = FaultSource(3, Faults(given), Latency())
-    met = Counter(fates.draw(str(n)).fault for n in range(20_000))
+    fault_source = FaultSource(3, Faults(given), Latency())
+    met = Counter(fault_source.draw(str(n)).fault for n in range(20_000))
     expected = {**given, None: 1 - sum(given.values())}
     for kind, share in expected.items():
         assert met.pop(kind, 0) / 20_000 == pytest.approx(share, abs=0.012), kind
@@ -401,8 +401,8 @@ def test_faults_have_the_shares_they_were_given(given):
 
 
 def test_a_prompt_that_is_not_struck_for_good_meets_the_others_as_often_at_each_attempt():
-    fates = FaultSource(0, Faults({"400": 0.5, "500": 0.25}), Latency())
-    lives = [[fates.draw(str(n)).fault for _ in range(20)] for n in range(2000)]
+    fault_source = FaultSource(0, Faults({"400": 0.5, "500": 0.25}), Latency())
+    lives = [[fault_source.draw(str(n)).fault for _ in range(20)] for n in range(2000)]
     assert {tuple(sorted(set(map(str, life)))) for life in lives if "400" in life} == {("400",)}
     passing = [fault for life in lives if "400" not in life for fault in life]
     assert Counter(passing)["500"] / len(passing) == pytest.approx(0.5, abs=0.02)
@@ -412,7 +412,7 @@ def test_a_prompt_that_is_not_struck_for_good_meets_the_others_as_often_at_each_
 
 
 @pytest.mark.parametrize(
-    ("spans", "struck"),
+    ("spans", "is_active"),
     [
         ([(0, 2)], [True, True, True, False, False, False]),
         ([(1, 2)], [False, True, True, False, False, False]),
@@ -420,9 +420,9 @@ def test_a_prompt_that_is_not_struck_for_good_meets_the_others_as_often_at_each_
         ([(50, 60)], [False] * 6),
     ],
 )
-def test_an_outage_counts_from_the_first_request(spans, struck):
+def test_an_outage_counts_from_the_first_request(spans, is_active):
     outages = Outages(spans)
-    assert [outages.struck(1000 + after) for after in (0, 1, 1.5, 2, 3, 5)] == struck
+    assert [outages.is_active(1000 + after) for after in (0, 1, 1.5, 2, 3, 5)] == is_active
 
 
 async def test_in_an_outage_nobody_is_answered_and_nothing_is_billed():

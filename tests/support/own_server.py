@@ -12,7 +12,7 @@ from support.service import Service, expected_answer
 
 FIELDS = {
     "model": str, "prompt": str, "max_tokens": int, "temperature": (int, float), "top_p": (int, float),
-    "stop": (str, list), "best_of": int, "seed": int, "logprobs": int, "stream": bool,
+    "stop": (str, list), "best_of": int, "seed": int, "logprobs": int, "stream": bool, "n": int,
 }  # fmt: skip
 
 
