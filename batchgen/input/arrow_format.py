@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.input.agreement import agreed
-from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long, refuse_strange
+from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long
+from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import BATCH_ROWS, MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.foreign import seen
 from batchgen.storage.listing import File, size_of
@@ -37,7 +38,7 @@ class Arrow:
     def _schema(self, path: File) -> Schema:
         with _opened(path) as reader:
             names = reader.schema.names
-            refuse_strange(path, reader.schema)
+            refuse_unreadable(path, reader.schema)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.agreement import agreed
-from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long, refuse_strange
+from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long
+from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.foreign import seen
 from batchgen.input.parquet_steps import broken_column, opened, runs
@@ -42,7 +43,7 @@ class Parquet:
             _refuse_impossible(path, file)
             schema = file.schema_arrow
             names = schema.names
-            refuse_strange(path, schema)
+            refuse_unreadable(path, schema)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
