@@ -27,9 +27,14 @@ def _as_readable(table: pa.Table) -> pa.Table:
     types = [readable(field.type) for field in table.schema]
     if types == table.schema.types:
         return table
-    columns: Iterator[Any] = iter(table.columns)
-    cast = [c if c.type == dtype else c.cast(dtype) for c, dtype in zip(columns, types, strict=True)]
-    return pa.table(cast, names=table.column_names)
+    return pa.table(list(map(_cast, table.columns, types)), names=table.column_names)
+
+
+def _cast(column: Any, dtype: Any) -> Any:
+    if isinstance(column.type, pa.DictionaryType):
+        values = column.type.value_type
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], values)
+    return column if column.type == dtype else column.cast(dtype)
 
 
 def frame_of(table: pa.Table) -> pl.DataFrame:
@@ -108,7 +113,8 @@ def legible(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
 def _refuse_cell(where: str, cell: Any) -> None:
     try:
         own: Any = pa.concat_arrays([cell])  # without the rest of its column
-        (own.dictionary_decode() if isinstance(own, pa.DictionaryArray) else own).validate(full=True)
+        own = own.dictionary_decode() if isinstance(own, pa.DictionaryArray) else own
+        own.validate(full=True)
         own.cast(readable(own.type))
     except pa.ArrowInvalid as error:
         said = "not UTF-8" if "UTF8" in str(error) else first_line(error)

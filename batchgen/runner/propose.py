@@ -170,8 +170,8 @@ def _is_word(text: str) -> bool:
 
 
 def _facts(source: Source) -> dict[str, _Facts]:
-    facts = {name: _Facts() for name in source.columns}
     templates = {name: _template(name, source.columns) for name in source.columns}
+    facts = {name: _Facts(is_printable=template is not None) for name, template in templates.items()}
     ids: list[str] | None = None
     for frame in source.batches():
         for column in frame:
@@ -195,9 +195,9 @@ def _look(column: pl.Series, facts: _Facts, template: Template | None) -> None:
     if column.dtype == pl.String:
         facts.is_whole = facts.is_whole and bool(filled.str.contains(_WHOLE).all())
         facts.is_fraction = facts.is_fraction and bool(filled.str.contains(_FRACTION).all())
-    if template is None or (column.dtype.is_temporal() and filled.len() and not _is_near(filled)):
+    if column.dtype.is_temporal() and filled.len() and not _is_near(filled):
         facts.is_printable = False
-    elif column.dtype.is_nested() and facts.is_printable:
+    elif template is not None and column.dtype.is_nested() and facts.is_printable:
         facts.is_printable = not any(isinstance(one, PromptError) for one in template.prompts(filled.to_frame()))
 
 

@@ -275,17 +275,19 @@ def test_types_that_no_reader_has_are_told_without_a_panic(tmp_path, capfd, hold
     assert capfd.readouterr().err == ""
 
 
-def test_days_and_round_numbers_of_arrow_are_such(tmp_path):
+def test_days_round_numbers_and_dictionaries_of_lists_are_such(tmp_path):
     table = pa.table({
         "day": pa.array([86_400_000, None], pa.date64()),
         "hundreds": pa.array([Decimal(1200), None], pa.decimal128(5, -2)),
         "days": pa.array([[0], []], pa.list_(pa.date64())),
+        "lists": pa.DictionaryArray.from_arrays([1, None], pa.array([["a"], ["b", None]])),
     })  # fmt: skip
     pa.feather.write_feather(table, str(tmp_path / "in.arrow"), compression="uncompressed")
     assert pl.concat(opened(tmp_path, "in.arrow").batches()).to_dict(as_series=False) == {
         "day": [dt.date(1970, 1, 2), None],
         "hundreds": [Decimal(1200), None],
         "days": [[dt.date(1970, 1, 1)], []],
+        "lists": [["b", None], None],
     }
 
 

@@ -69,6 +69,13 @@ def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     assert called("plan", "p.yaml").returncode == 0
 
 
+def test_of_a_table_without_rows(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"id": pa.array([], pa.int64()), "raw": pa.array([], pa.binary())}), tmp_path / "p.parquet")
+    assert called("init", "--input", "p.parquet").returncode == 0
+    assert called("plan", "p.yaml").returncode == 0
+
+
 def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = called("init", "a/b/letters")
