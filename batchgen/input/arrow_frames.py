@@ -37,7 +37,7 @@ def _cast(column: Any, dtype: Any) -> Any:
     return column if column.type == dtype else column.cast(dtype)
 
 
-def frame_of(table: pa.Table) -> pl.DataFrame:
+def to_frame(table: pa.Table) -> pl.DataFrame:
     table = _as_readable(table)
     by_offset = {
         at: field.type.tz
@@ -81,7 +81,7 @@ def _with_texts(cells: pl.Expr, dtype: Any) -> pl.Expr:
     return items.eval(_with_texts(pl.element(), dtype.value_type))
 
 
-def pieces_of(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def slices(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The frame, cut where its texts are more than a batch."""
     size = int(frame.estimated_size())
     yield from frame.iter_slices(max(1, frame.height * BATCH_BYTES // max(size, 1)))
@@ -97,7 +97,7 @@ def refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:
             raise UsageError(f"{path}: row {row:,}: {name}: a cell of more than {MAX_CELL >> 20} MiB")
 
 
-def legible(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
+def validated(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
     """The batch, decoded. Raises UsageError for texts that are no UTF-8, at any depth: neither Arrow nor polars looks
     when it reads."""
     try:

@@ -16,12 +16,12 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.compression import decompressed, suffix_within
-from batchgen.input.foreign import SEPARATORS
+from batchgen.input.compression import open_decompressed, suffix_within
+from batchgen.input.file_hints import SEPARATORS
 from batchgen.input.formats import is_csv
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import Source, open_source
-from batchgen.input.texts import is_told_by_polars, texts
+from batchgen.input.texts import has_polars_text, texts
 from batchgen.job import scaffold
 from batchgen.job.sections import Input
 from batchgen.output.column_names import collisions
@@ -127,7 +127,7 @@ def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
 def _encoding(file: File) -> str | None:
     """Returns the encoding; None: UTF-8. Anything but UTF-8 and UTF-16 is taken for Windows-1252."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with closing(decompressed(file)) as content:
+    with closing(open_decompressed(file)) as content:
         begin = content.read(1 << 20)
         if marked := [encoding for mark, encoding in _BOMS.items() if begin.startswith(mark)]:
             return marked[0]
@@ -205,7 +205,7 @@ def _is_near(column: pl.Series) -> bool:
     """Returns whether Python has such dates, times and durations."""
     if isinstance(column.dtype, pl.Duration):
         return column.dtype.time_unit != "ms" or bool((column.to_physical().abs() < _TOO_LONG).all())
-    return isinstance(column.dtype, pl.Time) or is_told_by_polars(column)
+    return isinstance(column.dtype, pl.Time) or has_polars_text(column)
 
 
 def _template(name: str, columns: Schema) -> Template | None:

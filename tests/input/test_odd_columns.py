@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.input.texts import texts
-from batchgen.output.input_columns import as_texts
+from batchgen.output.input_columns import json_columns
 
 
 def written(job, lines: list[str]) -> Any:
@@ -46,7 +46,7 @@ def test_what_parquet_has_no_type_for_is_json_text(job, called, meta):
     ],
 )  # fmt: skip
 def test_what_parquet_has_a_type_for_keeps_it(dtype):
-    assert as_texts({"a": dtype() if isinstance(dtype, type) else dtype}) == []
+    assert json_columns({"a": dtype() if isinstance(dtype, type) else dtype}) == []
 
 
 def test_dictionaries_within_fixed_lists_and_maps_are_texts(job, called):
