@@ -14,10 +14,11 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.errors import UsageError
-from batchgen.input.agreement import agreed
-from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long, refuse_strange
+from batchgen.input.arrow_frames import first_line, refuse_long, slices, to_frame, validated
+from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import BATCH_ROWS, MOST_UNFOLDED, UNFOLDS_FROM, Schema
-from batchgen.input.foreign import seen
+from batchgen.input.common_schema import common_schema
+from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 
 ROW_BYTES = 100
@@ -32,23 +33,23 @@ class Arrow:
     notes: Sequence[str] = ()
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        return agreed(paths, self._schema)
+        return common_schema(paths, self._schema)
 
     def _schema(self, path: File) -> Schema:
         with _opened(path) as reader:
             names = reader.schema.names
-            refuse_strange(path, reader.schema)
+            refuse_unreadable(path, reader.schema)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(frame_of(pa.Table.from_batches([], reader.schema)).schema)
+            return dict(to_frame(pa.Table.from_batches([], reader.schema)).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         row = unfolded = 0
         with _opened(path) as reader:
             for batch in _record_batches(reader):
                 _refuse_unfolding(path, ROW_BYTES * (row + batch.num_rows))
-                for piece in pieces_of(frame_of(legible(path, batch, row))):
+                for piece in slices(to_frame(validated(path, batch, row))):
                     for frame in piece.iter_slices(BATCH_ROWS):
                         refuse_long(path, frame, row)
                         row += frame.height
@@ -77,7 +78,7 @@ def _refuse_other(path: File, begin: bytes, file: BinaryIO) -> None:
     if begin.startswith(_OLD_FEATHER):
         raise UsageError(f"{path}: is Feather of version 1: write it as Parquet")
     if not begin.startswith((_FILE, _STREAM)):
-        raise UsageError(f"{path}: {seen(begin) or 'no Arrow file'}")
+        raise UsageError(f"{path}: {identify(begin) or 'no Arrow file'}")
     if begin.startswith(_STREAM):
         file.seek(max(0, size_of(path) - len(_STREAMS_END)))
         if file.read() != _STREAMS_END:

@@ -8,7 +8,7 @@ from batchgen.errors import UsageError
 from batchgen.ui.humanize import pluralize
 
 
-def named(where: str, header: Sequence[str]) -> list[str]:
+def unique_names(where: str, header: Sequence[str]) -> list[str]:
     """The columns' names; one without is called `column_N`, by its position. Raises UsageError where two have the
     same."""
     taken: set[str] = set()
@@ -41,9 +41,9 @@ class Unnamed:
         told = []
         for where, names in list(self._names.items())[:1]:
             called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:5])}"
-            told.append(f"{where}: {called}{elsewhere(len(self._names) - 1)}; input.rename names them otherwise")
+            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; input.rename names them otherwise")
         return told
 
 
-def elsewhere(files: int) -> str:
+def in_other_files(files: int) -> str:
     return f", and so in {pluralize(files, 'other file')}" if files else ""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
-from batchgen.input.foreign import seen
+from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 
 BUFFER = 1 << 18
@@ -49,7 +49,7 @@ def is_compressed(file: File) -> bool:
     return file.suffix.lower() in _READERS
 
 
-def decompressed(file: File) -> BinaryIO:
+def open_decompressed(file: File) -> BinaryIO:
     """The file's content, whether or not it is compressed; to be closed by the caller."""
     if not is_compressed(file):
         return file.open("rb")
@@ -66,7 +66,7 @@ class _Decompressed(io.RawIOBase):
             begin = raw.read(1024)
         if not begin.startswith(marks):
             raise UsageError(
-                f"{file}: is not compressed by {self._kind}: {seen(begin) or f'take {file.suffix} from its name'}"
+                f"{file}: is not compressed by {self._kind}: {identify(begin) or f'take {file.suffix} from its name'}"
             )
         self._raw = file.open("rb")
         self._reader = reader(self._raw)

@@ -13,9 +13,9 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input import csv_records
-from batchgen.input.agreement import agreed
 from batchgen.input.bounds import BATCH_ROWS, Schema
-from batchgen.input.column_names import Unnamed, elsewhere, named
+from batchgen.input.column_names import Unnamed, in_other_files, unique_names
+from batchgen.input.common_schema import common_schema
 from batchgen.input.csv_records import Dialect
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import pluralize
@@ -30,13 +30,13 @@ class Csv:
         self._passed_over: dict[str, int] = {}
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        return agreed(paths, self._schema)
+        return common_schema(paths, self._schema)
 
     def _schema(self, path: File) -> Schema:
         header = csv_records.header(path, self._dialect)
         if not any(cell.strip() for cell in header):
             raise UsageError(f"{path}: empty: a CSV file begins with a line of column names")
-        names = named(f"{path}:1", header)
+        names = unique_names(f"{path}:1", header)
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip()]
         empty = _empty(path, self._dialect, unnamed)
         self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty])
@@ -44,7 +44,7 @@ class Csv:
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         columns, empty = list(schema), 0
-        for frame in csv_records.batches(path, self._dialect, partial(named, f"{path}:1")):
+        for frame in csv_records.batches(path, self._dialect, partial(unique_names, f"{path}:1")):
             filled = frame.height - _empty_at_end(frame)
             if filled:
                 yield from _nulls(empty, schema)
@@ -62,7 +62,7 @@ class Csv:
         for path, rows in list(self._passed_over.items())[:1]:
             told.append(
                 f"{path}: {pluralize(rows, 'row')} of empty cells at its end, passed over"
-                f"{elsewhere(len(self._passed_over) - 1)}"
+                f"{in_other_files(len(self._passed_over) - 1)}"
             )
         return told
 
@@ -72,7 +72,7 @@ def _empty(path: File, dialect: Dialect, names: list[str]) -> set[str]:
     empty = set(names)
     if not empty:
         return empty
-    for frame in csv_records.batches(path, dialect, partial(named, f"{path}:1")):
+    for frame in csv_records.batches(path, dialect, partial(unique_names, f"{path}:1")):
         empty = {name for name in empty if frame[name].null_count() == frame.height}
         if not empty:
             break

@@ -21,9 +21,9 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
-from batchgen.input.compression import decompressed
+from batchgen.input.compression import open_decompressed
 from batchgen.input.encoding import as_utf_8
-from batchgen.input.foreign import letter, seen, separated
+from batchgen.input.file_hints import cp1252_hint, identify, separator_hint
 from batchgen.storage.listing import File
 
 BLOCK = 2 << 20
@@ -62,7 +62,7 @@ def header(path: File, dialect: Dialect) -> list[str]:
     something else."""
     with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file)
-        if what := seen(lines.block()[:LOOK]):
+        if what := identify(lines.block()[:LOOK]):
             raise UsageError(f"{path}: {what}")
         return next(_records(lines, lines.separator(dialect.separator)), [])
 
@@ -87,7 +87,7 @@ def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]
 
 
 def _opened(path: File, dialect: Dialect) -> BinaryIO:
-    return as_utf_8(path, decompressed(path), dialect.encoding)
+    return as_utf_8(path, open_decompressed(path), dialect.encoding)
 
 
 def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
@@ -211,7 +211,7 @@ class _Lines:
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            byte = f"0x{line[error.start]:02x}{letter(line, error.start)}"
+            byte = f"0x{line[error.start]:02x}{cp1252_hint(line, error.start)}"
             said = f"not UTF-8: byte {byte} (save the file as UTF-8, or set input.encoding, as cp1252)"
             raise UsageError(f"{self.path}:{self.number}: {said}") from None
 
@@ -257,7 +257,7 @@ def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
             continue
         first = first or record
         if len(record) != len(first):
-            hint = f" ({said})" if (said := separated(first)) else ""
+            hint = f" ({said})" if (said := separator_hint(first)) else ""
             fields = f"{len(record)} field{'s' * (len(record) != 1)}"
             raise UsageError(f"{lines.path}:{lines.number}: {fields} where the header has {len(first)}{hint}")
         yield record

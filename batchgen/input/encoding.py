@@ -9,7 +9,7 @@ import re
 from typing import Any, BinaryIO
 
 from batchgen.errors import UsageError
-from batchgen.input.foreign import letter
+from batchgen.input.file_hints import cp1252_hint
 from batchgen.storage.listing import File
 
 BLOCK = 1 << 20
@@ -115,7 +115,7 @@ class _Reencoded(io.RawIOBase):
 
     def _not_of_it(self, error: UnicodeDecodeError) -> UsageError:
         data = error.object
-        return self._another(data, error.start, _looks_like(data[error.start :], letter(data, error.start)))
+        return self._another(data, error.start, _looks_like(data[error.start :], cp1252_hint(data, error.start)))
 
     def _another(self, data: bytes, at: int, hint: str) -> UsageError:
         before = data[:at].decode(self._encoding, "replace")

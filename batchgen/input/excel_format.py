@@ -14,10 +14,10 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
-from batchgen.input.column_names import Unnamed, named
-from batchgen.input.foreign import seen
+from batchgen.input.column_names import Unnamed, unique_names
+from batchgen.input.file_hints import identify
 from batchgen.input.template.values import iso_duration
-from batchgen.input.workbook import cell_name, look_over, sheets
+from batchgen.input.workbook import cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
 
 Columns = dict[str, list[Any]]
@@ -33,7 +33,7 @@ _WIDER: list[tuple[set[type], type]] = [({int, float}, float), ({dt.date, dt.dat
 def filled_sheets(path: File) -> list[str]:
     """The sheets of a workbook that hold anything."""
     with path.open("rb") as file:
-        return [name for name, part in sheets(path, file).items() if look_over(path, file, name, part).cells]
+        return [name for name, part in sheets(path, file).items() if scan_sheet(path, file, name, part).cells]
 
 
 class Excel:
@@ -74,11 +74,11 @@ class Excel:
     def _read(self, path: File) -> Columns:
         with path.open("rb") as file:
             begin = file.read(1024)
-            if not begin.startswith(b"PK") and (what := seen(begin) or "no Excel workbook"):
+            if not begin.startswith(b"PK") and (what := identify(begin) or "no Excel workbook"):
                 raise UsageError(f"{path}: {what}")
             parts = sheets(path, file)
             name = self._chosen(path, parts, file)
-            extent = look_over(path, file, name, parts[name])
+            extent = scan_sheet(path, file, name, parts[name])
             if not extent.cells:
                 raise UsageError(f"{path}: sheet {name!r} is empty: a table begins with a line of column names")
         where = f"{path}: sheet {name!r}"
@@ -88,7 +88,7 @@ class Excel:
         """The sheet's name. Raises UsageError where it is not there, or is not said and there are several."""
         names = list(parts)
         if self._sheet is None:
-            filled = [one for one in names if len(names) == 1 or look_over(path, file, one, parts[one]).cells]
+            filled = [one for one in names if len(names) == 1 or scan_sheet(path, file, one, parts[one]).cells]
             if len(filled) > 1:
                 raise UsageError(
                     f"{path}: has several sheets: say which by input.sheet: {', '.join(map(repr, filled))}"
@@ -122,7 +122,7 @@ class Excel:
             rows.pop()
         at = next(at for at, row in enumerate(rows) if any(cell != "" for cell in row))
         header = [_text(_value(cell, where, at, left + n)) or "" for n, cell in enumerate(rows[at])]
-        names = named(f"{where}: row {at + 1}", header)
+        names = unique_names(f"{where}: row {at + 1}", header)
         columns = {}
         for n, name in enumerate(names):
             cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1)]

@@ -15,7 +15,7 @@ from batchgen.input.bounds import Schema
 from batchgen.input.compression import COMPRESSED, is_compressed, suffix_within
 from batchgen.input.csv_format import Csv
 from batchgen.input.csv_records import Dialect
-from batchgen.input.foreign import named_otherwise
+from batchgen.input.file_hints import suffix_hint
 from batchgen.input.json_format import JsonList
 from batchgen.input.ndjson_format import Ndjson
 from batchgen.job.sections import Input
@@ -119,7 +119,7 @@ def _is_known(file: File, *, has_separator: bool) -> bool:
 
 
 def _unknown(file: File) -> str:
-    advice = named_otherwise(suffix_within(file.name))
+    advice = suffix_hint(suffix_within(file.name))
     if is_compressed(file):
         texts = ", ".join(suffix for suffix in BY_SUFFIX if suffix in _TEXTS)
         return f"of what is compressed these are read: {texts}, each with {' or '.join(COMPRESSED)} behind it{advice}"

@@ -13,8 +13,8 @@ from typing import BinaryIO, Literal
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL
-from batchgen.input.compression import decompressed
-from batchgen.input.foreign import seen
+from batchgen.input.compression import open_decompressed
+from batchgen.input.file_hints import identify
 from batchgen.input.ndjson_format import Ndjson, Objects
 from batchgen.storage.listing import File
 
@@ -28,7 +28,7 @@ class JsonList(Ndjson):
     unit: Literal["line", "row"] = "row"
 
     def objects(self, path: File) -> Iterator[Objects]:
-        with decompressed(path) as file:
+        with open_decompressed(path) as file:
             lines: list[bytes] = []
             size = row = 0
             for row, text in enumerate(_elements(_Text(path, file)), 1):
@@ -59,7 +59,7 @@ class _Text:
         wanted = max(BLOCK, len(self.text) - self.at)  # twice as much each time, or a long object is read too often
         data = self._file.read(wanted)
         self.has_more = bool(data)
-        if not self._read and (what := seen(data[:1024])):
+        if not self._read and (what := identify(data[:1024])):
             raise UsageError(f"{self.path}: {what}")
         try:
             decoded = self._decoder.decode(data, final=not data)

@@ -14,9 +14,9 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
-from batchgen.input.compression import decompressed
-from batchgen.input.foreign import seen
-from batchgen.input.ndjson_types import Place, Seen, number
+from batchgen.input.compression import open_decompressed
+from batchgen.input.file_hints import identify
+from batchgen.input.ndjson_types import Position, ValueKinds, parse_fraction
 from batchgen.storage.listing import File
 
 Objects = tuple[int, list[bytes]]
@@ -45,10 +45,10 @@ class Ndjson:
 
     def schema(self, paths: Sequence[File]) -> Schema:
         """Of all files, as if they were one."""
-        top = Seen()
+        top = ValueKinds()
         for path in paths:
             for first, lines in self.objects(path):
-                _look(Place(path, first, self.unit), lines, top)
+                _look(Position(path, first, self.unit), lines, top)
         names = list(top.fields)
         if top.kinds and not all(name.strip() for name in names or [""]):
             raise UsageError(f"{paths[0]}: {'a key is empty' if names else 'its objects have no keys'}")
@@ -64,11 +64,11 @@ class Ndjson:
             yield frame.with_columns(_texts(lines, self._mixed)) if self._mixed else frame
 
     def objects(self, path: File) -> Iterator[Objects]:
-        with decompressed(path) as file:
+        with open_decompressed(path) as file:
             yield from _line_chunks(path, file)
 
 
-def _look(place: Place, lines: Sequence[bytes], top: Seen) -> None:
+def _look(place: Position, lines: Sequence[bytes], top: ValueKinds) -> None:
     """Adds what the lines hold. `place`: of the first. Raises UsageError with the line. Strict where polars is not:
     lone surrogates, say."""
     whole = b"".join(lines)
@@ -77,7 +77,7 @@ def _look(place: Place, lines: Sequence[bytes], top: Seen) -> None:
     at, line, keys = first, b"", 0
     try:
         for at, line in enumerate(lines, first):
-            found = top.add(_object.decode(line), Place(path, at, unit))
+            found = top.add(_object.decode(line), Position(path, at, unit))
             keys += found
             if not is_plain and (found != len(_KEY.findall(line)) or _BACKSLASH_AT_END in line):
                 _repeats.decode(line.decode())
@@ -86,12 +86,12 @@ def _look(place: Place, lines: Sequence[bytes], top: Seen) -> None:
                 _repeats.decode(line.decode())
         if _has_long(whole) and any(map(_is_rounded, _FRACTION.findall(whole))):
             for at, line in enumerate(lines, first):
-                top.add(json.loads(line, parse_float=number), Place(path, at, unit))
+                top.add(json.loads(line, parse_float=parse_fraction), Position(path, at, unit))
     except (ValueError, RecursionError) as error:
-        if at == 1 and (what := seen(line)):
+        if at == 1 and (what := identify(line)):
             raise UsageError(f"{path}: {what}") from None
         hint = " (one object a line; a list of them is named .json)" if line.lstrip().startswith(b"[") else ""
-        raise UsageError(f"{Place(path, at, unit)}: {NO_OBJECT}: {error}{hint}") from None
+        raise UsageError(f"{Position(path, at, unit)}: {NO_OBJECT}: {error}{hint}") from None
 
 
 def _has_long(whole: bytes) -> bool:

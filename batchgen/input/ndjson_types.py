@@ -23,8 +23,8 @@ _EXACT, _INT64 = 2**53, 2**63
 _MOST_DIGITS = 400
 
 
-class Place(NamedTuple):
-    """Place a value stands: a file's line or row, from 1."""
+class Position(NamedTuple):
+    """Position a value stands: a file's line or row, from 1."""
 
     file: File
     number: int
@@ -53,18 +53,18 @@ _DTYPES: dict[type, Callable[[], pl.DataType]] = {str: pl.String, int: pl.Int64,
 _NEVER_ROUNDED = "write it as text"
 
 
-class Seen:
+class ValueKinds:
     """The values of a key, or the items of its lists: of which kinds there are, each with the place of the first."""
 
     __slots__ = ("fields", "items", "kinds", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.kinds: dict[type, Place] = {}
-        self.fields: dict[str, Seen] = {}
-        self.items: Seen | None = None
+        self.kinds: dict[type, Position] = {}
+        self.fields: dict[str, ValueKinds] = {}
+        self.items: ValueKinds | None = None
 
-    def add(self, value: Any, where: Place, deep: int = 0) -> int:
+    def add(self, value: Any, where: Position, deep: int = 0) -> int:
         """How many keys are in the value, at any depth. Raises UsageError where it is too deep."""
         kind = type(value)
         if kind not in self.kinds:
@@ -75,17 +75,17 @@ class Seen:
             return self._add_fields(value, where, deep)
         elif kind is list:
             self._refuse_deep(where, deep)
-            self.items = items = self.items or Seen(f"{self.name}[]")
+            self.items = items = self.items or ValueKinds(f"{self.name}[]")
             return sum([items.add(item, where, deep + 1) for item in value])
         return 0
 
-    def _add_fields(self, value: dict[str, Any], where: Place, deep: int) -> int:
+    def _add_fields(self, value: dict[str, Any], where: Position, deep: int) -> int:
         self._refuse_deep(where, deep)
         fields, keys = self.fields, len(value)
         for key, item in value.items():
             field = fields.get(key)
             if field is None:
-                field = fields[key] = Seen(f"{self.name}.{key}" if self.name else key)
+                field = fields[key] = ValueKinds(f"{self.name}.{key}" if self.name else key)
             keys += field.add(item, where, deep + 1)
         return keys
 
@@ -115,7 +115,7 @@ class Seen:
             return pl.Struct({key: field.dtype() for key, field in self.fields.items()})
         return _DTYPES[kind]() if kind in _DTYPES else pl.Null()
 
-    def _refuse_deep(self, where: Place, deep: int) -> None:
+    def _refuse_deep(self, where: Position, deep: int) -> None:
         if deep > MOST_DEEP:
             said = f"lists and objects more than {MOST_DEEP} deep in each other"
             raise UsageError(f"{where}: {self.name:.40} holds {said}: write it as text")
@@ -140,7 +140,7 @@ class Seen:
         )
 
 
-def number(token: str) -> float:
+def parse_fraction(token: str) -> float:
     """A fraction, as `Rounded` where a float written with as many digits is another."""
     value = float(token)
     if len(token) > _MOST_DIGITS:

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
-from batchgen.input.agreement import agreed
-from batchgen.input.arrow_frames import first_line, frame_of, legible, pieces_of, refuse_long, refuse_strange
+from batchgen.input.arrow_frames import first_line, refuse_long, slices, to_frame, validated
+from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
-from batchgen.input.foreign import seen
-from batchgen.input.parquet_steps import broken_column, opened, runs
+from batchgen.input.common_schema import common_schema
+from batchgen.input.file_hints import identify
+from batchgen.input.parquet_steps import broken_column, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 
@@ -33,27 +34,27 @@ class Parquet:
     notes: Sequence[str] = ()
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        return agreed(paths, self._schema)
+        return common_schema(paths, self._schema)
 
     def _schema(self, path: File) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), _seen(path), opened(path) as file:
+        with _refusing(path, "not a readable Parquet file"), _seen(path), open_parquet(path) as file:
             if broken := broken_column(file, size_of(path)):
                 raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
             schema = file.schema_arrow
             names = schema.names
-            refuse_strange(path, schema)
+            refuse_unreadable(path, schema)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(frame_of(pa.Table.from_batches([], schema)).schema)
+            return dict(to_frame(pa.Table.from_batches([], schema)).schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         with _refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
             unfolded = row = due = 0
-            for groups, step in runs(source, file):
+            for groups, step in planned_reads(source, file):
                 for batch in file.iter_batches(step, row_groups=groups, use_threads=False):
-                    for frame in pieces_of(frame_of(legible(path, batch, row))):
+                    for frame in slices(to_frame(validated(path, batch, row))):
                         refuse_long(path, frame, row)
                         row += frame.height
                         unfolded += int(frame.estimated_size()) + ROW_BYTES * frame.height
@@ -70,7 +71,7 @@ class Parquet:
 def _opened_once(path: File) -> Iterator[tuple[ReadOnce, pq.ParquetFile]]:
     with path.open("rb") as raw:
         source = ReadOnce(raw)
-        with opened(source, pre_buffer=False) as file:
+        with open_parquet(source, pre_buffer=False) as file:
             yield source, file
 
 
@@ -92,7 +93,7 @@ def _seen(path: File) -> Iterator[None]:
     except pa.ArrowInvalid:
         with path.open("rb") as file:
             begin = file.read(1024)
-        if begin[:4] != b"PAR1" and (what := seen(begin)):
+        if begin[:4] != b"PAR1" and (what := identify(begin)):
             raise UsageError(f"{path}: {what}") from None
         raise
 

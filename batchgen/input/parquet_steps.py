@@ -29,7 +29,7 @@ TOGETHER = 8 * BATCH_ROWS
 """Rows of the row groups that are read in one go: to begin takes as long as some thousand rows."""
 
 
-def opened(path: File | BinaryIO | BufferedIOBase, **how: Any) -> pq.ParquetFile:
+def open_parquet(path: File | BinaryIO | BufferedIOBase, **how: Any) -> pq.ParquetFile:
     """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
     Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26). Pages that
     have a checksum are held against it."""
@@ -60,7 +60,7 @@ def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> s
     return None
 
 
-def runs(source: ReadOnce, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
+def planned_reads(source: ReadOnce, file: pq.ParquetFile) -> Iterator[tuple[list[int], int]]:
     """Yields row groups to read in one go, and how many of their rows to decode at once. `source`: what `file` reads.
     A row group that is looked at for its dictionaries is fetched whole, and fetched no more when it is decoded."""
     groups: list[int] = []
@@ -84,7 +84,7 @@ def runs(source: ReadOnce, file: pq.ParquetFile) -> Iterator[tuple[list[int], in
 
 def _dictionaries(source: ReadOnce, file: pq.ParquetFile) -> pq.ParquetFile:
     texts = [column.path for column in _columns(file) if column.physical_type == "BYTE_ARRAY"]
-    return opened(source, metadata=file.metadata, read_dictionary=texts, pre_buffer=False)
+    return open_parquet(source, metadata=file.metadata, read_dictionary=texts, pre_buffer=False)
 
 
 def _compressed_size(file: pq.ParquetFile, group: int) -> int:

@@ -17,7 +17,7 @@ import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.foreign import meant, separated, unlike
+from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
 from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
@@ -203,6 +203,6 @@ def _final_columns(spec: Input, raw: Schema) -> Schema:
 def require_column(name: str, columns: Schema, key: str) -> None:
     """Raises UsageError, with the near miss, where the input has no such column."""
     if name not in columns:
-        close = meant(name, columns)
-        hint = f"did you mean {close}?{unlike(name, close)}" if close else f"its columns: {', '.join(columns)}"
-        raise UsageError(f"{key}: the input has no column {name!r}; {separated(columns) or hint}")
+        close = closest_name(name, columns)
+        hint = f"did you mean {close}?{lookalike_hint(name, close)}" if close else f"its columns: {', '.join(columns)}"
+        raise UsageError(f"{key}: the input has no column {name!r}; {separator_hint(columns) or hint}")

@@ -32,7 +32,7 @@ _CYCLE_DAYS, _CYCLE_YEARS = 146_097, 400
 def texts(column: pl.Series) -> pl.Series:
     """A null stays one."""
     dtype = column.dtype
-    if is_told_by_polars(column):
+    if has_polars_text(column):
         return column if dtype == pl.String else column.cast(pl.String)
     if isinstance(dtype, pl.Extension):
         column = column.ext.storage()
@@ -44,7 +44,7 @@ def texts(column: pl.Series) -> pl.Series:
     return pl.Series(column.name, [None if cell is None else write(cell) for cell in cells], pl.String)
 
 
-def is_told_by_polars(column: pl.Series) -> bool:
+def has_polars_text(column: pl.Series) -> bool:
     """Whether polars makes a text of each cell: it panics at distant dates (2.1.0), and has none for durations."""
     dtype = column.dtype
     if isinstance(dtype, pl.Date | pl.Datetime):

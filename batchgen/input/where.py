@@ -10,7 +10,7 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.foreign import meant, unlike
+from batchgen.input.file_hints import closest_name, lookalike_hint
 
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
@@ -43,9 +43,9 @@ class Condition:
             if name.startswith("_POLARS_TMP"):
                 raise UsageError(_OVER_ROWS)
             if name not in columns:
-                close = meant(name, columns)
+                close = closest_name(name, columns)
                 hint = (
-                    f"did you mean {_quoted(close)}?{unlike(name, close)}"
+                    f"did you mean {_quoted(close)}?{lookalike_hint(name, close)}"
                     if close
                     else f"its columns: {', '.join(columns)}"
                 )

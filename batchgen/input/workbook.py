@@ -59,14 +59,14 @@ def sheets(path: File, file: BinaryIO) -> dict[str, str]:
         return {name: parts[key] for name, key in _listed(path, archive, root) if parts.get(key) in names}
 
 
-def look_over(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
+def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
     """Raises UsageError with the first cell that is an error, has no result, or lies too far away."""
     with _archive(path, file) as archive:
         for name in archive.namelist():
             if name.endswith("sharedStrings.xml"):
                 for _ in _blocks(archive, name):  # against its checksum
                     pass
-        look = _Look(f"{path}: sheet {sheet!r}")
+        look = _SheetScanner(f"{path}: sheet {sheet!r}")
         _parse(path, archive, part, look)
     extent = look.extent
     if extent.right * extent.bottom > MOST_EMPTY + PER_CELL * extent.cells:
@@ -74,7 +74,7 @@ def look_over(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
     return extent
 
 
-class _Look:
+class _SheetScanner:
     """Hears the elements of a sheet."""
 
     def __init__(self, where: str) -> None:
@@ -142,7 +142,7 @@ def _number(letters: str) -> int:
 
 
 @dataclass
-class _Collect:
+class _AttributeCollector:
     """Hears one kind of element, and keeps its attributes."""
 
     wanted: str
@@ -161,7 +161,7 @@ def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder:
     """The parts that a part refers to, of a kind, by their ids."""
     if part not in archive.namelist():
         return {}
-    links = _Collect("Relationship")
+    links = _AttributeCollector("Relationship")
     _parse(path, archive, part, links)
     return {
         one.get("Id", ""): normpath(join("/", folder, one.get("Target", ""))).lstrip("/")
@@ -172,19 +172,19 @@ def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder:
 
 def _listed(path: File, archive: zipfile.ZipFile, root: str) -> Iterator[tuple[str, str]]:
     """Each sheet's name and id."""
-    tabs = _Collect("sheet")
+    tabs = _AttributeCollector("sheet")
     _parse(path, archive, root, tabs)
     for one in tabs.found:
         yield one.get("name", ""), next((value for key, value in one.items() if key.rpartition(":")[2] == "id"), "")
 
 
-def _parse(path: File, archive: zipfile.ZipFile, part: str, ears: Any) -> None:
+def _parse(path: File, archive: zipfile.ZipFile, part: str, handler: Any) -> None:
     """Hands over each element by its name, without the prefix of its namespace."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = lambda name, attributes: ears.start(name.rpartition(":")[2], attributes)
-    parser.EndElementHandler = lambda name: ears.end(name.rpartition(":")[2])
-    parser.CharacterDataHandler = ears.text
+    parser.StartElementHandler = lambda name, attributes: handler.start(name.rpartition(":")[2], attributes)
+    parser.EndElementHandler = lambda name: handler.end(name.rpartition(":")[2])
+    parser.CharacterDataHandler = handler.text
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         for block in _blocks(archive, part):

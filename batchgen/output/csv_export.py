@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 import polars as pl
 
-from batchgen.input.texts import is_told_by_polars, texts
+from batchgen.input.texts import has_polars_text, texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, frame_of, is_formula, long_cells
+from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, is_formula, long_cells, to_frame
 
 
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
@@ -26,7 +26,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
     pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(file)
     long = Notes()
     for piece in pieces:
-        frame = _flat(frame_of(piece.table))
+        frame = _flat(to_frame(piece.table))
         for cell in long_cells(frame):
             long.add(f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,}")
         frame.with_columns(_defused(pl.col(pl.String))).write_csv(file, include_header=False)
@@ -35,7 +35,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns every column as what polars writes."""
-    return frame.with_columns(texts(column) for column in frame if not is_told_by_polars(column))
+    return frame.with_columns(texts(column) for column in frame if not has_polars_text(column))
 
 
 def _defused(text: pl.Expr) -> pl.Expr:

@@ -69,12 +69,12 @@ class Destination:
         another's: whose metadata have no such key."""
         import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
 
-        from batchgen.input.parquet_steps import opened  # noqa: PLC0415
+        from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415
 
         where = replace(self, place=place, is_own=False)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
-            with find(str(where.place)).files[-1].open("rb") as file, opened(file) as last:
+            with find(str(where.place)).files[-1].open("rb") as file, open_parquet(file) as last:
                 is_ours = key in (last.metadata.metadata or {})
             if is_ours:
                 where.remove()
@@ -159,7 +159,7 @@ def of(job: Job, date: str) -> Destination:
     )
 
 
-def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
+def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     """One file, as the command line names it. Raises UsageError where that is no place for one."""
     try:
         where = to_location(output)
@@ -172,7 +172,7 @@ def given(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
     return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
 
 
-def stands(there: Location) -> bool:
+def exists(there: Location) -> bool:
     """Raises OSError where the store does not answer."""
     return (
         there.exists()

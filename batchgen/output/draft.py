@@ -133,9 +133,9 @@ def _read_back(there: Object, here: Path) -> int:
     """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
     if here.suffix != PARQUET:
         return 0
-    from batchgen.input.parquet_steps import opened  # noqa: PLC0415  as above
+    from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415  as above
 
-    with opened(here) as meant, there.open() as file, opened(file) as found:
+    with open_parquet(here) as meant, there.open() as file, open_parquet(file) as found:
         if found.metadata.num_rows != meant.metadata.num_rows or not found.schema_arrow.equals(meant.schema_arrow):
             raise MachineRefused(f"{there}: does not read back as what was uploaded: run the command again")
         return found.metadata.num_rows

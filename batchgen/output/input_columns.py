@@ -13,7 +13,7 @@ from batchgen.input.texts import texts
 _PLAIN_DEPTH = 20
 
 
-def as_texts(columns: Schema) -> list[str]:
+def json_columns(columns: Schema) -> list[str]:
     """The columns of types that the Parquet writer refuses, or gives back as others: tried on a file without rows."""
     return [name for name, dtype in columns.items() if not _is_plain(dtype) and not _is_written(name, dtype)]
 

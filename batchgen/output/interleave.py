@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import Shard, row_name
-from batchgen.output.destination import Destination, stands
+from batchgen.output.destination import Destination, exists
 from batchgen.output.parquet_writer import ParquetWriter
 from batchgen.output.publish import METADATA_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
@@ -64,7 +64,7 @@ class ShardFile:
             yield waiting
 
 
-def about(place: Location) -> Any:
+def read_metadata(place: Location) -> Any:
     """What a results file says of where it came from. Raises UsageError where it is no results file."""
     with _opened(place) as shown:
         said = (shown.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
@@ -73,7 +73,7 @@ def about(place: Location) -> Any:
     return json.loads(said)
 
 
-def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None) -> PublishResult:
+def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None) -> PublishResult:
     """`shards` are all of an input in their order, `said` goes into the metadata, the column `name` names a row.
 
     Raises UsageError where they are not of one input, MachineRefused where `to` cannot be written.
@@ -85,7 +85,7 @@ def merge(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], 
         _refuse_uneven(opened)
         selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
         with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
-            file.write(_counted(_woven(opened, schema), done, name, selected=selected))
+            file.write(_count(_woven(opened, schema), done, name, selected=selected))
             _refuse_missing(done.rows, opened)
             done.settle(to, rejected=[])  # each shard's results have passed the gate
             file.finish(done.metadata)
@@ -108,7 +108,7 @@ def _reading(place: Location) -> Iterator[None]:
 def _opened(place: Location) -> Iterator[ShardFile]:
     with ExitStack() as stack:
         with _reading(place):
-            if not stands(place):
+            if not exists(place):
                 raise FileNotFoundError
             files = [stack.enter_context(file.open("rb")) for file in find(str(place)).files]
             parts = [stack.enter_context(pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)) for file in files]
@@ -173,7 +173,7 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _counted(tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool) -> Iterator[Piece]:
+def _count(tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool) -> Iterator[Piece]:
     """`selected`: the results are of some rows of the input, and do not say which."""
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]

@@ -15,9 +15,9 @@ from batchgen.job.load import read_job
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
-from batchgen.output import interleave as merges
-from batchgen.output.destination import Destination, given, stands
+from batchgen.output.destination import Destination, exists, from_option
 from batchgen.output.draft import PARQUET
+from batchgen.output.interleave import interleave, read_metadata
 from batchgen.output.publish import PublishResult
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
@@ -35,10 +35,10 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
     files = [job.output_path(date) for job, date in zip(shards, dates, strict=True)]
     said = [_about(job, date) for job, date in zip(shards, dates, strict=True)]
     _refuse_unlike(files, said)
-    to = given(shards[0], output, (PARQUET,)) if output is not None else _whole_place(shards[0], set(dates))
+    to = from_option(shards[0], output, (PARQUET,)) if output is not None else _whole_place(shards[0], set(dates))
     _refuse_target(to, files, shards[0])
     merged = {"version": __version__, "job": shards[0].whole_name, "merged": said}
-    return merges.merge(files, to, merged, shards[0].input.id)
+    return interleave(files, to, merged, shards[0].input.id)
 
 
 def exit_code(done: PublishResult) -> int:
@@ -84,11 +84,11 @@ def _about(job: Job, date: str) -> dict[str, Any]:
     own = destination.of(job, date)
     file = own.place
     with machine_refusals(file):
-        if stands(own.rejected):
+        if exists(own.rejected):
             raise UsageError(f"{file}: is of an earlier run: the gate rejected the last one's results: {own.rejected}")
-        if stands(own.partial):
+        if exists(own.partial):
             raise UsageError(f"{file}: is of an earlier run: the last one's results are not complete: {own.partial}")
-    said: dict[str, Any] = merges.about(file)
+    said: dict[str, Any] = read_metadata(file)
     shard = said.get("settings", {}).get("input", {}).get("shard")
     if shard != job.input.shard:
         raise UsageError(

@@ -30,7 +30,7 @@ from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import Destination
 from batchgen.output.formats import left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
-from batchgen.output.input_columns import arrow, as_texts, plain_type
+from batchgen.output.input_columns import arrow, json_columns, plain_type
 from batchgen.output.schema import MORE_CHOICES, RESULTS
 from batchgen.output.selection import ALL, Piece, Selection
 from batchgen.output.typed_columns import fields as typed_fields
@@ -126,7 +126,7 @@ class AnsweredRows:
         """Returns the results' columns; `about` goes into the metadata."""
         more = self.rows["record"].is_in(list(self.reader.with_more_choices())).any()
         columns = self.source.columns
-        empty = arrow(pl.DataFrame(schema=columns), as_texts(columns))
+        empty = arrow(pl.DataFrame(schema=columns), json_columns(columns))
         inputs = [field.with_type(plain_type(field.type)) for field in empty.schema]
         results = [RESULTS.field(name) for name in result_columns(columns)]
         typed = typed_fields(self.fitness.columns if self.fitness is not None else ())
@@ -180,7 +180,7 @@ def drop_beside(to: Destination, source: Source) -> None:
 def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stats: GateStats | None) -> Iterator[Piece]:
     """Yields all rows, in input order, and counts them."""
     source = answered.source
-    told = as_texts(source.columns)
+    told = json_columns(source.columns)
     for frame, numbers in source.numbered():
         inputs = arrow(frame, told)
         names = texts(frame[source.spec.id]) if source.spec.id else None

@@ -28,7 +28,7 @@ class LongCell(NamedTuple):
     characters: int
 
 
-def frame_of(table: pa.Table) -> pl.DataFrame:
+def to_frame(table: pa.Table) -> pl.DataFrame:
     """Returns the table with UUIDs that polars takes for such."""
     frame = pl.DataFrame(table)
     uuids = [field.name for field in table.schema if field.type == pa.uuid()]

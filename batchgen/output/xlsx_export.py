@@ -20,7 +20,7 @@ from batchgen.errors import UsageError
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, frame_of, is_formula, long_cells
+from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, is_formula, long_cells, to_frame
 
 MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
 """Of a sheet, its header included: Excel's specifications and limits."""
@@ -86,7 +86,7 @@ class _Workbook:
     def add(self, piece: Piece) -> None:
         """Adds rows below the last."""
         refuse_rows(self._rows + len(piece.rows))
-        frame = frame_of(piece.table)
+        frame = to_frame(piece.table)
         frame = frame.with_columns(texts(column) for column in frame if not _is_plain(column.dtype))
         for cell in long_cells(frame):
             raise UsageError(

@@ -26,7 +26,7 @@ def export_job(
 
     Raises UsageError where a selection has no file of its own, NotRunYet where there is nothing yet, else as
     `publish_run`."""
-    given = destination.given(job, output, formats.SUFFIXES) if output is not None else None
+    given = destination.from_option(job, output, formats.SUFFIXES) if output is not None else None
     if given is None and not selection.is_all:
         raise UsageError("--columns and --status choose what a file of its own has: name one with -o")
     with StateFiles.for_job(job).open_readonly() as reader:

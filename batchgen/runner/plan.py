@@ -13,7 +13,7 @@ import polars as pl
 
 from batchgen.checkpoint.index import Index, State
 from batchgen.errors import UsageError
-from batchgen.input.chosen import chosen
+from batchgen.input.chosen_rows import read_rows
 from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
@@ -123,7 +123,7 @@ def with_prompts(plan: Plan, source: Source, requests: Requests, count: int) -> 
     rows = (plan.rows["todo"].arg_true() if plan.order is None else plan.order).head(count).to_list()
     if max(rows, default=0) < len(plan.prompts):
         return replace(plan, prompts=tuple(plan.prompts[row] for row in rows))
-    found = {row.at: row.request.prompt for batch in chosen(source, requests, sorted(rows)) for row in batch}
+    found = {row.at: row.request.prompt for batch in read_rows(source, requests, sorted(rows)) for row in batch}
     return replace(plan, prompts=tuple(found[row] for row in rows))
 
 

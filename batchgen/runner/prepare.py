@@ -28,7 +28,7 @@ from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import left_out, refuse_collisions
-from batchgen.output.input_columns import as_texts
+from batchgen.output.input_columns import json_columns
 from batchgen.simulator.model import NAME as BUILT_IN
 
 CHARS_PER_TOKEN = 4
@@ -165,7 +165,7 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
 
 def column_warnings(setup: PreparedJob) -> list[str]:
     """Warns if results hold a column as text, or lack one because the input has a column of that name."""
-    as_text, taken = as_texts(setup.source.columns), left_out(setup.source.columns)
+    as_text, taken = json_columns(setup.source.columns), left_out(setup.source.columns)
     what = f"column{'s' * (len(as_text) > 1)} {', '.join(map(repr, as_text[:5]))}"
     warned = [f"{what}: of a type that Parquet does not have: JSON text in the results"] if as_text else []
     renames = ", ".join(f"{name}: source_{name}" for name in taken)

@@ -16,20 +16,23 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.compression import decompressed, suffix_within
-from batchgen.input.foreign import SEPARATORS
+from batchgen.input.compression import open_decompressed, suffix_within
+from batchgen.input.file_hints import SEPARATORS
 from batchgen.input.formats import is_csv
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import Source, open_source
-from batchgen.input.texts import is_told_by_polars, texts
+from batchgen.input.texts import has_polars_text, texts
 from batchgen.job import scaffold
 from batchgen.job.sections import Input
 from batchgen.output.column_names import collisions
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import is_url
 
-MOST_COLUMNS, MOST_IDS, ID_CHARS = 20, 8, 64
-"""The most columns in the prompt; the most columns considered as ids; the most characters of an id."""
+MOST_COLUMNS, MOST_IDS, ID_CHARS, NAME_CHARS = 20, 8, 64, 500
+"""The most columns in the prompt; the most columns considered as ids; the most characters of an id; those of the name
+of a column that the job names."""
+_TOO_LONG = 1_000_000_000 * 86_400_000
+"""Milliseconds of a duration that Python does not have."""
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 _FRACTION = r"^-?(0\.(0{0,3}[1-9]\d{0,10})?|[1-9]\d{0,7}\.\d{0,6})[1-9]$|^-?(0|[1-9]\d{0,13})\.0$"
 """Numbers that print exactly as in the file: no extra zero, and no more digits than a float holds."""
@@ -124,7 +127,7 @@ def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
 def _encoding(file: File) -> str | None:
     """Returns the encoding; None: UTF-8. Anything but UTF-8 and UTF-16 is taken for Windows-1252."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with closing(decompressed(file)) as content:
+    with closing(open_decompressed(file)) as content:
         begin = content.read(1 << 20)
         if marked := [encoding for mark, encoding in _BOMS.items() if begin.startswith(mark)]:
             return marked[0]
@@ -167,8 +170,8 @@ def _is_word(text: str) -> bool:
 
 
 def _facts(source: Source) -> dict[str, _Facts]:
-    facts = {name: _Facts() for name in source.columns}
     templates = {name: _template(name, source.columns) for name in source.columns}
+    facts = {name: _Facts(is_printable=template is not None) for name, template in templates.items()}
     ids: list[str] | None = None
     for frame in source.batches():
         for column in frame:
@@ -192,14 +195,17 @@ def _look(column: pl.Series, facts: _Facts, template: Template | None) -> None:
     if column.dtype == pl.String:
         facts.is_whole = facts.is_whole and bool(filled.str.contains(_WHOLE).all())
         facts.is_fraction = facts.is_fraction and bool(filled.str.contains(_FRACTION).all())
-    if template is None or (column.dtype.is_temporal() and filled.len() and not _is_near(filled)):
+    if column.dtype.is_temporal() and filled.len() and not _is_near(filled):
         facts.is_printable = False
-    elif column.dtype.is_nested() and facts.is_printable:
+    elif template is not None and column.dtype.is_nested() and facts.is_printable:
         facts.is_printable = not any(isinstance(one, PromptError) for one in template.prompts(filled.to_frame()))
 
 
 def _is_near(column: pl.Series) -> bool:
-    return isinstance(column.dtype, pl.Time | pl.Duration) or is_told_by_polars(column)
+    """Returns whether Python has such dates, times and durations."""
+    if isinstance(column.dtype, pl.Duration):
+        return column.dtype.time_unit != "ms" or bool((column.to_physical().abs() < _TOO_LONG).all())
+    return isinstance(column.dtype, pl.Time) or has_polars_text(column)
 
 
 def _template(name: str, columns: Schema) -> Template | None:
@@ -228,7 +234,8 @@ def _may_be_ids(frame: pl.DataFrame) -> list[str]:
     unique = [
         column.name
         for column in frame
-        if (column.dtype == pl.String or column.dtype.is_integer())
+        if len(column.name) <= NAME_CHARS
+        and (column.dtype == pl.String or column.dtype.is_integer())
         and not column.null_count()
         and column.n_unique() == column.len()
         and (column.dtype != pl.String or int(column.str.len_chars().max() or 0) <= ID_CHARS)  # type: ignore[arg-type]
@@ -253,13 +260,13 @@ def _types(source: Source, facts: dict[str, _Facts]) -> dict[str, str]:
     return {
         name: "Int64" if of.is_whole else "Float64"
         for name, of in named.items()
-        if of.is_filled and (of.is_whole or of.is_fraction)
+        if len(name) <= NAME_CHARS and of.is_filled and (of.is_whole or of.is_fraction)
     }
 
 
 def _lines(columns: Schema, facts: dict[str, _Facts]) -> Iterator[str]:
     """Yields the prompt's lines, one a column. Raises UsageError if there is none."""
-    names = [name for name in columns if facts[name].is_printable]
+    names = [name for name in columns if facts[name].is_printable and len(name) <= NAME_CHARS]
     if not names:
         raise UsageError("no column of the file can stand in a prompt")
     for name in names[:MOST_COLUMNS]:

@@ -22,7 +22,7 @@ from batchgen.checkpoint.index import Index, join
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record
 from batchgen.errors import NotRunYet
-from batchgen.input.chosen import ChosenRow, chosen
+from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.input.request import PreparedRequest
 from batchgen.job.prices import price_of
 from batchgen.output.column_names import MORE_CHOICES
@@ -66,7 +66,7 @@ def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
 
 
 def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) -> Iterator[ShownRow]:
-    for batch in chosen(setup.source, setup.requests, places):
+    for batch in read_rows(setup.source, setup.requests, places):
         known = plan.rows[[row.at for row in batch]]
         with _checkpoint(setup) as reader:
             shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []

@@ -119,6 +119,6 @@ def _partial(job: Job, date: str) -> str | None:
 
     beside = destination.of(job, date).partial
     try:
-        return str(beside) if destination.stands(beside) else None
+        return str(beside) if destination.exists(beside) else None
     except OSError:  # the store does not answer
         return None

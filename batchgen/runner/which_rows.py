@@ -10,7 +10,7 @@ import polars as pl
 
 from batchgen.checkpoint.index import State
 from batchgen.errors import UsageError
-from batchgen.input.foreign import meant
+from batchgen.input.file_hints import closest_name
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
@@ -67,9 +67,9 @@ def _no_row(source: Source, name: str) -> str:
     near: dict[str, int] = {}
     for frame, numbers in source.numbered():
         ids = texts(frame[column]).drop_nulls().to_list()
-        if (close := meant(name, ids)) is not None:
+        if (close := closest_name(name, ids)) is not None:
             near[close] = numbers[ids.index(close)]
-    close = meant(name, near)
+    close = closest_name(name, near)
     hint = f"; did you mean {row_name(near[close], close)}?" if close is not None else ""
     return f"no row's {column} is {name!r}{hint}"
 

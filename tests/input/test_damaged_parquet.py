@@ -129,10 +129,10 @@ def test_small_row_groups_are_read_in_one_go(tmp_path, monkeypatch, rows):
 def test_many_row_groups_open_the_file_no_more_often_than_one(tmp_path, monkeypatch):
     """Each opening reads the whole footer, which grows with the row groups."""
     opens = []
-    whole = parquet_steps.opened
+    whole = parquet_steps.open_parquet
     for module in (parquet_steps, parquet_format):
         monkeypatch.setattr(
-            module, "opened", lambda path, **how: opens.append(how.get("metadata")) or whole(path, **how)
+            module, "open_parquet", lambda path, **how: opens.append(how.get("metadata")) or whole(path, **how)
         )
     table = pa.table({"name": [f"{n % 500} and a word more, of which there are many" for n in range(20_000)]})
     seen = []

@@ -1,10 +1,12 @@
 """Separators, encodings, lists of JSON, Arrow files, and what is compressed: read exactly, or refused."""
 
+import datetime as dt
 import gzip
 import json
 import os
 import re
 import zlib
+from decimal import Decimal
 
 import polars as pl
 import pyarrow as pa
@@ -243,6 +245,65 @@ def test_arrow_files_and_streams(tmp_path, name, how, compress):
 )
 def test_arrow_files_that_are_refused(tmp_path, content, said):
     assert refused(tmp_path, "in.arrow", content).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "intervals"),
+        (
+            pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1]), pa.array(["x"])]),
+            "values of several types (a union)",
+        ),
+        (pa.RunEndEncodedArray.from_arrays([1], ["z"]), "run-end encoded values"),
+        (pa.array([[1]], pa.list_view(pa.int64())), "list views"),
+        (pa.array([[1]], pa.large_list_view(pa.int64())), "list views"),
+        (pa.nulls(1, pa.decimal256(60, 2)), "decimals of 60 digits"),
+        (pa.nulls(1, pa.decimal128(38, -1)), "decimals of 39 digits"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("holder", ["a column", "a struct"])
+def test_types_that_no_reader_has_are_told_without_a_panic(tmp_path, capfd, holder, odd, what):
+    column = odd if holder == "a column" else pa.StructArray.from_arrays([odd], names=["x"])
+    table = pa.table({"name": ["shelf"], "odd": column})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    said = refused(tmp_path, "in.arrow", sink.getvalue().to_pybytes())
+    assert said.startswith(f"in.arrow: column 'odd' holds {what}")
+    assert capfd.readouterr().err == ""
+
+
+def test_days_round_numbers_and_dictionaries_of_lists_are_such(tmp_path):
+    table = pa.table({
+        "day": pa.array([86_400_000, None], pa.date64()),
+        "hundreds": pa.array([Decimal(1200), None], pa.decimal128(5, -2)),
+        "days": pa.array([[0], []], pa.list_(pa.date64())),
+        "lists": pa.DictionaryArray.from_arrays([1, None], pa.array([["a"], ["b", None]])),
+    })  # fmt: skip
+    pa.feather.write_feather(table, str(tmp_path / "in.arrow"), compression="uncompressed")
+    assert pl.concat(opened(tmp_path, "in.arrow").batches()).to_dict(as_series=False) == {
+        "day": [dt.date(1970, 1, 2), None],
+        "hundreds": [Decimal(1200), None],
+        "days": [[dt.date(1970, 1, 1)], []],
+        "lists": [["b", None], None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count"), [("timestamp", 2**62), ("timestamp", -(2**62)), ("duration", 2**62), ("zoned", 2**62)]
+)
+def test_seconds_that_are_too_many_are_refused_with_their_row(tmp_path, dtype, count):
+    """polars 2.1.0 makes them 1970."""
+    kinds = {"timestamp": pa.timestamp("s"), "zoned": pa.timestamp("s", "UTC"), "duration": pa.duration("s")}
+    table = pa.table({"name": ["a", "b"], "when": pa.array([1, count], kinds[dtype])})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    said = refused(tmp_path, "in.arrow", sink.getvalue().to_pybytes())
+    assert said.startswith("in.arrow: row 2: when: ")
+    assert str(count) in said
 
 
 def test_uuids_within_other_values_are_texts(tmp_path):

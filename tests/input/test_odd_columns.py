@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.input.texts import texts
-from batchgen.output.input_columns import as_texts
+from batchgen.output.input_columns import json_columns
 
 
 def written(job, lines: list[str]) -> Any:
@@ -46,7 +46,7 @@ def test_what_parquet_has_no_type_for_is_json_text(job, called, meta):
     ],
 )  # fmt: skip
 def test_what_parquet_has_a_type_for_keeps_it(dtype):
-    assert as_texts({"a": dtype() if isinstance(dtype, type) else dtype}) == []
+    assert json_columns({"a": dtype() if isinstance(dtype, type) else dtype}) == []
 
 
 def test_dictionaries_within_fixed_lists_and_maps_are_texts(job, called):
@@ -61,6 +61,43 @@ def test_dictionaries_within_fixed_lists_and_maps_are_texts(job, called):
     table = job.table()
     assert table["sizes"].type == pa.list_(pa.field("element", pa.string()), 1)
     assert [(row["sizes"], row["words"]) for row in job.rows()] == [(["s"], [("k", "v")]), (["m"], None)]
+
+
+def extension(dtype, cells):
+    return pa.ExtensionArray.from_storage(dtype, pa.array(cells, dtype.storage_type))
+
+
+WITHIN = {
+    "narrow decimals": (pa.array([Decimal("1.50"), Decimal("-3.00")], pa.decimal32(5, 2)), ["1.50", "-3.00"]),
+    "longer ones": (pa.array([Decimal("1.50"), Decimal("-3.00")], pa.decimal64(15, 2)), ["1.50", "-3.00"]),
+    "JSON": (extension(pa.json_(), ['{"a":1}', "[]"]), ['{"a":1}', "[]"]),
+    "truth in bytes": (extension(pa.bool8(), [1, 0]), ["1", "0"]),
+    "another's type": (extension(pa.opaque(pa.int64(), "money", "a vendor"), [5, 7]), ["5", "7"]),
+    "vectors": (extension(pa.fixed_shape_tensor(pa.int32(), [2]), [[1, 2], [3, 4]]), ["[1, 2]", "[3, 4]"]),
+    "times of Z": (
+        pa.array([0, 1_000_000], pa.timestamp("us", "Z")), ["1970-01-01 00:00:00+00:00", "1970-01-01 00:00:01+00:00"],
+    ),
+}  # fmt: skip
+
+
+def test_values_within_others_are_sent_and_written_as_the_file_has_them(job, called, service):
+    """Each is read and told at the start, and no run that has bought its rows ends since nobody can write them."""
+    holders = {
+        "list": lambda cells: pa.ListArray.from_arrays([0, 1, 2], cells),
+        "fixed": lambda cells: pa.FixedSizeListArray.from_arrays(cells, 1),
+        "struct": lambda cells: pa.StructArray.from_arrays([cells], names=["x"]),
+        "map": lambda cells: pa.MapArray.from_arrays([0, 1, 2], pa.array(["k", "k"]), cells),
+    }
+    columns = {f"{kind} in a {how}": holders[how](cells) for kind, (cells, _) in WITHIN.items() for how in holders}
+    items = {"list": "[0]", "fixed": "[0]", "struct": ".x", "map": ".k"}
+    shown = [f'{{{{ row["{kind} in a {how}"]{items[how]} }}}}' for kind in WITHIN for how in holders]
+    table = pa.table({"name": ["shelf", "lamp"], **columns})
+    ended = called("run", job(table, kind="parquet", input={"id": None}, prompt="\n".join(shown)))
+    assert ended.returncode == 0, ended.stderr
+    assert list(service.asked) == [
+        "\n".join(cells[at] for _, cells in WITHIN.values() for _ in holders) for at in (0, 1)
+    ]
+    assert job.table().num_rows == 2
 
 
 # As texts, in CSV and for rows' names

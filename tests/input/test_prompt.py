@@ -697,6 +697,15 @@ def test_a_map_is_a_mapping():
     assert said == "1.99 1.99 - 2"
 
 
+def test_a_map_that_has_a_key_twice_is_refused_by_its_row_where_it_is_used():
+    """Of which a mapping would keep the last value alone."""
+    cells = [[("a", 1)], [("a", 1), ("a", 2)]]
+    frame = pl.DataFrame(pa.table({"m": pa.array(cells, pa.map_(pa.string(), pa.int64())), "n": ["x", "y"]}))
+    once, twice = Template("{{ m }}", dict(frame.schema)).prompts(frame)
+    assert (once, "m holds a key more than once" in str(twice)) == ("{'a': 1}", True)
+    assert list(Template("{{ n }}", dict(frame.schema)).prompts(frame)) == ["x", "y"]
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -15,7 +15,7 @@ import batchgen as package
 from batchgen.input.source import open_source
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
-from batchgen.output import interleave as merges
+from batchgen.output import interleave
 from batchgen.output.destination import Destination
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
@@ -169,7 +169,7 @@ def test_shards_in_a_store(shards, job, monkeypatch):
 
 def test_what_was_merged_stands_in_the_metadata(shards, job):
     shards(2).write(rows(4)).run().merge()
-    said = merges.about(job.output)
+    said = interleave.read_metadata(job.output)
     assert [one["settings"]["input"]["shard"] for one in said["merged"]] == ["1/2", "2/2"]
     assert [one["job"] for one in said["merged"]] == ["seo.1-1-of-2", "seo.2-2-of-2"]
     assert said["job"] == "seo.1"
@@ -223,11 +223,11 @@ def test_large_rows_are_put_together_in_few_at_a_time(tmp_path):
         table = pa.table({"n": list(own), "status": ["ok"] * len(own), "error": pa.nulls(len(own), pa.string())})
         files.append(tmp_path / f"{number}.parquet")
         pq.write_table(table, files[-1], row_group_size=[50, 7, 64][number])
-    done = merges.merge(files, Destination(tmp_path / "all.parquet", None, tmp_path), {}, None)
+    done = interleave.interleave(files, Destination(tmp_path / "all.parquet", None, tmp_path), {}, None)
     assert pq.read_table(tmp_path / "all.parquet")["n"].to_pylist() == list(range(count))
     assert (done.rows, done.ok) == (count, count)
-    opened = [merges.ShardFile(file, [pq.ParquetFile(file)]) for file in files]
-    steps = [table.num_rows for table in merges._woven(opened, opened[0].schema)]
+    opened = [interleave.ShardFile(file, [pq.ParquetFile(file)]) for file in files]
+    steps = [table.num_rows for table in interleave._woven(opened, opened[0].schema)]
     assert max(steps) <= 7
 
 

@@ -30,6 +30,7 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
         ("in.csv", b"a\nx\nx\n", {}),
         ("in.csv", b"\"it's {{ x }}\",\"a#b\"\n1,\n2,y\n", {"id": "it's {{ x }}"}),
+        ("in.csv", b"id," + b"long" * 300_000 + b"\n1,2\n2,2\n", {"id": "id"}),
         ("in.ndjson", b'{"id": 7, "tags": ["a", null], "o": {"x": 1}}\n{"id": 8}\n', {"id": "id"}),
         ("in.json", json.dumps([{"id": 1, "naïve": None}, {"id": 2, "naïve": "x"}]).encode(), {"id": "id"}),
         ("Größe & Co (1).csv", b"id,a\n1,2\n", {"id": "id"}),
@@ -56,10 +57,22 @@ def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     assert called("init", "--input", "in.xlsx").returncode == 0
     assert read_job(tmp_path / "in.yaml").input.sheet == "One"
     assert called("plan", "in.yaml").returncode == 0
-    table = pa.table({"id": [1, 2], "raw": [b"\xff", b""], "when": pa.array([1, 10**18], pa.timestamp("us"))})
+    table = pa.table({
+        "id": [1, 2],
+        "raw": [b"\xff", b""],
+        "when": pa.array([1, 10**18], pa.timestamp("us")),
+        "long": pa.array([1, 2**62], pa.duration("ms")),
+    })  # fmt: skip
     pq.write_table(table, tmp_path / "p.parquet")
     assert called("init", "--input", "p.parquet").returncode == 0
     assert "{{ id }}" in read_job(tmp_path / "p.yaml").prompt
+    assert called("plan", "p.yaml").returncode == 0
+
+
+def test_of_a_table_without_rows(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"id": pa.array([], pa.int64()), "raw": pa.array([], pa.binary())}), tmp_path / "p.parquet")
+    assert called("init", "--input", "p.parquet").returncode == 0
     assert called("plan", "p.yaml").returncode == 0
 
 

@@ -101,8 +101,13 @@ def _reader(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read | N
             raise TemplateFault("maps whose keys are lists or structs: write them as text, or leave them out")
         key = _reader(f"{name}.key", type_of(dtype.key), printed_names) or (lambda value: value)
         value = _or_null(f"{name}.value", type_of(dtype.value), printed_names)
-        return lambda cell: {key(entry["key"]): value(entry["value"]) for entry in cell}
+        return lambda cell: _mapping(name, [(key(entry["key"]), value(entry["value"])) for entry in cell])
     return (lambda cell: str(uuid.UUID(bytes=cell))) if dtype == UUID else None
+
+
+def _mapping(name: str, entries: list[tuple[Any, Any]]) -> dict[Any, Any] | Absent:
+    mapping = dict(entries)
+    return mapping if len(mapping) == len(entries) else Absent(f"{name} holds a key more than once")
 
 
 def leaf(dtype: pl.DataType) -> Read | None:

@@ -9,7 +9,7 @@ from batchgen.input.bounds import Schema
 from batchgen.storage.listing import File
 
 
-def agreed(files: Sequence[File], schema: Callable[[File], Schema]) -> Schema:
+def common_schema(files: Sequence[File], schema: Callable[[File], Schema]) -> Schema:
     """Raises UsageError with the first file that has others than the first."""
     first, *others = [schema(path) for path in files]
     for path, other in zip(files[1:], others, strict=True):

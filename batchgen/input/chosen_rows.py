@@ -21,7 +21,7 @@ class ChosenRow(NamedTuple):
     request: PreparedRequest
 
 
-def chosen(source: Source, requests: Requests, rows: Sequence[int]) -> Iterator[list[ChosenRow]]:
+def read_rows(source: Source, requests: Requests, rows: Sequence[int]) -> Iterator[list[ChosenRow]]:
     """These of the job's rows, which are in order and counted from 0, by batch. Raises InputChanged where they are not
     there any more."""
     start = done = 0

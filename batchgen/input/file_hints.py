@@ -46,13 +46,13 @@ _UTF_16 = re.compile(rb"(?:[ -~]\0){4}")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def named_otherwise(suffix: str) -> str:
+def suffix_hint(suffix: str) -> str:
     """What to do with a file of a name that is no input's; empty where its name does not tell."""
     advice = _SUFFIXES.get(suffix.lower())
     return f"; {advice}" if advice else ""
 
 
-def seen(begin: bytes) -> str | None:
+def identify(begin: bytes) -> str | None:
     """What a file is by its first bytes, and what to do; None: nothing that is known."""
     for mark, (what, advice) in _MARKS.items():
         if begin.startswith(mark):
@@ -64,7 +64,7 @@ def seen(begin: bytes) -> str | None:
     return None
 
 
-def letter(line: bytes, at: int) -> str:
+def cp1252_hint(line: bytes, at: int) -> str:
     """What a byte that is no UTF-8 would be in Windows' own encoding, which most such files have."""
     try:
         shown = bytes([line[at]]).decode("cp1252")
@@ -73,7 +73,7 @@ def letter(line: bytes, at: int) -> str:
     return f", {shown!r} in Windows-1252" if shown.isprintable() else ""
 
 
-def separated(columns: Iterable[str]) -> str | None:
+def separator_hint(columns: Iterable[str]) -> str | None:
     """What a header of a single column says that holds what elsewhere separates columns."""
     names = list(columns)
     mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
@@ -83,7 +83,7 @@ def separated(columns: Iterable[str]) -> str | None:
     return f"the header is one column, {names[0]!r}: {asked}"
 
 
-def meant(name: str, columns: Iterable[str]) -> str | None:
+def closest_name(name: str, columns: Iterable[str]) -> str | None:
     """The column that is probably meant: one that looks the same, one that differs in case, or nearly the name."""
     names = list(columns)
     for alike in (_looks, lambda text: _looks(text).casefold()):
@@ -92,7 +92,7 @@ def meant(name: str, columns: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 
-def unlike(name: str, column: str) -> str:
+def lookalike_hint(name: str, column: str) -> str:
     """Why a name that looks like the column's is another; empty where that can be seen."""
     if _looks(name) != _looks(column):
         return ""
