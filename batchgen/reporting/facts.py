@@ -19,6 +19,7 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.output.publish import PublishResult
+from batchgen.reporting.in_flight import InFlight, in_flight_of
 from batchgen.reporting.queries import AttemptGroup, AttemptRange, Message, ReportReader, RowOutcome
 from batchgen.reporting.spent import Spent, spent_of
 from batchgen.reporting.subject import InputIndex, Subject
@@ -121,6 +122,7 @@ class Facts:
     requests_a_row: list[tuple[int, int]]
     notes: dict[str, int]
     time: Timeline | None
+    in_flight: InFlight | None
     spent: Spent | None
     looked: AnswerSample
     repeats: tuple[list[Group], int, int]
@@ -147,6 +149,7 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
     ends = archive.ends(known, last.first)
     looked = look(archive, known)
     figures = _figures(archive, worked[-1], looked) if worked else None
+    time_ = _timeline(archive, span, figures)
     repeats = repeated(looked)
     messages = archive.messages(known)
     samples, rows_of = _samples(archive, subject.known, outliers(looked, repeats[0]), messages)
@@ -163,7 +166,8 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
         before=_last_good(archive, worked[:-1]),
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
         notes=archive.notes(known),
-        time=_timeline(archive, span, figures),
+        time=time_,
+        in_flight=in_flight_of(archive, figures.run, time_, figures.times) if figures and time_ else None,
         spent=spent_of(archive, subject, figures.run, figures.ok, figures.looked.answers) if figures else None,
         looked=looked,
         repeats=repeats,

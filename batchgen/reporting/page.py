@@ -14,6 +14,7 @@ from jinja2 import Environment, Template
 
 from batchgen.checkpoint.schema import OK
 from batchgen.reporting import sections
+from batchgen.reporting.comparison import before
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
 from batchgen.ui.humanize import dollars, duration, inflect, pluralize
@@ -35,6 +36,7 @@ def render(facts: Facts) -> str:
         "failed": sections.failed(facts),
         "show_failed": facts.job.command("show", "--failed"),
         "time": sections.time(facts),
+        "in_flight": sections.in_flight(facts),
         "latency": sections.latency(facts),
         "attempts": sections.attempts(facts),
         "spent": sections.spent(facts),
@@ -42,7 +44,7 @@ def render(facts: Facts) -> str:
         "confidence": sections.confidence(facts),
         "repeats": sections.repeats(facts),
         "samples": [sections.sample(sample) for sample in facts.samples],
-        "before": sections.before(facts),
+        "before": before(facts),
         "settings": _settings(facts),
         "made": f"Made {moment(facts.made_at)} from the checkpoint alone.",
     }

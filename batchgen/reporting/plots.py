@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 import polars as pl
 
+from batchgen.reporting.in_flight import MOST_STEPS, InFlight
 from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
 from batchgen.ui.humanize import duration, pluralize
@@ -23,6 +24,8 @@ BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 """Seconds between ticks of time."""
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
+LOWER, LOW = 40, 140
+"""How much lower the first of several plots below each other is, and the height of the others, in pixels."""
 
 Draw = Callable[[Size], Drawing]
 
@@ -36,8 +39,9 @@ class Plot:
     narrow: str
 
 
-def plot(says: str, draw: Draw) -> Plot:
-    wide, narrow = (draw(size).svg() for size in SIZES)
+def plot(says: str, *draws: Draw) -> Plot:
+    """Draws each for both pages; several stand below each other."""
+    wide, narrow = ("\n".join(draw(size).svg() for draw in draws) for size in SIZES)
     return Plot(says, wide, narrow)
 
 
@@ -45,7 +49,7 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
     """Answers as they came; refusals as marks beneath, cool-downs as bands. `granted`: requests a minute."""
     per_second = max(time.ok, default=0) / time.width >= 2  # noqa: PLR2004  below that a minute reads better
     unit, name = (1.0, "second") if per_second else (60.0, "minute")
-    edges = [min(at * time.width, time.seconds) for at in range(len(time.ok) + 1)]
+    edges = _edges(time)
     rates, refused = [[count * unit / time.width for count in counts] for counts in (time.ok, time.refused)]
     top = max([*rates, 1e-9]) * HEAD
     limit = granted * unit / 60 if granted else math.inf
@@ -68,6 +72,71 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
         return drawing
 
     return draw
+
+
+def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Draw]:
+    """Draws, below each other and by one clock, the requests in flight, the answers a second, and their median
+    latency."""
+    edges = _edges(time)
+    rates = [count / time.width for count in time.ok]
+    latencies = [latency or 0.0 for latency in found.latencies]
+    axes = [_heights(top, top) for top in (found.range[1] * HEAD, max(rates) * HEAD, max(latencies) * HEAD)]
+    chars = max(len(label) for axis in axes for _, label in axis.ticks)
+    titles = "requests in flight", "answers a second", "median latency, seconds"
+
+    def area(at: int, size: Size, height: int) -> Drawing:
+        moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
+        return Drawing(replace(size, height=height), Axis(0, time.seconds, moments), axes[at], titles[at], chars)
+
+    def numbers(size: Size) -> Drawing:
+        drawing = area(0, size, size.height - LOWER)
+        if len(found.moves) > MOST_STEPS:
+            drawing.steps(edges, found.means(edges), "good", filled=True)
+        else:
+            steps = list(found.steps())
+            drawing.steps([0.0, *(to for _, to, *_ in steps)], [number for *_, number, _ in steps], "good", filled=True)
+        drawing.slots(_told_of_numbers(found))
+        return drawing
+
+    def throughput(size: Size) -> Drawing:
+        drawing = area(1, size, LOW)
+        drawing.steps(edges, rates, "good")
+        drawing.slots(_told(time, edges))
+        return drawing
+
+    def latency(size: Size) -> Drawing:
+        drawing = area(2, size, LOW)
+        for first, values in _stretches(found.latencies):
+            drawing.steps(edges[first : first + len(values) + 1], values, "calm")
+        drawing.slots(
+            (start, to, f"{_since_start(start)} to {_since_start(to)}: {value:.2f} s")
+            for (start, to), value in zip(pairwise(edges), found.latencies, strict=True)
+            if value is not None
+        )
+        return drawing
+
+    return numbers, throughput, latency
+
+
+def _edges(time: Timeline) -> list[float]:
+    """Where the bins begin and end, in seconds."""
+    return [min(at * time.width, time.seconds) for at in range(len(time.ok) + 1)]
+
+
+def _stretches(values: Sequence[float | None]) -> Iterator[tuple[int, list[float]]]:
+    """Yields values without a gap, each list with the place of its first one."""
+    for is_there, stretch in groupby(enumerate(values), lambda pair: pair[1] is not None):
+        if is_there:
+            pairs = list(stretch)
+            yield pairs[0][0], [value for _, value in pairs if value is not None]
+
+
+def _told_of_numbers(found: InFlight) -> Iterator[tuple[float, float, str]]:
+    """What there is to say of each stretch; of very many, of the longest."""
+    longest = sorted(found.steps(), key=lambda step: step[0] - step[1])[:MOST_STEPS]
+    for start, to, number, why in longest:
+        reason = f": {why}" if why else ""
+        yield start, to, f"{_since_start(start)} to {_since_start(to)}: {number:,} in flight{reason}"
 
 
 def _told(time: Timeline, edges: list[float]) -> Iterator[tuple[float, float, str]]:

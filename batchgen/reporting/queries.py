@@ -84,6 +84,18 @@ class ReportReader(Reader):
     def runs(self) -> list[Run]:
         return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id", {})]
 
+    def moves(self, run: Run) -> list[tuple[int, int, float, float, str]]:
+        """Returns the changes of the requests in flight, if the run found their number: (at, most, throughput, latency,
+        why), in microseconds, answers a second, and seconds."""
+        sql = "SELECT at, most, throughput, latency, why FROM in_flight WHERE run = ? ORDER BY at"
+        return self._optional("in_flight", sql, (run.id,))
+
+    def last_in_flight_before(self, run: Run) -> int | None:
+        """Returns the number that the runs before had found last, with which this one began."""
+        sql = "SELECT most FROM in_flight WHERE run < ? ORDER BY run DESC, at DESC LIMIT 1"
+        rows = self._optional("in_flight", sql, (run.id,))
+        return int(rows[0][0]) if rows else None
+
     def last_finished_at(self) -> int:
         """When the last attempt of all ended, in microseconds; 0 where there is none."""
         rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})

@@ -41,9 +41,10 @@ class Drawing:
     """A plot at work: an area between two axes. Places are given in the axes' own units; heights as shares of the area
     where they are called shares."""
 
-    def __init__(self, size: Size, x: Axis, y: Axis, title: str) -> None:
+    def __init__(self, size: Size, x: Axis, y: Axis, title: str, label_chars: int = 1) -> None:
+        """`label_chars`: room for labels of so many characters at least, so that drawings below each other align."""
         self._size, self._x, self._y = size, x, y
-        self._left = max((len(label) for _, label in y.ticks), default=1) * CHAR + GAP
+        self._left = max([label_chars, *(len(label) for _, label in y.ticks)]) * CHAR + GAP
         self._right, self._top, self._bottom = size.width - EDGE, TITLE, size.height - FOOT
         self._shapes: list[str] = []
         self.text(self._left, FONT, title)
