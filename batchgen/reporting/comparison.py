@@ -22,7 +22,7 @@ def before(facts: Facts) -> dict[str, Any] | None:
 
 
 def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
-    """(name, now, before, how to show it)"""
+    """Returns rows of (name, now, before, how to show it)."""
 
     def latency(figures: Figures, share: float) -> float | None:
         value = figures.latencies.quantile(share, "nearest")

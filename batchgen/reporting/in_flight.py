@@ -1,5 +1,5 @@
-"""How many requests were in flight over a run that found this number itself (`limits.concurrency: auto`), and why it
-moved. Arithmetic on what the run has stored; no answer is read here."""
+"""The requests in flight over a run that found their number itself (`limits.concurrency: auto`), and why the number
+changed. Arithmetic on what the run has stored; reads no answer."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class InFlight:
-    """`start`: how many might be in flight until the first move. `seconds`: to the run's last attempt. `latencies`: the
-    median of the answers in each bin of the timeline, in seconds; None where there were none."""
+    """The number of requests in flight over time. `start`: until the first move. `seconds`: to the run's last attempt.
+    `latencies`: the median of the answers in each bin of the timeline, in seconds; None for a bin without answers."""
 
     start: int
     seconds: float

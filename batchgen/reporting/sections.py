@@ -1,6 +1,6 @@
-"""Facts -> the sections of the page, each as plain values for the template; None where it has nothing to say.
+"""Facts -> the sections of the page, each as plain values for the template; None for a section with nothing to say.
 
-Words, numbers and plots only: nothing is counted here, nothing read and nothing written.
+Words, numbers and plots only: counts nothing, reads nothing, writes nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def time(facts: Facts) -> dict[str, Any] | None:
 
 
 def in_flight(facts: Facts) -> dict[str, Any] | None:
-    """How many requests were in flight, where the run found that number itself, and why it moved."""
+    """Says how many requests were in flight, if the run found that number itself, and why it changed."""
     time, found = facts.time, facts.in_flight
     if time is None or found is None:
         return None
@@ -159,7 +159,7 @@ def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
 
 
 def _is_varied(values: pl.Series) -> bool:
-    """Whether there is something to see in a plot of them."""
+    """Returns whether a plot of the values would show anything."""
     return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
 
 
@@ -180,13 +180,13 @@ def spent(facts: Facts) -> dict[str, Any] | None:
 
 
 def _how(spent: Spent) -> str:
-    """Whose count the tokens are, in a sentence."""
+    """Says whose count the tokens are, in a sentence."""
     rule = ": four bytes to a token" if "estimate" in spent.how else ""
     return f"{spent.how[:1].upper()}{spent.how[1:]}{rule}."
 
 
 def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
-    """How much of each granted rate was used, over the whole run."""
+    """Returns how much of each granted rate was used, over the whole run."""
     if figures.rate is None or facts.spent is None:
         return []
     minutes = figures.seconds / 60
