@@ -68,12 +68,20 @@ def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
 
 def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) -> Iterator[ShownRow]:
     for batch in chosen(setup.source, setup.requests, places):
-        known = plan.rows[[row.at for row in batch]]
+        known = _with_keys_of_answers(plan.rows, [row.at for row in batch])
         with _checkpoint(setup) as reader:
             shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []
             if reader is not None:
                 shown = _looked_up(setup, batch, known, plan.models, reader, floor)
         yield from shown
+
+
+def _with_keys_of_answers(rows: pl.DataFrame, places: Sequence[int]) -> pl.DataFrame:
+    """Returns the rows at these places; `hi` and `lo` are the key of what was sent, where rows share an answer."""
+    known = rows[places]
+    if "answered_by" not in rows.columns:
+        return known
+    return known.with_columns(rows[half].gather(known["answered_by"]) for half in ("hi", "lo"))
 
 
 class _Seen(NamedTuple):

@@ -209,3 +209,20 @@ def test_a_summary_and_a_report_say_how_every_failed_row_is_shown(job, service, 
     ended = called("run", path)
     assert f"and 4 more: batchgen show {path} --failed" in ended.stdout
     assert f"batchgen show {path} --failed" in (job.folder / "out" / "job.report.html").read_text()
+
+
+def test_rows_that_share_an_answer_are_shown_with_it(job, service, called):
+    """`duplicates: once`: what was sent for one of them is the others' answer, or failure."""
+    rows = [{"id": f"sku-{n}", "name": name} for n, name in enumerate(("tent", "lamp", "tent", "lamp"), 1)]
+    service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
+    path = job(rows, duplicates="once")
+    assert called("run", path).returncode == 1
+    assert service.requests == 2
+    shown = [json.loads(line) for line in called("show", path, "1", "2", "3", "4", "--json").stdout.splitlines()]
+    assert [row["status"] for row in shown] == ["ok", "failed", "ok", "failed"]
+    assert [row["status"] for row in shown] == [row["status"] for row in job.rows()]
+    assert shown[0]["text"] == shown[2]["text"] == job.rows()[2]["text"]
+    assert [len(row["attempts"]) for row in shown] == [1, 1, 1, 1]
+    failed = [json.loads(line)["row"] for line in called("show", path, "--failed", "--json").stdout.splitlines()]
+    assert failed == [2, 4]
+    assert called("show", path, "--pending", "--json").stdout == ""
