@@ -22,6 +22,7 @@ from batchgen.input.foreign import seen
 from batchgen.input.parquet_steps import broken_column, opened, runs
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
+from batchgen.ui.humanize import inflect, pluralize
 
 ROW_BYTES = 100
 """What a row of nothing takes, in memory."""
@@ -62,7 +63,8 @@ class Parquet:
                 due += sum(file.metadata.row_group(group).num_rows for group in groups)
                 if row != due:
                     raise UsageError(
-                        f"{path}: damaged Parquet: of {due:,} rows that its footer names {row:,} are there"
+                        f"{path}: damaged Parquet: of {pluralize(due, 'row')} that its footer names {row:,} "
+                        f"{inflect(row, 'is', 'are')} there"
                     )
 
 

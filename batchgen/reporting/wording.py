@@ -27,7 +27,7 @@ def cut(text: str, most: int) -> str:
 def long(text: str, most: int, length: int | None = None) -> dict[str, str]:
     """Returns a text as it is shown, and how much was left out. `length`: of the whole text, if it was cut before."""
     left = (len(text) if length is None else length) - most
-    return {"text": text[:most], "more": f"… and {left:,} more characters" if left > 0 else ""}
+    return {"text": text[:most], "more": f"… and {humanize.pluralize(left, 'more character')}" if left > 0 else ""}
 
 
 def kind_of(outcome: str, status: int | None) -> str:
