@@ -1,4 +1,4 @@
-"""What each command does, as functions that return values; `cli.py` and notebooks only show them."""
+"""The commands as functions that return values; `cli` and notebooks only show them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def plan(
 
 
 def status(path: JobLike, *, local: bool = False) -> Status:
-    """Works while the job runs. Raises NotRunYet where there is none."""
+    """Returns how far the last run is, or the current one. Raises NotRunYet if there is none."""
     from batchgen.runner.status import status_of
 
     return status_of(_load(path, None, local=local))
@@ -154,7 +154,7 @@ def status(path: JobLike, *, local: bool = False) -> Status:
 def watch(
     path: JobLike, *, local: bool = False, every: float = 2.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Status]:
-    """The status again and again, `every` so many seconds, until no run is at work. Raises as `status`."""
+    """Yields the status every so many seconds, until no run is active. Raises as `status`."""
     from batchgen.runner.status import RUNNING, status_of
 
     job = _load(path, None, local=local)
@@ -177,9 +177,9 @@ def show(
     local: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[ShownRow]:
-    """Gives rows, in the input's order: what is sent, each attempt, the answer. Works while the job runs, and before.
-    `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no trace.
-    Raises UsageError where one is none."""
+    """Yields rows, in the input's order: what is sent, each attempt, the answer. Works during a run, and before the
+    first. `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no
+    trace. Raises UsageError if a row does not exist."""
     from batchgen.runner import show
     from batchgen.runner.which_rows import WhichRows
 
@@ -214,7 +214,8 @@ def export(
 def report(
     path: JobLike, output: str | Path | None = None, *, local: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Path:
-    """Writes the last run, or the one at work, as an HTML page; where to. Raises BatchgenError where there is none."""
+    """Writes a report of the last run, or of the active one, as an HTML page. Returns its path. Raises BatchgenError if
+    there is no run."""
     from batchgen.reporting import write as reports
     from batchgen.runner.reported import subject_of
 
@@ -238,8 +239,8 @@ def prune(
 
 
 def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
-    """Puts a sound checkpoint in a damaged one's place: (attempts saved, attempts lost). Raises AlreadyRunning,
-    MachineRefused, and UsageError where there is none."""
+    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost). Raises AlreadyRunning,
+    MachineRefused, and UsageError if there is no checkpoint."""
     from batchgen.checkpoint import salvage as salvaging
 
     return salvaging.salvage(_load(path, None, local=local).checkpoint)

@@ -24,6 +24,7 @@ from batchgen.checkpoint.sqlite import open_readonly, query
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.storage import file_lock
+from batchgen.ui.humanize import pluralize
 from batchgen.ui.terminal import inert
 
 MIN_ROW_BYTES = 40
@@ -123,4 +124,4 @@ def main() -> None:
 
 def summary(saved: int, lost: int) -> str:
     """Describes the result in one line."""
-    return f"{saved:,} attempts saved, {lost:,} lost; run the job again: what was lost is bought again"
+    return f"{pluralize(saved, 'attempt')} saved, {lost:,} lost; run the job again: what was lost is bought again"

@@ -1,1 +1,1 @@
-"""The command line: options, streams, what is shown as it is watched."""
+"""The command line: options, streams, and how results are shown."""

@@ -1,4 +1,4 @@
-"""What `batchgen` alone shows: where to begin, with the jobs found here."""
+"""The text of `batchgen` alone: where to begin, with the jobs found here."""
 
 from __future__ import annotations
 

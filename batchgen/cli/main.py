@@ -51,7 +51,7 @@ for command in (run, try_rows, plan, status, show, export, report, merge, prune,
 
 
 def main(args: Any = None) -> None:
-    """The `batchgen` command."""
+    """Runs the `batchgen` command."""
     streams.refuse_platform()
     streams.open_standard_streams()
     try:

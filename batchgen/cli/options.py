@@ -12,7 +12,9 @@ def job_files(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
 
 
 JOB = click.argument("job", type=click.Path(), shell_complete=job_files)
-LOCAL = click.option("--local", is_flag=True, help="The built-in model instead of the service; results of its own.")
+LOCAL = click.option(
+    "--local", is_flag=True, help="Use the built-in model, free; its results have a path of their own."
+)
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 RETRY_FAILED = click.option(
@@ -24,5 +26,5 @@ LOG_FORMAT = click.option(
     default="text",
     expose_value=False,
     callback=lambda context, _, value: context.meta.update(log_format=value),
-    help="On stderr: lines for people, or one JSON object a line.",
+    help="Format of the log on stderr: text, or one JSON object a line.",
 )

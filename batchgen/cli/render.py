@@ -1,4 +1,4 @@
-"""Values -> what is printed of them, where they do not say it themselves."""
+"""Renders values that do not render themselves."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def as_json(value: Any) -> str:
-    """Plain values, or a dataclass of them, as one line."""
+    """Returns plain values, or a dataclass of them, as one line of JSON."""
     return inert_json(json.dumps(values(value), ensure_ascii=False))
 
 
 def values(value: Any) -> Any:
-    """A dataclass as plain values; those as they are."""
+    """Returns a dataclass as plain values; other values as they are."""
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 

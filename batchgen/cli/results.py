@@ -1,4 +1,4 @@
-"""`export`, `merge`, `report`, `prune` and `salvage`: what is made of the answers, dropped or saved of them."""
+"""The commands `export`, `merge`, `report`, `prune` and `salvage`: what is made of stored answers, or dropped."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from batchgen.ui.humanize import inflect, pluralize
     "-o",
     "--output",
     type=click.Path(dir_okay=False),
-    help="Where to, instead of the job's output: .parquet, .csv or .xlsx for spreadsheets, .jsonl or .ndjson.",
+    help="The file to write, instead of the job's output: .parquet, .csv or .xlsx for spreadsheets, .jsonl or .ndjson.",
 )
 @click.option("--columns", metavar="A,B,C", help="With -o: only these columns, in this order.")
 @click.option(
     "--status",
     type=click.Choice(["ok", "failed", "pending"]),
     multiple=True,
-    help="With -o: only rows that ended so; may be given again.",
+    help="With -o: only rows with this status; may be repeated.",
 )
 @LOG_FORMAT
 def export(job: str, *, local: bool, output: str | None, columns: str | None, status: tuple[str, ...]) -> None:
-    """Publish what is done of JOB so far, also while it runs. Exit status 1: JOB's gate rejects it.
+    """Publish what JOB has done so far, also while it runs. Exit status 1: JOB's gate rejects it.
 
     \b
     batchgen export jobs/seo.yaml                      to the job's own output
@@ -51,7 +51,9 @@ def export(job: str, *, local: bool, output: str | None, columns: str | None, st
 @click.command()
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path())
 @LOCAL
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of the whole job's output.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), help="The file to write, instead of the whole job's output."
+)
 @LOG_FORMAT
 def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
     """Put the results of all shards of an input together, in its order.
@@ -75,7 +77,10 @@ def merge(jobs: tuple[str, ...], *, local: bool, output: str | None) -> None:
 @JOB
 @LOCAL
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False), help="Where to, instead of beside the job's output: a .html."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="The .html file to write, instead of one beside the job's output.",
 )
 @LOG_FORMAT
 def report(job: str, *, local: bool, output: str | None) -> None:
@@ -95,9 +100,9 @@ def report(job: str, *, local: bool, output: str | None) -> None:
 @JOB
 @LOCAL
 @LOG_FORMAT
-@click.option("--yes", is_flag=True, help="Ask no question.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(job: str, *, local: bool, yes: bool) -> None:
-    """Drop stored answers that JOB's input no longer uses, after saying how many.
+    """Drop stored answers that match no row of JOB's input, after saying how many.
 
     \b
     batchgen plan jobs/seo.yaml          says how many, too ("gone")

@@ -1,4 +1,4 @@
-"""`run`, `try`, `plan` and `status`: a run, a few rows of it, what it would do, and how far it is."""
+"""The commands `run`, `try`, `plan` and `status`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("job", type=click.Path(), required=False, shell_complete=job_files)
 @LOCAL
-@click.option("--fresh", is_flag=True, help="Buy every row anew; old results stay until the new ones are published.")
+@click.option("--fresh", is_flag=True, help="Buy every row again; old results stay until the new ones are published.")
 @LIMIT
 @click.option(
     "--adopt",
     is_flag=False,
     flag_value="",
     metavar="[CHECKPOINT]",
-    help="Take over what is another job's; with a checkpoint: take in its answers.",
+    help="Take over another job's checkpoint and results; with a checkpoint: adopt its answers.",
 )
 @RETRY_FAILED
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where attempts are made.")
-@click.option("--address", metavar="HOST:PORT", help="The Ray cluster to join, or auto; else one is started here.")
-@click.option("--quiet", is_flag=True, help="No progress, and no summary unless something is wrong.")
+@click.option(
+    "--address", metavar="HOST:PORT", help="The Ray cluster to join, or auto; by default one is started here."
+)
+@click.option("--quiet", is_flag=True, help="Show no progress, and a summary only if something is wrong.")
 @JSON
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 @LOG_FORMAT
@@ -97,7 +99,7 @@ def _end(summary: Summary, *, quiet: bool, as_json: bool) -> NoReturn:
 @click.command("try")
 @JOB
 @click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
-@click.option("--random", "anywhere", is_flag=True, help="Any rows, in place of the first ones.")
+@click.option("--random", "anywhere", is_flag=True, help="Random rows, instead of the first ones.")
 @LOCAL
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row on stdout.")
 @LOG_FORMAT
@@ -130,7 +132,7 @@ def try_rows(job: str, *, count: int, anywhere: bool, local: bool, as_json: bool
 @LOCAL
 @LIMIT
 @RETRY_FAILED
-@click.option("--rehearse", is_flag=True, help="Play the night on a simulated clock: when would it end?")
+@click.option("--rehearse", is_flag=True, help="Simulate the run, and say when it would end.")
 @click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Prompts to show.")
 @JSON
 @LOG_FORMAT
@@ -155,12 +157,12 @@ def plan(
 @click.command()
 @JOB
 @LOCAL
-@click.option("--watch", is_flag=True, help="Again every two seconds, until the run has ended or Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds, until the run ends or Ctrl-C.")
 @JSON
 def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
-    """How far the last run of JOB is, or was. Works while it runs.
+    """Show the progress of the current or last run of JOB.
 
-    With --watch: in its place on a terminal; elsewhere one line, with --json one object, whenever something changed.
+    With --watch, a terminal shows it in place; elsewhere a line, or with --json an object, is printed at each change.
 
     \b
     batchgen status jobs/seo.yaml --watch             look on

@@ -1,4 +1,4 @@
-"""`init` and `schema`: what a job file begins with."""
+"""The commands `init` and `schema`, for new job files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from batchgen.cli.streams import say
 def init(name: str | None, path: str | None) -> None:
     """Write NAME.yaml, a commented job, and NAME.csv, a small input for it.
 
-    With --input, the job that reads that file: of any format, with what its reading needs, and a prompt of its columns.
-    NAME is the file's then, unless it is given. A folder may stand before it.
+    With --input, write the job that reads that file: any format, with the settings that it needs, and a prompt of its
+    columns. NAME defaults to the file's then. It may have a folder before it, which is made.
 
     \b
     batchgen init letters && batchgen run letters.yaml --local
@@ -37,7 +37,7 @@ def init(name: str | None, path: str | None) -> None:
 
 @click.command()
 def schema() -> None:
-    """Print the job file's JSON Schema, for editors that complete and check by one.
+    """Print the job file's JSON Schema, for completion and validation in editors.
 
     \b
     batchgen schema > batchgen.schema.json

@@ -1,4 +1,4 @@
-"""`batchgen serve`: the built-in model as a server, and its faults as options."""
+"""The command `serve`: the built-in model as a server, with its faults as options."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ COUNT = click.IntRange(min=1)
     "--latency",
     default="0",
     metavar="SECONDS",
-    help="Until an answer begins: always so many, or P50,P99 for log-normal ones with that median and 99th percentile.",
+    help="Seconds to an answer's first byte: a constant, or P50,P99 for a log-normal distribution.",
 )
-@click.option("--requests-per-minute", type=COUNT, metavar="N", help="Refuse what is over it with 429 and Retry-After.")
+@click.option(
+    "--requests-per-minute", type=COUNT, metavar="N", help="Refuse further requests with 429 and Retry-After."
+)
 @click.option(
     "--tokens-per-minute",
     type=COUNT,
     metavar="N",
-    help="Likewise, prompt and answer: at four bytes each, chats by usage.",
+    help="As above, for tokens of prompt and answer: four bytes each; chats by their usage.",
 )
 @click.option("--burst", default=4, show_default=True, type=COUNT, metavar="N", help="Requests that may come at once.")
 @click.option("--concurrency", type=COUNT, metavar="N", help="Refuse more than so many in flight with 429.")
-@click.option("--slots", type=COUNT, metavar="N", help="So many answers are at work; other requests wait their turn.")
+@click.option("--slots", type=COUNT, metavar="N", help="Make so many answers at a time; further requests wait.")
 @click.option(
     "--batching",
     metavar="N,TOKENS",
@@ -52,9 +54,11 @@ COUNT = click.IntRange(min=1)
     "--outage",
     multiple=True,
     metavar="FROM:TO",
-    help="Drop what comes in this time, in seconds since the first request; nothing is billed. Repeatable.",
+    help="Drop all requests in this time, in seconds since the first one; nothing is billed. Repeatable.",
 )
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Another night of the same kind.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="N", help="Random seed: the same one repeats the same faults."
+)
 def serve(host: str, port: int, **rig: Any) -> None:
     """Serve the built-in model by the service's own API, until Ctrl-C.
 
@@ -64,7 +68,7 @@ def serve(host: str, port: int, **rig: Any) -> None:
     Point a job at it:
       WRITER_BASE_URL=http://127.0.0.1:8080 WRITER_API_KEY=any batchgen run JOB
 
-    With the options below it is a rig to rehearse a night on. GET /ledger says what was asked, billed, refused
+    With the options below, it is a server to rehearse a night on. GET /ledger says what was asked, billed, refused
     and spoiled. What a prompt meets depends on the seed, the prompt and how often it was asked, and on nothing
     else: a night can be repeated.
 

@@ -1,4 +1,4 @@
-"""Completes job files and names of jobs in the shell. Imports nothing that a person at the keyboard would notice."""
+"""Completes job files and names of jobs in the shell. Imports nothing that takes noticeable time."""
 
 from __future__ import annotations
 

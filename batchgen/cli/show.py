@@ -1,4 +1,4 @@
-"""`show`: rows as they were sent and answered, one after the other."""
+"""The command `show`: rows as they were sent and answered, one after the other."""
 
 from __future__ import annotations
 

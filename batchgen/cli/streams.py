@@ -1,4 +1,4 @@
-"""The process of the command line: its platform, its streams, and what it says."""
+"""The process of the command line: its platform, its streams, and its output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def refuse_platform() -> None:
 
 
 def open_standard_streams() -> None:
-    """Where the caller closed one, its number must not go to a file of ours, nor a message into it."""
+    """Opens the standard streams that the caller closed: their numbers must not go to files of ours, nor messages into
+    these."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -38,7 +39,8 @@ def open_standard_streams() -> None:
 
 
 def say(told: str | Renderable, *, err: bool = False) -> None:
-    """Results, on stdout. A reader that has gone away is no failure of the run, which is over and published."""
+    """Prints results on stdout. A reader that has gone away is not a failure of the run, which is over and
+    published."""
     stream = sys.stderr if err else sys.stdout
     text = inert(told) if isinstance(told, str) else told.panel().text(screen(stream))
     if err and _logged_as_object(text):
@@ -50,19 +52,19 @@ def say(told: str | Renderable, *, err: bool = False) -> None:
 
 
 def write(text: str, stream: TextIO) -> None:
-    """At once. Raises OSError where nobody reads."""
+    """Prints and flushes. Raises OSError if nobody reads."""
     click.echo(text, stream)
     stream.flush()
 
 
 def discard(stream: TextIO) -> None:
-    """What is still to be written goes nowhere, also what Python writes when it ends."""
+    """Discards all further output to the stream, also what Python writes when it ends."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if stream is sys.stderr else 1)
 
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
-    """The log goes to stderr, as `--log-format` has it."""
+    """Sends the log to stderr, in the form that `--log-format` sets."""
     from batchgen.ui import logs
 
     kind = click.get_current_context().meta["log_format"]
@@ -70,7 +72,7 @@ def log(*, quiet: bool = False, verbose: bool = False) -> None:
 
 
 def _logged_as_object(message: str, **numbers: int) -> bool:
-    """Whether the log is one of objects, and now holds this, too."""
+    """Logs the message if the log consists of JSON objects. Returns whether it does."""
     from batchgen.ui import logs
 
     if logs.are_json():
@@ -79,7 +81,7 @@ def _logged_as_object(message: str, **numbers: int) -> bool:
 
 
 def log_end(summary: Summary) -> None:
-    """The summary as one object, where the log is one of objects: its last line."""
+    """Logs the summary as the last object, if the log consists of JSON objects."""
     from batchgen.cli import render
     from batchgen.ui import logs
 
@@ -89,7 +91,8 @@ def log_end(summary: Summary) -> None:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """On a terminal, mistakes stand under each other; in a pipe each begins its line, as `grep` and editors want it."""
+    """Prints the error and exits. On a terminal, mistakes are aligned below each other; in a pipe each begins its line,
+    for `grep` and editors."""
     shown, label = screen(sys.stderr), "error: "
     with contextlib.suppress(OSError):
         if _logged_as_object(message, exit_code=code):
@@ -100,7 +103,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def misused(error: click.ClickException) -> NoReturn:
-    """How the command is used, and what was wrong with it."""
+    """Prints how the command is used and what was wrong with it, and exits."""
     told = io.StringIO()
     error.show(told)
     with contextlib.suppress(OSError):

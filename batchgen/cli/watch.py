@@ -1,4 +1,4 @@
-"""`status --watch`: one sheet in its place on a terminal, a line at each change elsewhere."""
+"""Follows a run: one panel in its place on a terminal, a line at each change elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHOLE_LINES = "\x1b[?7l{text}\x1b[?7h"
 
 
 def follow(statuses: Iterable[Status], *, as_json: bool) -> None:
-    """Shows them until they end, the reader goes away, or Ctrl-C, which is a way to end."""
+    """Shows the statuses until they end, the reader goes away, or Ctrl-C, which is a normal end."""
     shown = screen(sys.stdout)
     in_place = shown.moves and not as_json
     try:

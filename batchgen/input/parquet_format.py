@@ -23,6 +23,7 @@ from batchgen.input.file_hints import identify
 from batchgen.input.parquet_steps import broken_column, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
+from batchgen.ui.humanize import inflect, pluralize
 
 ROW_BYTES = 100
 """What a row of nothing takes, in memory."""
@@ -63,7 +64,8 @@ class Parquet:
                 due += sum(file.metadata.row_group(group).num_rows for group in groups)
                 if row != due:
                     raise UsageError(
-                        f"{path}: damaged Parquet: of {due:,} rows that its footer names {row:,} are there"
+                        f"{path}: damaged Parquet: of {pluralize(due, 'row')} that its footer names {row:,} "
+                        f"{inflect(row, 'is', 'are')} there"
                     )
 
 

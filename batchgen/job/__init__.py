@@ -1,1 +1,1 @@
-"""The job file: read, checked, and turned into one frozen `Job`."""
+"""The job file: reads it, checks it, and makes one frozen `Job` of it."""

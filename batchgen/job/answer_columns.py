@@ -1,7 +1,7 @@
-"""Types an answer's JSON by its JSON Schema: each property of the top a column. Pure; knows no table.
+"""Types an answer's JSON by its JSON Schema: each top-level property is a column. Pure; knows no table.
 
-`Answer columns` are what `output.columns` asks for. A value that passes the schema and yet does not fit its type (a
-whole number beyond 64 bits) does not fit the answer's check either: nothing is cut short, nothing becomes null.
+`Answer columns` are the columns that `output.columns` asks for. A value that passes the schema but does not fit its
+type (an integer beyond 64 bits) fails the answer's check too: nothing is truncated, nothing becomes null.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _by_name(schema: Mapping[str, Any], whole: Mapping[str, Any], seen: tuple[st
 
 
 def _alike(types: Iterable[ValueType]) -> ValueType:
-    """The one type that all alternatives have; else "json"."""
+    """Returns the one type that all alternatives have; else "json"."""
     found = list(types)
     return found[0] if found and all(one == found[0] for one in found) else "json"
 

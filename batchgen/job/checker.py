@@ -20,7 +20,7 @@ SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 
 
 class CheckedAnswer(NamedTuple):
-    """What of an answer is checked. `finish_reason` and `tokens` are None where the service does not say."""
+    """The checked parts of an answer. `finish_reason` and `tokens` are None if the service does not report them."""
 
     text: str
     finish_reason: str | None = None
@@ -28,7 +28,7 @@ class CheckedAnswer(NamedTuple):
 
 
 class Unfit(NamedTuple):
-    """Why an answer is not what the job wants: Kind.CUT, which asking again would not mend, or Kind.UNFIT."""
+    """Why an answer does not pass: Kind.CUT, which asking again would not mend, or Kind.UNFIT."""
 
     kind: Kind
     why: str
@@ -41,7 +41,8 @@ class Checker:
     """A job's `check`, compiled."""
 
     def __init__(self, check: Check, columns: Sequence[AnswerColumn] = ()) -> None:
-        """`columns` are made of the answers' JSON: one whose values do not fit their types does not pass."""
+        """Compiles the check. `columns` are made of the answers' JSON: an answer whose values do not fit their types
+        fails."""
         self.columns = columns
         self._complete = check.complete
         self._least, self._most = check.min_chars or 0, check.max_chars
@@ -78,7 +79,7 @@ class Checker:
             value = msgspec.json.decode(without_fence(text))
         except (ValueError, RecursionError) as error:
             said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
-            return f"the text is no JSON: {said}"
+            return f"the text is not JSON: {said}"
         for mistake in self._schema.iter_errors(value):  # type: ignore[union-attr]
             where = "".join(f"/{key}" for key in mistake.instance_path)
             return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]

@@ -1,5 +1,5 @@
-"""What a job asks of its results: `check` of each text, `gate` of a run's file. A condition that cannot be judged is
-refused here. A schema in a file of its own is read as part of the job file; nothing else is opened or fetched."""
+"""The sections `check`, for each text, and `gate`, for the results of a run. Refuses conditions that cannot be judged.
+Reads a schema in a file of its own as part of the job file; opens and fetches nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from batchgen.job.types import JobPath, Section
 
 
 def _regex(pattern: str) -> str:
-    """polars' are Rust's: linear in time, whatever the text. Python's own may take for ever."""
+    """Checks a pattern of polars, which is Rust's: linear in time for any text. Python's own may never end. Raises
+    ValueError."""
     import polars as pl  # noqa: PLC0415  `--help` and `schema` wait for no import
 
     try:
@@ -30,7 +31,7 @@ Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
 
 
 def schema_validator(schema: dict[str, Any]) -> Any:
-    """A compiled JSON Schema. Its patterns, too, are linear in time. Raises ValueError."""
+    """Compiles a JSON Schema. Its patterns are linear in time too. Raises ValueError."""
     import jsonschema_rs  # noqa: PLC0415  15 MB that few jobs need
 
     try:
@@ -39,7 +40,7 @@ def schema_validator(schema: dict[str, Any]) -> Any:
         )
     except jsonschema_rs.ValidationError as error:
         where = f" at /{'/'.join(map(str, error.instance_path))}" if error.instance_path else ""
-        raise ValueError(f"is no JSON Schema{where}: {error.message:.200}") from None
+        raise ValueError(f"is not a JSON Schema{where}: {error.message:.200}") from None
 
 
 def _refuse_to_fetch(_: str) -> Any:
@@ -48,17 +49,17 @@ def _refuse_to_fetch(_: str) -> Any:
 
 def _read_schema(path: str) -> Any:
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path}: is no file")  # and might be waited for
+        raise ValueError(f"{path}: is not a regular file")  # and might be waited for
     try:
         return msgspec.json.decode(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is no JSON: {error}") from None
+        raise ValueError(f"{path}: is not JSON: {error}") from None
 
 
 class Check(Section):
-    """What an answer has to be like; one that is not is asked for again."""
+    """Conditions for an answer; one that does not pass is asked for again."""
 
     min_chars: int | None = Field(None, ge=1, description="the fewest characters")
     max_chars: int | None = Field(None, ge=1, description="the most characters")
@@ -113,7 +114,7 @@ Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str | fl
 
 
 class Gate(Section):
-    """What a run's results have to be like to take the place of the last good ones."""
+    """Conditions for a run's results to replace the last good ones."""
 
     min_rows: int | None = Field(None, ge=1, description="the fewest rows that there may be")
     min_done: Share | None = Field(None, description="the smallest share of rows that have their text, such as 95%")

@@ -1,4 +1,4 @@
-"""A path in which the date of a run may stand: once, several times, or not at all. Opens nothing."""
+"""A path that may hold the date of a run: once, several times, or not at all. Opens nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from batchgen.storage.location import Location, to_location
 
 @dataclass(frozen=True)
 class DatedPath:
-    """`pieces`: what stands around the dates."""
+    """A path with places for a date. `pieces`: the texts around these."""
 
     pieces: tuple[str, ...]
 
     @classmethod
     def parse(cls, template: str) -> DatedPath:
-        """From a path with `{date}` in it."""
+        """Parses a path with `{date}` in it."""
         return cls(tuple(template.split("{date}")))
 
     def on(self, date: str) -> Location:

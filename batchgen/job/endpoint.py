@@ -1,4 +1,5 @@
-"""Which service answers, by which key, along which way: addresses that may be used, and none that shows a secret."""
+"""The `endpoint` section: which service answers, which key it gets, and how it is reached. Accepts no address that
+holds a secret."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ IN_THE_CLEAR = "should be https: the key would cross the network in the clear (h
 
 
 def endpoint_url(url: str) -> str:
-    """For a service that gets a key."""
+    """Checks the address of a service that gets a key. Raises ValueError."""
     if crosses_in_the_clear(_address(url)):
         raise ValueError(IN_THE_CLEAR)
     return url.rstrip("/")
@@ -40,13 +41,13 @@ def proxy_url(url: str) -> str:
 
 
 def parts_of(url: str, example: str, *, query: bool = False) -> SplitResult:
-    """`query`: whether it may have one. The messages show nothing of the address, which may hold a password in the
-    wrong place."""
+    """Splits an address. `query`: it may have one. Raises ValueError; the messages show nothing of the address, which
+    may hold a password in the wrong place."""
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError("is no address: its host or port cannot be read") from None
+        raise ValueError("is not an address: its host or port cannot be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ValueError(f"should be {example}")
     if parts.username is not None or parts.password is not None:
@@ -70,7 +71,7 @@ Addresses = Annotated[
 
 
 class Endpoint(Section):
-    """Which service answers, and where its key is to be found."""
+    """Which service answers, and where to find its key."""
 
     api: Literal["writer", "openai"] = Field(
         "writer", description="openai: an own server's API, as of vLLM, llama.cpp, TGI or Ollama"
@@ -107,12 +108,12 @@ class Endpoint(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """What its keys ask of each other; each mistake is told where it stands."""
+        """Checks its keys against each other; each mistake is reported at its place."""
         if self.has_key and any(map(crosses_in_the_clear, self.urls)):
             open_to = "" if not self.is_own_server else "; a server that wants no key may have http: leave the key out"
             raise validation_error(("url",), IN_THE_CLEAR + open_to)
         if self.is_own_server and not self.urls:
-            raise validation_error(("url",), "url is missing: api: openai is of a server of your own")
+            raise validation_error(("url",), "url is missing: api: openai needs the address of your server")
         if len(set(self.urls)) < len(self.urls):
             raise validation_error(("url",), "holds an address twice")
         if len(self.urls) > 1 and self.name is None:
@@ -123,18 +124,19 @@ class Endpoint(Section):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Every address; with OpenAI's clients they end in /v1, here they may."""
+        """Returns every address. Those for OpenAI's clients end in /v1; here they may."""
         given = [self.url] if isinstance(self.url, str) else self.url or []
         return tuple(url.removesuffix("/v1") if self.is_own_server else url for url in given)
 
     @property
     def is_own_server(self) -> bool:
-        """Whether the job has to name the address."""
+        """Returns whether the job has to name the address."""
         return COMPLETIONS[self.api].is_own_server
 
     @property
     def has_key(self) -> bool:
-        """Writer's key goes to no other server than writer's: there the job must name one."""
+        """Returns whether requests carry a key. Writer's key goes to writer's servers only: for others the job must
+        name one."""
         return not self.is_own_server or self.key_file is not None or "key_env" in self.model_fields_set
 
     def dialect(self, *, chat: bool) -> Dialect:
@@ -151,5 +153,5 @@ class Endpoint(Section):
 
     @property
     def key_source(self) -> str:
-        """Where the key is to be found, for messages."""
+        """Returns where the key is read from, for messages."""
         return self.key_file or (self.key_env if self.has_key else "endpoint.key_env, which the job does not set,")

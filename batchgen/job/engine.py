@@ -1,4 +1,4 @@
-"""How `run --engine ray` spreads attempts over processes: the job file's `engine` section."""
+"""The `engine` section: how `run --engine ray` spreads attempts over processes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class Ray(Section):
     )
 
     def number(self, concurrency: int) -> int:
-        """Actors for so many requests in flight."""
+        """Returns the number of actors for so many requests in flight."""
         return self.actors or math.ceil(concurrency / (self.in_flight_per_actor or IN_FLIGHT))
 
     def in_flight(self, concurrency: int) -> int:
-        """Most in one: when some are gone, the rest take over as far as this goes."""
+        """Returns the most requests in flight in one actor. If some actors are lost, the others take over up to this
+        number."""
         return self.in_flight_per_actor or max(IN_FLIGHT, math.ceil(concurrency / self.number(concurrency)))
 
     def cpus(self, concurrency: int) -> int:
-        """What all of them need together."""
+        """Returns the CPUs that all actors need together."""
         return max(1, math.ceil(self.number(concurrency) * self.cpus_per_actor))
 
 

@@ -1,6 +1,6 @@
-"""A job file's mistakes -> one line each: file, line, column, key, what is wrong, and the near miss.
+"""The mistakes in a job file -> one line each: file, line, column, key, what is wrong, and the near miss.
 
-Says what stands in the file only where that cannot be a secret.
+Quotes the file only where that cannot be a secret.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[
 
 
 def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
-    """The longest part of a pydantic location that stands in the file; a missing key, or one that was made
-    of something else (the name of a file), stands nowhere."""
+    """Returns the longest part of a pydantic location that exists in the file. A missing key does not, nor does a value
+    that was made from another (a file's name)."""
     if (missing and loc[:-1] in marks) or len(loc) == 1:
         return loc
     path: yaml.Path = ()
@@ -86,12 +86,12 @@ _FIRST = {"input": "path", "output": "path", "request": "model"}
 
 
 def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
-    """Where a top-level key that is none belongs; empty where nothing tells."""
+    """Returns where an unknown top-level key belongs; empty if unknown."""
     key = str(loc[0])
     if len(loc) > 1:
         return ""
     if key in {"prompt_file", "prompt_path", "template", "template_file"}:
-        return "; a prompt's text stands in the job file: `prompt: |`, and the text below it, indented"
+        return "; a prompt's text belongs in the job file: `prompt: |`, and the text below it, indented"
     for section in _keys((), model):
         fields = getattr(model.model_fields[section].annotation, "model_fields", {})
         if key in {field.alias or name for name, field in fields.items()}:
@@ -100,7 +100,7 @@ def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
 
 
 def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:
-    """Where an unknown key would stand if it were what it resembles."""
+    """Returns where an unknown key would belong if it were the one that it resembles."""
     if mistake["type"] != "extra_forbidden":
         return None
     *parents, key = mistake["loc"]
@@ -108,7 +108,7 @@ def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:
 
 
 def _keys(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
-    """The keys that may stand at a location of the file."""
+    """Returns the keys that are known at a location of the file."""
     part: Any = model
     for key in loc:
         fields = getattr(part, "model_fields", None)

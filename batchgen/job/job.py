@@ -1,7 +1,7 @@
 """The job file -> a frozen Job: every setting checked, every path absolute, no secret in it.
 
-Knows the file and nothing else: it opens no input, asks no server, reads no key. All mistakes of a
-file are told at once, each with file, line, column and key.
+Knows the file and nothing else: opens no input, asks no server, reads no key. All mistakes in a file are reported at
+once, each with file, line, column and key.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def _metrics_path(path: str) -> str:
 
 
 class Mode(NamedTuple):
-    """What a command makes of a job; no word of a job file says so. `first`: so many of its rows alone."""
+    """How a command changes a job; no key of a job file sets this. `first`: only so many of its first rows."""
 
     is_local: bool = False
     first: int | None = None
 
     @property
     def mark(self) -> str:
-        """What tells its results from the job's own."""
+        """Returns what distinguishes its results' path from the job's own."""
         return (".local" if self.is_local else "") + (f".first-{self.first}" if self.first else "")
 
 
@@ -104,18 +104,18 @@ class Job(Renderable, Section):
 
     @property
     def file(self) -> Path | None:
-        """The job file; None where the job came from no file. Links on the way to it are kept."""
+        """Returns the job file; None if the job came from no file. Links on the way to it are kept."""
         return self._file
 
     def command(self, name: str, *options: str) -> str | None:
-        """The command line that does this with the job; None where the job came from no file."""
+        """Returns the command line that does this with the job; None if the job came from no file."""
         if self.file is None:
             return None
         return shlex.join(["batchgen", name, *(["--local"] if self.is_local else []), str(self.file), *options])
 
     @property
     def cut_off(self) -> str:
-        """The comment that ended the prompt in the job file, with its `#`; empty where there was none."""
+        """Returns the comment that ended the prompt in the job file, with its `#`; empty if there was none."""
         return self._cut_off
 
     @model_validator(mode="before")
@@ -129,10 +129,10 @@ class Job(Renderable, Section):
 
     @model_validator(mode="after")
     def _agrees(self, info: ValidationInfo) -> Self:
-        """Checks what its sections ask of each other; each mistake is named where it stands."""
+        """Checks the sections against each other; each mistake is reported at its place."""
         self._text_files = context(info).get("text_files", {})
         if (self.prompt is None) == (self.messages is None):
-            both = "is there beside messages: give one of them" if self.prompt else "missing (a chat has messages)"
+            both = "is given beside messages: give only one of them" if self.prompt else "missing (a chat has messages)"
             raise validation_error(("prompt",), both)
         refuse_unknown(self.request, self.columns, self.dialect)
         if self.request.response_format == "json_schema" and self.check.json_schema is None:
@@ -146,21 +146,21 @@ class Job(Renderable, Section):
 
     @property
     def answer_columns(self) -> list[AnswerColumn]:
-        """The columns that are made of the answers' JSON."""
+        """Returns the columns that are made of the answers' JSON."""
         return self._answer_columns
 
     @property
     def templates(self) -> list[MessageTemplate]:
-        """What becomes a request: the prompt alone, or the messages in their order."""
+        """Returns the templates of a request: the prompt alone, or the messages in their order."""
         return templates_of(self.prompt, self.messages, self._text_files)
 
     @property
     def dialect(self) -> Dialect:
-        """What is spoken with the service."""
+        """Returns the dialect that the service speaks."""
         return self.endpoint.dialect(chat=self.messages is not None)
 
     def with_shard_suffix(self) -> Self:
-        """A shard's name, and so its checkpoint, its results and its metrics are its own."""
+        """Returns the job with its shard in its name, so that its checkpoint, results and metrics are its own."""
         if self.input.shard is None:
             return self
         suffix = self.input.part.suffix
@@ -171,11 +171,11 @@ class Job(Renderable, Section):
 
     @property
     def whole_name(self) -> str:
-        """The name of the job that has all shards' rows."""
+        """Returns the name of the job without its shard."""
         return self._whole_name or self.name
 
     def panel(self) -> Panel:
-        """What the file sets, and where the key is to be found; a job holds no secret."""
+        """Returns what the file sets, and where to find the key; a job holds no secret."""
         given = self.model_dump(
             mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "prompt", "messages"}
         )
@@ -195,8 +195,8 @@ class Job(Renderable, Section):
         return self.model_dump(by_alias=True, exclude_defaults=True)
 
     def with_limit(self, limit: int | None) -> Self:
-        """The job with its first rows alone, whose results have a name of their own (`input.limit` is another thing: it
-        is the job). Raises UsageError where that is no number of rows."""
+        """Returns the job with its first rows only; their results have a path of their own (`input.limit` differs: it
+        is the job's own setting). Raises UsageError if the limit is not a number of rows."""
         if limit is None:
             return self
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
@@ -207,11 +207,12 @@ class Job(Renderable, Section):
 
     @property
     def first(self) -> int | None:
-        """How many rows `with_limit` left; None: all that the job has."""
+        """Returns how many rows `with_limit` left; None for all that the job has."""
         return self._mode.first
 
     def for_local_model(self) -> Self:
-        """The same job for the built-in model: no limits, results and a checkpoint of its own, and nobody is told."""
+        """Returns the same job for the built-in model: without limits and notifications, with results and a checkpoint
+        of its own."""
         dialect = Endpoint().dialect(chat=self.messages is not None)
         local = self.model_copy(
             update={
@@ -230,7 +231,7 @@ class Job(Renderable, Section):
 
     @property
     def is_local(self) -> bool:
-        """Whether the built-in model answers."""
+        """Returns whether the built-in model answers."""
         return self._mode.is_local
 
     def addresses(self, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -258,7 +259,7 @@ class Job(Renderable, Section):
 
     @property
     def state_folder(self) -> Path:
-        """Where the checkpoint and the lock lie, always on this machine."""
+        """Returns the folder of the checkpoint and the lock, always on this machine."""
         return self.output.state_folder
 
     @property

@@ -59,7 +59,7 @@ def as_job(given: str | Path | Job | Mapping[str, Any]) -> Job:
         return read_job(given)
     name = given.get("name")
     if not isinstance(name, str):
-        raise UsageError("name: missing: a job that is no file needs one, by which it is resumed")
+        raise UsageError("name: missing: a job without a file needs a name, by which it is resumed")
     try:
         return Job.model_validate(dict(given), context={"folder": Path.cwd(), "stem": name}).with_shard_suffix()
     except ValidationError as error:

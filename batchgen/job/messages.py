@@ -20,7 +20,7 @@ class TextFile(Section):
 
 
 class MessageTemplate(NamedTuple):
-    """One template. `role` is None for a prompt; `place` is how messages to people name it."""
+    """One template. `role` is None for a prompt; `place` names it in error messages."""
 
     role: str | None
     text: str
@@ -57,7 +57,8 @@ Message = Annotated[dict[Role, Text], AfterValidator(_one_role)]
 
 
 def files_named(values: Mapping[Any, Any]) -> dict[str, str]:
-    """Returns the files that texts of a job file stand in, by the place that names them; nothing is checked yet."""
+    """Returns the files of texts that stand in files of their own, by the place that names them; nothing is checked
+    yet."""
     messages = values.get("messages")
     texts = {"prompt": values.get("prompt")}
     for number, message in enumerate(messages if isinstance(messages, list) else (), 1):

@@ -1,4 +1,4 @@
-"""Who is told how a run ended, as a job file says it: an address that may be a secret itself, and is never shown."""
+"""The `notify` section: who hears how a run ended. The address may be a secret itself, and is never shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXIT_CODE = "{exit_code}"
 
 
 def notify_url(url: str) -> str:
-    """Its messages show nothing of the address."""
+    """Checks the address. Raises ValueError; its messages show nothing of the address."""
     filled = url.replace(EXIT_CODE, "0")
     if "{" in filled:
         raise ValueError(f"holds a placeholder that is not known: {EXIT_CODE} is")
@@ -31,7 +31,7 @@ def _checked(url: Any) -> Any:
 
 
 class Notify(Section):
-    """Who is told how a run ended, by a POST of JSON. Nobody where there is no address."""
+    """Where to POST how a run ended, as JSON. Nowhere if there is no address."""
 
     url: Annotated[SecretStr, BeforeValidator(_checked, json_schema_input_type=str)] | None = Field(
         None, description="where to; {exit_code} in it becomes the run's exit code"
@@ -62,7 +62,7 @@ class Notify(Section):
         return "always" in self.on or ending in self.on
 
     def address(self, environ: Mapping[str, str]) -> str | None:
-        """None where nobody is told. Raises UsageError where the variable holds no address."""
+        """Returns the address; None if nobody is notified. Raises UsageError if the variable holds no address."""
         if self.url_env is None:
             return self.url.get_secret_value() if self.url is not None else None
         given = environ.get(self.url_env, "").strip()

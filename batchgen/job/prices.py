@@ -1,4 +1,4 @@
-"""What a token costs."""
+"""The price of a token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from batchgen.job.job import Job
 
 
 def price_of(job: Job, model: str) -> tuple[float, float] | None:
-    """US dollars a token, of prompt and answer; the job's own prices first. The built-in model is free."""
+    """Returns US dollars a token, of prompt and answer. The job's own prices come first; the built-in model is free;
+    None if no price is known."""
     if job.is_local:
         return 0.0, 0.0
     if model in job.prices:

@@ -1,4 +1,4 @@
-"""Which request fields a dialect has, and what to write in place of those that it lacks."""
+"""The request fields of each dialect, and what to write in place of those that it lacks."""
 
 from __future__ import annotations
 

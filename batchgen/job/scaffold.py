@@ -1,4 +1,4 @@
-"""What `batchgen init` writes: a job file that explains itself, and a small input for it."""
+"""The files that `batchgen init` writes: a job file that explains itself, and a small input for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ sku,name,audience
 
 
 def job_file(name: str) -> Path:
-    """Of the job of that name, in the folder that stands before it. Raises UsageError where it is no job's name."""
+    """Returns the path of a new job's file; a folder may stand before the name. Raises UsageError if this is not a name
+    for a job."""
     folder, _, stem = name.rpartition("/")
     if not re.fullmatch(NAME, stem):
         raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only, behind a folder maybe")
@@ -56,7 +57,7 @@ def job_file(name: str) -> Path:
 
 
 def job_text(file: Path, input_keys: str, prompt: str) -> str:
-    """A job file's. What is given are lines of YAML, each behind two blanks."""
+    """Returns the text of a job file. `input_keys` and `prompt` are lines of YAML, indented by two spaces."""
     return _JOB.format(file=file, name=file.stem, input=input_keys, prompt=prompt)
 
 
@@ -71,7 +72,7 @@ def save(files: Mapping[Path, str]) -> list[Path]:
     """Raises UsageError rather than overwrite."""
     for path in files:
         if path.exists() or path.is_symlink():
-            raise UsageError(f"{path}: is there already; give another name")
+            raise UsageError(f"{path}: already exists; choose another name")
     for path, text in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

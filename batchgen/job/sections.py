@@ -1,4 +1,4 @@
-"""The parts of a job file that say what to send, how fast, and where to: each setting checked, each path absolute."""
+"""The sections of a job file about what to send, how fast, and where to: every setting checked, every path absolute."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def _encoding(name: str) -> str:
         is_text = isinstance("".encode(name), bytes)
     except LookupError:
         close = difflib.get_close_matches(name.lower(), _ENCODINGS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"such are {', '.join(_ENCODINGS[:6])}"
-        raise ValueError(f"is no encoding that is known; {hint}") from None
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(_ENCODINGS[:6])}"
+        raise ValueError(f"is not a known encoding; {hint}") from None
     if not is_text or codec.name in _NO_ENCODINGS:
-        raise ValueError("is no encoding of text files")
+        raise ValueError("is not an encoding of text files")
     return name
 
 
@@ -135,7 +135,7 @@ class Request(Section):
 
 
 class Limits(Section):
-    """What the service may be asked for."""
+    """How much the service may be asked for."""
 
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
         64, description="most requests in flight; auto: as many as the server turns into throughput"
@@ -145,19 +145,19 @@ class Limits(Section):
 
     @property
     def most_in_flight(self) -> int:
-        """Requests, whoever chooses their number."""
+        """Returns the most requests in flight, whoever chooses their number."""
         return AUTO_MOST if self.concurrency == "auto" else self.concurrency
 
 
 class Retry(Section):
-    """How often a row is tried, and the longest wait between, in seconds."""
+    """How often a row is tried, and the longest wait between two attempts, in seconds."""
 
     attempts: int = Field(6, ge=1, le=100)
     max_wait: Finite = Field(60.0, ge=0)
 
 
 class Timeout(Section):
-    """Seconds to connect, and for one attempt in all."""
+    """Seconds to connect, and for one attempt in total."""
 
     connect: Finite = Field(10.0, gt=0)
     total: Finite = Field(300.0, gt=0)
@@ -173,8 +173,8 @@ class Until(Section):
     cost: Finite | None = Field(None, gt=0, description="US dollars, by estimate")
 
     def seconds(self, now: datetime) -> float | None:
-        """From `now` (local time) to the deadline; None without one. `at` is a time on the clock, also in a night in
-        which that is changed."""
+        """Returns the seconds from `now` (local time) to the deadline; None without one. `at` is a time on the clock,
+        also in a night when the clock changes."""
         waits = [self.after] if self.after is not None else []
         if self.at is not None:
             hour, minute = map(int, self.at.split(":"))
@@ -209,7 +209,7 @@ def _state_folder(path: str) -> str:
 
 
 class Output(Section):
-    """Where the results go, and where the checkpoint lies."""
+    """Where the results go, and where the checkpoint is kept."""
 
     rows_per_file: int | None = Field(
         None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
@@ -239,7 +239,8 @@ class Output(Section):
 
     @property
     def usual_state_folder(self) -> Path:
-        """Beside the output, under no placeholder; beside the job file where the output is in an object store."""
+        """Returns the folder beside the output, above any placeholder; beside the job file if the output is in an
+        object store."""
         if is_url(self.path):
             return self._job_folder / ".batchgen"
         folder = Path(self.path).parent

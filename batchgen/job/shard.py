@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shard:
-    """`number` counts from 1. Rows are numbered from 0."""
+    """A part. `number` counts from 1. Rows are numbered from 0."""
 
     number: int
     of: int
 
     @classmethod
     def read(cls, text: str) -> Shard:
-        """From `3/16`. Raises ValueError where there is no such part."""
+        """Parses `3/16`. Raises ValueError if there is no such part."""
         if not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}", text):
             raise ValueError("should be a part and how many there are, such as 3/16")
         number, of = map(int, text.split("/"))
@@ -28,15 +28,15 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What tells its names from the other parts'."""
+        """Returns what distinguishes its names from the other parts'."""
         return f"-{self.number}-of-{self.of}"
 
     def first(self, start: int) -> int:
-        """How many rows from `start` of the whole input its next row is away."""
+        """Returns how many rows its next row is away from row `start` of the whole input."""
         return (self.number - 1 - start) % self.of
 
     def rows(self, whole: int) -> int:
-        """How many it has of so many."""
+        """Returns how many of so many rows it has."""
         return len(range(self.number - 1, whole, self.of))
 
 
@@ -44,5 +44,5 @@ WHOLE = Shard(1, 1)
 
 
 def row_name(number: int, name: object = None) -> str:
-    """How a message names a row: by its number in the input's files, from 1."""
+    """Returns how messages name a row: by its number in the input's files, from 1."""
     return f"row {number:,}" if name is None else f"row {number:,} ({name})"

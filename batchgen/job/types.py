@@ -1,4 +1,4 @@
-"""The kinds of value that a job file holds, each checked as it is read. Opens nothing that a value names."""
+"""The types of values in a job file, each checked as it is read. Opens nothing that a value names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def context(info: ValidationInfo) -> dict[str, Any]:
-    """`folder` and `stem` of the job file."""
+    """Returns `folder` and `stem` of the job file."""
     return info.context or {}
 
 
@@ -28,7 +28,7 @@ def relative_to_job(path: Any, info: ValidationInfo) -> Any:
     try:
         return os.path.normpath(Path(context(info)["folder"]) / Path(path).expanduser())
     except RuntimeError:
-        raise ValueError("names the home of somebody who has none here") from None
+        raise ValueError("names the home folder of an unknown user") from None
 
 
 JobPath = Annotated[str, BeforeValidator(relative_to_job), Field(min_length=1)]
@@ -54,6 +54,6 @@ class Section(BaseModel):
 
 
 def validation_error(loc: tuple[str, ...], said: str) -> ValidationError:
-    """What a part's own validator raises for a key in it."""
+    """Returns the error that a section's own validator raises for one of its keys."""
     kind = PydanticCustomError("disagreement", "{said}", {"said": said})
     return ValidationError.from_exception_data("job", [{"type": kind, "loc": loc, "input": ()}])

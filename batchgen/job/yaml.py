@@ -1,7 +1,7 @@
-"""A job file's text -> plain values, and where in the text each stands.
+"""The text of a job file -> plain values, and where each stands in the text.
 
-YAML 1.2's core scalars only (`no` is a text, `06:00` is a text), no tags, no repeated keys, bounded in
-size. Never builds a Python object that the text names, never guesses.
+YAML 1.2's core scalars only (`no` is a text, `06:00` is a text), no tags, no repeated keys, bounded in size. Never
+builds a Python object that the text names, never guesses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def parse(text: str, source: str) -> tuple[Any, Marks]:
-    """The values of a YAML text and their marks. Raises UsageError, which names `source`, line and column."""
+    """Returns the values of a YAML text, and their marks. Raises UsageError, which names `source`, line and column."""
     if len(text) > MAX_BYTES:
         raise UsageError(f"{source}: larger than {MAX_BYTES:,} characters; a job file has a few dozen lines")
     try:
@@ -51,7 +51,7 @@ def parse(text: str, source: str) -> tuple[Any, Marks]:
 
 
 def _refuse_tags_and_depth(text: str, source: str) -> None:
-    """And depth: composing takes time that grows with its square."""
+    """Refuses tags, and deep nesting: the time to compose grows with the square of the depth. Raises UsageError."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)  # None unless the text names it
@@ -79,7 +79,7 @@ _TEXTS = ("prompt",)
 
 
 def _meant(text: str, mark: Any) -> str:
-    """What the place of an error was probably meant to be; empty where nothing tells."""
+    """Returns what was probably meant at the place of an error; empty if unknown."""
     lines = text.splitlines()[: 1 + (0 if mark is None else mark.line)]
     keys = [found[1] for line in lines if (found := _KEY.match(line))]
     key = keys[-1] if keys else ""
@@ -89,7 +89,7 @@ def _meant(text: str, mark: Any) -> str:
 
 
 def comment_after(text: str, key: str) -> str:
-    """The comment that ended the unquoted text of a top-level key, with its `#`; empty where there is none."""
+    """Returns the comment that ended the unquoted text of a top-level key, with its `#`; empty if there is none."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for key_node, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if key_node.value == key and isinstance(value, yaml.ScalarNode) and value.style is None:
@@ -138,7 +138,7 @@ class _Reader:
 
 
 def plain(word: str) -> Any:
-    """A plain scalar's value under YAML 1.2's core schema (https://yaml.org/spec/1.2.2/, 10.3.2)."""
+    """Returns the value of a plain scalar by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/, 10.3.2)."""
     if _NULL.fullmatch(word):
         return None
     if _BOOL.fullmatch(word):

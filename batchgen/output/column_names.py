@@ -40,7 +40,7 @@ def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ())
         case = "" if all(name in results for name in taken) else " (SQL engines do not tell their cases apart)"
         raise UsageError(
             f"the input has {'a column' if len(taken) == 1 else 'columns'} named {', '.join(taken)}, as the results "
-            f"have{case}: rename in the job file: `input: {{rename: {{{renames}}}}}`"
+            f"have{case}: to keep what the input has, set `input: {{rename: {{{renames}}}}}`"
         )
     taken = [one.name for one in made if one.name.casefold() in {*results, *(name.casefold() for name in columns)}]
     if taken:

@@ -19,7 +19,7 @@ from batchgen.storage import object_store
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import Location, ObjectUrl
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import inflect, pluralize
 
 log = logging.getLogger("batchgen")
 
@@ -61,22 +61,22 @@ class GateStats:
         least = self._gate.min_done
         if least is None or not rows or ok / rows >= least:
             return None
-        return f"{_share_of(ok, rows, 'rows')} have their text; gate.min_done asks for {_percent(least)}"
+        have = inflect(ok, "has its", "have their")
+        return f"{_share_of(ok, rows, 'row')} {have} text; gate.min_done asks for {_percent(least)}"
 
     def _failed(self, failed: int, done: int) -> str | None:
         most = self._gate.max_failed
         if most is None or failed / done <= most:
             return None
-        return f"{_share_of(failed, done, 'rows')} failed; gate.max_failed allows {_percent(most)}"
+        return f"{_share_of(failed, done, 'row')} failed; gate.max_failed allows {_percent(most)}"
 
     def _short(self, lengths: pl.Series) -> str | None:
         least = self._gate.min_chars or 0
         short = int((lengths < least).sum())
         if not short:
             return None
-        what = (
-            f"{_share_of(short, lengths.len(), 'texts')} have fewer than {least:,} characters, which is gate.min_chars"
-        )
+        fewer = f"{inflect(short, 'has', 'have')} fewer than {pluralize(least, 'character')}"
+        what = f"{_share_of(short, lengths.len(), 'text')} {fewer}, which is gate.min_chars"
         return f"{what}; the shortest has {lengths.sort()[0]:,}"
 
     def _alike(self) -> str | None:
@@ -84,7 +84,7 @@ class GateStats:
         again = int((hashes == hashes.shift()).sum())
         if most is None or not again or again / hashes.len() <= most:
             return None
-        what = f"{_share_of(again, hashes.len(), 'texts')} equal an earlier row's"
+        what = f"{_share_of(again, hashes.len(), 'text')} {inflect(again, 'equals', 'equal')} an earlier row's"
         return f"{what}; gate.max_duplicates allows {_percent(most)}"
 
     def _drift(self, lengths: pl.Series) -> str | None:
@@ -166,7 +166,7 @@ def _median(lengths: pl.Series) -> int:
 
 
 def _share_of(part: int, whole: int, what: str) -> str:
-    return f"{part:,} of {whole:,} {what} ({_percent(part / whole)})"
+    return f"{part:,} of {pluralize(whole, what)} ({_percent(part / whole)})"
 
 
 def _percent(share: float) -> str:

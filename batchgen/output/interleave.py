@@ -27,6 +27,7 @@ from batchgen.output.schema import MORE_CHOICES
 from batchgen.output.selection import Piece
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
+from batchgen.ui.humanize import inflect, pluralize
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
         due = Shard(number, len(opened)).rows(whole)
         if shown.rows != due:
             raise UsageError(
-                f"{shown.place}: has {shown.rows:,} rows where a shard of {whole:,} rows in all has {due:,}: "
-                "the input changed between the runs; run all shards again"
+                f"{shown.place}: has {pluralize(shown.rows, 'row')} where a shard of {pluralize(whole, 'row')} in all "
+                f"has {due:,}: the input changed between the runs; run all shards again"
             )
 
 
@@ -143,7 +144,8 @@ def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:
     """Raises UsageError where damaged files gave fewer rows than their footers promise."""
     due = sum(shard.rows for shard in opened)
     if rows != due:
-        raise UsageError(f"the shards' results hold {rows:,} rows where {due:,} are due: `batchgen export` each again")
+        held = f"{pluralize(rows, 'row')} where {due:,} {inflect(due, 'is', 'are')} due"
+        raise UsageError(f"the shards' results hold {held}: `batchgen export` each again")
 
 
 def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]:

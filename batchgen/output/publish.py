@@ -35,7 +35,7 @@ from batchgen.output.schema import MORE_CHOICES, RESULTS
 from batchgen.output.selection import ALL, Piece, Selection
 from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import inflect, pluralize
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
@@ -86,9 +86,10 @@ class PublishResult:
         if self.ok >= standing:
             return
         self.path = to.partial
-        rows_left = f"{pluralize(unanswered, 'row')} {'has' if unanswered == 1 else 'have'} none"
+        rows_left = f"{pluralize(unanswered, 'row')} {inflect(unanswered, 'has', 'have')} none"
         self.partial = (
-            f"{to.place} keeps its {pluralize(standing, 'text')}: of these results {self.ok:,} rows have one and "
+            f"{to.place} keeps its {pluralize(standing, 'text')}: of these results {pluralize(self.ok, 'row')} "
+            f"{inflect(self.ok, 'has', 'have')} one and "
             f"{rows_left}; they take its place once every row is answered, or as many"
         )
 

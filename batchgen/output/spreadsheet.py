@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.input.bounds import UUID
+from batchgen.ui.humanize import pluralize
 
 MOST_CHARACTERS = 32_767
 """Of a cell, in UTF-16 code units: Excel's specifications and limits."""
@@ -65,4 +66,9 @@ class Notes:
         """Warns of them, if there are any."""
         if self._count:
             more = self._count - len(self._shown)
-            log.warning("warning: %s: %s%s", what, "; ".join(self._shown), f"; and {more:,} more cells" if more else "")
+            log.warning(
+                "warning: %s: %s%s",
+                what,
+                "; ".join(self._shown),
+                f"; and {pluralize(more, 'more cell')}" if more else "",
+            )

@@ -1,7 +1,7 @@
-"""A checkpoint -> everything a report says, as values. Knows no page, no plot and no file but the checkpoint.
+"""The checkpoint -> all facts of a report, as values. Knows no page, no plot and no file but the checkpoint.
 
-What is known of the prompts comes from the caller: they are not stored. Must never change anything, nor keep more
-than a few bytes a row.
+Prompts come from the caller, since they are not stored. Must never change anything, nor keep more than a few bytes a
+row.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.output.publish import PublishResult
+from batchgen.reporting.in_flight import InFlight, in_flight_of
 from batchgen.reporting.queries import AttemptGroup, AttemptRange, Message, ReportReader, RowOutcome
 from batchgen.reporting.spent import Spent, spent_of
 from batchgen.reporting.subject import InputIndex, Subject
@@ -36,7 +37,7 @@ LEAST_PERIOD = 1.0
 
 @dataclass(frozen=True)
 class Counts:
-    """Of rows. `fresh` of those that are ok were bought by the last run."""
+    """Counts of rows. `fresh`: those of the `ok` ones that the last run bought."""
 
     rows: int
     ok: int
@@ -49,7 +50,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why rows failed: an outcome and status, and the commonest messages."""
+    """A reason why rows failed: an outcome and status, and the commonest messages."""
 
     outcome: str
     status: int | None
@@ -59,8 +60,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Sample:
-    """A row for a person to read. `row` (from 0) and `prompt` where the input is known; of `text`, which has `chars`,
-    no more than is shown."""
+    """A row for a person to read. `row` (its number from 0) and `prompt` are known if the input is. `text` is cut; the
+    whole one has `chars` characters."""
 
     why: str
     key: bytes
@@ -76,9 +77,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `is_rest`: it went on with one that was stopped, so its counts are not a whole night's.
-    `seconds` to its last attempt; `times` are `finished_at` and `latency` of one of each `every` answers; tokens are
-    estimates, of answers."""
+    """One run in numbers. `is_rest`: it continued a stopped one, so its counts are not a whole run's. `seconds`: to its
+    last attempt. `times`: `finished_at` and `latency` of one of each `every` answers. Tokens are estimates, of
+    answers."""
 
     run: Run
     is_rest: bool
@@ -94,19 +95,19 @@ class Figures:
 
     @property
     def latencies(self) -> pl.Series:
-        """Seconds."""
+        """Returns seconds."""
         return self.times["latency"]
 
     @property
     def rate(self) -> float | None:
-        """Answers a second."""
+        """Returns answers a second; None if the run was too short to have a rate."""
         return self.ok / self.seconds if self.ok and self.seconds >= LEAST_PERIOD else None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """`figures` are of the last run that sent something, None where none did; `before` of the last good one before
-    it. `repeats` is (groups, rows that share their text, different texts)."""
+    """`figures`: of the last run that sent something, None if none did. `before`: of the last good run before it.
+    `in_flight`: None if the job sets that number. `repeats`: (groups, rows that share their text, different texts)."""
 
     job: Job
     endpoint: str
@@ -121,6 +122,7 @@ class Facts:
     requests_a_row: list[tuple[int, int]]
     notes: dict[str, int]
     time: Timeline | None
+    in_flight: InFlight | None
     spent: Spent | None
     looked: AnswerSample
     repeats: tuple[list[Group], int, int]
@@ -135,7 +137,8 @@ class Facts:
 
 
 def gather(archive: ReportReader, subject: Subject) -> Facts:
-    """Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint is damaged."""
+    """Gathers all facts. Raises NotRunYet if there is nothing to report, MachineRefused if the checkpoint is
+    damaged."""
     runs = archive.runs()
     if not runs:
         raise NotRunYet(f"{archive.path}: the job has not run yet")
@@ -144,9 +147,10 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
     worked = _worked(archive, runs, known.to)
     span = worked[-1].span if worked else known
     archive.gather_stories(AttemptRange(min(span.after, known.after), known.to))
-    ends = archive.ends(known, last.first)
+    ends = archive.row_outcomes(known, last.first)
     looked = look(archive, known)
     figures = _figures(archive, worked[-1], looked) if worked else None
+    time_ = _timeline(archive, span, figures)
     repeats = repeated(looked)
     messages = archive.messages(known)
     samples, rows_of = _samples(archive, subject.known, outliers(looked, repeats[0]), messages)
@@ -163,7 +167,8 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
         before=_last_good(archive, worked[:-1]),
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],
         notes=archive.notes(known),
-        time=_timeline(archive, span, figures),
+        time=time_,
+        in_flight=in_flight_of(archive, figures.run, time_, figures.times) if figures and time_ else None,
         spent=spent_of(archive, subject, figures.run, figures.ok, figures.looked.answers) if figures else None,
         looked=looked,
         repeats=repeats,
@@ -175,7 +180,7 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
 
 
 class _Worked(NamedTuple):
-    """A run with its own attempts. `is_rest`: the run before it did not come to its end."""
+    """A run with its own attempts. `is_rest`: the run before it did not finish."""
 
     run: Run
     span: AttemptRange
@@ -184,18 +189,18 @@ class _Worked(NamedTuple):
 
 
 def _worked(archive: ReportReader, runs: Sequence[Run], to: int) -> list[_Worked]:
-    """The runs that sent something."""
+    """Returns the runs that sent something."""
     spans = [
         AttemptRange(run.first, end) for run, end in zip(runs, [*(run.first for run in runs[1:]), to], strict=True)
     ]
     rests = [False, *(run.outcome != "finished" for run in runs[:-1])]
-    of_runs = zip(runs, spans, map(archive.tries, spans), rests, strict=True)
+    of_runs = zip(runs, spans, map(archive.attempt_groups, spans), rests, strict=True)
     return [worked for worked in map(_Worked._make, of_runs) if worked.tries]
 
 
 def _counts(run: Run, ends: Sequence[RowOutcome], published: PublishResult | None) -> Counts:
-    """The run knows how many rows it had and how many of them were to be done; the rest were answered, or failed and
-    left alone. What is beyond that is of rows that the input no longer has."""
+    """Counts rows. The run knows how many rows it had and how many were to be done; the others were answered, or failed
+    and were not tried again. Further attempts belong to rows that the input no longer has."""
     done = {fresh: sum(e.rows for e in ends if e.outcome == OK and e.fresh is fresh) for fresh in (True, False)}
     failed = sum(e.rows for e in ends if e.final and e.outcome != OK and e.fresh)
     reused = min(run.rows - run.todo, done[False])
@@ -210,7 +215,8 @@ def _counts(run: Run, ends: Sequence[RowOutcome], published: PublishResult | Non
 
 
 def _figures(archive: ReportReader, worked: _Worked, looked: AnswerSample | None) -> Figures:
-    """`looked`: the whole job's answers, of which the run's own are taken where they are enough."""
+    """Returns a run's figures. `looked`: the whole job's answers; the run's own are taken from these if they are
+    enough."""
     run, span, tries, is_rest = worked
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
     own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
@@ -232,7 +238,7 @@ def _figures(archive: ReportReader, worked: _Worked, looked: AnswerSample | None
 
 
 def _last_good(archive: ReportReader, earlier: Sequence[_Worked]) -> Figures | None:
-    """Finished, not the rest of another, and with more answers than failures."""
+    """Returns the last run that finished, continued no other, and had more answers than failures."""
     for worked in reversed(earlier):
         ok = sum(kind.attempts for kind in worked.tries if kind.outcome == OK)
         failed = sum(kind.final for kind in worked.tries if kind.outcome != OK)
@@ -264,7 +270,7 @@ def _reasons(ends: Sequence[RowOutcome], messages: Sequence[Message]) -> list[Re
 def _samples(
     archive: ReportReader, known: InputIndex | None, odd: Sequence[Outlier], messages: Sequence[Message]
 ) -> tuple[list[Sample], dict[int, int]]:
-    """The odd ones with their texts and prompts; and in which row of the input each of them, and of the failed, is."""
+    """Returns the outliers with their texts and prompts, and the input row of each of these and of each failure."""
     found = known.find([*(one.id for one in odd), *(message.id for message in messages)]) if known is not None else {}
     samples = []
     for one in odd:

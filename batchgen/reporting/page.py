@@ -1,7 +1,7 @@
 """Facts -> one HTML page: its head, and everything in it made inert.
 
-What others wrote goes through `inert` and the template's escaping; the plots alone are ours, and go as they are. The
-page has no script, no link and nothing to load, and says so to the browser.
+Texts that others wrote go through `inert` and the template's escaping; only the plots, which are ours, are inserted as
+they are. The page has no script, no link and nothing to load, and tells the browser so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jinja2 import Environment, Template
 
 from batchgen.checkpoint.schema import OK
 from batchgen.reporting import sections
+from batchgen.reporting.comparison import before
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
 from batchgen.ui.humanize import dollars, duration, inflect, pluralize
@@ -35,6 +36,7 @@ def render(facts: Facts) -> str:
         "failed": sections.failed(facts),
         "show_failed": facts.job.command("show", "--failed"),
         "time": sections.time(facts),
+        "in_flight": sections.in_flight(facts),
         "latency": sections.latency(facts),
         "attempts": sections.attempts(facts),
         "spent": sections.spent(facts),
@@ -42,7 +44,7 @@ def render(facts: Facts) -> str:
         "confidence": sections.confidence(facts),
         "repeats": sections.repeats(facts),
         "samples": [sections.sample(sample) for sample in facts.samples],
-        "before": sections.before(facts),
+        "before": before(facts),
         "settings": _settings(facts),
         "made": f"Made {moment(facts.made_at)} from the checkpoint alone.",
     }
@@ -55,7 +57,7 @@ def _page() -> Template:
 
 
 def _inert(value: Any) -> Any:
-    """Every text of it without an active character; line ends as line feeds."""
+    """Returns the value with every text in it made inert, and line ends as line feeds."""
     if isinstance(value, str):
         return inert(value.replace("\r\n", "\n"))
     if isinstance(value, dict):
@@ -64,7 +66,7 @@ def _inert(value: Any) -> Any:
 
 
 def verdict(facts: Facts) -> str:
-    """How it went, in one sentence."""
+    """Returns how the run went, in one sentence."""
     counts = facts.counts
     have = f"{counts.ok:,} of {pluralize(counts.rows, 'row')} {inflect(counts.rows, 'has its', 'have their')} text"
     left = f"; {counts.pending:,} {inflect(counts.pending, 'is', 'are')} still to do" if counts.pending else ""
@@ -108,7 +110,7 @@ def _lede(facts: Facts) -> str:
 
 
 def _shares(facts: Facts) -> list[dict[str, Any]]:
-    """The four large figures."""
+    """Returns the four large figures."""
     counts = facts.counts
     new = f"{counts.fresh:,} of them by this run" if counts.reused else ""
     shown = [
@@ -145,7 +147,7 @@ def _line_of_facts(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _settings(facts: Facts) -> dict[str, Any]:
-    """What the job file sets, and the limits in force. A job holds no secret."""
+    """Returns the settings of the job file, and the limits in force. A job holds no secret."""
     job = facts.job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     prompt = job.pop("prompt", "")
     job["limits"] = facts.job.limits.model_dump(mode="json", exclude_none=True)

@@ -1,14 +1,15 @@
-"""What a report draws, each twice: for a wide page and for a narrow one. Arithmetic on values; shapes are `svg`'s."""
+"""The plots of a report, each for a wide and for a narrow page. Arithmetic on values; the shapes are made in `svg`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 import polars as pl
 
+from batchgen.reporting.in_flight import MOST_STEPS, InFlight
 from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
 from batchgen.ui.humanize import duration, pluralize
@@ -23,29 +24,32 @@ BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 """Seconds between ticks of time."""
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
+LOWER, LOW = 40, 140
+"""How much lower the first of several plots below each other is, and the height of the others, in pixels."""
 
 Draw = Callable[[Size], Drawing]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """The same drawing for a wide and for a narrow page, and what it shows, for those who do not see it."""
+    """A drawing for a wide and for a narrow page. `says`: what it shows, for screen readers."""
 
     says: str
     wide: str
     narrow: str
 
 
-def plot(says: str, draw: Draw) -> Plot:
-    wide, narrow = (draw(size).svg() for size in SIZES)
+def plot(says: str, *draws: Draw) -> Plot:
+    """Draws each for both pages; several stand below each other."""
+    wide, narrow = ("\n".join(draw(size).svg() for draw in draws) for size in SIZES)
     return Plot(says, wide, narrow)
 
 
 def over_time(time: Timeline, granted: float | None) -> Draw:
-    """Answers as they came; refusals as marks beneath, cool-downs as bands. `granted`: requests a minute."""
+    """Draws answers as they came, refusals as marks below, cool-downs as bands. `granted`: requests a minute."""
     per_second = max(time.ok, default=0) / time.width >= 2  # noqa: PLR2004  below that a minute reads better
     unit, name = (1.0, "second") if per_second else (60.0, "minute")
-    edges = [min(at * time.width, time.seconds) for at in range(len(time.ok) + 1)]
+    edges = _edges(time)
     rates, refused = [[count * unit / time.width for count in counts] for counts in (time.ok, time.refused)]
     top = max([*rates, 1e-9]) * HEAD
     limit = granted * unit / 60 if granted else math.inf
@@ -64,14 +68,79 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
             drawing.steps(edges, refused, "bad")
         else:
             drawing.marks(time.refusals, MARK_SHARE, "bad")
-        drawing.slots(_told(time, edges))
+        drawing.slots(_tooltips(time, edges))
         return drawing
 
     return draw
 
 
-def _told(time: Timeline, edges: list[float]) -> Iterator[tuple[float, float, str]]:
-    """What there is to say of each bin."""
+def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Draw]:
+    """Draws, below each other and by one clock, the requests in flight, the answers a second, and their median
+    latency."""
+    edges = _edges(time)
+    rates = [count / time.width for count in time.ok]
+    latencies = [latency or 0.0 for latency in found.latencies]
+    axes = [_heights(top, top) for top in (found.range[1] * HEAD, max(rates) * HEAD, max(latencies) * HEAD)]
+    chars = max(len(label) for axis in axes for _, label in axis.ticks)
+    titles = "requests in flight", "answers a second", "median latency, seconds"
+
+    def area(at: int, size: Size, height: int) -> Drawing:
+        moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
+        return Drawing(replace(size, height=height), Axis(0, time.seconds, moments), axes[at], titles[at], chars)
+
+    def numbers(size: Size) -> Drawing:
+        drawing = area(0, size, size.height - LOWER)
+        if len(found.moves) > MOST_STEPS:
+            drawing.steps(edges, found.means(edges), "good", filled=True)
+        else:
+            steps = list(found.steps())
+            drawing.steps([0.0, *(to for _, to, *_ in steps)], [number for *_, number, _ in steps], "good", filled=True)
+        drawing.slots(_number_tooltips(found))
+        return drawing
+
+    def throughput(size: Size) -> Drawing:
+        drawing = area(1, size, LOW)
+        drawing.steps(edges, rates, "good")
+        drawing.slots(_tooltips(time, edges))
+        return drawing
+
+    def latency(size: Size) -> Drawing:
+        drawing = area(2, size, LOW)
+        for first, values in _stretches(found.latencies):
+            drawing.steps(edges[first : first + len(values) + 1], values, "calm")
+        drawing.slots(
+            (start, to, f"{_since_start(start)} to {_since_start(to)}: {value:.2f} s")
+            for (start, to), value in zip(pairwise(edges), found.latencies, strict=True)
+            if value is not None
+        )
+        return drawing
+
+    return numbers, throughput, latency
+
+
+def _edges(time: Timeline) -> list[float]:
+    """Returns where the bins begin and end, in seconds."""
+    return [min(at * time.width, time.seconds) for at in range(len(time.ok) + 1)]
+
+
+def _stretches(values: Sequence[float | None]) -> Iterator[tuple[int, list[float]]]:
+    """Yields values without a gap, each list with the place of its first one."""
+    for is_there, stretch in groupby(enumerate(values), lambda pair: pair[1] is not None):
+        if is_there:
+            pairs = list(stretch)
+            yield pairs[0][0], [value for _, value in pairs if value is not None]
+
+
+def _number_tooltips(found: InFlight) -> Iterator[tuple[float, float, str]]:
+    """Yields the tooltips of the stretches; if there are very many, of the longest."""
+    longest = sorted(found.steps(), key=lambda step: step[0] - step[1])[:MOST_STEPS]
+    for start, to, number, why in longest:
+        reason = f": {why}" if why else ""
+        yield start, to, f"{_since_start(start)} to {_since_start(to)}: {number:,} in flight{reason}"
+
+
+def _tooltips(time: Timeline, edges: list[float]) -> Iterator[tuple[float, float, str]]:
+    """Yields the tooltip of each bin."""
     for (start, to), ok, refused in zip(pairwise(edges), time.ok, time.refused, strict=True):
         said = f"{_since_start(start)} to {_since_start(to)}: {pluralize(ok, 'answer')}"
         yield start, to, said + (f", {pluralize(refused, 'refusal')}" if refused else "")
@@ -88,7 +157,7 @@ def _moments(seconds: float, most: int) -> Iterator[float]:
 
 
 def _elapsed(seconds: float) -> str:
-    """Since the start: `0`, `30 s`, `5 min`, `2 h`."""
+    """Formats seconds since the start: `0`, `30 s`, `5 min`, `2 h`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size and (seconds % size == 0 or (size > 60 and seconds % (size / 2) == 0)):  # noqa: PLR2004
             return f"{seconds / size:.10g} {unit}"
@@ -97,7 +166,7 @@ def _elapsed(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class _Bars:
-    """Of equal width `step` from `low` on; the last holds all that lies beyond, too."""
+    """Bars of equal width `step` from `low` on. The last one also holds all values beyond."""
 
     low: float
     high: float
@@ -109,13 +178,13 @@ class _Bars:
         return self.low + len(self.heights) * self.step
 
     def spans(self) -> Iterator[tuple[float, float, int]]:
-        """(from, to, height)"""
+        """Yields (from, to, height)."""
         for at, height in enumerate(self.heights):
             yield self.low + at * self.step, self.low + (at + 1) * self.step, height
 
 
 def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Callable[[float], str]) -> Draw:
-    """Bars, and lines at the marked values, each with its name. What lies far out is gathered in the last bar."""
+    """Draws bars, and a labelled line at each marked value. The last bar also holds the far outliers."""
     bars = _bars(values)
     is_cut = bars.high < float(values.max())  # type: ignore[arg-type]
     whole = not values.dtype.is_float()
@@ -139,7 +208,7 @@ def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Calla
 
 
 def _between(start: float, to: float, whole: bool, show: Callable[[float], str]) -> str:  # noqa: FBT001
-    """The values of a bar, in words; of whole numbers the last one that is in it."""
+    """Describes the values of a bar; of whole numbers, up to the last one in it."""
     last = to - 1 if whole else to
     return show(start) if last == start else f"{show(start)} to {show(last)}"
 
@@ -157,7 +226,7 @@ def _bars(values: pl.Series) -> _Bars:
 
 
 def _range(values: pl.Series) -> tuple[float, float]:
-    """Of the bars: all but the far ends of long tails."""
+    """Returns the range of the bars: all values but the far ends of long tails."""
     lowest, highest = float(values.min()), float(values.max())  # type: ignore[arg-type]
     near = [values.quantile(share, "nearest") or 0.0 for share in (0.005, 0.5, 0.995)]
     low = near[0] if near[1] - lowest > 3 * (near[1] - near[0]) else lowest
@@ -166,12 +235,12 @@ def _range(values: pl.Series) -> tuple[float, float]:
 
 
 def _heights(most: float, top: float) -> Axis:
-    """A vertical axis from 0 to `top`, with labels up to `most`."""
+    """Returns a vertical axis from 0 to `top`, with labels up to `most`."""
     return Axis(0, top, [(at, _figure(at)) for at in _ticks(0, most, ROWS_OF_TICKS)])
 
 
 def _ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
-    """Round numbers, as many as there is room for."""
+    """Returns round numbers, at most so many."""
     steps = (step for step in _round() if not whole or step >= 1)
     step = next(step for step in steps if (high - low) / step <= most)
     return [at * step for at in range(math.ceil(low / step), math.floor(high / step) + 1)]

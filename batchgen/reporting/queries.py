@@ -1,7 +1,7 @@
-"""What a report asks of the checkpoint: counts made by SQLite, in short transactions, of what was there at one moment.
+"""A report's queries of the checkpoint: counts by SQLite, in short transactions, as of one moment.
 
-Attempts are never updated and their ids grow, so everything up to one id is a snapshot without a lock. Must never
-hold an answer, and never more than a few bytes a row.
+Attempts are never updated and their ids grow, so everything up to one id is a snapshot without a lock. Must never hold
+an answer, and never more than a few bytes a row.
 """
 
 # ruff: noqa: S608  what is put together here is constants, and ids that are integers
@@ -29,14 +29,14 @@ _SENT = f"outcome NOT IN ('{DAMAGED}', '{INTERRUPTED}')"
 
 
 class AttemptRange(NamedTuple):
-    """Attempts after one id, up to another."""
+    """The attempts after one id, up to another."""
 
     after: int
     to: int
 
 
 class RowOutcome(NamedTuple):
-    """How many rows ended so, by their last attempt. `fresh`: in the last run."""
+    """The number of rows whose last attempt ended like this. `fresh`: in the last run."""
 
     outcome: str
     status: int | None
@@ -46,8 +46,8 @@ class RowOutcome(NamedTuple):
 
 
 class AttemptGroup(NamedTuple):
-    """Attempts of one kind: how many, how many of them were their row's last, when the last of them ended
-    (microseconds), and the longest (seconds)."""
+    """The attempts of one kind: how many, how many of them were their row's last, when the last of them ended
+    (microseconds), and the longest latency (seconds)."""
 
     outcome: str
     status: int | None
@@ -58,12 +58,12 @@ class AttemptGroup(NamedTuple):
 
     @property
     def is_refusal(self) -> bool:
-        """As `_REFUSAL` says it."""
+        """Returns whether the attempts were refused, as `_REFUSAL` has it."""
         return self.outcome == Kind.BUSY or self.status in _BUSY
 
 
 class Message(NamedTuple):
-    """What failed rows were told, how many of them, and the first."""
+    """An error message of failed rows: how many rows have it, and the first of them."""
 
     outcome: str
     status: int | None
@@ -75,44 +75,57 @@ class Message(NamedTuple):
 
 
 class ReportReader(Reader):
-    """The checkpoint, with questions of its own.
+    """The checkpoint, with a report's queries.
 
-    Most rows have one attempt, and it is an answer: they are counted as they stand. The stories of all others are
-    gathered once, apart, since sorting a million attempts by their keys takes longer than everything else.
+    Most rows have one attempt, an answer: these are only counted. The attempts of all other rows are gathered once, in
+    a table of their own (`stories`), since sorting a million attempts by key would take longer than all the rest.
     """
 
     def runs(self) -> list[Run]:
         return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id", {})]
 
+    def moves(self, run: Run) -> list[tuple[int, int, float, float, str]]:
+        """Returns the changes of the requests in flight, if the run found their number: (at, most, throughput, latency,
+        why), in microseconds, answers a second, and seconds."""
+        sql = "SELECT at, most, throughput, latency, why FROM in_flight WHERE run = ? ORDER BY at"
+        return self._optional("in_flight", sql, (run.id,))
+
+    def last_in_flight_before(self, run: Run) -> int | None:
+        """Returns the number that the runs before had found last, with which this one began."""
+        sql = "SELECT most FROM in_flight WHERE run < ? ORDER BY run DESC, at DESC LIMIT 1"
+        rows = self._optional("in_flight", sql, (run.id,))
+        return int(rows[0][0]) if rows else None
+
     def last_finished_at(self) -> int:
-        """When the last attempt of all ended, in microseconds; 0 where there is none."""
+        """Returns when the last attempt of all ended, in microseconds; 0 if there is none."""
         rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})
         return int(rows[0][0]) if rows else 0
 
     def gather_stories(self, span: AttemptRange) -> None:
-        """Every attempt of the rows that had anything but an answer in the span; what follows asks them."""
+        """Gathers all attempts of the rows that had anything but an answer in the span; the queries below use them."""
         failed = f"SELECT key FROM attempts WHERE {_within(span)} AND outcome != '{OK}'"
         stories = f"SELECT id, key, outcome, status, final FROM attempts WHERE {_within(span)} AND key IN ({failed})"
         self._all("DROP TABLE IF EXISTS temp.stories", {})
         self._all(f"CREATE TEMP TABLE stories AS {stories}", {})
 
-    def ends(self, known: AttemptRange, first: int) -> list[RowOutcome]:
-        """Of every row with an attempt in the span, by its last one. `first`: the last run's come after this id."""
-        untold, fresh = self._untold(known), self._untold(AttemptRange(first, known.to))
+    def row_outcomes(self, known: AttemptRange, first: int) -> list[RowOutcome]:
+        """Counts the rows with an attempt in the span by their last one. `first`: attempts of the last run have higher
+        ids."""
+        single, fresh = self._single_attempts(known), self._single_attempts(AttemptRange(first, known.to))
         last = f"SELECT max(id) AS id, key, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
         sql = f"SELECT outcome, status, final, id > :first, {{}} FROM ({last}) {{}} GROUP BY 1, 2, 3, 4"
-        rows = [(OK, None, True, True, fresh), (OK, None, True, False, untold - fresh)]
+        rows = [(OK, None, True, True, fresh), (OK, None, True, False, single - fresh)]
         rows += self._all(sql.format("count(*)", ""), {"first": first})
         if self.has_shared():
             rows += self._all(sql.format("sum(rows - 1)", "JOIN shared USING (key)"), {"first": first})
-            untold_ones = f"{_within(known)} AND id NOT IN (SELECT id FROM stories)"
-            answers = f"attempts JOIN shared USING (key) WHERE {untold_ones}"
+            single_ones = f"{_within(known)} AND id NOT IN (SELECT id FROM stories)"
+            answers = f"attempts JOIN shared USING (key) WHERE {single_ones}"
             beside = f"SELECT '{OK}', NULL, 1, id > :first, sum(rows - 1) FROM {answers} GROUP BY 4"
             rows += self._all(beside, {"first": first})
         return [RowOutcome(outcome, status, bool(final), bool(new), n) for outcome, status, final, new, n in rows if n]
 
-    def tries(self, span: AttemptRange) -> list[AttemptGroup]:
-        """The span's attempts by kind, most first."""
+    def attempt_groups(self, span: AttemptRange) -> list[AttemptGroup]:
+        """Returns the span's attempts by kind, the commonest first."""
         sql = "SELECT outcome, {}, count(*), sum(final), max(finished_at), max(latency) FROM attempts WHERE "
         ended = f"{sql}{_within(span)} AND {_SENT} AND outcome"
         answers = self._all(f"{ended} = :ok".format("max(status)"), {"ok": OK})  # without sorting them into one group
@@ -121,7 +134,8 @@ class ReportReader(Reader):
         return sorted(found, key=lambda kind: (-kind.attempts, kind.outcome, kind.status or 0))
 
     def requests_a_row(self, span: AttemptRange, answers: int) -> list[tuple[int, int]]:
-        """(requests, rows that took so many in the span to get their text), of so many answers."""
+        """Returns (requests, rows that needed so many in the span to get their text). `answers`: the number of answers
+        in it."""
         told = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
         rows = f"SELECT count(*) AS n FROM stories WHERE {_within(span)} AND {_SENT} GROUP BY key"
         sql = f"SELECT n, count(*) FROM ({rows} HAVING max(outcome = :ok)) GROUP BY 1"
@@ -131,29 +145,30 @@ class ReportReader(Reader):
         return sorted((requests, rows) for requests, rows in counts.items() if rows)
 
     def answers_over_time(self, span: AttemptRange, every: int) -> pl.DataFrame:
-        """`finished_at` (microseconds) and `latency` (seconds) of the answers, of each so many attempts one."""
+        """Returns `finished_at` (microseconds) and `latency` (seconds) of the answers, of one of each `every`
+        attempts."""
         where = f"{_within(span)} AND outcome = :ok AND latency >= 0 AND {_one_of(every)}"
         return self._query(_times, f"SELECT finished_at, latency FROM attempts WHERE {where}", {"ok": OK})
 
     def refused_by(self, span: AttemptRange, start: int, width: int) -> dict[int, int]:
-        """Slot -> refusals that came in it."""
+        """Returns the number of refusals in each slot of time."""
         where = f"{_within(span)} AND {_SENT} AND ({_REFUSAL})"
         sql = f"SELECT (finished_at - :start) / :width, count(*) FROM attempts WHERE {where} GROUP BY 1"
         return dict(self._all(sql, {"start": start, "width": width}))
 
     def sent_in(self, span: AttemptRange, start: int, width: int) -> set[int]:
-        """The slots in which something was sent."""
+        """Returns the slots of time in which something was sent."""
         sent = "finished_at - CAST(coalesce(latency, 0) * 1000000 AS INTEGER)"
         sql = f"SELECT DISTINCT ({sent} - :start) / :width FROM attempts WHERE {_within(span)} AND {_SENT}"
         return {slot for (slot,) in self._all(sql, {"start": start, "width": width})}
 
     def notes(self, known: AttemptRange) -> dict[str, int]:
-        """Requests whose answer was lost with the run that had sent them, and answers that were found damaged."""
+        """Counts requests whose answers were lost with the run that sent them, and answers that were found damaged."""
         sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(known)} AND NOT ({_SENT}) GROUP BY 1"
         return dict(self._all(sql, {}))
 
     def messages(self, known: AttemptRange) -> list[Message]:
-        """The commonest of each outcome and status, of rows that are failed as things stand."""
+        """Returns the commonest messages of each outcome and status, of rows that are currently failed."""
         last = f"SELECT max(id) AS id, outcome, final FROM stories WHERE {_within(known)} GROUP BY key"
         failed = f"SELECT id FROM ({last}) WHERE final = 1 AND outcome != :ok"
         alike = (
@@ -166,29 +181,31 @@ class ReportReader(Reader):
         return [Message(*row) for row in self._all(sql, {"ok": OK, "most": MESSAGES})]
 
     def answers(self, known: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
-        """The ids of the answers that stand, or of so many an even sample of about this size; and how many stand."""
+        """Returns the ids of the answers in use, or of an even sample of about `sample` if there are more than
+        `all_up_to`; and how many are in use."""
         ((told,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
-        count = self._untold(known) + told
+        count = self._single_attempts(known) + told
         some = _one_of(count // sample if count > all_up_to else 1)  # asked first: it needs no look into the row
         sql = f"SELECT id FROM attempts WHERE {_within(known)} AND {some} AND outcome = :ok ORDER BY id"
         given_up = self._given_up(known)
         ids = [id_ for (id_,) in self._all(sql, {"ok": OK})]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
 
-    def _untold(self, span: AttemptRange) -> int:
-        """Attempts in the span that are in no story: each is the answer of a row of its own. Counted by ids alone."""
+    def _single_attempts(self, span: AttemptRange) -> int:
+        """Counts the span's attempts that are not in `stories`: each is the only answer of its row. It uses ids
+        alone."""
         count = f"(SELECT count(*) FROM {{}} WHERE {_within(span)})"
-        ((untold,),) = self._all(f"SELECT {count.format('attempts')} - {count.format('stories')}", {})
-        return int(untold)
+        ((single,),) = self._all(f"SELECT {count.format('attempts')} - {count.format('stories')}", {})
+        return int(single)
 
     def size(self, ids: Sequence[int]) -> int:
-        """Bytes of the bodies of these attempts, as they came."""
+        """Returns the bytes of the bodies of these attempts, before compression."""
         pieces = (",".join(map(str, ids[at : at + CHUNK])) for at in range(0, len(ids), CHUNK))
         sql = "SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({})"
         return sum(self._all(sql.format(piece), {})[0][0] for piece in pieces)
 
     def _given_up(self, known: AttemptRange) -> set[int]:
-        """Answers that were found damaged later."""
+        """Returns the answers that were found damaged later."""
         damaged = f"SELECT key, max(id) AS id FROM stories WHERE {_within(known)} AND outcome = :damaged GROUP BY key"
         where = f"outcome = :ok AND s.id > {known.after}"
         sql = f"SELECT s.id FROM stories s JOIN ({damaged}) d ON s.key = d.key AND s.id < d.id WHERE {where}"
@@ -210,5 +227,6 @@ def _within(span: AttemptRange) -> str:
 
 
 def _one_of(every: int) -> str:
-    """Ids have no large gaps, and grow with time: each tenth of them is as even as a sample can be."""
+    """Returns a condition for one of each `every` attempts. Ids have no large gaps and grow with time, so this sample
+    is even."""
     return f"id % {every:d} = 0" if every > 1 else "1"

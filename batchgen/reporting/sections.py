@@ -1,6 +1,6 @@
-"""Facts -> the sections of the page, each as plain values for the template; None where it has nothing to say.
+"""Facts -> the sections of the page, each as plain values for the template; None for a section with nothing to say.
 
-Words, numbers and plots only: nothing is counted here, nothing read and nothing written.
+Words, numbers and plots only: counts nothing, reads nothing, writes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import polars as pl
 from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.reporting.facts import Facts, Figures, Reason, Sample
-from batchgen.reporting.plots import histogram, over_time, plot
+from batchgen.reporting.in_flight import Cause, InFlight
+from batchgen.reporting.plots import histogram, in_flight_over_time, over_time, plot
 from batchgen.reporting.queries import AttemptGroup, Message
 from batchgen.reporting.spent import Spent
 from batchgen.reporting.texts import PLAIN
@@ -25,7 +26,6 @@ from batchgen.reporting.wording import (
     figure,
     kind_of,
     long,
-    moment,
     named,
     negative,
     seconds,
@@ -34,8 +34,8 @@ from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""
-LEAST_CHANGE = 0.5
-"""Percent; less is none."""
+MOST_MOVES = 200
+"""Changes of the requests in flight that are listed."""
 
 
 def failed(facts: Facts) -> str:
@@ -78,6 +78,42 @@ def time(facts: Facts) -> dict[str, Any] | None:
     granted = facts.job.limits.requests_per_minute or figures.run.learned
     shown = plot(said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
     return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
+
+
+def in_flight(facts: Facts) -> dict[str, Any] | None:
+    """Says how many requests were in flight, if the run found that number itself, and why it changed."""
+    time, found = facts.time, facts.in_flight
+    if time is None or found is None:
+        return None
+    low, high = found.range
+    changed = pluralize(len(found.moves), "change")
+    said = f"Found by the run: {found.end:,} at its end, from {low:,} to {high:,} on the way, with {changed}."
+    draws = in_flight_over_time(found, time)
+    return {
+        "said": said,
+        "plot": plot(said, *draws) if sum(time.ok) >= LEAST_SAMPLE else None,
+        "causes": [_cause(cause) for cause in found.causes()],
+        "moves": _moves(found),
+        "more": f"and {len(found.moves) - MOST_MOVES:,} more" if len(found.moves) > MOST_MOVES else "",
+    }
+
+
+def _cause(cause: Cause) -> dict[str, str]:
+    counts = {"raised": cause.raised, "lowered": cause.lowered}
+    return {"why": cause.why, **{name: f"{count:,}" if count else "" for name, count in counts.items()}}
+
+
+def _moves(found: InFlight) -> list[dict[str, str]]:
+    return [
+        {
+            "at": duration(move.at) if move.at >= 1 else seconds(move.at),
+            "most": f"{move.most:,}",
+            "throughput": figure(move.throughput) if move.throughput else "",
+            "latency": seconds(move.latency) if move.latency else "",
+            "why": move.why,
+        }
+        for move in found.moves[:MOST_MOVES]
+    ]
 
 
 def latency(facts: Facts) -> dict[str, Any] | None:
@@ -123,7 +159,7 @@ def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
 
 
 def _is_varied(values: pl.Series) -> bool:
-    """Whether there is something to see in a plot of them."""
+    """Returns whether a plot of the values would show anything."""
     return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
 
 
@@ -144,13 +180,13 @@ def spent(facts: Facts) -> dict[str, Any] | None:
 
 
 def _how(spent: Spent) -> str:
-    """Whose count the tokens are, in a sentence."""
+    """Says whose count the tokens are, in a sentence."""
     rule = ": four bytes to a token" if "estimate" in spent.how else ""
     return f"{spent.how[:1].upper()}{spent.how[1:]}{rule}."
 
 
 def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
-    """How much of each granted rate was used, over the whole run."""
+    """Returns how much of each granted rate was used, over the whole run."""
     if figures.rate is None or facts.spent is None:
         return []
     minutes = figures.seconds / 60
@@ -250,48 +286,3 @@ def sample(sample: Sample) -> dict[str, Any]:
         "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
         "text": long(sample.text, TEXT_CHARS, sample.chars),
     }
-
-
-def before(facts: Facts) -> dict[str, Any] | None:
-    now, before = facts.figures, facts.before
-    if now is None or before is None:
-        return None
-    rows = [_compared(name, *values) for name, *values in _comparable(now, before)]
-    rest = " This run went on with one that was stopped: its counts are not a whole run's." if now.is_rest else ""
-    return {"said": f"The last good run before it began {moment(before.run.started_at)}.{rest}", "rows": rows}
-
-
-def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
-    """(name, now, before, how to show it)"""
-
-    def latency(figures: Figures, share: float) -> float | None:
-        value = figures.latencies.quantile(share, "nearest")
-        return None if value is None else float(value)
-
-    def mean(figures: Figures, column: str) -> float | None:
-        value = figures.looked.answers[column].mean()
-        return float(value) if isinstance(value, int | float) else None
-
-    whole = "{:,.0f}".format
-    two = (now, before)
-    counts = [
-        ("answers", now.ok, before.ok, whole),
-        ("failed rows", now.failed, before.failed, whole),
-        ("requests", now.attempts, before.attempts, whole),
-        ("time", now.seconds, before.seconds, duration),
-    ]
-    return [
-        *([] if now.is_rest else counts),
-        ("answers a second", now.rate, before.rate, figure),
-        ("latency, p50", *(latency(one, 0.5) for one in two), seconds),
-        ("latency, p95", *(latency(one, 0.95) for one in two), seconds),
-        ("characters a text", *(mean(one, "chars") for one in two), whole),
-        ("mean log-prob", *(mean(one, "mean_logprob") for one in two), negative),
-    ]
-
-
-def _compared(name: str, now: float | None, before: float | None, show: Any) -> dict[str, str]:
-    change = 100 * (now - before) / abs(before) if now is not None and before else None
-    said = "" if change is None else "as before" if abs(change) < LEAST_CHANGE else f"{change:+,.0f} %"
-    values = ["none" if value is None else show(value) for value in (now, before)]
-    return {"name": name, "now": values[0], "before": values[1], "change": said.replace("-", "\u2212")}

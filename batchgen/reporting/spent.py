@@ -1,4 +1,4 @@
-"""What a run took, and its job in all: as runs took it down, and of an older version's run by estimate."""
+"""What a run and its whole job have cost: as stored by the runs, or by estimate for a run of an older version."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from batchgen.reporting.subject import Subject
 
 @dataclass(frozen=True)
 class Spent:
-    """`cost` in US dollars, None where a price is unknown; `prompt_tokens` None where the input is. `how`: whose count
-    the tokens are. `in_all`: what all runs of the job took; None where nobody took it down. `models`: with the answers
-    of each."""
+    """`cost` is in US dollars, None if a price is unknown. `prompt_tokens` is None if the input is unknown. `how`: who
+    counted the tokens. `in_all`: what all runs of the job have used, None if they did not store it. `models`: with the
+    number of answers of each."""
 
     prompt_tokens: float | None
     answer_tokens: float
@@ -30,8 +30,8 @@ class Spent:
 
 
 def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
-    """`ok`: how many answers the run had; `answers`: those of them that are looked at. None where there is nothing to
-    say."""
+    """Returns what a run has used; None if there is nothing to say. `ok`: the number of its answers. `answers`: those
+    that are looked at."""
     scale = ok / max(answers.height, 1)
     grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
@@ -53,7 +53,8 @@ def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers
 
 
 def _cost(job: Job, by_model: Sequence[tuple[str, float, float]], prompt_tokens: float | None) -> float | None:
-    """A model whose price is unknown is taken for the one asked for: answers may name theirs more exactly."""
+    """Estimates the cost. A model without a known price gets the price of the requested one: answers may name it more
+    precisely."""
     cost = 0.0
     for model, requests, tokens in by_model:
         price = price_of(job, model) or price_of(job, job.request.model)

@@ -1,5 +1,5 @@
-"""What a report is about: a job, and where in its input the rows and prompts of attempts are, which are not in the
-checkpoint. Reads the input alone."""
+"""The subject of a report: a job, and the rows and prompts of its attempts, which are not in the checkpoint. Reads the
+input alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputIndex:
-    """The input, where it is there: `records` has the last attempt of each row, 0 for none; `prompt_tokens` are those
-    of a prompt in the mean, None where there is no row."""
+    """The input, if it is available. `records`: the last attempt of each row, 0 for none. `prompt_tokens`: the mean of
+    the prompts, None if there is no row."""
 
     source: Source
     requests: Requests
@@ -28,8 +28,8 @@ class InputIndex:
     prompt_tokens: float | None
 
     def find(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """The row's number in the files and the prompt of each attempt that is its row's last; the first row's, where
-        several share it. Raises UsageError where the input has changed."""
+        """Returns the number in the files and the prompt of each row whose last attempt is one of these; of rows that
+        share an attempt, the first. Raises UsageError if the input has changed."""
         rows = self.records.to_frame("id").with_row_index("row").filter(pl.col("id").is_in(list(ids)))
         wanted: dict[int, int] = dict(rows.unique("id", keep="first", maintain_order=True).iter_rows())
         found: dict[int, tuple[int, str]] = {}
@@ -49,7 +49,7 @@ class InputIndex:
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose report it is. `job` has the limits in force, `endpoint` is who answers; `published`: the results of a run
+    """What a report is about. `job` has the limits in force. `endpoint`: who answers. `published`: the results of a run
     that has just ended, which know best how its rows ended."""
 
     job: Job
@@ -59,7 +59,7 @@ class Subject:
 
 
 def mean_tokens(rows: pl.DataFrame) -> float | None:
-    """Of the prompts of a plan's rows."""
+    """Returns the mean prompt tokens of a plan's rows."""
     mean = rows["prompt_tokens"].mean()
     return float(mean) if isinstance(mean, int | float) else None
 

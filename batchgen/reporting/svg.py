@@ -1,6 +1,5 @@
-"""Values -> shapes: one plot as SVG. It has no colour and no font of its own, but classes that the page's style sheet
-knows, so that one drawing serves both themes. It has no id, no script and nothing to load.
-"""
+"""Values -> shapes: one plot as SVG. It uses classes of the page's style sheet, and no colour or font of its own, so
+that one drawing serves both themes. It has no id, no script and nothing to load."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ TITLE, FOOT, GAP, EDGE = 24, 22, 6, 3
 
 @dataclass(frozen=True)
 class Size:
-    """In CSS pixels."""
+    """A size in CSS pixels."""
 
     name: str
     width: int
@@ -30,7 +29,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis goes from and to, and where it says so: `ticks` are values with their labels."""
+    """The range of an axis. `ticks`: values with their labels."""
 
     low: float
     high: float
@@ -38,12 +37,14 @@ class Axis:
 
 
 class Drawing:
-    """A plot at work: an area between two axes. Places are given in the axes' own units; heights as shares of the area
-    where they are called shares."""
+    """A plot: an area between two axes. Places are in the units of the axes; `share` is a share of the area's
+    height."""
 
-    def __init__(self, size: Size, x: Axis, y: Axis, title: str) -> None:
+    def __init__(self, size: Size, x: Axis, y: Axis, title: str, label_chars: int = 1) -> None:
+        """Draws grid, labels and title. `label_chars`: leaves room for labels of at least so many characters, to align
+        drawings that stand below each other."""
         self._size, self._x, self._y = size, x, y
-        self._left = max((len(label) for _, label in y.ticks), default=1) * CHAR + GAP
+        self._left = max([label_chars, *(len(label) for _, label in y.ticks)]) * CHAR + GAP
         self._right, self._top, self._bottom = size.width - EDGE, TITLE, size.height - FOOT
         self._shapes: list[str] = []
         self.text(self._left, FONT, title)
@@ -54,7 +55,7 @@ class Drawing:
             self._tick(value, label)
 
     def _tick(self, value: float, label: str) -> None:
-        """In the middle below its value, but never outside the picture."""
+        """Draws a label centred below its value, but never outside the picture."""
         at, half = float(self._across(value)), len(label) * CHAR / 2
         beyond = at + half > self._size.width
         self.text(self._size.width if beyond else at, self._bottom + 16, label, anchor="end" if beyond else "middle")
@@ -70,34 +71,34 @@ class Drawing:
         return _n(self._bottom - min(max(share, 0.0), 1.0) * (self._bottom - self._top))
 
     def text(self, x: float, y: float, said: str, *, anchor: str = "start", kind: str = "") -> None:
-        """`x` and `y` in pixels of the picture."""
+        """Draws a text. `x` and `y` are pixels of the picture."""
         look = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor != "start" else "")
         self._shapes.append(f'<text x="{_n(x)}" y="{_n(y)}"{look}>{escape(said)}</text>')
 
     def note(self, said: str) -> None:
-        """At the right above the area, as the title stands at the left."""
+        """Draws a note above the area, at the right; the title is at the left."""
         self.text(self._right, FONT, said, anchor="end")
 
     def level(self, value: float) -> None:
-        """A dashed line across the whole area."""
+        """Draws a dashed line across the whole area."""
         self._shapes.append(f'<path class="level" d="M{_n(self._left)} {self._up(value)}H{self._right}"/>')
 
     def bands(self, spans: Iterable[tuple[float, float]], kind: str) -> None:
-        """From top to bottom of the area."""
+        """Draws bands from the top to the bottom of the area."""
         self._path(f"band {kind}", "".join(self._box(start, to) for start, to in spans))
 
     def bars(self, spans: Iterable[tuple[float, float, float]], kind: str) -> None:
-        """(from, to, height)"""
+        """Draws bars: (from, to, height)."""
         height = self._y.high - self._y.low
         drawn = (self._box(start, to, (value - self._y.low) / height) for start, to, value in spans if value)
         self._path(f"bars {kind}", "".join(drawn))
 
     def marks(self, places: Iterable[float], share: float, kind: str) -> None:
-        """Short lines that stand on the lower axis."""
+        """Draws short lines on the lower axis."""
         self._path(kind, "".join(f"M{self._across(at)} {_n(self._bottom)}V{self._at_share(share)}" for at in places))
 
     def steps(self, edges: Sequence[float], values: Sequence[float], kind: str, *, filled: bool = False) -> None:
-        """Each value from one edge to the next; `filled`: down to the lower axis."""
+        """Draws each value from one edge to the next. `filled`: with the area below."""
         drawn = "".join(
             f"V{self._up(value)}H{self._across(to)}" for value, (_, to) in zip(values, pairwise(edges), strict=True)
         )
@@ -107,7 +108,8 @@ class Drawing:
         self._path(kind, f"M{start} {self._up(values[0])}{drawn}")
 
     def pin(self, value: float, share: float, said: str, turn: float) -> None:
-        """A line so high, with its label on the side where there is room: left of it from `turn` on."""
+        """Draws a line of this height, with its label to the right; to the left from `turn` on, where the right has no
+        room."""
         at = self._across(value)
         self._path("pin", f"M{at} {_n(self._bottom)}V{self._at_share(share)}")
         is_left = value > turn
@@ -115,13 +117,13 @@ class Drawing:
         self.text(float(at) + aside, float(self._at_share(share)) + FONT - 2, said, anchor=anchor, kind="said")
 
     def slots(self, spans: Iterable[tuple[float, float, str]]) -> None:
-        """What the page says of a stretch where the pointer rests on it; drawn last, above everything."""
+        """Adds a tooltip for each stretch. Call this last, so that it lies above everything."""
         for start, to, said in spans:
             box = self._box(start, to)
             self._shapes.append(f'<path class="slot" d="{box}"><title>{escape(said)}</title></path>')
 
     def _box(self, start: float, to: float, share: float = 1.0) -> str:
-        """Stands on the lower axis, by default as high as the area."""
+        """Returns a box on the lower axis, by default as high as the area."""
         foot = _n(self._bottom)
         return f"M{self._across(start)} {foot}V{self._at_share(share)}H{self._across(to)}V{foot}Z"
 
@@ -130,12 +132,12 @@ class Drawing:
             self._shapes.append(f'<path class="{kind}" d="{drawn}"/>')
 
     def svg(self) -> str:
-        """Hidden from those who listen: what it shows is said beside it."""
+        """Returns the SVG. It is hidden from screen readers: the figure's label says what it shows."""
         ground = f'<path class="ground" d="M{_n(self._left)} {self._bottom}H{self._right}"/>'
         head = f'<svg viewBox="0 0 {self._size.width} {self._size.height}" aria-hidden="true">'
         return "\n".join([head, *self._shapes, ground, "</svg>"])
 
 
 def _n(value: float) -> str:
-    """A tenth of a pixel is as much as anybody sees."""
+    """Formats pixels: a tenth is the finest that can be seen."""
     return f"{value:.1f}".removesuffix(".0")

@@ -1,7 +1,7 @@
-"""Answers -> what can be said of their texts: lengths, confidence, repetitions, and which of them are odd.
+"""Answers -> facts about their texts: lengths, confidence, repetitions, and outliers.
 
-Reads answers by batch and keeps forty bytes of each; of many it looks at an even sample. Must never hold more than
-a batch of them.
+Reads answers in batches and keeps forty bytes of each; of many, an even sample. Must never hold more than a batch of
+them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class AnswerSample:
-    """The answers that were looked at, a row each, and how many there are in all."""
+    """The answers that were looked at, a row each. `of`: how many there are in total."""
 
     answers: pl.DataFrame
     of: int
@@ -65,7 +65,7 @@ class Outlier:
 
 
 def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
-    """Answers that cannot be read are left out; the next run finds them and buys them again."""
+    """Looks at the answers. Unreadable ones are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
     some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
     pieces = [_measured(archive, records) for _, records, _ in archive.record_batches(some)]
@@ -73,7 +73,7 @@ def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO,
 
 
 def _measured(archive: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
-    """As _SCHEMA, by id."""
+    """Returns a frame like _SCHEMA, ordered by id."""
     read = {id_: archive.answer(record) for id_, record in records.items()}
     answers = {id_: answer for id_, answer in read.items() if answer is not None}
     firsts = [answer.choices[0] for answer in answers.values()]
@@ -101,7 +101,7 @@ _log_probs = msgspec.json.Decoder(_LogProbs | None)
 
 
 def mean_logprob(raw: msgspec.Raw) -> float | None:
-    """Of the tokens of a text; None where there are none."""
+    """Returns the mean over the tokens of a text; None if there are none."""
     if raw == NULL:
         return None
     try:
@@ -114,7 +114,8 @@ def mean_logprob(raw: msgspec.Raw) -> float | None:
 
 
 def repeated(looked: AnswerSample) -> tuple[list[Group], int, int]:
-    """The commonest texts that several rows have, the rows that share theirs with another, how many texts differ."""
+    """Returns the commonest texts that several rows have, the number of rows that share theirs, and the number of
+    different texts."""
     groups = looked.answers.group_by("digest").agg(id=pl.col("id").min(), rows=pl.len().cast(pl.Int64))
     several = groups.filter(pl.col("rows") > 1).sort(["rows", "id"], descending=[True, False])
     first = [Group(id_, rows) for id_, rows in several.head(GROUPS).select("id", "rows").iter_rows()]
@@ -122,7 +123,7 @@ def repeated(looked: AnswerSample) -> tuple[list[Group], int, int]:
 
 
 def outliers(looked: AnswerSample, groups: Sequence[Group]) -> list[Outlier]:
-    """A dozen rows for a person to read: the odd ones first, then some as they come. No text twice."""
+    """Chooses a dozen rows for a person to read: the outliers first, then some ordinary ones. No text twice."""
     answers = looked.answers.unique("digest", keep="first").sort("id")
     unsure = answers.filter(pl.col("mean_logprob").is_not_null())
     chosen: dict[int, str] = {}
@@ -140,6 +141,6 @@ def outliers(looked: AnswerSample, groups: Sequence[Group]) -> list[Outlier]:
 
 
 def _choose(chosen: dict[int, str], ordered: pl.DataFrame, why: str) -> None:
-    """The first of them that were not chosen for another reason."""
+    """Adds the first of them that were not chosen for another reason."""
     fresh = [id_ for id_ in ordered["id"].head(OF_EACH + len(chosen)).to_list() if id_ not in chosen]
     chosen.update(dict.fromkeys(fresh[:OF_EACH], why))

@@ -1,7 +1,7 @@
-"""One run's attempts over time: answers, refusals, and the cool-downs after them. Arithmetic on counts; no answer is
-read here.
+"""The attempts of one run over time: answers, refusals, and the cool-downs after them. Arithmetic on counts; reads no
+answer.
 
-A cool-down is not stored: it is a stretch in which nothing was sent, and which a refusal begins.
+Cool-downs are not stored: one is a stretch in which nothing was sent, and which begins with a refusal.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LEAST_PAUSE = 300_000
 
 @dataclass(frozen=True)
 class Timeline:
-    """`seconds` from the run's start to its last attempt; a bin is `width` seconds of it. `ok` are answers, counted by
-    an even sample where they are very many, `refused` attempts, `refusals` the moments of these; cool-downs are
-    (from, to), in seconds."""
+    """`seconds`: from the run's start to its last attempt; a bin is `width` seconds of it. `ok`: answers in each bin,
+    extrapolated from an even sample if there are very many. `refused`: refused attempts in each bin. `refusals`: their
+    moments. `cool_downs`: (from, to), in seconds."""
 
     seconds: float
     width: float
@@ -38,7 +38,7 @@ class Timeline:
 
     @property
     def cooled(self) -> float:
-        """Seconds."""
+        """Returns the seconds of all cool-downs."""
         return sum(to - start for start, to in self.cool_downs)
 
 
@@ -50,8 +50,8 @@ def timeline(
     finished_at: pl.Series,
     every: int,
 ) -> Timeline:
-    """`times`: when the run began and made its last attempt, in microseconds; `finished_at`: when
-    its answers came, of each `every` one."""
+    """Makes the timeline. `times`: the run's start and its last attempt, in microseconds. `finished_at`: when its
+    answers came, of one of each `every`."""
     start, end = times
     whole = max(end - start, LEAST_SLOT)
     bins = max(LEAST_BINS, min(MOST_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
@@ -67,7 +67,7 @@ def timeline(
         ok=_binned({at: every * number for at, number in answered}, 1, bins),
         refused=_binned(refused, width / fine, bins),
         refusals=tuple(at * fine / 1e6 for at in refusals),
-        cool_downs=tuple((a * fine / 1e6, b * fine / 1e6) for a, b in pauses if _begun(refusals, a, b)),
+        cool_downs=tuple((a * fine / 1e6, b * fine / 1e6) for a, b in pauses if _begins_with_refusal(refusals, a, b)),
     )
 
 
@@ -80,7 +80,7 @@ def _binned(counts: Mapping[int, int], slots: float, bins: int) -> tuple[int, ..
 
 
 def _pauses(sent: Iterable[int], width: int) -> list[tuple[int, int]]:
-    """Stretches of empty slots that are far longer than is usual in this run."""
+    """Returns stretches of empty slots that are far longer than usual in this run."""
     slots = sorted(sent)
     gaps = [(a + 1, b) for a, b in pairwise(slots)]
     usual = statistics.median([b - a for a, b in gaps]) if gaps else 0
@@ -88,6 +88,7 @@ def _pauses(sent: Iterable[int], width: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in gaps if b - a > least]
 
 
-def _begun(refusals: list[int], start: int, end: int) -> bool:
-    """Whether a refusal came as the stretch began; the pump stops at once, so one before or after is by another."""
+def _begins_with_refusal(refusals: list[int], start: int, end: int) -> bool:
+    """Returns whether the stretch began with a refusal. The dispatcher stops at once, so an earlier or later refusal
+    had nothing to do with it."""
     return any(start - 2 <= at <= min(start + 1, end) for at in refusals)

@@ -1,4 +1,4 @@
-"""How a report words what several of its sections say: moments, durations, names, and long texts cut short."""
+"""Wording that several sections of a report share: moments, durations, names, and long texts cut short."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def cut(text: str, most: int) -> str:
 
 
 def long(text: str, most: int, length: int | None = None) -> dict[str, str]:
-    """A text as it is shown, and what was left out of it. `length`: where the text itself was cut before."""
+    """Returns a text as it is shown, and how much was left out. `length`: of the whole text, if it was cut before."""
     left = (len(text) if length is None else length) - most
-    return {"text": text[:most], "more": f"… and {left:,} more characters" if left > 0 else ""}
+    return {"text": text[:most], "more": f"… and {humanize.pluralize(left, 'more character')}" if left > 0 else ""}
 
 
 def kind_of(outcome: str, status: int | None) -> str:
@@ -41,7 +41,7 @@ def named(key: bytes, name: str | None, row: int | None) -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits that count, and no exponent."""
+    """Formats a number with three significant digits, and no exponent."""
     return f"{float(f'{value:.3g}'):,.10g}"
 
 

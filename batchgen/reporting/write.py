@@ -1,7 +1,7 @@
-"""The report of a job: one HTML page of what its checkpoint says, for a person who looks in the morning.
+"""Writes the report of a job: one HTML page of what its checkpoint says, for a person who looks in the morning.
 
-Opens the checkpoint read-only, also while a run is at work. The page appears whole: a temporary file in the same
-folder, fsync, rename. Must never cost a run anything: what is wrong with a report is told, and the results stand.
+Opens the checkpoint read-only, also during a run. The page appears whole: a temporary file in the same folder, fsync,
+rename. Must never cost a run anything: a report that fails is reported, and the results remain.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ log = logging.getLogger("batchgen")
 
 
 def path_of(job: Job, date: str) -> Path:
-    """Beside the results of a run of that date; beside the checkpoint where those are in an object store."""
+    """Returns the page's path: beside the results of a run of that date; beside the checkpoint if those are in an
+    object store."""
     where = job.output_path(date)
     folder = where.parent if isinstance(where, Path) else job.state_folder
     return folder / f"{where.name.removesuffix('.parquet')}.report{SUFFIX}"
 
 
 def write(subject: Subject, path: Path | None = None) -> Path:
-    """Writes the page, and says where; by default beside the last run's results.
+    """Writes the page, by default beside the last run's results, and returns its path.
 
-    Raises NotRunYet where there is nothing to report, MachineRefused where the checkpoint cannot be read or the page
-    not be written, UsageError where the input changed meanwhile.
+    Raises NotRunYet if there is nothing to report, MachineRefused if the checkpoint cannot be read or the page cannot
+    be written, UsageError if the input has changed meanwhile.
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
@@ -51,12 +52,12 @@ def write(subject: Subject, path: Path | None = None) -> Path:
 
 
 def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
-    """Writes the page of a run that has just ended; where it sent nothing, a page that has seen all stands. Where it
-    is, or None: what is wrong with it is told in one line, and costs the run nothing."""
+    """Writes the page of a run that has just ended; if it sent nothing, an existing page that is up to date remains.
+    Returns the page's path, or None if it failed: then one line says why, and the run loses nothing."""
     job, target = subject.job, path_of(subject.job, date)
     judged = job.gate.is_set or job.check.is_set  # by what may have changed
     try:
-        if sent or judged or not _has_seen_all(target, job):
+        if sent or judged or not _is_up_to_date(target, job):
             write(subject, target)
     except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
@@ -67,8 +68,8 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     return None
 
 
-def _has_seen_all(page: Path, job: Job) -> bool:
-    """Whether it was written after the last attempt ended."""
+def _is_up_to_date(page: Path, job: Job) -> bool:
+    """Returns whether the page was written after the last attempt ended."""
     if not page.exists():
         return False
     with StateFiles.for_job(job).open_as(ReportReader) as archive:

@@ -139,10 +139,11 @@ def refuse_too_long(plan: Plan, job: Job, source: Source) -> None:
         return
     named = names_at(job, source, too_long["at"].head(SHOWN_PROBLEMS).to_list())
     shown = "\n".join(f"  {name}: {tokens:,}" for name, tokens in zip(named, too_long["needs"], strict=False))
+    some = f"{too_long.height:,} of {pluralize(rows.height, 'row')}"
     raise UsageError(
-        f"{job.input.path}: {too_long.height:,} of {rows.height:,} rows cannot be sent: with its longest answer each "
-        f"may take more tokens than limits.tokens_per_minute grants in a minute ({grant:,.0f}): shorten the prompt, "
-        f"lower request.max_tokens, or raise the limit; nothing was sent:\n{shown}"
+        f"{job.input.path}: {some} cannot be sent: with its longest answer each may take more tokens than "
+        f"limits.tokens_per_minute grants in a minute ({grant:,.0f}): shorten the prompt, lower request.max_tokens, or "
+        f"raise the limit; nothing was sent:\n{shown}"
     )
 
 

@@ -14,6 +14,7 @@ from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
 from batchgen.job.shard import row_name
+from batchgen.ui.humanize import pluralize
 
 SHOWN_PROBLEMS = 5
 KEPT_PROMPTS = 10
@@ -132,11 +133,13 @@ def _refuse_repeated_names(job: Job, source: Source, seen: Preflight) -> None:
 
 
 def _message(seen: Preflight, job: Job) -> str:
-    lines = [f"{job.input.path}: {seen.rejected:,} of {seen.height:,} rows cannot be sent; nothing was sent:"]
+    lines = [
+        f"{job.input.path}: {seen.rejected:,} of {pluralize(seen.height, 'row')} cannot be sent; nothing was sent:"
+    ]
     for reason, rows in list(seen.problems.items())[:SHOWN_PROBLEMS]:
         lines.append(f"  {reason}: {', '.join(rows)}")
     if len(seen.problems) > SHOWN_PROBLEMS:
-        lines.append(f"  and {len(seen.problems) - SHOWN_PROBLEMS:,} more reasons")
+        lines.append(f"  and {pluralize(len(seen.problems) - SHOWN_PROBLEMS, 'more reason')}")
     elif seen.rejected > sum(map(len, seen.problems.values())):
         lines.append(f"  (the first {SHOWN_PROBLEMS} rows of each reason are listed)")
     return "\n".join(lines)

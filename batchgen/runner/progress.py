@@ -17,13 +17,13 @@ from batchgen.api.usage import Usage, spent
 from batchgen.runner.remaining_time import RemainingTime
 from batchgen.send.stats import Stats
 from batchgen.ui import logs
-from batchgen.ui.humanize import approximately, dollars, duration, pluralize
+from batchgen.ui.humanize import approximately, dollars, duration, inflect, pluralize
 from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.2
 WIDGET_SECONDS = 1.0
-BAR_FORMAT = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} rows{postfix}"
+BAR_FORMAT = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} {unit}{postfix}"
 
 log = logging.getLogger("batchgen")
 
@@ -69,7 +69,9 @@ class ProgressBar:
 
     def __init__(self, name: str, stats: Stats, outlook: RemainingTime, spending: Spending) -> None:
         self._outlook, self._spending = outlook, spending
-        self._bar = self._new(total=stats.todo, desc=name, bar_format=BAR_FORMAT)
+        self._bar = self._new(
+            total=stats.todo, desc=name, unit=inflect(stats.todo, "row", "rows"), bar_format=BAR_FORMAT
+        )
         self._messages = self._redirected_log()
         self._messages.__enter__()
 
@@ -151,10 +153,10 @@ class LogLines:
         run, in_all = self._spending()
         further = filter(None, [_troubles(stats), spent(run, in_all)])
         log.info(
-            "%s: %s of %s rows (%d %%), %.1f rows/s, %s%s",
+            "%s: %s of %s (%d %%), %.1f rows/s, %s%s",
             self._name,
             f"{done:,}",
-            f"{stats.todo:,}",
+            pluralize(stats.todo, "row"),
             100 * done // max(stats.todo, 1),
             rate,
             "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",

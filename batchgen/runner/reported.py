@@ -1,4 +1,4 @@
-"""What a report is about that no run writes: the job as it is now, and its input where that still fits."""
+"""Makes the subject of a report that no run writes: the job as it is now, and its input if that still fits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ log = logging.getLogger("batchgen")
 
 
 def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subject:
-    """With the prompts, where the input is still there and fits the job; they are not in the checkpoint."""
+    """Returns the subject, with the prompts if the input still exists and fits the job; they are not in the
+    checkpoint."""
     try:
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)

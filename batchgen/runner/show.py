@@ -1,7 +1,7 @@
-"""Rows for a person to look at: what is sent for each, how every attempt went, and what came. Reads the input and the
-checkpoint, also while a run is at work, and changes neither.
+"""Shows rows: what is sent for each, how every attempt went, and what came back. Reads the input and the checkpoint,
+also during a run, and changes neither.
 
-The checkpoint is open for a moment at a time: who pages through rows holds up nobody.
+The checkpoint is opened only for moments, so that a person paging through rows holds nothing up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _LOST = "what the checkpoint holds of it is damaged"
 
 
 def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
-    """The rows, in the input's order. Raises UsageError where one is asked for that is none, and as `make_plan`."""
+    """Yields the rows, in the input's order. Raises UsageError if a requested row does not exist, and as
+    `make_plan`."""
     with _checkpoint(setup) as reader:
         if reader is not None:
             refuse_anothers_checkpoint(setup.job, reader.owner())
@@ -55,7 +56,7 @@ def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
 
 @contextmanager
 def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
-    """None where the job has not run yet."""
+    """Yields the reader; None if the job has not run yet."""
     try:
         opened = setup.state.open_readonly(without_trace=True)
     except NotRunYet:
@@ -67,12 +68,20 @@ def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
 
 def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) -> Iterator[ShownRow]:
     for batch in read_rows(setup.source, setup.requests, places):
-        known = plan.rows[[row.at for row in batch]]
+        known = _with_keys_of_answers(plan.rows, [row.at for row in batch])
         with _checkpoint(setup) as reader:
             shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []
             if reader is not None:
                 shown = _looked_up(setup, batch, known, plan.models, reader, floor)
         yield from shown
+
+
+def _with_keys_of_answers(rows: pl.DataFrame, places: Sequence[int]) -> pl.DataFrame:
+    """Returns the rows at these places; `hi` and `lo` are the key of what was sent, where rows share an answer."""
+    known = rows[places]
+    if "answered_by" not in rows.columns:
+        return known
+    return known.with_columns(rows[half].gather(known["answered_by"]) for half in ("hi", "lo"))
 
 
 class _Seen(NamedTuple):
@@ -94,7 +103,7 @@ def _looked_up(
     reader: Reader,
     floor: int,
 ) -> list[ShownRow]:
-    """As the checkpoint has them at this moment."""
+    """Returns the rows as the checkpoint has them at this moment."""
     keys = [join(hi, lo) for hi, lo in known.select("hi", "lo").iter_rows()]
     states = reader.states_of(keys)
     found = Index(states, floor).find(known["hi"], known["lo"])
@@ -112,7 +121,7 @@ def _looked_up(
 def _results(
     known: pl.DataFrame, models: Sequence[str], reader: Reader, setup: PreparedJob
 ) -> Iterator[dict[str, Any]]:
-    """The result columns of each row, as they would be published."""
+    """Yields the result columns of each row, as they would be published."""
     start = 0
     for ids, records, _ in reader.record_batches(known["record"].to_list()):
         results = ResultColumns(known.slice(start, len(ids)), models, records, reader, setup.fitness)
@@ -124,7 +133,7 @@ def _results(
 def _attempts(
     setup: PreparedJob, batch: list[ChosenRow], of_rows: list[list[int]], reader: Reader
 ) -> dict[int, ShownAttempt]:
-    """Of all rows, by id."""
+    """Returns the attempts of all rows, by id."""
     requests = {id_: row.request for row, ids in zip(batch, of_rows, strict=True) for id_ in ids}
     shown = dict.fromkeys(requests, ShownAttempt(outcome=DAMAGED, error=_LOST))
     for _, records, _ in reader.record_batches(list(requests)):
@@ -161,7 +170,7 @@ def _may_be_billed(record: Record) -> bool:
 
 
 def _billed_answer(record: Record, reader: Reader) -> Answer | None:
-    """None where there is none, or none that could be used."""
+    """Returns the answer; None if there is none, or none that could be used."""
     read = None if _may_be_billed(record) else reader.answer(record)
     if read is None:
         return None

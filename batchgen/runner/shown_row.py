@@ -1,4 +1,4 @@
-"""A row as a person looks at it, and how that is shown."""
+"""A row as a person looks at it, and its presentation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ShownRow(Renderable):
         return [PanelLine(label, text) for label, text in lines.items() if text]
 
     def _tokens(self) -> str | None:
-        """Of the last attempt that has some."""
+        """Returns the tokens of the last attempt that has some."""
         billed = [attempt for attempt in self.attempts if attempt.prompt_tokens is not None]
         if not billed or billed[-1].possibly_billed:
             return None

@@ -38,8 +38,8 @@ class WhichRows:
 
 
 def named_rows(source: Source, names: Sequence[str]) -> list[int]:
-    """The job's rows of these names, in order and counted from 0: a name may be one row's number and another's id.
-    Raises UsageError where it is neither."""
+    """Returns the job's rows of these names, in order and counted from 0: a name may be one row's number and another's
+    id. Raises UsageError if it is neither."""
     numbers = {int(name.replace(",", "")) for name in names if _NUMBER.fullmatch(name)}
     places: list[int] = []
     found: set[str] = set()
@@ -57,13 +57,13 @@ def named_rows(source: Source, names: Sequence[str]) -> list[int]:
 
 
 def _no_row(source: Source, name: str) -> str:
-    """Why there is no row of this name, and which may be meant."""
+    """Says why there is no row of this name, and which one may be meant."""
     column = source.spec.id
     if _NUMBER.fullmatch(name):
-        has = f"the job has no row {name}" + (f", nor one whose {column} that is" if column else "")
+        has = f"the job has no row {name}" + (f", and no row with this {column}" if column else "")
         return f"{has}: {_numbered(source)}"
     if column is None:
-        return f"{name!r} is no row's number, and the job has no input.id to name rows by"
+        return f"{name!r} is not a row number, and the job has no input.id to name rows by"
     near: dict[str, int] = {}
     for frame, numbers in source.numbered():
         ids = texts(frame[column]).drop_nulls().to_list()
@@ -75,7 +75,7 @@ def _no_row(source: Source, name: str) -> str:
 
 
 def _numbered(source: Source) -> str:
-    """Which rows there are."""
+    """Says which rows there are."""
     ends = [(numbers[0], numbers[-1], numbers.len()) for _, numbers in source.numbered()]
     if not ends:
         return "it has none"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+from batchgen.ui.humanize import pluralize
 from batchgen.ui.terminal import Screen, display_width, inert, wrap
 
 SIDE_BY_SIDE = 80
@@ -53,7 +54,7 @@ def _below(label: str, text: str, screen: Screen) -> list[str]:
 
 def _shortened(lines: list[str]) -> list[str]:
     left = len(lines) - MAX_LINES
-    return lines if left <= 0 else [*lines[:MAX_LINES], f"… {left:,} more lines"]
+    return lines if left <= 0 else [*lines[:MAX_LINES], f"… {pluralize(left, 'more line')}"]
 
 
 def fold(text: str, width: int) -> list[str]:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchgen.storage.location import is_url
+from batchgen.ui.humanize import pluralize
 from batchgen.ui.pairs import TextPair, render_pair
 from batchgen.ui.terminal import Screen, cut, inert, wrap
 
@@ -170,7 +171,7 @@ def _excerpt(text: TextBlock, screen: Screen) -> str:
         most = SCREEN_LINES if screen.width else len(lines)
     shown = [inert(line) if text.is_whole else cut(inert(line), TEXT_COLUMNS) for line in lines[:most]]
     if len(lines) > most:
-        shown.append(f"… {len(lines) - most:,} more lines")
+        shown.append(f"… {pluralize(len(lines) - most, 'more line')}")
     gutter = screen.paint("  | ", dim=True)
     return "\n".join(["", inert(f"{text.title}:"), *(gutter + line for line in shown)])
 
@@ -203,7 +204,7 @@ def _html_of_pair(pair: TextPair) -> str:
 
 def _beginning(text: str) -> str:
     left = len(text) - TEXT_CHARS
-    return f"{text[:TEXT_CHARS]}\n… and {left:,} more characters" if left > 0 else text
+    return f"{text[:TEXT_CHARS]}\n… and {pluralize(left, 'more character')}" if left > 0 else text
 
 
 def _safe(text: str) -> str:

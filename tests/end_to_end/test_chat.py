@@ -265,7 +265,7 @@ def chat_server_raw(whole):
 
 
 REFUSALS = [
-    pytest.param({"prompt": "x"}, "prompt: is there beside messages: give one of them", id="a prompt, too"),
+    pytest.param({"prompt": "x"}, "prompt: is given beside messages: give only one of them", id="a prompt, too"),
     pytest.param({"messages": [{"sytem": "x"}]}, "messages.0.sytem: unknown role; did you mean system?", id="a role that is none"),
     pytest.param({"messages": [{"system": "x", "user": "y"}]}, "messages.0: should have one key, its role", id="two roles in one"),
     pytest.param({"messages": []}, "messages: ", id="no messages"),

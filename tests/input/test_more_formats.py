@@ -106,9 +106,9 @@ def test_csv_of_another_dialect_that_is_refused(tmp_path, name, content, spec, s
         ("separator", ";;", "should be one mark"),
         ("separator", '"', "should be one mark"),
         ("separator", "x", "should be one mark"),
-        ("encoding", "cp12521", "is no encoding that is known; did you mean cp1252?"),
+        ("encoding", "cp12521", "is not a known encoding; did you mean cp1252?"),
         ("encoding", "rot13", "is no encoding"),
-        ("encoding", "idna", "is no encoding of text files"),
+        ("encoding", "idna", "is not an encoding of text files"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, key, value, said):

@@ -122,7 +122,7 @@ def test_rows_that_ask_the_same_may_be_answered_alike(job, called, service):
     assert called("export", path).returncode == 0
     service.script = answering(lambda n: "same" if n < 2 else long_text(n))
     ended = called("run", path, "--fresh", "--json")
-    assert ended.json["rejected"] == ["1 of 3 texts (33.3 %) equal an earlier row's; gate.max_duplicates allows 0 %"]
+    assert ended.json["rejected"] == ["1 of 3 texts (33.3 %) equals an earlier row's; gate.max_duplicates allows 0 %"]
 
 
 def test_a_gate_that_is_gone_leaves_nothing_behind(job, called, service):

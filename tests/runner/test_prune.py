@@ -87,3 +87,15 @@ def test_one_and_several(job, called, complete):
     assert "1 stored answer no longer matches any input row" in called("prune", complete, "--yes").stdout
     job.write(ROWS[:9])
     assert "2 stored answers no longer match any input row" in called("prune", complete, "--yes").stdout
+
+
+def test_a_job_of_one_row_is_said_in_the_singular(job, called, service):
+    path = job(ROWS[:1])
+    ended = called("run", path)
+    said = called("plan", path).stdout + ended.stdout + ended.stderr + called("status", path).stdout
+    assert "1 of 1 row (100 %)" in said
+    assert "1 of 1 row has its text" in said
+    assert "1 has its text" in said
+    assert " 1 rows" not in said
+    job.write([{"id": "1", "name": ""}])
+    assert "1 of 1 row cannot be sent" in called("plan", path).stderr

@@ -94,7 +94,7 @@ def test_a_row_is_named_by_its_number_as_messages_write_it_or_by_its_id(job, sho
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        pytest.param(["10"], "the job has no row 10, nor one whose id that is: it has 3, from row 1 to row 3", id="a number"),
+        pytest.param(["10"], "the job has no row 10, and no row with this id: it has 3, from row 1 to row 3", id="a number"),
         pytest.param(["sku2"], "no row's id is 'sku2'; did you mean row 2 (sku-2)?", id="a near miss"),
         pytest.param(["zzz"], "no row's id is 'zzz'", id="nothing near"),
         pytest.param(["1", "SKU-3"], "did you mean row 3 (sku-3)?", id="one of two"),
@@ -118,7 +118,7 @@ def test_a_job_without_ids_wants_a_number(job, called):
 
 def test_rows_left_out_of_the_job_are_told(job, called):
     path = job(rows_of(9), input={"path": "rows.csv", "id": "id", "where": "id <> 'sku-4'"})
-    assert "no row 4, nor one whose id that is: it has 8, from row 1 to row 9 (input.where leaves others out)" in (
+    assert "no row 4, and no row with this id: it has 8, from row 1 to row 9 (input.where leaves others out)" in (
         called("show", path, "4").stderr
     )
     assert "row 5 (sku-5)" in called("show", path, "5").stdout
@@ -209,3 +209,20 @@ def test_a_summary_and_a_report_say_how_every_failed_row_is_shown(job, service, 
     ended = called("run", path)
     assert f"and 4 more: batchgen show {path} --failed" in ended.stdout
     assert f"batchgen show {path} --failed" in (job.folder / "out" / "job.report.html").read_text()
+
+
+def test_rows_that_share_an_answer_are_shown_with_it(job, service, called):
+    """`duplicates: once`: what was sent for one of them is the others' answer, or failure."""
+    rows = [{"id": f"sku-{n}", "name": name} for n, name in enumerate(("tent", "lamp", "tent", "lamp"), 1)]
+    service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
+    path = job(rows, duplicates="once")
+    assert called("run", path).returncode == 1
+    assert service.requests == 2
+    shown = [json.loads(line) for line in called("show", path, "1", "2", "3", "4", "--json").stdout.splitlines()]
+    assert [row["status"] for row in shown] == ["ok", "failed", "ok", "failed"]
+    assert [row["status"] for row in shown] == [row["status"] for row in job.rows()]
+    assert shown[0]["text"] == shown[2]["text"] == job.rows()[2]["text"]
+    assert [len(row["attempts"]) for row in shown] == [1, 1, 1, 1]
+    failed = [json.loads(line)["row"] for line in called("show", path, "--failed", "--json").stdout.splitlines()]
+    assert failed == [2, 4]
+    assert called("show", path, "--pending", "--json").stdout == ""
