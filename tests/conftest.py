@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import settings
 from support.service import PATIENCE, Service
 from support.wire import certificates  # noqa: F401  a fixture
 
 from batchgen.api.pool import TEST_ONLY
 from batchgen.cli import main
 
+settings.register_profile("no deadlines", deadline=None)  # many share this machine
+settings.load_profile("no deadlines")
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
 KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START", TEST_ONLY}
