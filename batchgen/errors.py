@@ -1,6 +1,6 @@
-"""What stops a run, each with the exit code the shell sees.
+"""The exceptions that stop a run, each with the exit code that the shell sees.
 
-A row that fails is never an exception here: it is a value (`api.contract.Failure`).
+A failed row is never an exception: it is a value (`api.outcome.Failure`).
 The docstring of each class is its default message.
 """
 

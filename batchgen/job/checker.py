@@ -49,7 +49,7 @@ class Checker:
         self._patterns = [(check.matches, True), (check.not_matches, False)]
         self._schema = None if check.json_schema is None else schema_validator(check.json_schema)  # type: ignore[arg-type]
 
-    def unfit(self, answers: Sequence[CheckedAnswer]) -> list[Unfit | None]:
+    def failures(self, answers: Sequence[CheckedAnswer]) -> list[Unfit | None]:
         """Returns for each answer why it does not pass; None where it does."""
         texts = [answer.text for answer in answers]
         cuts = [_cut(answer) if self._complete else None for answer in answers]

@@ -43,7 +43,7 @@ class ResultColumns:
         models: Sequence[str],
         records: Mapping[int, Record],
         reader: Reader,
-        fitness: Checker | None,
+        checker: Checker | None,
     ) -> None:
         self.known = known
         self.ids: list[int] = known["record"].to_list()
@@ -51,8 +51,8 @@ class ResultColumns:
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
         self._answers = answers(reader.answers_as_json(map(_answer, self._records, self.states)))
-        self._unfit = _unfit(self._answers, fitness)
-        self._made = fitness.columns if fitness is not None else ()
+        self._unfit = _unfit(self._answers, checker)
+        self._made = checker.columns if checker is not None else ()
         self.good = _without(self._answers.text, self._unfit)
         self.without = _rows_of(self.good.is_null())
 
@@ -129,15 +129,15 @@ def _answer(record: Record, state: int) -> Body | None:
     return record.body if record.outcome in ANSWERED and state in ENDED else None
 
 
-def _unfit(found: DecodedAnswers, fitness: Checker | None) -> dict[int, Unfit]:
+def _unfit(found: DecodedAnswers, checker: Checker | None) -> dict[int, Unfit]:
     """Returns why an answer is not what the job wants, by its row: by the check as it is now, whatever was said when it
     came."""
-    if fitness is None:
+    if checker is None:
         return {}
     answered: Any = found.text.is_valid()
     columns = (found.text, found.finish_reason, found.completion_tokens)
     given = [CheckedAnswer(*values) for values in zip(*(c.filter(answered).to_pylist() for c in columns), strict=True)]
-    reasons = zip(_rows_of(answered), fitness.unfit(given), strict=True)
+    reasons = zip(_rows_of(answered), checker.failures(given), strict=True)
     return {row: why for row, why in reasons if why is not None}
 
 

@@ -121,7 +121,7 @@ class AnsweredRows:
     rows: pl.DataFrame
     models: Sequence[str]
     reader: Reader
-    fitness: Checker | None
+    checker: Checker | None
 
     def schema(self, about: dict[str, Any]) -> pa.Schema:
         """Returns the results' columns; `about` goes into the metadata."""
@@ -130,7 +130,7 @@ class AnsweredRows:
         empty = arrow(pl.DataFrame(schema=columns), json_columns(columns))
         inputs = [field.with_type(plain_type(field.type)) for field in empty.schema]
         results = [RESULTS.field(name) for name in result_columns(columns)]
-        typed = typed_fields(self.fitness.columns if self.fitness is not None else ())
+        typed = typed_fields(self.checker.columns if self.checker is not None else ())
         schema = pa.schema([*inputs, *results, *typed, *([MORE_CHOICES] if more else [])])
         return schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
 
@@ -206,7 +206,7 @@ def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColum
     with ThreadPoolExecutor(AHEAD) as beside:
         for ids, records, size in answered.reader.record_batches(rows["record"].to_list()):
             piece = rows.slice(start, len(ids))
-            given = piece, answered.models, records, answered.reader, answered.fitness
+            given = piece, answered.models, records, answered.reader, answered.checker
             start += len(ids)
             if CORES > 1 and LONG * len(ids) < size <= BYTES_PER_READ:
                 waiting.append(beside.submit(ResultColumns, *given))

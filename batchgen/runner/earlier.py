@@ -72,7 +72,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.learned_rate(),
             reader.last_answers() if rehearse else (),
             reader.total_usage(),
-            partial(recheck_states, reader=reader, fitness=setup.fitness),
+            partial(recheck_states, reader=reader, checker=setup.checker),
             reader.endpoints(),
         )
 

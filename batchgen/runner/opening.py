@@ -104,7 +104,7 @@ def plan_from(setup: PreparedJob, reader: Reader, floor: int, *, retry_failed: b
         Index(reader.states(), floor),
         reader.row_names(),
         retry_failed=retry_failed,
-        recheck=lambda rows: recheck_states(rows, reader, setup.fitness),
+        recheck=lambda rows: recheck_states(rows, reader, setup.checker),
     )
     refuse_too_long(plan, setup.job, setup.source)
     return plan

@@ -38,13 +38,13 @@ CHARS_PER_TOKEN = 4
 @dataclass(frozen=True)
 class PreparedJob:
     """A job that fits its input. `job` has the limits in force. `urls`: the service's addresses; the built-in model has
-    none yet. `fitness` is None if the job checks no text."""
+    none yet. `checker` is None if the job checks no text."""
 
     job: Job
     urls: tuple[str, ...]
     source: Source
     requests: Requests
-    fitness: Checker | None
+    checker: Checker | None
 
     @property
     def dialect(self) -> Dialect:

@@ -45,7 +45,7 @@ def publish_run(
     stats = None
     if in_place and own.is_gated:
         stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
-    answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.fitness)
+    answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.checker)
     done = publish(
         answered, own if in_place else to, file_metadata(setup, run, to.place), stats=stats, selection=selection
     )

@@ -157,7 +157,7 @@ class Sender:
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         return Dispatcher(
             batches=tasks(job, setup.source, setup.requests, plan),
-            attempt=with_check(attempt, setup.fitness, setup.dialect.read_answer),
+            attempt=with_check(attempt, setup.checker, setup.dialect.read_answer),
             save=save,
             flight=flight,
             limits=limits,

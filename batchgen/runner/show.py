@@ -48,7 +48,7 @@ def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
         floor = last.floor if last is not None else 0
         index = Index(reader.states() if reader is not None else (), floor)
         plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
-        rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.fitness)
+        rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.checker)
     states = which.states
     places = named_rows(setup.source, which.names) if which.names else rows["state"].is_in(states).arg_true().to_list()
     return _shown(setup, plan, floor, places)
@@ -107,7 +107,7 @@ def _looked_up(
     keys = [join(hi, lo) for hi, lo in known.select("hi", "lo").iter_rows()]
     states = reader.states_of(keys)
     found = Index(states, floor).find(known["hi"], known["lo"])
-    known = recheck_states(known.with_columns(found["record"], found["state"]), reader, setup.fitness)
+    known = recheck_states(known.with_columns(found["record"], found["state"]), reader, setup.checker)
     ids: dict[bytes, list[int]] = defaultdict(list)
     for key, id_, *_ in states:
         ids[key].append(id_)
@@ -124,7 +124,7 @@ def _results(
     """Yields the result columns of each row, as they would be published."""
     start = 0
     for ids, records, _ in reader.record_batches(known["record"].to_list()):
-        results = ResultColumns(known.slice(start, len(ids)), models, records, reader, setup.fitness)
+        results = ResultColumns(known.slice(start, len(ids)), models, records, reader, setup.checker)
         columns = [column.to_pylist() for column in results.columns(list(_COLUMNS))]
         yield from (dict(zip(_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True))
         start += len(ids)

@@ -23,7 +23,7 @@ def with_check(attempt: Attempt, checker: Checker | None, read: Callable[[bytes]
         if isinstance(outcome, Failure):
             return outcome
         body = decompress(outcome.body)
-        (unfit,) = checker.unfit([checked_answer(read(body))])
+        (unfit,) = checker.failures([checked_answer(read(body))])
         if unfit is None:
             return outcome
         return Failure(unfit.kind, unfit.why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)

@@ -285,7 +285,7 @@ PRICE = {"type": "object", "required": ["price"], "properties": {"price": {"type
     ],
 )  # fmt: skip
 def test_why_a_text_is_unfit(check, text, why):
-    told = [one and one.why for one in Checker(Check.model_validate(check)).unfit([CheckedAnswer(text)] * 2)]
+    told = [one and one.why for one in Checker(Check.model_validate(check)).failures([CheckedAnswer(text)] * 2)]
     assert told[0] == told[1]
     if why is None or not why.endswith(": "):
         assert told[0] == why
@@ -295,12 +295,12 @@ def test_why_a_text_is_unfit(check, text, why):
 
 
 def test_texts_are_judged_together_as_they_are_alone():
-    fitness = Checker(Check.model_validate({"min_chars": 2, "matches": "b", "json_schema": {"type": "string"}}))
+    checker = Checker(Check.model_validate({"min_chars": 2, "matches": "b", "json_schema": {"type": "string"}}))
     texts = ['"b"', "b", "ab", '"a"', "", '"ab"']
     given = [CheckedAnswer(text) for text in texts]
-    assert fitness.unfit(given) == [fitness.unfit([one])[0] for one in given]
-    assert [why is None for why in fitness.unfit(given)] == [True, False, False, False, False, True]
-    assert fitness.unfit([]) == []
+    assert checker.failures(given) == [checker.failures([one])[0] for one in given]
+    assert [why is None for why in checker.failures(given)] == [True, False, False, False, False, True]
+    assert checker.failures([]) == []
 
 
 # The job file
