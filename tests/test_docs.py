@@ -167,7 +167,7 @@ def test_the_readme_names_every_result_column_in_order():
 def test_the_readme_python_runs(tmp_path: Path):
     for folder in ("jobs", "sample_data"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    (code,) = blocks(README, "python")
+    code = "\n".join(blocks(README, "python"))
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     assert pl.read_parquet(tmp_path / "out" / "seo.local.parquet")["text"].null_count() == 0
 
