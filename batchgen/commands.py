@@ -94,8 +94,8 @@ def run(
             if take_in is not None:
                 taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
                 log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
-            night = Runner(setup, connection, checkpoint, reader, signals, engine)
-            after.summary = night.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
+            runner = Runner(setup, connection, checkpoint, reader, signals, engine)
+            after.summary = runner.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
     return after.summary
 
 

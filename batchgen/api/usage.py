@@ -25,7 +25,7 @@ class Usage:
         """Returns the tokens of prompts and answers."""
         return self.prompt_tokens + self.answer_tokens
 
-    def how(self) -> str:
+    def source(self) -> str:
         """Says who counted the tokens."""
         if not self.counted:
             return "by estimate"
@@ -33,7 +33,7 @@ class Usage:
             return "as the service counted"
         return f"counted for {self.counted:,} of {pluralize(self.answers, 'answer')}, else by estimate"
 
-    def told(self) -> str:
+    def amounts(self) -> str:
         """Says tokens and dollars. Tokens are known of answered requests alone, dollars of all."""
         if self.cost and not self.answers:
             return f"at most {dollars(self.cost)}, for requests without a text that serves"
@@ -67,5 +67,5 @@ def spent(run: Usage, in_all: Usage) -> str | None:
     if not in_all.answers and not in_all.cost:
         return None
     if (run.tokens, run.cost) == (in_all.tokens, in_all.cost):
-        return f"{run.told()} ({run.how()})"
-    return f"{run.told()}; the job in all: {in_all.told()} ({in_all.how()})"
+        return f"{run.amounts()} ({run.source()})"
+    return f"{run.amounts()}; the job in all: {in_all.amounts()} ({in_all.source()})"

@@ -69,5 +69,5 @@ def main(args: Any = None) -> None:
     except BaseException as error:  # a panic of polars is no Exception
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
-        said = str(error).partition("\n")[0]
-        streams.fail(f"a library gave up ({type(error).__name__}: {said}); nothing that was finished is lost", 5)
+        message = str(error).partition("\n")[0]
+        streams.fail(f"a library gave up ({type(error).__name__}: {message}); nothing that was finished is lost", 5)

@@ -38,11 +38,11 @@ def open_standard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
 
 
-def say(told: str | Renderable, *, err: bool = False) -> None:
+def say(message: str | Renderable, *, err: bool = False) -> None:
     """Prints results on stdout. A reader that has gone away is not a failure of the run, which is over and
     published."""
     stream = sys.stderr if err else sys.stdout
-    text = inert(told) if isinstance(told, str) else told.panel().text(screen(stream))
+    text = inert(message) if isinstance(message, str) else message.panel().text(screen(stream))
     if err and _logged_as_object(text):
         return
     try:
@@ -97,15 +97,15 @@ def fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
         if _logged_as_object(message, exit_code=code):
             sys.exit(code)
-        told = shown.hanging(inert(message), len(label) if shown.width else 0)
-        click.echo(shown.paint(label, fg="red", bold=True) + told, err=True)
+        text = shown.hanging(inert(message), len(label) if shown.width else 0)
+        click.echo(shown.paint(label, fg="red", bold=True) + text, err=True)
     sys.exit(code)
 
 
 def misused(error: click.ClickException) -> NoReturn:
     """Prints how the command is used and what was wrong with it, and exits."""
-    told = io.StringIO()
-    error.show(told)
+    shown = io.StringIO()
+    error.show(shown)
     with contextlib.suppress(OSError):
-        click.echo(screen(sys.stderr).hanging(inert(told.getvalue().rstrip("\n")), 0), err=True)
+        click.echo(screen(sys.stderr).hanging(inert(shown.getvalue().rstrip("\n")), 0), err=True)
     sys.exit(error.exit_code)

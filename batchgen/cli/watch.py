@@ -39,10 +39,10 @@ def _in_place(statuses: Iterable[Status], shown: Screen) -> None:
         before = ANEW.format(lines=text.count("\n") + 1)
 
 
-def _by_line(statuses: Iterable[Status], told: Callable[[Status], str]) -> None:
+def _by_line(statuses: Iterable[Status], line_of: Callable[[Status], str]) -> None:
     before = None
     for now in statuses:
         changing = (now.state, now.done, now.failed, now.left, now.started_at)
         if changing != before:
-            write(told(now), sys.stdout)
+            write(line_of(now), sys.stdout)
         before = changing

@@ -61,8 +61,8 @@ class Checker:
         for pattern, wanted in self._patterns:
             if pattern is not None:
                 found = pl.Series(texts, dtype=pl.String).str.contains(pattern)
-                said = f"the text {'does not match' if wanted else 'matches'} {pattern!r:.{SHOWN_PATTERN}}"
-                reasons = [why or (None if hit is wanted else said) for why, hit in zip(reasons, found, strict=True)]
+                unlike = f"the text {'does not match' if wanted else 'matches'} {pattern!r:.{SHOWN_PATTERN}}"
+                reasons = [why or (None if hit is wanted else unlike) for why, hit in zip(reasons, found, strict=True)]
         if self._schema is not None:
             reasons = [why or self._by_schema(text) for why, text in zip(reasons, texts, strict=True)]
         return reasons
@@ -78,8 +78,8 @@ class Checker:
         try:
             value = msgspec.json.decode(without_fence(text))
         except (ValueError, RecursionError) as error:
-            said = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
-            return f"the text is not JSON: {said}"
+            reason = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
+            return f"the text is not JSON: {reason}"
         for mistake in self._schema.iter_errors(value):  # type: ignore[union-attr]
             where = "".join(f"/{key}" for key in mistake.instance_path)
             return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]

@@ -22,8 +22,8 @@ def _regex(pattern: str) -> str:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
         reasons = [line.removeprefix("error: ") for line in str(error).splitlines() if line.startswith("error: ")]
-        said = reasons[0] if reasons else "it is too large"
-        raise ValueError(f"should be a regular expression of Rust's kind: {said}") from None
+        reason = reasons[0] if reasons else "it is too large"
+        raise ValueError(f"should be a regular expression of Rust's kind: {reason}") from None
     return pattern
 
 

@@ -26,12 +26,12 @@ def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[
     meant = {_meant(mistake, model) for mistake in mistakes}
     for mistake in mistakes:
         if mistake["type"] == "missing" and mistake["loc"] in meant:
-            continue  # it is there, with a typing mistake that is told
+            continue  # it is there, with a typing mistake that is reported
         path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
-        said = found.setdefault(path, [])
+        texts = found.setdefault(path, [])
         text = _explain(mistake, model)
-        if text not in said:
-            said.append(text)
+        if text not in texts:
+            texts.append(text)
     lines = []
     for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
         at = _mark(path, marks)
@@ -73,12 +73,12 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
         what = "role" if loc[0] == "messages" else "request field"
         return f"unknown {what}{_near_miss(str(loc[-2]), known)}"
-    said = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    message = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
-        said = _PATTERNS[loc]
+        message = _PATTERNS[loc]
     if loc[0] in ("endpoint", "notify") or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
-        return said  # an address may be a secret in the wrong place, or hold a password
-    return f"{said}, not {given!r:.60}"
+        return message  # an address may be a secret in the wrong place, or hold a password
+    return f"{message}, not {given!r:.60}"
 
 
 _FIRST = {"input": "path", "output": "path", "request": "model"}

@@ -136,8 +136,8 @@ class Job(Renderable, Section):
             raise validation_error(("prompt",), both)
         refuse_unknown(self.request, self.columns, self.dialect)
         if self.request.response_format == "json_schema" and self.check.json_schema is None:
-            said = "json_schema sends check.json_schema along, and the job has none"
-            raise validation_error(("request", "response_format"), said)
+            message = "json_schema sends check.json_schema along, and the job has none"
+            raise validation_error(("request", "response_format"), message)
         try:
             self._answer_columns = columns_asked_for(self.output.columns, self.check.json_schema)
         except ValueError as error:

@@ -53,7 +53,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
 
 
-def validation_error(loc: tuple[str, ...], said: str) -> ValidationError:
+def validation_error(loc: tuple[str, ...], message: str) -> ValidationError:
     """Returns the error that a section's own validator raises for one of its keys."""
-    kind = PydanticCustomError("disagreement", "{said}", {"said": said})
+    kind = PydanticCustomError("disagreement", "{message}", {"message": message})
     return ValidationError.from_exception_data("job", [{"type": kind, "loc": loc, "input": ()}])

@@ -18,7 +18,7 @@ def before(facts: Facts) -> dict[str, Any] | None:
         return None
     rows = [_compared(name, *values) for name, *values in _comparable(now, before)]
     rest = " This run went on with one that was stopped: its counts are not a whole run's." if now.is_rest else ""
-    return {"said": f"The last good run before it began {moment(before.run.started_at)}.{rest}", "rows": rows}
+    return {"summary": f"The last good run before it began {moment(before.run.started_at)}.{rest}", "rows": rows}
 
 
 def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
@@ -52,6 +52,6 @@ def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
 
 def _compared(name: str, now: float | None, before: float | None, show: Any) -> dict[str, str]:
     change = 100 * (now - before) / abs(before) if now is not None and before else None
-    said = "" if change is None else "as before" if abs(change) < LEAST_CHANGE else f"{change:+,.0f} %"
+    difference = "" if change is None else "as before" if abs(change) < LEAST_CHANGE else f"{change:+,.0f} %"
     values = ["none" if value is None else show(value) for value in (now, before)]
-    return {"name": name, "now": values[0], "before": values[1], "change": said.replace("-", "\u2212")}
+    return {"name": name, "now": values[0], "before": values[1], "change": difference.replace("-", "\u2212")}

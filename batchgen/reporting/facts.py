@@ -260,11 +260,11 @@ def _reasons(ends: Sequence[RowOutcome], messages: Sequence[Message]) -> list[Re
     for end in ends:
         if end.final and end.outcome != OK:
             rows[end.outcome, end.status] += end.rows
-    told = [
+    reasons = [
         Reason(outcome, status, n, tuple(m for m in messages if (m.outcome, m.status) == (outcome, status)))
         for (outcome, status), n in rows.items()
     ]
-    return sorted(told, key=lambda reason: -reason.rows)
+    return sorted(reasons, key=lambda reason: -reason.rows)
 
 
 def _samples(
@@ -282,8 +282,8 @@ def _samples(
         first = answer.choices[0]
         confidence = mean_logprob(first.log_probs)
         text = first.text[:TEXT_CHARS]
-        told = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts, confidence
-        samples.append(Sample(one.why, *told))
+        about = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts, confidence
+        samples.append(Sample(one.why, *about))
     return samples, {id_: row for id_, (row, _) in found.items()}
 
 

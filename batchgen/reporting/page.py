@@ -101,12 +101,12 @@ def _lede(facts: Facts) -> str:
     parts += [f"{pluralize(again, 'attempt')} tried again"] if again else []
     if facts.spent and facts.spent.cost:
         parts.append(f"{dollars(facts.spent.cost)} ({facts.spent.how})")
-    said = "; ".join(parts) + "."
+    listed = "; ".join(parts) + "."
     if figures.run.id != facts.run.id:
         return (
-            f"The last run sent nothing: every row was done with. The run of {moment(figures.run.started_at)}: {said}"
+            f"The last run sent nothing: every row was done with. The run of {moment(figures.run.started_at)}: {listed}"
         )
-    return said
+    return listed
 
 
 def _shares(facts: Facts) -> list[dict[str, Any]]:
@@ -136,14 +136,14 @@ def _shares(facts: Facts) -> list[dict[str, Any]]:
 def _line_of_facts(facts: Facts) -> list[tuple[str, str]]:
     run = facts.run
     models = facts.spent.models if facts.spent else ()
-    told = [
+    entries = [
         ("started", moment(run.started_at)),
         ("ended", moment(run.ended_at) if run.ended_at else facts.state),
         ("took", duration((run.ended_at - run.started_at) / 1e6) if run.ended_at else ""),
         ("answered by", ", ".join(cut(model, NAME_CHARS) for model, _ in models[:3])),
         ("at", "" if facts.job.is_local else facts.endpoint),
     ]
-    return [(label, said) for label, said in told if said]
+    return [(label, value) for label, value in entries if value]
 
 
 def _settings(facts: Facts) -> dict[str, Any]:

@@ -142,8 +142,8 @@ def _number_tooltips(found: InFlight) -> Iterator[tuple[float, float, str]]:
 def _tooltips(time: Timeline, edges: list[float]) -> Iterator[tuple[float, float, str]]:
     """Yields the tooltip of each bin."""
     for (start, to), ok, refused in zip(pairwise(edges), time.ok, time.refused, strict=True):
-        said = f"{_since_start(start)} to {_since_start(to)}: {pluralize(ok, 'answer')}"
-        yield start, to, said + (f", {pluralize(refused, 'refusal')}" if refused else "")
+        label = f"{_since_start(start)} to {_since_start(to)}: {pluralize(ok, 'answer')}"
+        yield start, to, label + (f", {pluralize(refused, 'refusal')}" if refused else "")
 
 
 def _since_start(seconds: float) -> str:

@@ -136,10 +136,10 @@ class ReportReader(Reader):
     def requests_a_row(self, span: AttemptRange, answers: int) -> list[tuple[int, int]]:
         """Returns (requests, rows that needed so many in the span to get their text). `answers`: the number of answers
         in it."""
-        told = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
+        query = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
         rows = f"SELECT count(*) AS n FROM stories WHERE {_within(span)} AND {_SENT} GROUP BY key"
         sql = f"SELECT n, count(*) FROM ({rows} HAVING max(outcome = :ok)) GROUP BY 1"
-        ((several,),) = self._all(told, {"ok": OK})
+        ((several,),) = self._all(query, {"ok": OK})
         counts = Counter({1: answers - several})
         counts.update(dict(self._all(sql, {"ok": OK})))
         return sorted((requests, rows) for requests, rows in counts.items() if rows)
@@ -183,8 +183,8 @@ class ReportReader(Reader):
     def answers(self, known: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
         """Returns the ids of the answers in use, or of an even sample of about `sample` if there are more than
         `all_up_to`; and how many are in use."""
-        ((told,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
-        count = self._single_attempts(known) + told
+        ((several,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
+        count = self._single_attempts(known) + several
         some = _one_of(count // sample if count > all_up_to else 1)  # asked first: it needs no look into the row
         sql = f"SELECT id FROM attempts WHERE {_within(known)} AND {some} AND outcome = :ok ORDER BY id"
         given_up = self._given_up(known)

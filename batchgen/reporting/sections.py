@@ -61,7 +61,7 @@ def reason(reason: Reason, facts: Facts) -> dict[str, Any]:
 def _message(message: Message, facts: Facts) -> dict[str, str]:
     first = named(message.key, message.name, facts.rows_of.get(message.id))
     others = f" and {message.rows - 1:,} more" if message.rows > 1 else ""
-    return {"said": cut(message.error or "no message", LINE_CHARS), "who": first + others}
+    return {"error": cut(message.error or "no message", LINE_CHARS), "who": first + others}
 
 
 def time(facts: Facts) -> dict[str, Any] | None:
@@ -69,15 +69,15 @@ def time(facts: Facts) -> dict[str, Any] | None:
     if time is None or figures is None:
         return None
     refused = sum(time.refused)
-    said = f"{pluralize(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
-    said += f", {figure(figures.rate)} a second on average." if figures.rate else "."
+    summary = f"{pluralize(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
+    summary += f", {figure(figures.rate)} a second on average." if figures.rate else "."
     if refused:
         downs = len(time.cool_downs)
         waited = f", and {pluralize(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
-        said += f" {pluralize(refused, 'refusal')}{waited}."
+        summary += f" {pluralize(refused, 'refusal')}{waited}."
     granted = facts.job.limits.requests_per_minute or figures.run.learned
-    shown = plot(said, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
-    return {"said": said, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
+    shown = plot(summary, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
+    return {"summary": summary, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
 
 
 def in_flight(facts: Facts) -> dict[str, Any] | None:
@@ -87,11 +87,11 @@ def in_flight(facts: Facts) -> dict[str, Any] | None:
         return None
     low, high = found.range
     changed = pluralize(len(found.moves), "change")
-    said = f"Found by the run: {found.end:,} at its end, from {low:,} to {high:,} on the way, with {changed}."
+    summary = f"Found by the run: {found.end:,} at its end, from {low:,} to {high:,} on the way, with {changed}."
     draws = in_flight_over_time(found, time)
     return {
-        "said": said,
-        "plot": plot(said, *draws) if sum(time.ok) >= LEAST_SAMPLE else None,
+        "summary": summary,
+        "plot": plot(summary, *draws) if sum(time.ok) >= LEAST_SAMPLE else None,
         "causes": [_cause(cause) for cause in found.causes()],
         "moves": _moves(found),
         "more": f"and {len(found.moves) - MOST_MOVES:,} more" if len(found.moves) > MOST_MOVES else "",
@@ -121,13 +121,13 @@ def latency(facts: Facts) -> dict[str, Any] | None:
         return None
     taken = facts.figures.latencies
     marks = {f"p{share}": float(taken.quantile(share / 100, "nearest") or 0) for share in (50, 95, 99)}
-    told = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(facts.figures.slowest))]
-    said = (
+    listed = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(facts.figures.slowest))]
+    summary = (
         f"Half of the answers took {seconds(marks['p50'])} or less; one in a hundred more than {seconds(marks['p99'])}."
     )
-    said += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
+    summary += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
     draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
-    return {"said": said, "told": told, "plot": plot(said, draw) if _is_varied(taken) else None}
+    return {"summary": summary, "marks": listed, "plot": plot(summary, draw) if _is_varied(taken) else None}
 
 
 def attempts(facts: Facts) -> dict[str, Any] | None:
@@ -136,10 +136,10 @@ def attempts(facts: Facts) -> dict[str, Any] | None:
     most = max(kind.attempts for kind in facts.tries)
     rows = sum(rows for _, rows in facts.requests_a_row)
     tries = [f"{rows:,} took {requests:,}" for requests, rows in facts.requests_a_row[:6]]
-    said = f"Of the rows that have their text, {', '.join(tries)}" if rows else ""
-    said += f" or more, up to {facts.requests_a_row[-1][0]:,}" if len(facts.requests_a_row) > len(tries) else ""
+    summary = f"Of the rows that have their text, {', '.join(tries)}" if rows else ""
+    summary += f" or more, up to {facts.requests_a_row[-1][0]:,}" if len(facts.requests_a_row) > len(tries) else ""
     lost, damaged = facts.notes.get(INTERRUPTED, 0), facts.notes.get(DAMAGED, 0)
-    notes = [f"{said} (requests)." if said else ""]
+    notes = [f"{summary} (requests)." if summary else ""]
     notes += [f"{pluralize(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
     notes += [f"{pluralize(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
     return {"kinds": [_tries(kind, most) for kind in facts.tries], "notes": [note for note in notes if note]}
@@ -174,9 +174,9 @@ def spent(facts: Facts) -> dict[str, Any] | None:
     prompts = f"{spent.prompt_tokens:,.0f}" if spent.prompt_tokens is not None else "unknown without the input"
     figured = [("prompt tokens", prompts), ("answer tokens", f"{spent.answer_tokens:,.0f}"), ("cost", cost)]
     if spent.in_all is not None and (spent.in_all.answers > figures.ok or spent.in_all.cost != spent.cost):
-        figured.append(("the job in all", spent.in_all.told()))
-    told = [{"label": label, "said": said, "plain": any(map(str.isalpha, said))} for label, said in figured]
-    return {"told": told, "used": _used(facts, figures), "how": _how(spent)}
+        figured.append(("the job in all", spent.in_all.amounts()))
+    rows = [{"label": label, "value": value, "plain": any(map(str.isalpha, value))} for label, value in figured]
+    return {"figures": rows, "used": _used(facts, figures), "how": _how(spent)}
 
 
 def _how(spent: Spent) -> str:
@@ -199,7 +199,7 @@ def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
     return [
         {
             "what": what,
-            "said": f"{used:,.0f} of {granted:,.0f} {'found to be ' if learned and n == 0 else ''}granted",
+            "value": f"{used:,.0f} of {granted:,.0f} {'found to be ' if learned and n == 0 else ''}granted",
             "percent": f"{100 * used / granted:,.0f} %",
             "share": f"{min(100 * used / granted, 100):.2f}",
         }
@@ -215,22 +215,22 @@ def lengths(facts: Facts) -> dict[str, Any] | None:
     empty = int((chars == 0).sum())
     marks = {"median": float(chars.quantile(0.5, "nearest") or 0)}
     ends = [float(end or 0) for end in (chars.min(), chars.max())]  # type: ignore[arg-type]
-    said = f"Half of the texts have {marks['median']:,.0f} characters or fewer"
-    said += f"; they go from {ends[0]:,.0f} to {ends[1]:,.0f}."
-    said += f" {empty:,} {inflect(empty, 'is', 'are')} empty." if empty else ""
+    summary = f"Half of the texts have {marks['median']:,.0f} characters or fewer"
+    summary += f"; they go from {ends[0]:,.0f} to {ends[1]:,.0f}."
+    summary += f" {empty:,} {inflect(empty, 'is', 'are')} empty." if empty else ""
     draw = histogram(chars, marks, "texts, by characters", lambda value: f"{value:,.0f}")
     return {
-        "said": said,
+        "summary": summary,
         "looked": _looked(facts),
-        "plot": plot(said, draw) if _is_varied(chars) else None,
+        "plot": plot(summary, draw) if _is_varied(chars) else None,
     }
 
 
 def _looked(facts: Facts) -> str:
     looked = facts.looked
-    said = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
+    summary = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
     gone = facts.counts.gone
-    return said + (
+    return summary + (
         f"{pluralize(gone, 'answer')} of rows that the input no longer has {inflect(gone, 'is', 'are')} among them."
         if gone
         else ""
@@ -243,12 +243,12 @@ def confidence(facts: Facts) -> dict[str, Any] | None:
         return None
     marks = {"median": float(means.quantile(0.5, "nearest") or 0)}
     lowest = float(means.min() or 0)  # type: ignore[arg-type]
-    said = (
+    summary = (
         f"The mean log-probability of a token is {negative(marks['median'])} in the median text, {negative(lowest)} in "
         f"the least confident; {pluralize(means.len(), 'text')} {inflect(means.len(), 'has', 'have')} one."
     )
     draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
-    return {"said": said, "plot": plot(said, draw) if _is_varied(means) else None}
+    return {"summary": summary, "plot": plot(summary, draw) if _is_varied(means) else None}
 
 
 def repeats(facts: Facts) -> dict[str, Any] | None:
@@ -257,10 +257,10 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
     if not looked:
         return None
     among = f" among the {looked:,} that were looked at" if facts.looked.is_sample else f" among {looked:,}"
-    said = f"No text is there twice{among}."
+    summary = f"No text is there twice{among}."
     if rows:
         share = f"{figure(100 * rows / looked)} %"
-        said = f"{pluralize(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
+        summary = f"{pluralize(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
     shown = [
         {
             "rows": f"{group.rows:,}",
@@ -270,19 +270,19 @@ def repeats(facts: Facts) -> dict[str, Any] | None:
         for group in groups
         if (text := facts.group_texts.get(group.id)) is not None
     ]
-    return {"said": said, "groups": shown}
+    return {"summary": summary, "groups": shown}
 
 
 def sample(sample: Sample) -> dict[str, Any]:
-    told = [pluralize(sample.chars, "character")]
-    told += [seconds(sample.latency)] if sample.latency is not None else []
-    told += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
-    told += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
+    details = [pluralize(sample.chars, "character")]
+    details += [seconds(sample.latency)] if sample.latency is not None else []
+    details += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
+    details += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
     return {
         "why": sample.why,
         "plain": sample.why == PLAIN,
         "who": named(sample.key, sample.name, sample.row),
-        "told": " · ".join(told),
+        "facts": " · ".join(details),
         "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
         "text": long(sample.text, TEXT_CHARS, sample.chars),
     }

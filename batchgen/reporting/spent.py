@@ -38,7 +38,7 @@ def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers
     models = tuple((model, round(n)) for model, n, _ in by_model if model)
     if usage := archive.usage(run):
         in_all = archive.total_usage()
-        return Spent(usage.prompt_tokens, usage.answer_tokens, usage.cost, usage.how(), in_all, models)
+        return Spent(usage.prompt_tokens, usage.answer_tokens, usage.cost, usage.source(), in_all, models)
     if not ok:
         return None
     each = subject.known.prompt_tokens if subject.known is not None else None

@@ -70,14 +70,14 @@ class Drawing:
     def _at_share(self, share: float) -> str:
         return _n(self._bottom - min(max(share, 0.0), 1.0) * (self._bottom - self._top))
 
-    def text(self, x: float, y: float, said: str, *, anchor: str = "start", kind: str = "") -> None:
+    def text(self, x: float, y: float, label: str, *, anchor: str = "start", kind: str = "") -> None:
         """Draws a text. `x` and `y` are pixels of the picture."""
         look = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor != "start" else "")
-        self._shapes.append(f'<text x="{_n(x)}" y="{_n(y)}"{look}>{escape(said)}</text>')
+        self._shapes.append(f'<text x="{_n(x)}" y="{_n(y)}"{look}>{escape(label)}</text>')
 
-    def note(self, said: str) -> None:
+    def note(self, label: str) -> None:
         """Draws a note above the area, at the right; the title is at the left."""
-        self.text(self._right, FONT, said, anchor="end")
+        self.text(self._right, FONT, label, anchor="end")
 
     def level(self, value: float) -> None:
         """Draws a dashed line across the whole area."""
@@ -107,20 +107,20 @@ class Drawing:
             self._path(f"area {kind}", f"M{start} {_n(self._bottom)}{drawn}V{_n(self._bottom)}Z")
         self._path(kind, f"M{start} {self._up(values[0])}{drawn}")
 
-    def pin(self, value: float, share: float, said: str, turn: float) -> None:
+    def pin(self, value: float, share: float, label: str, turn: float) -> None:
         """Draws a line of this height, with its label to the right; to the left from `turn` on, where the right has no
         room."""
         at = self._across(value)
         self._path("pin", f"M{at} {_n(self._bottom)}V{self._at_share(share)}")
         is_left = value > turn
         aside, anchor = (-5, "end") if is_left else (5, "start")
-        self.text(float(at) + aside, float(self._at_share(share)) + FONT - 2, said, anchor=anchor, kind="said")
+        self.text(float(at) + aside, float(self._at_share(share)) + FONT - 2, label, anchor=anchor, kind="label")
 
     def slots(self, spans: Iterable[tuple[float, float, str]]) -> None:
         """Adds a tooltip for each stretch. Call this last, so that it lies above everything."""
-        for start, to, said in spans:
+        for start, to, label in spans:
             box = self._box(start, to)
-            self._shapes.append(f'<path class="slot" d="{box}"><title>{escape(said)}</title></path>')
+            self._shapes.append(f'<path class="slot" d="{box}"><title>{escape(label)}</title></path>')
 
     def _box(self, start: float, to: float, share: float = 1.0) -> str:
         """Returns a box on the lower axis, by default as high as the area."""

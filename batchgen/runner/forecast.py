@@ -139,23 +139,23 @@ class Forecast(Renderable):
             return f"as many at a time as it turns into throughput, {self.limits.most_in_flight:,} at most"
         return f"{self.limits.concurrency:,} at a time"
 
-    def _rehearsed(self, night: Rehearsal) -> str:
+    def _rehearsed(self, rehearsal: Rehearsal) -> str:
         """Describes when the run would end, which concurrency suffices, and what is assumed."""
-        ends = moment(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=night.seconds), "%a %H:%M")
-        done = f"{night.done:,} of {pluralize(self.plan.todo, 'row')} {inflect(night.done, 'is', 'are')} done"
-        verdict = "ends" if night.stopped is None else f"{night.stopped}: {done}"
-        lines = [f"{verdict} after {duration(night.seconds)}, {ends} if it starts now"]
+        ends = moment(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=rehearsal.seconds), "%a %H:%M")
+        done = f"{rehearsal.done:,} of {pluralize(self.plan.todo, 'row')} {inflect(rehearsal.done, 'is', 'are')} done"
+        verdict = "ends" if rehearsal.stopped is None else f"{rehearsal.stopped}: {done}"
+        lines = [f"{verdict} after {duration(rehearsal.seconds)}, {ends} if it starts now"]
         allowed = self.limits.most_in_flight
-        if night.enough is None:
+        if rehearsal.enough is None:
             lines.append("no limit is known: every additional slot makes it faster")
-        elif night.enough > allowed:
-            lines.append(f"{night.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
+        elif rehearsal.enough > allowed:
+            lines.append(f"{rehearsal.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
         else:
-            lines.append(f"{night.enough:,} in flight are enough; the job allows {allowed:,}")
-        how = "assumed: none was measured yet" if night.assumed else "the median of the last ones"
-        lines.append(f"with answers of {night.latency_s:,.1f} s ({how})")
-        if night.rehearsed < self.plan.todo:
-            lines.append(f"estimated from the first {pluralize(night.rehearsed, 'row')}")
+            lines.append(f"{rehearsal.enough:,} in flight are enough; the job allows {allowed:,}")
+        how = "assumed: none was measured yet" if rehearsal.assumed else "the median of the last ones"
+        lines.append(f"with answers of {rehearsal.latency_s:,.1f} s ({how})")
+        if rehearsal.rehearsed < self.plan.todo:
+            lines.append(f"estimated from the first {pluralize(rehearsal.rehearsed, 'row')}")
         return "\n".join(lines)
 
 

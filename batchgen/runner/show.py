@@ -114,8 +114,8 @@ def _looked_up(
     of_rows = [ids[key] for key in keys]
     attempts = _attempts(setup, batch, of_rows, reader)
     results = _results(known, setup.answer_models(models), reader, setup)
-    told = zip(batch, results, of_rows, strict=True)
-    return [_row(setup, row, _Seen(one, tuple(attempts[id_] for id_ in own))) for row, one, own in told]
+    attempted = zip(batch, results, of_rows, strict=True)
+    return [_row(setup, row, _Seen(one, tuple(attempts[id_] for id_ in own))) for row, one, own in attempted]
 
 
 def _results(

@@ -31,7 +31,7 @@ class ShownAttempt:
     possibly_billed: bool = False
     cost: float | None = 0.0
 
-    def told(self) -> str:
+    def line(self) -> str:
         status = f" {self.status}" if self.status not in (None, 200) else ""
         words = f": {self.error}" if self.error else ""
         took = [] if self.latency_s is None else [f"{self.latency_s:,.2f} s"]
@@ -72,9 +72,9 @@ class ShownRow(Renderable):
         return Panel(name, self.status, why, self._lines(), tone, self._texts())
 
     def _lines(self) -> list[PanelLine]:
-        told = [f"{number}. {attempt.told()}" for number, attempt in enumerate(self.attempts, 1)]
+        attempts = [f"{number}. {attempt.line()}" for number, attempt in enumerate(self.attempts, 1)]
         lines = {
-            "attempts": "\n".join(told),
+            "attempts": "\n".join(attempts),
             "model": self.model,
             "ended by": self.finish_reason,
             "latency": None if self.latency_s is None else f"{self.latency_s:,.2f} s",

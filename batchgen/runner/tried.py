@@ -89,7 +89,7 @@ class Trial(Renderable):
             return Panel(self.name, "nothing to try", ": every row has its answer", [], Severity.GOOD)
         counts = {status: self._count(status) for status in ("failed", "pending")}
         others = "".join(f", {count:,} {status}" for status, count in counts.items() if count)
-        used = f"{self.usage.told()} ({self.usage.how()})" if self.usage.answers else "nothing"
+        used = f"{self.usage.amounts()} ({self.usage.source()})" if self.usage.answers else "nothing"
         lines = [PanelLine("spent", f"{used}; the answers are the job's: a run does not buy them again")]
         lines += [PanelLine("stopped", self.stopped.removeprefix("stopped "), severity)] if self.stopped else []
         about = f": {ok:,} {inflect(ok, 'has its', 'have their')} text{others}"
