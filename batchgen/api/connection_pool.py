@@ -34,7 +34,7 @@ KEPT_SECONDS = 15.0
 FEW_GONE = 3
 """Kept connections that may end by chance. If more do, and more than a fifth of all, the server closes them."""
 TIME_TO_CLOSE = 0.1
-"""Seconds in which a server that closes connections does so. llama.cpp's does after each stream, unannounced."""
+"""Seconds in which a server that closes connections after streams does so. llama.cpp's does, unannounced."""
 AT_ONCE = 1.0
 """Seconds of idleness after which an ended connection says nothing about the next one."""
 TRIED_ANEW = 200
@@ -43,15 +43,17 @@ POLL_HANGUP = getattr(select, "POLLRDHUP", 0)
 
 
 class _KeptConnection:
-    """Holds a connection, and what is asked of it at each request. `since`: when it became idle."""
+    """Holds a connection, and what is asked of it at each request. `since`: when it became idle. `has_streamed`: its
+    last answer had no length."""
 
-    __slots__ = ("_poll", "connection", "protocol", "since", "transport")
+    __slots__ = ("_poll", "connection", "has_streamed", "protocol", "since", "transport")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.protocol = cast(ResponseHandler, connection.protocol)  # it was open a moment ago
         self.transport = cast(asyncio.Transport, connection.transport)
         self.since = 0.0
+        self.has_streamed = False
         self._poll = _hangup_poll(self.transport)
 
     def is_clean(self) -> bool:
@@ -95,7 +97,7 @@ class ConnectionPool:
         self._proxy = proxy
         self._wanted = self._gone = self._fresh = 0  # kept connections, those of them that had ended, and fresh ones
         self._has_kept = False
-        """Whether the server has been seen to keep a connection."""
+        """Whether the server has been seen to keep a connection after a stream."""
         self._idle: list[_KeptConnection] = []
 
     async def __aenter__(self) -> Self:
@@ -155,6 +157,7 @@ class ConnectionPool:
                 self._gone += 1
                 link = None
             else:
+                link.has_streamed = "Content-Length" not in message.headers
                 self._keep(link)
                 return answer
 
@@ -180,17 +183,19 @@ class ConnectionPool:
             link.close()
 
     async def _kept(self) -> _KeptConnection | None:
-        """Returns a connection that is open still, the last used first; None if there is none. A server that has kept
-        none yet is first given the time to close: a request that meets the close would count as possibly billed."""
+        """Returns a connection that is open still, the last used first; None if there is none. Until the server has
+        kept one after a stream, it is given the time to close: a request that meets the close would count as possibly
+        billed."""
         while self._idle:
-            since = self._idle[0].since
-            if not self._has_kept and (wait := since + TIME_TO_CLOSE - self._loop.time()) > 0:
+            oldest = self._idle[0]
+            is_doubtful = oldest.has_streamed and not self._has_kept
+            if is_doubtful and (wait := oldest.since + TIME_TO_CLOSE - self._loop.time()) > 0:
                 await asyncio.sleep(wait)
                 continue
-            link = self._idle.pop(-1 if self._has_kept else 0)
+            link = self._idle.pop(0 if is_doubtful else -1)
             idle = self._loop.time() - link.since
             if idle <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
-                self._has_kept = True
+                self._has_kept = self._has_kept or is_doubtful
                 return link
             if idle < AT_ONCE:
                 self._wanted, self._gone = self._wanted + 1, self._gone + 1

@@ -243,16 +243,17 @@ async def test_a_server_that_closes_after_each_answer_costs_nothing():
 
 @pytest.mark.usefixtures("keeping_pool")
 @pytest.mark.parametrize("slots", [1, 16])
-async def test_a_server_that_closes_soon_after_each_answer_costs_nothing(slots):
-    """As llama.cpp's server does after a stream, though it says Keep-Alive."""
+async def test_a_server_that_closes_soon_after_each_stream_costs_nothing(slots):
+    """As llama.cpp's server does, though it says Keep-Alive."""
     conversations, unread = [], []
 
     async def answers(reader, writer):
         conversations.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(2)
-        body = b'{"choices": [{"text": "x"}]}'
-        writer.write(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        event = b'data: {"value": "x"}\n\n'
+        head = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
         await asyncio.sleep(0.01)  # a request that comes meanwhile meets the close
         unread.append(len(reader._buffer))
         writer.close()
