@@ -1,1 +1,1 @@
-"""What goes in: files of rows, the prompts made of them, the requests made of those."""
+"""The input: files to rows, rows to prompts, prompts to requests."""

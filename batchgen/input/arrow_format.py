@@ -1,6 +1,6 @@
-"""Arrow IPC files (Feather 2) and streams -> batches of rows, columns and types as they have them.
+"""Reads Arrow IPC files (Feather 2) and streams: batches of rows, with the file's columns and types.
 
-A record batch is held whole, as whoever wrote it held it.
+Holds a whole record batch, as its writer did.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 
 ROW_BYTES = 100
-"""What a row of nothing takes, in memory."""
+"""Bytes of an empty row in memory."""
 _FILE, _STREAM, _OLD_FEATHER = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
 _STREAMS_END = _STREAM + b"\0\0\0\0"
 
@@ -60,7 +60,7 @@ class Arrow:
 
 @contextmanager
 def _opened(path: File) -> Iterator[Any]:
-    """A reader of the file. Raises UsageError where it is none, or damaged."""
+    """Yields a reader of the file. Raises UsageError if it is not an Arrow file, or damaged."""
     try:
         with path.open("rb") as file:
             begin = file.read(1024)
@@ -76,9 +76,9 @@ def _opened(path: File) -> Iterator[Any]:
 
 def _refuse_other(path: File, begin: bytes, file: BinaryIO) -> None:
     if begin.startswith(_OLD_FEATHER):
-        raise UsageError(f"{path}: is Feather of version 1: write it as Parquet")
+        raise UsageError(f"{path}: is a Feather file of version 1: write it as Parquet")
     if not begin.startswith((_FILE, _STREAM)):
-        raise UsageError(f"{path}: {identify(begin) or 'no Arrow file'}")
+        raise UsageError(f"{path}: {identify(begin) or 'not an Arrow file'}")
     if begin.startswith(_STREAM):
         file.seek(max(0, size_of(path) - len(_STREAMS_END)))
         if file.read() != _STREAMS_END:
@@ -94,4 +94,4 @@ def _record_batches(reader: Any) -> Iterator[pa.RecordBatch]:
 
 def _refuse_unfolding(path: File, size: int) -> None:
     if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
-        raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to more than {size / 1e9:,.0f} GB")
+        raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size / 1e9:,.0f} GB")

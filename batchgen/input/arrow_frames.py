@@ -1,7 +1,7 @@
-"""Arrow's tables -> frames that hold the same, or a refusal by column, or by row and column.
+"""Turns Arrow's tables into frames with the same values, or refuses them by column, or by row and column.
 
-A dictionary is read as its values. What polars (2.1.0) has no type for is text: the times of a zone that is an offset
-in the zone's own time (`2026-01-01 09:30:00+05:30`), and a UUID within a list, struct or map.
+A dictionary becomes its values. Types that polars (2.1.0) does not have become text: times of a zone that is an offset,
+in the zone's own time (`2026-01-01 09:30:00+05:30`), and UUIDs within lists, structs and maps.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _local(name: str, zone: str) -> pl.Expr:
 
 
 def _with_texts(cells: pl.Expr, dtype: Any) -> pl.Expr:
-    """With the UUIDs in them as texts."""
+    """Returns the cells with every UUID in them as text."""
     if dtype == pa.uuid():
         digits = cells.bin.encode("hex")
         groups = [digits.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
@@ -82,7 +82,7 @@ def _with_texts(cells: pl.Expr, dtype: Any) -> pl.Expr:
 
 
 def slices(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The frame, cut where its texts are more than a batch."""
+    """Yields the frame in slices of at most a batch's bytes."""
     size = int(frame.estimated_size())
     yield from frame.iter_slices(max(1, frame.height * BATCH_BYTES // max(size, 1)))
 
@@ -94,12 +94,12 @@ def refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:
         length = column.str.len_bytes() if column.dtype == pl.String else column.bin.size()
         if (length.max() or 0) > MAX_CELL:  # type: ignore[operator]
             row = before + int(length.arg_max() or 0) + 1
-            raise UsageError(f"{path}: row {row:,}: {name}: a cell of more than {MAX_CELL >> 20} MiB")
+            raise UsageError(f"{path}: row {row:,}: {name}: a cell is larger than {MAX_CELL >> 20} MiB")
 
 
 def validated(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
-    """The batch, decoded. Raises UsageError for texts that are no UTF-8, at any depth: neither Arrow nor polars looks
-    when it reads."""
+    """Returns the batch as a table of readable types. Raises UsageError for text that is not UTF-8, at any depth:
+    neither Arrow nor polars checks it when it reads."""
     try:
         batch.validate(full=True)
         return _as_readable(pa.Table.from_batches([batch]))

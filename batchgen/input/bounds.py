@@ -1,4 +1,4 @@
-"""How much of an input is held at once, and the largest that is taken. Constants, and nothing that uses them."""
+"""Limits: how much of an input is held in memory, and the largest cell. Constants only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
-"""Times its size that a file or a column of it may unfold to, where that is a gigabyte or more."""
+"""A file or a column of it may decompress to so many times its size, or to so many bytes."""
 
 Schema = dict[str, pl.DataType]
 

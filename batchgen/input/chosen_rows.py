@@ -1,4 +1,4 @@
-"""Some rows of the input, each with its number, its name and its request. Reads no further than the last of them."""
+"""Reads some rows of the input, each with its number, its name and its request. Stops after the last of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from batchgen.input.texts import texts
 
 
 class ChosenRow(NamedTuple):
-    """`at` counts the job's rows from 0, `number` those of its files from 1. `name`: its `input.id`."""
+    """A row of the input. `at`: counted from 0 over the job's rows. `number`: counted from 1 over the files' rows.
+    `name`: its `input.id`."""
 
     at: int
     number: int
@@ -22,8 +23,8 @@ class ChosenRow(NamedTuple):
 
 
 def read_rows(source: Source, requests: Requests, rows: Sequence[int]) -> Iterator[list[ChosenRow]]:
-    """These of the job's rows, which are in order and counted from 0, by batch. Raises InputChanged where they are not
-    there any more."""
+    """Yields these of the job's rows, batch by batch. `rows`: counted from 0, in order. Raises InputChanged if they
+    no longer exist."""
     start = done = 0
     for frame, numbers in source.numbered() if rows else ():
         end = bisect_left(rows, start + frame.height)

@@ -1,4 +1,4 @@
-"""The names of columns that a file's own line gives: no two alike, and one for each that has none."""
+"""Names columns by a file's header: no two alike, and a name for each that has none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from batchgen.ui.humanize import pluralize
 
 
 def unique_names(where: str, header: Sequence[str]) -> list[str]:
-    """The columns' names; one without is called `column_N`, by its position. Raises UsageError where two have the
-    same."""
+    """Returns the columns' names. A column without a name is called `column_N`, by its position. Raises UsageError
+    if two have the same name."""
     taken: set[str] = set()
     for name in header:
         if name in taken and name.strip():
@@ -27,7 +27,7 @@ def _name(position: int, taken: set[str]) -> str:
 
 
 class Unnamed:
-    """Columns that were given a name, by the place of their line."""
+    """The columns that were given a name, by the place of their header."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
@@ -41,7 +41,7 @@ class Unnamed:
         told = []
         for where, names in list(self._names.items())[:1]:
             called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:5])}"
-            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; input.rename names them otherwise")
+            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; input.rename gives them other names")
         return told
 
 

@@ -1,4 +1,4 @@
-"""Files that each bring their own columns -> the columns of all: the same names, types and order, or refused."""
+"""Compares the columns of several files: names, types and order must be the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def common_schema(files: Sequence[File], schema: Callable[[File], Schema]) -> Sc
     first, *others = [schema(path) for path in files]
     for path, other in zip(files[1:], others, strict=True):
         if list(other) != list(first):
-            raise UsageError(f"{path}: its columns ({', '.join(other)}) are not those of {files[0].name}")
+            raise UsageError(f"{path}: its columns ({', '.join(other)}) differ from those of {files[0].name}")
         for name, dtype in other.items():
             if dtype != first[name]:
                 raise UsageError(f"{path}: {name} is {dtype} here and {first[name]} in {files[0].name}")

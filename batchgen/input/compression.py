@@ -1,6 +1,6 @@
-"""Text files that are compressed, read as what they hold: gzip and zstd, as a stream.
+"""Decompresses text files as a stream: gzip and zstd.
 
-Never holds more than a block. Refuses an archive that is damaged or cut off, and one that unfolds beyond measure.
+Never holds more than a block. Refuses an archive that is damaged or cut off, and one that decompresses beyond measure.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _READERS: dict[str, tuple[str, tuple[bytes, ...], Callable[[BinaryIO], Any]]] = 
     ".gz": ("gzip", (b"\x1f\x8b",), _gzip),
     ".zst": ("zstd", (b"(\xb5/\xfd", *(bytes([0x50 + nibble]) + b"*M\x18" for nibble in range(16))), _zstd),
 }
-"""By suffix: the name, how its files may begin (zstd's with a frame to be skipped), and what reads them."""
+"""By suffix: the name, the first bytes (zstd may begin with a frame to skip), and the decompressor."""
 COMPRESSED = tuple(_READERS)
 
 
 def suffix_within(name: str) -> str:
-    """A file's suffix, in lower case, without that of a compression: `.csv` of `rows.csv.gz`."""
+    """Returns a file's suffix in lower case, without that of a compression: `.csv` of `rows.csv.gz`."""
     path = PurePosixPath(name.lower())
     return PurePosixPath(path.stem).suffix if path.suffix in _READERS else path.suffix
 
@@ -50,7 +50,7 @@ def is_compressed(file: File) -> bool:
 
 
 def open_decompressed(file: File) -> BinaryIO:
-    """The file's content, whether or not it is compressed; to be closed by the caller."""
+    """Opens a file, compressed or not, and returns its decompressed content. The caller closes it."""
     if not is_compressed(file):
         return file.open("rb")
     return io.BufferedReader(_Decompressed(file), BUFFER)
@@ -88,7 +88,8 @@ class _Decompressed(io.RawIOBase):
             raise self._damaged(error) from None
         self._given += len(data)
         if self._given > UNFOLDS_FROM and self._given > MOST_UNFOLDED * self._size:
-            raise UsageError(f"{self._file}: {self._size / 1e6:,.1f} MB that unfold to more than a thousand times that")
+            size = f"{self._size / 1e6:,.1f} MB"
+            raise UsageError(f"{self._file}: {size} that decompress to more than a thousand times that")
         buffer[: len(data)] = data
         return len(data)
 

@@ -1,7 +1,7 @@
-"""CSV files -> batches of rows, of which every column is text and an empty cell is a null.
+"""Reads CSV files: batches of rows, with every column as text and every empty cell as null.
 
-A column without a name is called `column_N`, by its position; where it is empty throughout, as after a comma too many,
-it is none. Rows of empty cells at the end of a file, as spreadsheets leave them, are none either.
+A column without a name is called `column_N`, by its position. It is dropped if it is empty in every row, as after a
+trailing comma. Rows of empty cells at the end of a file, as spreadsheets leave them, are skipped.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ class Csv:
 
     @property
     def notes(self) -> list[str]:
-        """What was named and passed over, as far as the files were read."""
+        """Returns what was named and skipped, as far as the files were read."""
         told = self._unnamed.notes
         for path, rows in list(self._passed_over.items())[:1]:
             told.append(
-                f"{path}: {pluralize(rows, 'row')} of empty cells at its end, passed over"
+                f"{path}: {pluralize(rows, 'row')} of empty cells at its end, skipped"
                 f"{in_other_files(len(self._passed_over) - 1)}"
             )
         return told
 
 
 def _empty(path: File, dialect: Dialect, names: list[str]) -> set[str]:
-    """Those of the columns that hold nothing throughout: then the whole file is read."""
+    """Returns those of the columns that are empty in every row. Reads the whole file if there are any."""
     empty = set(names)
     if not empty:
         return empty
@@ -80,7 +80,8 @@ def _empty(path: File, dialect: Dialect, names: list[str]) -> set[str]:
 
 
 def _empty_at_end(frame: pl.DataFrame) -> int:
-    """Rows of empty cells. The line of a single column is blank then, and no row, or an empty text in quotes."""
+    """Returns how many rows at the end consist of empty cells. In a single column, such a row is a blank line, which
+    is not a row, or an empty text in quotes."""
     if frame.width == 1 or any(frame.row(-1)):
         return 0
     filled = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()

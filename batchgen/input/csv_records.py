@@ -1,9 +1,9 @@
-"""CSV files -> records: RFC 4180, whatever separates the cells, every cell as it stands.
+"""Reads the records of CSV files: RFC 4180 with any separator; every cell exactly as it is in the file.
 
-Two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid and
-names the line of what is not. Blocks whose quotes stand where RFC 4180 has them go through polars', which is two to
-thirteen times as fast and must agree with it: what polars refuses, would fill up with nulls, or counts otherwise, is
-read again by the exact one. Never holds more than a block and a batch.
+There are two readers. The exact one is the standard library's in strict mode, line by line: it decides what is valid,
+and names the line of what is not. Blocks whose quotes are where RFC 4180 has them go through polars' reader, which is
+two to thirteen times as fast and must agree. What polars refuses, would fill up with nulls, or counts otherwise, is
+read again by the exact reader. Never holds more than a block and a batch.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.compression import open_decompressed
 from batchgen.input.encoding import as_utf_8
-from batchgen.input.file_hints import cp1252_hint, identify, separator_hint
+from batchgen.input.file_hints import cp1252_hint, identify, identify_json, separator_hint
 from batchgen.storage.listing import File
 
 BLOCK = 2 << 20
 MAX_LINE = 8 * MAX_CELL
 LOOK = 1024
-"""Bytes that say what a file is."""
+"""Bytes by which a file's kind is identified."""
 BOM = b"\xef\xbb\xbf"
 QUOTE_EVERY, SAMPLE = 50, 64 << 10
-"""Bytes: with more quotes than one in so many, to look for pairs takes less time than to cut at each quote; and how
-many bytes of a block are looked at for that."""
+"""Bytes. If quotes are more frequent than one in QUOTE_EVERY, looking for pairs takes less time than splitting at
+each quote. SAMPLE bytes of a block decide."""
 PAIR = b"\xff"
-"""A byte that no UTF-8 has. Where a file has it all the same, it is for the exact reader, which tells."""
+"""A byte that UTF-8 never has. If a file has it, the exact reader takes the block, and reports it."""
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
@@ -43,7 +43,8 @@ _EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written. `separator`: of its cells; None: a comma, unless a first line for Excel names one."""
+    """How a CSV file is written. `separator`: of its cells; None: a comma, unless a first line for Excel names
+    another."""
 
     separator: str | None = None
     encoding: str = "utf-8"
@@ -51,24 +52,25 @@ class Dialect:
 
 @cache
 def _misplaced(separator: str) -> re.Pattern[bytes]:
-    """A quote of a cell that has something beside its quotes, or one too many. It begins with the quote, for which the
-    engine searches forty times as fast."""
+    """Returns a pattern for a quote with something next to its cell's quotes, or one quote too many. The pattern
+    begins with the quote, which makes the search forty times as fast."""
     mark = re.escape(separator).encode()
     return re.compile(rb'"(?:(?<=[^' + mark + rb'\n"]")|(?=[^' + mark + rb'\r\n"]))')
 
 
 def header(path: File, dialect: Dialect) -> list[str]:
-    """The cells of the first line that is not blank; none: there is no such line. Raises UsageError where the file is
-    something else."""
+    """Returns the cells of the first line that is not blank; empty if there is none. Raises UsageError if the file
+    is of another kind."""
     with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file)
-        if what := identify(lines.block()[:LOOK]):
+        begin = lines.block()[:LOOK]
+        if what := identify(begin) or identify_json(begin):
             raise UsageError(f"{path}: {what}")
         return next(_records(lines, lines.separator(dialect.separator)), [])
 
 
 def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
-    """All columns and rows below the header. `named`: the columns' names by its cells."""
+    """Yields all columns and rows below the header. `named`: returns the columns' names for the header's cells."""
     with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file)
         separator = lines.separator(dialect.separator)
@@ -97,7 +99,7 @@ def _frame(records: list[list[str]], schema: Schema) -> pl.DataFrame:
 
 
 def _at_once(block: bytes, schema: Schema, separator: str) -> pl.DataFrame | None:
-    """The rows of whole records; None where only the exact reader can tell."""
+    """Returns the rows of a block of whole records; None if only the exact reader can tell."""
     if not block or len(block) > MAX_CELL or block.startswith(BOM) or _has_lone_return(block):
         return None
     bare = _emptied(block, separator) if b'"' in block else block
@@ -115,11 +117,10 @@ def _at_once(block: bytes, schema: Schema, separator: str) -> pl.DataFrame | Non
 
 
 def _emptied(block: bytes, separator: str) -> bytes | None:
-    """With each quoted stretch as one quote, so that every separator and line's end that is left separates. None
-    where a quote stands where RFC 4180 has none.
-
-    Where they are many, doubled quotes are one byte meanwhile: a pair changes nothing of what is within quotes and what
-    is not. Those outside are two quotes again, to be looked at."""
+    """Returns the block with each quoted stretch replaced by one quote, so that every remaining separator and line
+    end is a real one. Returns None if a quote is where RFC 4180 allows none. If quotes are frequent, each doubled
+    quote is replaced by one byte first: a pair does not change what is inside quotes. Pairs outside become two
+    quotes again, so that they are found."""
     are_many = block.count(b'"', 0, SAMPLE) * QUOTE_EVERY > min(len(block), SAMPLE)
     pieces = (block.replace(b'""', PAIR) if are_many else block).split(b'"')
     bare = b'"'.join(pieces[::2])
@@ -128,8 +129,8 @@ def _emptied(block: bytes, separator: str) -> bytes | None:
 
 
 def _is_even(frame: pl.DataFrame, bare: bytes, separator: str) -> bool:
-    """Whether no line is short or blank, which polars fills with nulls; none is long, which it refuses. Separators are
-    counted only where a last cell is null, whatever for: that takes half as long as the reading."""
+    """Returns whether no line is short or blank: polars fills those with nulls. It refuses long ones itself. Counts
+    the separators only if a last cell is null: that takes half as long as the reading."""
     if not frame.to_series(-1).null_count():
         return True
     return frame.width > 1 and bare.count(separator.encode()) == frame.height * (frame.width - 1)
@@ -144,9 +145,9 @@ def _has_lone_return(block: bytes) -> bool:
 
 
 class _Lines:
-    """A file's lines, one by one for the exact reader, or all whole lines of a block at once.
+    """Reads a file's lines, one by one for the exact reader, or all whole lines of a block at once.
 
-    `opened`: some lines of the block at hand were given and some are left. `number`: of the last line given.
+    `opened`: some lines of the current block were read, and some are left. `number`: of the last line read.
     """
 
     def __init__(self, path: File, file: BinaryIO) -> None:
@@ -163,21 +164,21 @@ class _Lines:
         return bool(self._lines)
 
     def block(self) -> bytes:
-        """The next lines, which stay to be read; b"" at the end of the file."""
+        """Returns the next whole lines without consuming them; b"" at the end of the file."""
         if self._block is None:
             self._block = self._read()
         return self._block
 
     def separator(self, given: str | None) -> str:
-        """Of the cells: `given`, or what a first line for Excel names, which is taken; else a comma. Raises UsageError
-        where they are not the same."""
+        """Returns the separator of cells: `given`, or the one that a first line for Excel names, else a comma.
+        Consumes that line. Raises UsageError if the two differ."""
         found = _EXCELS_LINE.match(self.block())
         if found is None:
             return given or ","
         named = found[1].decode()
         if not named or named.isalnum() or named == '"':
             raise UsageError(
-                f"{self.path}:1: {found[0].strip().decode()!r} should name what separates cells: remove it"
+                f"{self.path}:1: {found[0].strip().decode()!r} should name the separator of cells: remove it"
             )
         if given not in (None, named):
             raise UsageError(f"{self.path}:1: says that {named!r} separates cells, and input.separator {given!r}")
@@ -186,12 +187,13 @@ class _Lines:
         return named
 
     def put_back(self) -> None:
-        """The lines that are left of the block at hand are a block again."""
+        """Makes a block again of the lines that are left of the current one."""
         self._block = b"".join(self._lines) or None
         self._lines.clear()
 
     def pass_over(self, records: int) -> None:
-        """The block was read otherwise. As many lines as records, but for line ends within quotes."""
+        """Consumes the current block, which was read otherwise. It has as many lines as records, except for line
+        ends within quotes."""
         block = self.block()
         self.number += _lines_of(block) if b'"' in block else records
         self._block = None
@@ -228,11 +230,11 @@ class _Lines:
             if end or not more:
                 return block[:end]
             if len(block) > MAX_LINE:
-                raise UsageError(f"{self.path}:{self.number + 1}: a line of more than {MAX_LINE >> 20} MiB")
+                raise UsageError(f"{self.path}:{self.number + 1}: a line is longer than {MAX_LINE >> 20} MiB")
 
     def _end_of_record(self, begun: bytes) -> Iterator[bytes]:
-        """The rest of the last line, and what else is of a cell with line ends in it: two blocks' length at most. Where
-        the cut is wrong, as after a stray quote, the block is for the exact reader."""
+        """Yields the rest of the last line, and the further lines of a cell with line ends in it: a block's length
+        at most. If the cut is wrong, as after a stray quote, the exact reader takes the block."""
         size, within = 0, begun.count(b'"') % 2 if b'"' in begun else 0
         while size < BLOCK and (line := self._file.readline(BLOCK)):
             yield line
@@ -242,7 +244,7 @@ class _Lines:
 
 
 def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
-    """The header, then each record; blank lines are no records. Raises UsageError with the line."""
+    """Yields the header, then each record. Blank lines are not records. Raises UsageError with the line."""
     csv.field_size_limit(MAX_CELL)
     reader = csv.reader(lines, strict=True, delimiter=separator)
     first: list[str] = []
@@ -265,14 +267,14 @@ def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
 
 def _explain(error: csv.Error) -> str:
     if "field larger than" in str(error):
-        return f"a cell of more than {MAX_CELL >> 20} MiB"
+        return f"a cell is larger than {MAX_CELL >> 20} MiB"
     if "unexpected end of data" in str(error):
         return "the file ends within quotes: a quote was opened and never closed"
     return f"not valid CSV: {error}"
 
 
 def _bounded(records: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
-    """The next batch: it ends with the block at hand, so that the next may be read at once."""
+    """Yields the next batch of records. It ends with the current block, so that the next block may be read at once."""
     size = 0
     for count, record in enumerate(records, 1):
         yield record

@@ -1,5 +1,5 @@
-"""Text files in other encodings, read as UTF-8, as a stream. Refuses bytes that the encoding has not, with their line,
-and a file that is in another one, as far as that can be known."""
+"""Reads text files in other encodings as UTF-8, as a stream. Refuses bytes that the encoding does not have, with
+their line, and a file in another encoding, as far as that can be detected."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def name_of(encoding: str) -> str:
-    """As Python's codecs name it."""
+    """Returns the encoding's name in Python's codecs."""
     return codecs.lookup(encoding).name
 
 
 def as_utf_8(path: File, file: BinaryIO, encoding: str) -> BinaryIO:
-    """The text of a file in UTF-8; closing it closes the file."""
+    """Returns the text of a file in UTF-8. Closing it closes the file."""
     if name_of(encoding) in UTF_8:
         return file
     try:
@@ -96,12 +96,12 @@ class _Reencoded(io.RawIOBase):
             return
         if mark is not None:
             if not mark.startswith(wide[0]):
-                raise UsageError(f"{self._path}: is {mark.upper()}, as its first bytes say: input.encoding: {mark}")
+                raise UsageError(f"{self._path}: is {mark.upper()}, as its first bytes say: set input.encoding: {mark}")
         elif b"\0" not in self._begin:
             raise UsageError(f"{self._path}: not {self._encoding}: {_looks_like(self._begin)}")
         elif wide[2] is None:
             raise UsageError(
-                f"{self._path}: begins with no byte order mark: say which order it is, {wide[0]}-le (Windows) or -be"
+                f"{self._path}: has no byte order mark: give the byte order, {wide[0]}-le (Windows) or -be"
             )
 
     def _refuse_utf_8(self, data: bytes) -> None:
@@ -111,7 +111,7 @@ class _Reencoded(io.RawIOBase):
         except UnicodeDecodeError:
             return
         at = next(at for at, byte in enumerate(data) if byte > 0x7F)  # noqa: PLR2004  the last of ASCII
-        raise self._another(data, at, "looks like UTF-8: leave input.encoding out")
+        raise self._another(data, at, "looks like UTF-8: remove input.encoding")
 
     def _not_of_it(self, error: UnicodeDecodeError) -> UsageError:
         data = error.object
@@ -124,7 +124,8 @@ class _Reencoded(io.RawIOBase):
 
 
 def _is_of_one_byte(encoding: str) -> bool:
-    """Whether every byte is a letter of its own. Then nearly any bytes are read, also those of other encodings."""
+    """Returns whether every byte is a character of its own. Such an encoding decodes nearly any bytes, including
+    those of other encodings."""
     every = bytes(range(256))
     return len(every.decode(encoding, "replace")) == len(every)
 
@@ -134,7 +135,7 @@ def _looks_like(data: bytes, shown: str = "") -> str:
         codecs.getincrementaldecoder("utf-8")("strict").decode(data[:4096])
     except UnicodeDecodeError:
         return f"another encoding{shown}: see input.encoding"
-    return "looks like UTF-8: leave input.encoding out"
+    return "looks like UTF-8: remove input.encoding"
 
 
 def _line_ends(text: str) -> int:

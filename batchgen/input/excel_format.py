@@ -1,7 +1,7 @@
-"""Excel workbooks -> batches of rows: a sheet's table, below its line of names, its values as Excel shows them.
+"""Reads Excel workbooks: batches of a sheet's rows below its header, with the values that Excel shows.
 
-A column's type is the narrowest that holds the values of all files; one of texts and other values is text, and those
-stand in it as a CSV would have them. A sheet is read whole, and kept until another is read.
+A column has the narrowest type that holds the values of all files. A column of texts and other values is text; the
+others are written as in a CSV. A sheet is read whole, and kept until another is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchgen.input.workbook import cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
 
 Columns = dict[str, list[Any]]
-"""Each name's cells, None where one is empty."""
+"""The cells of each column, by name; None for empty cells."""
 MOST_EXACT = 2**53
 _TYPES: dict[type, pl.DataType] = {
     str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), dt.date: pl.Date(),
@@ -31,7 +31,7 @@ _WIDER: list[tuple[set[type], type]] = [({int, float}, float), ({dt.date, dt.dat
 
 
 def filled_sheets(path: File) -> list[str]:
-    """The sheets of a workbook that hold anything."""
+    """Returns the names of a workbook's sheets that are not empty."""
     with path.open("rb") as file:
         return [name for name, part in sheets(path, file).items() if scan_sheet(path, file, name, part).cells]
 
@@ -50,7 +50,7 @@ class Excel:
             columns = self._read(path)
             kinds = kinds or {name: set() for name in columns}
             if list(columns) != list(kinds):
-                raise UsageError(f"{path}: its columns ({', '.join(columns)}) are not those of {paths[0].name}")
+                raise UsageError(f"{path}: its columns ({', '.join(columns)}) differ from those of {paths[0].name}")
             for name, cells in columns.items():
                 kinds[name] |= {type(cell) for cell in cells if cell is not None}
         schema = {name: _TYPES[_narrowest(found)] for name, found in kinds.items()}
@@ -65,16 +65,16 @@ class Excel:
 
     @property
     def notes(self) -> list[str]:
-        """What was named, and which cells are one."""
+        """Returns which columns were named, and which cells are merged."""
         told = self._unnamed.notes
         for path, cells in list(self._merged.items())[:1]:
-            told.append(f"{path}: merged cells ({cells}): the first holds what they show, the others are empty")
+            told.append(f"{path}: merged cells ({cells}): the first holds the value, the others are empty")
         return told
 
     def _read(self, path: File) -> Columns:
         with path.open("rb") as file:
             begin = file.read(1024)
-            if not begin.startswith(b"PK") and (what := identify(begin) or "no Excel workbook"):
+            if not begin.startswith(b"PK") and (what := identify(begin) or "not an Excel workbook"):
                 raise UsageError(f"{path}: {what}")
             parts = sheets(path, file)
             name = self._chosen(path, parts, file)
@@ -85,13 +85,14 @@ class Excel:
         return self._columns(path, where, *self._cells(path, name))
 
     def _chosen(self, path: File, parts: dict[str, str], file: Any) -> str:
-        """The sheet's name. Raises UsageError where it is not there, or is not said and there are several."""
+        """Returns the sheet's name. Raises UsageError if it does not exist, or if none is given and several hold
+        cells."""
         names = list(parts)
         if self._sheet is None:
             filled = [one for one in names if len(names) == 1 or scan_sheet(path, file, one, parts[one]).cells]
             if len(filled) > 1:
                 raise UsageError(
-                    f"{path}: has several sheets: say which by input.sheet: {', '.join(map(repr, filled))}"
+                    f"{path}: has several sheets: choose one with input.sheet: {', '.join(map(repr, filled))}"
                 )
             names = filled or names
         elif isinstance(self._sheet, int):
@@ -103,7 +104,7 @@ class Excel:
         return names[0]
 
     def _cells(self, path: File, name: str) -> tuple[list[list[Any]], int]:
-        """All rows from the first column on that holds anything, and which that is."""
+        """Returns all rows from the first column that is not empty, and that column's number."""
         from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415  for those alone who use it
 
         try:
@@ -134,7 +135,7 @@ class Excel:
 
 
 def _value(cell: Any, where: str, row: int, column: int) -> Any:
-    """A cell's value; None where it is empty. Raises UsageError for numbers that Excel does not hold."""
+    """Returns a cell's value; None if it is empty. Raises UsageError for numbers that Excel does not hold exactly."""
     if cell == "":
         return None
     if isinstance(cell, float):
@@ -142,11 +143,12 @@ def _value(cell: Any, where: str, row: int, column: int) -> Any:
             return cell
         if abs(cell) >= MOST_EXACT:
             raise UsageError(
-                f"{where}: cell {cell_name(row, column)}: a whole number beyond what Excel holds: make it a text"
+                f"{where}: cell {cell_name(row, column)}: a whole number that Excel cannot hold exactly: "
+                "write it as text"
             )
         return int(cell)
     if isinstance(cell, str) and len(cell) > MAX_CELL:
-        raise UsageError(f"{where}: cell {cell_name(row, column)}: a cell of more than {MAX_CELL >> 20} MiB")
+        raise UsageError(f"{where}: cell {cell_name(row, column)}: a cell is larger than {MAX_CELL >> 20} MiB")
     return cell
 
 
@@ -175,7 +177,7 @@ def _moment(cell: dt.date | None) -> dt.datetime | None:
 
 
 def _text(cell: Any) -> str | None:
-    """As a CSV that Excel saves would have it, with dates in ISO 8601."""
+    """Returns a cell's text as Excel saves it in a CSV, with dates in ISO 8601."""
     if cell is None or isinstance(cell, str):
         return cell
     if isinstance(cell, bool):

@@ -1,4 +1,4 @@
-"""Files that are no input, and names that no column has: what was seen, and what to do about it."""
+"""Advice on files that are not inputs, and on names that no column has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Iterable
 
 _PACKED = "unpack it first ({})"
-_NAMED = "call it {}"
+_NAMED = "rename it to {}"
 _AS_PARQUET = "write it as Parquet"
 _SUFFIXES = {
-    ".txt": 'if it is a table, say what separates its cells: input.separator, as ";" or "\\t" (a tab)',
+    ".txt": 'if it is a table, set input.separator, such as ";" or "\\t" (a tab)',
     ".tar": _PACKED.format("tar -xf"),
     ".bz2": _PACKED.format("bunzip2"),
     ".xz": _PACKED.format("unxz"),
@@ -23,17 +23,17 @@ _SUFFIXES = {
     ".xls": "save it as .xlsx",
     ".xlsb": "save it as .xlsx",
     ".ods": "save it as .xlsx",
-    ".psv": "call it .txt, and set input.separator",
-    ".dat": "call it .txt, and set input.separator",
+    ".psv": "rename it to .txt, and set input.separator",
+    ".dat": "rename it to .txt, and set input.separator",
     **dict.fromkeys([".avro", ".orc"], _AS_PARQUET),
 }
 _MARKS = {
-    b"\x1f\x8b": ("is compressed by gzip", "unpack it first (gunzip), or let its name end in .gz"),
-    b"(\xb5/\xfd": ("is compressed by zstd", "unpack it first (unzstd), or let its name end in .zst"),
+    b"\x1f\x8b": ("is compressed by gzip", "unpack it first (gunzip), or rename it to end in .gz"),
+    b"(\xb5/\xfd": ("is compressed by zstd", "unpack it first (unzstd), or rename it to end in .zst"),
     b"BZh": ("is compressed by bzip2", _PACKED.format("bunzip2")),
     b"\xfd7zXZ": ("is compressed by xz", _PACKED.format("unxz")),
-    b"PK\x03\x04": ("is an Excel workbook, or a zip archive", "call it .xlsx, or unpack it"),
-    b"\xd0\xcf\x11\xe0": ("is an Excel workbook of old, or one with a password", "save it as .xlsx, without one"),
+    b"PK\x03\x04": ("is an Excel workbook, or a zip archive", "rename it to .xlsx, or unpack it"),
+    b"\xd0\xcf\x11\xe0": ("is an old Excel workbook, or one with a password", "save it as .xlsx, without a password"),
     b"PAR1": ("is a Parquet file", _NAMED.format(".parquet")),
     b"ARROW1": ("is an Arrow file", _NAMED.format(".arrow")),
     b"SQLite format 3": ("is a SQLite database", "export the table as CSV"),
@@ -42,30 +42,39 @@ _MARKS = {
     b"\xfe\xff": ("is UTF-16", "set input.encoding: utf-16 (of CSV), or save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
 }
 _HTML = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
+_JSON = re.compile(rb'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
 _UTF_16 = re.compile(rb"(?:[ -~]\0){4}")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def suffix_hint(suffix: str) -> str:
-    """What to do with a file of a name that is no input's; empty where its name does not tell."""
+    """Returns what to do with a file whose suffix is not an input's; empty if the suffix is unknown."""
     advice = _SUFFIXES.get(suffix.lower())
     return f"; {advice}" if advice else ""
 
 
 def identify(begin: bytes) -> str | None:
-    """What a file is by its first bytes, and what to do; None: nothing that is known."""
+    """Returns what a file is by its first bytes, and what to do; None if they are unknown."""
     for mark, (what, advice) in _MARKS.items():
         if begin.startswith(mark):
             return f"{what}: {advice}"
     if _HTML.match(begin):
-        return "is a web page: what was downloaded is not the file"
+        return "is a web page: the download did not return the file"
     if _UTF_16.match(begin):
-        return "is UTF-16, without a mark: set input.encoding: utf-16-le (of CSV), or save it as UTF-8"
+        return "is UTF-16, without a byte order mark: set input.encoding: utf-16-le (of CSV), or save it as UTF-8"
     return None
 
 
+def identify_json(begin: bytes) -> str | None:
+    """Returns what to do with a table that is JSON by its first bytes; None if it is not."""
+    found = _JSON.match(begin)
+    if found is None:
+        return None
+    return f"is JSON: rename it to {'.json' if found[1] else '.ndjson, if it has one object a line'}"
+
+
 def cp1252_hint(line: bytes, at: int) -> str:
-    """What a byte that is no UTF-8 would be in Windows' own encoding, which most such files have."""
+    """Returns which character a byte that is not UTF-8 is in Windows-1252, the encoding of most such files."""
     try:
         shown = bytes([line[at]]).decode("cp1252")
     except UnicodeDecodeError:
@@ -74,7 +83,7 @@ def cp1252_hint(line: bytes, at: int) -> str:
 
 
 def separator_hint(columns: Iterable[str]) -> str | None:
-    """What a header of a single column says that holds what elsewhere separates columns."""
+    """Returns a message if a header is a single column whose name holds another separator; else None."""
     names = list(columns)
     mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
     if mark is None:
@@ -84,7 +93,8 @@ def separator_hint(columns: Iterable[str]) -> str | None:
 
 
 def closest_name(name: str, columns: Iterable[str]) -> str | None:
-    """The column that is probably meant: one that looks the same, one that differs in case, or nearly the name."""
+    """Returns the column that is probably meant: one that looks the same, one that differs in case, or one with
+    nearly the same name."""
     names = list(columns)
     for alike in (_looks, lambda text: _looks(text).casefold()):
         if found := [one for one in names if alike(one) == alike(name)]:
@@ -93,13 +103,13 @@ def closest_name(name: str, columns: Iterable[str]) -> str | None:
 
 
 def lookalike_hint(name: str, column: str) -> str:
-    """Why a name that looks like the column's is another; empty where that can be seen."""
+    """Returns how a name differs from a column's that looks the same; empty if the difference is visible."""
     if _looks(name) != _looks(column):
         return ""
     return f" (they look alike: {name!a} was asked for, and the column is {column!a})"
 
 
 def _looks(text: str) -> str:
-    """Without what cannot be seen."""
+    """Returns the name without invisible characters."""
     shown = unicodedata.normalize("NFKC", text)
     return "".join(mark for mark in shown if unicodedata.category(mark) not in ("Cf", "Zs", "Cc"))

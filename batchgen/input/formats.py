@@ -1,6 +1,6 @@
-"""The formats of input files: each reads batches of rows, in bounded memory, exactly as they stand.
+"""The formats of input files. Each reads batches of rows, in bounded memory, exactly as they are in the file.
 
-Each refuses what it cannot represent, with file and line; none guesses a type, skips a bad line or repairs one.
+Each refuses what it cannot represent, with file and line. None guesses a type, skips an invalid line or repairs one.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from batchgen.storage.listing import File, glob_of
 class Format(Protocol):
     @property
     def notes(self) -> Sequence[str]:
-        """What its reading should say, as far as the files were read."""
+        """Returns what the user should know of the reading, as far as the files were read."""
         ...
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        """The columns of all files. Raises UsageError where they cannot be read, or do not go together."""
+        """Returns the columns of all files. Raises UsageError if they cannot be read, or if their columns differ."""
         ...
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
-        """A file's rows, with the columns that `schema` gave. Raises UsageError with file, and line, row or cell."""
+        """Yields a file's rows, with the columns that `schema` returned. Raises UsageError with the file, and the
+        line, row or cell."""
         ...
 
 
@@ -88,7 +89,7 @@ _KEYS: dict[str, tuple[set[str], str]] = {
     "decimal": (_OF_CSV, "CSV files"),
     "sheet": (_WORKBOOKS, "workbooks (.xlsx)"),
 }
-"""Keys of `input` that are for some formats alone."""
+"""Keys of `input` that apply only to some formats."""
 
 
 def is_csv(files: Sequence[File]) -> bool:
@@ -96,7 +97,8 @@ def is_csv(files: Sequence[File]) -> bool:
 
 
 def format_of(spec: Input, files: Sequence[File]) -> Format:
-    """What reads the files. Raises UsageError where their names say none, or several, or one that has no such keys."""
+    """Returns the reader of the files. Raises UsageError if their suffixes are unknown or differ, or if `spec` has a
+    key that the format does not take."""
     pattern = spec.path
     known = [file for file in files if _is_known(file, has_separator=spec.separator is not None)]
     if len(known) < len(files):
@@ -108,12 +110,12 @@ def format_of(spec: Input, files: Sequence[File]) -> Format:
     suffix = suffixes[0]
     for key, (fits, those) in _KEYS.items():
         if getattr(spec, key) is not None and suffix not in fits:
-            raise UsageError(f"input.{key}: is for {those} alone, and {files[0].name} is none")
+            raise UsageError(f"input.{key}: applies only to {those}, and {files[0].name} is not one")
     return BY_SUFFIX[suffix](spec)
 
 
 def _is_known(file: File, *, has_separator: bool) -> bool:
-    """A text is a table where it is said what separates its cells."""
+    """Returns whether the file can be read. A .txt file is a table only if its separator is given."""
     suffix = suffix_within(file.name)
     return (suffix != ".txt" or has_separator) and suffix in (_TEXTS if is_compressed(file) else BY_SUFFIX)
 
@@ -122,8 +124,8 @@ def _unknown(file: File) -> str:
     advice = suffix_hint(suffix_within(file.name))
     if is_compressed(file):
         texts = ", ".join(suffix for suffix in BY_SUFFIX if suffix in _TEXTS)
-        return f"of what is compressed these are read: {texts}, each with {' or '.join(COMPRESSED)} behind it{advice}"
-    return f"an input is named by what it is: {', '.join(BY_SUFFIX)}{advice}"
+        return f"compressed files must end in one of {texts}, followed by {' or '.join(COMPRESSED)}{advice}"
+    return f"the suffix must be one of {', '.join(BY_SUFFIX)}{advice}"
 
 
 def _without(pattern: str, known: Sequence[File]) -> str:

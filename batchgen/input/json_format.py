@@ -1,6 +1,6 @@
-"""JSON files that hold a list of objects -> batches of rows, as if each object stood in a line of its own.
+"""Reads JSON files that hold a list of objects, as if each object were on a line of its own.
 
-Read object by object: never holds more than a batch, and the object that is being read.
+Reads object by object: never holds more than a batch, and the current object.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class JsonList(Ndjson):
 
 
 class _Text:
-    """The part of a file's text that is being read."""
+    """The part of a file's text that is being parsed."""
 
     def __init__(self, path: File, file: BinaryIO) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class _Text:
         self.at = 0
 
     def mark(self) -> str:
-        """The next letter that is no blank; empty at the end."""
+        """Returns the next character that is not white space; empty at the end."""
         while True:
             if blank := _BLANK.match(self.text, self.at):
                 self.at = blank.end()
@@ -81,9 +81,9 @@ class _Text:
 
 
 def _elements(text: _Text) -> Iterator[str]:
-    """Each object of the list, as it stands. Raises UsageError."""
+    """Yields the text of each object of the list. Raises UsageError."""
     if (first := text.mark()) != "[":
-        hint = "if it has one object a line, call it .ndjson; else keep the list alone (jq '.rows')"
+        hint = "if it has one object a line, rename it to .ndjson; else extract the list (jq '.rows')"
         raise UsageError(f"{text.path}: {f'no list of objects: {hint}' if first else 'empty: no list of objects'}")
     text.at += 1
     row = 0
@@ -104,7 +104,7 @@ def _elements(text: _Text) -> Iterator[str]:
 
 def _fault(text: _Text) -> str:
     mark = text.mark()
-    return f"{mark!r} follows, where a comma or the list's end should" if mark else "the file ends within the list"
+    return f"{mark!r} follows instead of a comma or the end of the list" if mark else "the file ends within the list"
 
 
 def _element(text: _Text, row: int) -> str:
@@ -120,7 +120,7 @@ def _element(text: _Text, row: int) -> str:
                 text.at = end
                 return found
         if len(text.text) - text.at > MAX_CELL:  # as far as it is known
-            raise UsageError(f"{text.path}: row {row:,}: no object of JSON, or one of more than {MAX_CELL >> 20} MiB")
+            raise UsageError(f"{text.path}: row {row:,}: not a JSON object, or one larger than {MAX_CELL >> 20} MiB")
         if not text.has_more:
             raise UsageError(f"{text.path}: row {row:,}: {_told(fault)}")
         text.more()

@@ -1,4 +1,4 @@
-"""NDJSON files -> batches of rows: one JSON object a line, each value as it stands in the file, or refused."""
+"""Reads NDJSON files: one JSON object per line. Every value is kept exactly, or refused."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from batchgen.input.ndjson_types import Position, ValueKinds, parse_fraction
 from batchgen.storage.listing import File
 
 Objects = tuple[int, list[bytes]]
-"""The number of the first, and each as a line."""
+"""The number of the first object, and each object as a line."""
 NO_OBJECT = "not a JSON object that can be read"
 _object = msgspec.json.Decoder(dict[str, Any])
 _as_they_stand = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY = re.compile(rb'(?<!\\)"\s*:')
 _NOT_PLAIN = (b"\\", b" :", b"\t:", b"\r:")
-"""Without these, each `":` ends a key, but for those that begin a text."""
+"""In a text without these, each `":` ends a key, unless it begins a text."""
 _BACKSLASH_AT_END = b'\\\\"'
 _FRACTION = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))")
 _MANY_DIGITS = re.compile(rb"\.(?:\d{7}|(?<=\d{9}\.)\d)")
 _SHORT = 15
-"""Digits that a float always holds."""
+"""Digits that a float always keeps."""
 
 
 class Ndjson:
@@ -44,7 +44,7 @@ class Ndjson:
         self._mixed: list[str] = []
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        """Of all files, as if they were one."""
+        """Returns the columns of all files, as if they were one."""
         top = ValueKinds()
         for path in paths:
             for first, lines in self.objects(path):
@@ -90,17 +90,17 @@ def _look(place: Position, lines: Sequence[bytes], top: ValueKinds) -> None:
     except (ValueError, RecursionError) as error:
         if at == 1 and (what := identify(line)):
             raise UsageError(f"{path}: {what}") from None
-        hint = " (one object a line; a list of them is named .json)" if line.lstrip().startswith(b"[") else ""
+        hint = " (one object a line; a list of objects must end in .json)" if line.lstrip().startswith(b"[") else ""
         raise UsageError(f"{Position(path, at, unit)}: {NO_OBJECT}: {error}{hint}") from None
 
 
 def _has_long(whole: bytes) -> bool:
-    """A look that is ten times as fast, whether there may be such fractions."""
+    """Returns whether there may be numbers with many digits. Ten times as fast as looking at each."""
     return _MANY_DIGITS.search(whole) is not None or b"e-" in whole or b"E-" in whole
 
 
 def _is_rounded(fraction: bytes) -> bool:
-    """Whether a float may have other digits."""
+    """Returns whether a float might have other digits."""
     return (len(fraction) > _SHORT or b"-" in fraction[1:]) and repr(float(fraction)).encode() != fraction
 
 
@@ -109,7 +109,7 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
     keys: set[str] = set()
     for key, _ in pairs:
         if key in keys:
-            raise ValueError(f"the key {key!r} stands in it twice")
+            raise ValueError(f"it has the key {key!r} twice")
         keys.add(key)
 
 
@@ -117,7 +117,7 @@ _repeats = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
 
 
 def _texts(lines: Sequence[bytes], names: Sequence[str]) -> list[pl.Series]:
-    """Columns of texts and other values: those as they stand in the file."""
+    """Returns the columns that mix text and other values; the others are text as it is in the file."""
     rows = [_as_they_stand.decode(line) for line in lines]
     return [pl.Series(name, [_text(row.get(name)) for row in rows], pl.String()) for name in names]
 
@@ -130,14 +130,14 @@ def _text(raw: msgspec.Raw | None) -> str | None:
 
 
 def _line_chunks(path: File, file: BinaryIO) -> Iterator[Objects]:
-    """Each line with its end; blank lines stand only at a chunk's bounds."""
+    """Yields lines with their ends, in chunks. Blank lines are only between chunks."""
     lines: list[bytes] = []
     size = 0
     for at, line in enumerate(iter(partial(file.readline, MAX_CELL + 1), b""), 1):
         if at == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  a BOM is no content
         if len(line) > MAX_CELL:
-            raise UsageError(f"{path}:{at}: a line of more than {MAX_CELL >> 20} MiB")
+            raise UsageError(f"{path}:{at}: a line is longer than {MAX_CELL >> 20} MiB")
         if not line.strip() or len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES:
             if lines:
                 yield at - len(lines), lines

@@ -1,7 +1,7 @@
-"""What the values of NDJSON files are -> the columns' types: the narrowest that hold all of them, unchanged.
+"""Infers the columns' types from the values of NDJSON files: the narrowest that hold all of them unchanged.
 
-A column of texts and other values is text, and those stand in it as they stand in the file. Elsewhere what a type
-would change is refused, with the line: a number that a float does not hold, a fraction among texts in a list.
+A column of texts and other values is text; the others are written as in the file. Elsewhere, a value that a type would
+change is refused, with its line: a number that a float does not hold, a fraction among texts in a list.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from batchgen.errors import UsageError
 from batchgen.storage.listing import File
 
 MOST_DEEP = 60
-"""Lists and objects in each other. Arrow takes 64."""
+"""Nesting of lists and objects. Arrow takes 64."""
 _EXACT, _INT64 = 2**53, 2**63
-"""Integers up to this a double holds exactly (IEEE 754)."""
+"""Integers up to this are exact in a double (IEEE 754)."""
 _MOST_DIGITS = 400
 
 
 class Position(NamedTuple):
-    """Position a value stands: a file's line or row, from 1."""
+    """The position of a value: its file, and its line or row, from 1."""
 
     file: File
     number: int
@@ -35,11 +35,11 @@ class Position(NamedTuple):
 
 
 class Rounded(float):
-    """A number of which a float has not all digits."""
+    """A number with more digits than a float keeps."""
 
 
 class _Beyond:
-    """Kinds of integers: beyond what a float holds, and beyond 64 bits."""
+    """The kind of integers that a float does not hold exactly; `_Huge`: of those beyond 64 bits."""
 
 
 class _Huge:
@@ -54,7 +54,7 @@ _NEVER_ROUNDED = "write it as text"
 
 
 class ValueKinds:
-    """The values of a key, or the items of its lists: of which kinds there are, each with the place of the first."""
+    """The kinds of values of a key, or of the items of its lists, each with the position of the first one."""
 
     __slots__ = ("fields", "items", "kinds", "name")
 
@@ -65,7 +65,8 @@ class ValueKinds:
         self.items: ValueKinds | None = None
 
     def add(self, value: Any, where: Position, deep: int = 0) -> int:
-        """How many keys are in the value, at any depth. Raises UsageError where it is too deep."""
+        """Adds a value, and returns how many keys it holds, at any depth. Raises UsageError if it is nested too
+        deeply."""
         kind = type(value)
         if kind not in self.kinds:
             self.kinds[kind] = where
@@ -91,14 +92,14 @@ class ValueKinds:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether there are texts and other values."""
+        """Returns whether there are texts and other values."""
         return str in self.kinds and bool(self._known() - {str})
 
     def dtype(self) -> pl.DataType:
         """Raises UsageError where no type holds all of the values as they are."""
         kinds = self._known()
         if kinds == {int, float}:
-            self._refuse(_Beyond, _Huge, what="a whole number that no float holds, among fractions")
+            self._refuse(_Beyond, _Huge, what="a whole number that a float cannot hold, among fractions")
             kinds = {float}
         elif str in kinds and kinds <= {str, int, bool}:
             return pl.String()
@@ -117,7 +118,7 @@ class ValueKinds:
 
     def _refuse_deep(self, where: Position, deep: int) -> None:
         if deep > MOST_DEEP:
-            said = f"lists and objects more than {MOST_DEEP} deep in each other"
+            said = f"lists and objects more than {MOST_DEEP} deep within each other"
             raise UsageError(f"{where}: {self.name:.40} holds {said}: write it as text")
 
     def _known(self) -> set[type]:
@@ -136,12 +137,12 @@ class ValueKinds:
         raise UsageError(
             f"{place}: {self.name} is {one}, and {other} in {first.unit} {first.number:,}"
             f"{f' of {first.file}' if first.file != place.file else ''}: "
-            "such values do not go together: write them as text"
+            "such values cannot share a column: write them as text"
         )
 
 
 def parse_fraction(token: str) -> float:
-    """A fraction, as `Rounded` where a float written with as many digits is another."""
+    """Returns a fraction's value; a `Rounded` if a float of as many digits is another number."""
     value = float(token)
     if len(token) > _MOST_DIGITS:
         return Rounded(value)

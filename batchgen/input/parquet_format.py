@@ -1,8 +1,8 @@
-"""Parquet files -> batches of rows, columns and types as the file has them; a dictionary is read as its values.
+"""Reads Parquet files: batches of rows, with the file's columns and types. A dictionary becomes its values.
 
 A file is not trusted to be as large as it looks: a few bytes may stand for ten million rows of a megabyte. So no more
-rows are decoded at once than fit, by the longest value that their row group's dictionaries hold, and a file that
-unfolds beyond all measure is refused. Never holds more than a batch.
+rows are decoded at once than fit, given the longest value in their row group's dictionaries. A file that decompresses
+beyond all measure is refused. Never holds more than a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import inflect, pluralize
 
 ROW_BYTES = 100
-"""What a row of nothing takes, in memory."""
+"""Bytes of an empty row in memory."""
 
 
 class Parquet:
@@ -64,8 +64,7 @@ class Parquet:
                 due += sum(file.metadata.row_group(group).num_rows for group in groups)
                 if row != due:
                     raise UsageError(
-                        f"{path}: damaged Parquet: of {pluralize(due, 'row')} that its footer names {row:,} "
-                        f"{inflect(row, 'is', 'are')} there"
+                        f"{path}: damaged Parquet: it holds {row:,} of the {pluralize(due, 'row')} that its footer says"
                     )
 
 
@@ -101,7 +100,8 @@ def _seen(path: File) -> Iterator[None]:
 
 
 def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
-    """By what the footer says: of more rows than its row groups have, or what is compressed beyond measure."""
+    """Raises UsageError if the footer names more rows than its row groups have, or a column that unfolds beyond
+    measure."""
     held = 0
     for group in range(file.num_row_groups):
         of = file.metadata.row_group(group)
@@ -112,17 +112,17 @@ def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
                 raise _bomb(path, size)
     if held != file.metadata.num_rows:
         rows = file.metadata.num_rows
-        raise UsageError(f"{path}: damaged Parquet: its footer names {rows:,} rows, and row groups of {held:,}")
+        raise UsageError(f"{path}: damaged Parquet: its footer says {rows:,} rows, and its row groups hold {held:,}")
 
 
 def _refuse_unfolding(path: File, size: float) -> None:
-    """By the rows that were decoded so far."""
+    """Raises UsageError if the rows decoded so far unfold beyond measure."""
     if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
         raise _bomb(path, size)
 
 
 def _bomb(path: File, size: float) -> UsageError:
     return UsageError(
-        f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to {size / 1e9:,.0f} GB: write what repeats into the "
+        f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to {size / 1e9:,.0f} GB: write what repeats into the "
         "prompt, and leave the column out"
     )

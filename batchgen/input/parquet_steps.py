@@ -1,7 +1,7 @@
-"""How many rows of a Parquet file may be decoded at once, whatever its few bytes stand for.
+"""Decides how many rows of a Parquet file are decoded at once, however much its few bytes stand for.
 
-By the longest value that a row group's dictionaries hold, a step's rows are about four batches at most. Small row
-groups are read in one go, so that a file of many costs what it holds.
+Given the longest value in a row group's dictionaries, a step's rows take four batches at most. Small row groups are
+read together, so that a file of many costs what it holds.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from batchgen.storage.listing import File
 from batchgen.storage.object_store import Object
 
 FEW_ROWS = 32
-"""Decoded at once where nothing says how long a value may be."""
+"""Rows decoded at once if the longest value is unknown."""
 MOST = 4 * BATCH_BYTES
 _DELTAS = "DELTA_BYTE_ARRAY"
 TOGETHER = 8 * BATCH_ROWS
-"""Rows of the row groups that are read in one go: to begin takes as long as some thousand rows."""
+"""The most rows of row groups that are read together: starting a read takes as long as some thousand rows."""
 
 
 def open_parquet(path: File | BinaryIO | BufferedIOBase, **how: Any) -> pq.ParquetFile:
-    """A Parquet file, by its name or as a file that is open; as a context it is closed after. Its INT96 timestamps, as
-    Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow 26). Pages that
-    have a checksum are held against it."""
+    """Opens a Parquet file, given by its name or as an open file. As a context manager it closes the file. INT96
+    timestamps, as Spark writes them, are read in microseconds: in nanoseconds the year 9999 would be 1816 (pyarrow
+    26). Pages that have a checksum are verified."""
     file: Any = path.open() if isinstance(path, Object) else path
     return pq.ParquetFile(file, coerce_int96_timestamp_unit="us", page_checksum_verification=True, **how)
 
 
 def broken_column(file: pq.ParquetFile, size: int) -> tuple[str, str] | None:
-    """A column of which the footer says what cannot be, or says it encrypted, and what is wrong; None: there is none.
-    `size`: the file's. pyarrow (26.0.1) ends the process when it is asked for such a column's part of the footer."""
+    """Returns a column that is encrypted, or for which the footer is impossible, and what is wrong; None if there is
+    none. `size`: the file's. pyarrow (26.0.1) ends the process when it is asked for that part of the footer."""
     with suppress(OSError), NamedTemporaryFile() as hollow:  # where there is no room for one, the footer is trusted
         hollow.truncate(size)  # which takes none
         if _wrong(hollow.name, file.metadata, None) is not None:
@@ -49,8 +49,8 @@ def broken_column(file: pq.ParquetFile, size: int) -> tuple[str, str] | None:
 
 
 def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> str | None:
-    """What is wrong with the footer's parts for these columns. `hollow`: a file of the same size with nothing in it:
-    the parts are all made before the first page is looked for, which is not there."""
+    """Returns what is wrong with the footer's parts for these columns; None if nothing is. `hollow`: an empty file
+    of the same size. pyarrow builds all parts before it looks for the first page, which does not exist there."""
     with pq.ParquetFile(hollow, metadata=footer, pre_buffer=True, memory_map=True) as asked:
         groups = [*range(footer.num_row_groups)]
         try:
@@ -108,8 +108,8 @@ def _columns(file: pq.ParquetFile) -> Iterator[Any]:
 
 
 def _longest(dictionaries: pq.ParquetFile, group: int, chunk: Any, rows: int) -> int:
-    """Bytes of the longest value that a chunk may repeat without taking the room for it; 0: it repeats none. Of a chunk
-    that is small, whatever it repeats, it is what a row may be given."""
+    """Returns the bytes of the longest value that a chunk may repeat without taking the room for it; 0 if it repeats
+    none. For a chunk that is small however often it repeats, returns a row's share of that."""
     if chunk.physical_type != "BYTE_ARRAY" or not (chunk.has_dictionary_page or _DELTAS in chunk.encodings):
         return 0
     at_once = max(1, min(rows, BATCH_ROWS))
@@ -120,7 +120,7 @@ def _longest(dictionaries: pq.ParquetFile, group: int, chunk: Any, rows: int) ->
 
 
 def _in_dictionary(dictionaries: pq.ParquetFile, group: int, name: str) -> int:
-    """Bytes of the longest value."""
+    """Returns the bytes of the longest value."""
     first = next(dictionaries.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
     values: Any = None if first is None or first.num_columns != 1 else first.column(0)
     if not isinstance(values, pa.DictionaryArray):

@@ -1,7 +1,7 @@
-"""The template: its names are checked once against the columns, then it renders one row after the other.
+"""Checks a template's names once against the columns, then renders it for one row after another.
 
-A cell is text, never template: what stands in it is not evaluated. A null that reaches the prompt is an
-error, one that the template handles (`or`, `if`, `is none`, `default`) is not.
+A cell is text, never template: its content is not evaluated. A null that reaches the prompt is an error; one that the
+template handles (`or`, `if`, `is none`, `default`) is not.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Template:
             raise UsageError(f"prompt: line {error.lineno}: syntax error: {_first_line(error)}") from None
 
     def _names(self, found: Reads, columns: Schema, text: str) -> list[str]:
-        """The columns that may be read. Raises UsageError for a name that nothing supplies."""
+        """Returns the columns that may be read. Raises UsageError for an unknown name."""
         keys = found.keys if self._has_row else {}
         for name, line in sorted([*found.unset.items(), *keys.items()], key=itemgetter(1)):
             if name in columns and name in RESERVED and name in found.unset:
-                raise UsageError(f"prompt: line {line}: {name!r} is a word of the template language: see input.rename")
+                raise UsageError(f"prompt: line {line}: {name!r} is a reserved word of templates: see input.rename")
             if name not in columns and (name in keys or not self._is_given(name)):
                 said = unreadable(text, line, columns) or unknown_name(name, columns)
                 raise UsageError(f"prompt: line {line}: {said}")
@@ -93,12 +93,12 @@ class Template:
         return name in self._sandbox.globals or name in {"self", "super"}
 
     def prompts(self, frame: pl.DataFrame) -> Iterable[str | PromptError]:
-        """Each row's prompt, or why it has none."""
+        """Returns each row's prompt, or its PromptError."""
         at_once = self._joined(frame)
         return self._completed(at_once, frame) if None in at_once else cast(list[str | PromptError], at_once)
 
     def _completed(self, prompts: list[str | None], frame: pl.DataFrame) -> Iterator[str | PromptError]:
-        """With those prompts rendered that are not there yet."""
+        """Yields the prompts. Renders those that are missing."""
         cells = iter(self.cells(frame.filter(pl.Series([prompt is None for prompt in prompts], dtype=pl.Boolean))))
         for prompt in prompts:
             try:
@@ -107,19 +107,20 @@ class Template:
                 yield error
 
     def _joined(self, frame: pl.DataFrame) -> list[str | None]:
-        """Prompts of a template that only joins texts, made at once in a tenth of the time; None: `render` it."""
+        """Returns the prompts of a template that only joins texts, in a tenth of the time; None for each that
+        `render` has to make."""
         if not self._joins or self._longest(frame) * frame.height > JOINED_BYTES:
             return [None] * frame.height
         prompts = frame.select(pl.concat_str(self._joins)).to_series().to_list()
         return [prompt if prompt and not prompt.isspace() else None for prompt in prompts]
 
     def _longest(self, frame: pl.DataFrame) -> int:
-        """An upper bound of the bytes of a joined prompt."""
+        """Returns an upper bound of the bytes of a joined prompt."""
         longest = frame.select(pl.sum_horizontal([part.str.len_bytes().max() for part in self._joins])).item()
         return int(longest or 0)
 
     def cells(self, frame: pl.DataFrame) -> Sequence[tuple[Any, ...]]:
-        """The values `render` needs, a tuple a row."""
+        """Returns the values that `render` needs, one tuple for each row."""
         columns = [column.values(frame[column.name]) for column in self._columns]
         return list(zip(*columns, strict=True)) if columns else [()] * frame.height
 
@@ -148,7 +149,7 @@ class Template:
         return Context(self._sandbox, {**self._sandbox.globals, **values}, "prompt", self._compiled.blocks)
 
     def _explained(self, error: Exception, chunks: Any) -> PromptError:
-        """With the template's line, and without the row's values."""
+        """Returns the error with the template's line, and without the row's values."""
         said = _first_line(error)
         if isinstance(error, RecursionError):
             said = "lists within lists, or macros that call each other, go too deep"
@@ -160,7 +161,7 @@ class Template:
 
 
 def _template_line(error: Exception) -> int:
-    """The line of the compiled template that raised it; 0: none did."""
+    """Returns the line of the compiled template that raised the error; 0 if none did."""
     at, line = error.__traceback__, 0
     while at is not None:
         line = at.tb_lineno if at.tb_frame.f_code.co_filename == SOURCE else line
@@ -177,7 +178,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _has_row(found: Reads, columns: Schema) -> bool:
-    """Whether `row` is the mapping of all columns. Raises UsageError where it is a column's own name, too."""
+    """Returns whether `row` is the mapping of all columns. Raises UsageError if it is a column's own name, too."""
     if ROW not in columns or not (found.keys or found.whole):
         return bool(found.keys or found.whole)
     of_columns = [key for key in found.keys if key in columns]
@@ -202,7 +203,8 @@ def _column(name: str, dtype: pl.DataType, nulls: list[str]) -> Column:
 
 
 def _joins(tree: nodes.Template, columns: Schema) -> list[pl.Expr]:
-    """The parts of a template that is nothing but texts and columns of text or whole numbers, in order; else none."""
+    """Returns the parts, in order, of a template that consists of text and of columns of text or whole numbers;
+    empty for any other template."""
     parts = [part for output in tree.body if isinstance(output, nodes.Output) for part in output.nodes]
     if not all(isinstance(output, nodes.Output) for output in tree.body):
         return []
@@ -218,5 +220,5 @@ def _joins(tree: nodes.Template, columns: Schema) -> list[pl.Expr]:
 
 
 def _prints_alike(dtype: pl.DataType | None) -> bool:
-    """Whether polars makes the same text of a cell as a template does."""
+    """Returns whether polars prints a cell as a template does."""
     return dtype is not None and (dtype == pl.String or dtype.is_integer())

@@ -1,4 +1,4 @@
-"""A file that is read twice, and fetched once: what is read ahead is kept until it is read again."""
+"""Reads a file twice and fetches it once: what is read ahead is kept until it is read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Makes of a row the bytes that would be sent for it. The body is made once: what is keyed is what is sent."""
+"""Makes a row's request: the bytes that are sent for it. They are made once, so that the key is that of what is
+sent."""
 
 from __future__ import annotations
 
@@ -38,13 +39,13 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def prompt(self) -> str:
-        """The request's text as people read it: of a chat all messages, each below its role."""
+        """Returns the request's text for people. Of a chat: all messages, each with its role."""
         parts = zip(self.roles, self.texts, strict=True)
         return "\n\n".join([text if role is None else f"{role}: {text}" for role, text in parts])
 
 
 class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
-    """What a body holds around its texts: `pieces` are one more than these."""
+    """The parts of a body around its texts. `pieces`: one more than there are texts."""
 
     pieces: tuple[bytes, ...]
     model: str
@@ -70,7 +71,7 @@ class RowError:
 
 
 MOST_TOKENS = 2**32 - 1
-"""Of an answer, as far as a plan counts."""
+"""The most tokens of an answer, as a plan counts them."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -93,15 +94,15 @@ class Requests:
 
     @property
     def columns_read(self) -> list[str]:
-        """The columns that make one row's request unlike another's."""
+        """Returns the columns on which a row's request depends."""
         return [*chain.from_iterable(one.names for one in self._templates), *self._sources]
 
     def of(self, frame: pl.DataFrame) -> Iterator[PreparedRequest | RowError]:
-        """One for each row, in order."""
+        """Yields one request or error for each row, in order."""
         return chain.from_iterable(self.batches(frame))
 
     def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
-        """As `of`, in lists of about BATCH_BYTES: a long prompt may be rendered from a short row."""
+        """Yields what `of` yields, in lists of about BATCH_BYTES: a short row may render a long prompt."""
         digest, roles = self._identity.digest, self._roles
         rendered = zip(*[one.prompts(frame) for one in self._templates], strict=True)
         made: list[PreparedRequest | RowError] = []
@@ -123,7 +124,7 @@ class Requests:
             yield made
 
     def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
-        """One for each row."""
+        """Yields one body template, or error, for each row."""
         if not self._fields:
             return repeat(self._shared, frame.height)
         return map(self._own_body_template, frame.select(self._sources).iter_rows())
@@ -147,7 +148,7 @@ class Requests:
         return _BodyTemplate(tuple(self._around(head, tail)), request.model, longest, request.candidates)
 
     def _around(self, head: bytes, tail: bytes) -> Iterator[bytes]:
-        """The pieces of a body between which the texts stand."""
+        """Yields the pieces of a body around its texts."""
         if not self._dialect.is_chat:
             yield from (head + b'"prompt":', tail)
             return
@@ -171,7 +172,7 @@ class Requests:
 
 
 def _fixed_fields(job: Job) -> dict[str, Any]:
-    """The request's fields that are alike in all rows, as they are sent."""
+    """Returns the request's fields that are the same in all rows, as they are sent."""
     given = job.request.model_dump(exclude={"extra"}, exclude_none=True)
     if given.get("response_format") == "json_schema":
         given["response_format"] = _as_response_format(job.check.json_schema)
@@ -179,18 +180,18 @@ def _fixed_fields(job: Job) -> dict[str, Any]:
 
 
 def _as_response_format(schema: Any) -> dict[str, Any]:
-    """A schema in the shape that OpenAI's API and writer's take: named by its title."""
+    """Returns a schema in the form that OpenAI's and Writer's APIs take, named by its title."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title", "")))[:64] or "answer"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
 def _no_number(value: Any) -> Any:
-    """A truth value as text: for Python, and so for pydantic, True would be 1."""
+    """Returns a boolean as text: for Python, and so for pydantic, True is 1."""
     return str(value) if isinstance(value, bool) else value
 
 
 def _adapter(name: str, dialect: Dialect) -> TypeAdapter[Any]:
-    """The field's own type and range; a CSV cell's text is read as that type."""
+    """Returns a validator of the field's type and range. It also parses a CSV cell's text."""
     if name == "logprobs":
         return TypeAdapter(bool if dialect.is_chat else Count)
     field = Request.model_fields[name]

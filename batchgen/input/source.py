@@ -1,8 +1,8 @@
-"""The job's input as one stream of row batches: files in order, types and new names applied, of the rows that are the
-job's: those that meet `where`, up to the limit, of the shard. Each row keeps its number in the files.
+"""Reads the job's input as one stream of batches: the files in order, with types and new names applied, and only the
+job's rows: those that meet `where`, up to the limit, of the shard. Each row keeps its number in the files.
 
-Reading is repeatable: planning, sending and publishing each read the same rows, and `Source.verify`
-says when somebody changed the files in between. Never holds more than one batch.
+Reading is repeatable: planning, sending and publishing read the same rows, and `Source.verify` raises if somebody
+changed the files in between. Never holds more than one batch.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ def _comma_hint(cell: str, dtype: str, decimal: str | None) -> str:
     if not dtype.startswith("Float") or not re.fullmatch(r"[-+]?[\d.]*,?[\d.]*", cell):
         return ""
     if decimal == "," and "." in cell:
-        return ": input.decimal says that a comma begins the fraction"
-    return ': if the comma begins its fraction, set input.decimal: ","' if "," in cell and decimal is None else ""
+        return ": input.decimal says that the decimal separator is a comma"
+    return ': if the comma is its decimal separator, set input.decimal: ","' if "," in cell and decimal is None else ""
 
 
 class Batch(NamedTuple):
-    """`numbers`: each row's, from 1 over all files of the input, whatever was left out."""
+    """Rows and their numbers: from 1 over all files of the input, including the rows that were left out."""
 
     frame: pl.DataFrame
     numbers: pl.Series
 
     def every(self, nth: int, first: int, end: int) -> Batch:
-        """Of the rows before `end` each nth one, from `first` on."""
+        """Returns every `nth` row, from `first` on, of the rows before `end`."""
         if nth == 1 and end == self.frame.height:
             return self
         chosen = (rows.head(end).gather_every(nth, first) for rows in (self.frame, self.numbers))
@@ -67,8 +67,8 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Rows with `columns`, in the order of `files`. `keys`: of each file, what its folders say; `raw`: the columns
-    within the files."""
+    """The rows of an input, with `columns`, in the order of `files`. `keys`: each file's partition keys. `raw`: the
+    columns within the files."""
 
     spec: Input
     files: tuple[File, ...]
@@ -80,12 +80,12 @@ class Source:
     condition: Condition | None
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """At most 4,096 rows and about 16 MiB each. Raises UsageError with the file, and line or row."""
+        """Yields frames of at most 4,096 rows and about 16 MiB. Raises UsageError with the file, and line or row."""
         for batch in self.numbered():
             yield batch.frame
 
     def numbered(self) -> Iterator[Batch]:
-        """As `batches`, each with its rows' numbers."""
+        """Yields what `batches` yields, with the rows' numbers."""
         left, part = self.spec.limit, self.spec.part
         row, met = 1, 0
         for raw in self._raw_batches():
@@ -102,7 +102,7 @@ class Source:
                 return
 
     def _final(self, rows: Batch) -> Batch:
-        """With the columns' types and names."""
+        """Returns the rows with the columns' final types and names."""
         return Batch(self._typed(*rows).rename(self.spec.rename), rows.numbers)
 
     def _meeting(self, rows: Batch) -> Batch:
@@ -134,13 +134,14 @@ class Source:
             if wrong.len():
                 at = wrong[0]
                 hint = _comma_hint(given[at], wanted, self.spec.decimal)
-                raise UsageError(f"{self.spec.path}: row {numbers[at]:,}: {name}: {given[at]!r} is no {wanted}{hint}")
+                place = f"{self.spec.path}: row {numbers[at]:,}: {name}"
+                raise UsageError(f"{place}: {given[at]!r} is not a valid {wanted}{hint}")
             frame = frame.with_columns(typed)
         return frame
 
     @property
     def notes(self) -> list[str]:
-        """What its reading should say, as far as it was read."""
+        """Returns what the user should know of the reading, as far as the files were read."""
         return list(self.format.notes)
 
     def verify(self) -> None:
@@ -148,18 +149,19 @@ class Source:
         with suppress(UsageError, OSError):
             if fingerprint(self.files) == self.fingerprint:
                 return
-        raise InputChanged(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
+        raise InputChanged(f"{self.spec.path}: changed while the job was running; every answer is kept: run it again")
 
 
 def open_source(spec: Input) -> Source:
-    """Finds the files and reads their columns. Raises UsageError where there is nothing to read or no agreement."""
+    """Finds the files and reads their columns. Raises UsageError if nothing can be read, or if the files' columns
+    differ."""
     found = find(spec.path)
     reader = format_of(spec, found.files)
     before = fingerprint(found.files)
     inside = _columns_within(found.files, reader)
     raw = {**inside, **_agreed_keys(found, inside)}
     if any(name in inside for name in spec.types) and not is_csv(found.files):
-        raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input brings its own")
+        raise UsageError(f"{spec.path}: input.schema types the columns of CSV files; this input has its own types")
     for key, names in (("schema", spec.types), ("rename", spec.rename)):
         for name in names:
             require_column(name, raw, f"input.{key}")
@@ -178,7 +180,7 @@ def _columns_within(files: tuple[File, ...], reader: Format) -> Schema:
 
 
 def _agreed_keys(found: Found, inside: Schema) -> Schema:
-    """The columns that the folders' names make."""
+    """Returns the columns that the folders' names make."""
     first = found.keys[0]
     for file, keys in zip(found.files, found.keys, strict=True):
         if list(keys) != list(first):
@@ -186,7 +188,7 @@ def _agreed_keys(found: Found, inside: Schema) -> Schema:
             raise UsageError(f"{file}: its folders name {said[0]}, and those of {found.files[0]} {said[1]}")
     for name in first:
         if name in inside:
-            raise UsageError(f"{found.files[0]}: {name!r} is a column of the file, and a folder's {name}= too")
+            raise UsageError(f"{found.files[0]}: {name!r} is a column of the file, and also of a folder: {name}= too")
     return dict.fromkeys(first, pl.String())
 
 

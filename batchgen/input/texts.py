@@ -1,7 +1,7 @@
-"""Any column -> its cells as texts, for rows' names, CSV, and what Parquet does not hold. What is nested is JSON.
+"""Turns any column into texts, for rows' names, CSV, and what Parquet does not hold. Nested values become JSON.
 
-Dates and durations are ISO 8601 to the last digit, also where Python has no such date (+12000-01-01); decimals keep
-their digits, bytes are base64, a number that is none is null.
+Dates and durations are ISO 8601 to the last digit, even if Python has no such date (+12000-01-01). Decimals keep their
+digits, bytes are base64, NaN is null.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from batchgen.input.template.values import iso_duration
 
 Write = Callable[[Any], str]
 _FIRST, _LAST = (day.toordinal() - dt.date(1970, 1, 1).toordinal() for day in (dt.date.min, dt.date.max))
-"""Days of the years that Python, and so polars' own texts, have."""
+"""The first and last day that Python, and so polars' own texts, have."""
 _DAY, _SECOND = 86_400_000_000_000, 1_000_000_000
 """In nanoseconds."""
 _CYCLE_DAYS, _CYCLE_YEARS = 146_097, 400
 
 
 def texts(column: pl.Series) -> pl.Series:
-    """A null stays one."""
+    """Returns a column's cells as texts. Nulls stay null."""
     dtype = column.dtype
     if has_polars_text(column):
         return column if dtype == pl.String else column.cast(pl.String)
@@ -45,7 +45,8 @@ def texts(column: pl.Series) -> pl.Series:
 
 
 def has_polars_text(column: pl.Series) -> bool:
-    """Whether polars makes a text of each cell: it panics at distant dates (2.1.0), and has none for durations."""
+    """Returns whether polars can make a text of each cell: it panics at distant dates (2.1.0), and has no text for
+    durations."""
     dtype = column.dtype
     if isinstance(dtype, pl.Date | pl.Datetime):
         return not _is_distant(column)
@@ -64,7 +65,7 @@ def _per_day(dtype: Any) -> int:
 
 
 def _text(dtype: pl.DataType) -> Write:
-    """Of a cell that is not nested, as its physical type has it."""
+    """Returns a writer for cells of a physical type that is not nested."""
     if isinstance(dtype, pl.Date):
         return _day
     if isinstance(dtype, pl.Datetime):
@@ -104,7 +105,7 @@ def _moment(dtype: pl.Datetime) -> Write:
 
 
 def _json(dtype: pl.DataType) -> Write:
-    """Of a cell that is no null."""
+    """Returns a writer of JSON for cells that are not null."""
     if _is_json(dtype):
         return lambda value: msgspec.json.encode(value).decode()
     if isinstance(dtype, pl.List | pl.Array):
@@ -135,7 +136,7 @@ def _object(fields: dict[str, Write]) -> Write:
 
 
 def _map(key: pl.DataType, value: Write) -> Write:
-    """An object, where its keys are no lists or structs; else a list of keys and values."""
+    """Returns a writer for maps: an object, or a list of keys and values if the keys are lists or structs."""
     if key.is_nested():
         return _list(_object({"key": _json(key), "value": value}))
     write = _text(key)
@@ -149,7 +150,7 @@ def _map(key: pl.DataType, value: Write) -> Write:
 
 
 def _is_json(dtype: pl.DataType) -> bool:
-    """Whether JSON's own types hold it."""
+    """Returns whether JSON's own types hold the values."""
     if isinstance(dtype, pl.List | pl.Array):
         return _is_json(type_of(dtype.inner))
     if isinstance(dtype, pl.Struct):

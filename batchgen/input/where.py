@@ -1,4 +1,4 @@
-"""`input.where`: a condition of SQL that says which rows are the job's. Each is judged alone."""
+"""Selects rows by `input.where`, a condition in SQL. Each row is looked at alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from batchgen.input.file_hints import closest_name, lookalike_hint
 
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
-_OVER_ROWS = "input.where: judges each row alone: no sum, count, rank or subquery over several rows"
+_OVER_ROWS = "input.where: looks at each row alone: no sum, count, rank or subquery over several rows"
 _OF_SEVERAL = {"Agg", "Len", "Over", "Rank", "Shift", "Range", "Explode", "SubPlan", "Sort", "SortBy", "Filter"}
-"""Parts of a compiled expression whose value for a row is another's matter, too (polars 2.1.0)."""
+"""Parts of a compiled expression whose value for a row depends on other rows (polars 2.1.0)."""
 
 
 class Condition:
-    """Raises UsageError where it is none, or does not fit the columns."""
+    """A condition over columns. Raises UsageError if it is invalid, or does not fit the columns."""
 
     def __init__(self, text: str, columns: Schema) -> None:
         try:
@@ -31,10 +31,10 @@ class Condition:
             empty.filter(self._expression)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             if "must be of type `Boolean`" in str(error):
-                raise UsageError(f"input.where: {text!r} is no condition, which is true or false") from None
+                raise UsageError(f"input.where: {text!r} is not a condition that is true or false") from None
             raise UsageError(f"input.where: {_explained(error)}") from None
         if dtype != pl.Boolean:
-            raise UsageError(f"input.where: {text!r} is {dtype}, no condition, which is true or false")
+            raise UsageError(f"input.where: {text!r} is {dtype}, not a condition that is true or false")
         if _is_over_rows(json.loads(self._expression.meta.serialize(format="json"))):
             raise UsageError(_OVER_ROWS)
 
@@ -49,12 +49,10 @@ class Condition:
                     if close
                     else f"its columns: {', '.join(columns)}"
                 )
-                raise UsageError(
-                    f"input.where: the input has no column {name!r}; {hint} (a text stands in 'single quotes')"
-                )
+                raise UsageError(f"input.where: the input has no column {name!r}; {hint} (put text in 'single quotes')")
 
     def places(self, frame: pl.DataFrame) -> pl.Series:
-        """The rows that meet it, counted from 0. Raises RowFault where it fails at a row."""
+        """Returns the rows that meet the condition, counted from 0. Raises RowFault if it fails at a row."""
         try:
             return self._judged(frame)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -73,7 +71,7 @@ class Condition:
 
 
 class RowFault(Exception):
-    """A row of which the condition makes nothing. `at`: its place in the frame, from 0."""
+    """The condition fails at a row. `at`: its index in the frame, from 0."""
 
     def __init__(self, at: int, said: str) -> None:
         super().__init__(said)
@@ -81,7 +79,7 @@ class RowFault(Exception):
 
 
 def _is_over_rows(part: Any) -> bool:
-    """Of a part of a compiled expression, or within it. What a column or a text is called says nothing."""
+    """Returns whether part of a compiled expression depends on several rows. Skips the names of columns and texts."""
     if isinstance(part, dict):
         return any(
             key in _OF_SEVERAL or (key not in ("Column", "Literal") and _is_over_rows(value))
@@ -91,7 +89,7 @@ def _is_over_rows(part: Any) -> bool:
 
 
 def _quoted(name: str) -> str:
-    """As SQL writes a column."""
+    """Returns the column's name as SQL writes it."""
     return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 

@@ -1,8 +1,8 @@
-"""Excel workbooks, looked over before a reader is let at them, cell by cell as they lie in the file.
+"""Scans Excel workbooks before they are read, cell by cell.
 
-calamine (by python-calamine 0.9.1) makes an empty cell of an error and of a formula that was never calculated, and ends
-the process where a cell lies far from the others, since it takes the room for all between. What it would lose or die of
-is refused here, with the cell.
+calamine (by python-calamine 0.9.1) makes an empty cell of an error, and of a formula that was never calculated. It ends
+the process if a cell is far from the others, since it allocates all cells in between. Such cells are refused here, by
+name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from batchgen.storage.listing import File, size_of
 
 BLOCK = 1 << 20
 MOST_EMPTY, PER_CELL = 4_000_000, 50
-"""Cells that a sheet may span: so many, and so many more for each that is filled."""
+"""Cells that a sheet may span: MOST_EMPTY, and PER_CELL more for each cell that is not empty."""
 _CELL = re.compile(r"([A-Z]{1,3})([1-9]\d{0,6})")
 _SHEETS = "/relationships/worksheet"
 
 
 @dataclass
 class Extent:
-    """What a sheet holds. `cells`: how many are there; `right`, `bottom`: the last column and row, from 1."""
+    """The extent of a sheet. `cells`: how many are not empty. `right`, `bottom`: the last column and row, from 1.
+    `last`: the name of the cell that is farthest."""
 
     cells: int = 0
     right: int = 0
@@ -39,7 +40,7 @@ class Extent:
 
 
 def cell_name(row: int, column: int) -> str:
-    """As Excel writes it; both are counted from 0."""
+    """Returns the cell's name in Excel; row and column are counted from 0."""
     letters, rest = "", column + 1
     while rest:
         rest, letter = divmod(rest - 1, 26)
@@ -48,12 +49,12 @@ def cell_name(row: int, column: int) -> str:
 
 
 def sheets(path: File, file: BinaryIO) -> dict[str, str]:
-    """The worksheets' parts of the archive by their names, in the order of their tabs. Raises UsageError."""
+    """Returns the worksheets' parts in the archive by their names, in the order of the tabs. Raises UsageError."""
     with _archive(path, file) as archive:
         names = set(archive.namelist())
         root = next((target for target in _related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
         if root not in names:
-            raise UsageError(f"{path}: no Excel workbook: a zip archive of something else")
+            raise UsageError(f"{path}: not an Excel workbook: a zip archive of something else")
         folder, _, name = root.rpartition("/")
         parts = _related(path, archive, join(folder, f"_rels/{name}.rels"), _SHEETS, folder)
         return {name: parts[key] for name, key in _listed(path, archive, root) if parts.get(key) in names}
@@ -70,12 +71,13 @@ def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
         _parse(path, archive, part, look)
     extent = look.extent
     if extent.right * extent.bottom > MOST_EMPTY + PER_CELL * extent.cells:
-        raise UsageError(f"{look.where}: cell {extent.last} lies too far from the others: clear what is not the table")
+        where = f"{look.where}: cell {extent.last}"
+        raise UsageError(f"{where} is too far from the others: clear the cells outside the table")
     return extent
 
 
 class _SheetScanner:
-    """Hears the elements of a sheet."""
+    """Handles the elements of a sheet."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -121,10 +123,11 @@ class _SheetScanner:
 
     def _end_cell(self) -> None:
         if self._has_value and self._kind == "e":
-            raise UsageError(f"{self.where}: cell {self._name} is an error, {self._value}: mend it, or clear it")
+            raise UsageError(f"{self.where}: cell {self._name} is an error, {self._value}: fix it, or clear it")
         if self._has_formula and not self._has_value and self._kind != "str":
             raise UsageError(
-                f"{self.where}: cell {self._name} is a formula without its result: open the workbook in Excel, save it"
+                f"{self.where}: cell {self._name} is a formula without its result: "
+                "open the workbook in Excel and save it"
             )
         if self._has_value:
             extent = self.extent
@@ -143,7 +146,7 @@ def _number(letters: str) -> int:
 
 @dataclass
 class _AttributeCollector:
-    """Hears one kind of element, and keeps its attributes."""
+    """Collects the attributes of one kind of element."""
 
     wanted: str
     found: list[dict[str, str]] = field(default_factory=list)
@@ -158,7 +161,7 @@ class _AttributeCollector:
 
 
 def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder: str = "") -> dict[str, str]:
-    """The parts that a part refers to, of a kind, by their ids."""
+    """Returns the parts of a kind that a part refers to, by their ids."""
     if part not in archive.namelist():
         return {}
     links = _AttributeCollector("Relationship")
@@ -171,7 +174,7 @@ def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder:
 
 
 def _listed(path: File, archive: zipfile.ZipFile, root: str) -> Iterator[tuple[str, str]]:
-    """Each sheet's name and id."""
+    """Yields each sheet's name and id."""
     tabs = _AttributeCollector("sheet")
     _parse(path, archive, root, tabs)
     for one in tabs.found:
@@ -179,7 +182,7 @@ def _listed(path: File, archive: zipfile.ZipFile, root: str) -> Iterator[tuple[s
 
 
 def _parse(path: File, archive: zipfile.ZipFile, part: str, handler: Any) -> None:
-    """Hands over each element by its name, without the prefix of its namespace."""
+    """Passes each element to the handler, under its name without the namespace's prefix."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = lambda name, attributes: handler.start(name.rpartition(":")[2], attributes)
@@ -195,7 +198,7 @@ def _parse(path: File, archive: zipfile.ZipFile, part: str, handler: Any) -> Non
 
 
 def _refuse_doctype(*_: Any) -> None:
-    raise expat.ExpatError("a document type, which workbooks have not")
+    raise expat.ExpatError("it has a document type, which workbooks do not have")
 
 
 def _blocks(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
@@ -210,7 +213,7 @@ def _archive(path: File, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(file) as archive:
             unfolded = sum(one.file_size for one in archive.infolist())
             if unfolded > UNFOLDS_FROM and unfolded * 10 > MOST_UNFOLDED * size_of(path):
-                raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that unfold to {unfolded / 1e9:,.0f} GB")
+                raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to {unfolded / 1e9:,.0f} GB")
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
         raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None

@@ -1,1 +1,1 @@
-"""What comes out: files and frames, made of the checkpoint and the input alone, at any time."""
+"""The output: files and frames, made of the checkpoint and the input alone, at any time."""

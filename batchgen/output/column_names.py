@@ -1,4 +1,4 @@
-"""The names of the result columns, in their order. Imports nothing that takes long: a plan needs no more of them."""
+"""The names of the result columns, in order. Imports nothing slow: a plan needs only the names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from batchgen.errors import UsageError
 from batchgen.job.answer_columns import AnswerColumn
 
 ANSWER_DETAILS = ("finish_reason", "prompt_tokens", "completion_tokens", "reasoning")
-"""What not every service says of an answer: results of version 0.1.0 have none of these."""
+"""Details of an answer that not every service returns. Results of version 0.1.0 have none of these columns."""
 RESULTS = ("text", "model", "log_probs", *ANSWER_DETAILS, "status", "error", "attempts", "latency_s", "finished_at")
 MORE_CHOICES = "more_choices"
 

@@ -1,4 +1,4 @@
-"""Stored attempts -> the result columns of a piece of the input. Knows the checkpoint's reader, and no file."""
+"""Makes the result columns of some rows from stored attempts. Knows the checkpoint's reader, and no file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from batchgen.output.decode import DecodedAnswers, answers
 from batchgen.output.typed_columns import typed
 
 ANSWERED = (OK, *(kind for kind in Kind if kind.policy.billed is Billed.YES))
-"""Outcomes of attempts that have a text, whatever it is worth."""
+"""Outcomes of attempts that have a text, fit or not."""
 ENDED = (int(State.DONE), int(State.FAILED))
 
 
 _NEVER = Record(key=b"", outcome="", attempts=0, finished_at=None)  # type: ignore[arg-type]
-"""Of a row without an attempt that can be read."""
+"""The record of a row without a readable attempt."""
 
 
 class ResultColumns:
@@ -57,7 +57,7 @@ class ResultColumns:
         self.without = _rows_of(self.good.is_null())
 
     def has_text(self, at: int) -> bool:
-        """Whether there is an answer, whatever its text is worth."""
+        """Returns whether there is an answer, fit or not."""
         return bool(self._answers.text[at].is_valid)
 
     def outcome(self, at: int) -> str:
@@ -77,7 +77,7 @@ class ResultColumns:
 
     @property
     def cut_off(self) -> int:
-        """How many answers were cut at their longest."""
+        """Returns how many answers were cut off at their maximum length."""
         reasons: Any = pc.utf8_lower(self._answers.finish_reason)
         return int(pc.sum(pc.is_in(reasons, pa.array(sorted(CUT_OFF)))).as_py() or 0)
 
@@ -87,7 +87,7 @@ class ResultColumns:
         return [made[name] if name in made else known[name]() for name in names]
 
     def _known(self) -> dict[str, Callable[[], Any]]:
-        """What each result column is made by."""
+        """Returns a function that makes each result column, by name."""
         records, answers = self._records, self._answers
         answered: Any = answers.text.is_valid()
         planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
@@ -108,7 +108,7 @@ class ResultColumns:
         }
 
     def _typed(self) -> dict[str, pa.Array[Any]]:
-        """The columns that are made of the answers' JSON, by name."""
+        """Returns the columns that are made of the answers' JSON, by name."""
         if not self._made:
             return {}
         arrays = typed(self.good.to_pylist(), self._made)
@@ -123,7 +123,8 @@ class ResultColumns:
 
 
 def _answer(record: Record, state: int) -> Body | None:
-    """What could not be used when it came is an answer where the plan says so: it has been read again."""
+    """Returns the body of a record's answer; None if it has none. A body that was unusable at first is an answer if
+    the plan says so: it has been read again."""
     if record.outcome == Kind.UNUSABLE:
         return record.body if state == State.DONE else None
     return record.body if record.outcome in ANSWERED and state in ENDED else None

@@ -1,8 +1,8 @@
-"""Results -> CSV for spreadsheets, of which no cell is a formula.
+"""Writes results as CSV for spreadsheets, without formulas.
 
-It begins with a byte order mark: Excel takes it for another encoding without one. A text that a spreadsheet would take
-for a formula gets an apostrophe in front; numbers are left alone. What CSV has no form for is text (`input.texts`):
-nested values as JSON, durations as ISO 8601, bytes as base64. To read results again, use the Parquet file.
+The file begins with a byte order mark: without one, Excel assumes another encoding. A text that a spreadsheet would
+take for a formula gets an apostrophe in front; numbers are left alone. Values without a form in CSV become text
+(`input.texts`): nested values JSON, durations ISO 8601, bytes base64. To read results again, use the Parquet file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
         for cell in long_cells(frame):
             long.add(f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,}")
         frame.with_columns(_defused(pl.col(pl.String))).write_csv(file, include_header=False)
-    long.log(f"Excel shows {MOST_CHARACTERS:,} characters of a cell, and the file has more")
+    long.log(f"Excel shows {MOST_CHARACTERS:,} characters of a cell, and the file has longer cells")
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

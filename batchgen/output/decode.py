@@ -1,8 +1,8 @@
-"""Answers -> Arrow columns, by batch: from their JSON as it came, without an object a token.
+"""Decodes answers into Arrow columns, in batches: from their JSON as it came, without an object per token.
 
-Log-probs that do not have the contract's shape are null: the text that was paid for is there all the same, and the
-answer as it came is in the checkpoint. Only numbers are read liberally: one in quotes is that number, and null where
-it is none ("NaN"); a byte is its whole part.
+Log-probs in another form than the contract's are null: the text that was paid for is kept all the same, and the
+checkpoint has the answer as it came. Only numbers are read liberally: one in quotes is that number, or null ("NaN"); a
+byte is its integer part.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _USAGE = pa.struct([("prompt_tokens", pa.int64()), ("completion_tokens", pa.int6
 _READ = pa.list_(pa.struct([*CHOICE, ("reasoning", pa.string())]))
 _COMPLETION = pa.schema([("choices", _READ), ("model", pa.string()), ("usage", _USAGE)])
 _NONE = b'{"choices":[{}]}'
-"""Where there is no answer: a choice without a text."""
+"""Stands for a missing answer: a choice without a text."""
 BATCH_BYTES = 256 << 10
-"""Of JSON that the reader takes at a time: what it notes of them stays in a core's cache."""
+"""Bytes of JSON per batch: the reader's notes on them stay in a core's cache."""
 
 PARTS = 16
-"""That answers are cut into where one of them cannot be read."""
+"""How many parts answers are cut into to find one that cannot be read."""
 
 
 class DecodedAnswers(NamedTuple):
-    """A row an answer; nulls where there is none, and where it does not say. `log_probs` is of type LOG_PROBS; `more`,
-    of type CHOICES, are the choices after the first, or null."""
+    """The columns of decoded answers, a row for each; null if there is no answer, or no such value. `log_probs`: of
+    type LOG_PROBS. `more`: of type CHOICES, the choices after the first, or null."""
 
     text: pa.Array[Any]
     log_probs: pa.Array[Any]
@@ -67,7 +67,7 @@ def _fields(choices: Any) -> list[Any]:
 
 
 def _more(choices: Any) -> Any:
-    """The choices after the first, of type CHOICES; null where there is none."""
+    """Returns the choices after the first, of type CHOICES; null if there are none."""
     later = pc.list_slice(choices, 1)
     fields = [later.flatten().field(name) for name in CHOICE.names]
     made = pa.ListArray.from_arrays(_offsets(later), pa.StructArray.from_arrays(fields, fields=list(CHOICE)))
@@ -75,14 +75,14 @@ def _more(choices: Any) -> Any:
 
 
 def _offsets(lists: Any) -> Any:
-    """Where each list begins in the flattened ones, and the last one ends."""
+    """Returns where each list begins in the flattened values, and where the last one ends."""
     ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(lists), 0))
     return pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
 
 
 def _counts(usage: Any, text: Any) -> tuple[Any, Any]:
-    """Tokens of prompts and answers as the service counts them; a count of nothing beside a text is none, as
-    `token_counts` has it."""
+    """Returns the tokens of prompts and answers as the service counts them. A count of 0 for an answer that has text
+    becomes null, as in `token_counts`."""
     prompt, completion = usage.field("prompt_tokens"), usage.field("completion_tokens")
     none = pa.scalar(0)
     is_empty: Any = pc.equal(text, pa.scalar(""))
@@ -111,20 +111,20 @@ def _read(values: Sequence[bytes]) -> tuple[Any, Any, Any]:
 
 
 _AWKWARD = re.compile(rb"\\u(?:0000|[dD](?:8[4-9a-fA-F]|[9abAB]))")
-"""What arrow-rs's reader must not be handed unseen: an escaped pair of surrogates above U+1FFFF, which it joins to
-another character; and a NUL, as its message about what it refuses has to be a C string, or the process is aborted."""
+"""What arrow-rs's reader cannot take: an escaped surrogate pair above U+1FFFF, which it joins to another character;
+and a NUL, since its error message has to be a C string, or the process is aborted."""
 
 
 def _is_finite(lists: Any) -> bool:
-    """Not so where a log-prob has more digits than a double holds: the reader makes infinity of those."""
+    """Returns False if a log-prob has more digits than a double holds: the reader makes infinity of it."""
     tokens = lists.flatten()
     tops = tokens.field("top_logprobs").flatten()
     return all(pc.all(pc.is_finite(some.field("logprob"))).as_py() is not False for some in (tokens, tops))
 
 
 def _mended(values: Sequence[bytes]) -> list[bytes]:
-    """Values that cannot be read together, with those plain that cannot be read at all. These are looked for in parts,
-    and parts of parts: one of thousands is found by dozens of readings."""
+    """Returns the values, with those that cannot be read rewritten by `_plain`. It looks for them in parts, and in
+    parts of parts: one of thousands is found by dozens of readings."""
     if len(values) == 1:
         return [_plain(values[0])]
     step = -(-len(values) // PARTS)
@@ -141,8 +141,8 @@ def _is_readable(values: Sequence[bytes]) -> bool:
 
 
 def _plain(value: bytes) -> bytes:
-    """Written anew, as what the contract calls it: without log-probs that are nothing such; `_NONE` if it is no answer
-    at all."""
+    """Returns an answer rewritten in the contract's form, without log-probs of another form; `_NONE` if it is not an
+    answer."""
     try:
         read = read_answer(value)
     except (ValueError, RecursionError):

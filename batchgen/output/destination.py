@@ -1,10 +1,5 @@
-"""Where results appear, whole: a file, a folder of parts, an object, or a folder of objects.
-
-Local ones are written beside their place and put there in one step. What goes to a store is written into the state
-folder first, so that it is read back before it is uploaded; an object appears when its upload is complete. A store has
-no folders that could be exchanged: there the parts of each publication have names of their own, and the list of those
-in force is written last (`parts`).
-"""
+"""The place where results appear, whole: a file, a folder of parts, an object, or a folder of objects. `draft`
+writes them."""
 
 from __future__ import annotations
 
@@ -29,9 +24,9 @@ log = logging.getLogger("batchgen")
 
 @dataclass(frozen=True)
 class Destination:
-    """`rows_per_file`: a folder of parts of so many rows; None: one file. `scratch`: a folder on this machine.
-    `is_own`: it is the job's own place, where results may appear beside it; `is_gated`: also those that the gate
-    rejects, and `is_compared`: by what an earlier one left."""
+    """A place for results. `rows_per_file`: rows of each part of a folder; None: one file. `scratch`: a local
+    folder. `is_own`: it is the job's own place, next to which results may appear; `is_gated`: also rejected ones;
+    `is_compared`: the gate compares them with earlier ones."""
 
     place: Location
     rows_per_file: int | None
@@ -42,12 +37,12 @@ class Destination:
 
     @property
     def rejected(self) -> Location:
-        """Where results go that are not to take the place of those that stand there."""
+        """Returns the place of results that the gate rejected."""
         return self._beside("rejected")
 
     @property
     def partial(self) -> Location:
-        """Where results go that have fewer texts than those that stand there, and rows without one."""
+        """Returns the place of results that have rows without a text, and fewer texts than the existing ones."""
         return self._beside("partial")
 
     def _beside(self, mark: str) -> Location:
@@ -65,8 +60,8 @@ class Destination:
                 _refuse_url(there, source)
 
     def drop_beside(self, place: Location, source: Source, key: bytes) -> None:
-        """What an earlier run left at such a place, now that a later one stands beside it. The input stays, and what is
-        another's: whose metadata have no such key."""
+        """Removes what an earlier run left at such a place, once a later run's results exist. Never removes the
+        input, or a file without our metadata key."""
         import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
 
         from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415
@@ -110,7 +105,7 @@ class Destination:
             log.warning("warning: %s: %s: %s", probe, error.strerror, stays)
 
     def refuse_closed(self) -> None:
-        """As much of that as leaves no trace, however short."""
+        """Raises what `refuse_unwritable` would raise, as far as it can be found out without writing anything."""
         if isinstance(self.place, Path):
             folders.refuse_unwritable(self.place.parent)  # made when there is something to put into it
             return
@@ -123,7 +118,8 @@ class Destination:
             raise UsageError(f"{self.place}: cannot be listed: {error.strerror}; nothing was sent") from None
 
     def obstacles(self) -> list[str]:
-        """What a run would be refused for on this machine first, as far as that leaves no trace."""
+        """Returns why a run would be refused on this machine, as far as it can be found out without writing
+        anything."""
         try:
             folders.refuse_unwritable(self.scratch)
             folders.refuse_network(self.scratch)
@@ -135,7 +131,8 @@ class Destination:
 
     @contextmanager
     def draft(self) -> Iterator[Draft]:
-        """New results, gone when the block ends unless they were put in a place. Raises MachineRefused."""
+        """Yields new results, which are removed when the block ends unless they were put in place. Raises
+        MachineRefused."""
         with machine_refusals(self.place), self._draft() as draft:
             yield draft
 
@@ -147,7 +144,7 @@ class Destination:
 
 
 def of(job: Job, date: str) -> Destination:
-    """Of a run that began on that date (ISO)."""
+    """Returns the destination of a run that began on that date (ISO)."""
     is_gated = job.gate.is_set and job.first is None  # the first rows alone are a trial
     return Destination(
         job.output_path(date),
@@ -160,7 +157,7 @@ def of(job: Job, date: str) -> Destination:
 
 
 def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:
-    """One file, as the command line names it. Raises UsageError where that is no place for one."""
+    """Returns the single file that the command line names. Raises UsageError if it cannot be one."""
     try:
         where = to_location(output)
     except ValueError as error:
@@ -184,7 +181,7 @@ def exists(there: Location) -> bool:
 def _refuse_name(path: Path, place: Path | ObjectUrl) -> None:
     size, most = len(os.fsencode(path.name)), folders.longest_name(path.parent)
     if size > most:
-        beside = "" if path == place else f" of {path.name}, where results go that do not take its place,"
+        beside = "" if path == place else f" of {path.name}, for results that are not put in its place,"
         raise UsageError(
             f"{place}: the name{beside} has {size:,} bytes, and the file system takes {most:,}: give output.path a "
             "shorter one"
@@ -195,25 +192,27 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
     if path.exists() and not path.is_symlink() and folders.is_mount_point(path):
         within = f"give output.path a folder within it, such as {path / 'results'}"
         instead = within if is_folder else "mount the folder that it is in, or give output.path another name"
-        raise UsageError(f"{path}: is a mount point, whose place nothing can take: {instead}")
+        raise UsageError(f"{path}: is a mount point, which cannot be replaced: {instead}")
     if not is_folder and path.is_dir():
-        raise UsageError(f"{path}: is a folder: give output.path the name of a file, or set output.rows_per_file")
+        raise UsageError(f"{path}: is a folder: choose the name of a file as output.path, or set output.rows_per_file")
     if is_folder and path.is_dir() and not path.is_symlink():
         strange = next((file.name for file in path.iterdir() if not PART.fullmatch(file.name)), None)
         if strange is not None:
-            raise UsageError(f"{path}: holds {strange}, and would be replaced: give output.path a folder of its own")
+            raise UsageError(f"{path}: holds {strange}, and would be replaced: choose a folder that holds nothing else")
     elif is_folder and path.exists() and not path.is_symlink():
-        raise UsageError(f"{path}: is a file: output.rows_per_file makes a folder: move it away, or name another")
+        raise UsageError(
+            f"{path}: is a file, and output.rows_per_file needs a folder: move it, or choose another output.path"
+        )
     inputs = {file for file in source.files if isinstance(file, Path)} if path.exists() else set()
     above = {folder for file in inputs for folder in file.parents}
     if any(folders.is_same(path, one) for one in inputs | above):
-        raise UsageError(f"{path}: is the input too: give output.path another name")
+        raise UsageError(f"{path}: is also the input: choose another output.path")
     if folders.is_within(path, Path(source.spec.path)) and Path(source.spec.path).is_dir():
-        raise UsageError(f"{path}: lies in the input's folder, and would be read as input: give output.path another")
+        raise UsageError(f"{path}: is in the input's folder, and would be read as input: choose another output.path")
 
 
 def _refuse_url(url: ObjectUrl, source: Source) -> None:
     if any(f"{file}/".startswith(f"{url}/") for file in source.files):
-        raise UsageError(f"{url}: is the input too: give output.path another name")
+        raise UsageError(f"{url}: is also the input: choose another output.path")
     if str(url).startswith(f"{source.spec.path}/"):
-        raise UsageError(f"{url}: lies in the input's folder, and would be read as input: give output.path another")
+        raise UsageError(f"{url}: is in the input's folder, and would be read as input: choose another output.path")

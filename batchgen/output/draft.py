@@ -1,8 +1,8 @@
-"""Results that are being written: they take their place whole, in one step, or leave no trace.
+"""Writes results so that they take their place whole, in one step, or leave no trace.
 
-Local ones are written beside their place. What goes to a store is written into the state folder first, so that it is
-read back before it is uploaded; an object appears when its upload is complete. A store cannot exchange folders: there
-the parts of each publication have names of their own, and a manifest that names those in force is written last.
+Local results are written next to their place. Results for a store are written into the state folder first, so that they
+are read back before they are uploaded; an object appears when its upload is complete. A store cannot swap folders: the
+parts of each publication have names of their own, and a manifest that lists the current ones is written last.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from batchgen.storage.object_store import Object
 PARQUET = ".parquet"
 PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
 STALE = dt.timedelta(days=1)
-"""After so long nobody is still uploading a part that no manifest names."""
+"""After this time nobody is still uploading a part that no manifest lists."""
 
 
 class Draft(Protocol):
@@ -87,27 +87,28 @@ def _created(folder: Path, number: int, suffix: str = PARQUET) -> AbstractContex
 
 @contextmanager
 def file_beside(path: Path) -> Iterator[Draft]:
-    """One file, beside `path`. Raises MachineRefused."""
+    """Yields one file next to `path`. Raises MachineRefused."""
     with new_file(path) as new:
         yield _FileBeside(new)
 
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Draft]:
-    """A folder of parts, beside `path`."""
+    """Yields a folder of parts next to `path`."""
     with temporary_folder(path) as folder:
         yield _FolderBeside(folder)
 
 
 @contextmanager
 def to_upload(url: ObjectUrl, scratch: Path, *, is_folder: bool) -> Iterator[Draft]:
-    """An object or a folder of objects, written below `scratch` first."""
+    """Yields an object or a folder of objects, written below `scratch` first."""
     with temporary_folder(scratch / "upload") as folder:
         yield _Upload(folder, None if is_folder else url.suffix)
 
 
 def _upload_folder(url: ObjectUrl, files: list[Path]) -> None:
-    """The parts first, under new names; then the list of them; then the parts go that the list before it named."""
+    """Uploads the parts under new names, then the manifest that lists them. Then removes the parts that the earlier
+    manifest listed."""
     before = object_store.list_objects(url)
     named = (
         {one.name for one in manifest.in_force(before)} if any(o.name == manifest.MANIFEST for o in before) else set()
@@ -130,7 +131,7 @@ def _upload_folder(url: ObjectUrl, files: list[Path]) -> None:
 
 
 def _read_back(there: Object, here: Path) -> int:
-    """The rows of an object, by its own footer. Raises MachineRefused where it is not what was uploaded."""
+    """Returns the rows of an object, from its footer. Raises MachineRefused if it is not what was uploaded."""
     if here.suffix != PARQUET:
         return 0
     from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415  as above

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CSV, WORKBOOK = ".csv", ".xlsx"
 SUFFIXES = (PARQUET, CSV, WORKBOOK, ".jsonl", ".ndjson")
 LEFT_OUT = {CSV: ("log_probs",), WORKBOOK: ("log_probs",)}
-"""Columns that a format has only where they are asked for: no person reads them in a cell."""
+"""Columns that a format has only on request: nobody reads them in a cell."""
 
 Write = Callable[[BinaryIO, "Iterator[Piece]", list[str]], None]
 """Writes a whole file: its rows, and the names of their columns."""
@@ -86,7 +86,7 @@ def refuse_rows(to: Destination, rows: int) -> None:
 
 
 def _suffix(to: Destination) -> str:
-    """A folder's parts are Parquet."""
+    """Returns the suffix that decides the format. A folder's parts are Parquet."""
     return to.place.suffix if to.rows_per_file is None else PARQUET
 
 

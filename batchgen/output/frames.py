@@ -1,4 +1,4 @@
-"""A results file -> polars frames, for notebooks. Reads the file and nothing else."""
+"""Loads a results file into polars frames, for notebooks. Reads the file and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from batchgen.storage.location import is_url
 
 
 def load(path: str | Path) -> pl.DataFrame:
-    """The results, a row for each input row, in input order: of a file or a folder, here or in an object store."""
+    """Returns the results, a row for each input row, in input order: of a file or a folder, local or in an object
+    store."""
     if isinstance(path, str) and is_url(path):
         return _load_objects(path)
     if not Path(path).is_dir():
@@ -27,7 +28,7 @@ def load(path: str | Path) -> pl.DataFrame:
 
 
 def _load_objects(path: str) -> pl.DataFrame:
-    """Anew where they were published anew meanwhile. Raises OSError where that does not end."""
+    """Loads objects, again if they were published anew meanwhile. Raises OSError if that goes on."""
     for is_last in (False, False, True):
         try:
             return pl.concat([_read(one) for one in find(path).files], rechunk=False)
@@ -43,7 +44,7 @@ def _read(one: File) -> pl.DataFrame:
 
 
 def tokens(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a token of the answers that have log-probs.
+    """Returns one row for each token of the answers that have log-probs.
 
     Columns: `row` (from 0), `position` (from 0), `token`, `logprob` (natural log), `bytes`, `top_logprobs`.
     """
@@ -60,7 +61,7 @@ def tokens(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def confidence(frame: pl.DataFrame) -> pl.DataFrame:
-    """How sure the model was, a row for each input row, in input order; null where an answer has no log-probs.
+    """Returns how sure the model was: a row for each input row, in input order; null if an answer has no log-probs.
 
     `mean_logprob` is the mean of the tokens' natural log-probabilities, `perplexity` is exp(-mean).
     """

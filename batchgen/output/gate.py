@@ -1,4 +1,4 @@
-"""A run's results against the job's `gate`, by what the pass that writes them sees: some twelve bytes a row."""
+"""Judges a run's results by the job's `gate`, while they are written. Takes some twelve bytes a row."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from batchgen.ui.humanize import inflect, pluralize
 log = logging.getLogger("batchgen")
 
 AT_ONCE = 10_000
-"""Rows of the last good output that are in memory together."""
+"""Rows of the last good output that are in memory at once."""
 
 
 class GateStats:
-    """What a gate is judged by. `last`: the last good output, None where there is none."""
+    """Collects what a gate judges. `last`: the last good output, None if there is none."""
 
     def __init__(self, gate: Gate, last: Location | None) -> None:
         self._gate, self._last = gate, last
@@ -36,15 +36,15 @@ class GateStats:
         self._hashes: list[pl.Series] = [pl.Series(dtype=pl.UInt64)]
 
     def add(self, known: pl.DataFrame, texts: pl.Series) -> None:
-        """A piece of the plan's rows, and the texts of those that are `ok`. A row that sends what an earlier one has
-        sent is not looked at for duplicates."""
+        """Adds rows of the plan, and the texts of those that are `ok`. Ignores a row for duplicates if it sends what
+        an earlier row sent."""
         self._lengths.append(texts.drop_nulls().str.len_chars())
         if self._gate.max_duplicates is not None:
             own = texts.filter(known["occurrence"] == 0) if "occurrence" in known.columns else texts
             self._hashes.append(own.drop_nulls().hash())
 
     def reasons(self, rows: int, failed: int, pending: int) -> list[str]:
-        """Why these results are not to take the place of the last good ones; nothing where they may."""
+        """Returns why these results must not replace the last good ones; empty if they may."""
         done = rows - pending
         counts = [self._few(rows), self._undone(done - failed, rows)]
         if not done:
@@ -101,8 +101,8 @@ class GateStats:
 
 
 def distance(one: pl.Series, other: pl.Series) -> float:
-    """Kolmogorov's and Smirnov's, from 0 to 1: the largest difference, over all lengths, between the shares of values
-    that are at most so large. Neither is empty."""
+    """Returns the Kolmogorov-Smirnov distance, from 0 to 1: the largest difference, over all lengths, between the
+    shares of values that are at most that long. Neither may be empty."""
     one, other = one.sort(), other.sort()
     at = pl.concat([one.unique(), other.unique()])
     ones, others = (values.search_sorted(at, side="right").cast(pl.Int64) for values in (one, other))
@@ -111,17 +111,17 @@ def distance(one: pl.Series, other: pl.Series) -> float:
 
 
 def lengths_in(place: Location) -> pl.Series | None:
-    """Characters of the texts of results, row group by row group; None where they cannot be read as such."""
+    """Returns the characters of each text in results, read row group by row group; None if they cannot be read."""
     try:
         pieces = [piece for one in find(str(place)).files for piece in _lengths(one)]
     except (OSError, UsageError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        log.warning("warning: %s: gate.max_drift is not judged: no results can be read there: %s", place, error)
+        log.warning("warning: %s: gate.max_drift is not checked: no results can be read there: %s", place, error)
         return None
     return pl.concat([pl.Series(dtype=pl.UInt32), *pieces])
 
 
 def texts_in(place: Location) -> int:
-    """How many rows of results have their text; 0 where there are none, or none that can be read as such."""
+    """Returns how many rows of results have their text; 0 if there are none, or none that can be read."""
     try:
         return sum(_texts(one) for one in find(str(place)).files)
     except (OSError, BatchgenError, pa.ArrowException, pl.exceptions.PolarsError):

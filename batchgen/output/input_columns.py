@@ -1,4 +1,4 @@
-"""The input's columns as results hold them: in types that every reader of Parquet knows, or else as JSON texts."""
+"""The input's columns in the results: in types that every reader of Parquet knows, else as JSON text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _PLAIN_DEPTH = 20
 
 
 def json_columns(columns: Schema) -> list[str]:
-    """The columns of types that the Parquet writer refuses, or gives back as others: tried on a file without rows."""
+    """Returns the columns whose types the Parquet writer refuses or changes, so that they are written as JSON text.
+    It is tried on a file without rows."""
     return [name for name, dtype in columns.items() if not _is_plain(dtype) and not _is_written(name, dtype)]
 
 
 def _is_plain(dtype: Any, depth: int = 0) -> bool:
-    """Whether it is known to be written, so that a plan need not load what writes."""
+    """Returns whether the type is known to be written, so that a plan need not load the writer."""
     if isinstance(dtype, pl.List):
         return depth < _PLAIN_DEPTH and _is_plain(dtype.inner, depth + 1)
     if isinstance(dtype, pl.Struct):
@@ -43,11 +44,11 @@ def _is_written(name: str, dtype: pl.DataType) -> bool:
         return False
 
 
-def arrow(frame: pl.DataFrame, told: Iterable[str] = ()) -> Any:
-    """The columns as a table of Arrow's. `told`: those that are texts in it."""
+def arrow(frame: pl.DataFrame, as_json: Iterable[str] = ()) -> Any:
+    """Returns the frame as an Arrow table. `as_json`: the columns to write as text."""
     import pyarrow as pa  # noqa: PLC0415
 
-    frame = frame.with_columns(texts(frame[name]) for name in told)
+    frame = frame.with_columns(texts(frame[name]) for name in as_json)
     uuids = [name for name, dtype in frame.schema.items() if dtype == UUID]
     table = frame.with_columns(frame[name].ext.storage() for name in uuids).to_arrow(
         compat_level=pl.CompatLevel.oldest()
@@ -60,7 +61,7 @@ def arrow(frame: pl.DataFrame, told: Iterable[str] = ()) -> Any:
 
 
 def plain_type(dtype: Any) -> Any:
-    """The type without polars' 64-bit offsets and dictionaries, which other readers of the file need not know."""
+    """Returns the type without polars' 64-bit offsets and dictionaries, which not every reader knows."""
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_large_string(dtype):

@@ -1,7 +1,7 @@
-"""Results of an input's shards -> one, in the order of the whole input: row r is row r // n of shard r % n + 1.
+"""Merges the results of an input's shards, in the order of the whole input: row r is row r // n of shard r % n + 1.
 
-Appears whole, as published results do, and is read back before. Holds a few hundred rows of each shard, and a row
-group or two of what is written.
+Appears whole, as published results do, and is read back first. Holds a few hundred rows of each shard, and one or two
+row groups of the output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from batchgen.ui.humanize import inflect, pluralize
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard's results that are open: the files of them, in order."""
+    """The open results of a shard: its files, in order."""
 
     place: Location
     parts: Sequence[pq.ParquetFile]
@@ -46,12 +46,12 @@ class ShardFile:
         return sum(part.metadata.num_rows for part in self.parts)
 
     def groups(self) -> Iterator[int]:
-        """Rows of each row group, but for a file's last, which may be short for want of rows."""
+        """Yields the rows of each row group, except for each file's last one, which may be shorter."""
         for part in self.parts:
             yield from (part.metadata.row_group(group).num_rows for group in range(part.num_row_groups - 1))
 
     def steps(self, rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
-        """So many rows at a time, fewer at the end alone, with the columns of all shards."""
+        """Yields tables of that many rows, the last one may be shorter, with the columns of all shards."""
         waiting = schema.empty_table()
         with _reading(self.place):
             for batch in itertools.chain.from_iterable(
@@ -66,18 +66,19 @@ class ShardFile:
 
 
 def read_metadata(place: Location) -> Any:
-    """What a results file says of where it came from. Raises UsageError where it is no results file."""
+    """Returns what a results file says of its origin. Raises UsageError if it is not a results file."""
     with _opened(place) as shown:
         said = (shown.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
     if said is None:
-        raise UsageError(f"{place}: is no results file of batchgen")
+        raise UsageError(f"{place}: is not a results file of batchgen")
     return json.loads(said)
 
 
 def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None) -> PublishResult:
-    """`shards` are all of an input in their order, `said` goes into the metadata, the column `name` names a row.
+    """Writes the results of all shards as one. `shards`: all of an input, in order. `said`: the metadata to write.
+    `name`: the column that names a row.
 
-    Raises UsageError where they are not of one input, MachineRefused where `to` cannot be written.
+    Raises UsageError if they are not of one input, MachineRefused if `to` cannot be written.
     """
     done = PublishResult(to.place)
     with ExitStack() as stack:
@@ -117,7 +118,7 @@ def _opened(place: Location) -> Iterator[ShardFile]:
 
 
 def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
-    """Of all; what some alone have is `more_choices`."""
+    """Returns the columns of all shards. Only `more_choices` may be missing in some."""
     plain = [pa.schema([field for field in shown.schema if field != MORE_CHOICES]) for shown in opened]
     for shown, schema in zip(opened, plain, strict=True):
         if schema != plain[0]:
@@ -129,7 +130,8 @@ def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
 
 
 def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
-    """One input's shards differ by a row at most, the first ones being the longer."""
+    """Raises UsageError if the shards' rows are not those of one input: they differ by one at most, and the longer
+    ones come first."""
     whole = sum(shown.rows for shown in opened)
     for number, shown in enumerate(opened, 1):
         due = Shard(number, len(opened)).rows(whole)
@@ -156,7 +158,7 @@ def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]
 
 
 def _turns(heights: Sequence[int]) -> pa.Array[Any]:
-    """The rows of tables that stand below each other, one of each in turn."""
+    """Returns the rows of stacked tables in the order of one row from each in turn."""
     starts = [sum(heights[:at]) for at in range(len(heights))]
     turns = [
         start + row
@@ -176,7 +178,8 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _count(tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool) -> Iterator[Piece]:
-    """`selected`: the results are of some rows of the input, and do not say which."""
+    """Yields the tables, and counts their rows. `selected`: the results hold some rows of the input, and do not say
+    which."""
     for table in tables:
         statuses, errors = table["status"].to_pylist(), table["error"]
         names = table[name] if name is not None else None

@@ -1,4 +1,5 @@
-"""Shards' jobs -> their results as one file. Refuses what is not every shard of one input, before it writes."""
+"""Merges the results of a job's shards into one file. Before it writes, it refuses anything but all shards of one
+input."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ SHOWN = 5
 
 
 def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, local: bool = False) -> PublishResult:
-    """The results of all shards, in the order of the whole input; by default where the job would have put them
-    without shards. Raises UsageError where one is missing, doubled, or of another input."""
+    """Merges the results of all shards in the order of the whole input; by default into the place that the job would
+    use without shards. Raises UsageError if one is missing, given twice, or of another input."""
     shards = _in_order([(str(path), read_job(path)) for path in paths])
     if local:
         shards = [job.for_local_model() for job in shards]
@@ -42,12 +43,13 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
 
 
 def exit_code(done: PublishResult) -> int:
-    """As a run's that ended so."""
+    """Returns the exit code of a run that ends like this."""
     return Stopped.exit_code if done.pending else ROWS_FAILED if done.failed else OK
 
 
 def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
-    """By their numbers."""
+    """Returns the jobs in the order of their shards. Raises UsageError if one is missing, given twice, or of another
+    input."""
     first, whole = given[0]
     of = whole.input.part.of
     found: dict[int, tuple[str, Job]] = {}
@@ -73,7 +75,7 @@ def _unsharded(job: Job) -> Input:
 
 
 def _date(job: Job) -> str:
-    """The last run's, where the path of its results holds one."""
+    """Returns the date of the last run, if the path of its results holds one."""
     if "{date}" not in job.output.path:
         return ""
     with StateFiles.for_job(job).open_readonly() as reader:
@@ -112,7 +114,7 @@ def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) ->
 
 def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None:
     if any(to.place == file or _is_same(to.place, file) for file in files):
-        raise UsageError(f"{to.place}: is the input or a shard's results: give another name")
+        raise UsageError(f"{to.place}: is the input or a shard's results: choose another name")
     try:
         source = open_source(job.input)
     except UsageError:
@@ -127,6 +129,6 @@ def _is_same(one: Location, other: Location) -> bool:
 
 def _whole_place(job: Job, dates: set[str]) -> Destination:
     if len(dates) > 1:
-        raise UsageError("the shards' results are of several dates: say where to with -o")
+        raise UsageError("the shards' results are of several dates: name the output with -o")
     place = job.output_path(dates.pop(), whole=True)
     return Destination(place, job.output.rows_per_file, job.state_folder, is_own=True)

@@ -1,6 +1,6 @@
-"""Results -> NDJSON: an object a row, a line each.
+"""Writes results as NDJSON: one object per row.
 
-Numbers keep their digits, decimals too; nested values, as log-probs are, are JSON. Dates and durations are ISO 8601
+Numbers keep their digits, decimals too. Nested values, such as log-probs, are JSON. Dates and durations are ISO 8601
 texts, bytes base64 texts, NaN and infinity null: JSON has no form for them.
 """
 

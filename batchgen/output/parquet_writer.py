@@ -1,6 +1,6 @@
-"""Tables -> Parquet files, row group by row group, each read back.
+"""Writes tables to Parquet files, row group by row group, and reads each file back.
 
-Never holds more than two row groups, and the pieces that the next one is made of.
+Never holds more than two row groups, and the pieces of the next one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ROW_GROUP_ROWS = 128 << 10
 
 
 class ParquetWriter:
-    """One file, or parts of so many rows. A part is finished when the next one begins, the last one by `finish`."""
+    """Writes one file, or parts of a number of rows. A part is finished when the next one begins, the last one by
+    `finish`."""
 
     def __init__(self, draft: Draft, schema: pa.Schema, rows_per_file: int | None = None) -> None:
         self._draft, self._schema, self._rows_per_file = draft, schema, rows_per_file
@@ -71,7 +72,7 @@ class _Part:
         self._encoder.close()
 
     def write(self, groups: Iterator[list[pa.Table]]) -> None:
-        """Encodes and writes one row group beside the gathering of the next, without the interpreter's lock."""
+        """Writes row groups. Each is encoded in another thread while the next is gathered."""
         with ThreadPoolExecutor(1) as beside:
             written: list[Future[int]] = []
             for tables in groups:
@@ -91,7 +92,7 @@ class _Part:
 
 
 def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, Iterator[pa.Table]]]:
-    """Cuts the tables after every so many rows; yields one part at least. Use up each before you take the next."""
+    """Yields the tables of each part, by its number: one part at least. Use up each before you take the next."""
     if rows is None:
         yield 0, tables
         return
@@ -105,7 +106,7 @@ def _parts(tables: Iterator[pa.Table], rows: int | None) -> Iterator[tuple[int, 
 
 
 def _pieces(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[int, pa.Table]]:
-    """(part, rows of that part alone)."""
+    """Yields pieces of the tables, each with the number of its part."""
     row = 0
     for table in tables:
         start = 0
@@ -143,4 +144,4 @@ def _verify(file: BinaryIO, schema: pa.Schema, rows: int) -> None:
     file.seek(0)
     written = pq.ParquetFile(file)
     if written.metadata.num_rows != rows or not written.schema_arrow.equals(schema):
-        raise MachineRefused("the file that was written does not read back as what was meant: it was not published")
+        raise MachineRefused("the file that was written does not read back as it was written: it was not published")

@@ -1,8 +1,8 @@
-"""Input + checkpoint -> one Parquet file or a folder of them, or a file for other tools: a row for each input row, in
-input order, whatever happened.
+"""Publishes results from input and checkpoint: one Parquet file or a folder of them, or a file for other tools. It has
+a row for each input row, in input order, whatever happened.
 
-The writer counts, the gate judges, the file is finished, the destination puts it in its place. `formats` knows how a
-file is encoded, `destination` where it appears.
+The writer counts, the gate judges, the file is finished, the destination puts it in place. `formats` knows how a file
+is encoded, `destination` where it appears.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from batchgen.ui.humanize import inflect, pluralize
 
 METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
-"""Of a file that the gate rejected: why, as a JSON list."""
+"""Metadata key of a file that the gate rejected: the reasons, as a JSON list."""
 PARTIAL_KEY = "batchgen.partial"
-"""Of a file that is not complete, and did not take the place of one with more texts: how that is."""
+"""Metadata key of an incomplete file that did not replace one with more texts: the reason."""
 SHOWN_FAILURES = 5
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AHEAD, LONG = 2, 4096
-"""Pieces that are read beside each other, where cores are free, and from how many bytes an answer on: with two at work,
-encoding what was read is what takes longest."""
+"""How many pieces are decoded in parallel if cores are free, and from how many bytes per answer on. With two,
+encoding takes longest."""
 
 
 @dataclass
 class PublishResult:
-    """What the file holds. `cut_off`: answers that ended at their longest. `damaged`: rows whose stored
-    answer cannot be read any more, and its attempt's id.
-    `rejected`: why the gate did not let it take the last good one's place, `partial`: how that one has more texts,
-    where rows are unanswered here; then `path` is beside it."""
+    """What was published. `cut_off`: answers that ended at their maximum length. `damaged`: the ids of attempts
+    whose stored answer cannot be read any more, with the row. `rejected`: why the gate did not let the file replace
+    the last good one. `partial`: why it did not replace one with more texts, if rows are unanswered here. In both
+    cases `path` is next to that one."""
 
     path: Location
     rows: int = 0
@@ -114,8 +114,8 @@ class PublishResult:
 
 @dataclass(frozen=True)
 class AnsweredRows:
-    """An input's rows with the answers that are stored. `rows` are the plan's, with `record` and `state` as they are
-    now; `models` what their model numbers stand for."""
+    """An input's rows with their stored answers. `rows`: the plan's, with the current `record` and `state`.
+    `models`: what their model numbers stand for."""
 
     source: Source
     rows: pl.DataFrame
@@ -138,7 +138,7 @@ class AnsweredRows:
         """Raises InputChanged where the input is not what it was, or had so many rows when it was read."""
         self.source.verify()
         if rows != self.rows.height:
-            raise InputChanged(f"{self.source.spec.path}: changed while the job was at work; run it again")
+            raise InputChanged(f"{self.source.spec.path}: changed while the job was running; run it again")
 
 
 def publish(
@@ -173,7 +173,7 @@ def publish(
 
 
 def drop_beside(to: Destination, source: Source) -> None:
-    """What the gate rejected earlier, and what was not complete, goes now that a later run stands beside it."""
+    """Removes what the gate rejected earlier, and incomplete results, once a later run's exist."""
     to.drop_beside(to.partial, source, PARTIAL_KEY.encode())
     to.drop_beside(to.rejected, source, REJECTED_KEY.encode())
 
@@ -181,9 +181,9 @@ def drop_beside(to: Destination, source: Source) -> None:
 def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stats: GateStats | None) -> Iterator[Piece]:
     """Yields all rows, in input order, and counts them."""
     source = answered.source
-    told = json_columns(source.columns)
+    as_json = json_columns(source.columns)
     for frame, numbers in source.numbered():
-        inputs = arrow(frame, told)
+        inputs = arrow(frame, as_json)
         names = texts(frame[source.spec.id]) if source.spec.id else None
         start = 0
         for results in _results(answered, answered.rows.slice(done.rows, frame.height)):
@@ -198,9 +198,10 @@ def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stat
 
 
 def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColumns]:
-    """Piece by piece, in order. Long answers are read beside this thread, which takes the next ones from the
-    checkpoint; short ones here, since most of their reading needs the interpreter's lock, and so is one that fills
-    the memory alone. On a single core threads only take its cache from each other: a tenth more time."""
+    """Yields the result columns piece by piece, in order. Long answers are decoded in other threads, while this one
+    takes the next from the checkpoint. Short answers are decoded here, since most of that needs the interpreter's
+    lock; so is a piece that fills the memory alone. On a single core, threads only compete for its cache: a tenth
+    more time."""
     start = 0
     waiting: deque[Future[ResultColumns]] = deque()
     with ThreadPoolExecutor(AHEAD) as beside:
@@ -218,7 +219,7 @@ def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColum
 
 
 def _ended(waiting: deque[Future[ResultColumns]], most: int) -> Iterator[ResultColumns]:
-    """The first of them, until so many are left."""
+    """Yields the first of them, until `most` are left."""
     while len(waiting) > most:
         yield waiting.popleft().result()
 

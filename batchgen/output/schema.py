@@ -1,4 +1,4 @@
-"""The types of the result columns, as Arrow has them."""
+"""The Arrow types of the result columns."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ _TYPES = {
     "latency_s": pa.float64(),
     "finished_at": pa.timestamp("us", "UTC"),
 }
-"""All others are texts."""
+"""All other columns are text."""
 RESULTS = pa.schema([(name, _TYPES.get(name, pa.string())) for name in column_names.RESULTS])
 MORE_CHOICES = pa.field(column_names.MORE_CHOICES, CHOICES)

@@ -1,4 +1,4 @@
-"""What an export has of the results: all of them, or some columns, or rows of some status."""
+"""Selects what an export has of the results: all of them, some columns, or rows of some status."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """`columns`: their names, in order; None: those that the format has by itself. `statuses`: None: every row."""
+    """A selection of results. `columns`: names, in order; None: those that the format has by default. `statuses`:
+    None: every row."""
 
     columns: tuple[str, ...] | None = None
     statuses: frozenset[str] | None = None
 
     @classmethod
     def parse(cls, columns: str | Sequence[str] | None, status: str | Sequence[str] | None) -> Selection:
-        """From names, or texts with commas between them. Raises UsageError where there is no such status, or a column
-        is named twice."""
+        """Parses names, or texts with commas between them. Raises UsageError if there is no such status, or if a
+        column is named twice."""
         names = _names(columns) or None
         statuses = _names(status)
         if strange := [one for one in statuses if one not in STATUSES]:
             raise UsageError(f"status: there is no {strange[0]!r}; there are {', '.join(STATUSES)}")
         if names and (twice := [name for name in names if names.count(name) > 1]):
-            raise UsageError(f"columns: {twice[0]!r} stands there twice")
+            raise UsageError(f"columns: {twice[0]!r} is given twice")
         return cls(names, frozenset(statuses) or None)
 
     @property

@@ -1,4 +1,4 @@
-"""What spreadsheets have in common, as CSV or as a workbook: formulas, and how much a cell holds."""
+"""Rules that CSV for spreadsheets and workbooks share: formulas, and the size of a cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchgen.input.bounds import UUID
 from batchgen.ui.humanize import pluralize
 
 MOST_CHARACTERS = 32_767
-"""Of a cell, in UTF-16 code units: Excel's specifications and limits."""
+"""The most UTF-16 code units of a cell: Excel's specifications and limits."""
 SHOWN = 5
 FORMULA = r"^\s*[=+\-@\t\r\n|%]"
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
@@ -37,7 +37,7 @@ def to_frame(table: pa.Table) -> pl.DataFrame:
 
 
 def is_formula(text: pl.Expr) -> pl.Expr:
-    """Whether a spreadsheet would take a text for a formula (OWASP, CSV injection)."""
+    """Returns whether a spreadsheet would take a text for a formula (OWASP, CSV injection)."""
     return text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
 
 
@@ -51,7 +51,8 @@ def long_cells(frame: pl.DataFrame) -> Iterator[LongCell]:
 
 
 class Notes:
-    """Cells that a spreadsheet does not show as they are: the first few by name, and how many they are."""
+    """Collects cells that a spreadsheet does not show as they are: the names of the first few, and how many there
+    are."""
 
     def __init__(self) -> None:
         self._shown: list[str] = []

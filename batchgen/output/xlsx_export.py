@@ -1,8 +1,8 @@
-"""Results -> a workbook for Excel, row by row, at the memory of a few rows.
+"""Writes results as an Excel workbook, row by row, in the memory of a few rows.
 
-Texts are texts: none is a formula, a link or a number. Whole numbers and decimals of more than 15 digits, of which a
-cell keeps 15, are texts too, and so are times; fractions keep 16 digits. Control characters, which no workbook holds,
-are shown by their pictures (U+2400 to U+241F). What does not fit is refused.
+Texts stay texts, never formulas, links or numbers. Whole numbers and decimals of more than 15 digits, of which a cell
+keeps 15, are text too, and so are times; fractions keep 16 digits. Control characters, which workbooks cannot hold, are
+shown by their pictures (U+2400 to U+241F). What does not fit is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batchgen.output.selection import Piece
 from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, is_formula, long_cells, to_frame
 
 MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
-"""Of a sheet, its header included: Excel's specifications and limits."""
+"""The most rows and columns of a sheet, with the header: Excel's specifications and limits."""
 EXACT = 10**15
 """Whole numbers below it keep all their digits in a cell."""
 ELSEWHERE = "export a .csv, a .jsonl or a .parquet file, or choose with --columns and --status"
@@ -131,7 +131,7 @@ class _Workbook:
             self._sheet.write_string(row, at, text, style)
 
     def _put_quoted(self, row: int, at: int, text: str) -> None:
-        """A text that stays one when its cell is edited."""
+        """Puts a text that stays text when its cell is edited."""
         self._put_text(row, at, text, self._quoted)
 
     def _put_day(self, row: int, at: int, day: int) -> None:
@@ -139,12 +139,12 @@ class _Workbook:
 
 
 def _is_plain(dtype: pl.DataType) -> bool:
-    """Whether a sheet has such values; all others are texts."""
+    """Returns whether a sheet has such values; all others are written as text."""
     return dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date)
 
 
 def _is_exact(value: Any) -> bool:
-    """Whether a cell keeps the number; for a float, all that it has a place for."""
+    """Returns whether a cell keeps the number; of a float, as many digits as it has room for."""
     if isinstance(value, int):
         return abs(value) < EXACT
     if isinstance(value, Decimal):

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -34,9 +35,9 @@ _STUB = "_$folder$"
 _MAGIC = re.compile(r"[*?[]")
 _PARALLEL_STATS = 16
 
-_LAKES = {"Delta Lake": "_delta_log/*.json", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
+_LAKES = {"Delta Lake": "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
 _LAKE_PARENTS = 2
-"""How many folders above the given one are searched for a table format: for partitions, and for Iceberg's `data`."""
+"""How many folders above the given one, besides its partitions, are searched for a table format: Iceberg has `data`."""
 _EXPORTS = {
     "Delta Lake": "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
     "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
@@ -138,7 +139,9 @@ def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
 
 def _refuse_lake(root: Path) -> None:
     """Raises UsageError for a folder of a table format, or within one."""
-    for folder in (root, *root.absolute().parents[:_LAKE_PARENTS]):
+    above = root.absolute().parents
+    partitions = sum(1 for _ in takewhile(lambda folder: "=" in folder.name, (root.absolute(), *above)))
+    for folder in (root, *above[: partitions + _LAKE_PARENTS]):
         kind = next((kind for kind, sign in _LAKES.items() if next(folder.glob(sign), None) is not None), None)
         if kind is not None:
             raise _lake(folder, kind)

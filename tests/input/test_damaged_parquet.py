@@ -44,10 +44,10 @@ def footer_that_says(table: pa.Table, rows: int, at: set[int], **how: Any) -> by
 
 SIX = pa.table({"name": [f"shelf {n}" for n in range(6)], "n": list(range(6))})
 SHORT = {
-    "every column": ({0, 1, 2, 3}, "of 8 rows that its footer names 6 are there"),
-    "a column of texts": ({0, 1, 3}, "of 8 rows that its footer names 6 are there"),
-    "the row group alone": ({3}, "its footer names 6 rows, and row groups of 8"),
-    "the file alone": ({0}, "its footer names 8 rows, and row groups of 6"),
+    "every column": ({0, 1, 2, 3}, "it holds 6 of the 8 rows that its footer says"),
+    "a column of texts": ({0, 1, 3}, "it holds 6 of the 8 rows that its footer says"),
+    "the row group alone": ({3}, "its footer says 6 rows, and its row groups hold 8"),
+    "the file alone": ({0}, "its footer says 8 rows, and its row groups hold 6"),
 }
 
 

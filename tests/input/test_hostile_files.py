@@ -69,7 +69,7 @@ def test_a_parquet_bomb_is_refused_in_little_memory(tmp_path, bomb):
     bomb(path)
     assert path.stat().st_size < 2 << 20
     _, megabytes, said = told(path)
-    assert "MB that unfold to" in said
+    assert "MB that decompress to" in said
     assert megabytes < 500
 
 
@@ -78,7 +78,7 @@ def test_what_is_compressed_beyond_measure_is_refused_by_its_footer(tmp_path, mo
     path = tmp_path / "in.parquet"
     zeros = pa.table({"name": pa.repeat("x" * 1_000_000, 40)})
     pq.write_table(zeros, path, use_dictionary=False, compression="zstd", write_statistics=False)
-    with pytest.raises(UsageError, match="MB that unfold to"):
+    with pytest.raises(UsageError, match="MB that decompress to"):
         Parquet().schema([path])
 
 

@@ -130,13 +130,15 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b"a\n1\n\xc3", r"in.csv:3: not UTF-8: byte 0xc3", id="half a character at the end"),
         pytest.param(b"a\n\xed\xa0\x80\n", r"in.csv:2: not UTF-8: byte 0xed", id="a surrogate"),
         pytest.param("a,b\n1,2\n".encode("utf-16"), r"in.csv: is UTF-16: set input.encoding: utf-16 .*or save it as UTF-8", id="UTF-16"),
-        pytest.param("name,b\n1,2\n".encode("utf-16-le"), r"in.csv: is UTF-16, without a mark", id="UTF-16 without a mark"),
+        pytest.param(b'[\n  {"name": "a"}\n]\n', r"in.csv: is JSON: rename it to .json", id="a list of objects"),
+        pytest.param(b'{"name": "a"}\n{"name": "b"}\n', r"in.csv: is JSON: rename it to .ndjson, if", id="objects, one a line"),
+        pytest.param("name,b\n1,2\n".encode("utf-16-le"), r"in.csv: is UTF-16, without a byte order mark", id="UTF-16 without a mark"),
         pytest.param(b"sep=\na,b\n1,2\n", r"in.csv:1: 'sep=' should name what separates cells", id="a line for Excel that names nothing"),
         pytest.param(b"sep=x\naxb\n1x2\n", r"in.csv:1: 'sep=x' should name what separates cells", id="a line for Excel that names a letter"),
         pytest.param(b"sep=;\na;b\n1;2;3\n", r"in.csv:3: 3 fields where the header has 2", id="a long line below a line for Excel"),
         pytest.param(b"a;b\n1;2,5\n", r"in.csv:2: 2 fields where the header has 1 \(the header is one column, 'a;b': is the file separated by semicolons", id="semicolons and decimal commas"),
-        pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\), or let its name end in .gz", id="gzip"),
-        pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\), or let its name end in .zst", id="zstd"),
+        pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\), or rename it to end in .gz", id="gzip"),
+        pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\), or rename it to end in .zst", id="zstd"),
         pytest.param(b"PK\x03\x04\x14", r"in.csv: is an Excel workbook, or a zip archive", id="a workbook"),
         pytest.param(b"PAR1\x15\x04", r"in.csv: is a Parquet file: call it .parquet", id="Parquet"),
         pytest.param(b"<!DOCTYPE html>\n<html>", r"in.csv: is a web page", id="a web page"),
@@ -151,11 +153,11 @@ def test_what_was_named_and_passed_over_is_told(tmp_path):
     """Once for all files, and only for what was read."""
     (tmp_path / "a.csv").write_text("name,,,\nx,1,,\n,,,\n,,,\n", encoding="utf-8")
     source = opened(tmp_path, "a.csv")
-    named = f"{tmp_path}/a.csv:1: 1 column without a name, called column_2; input.rename names them otherwise"
+    named = f"{tmp_path}/a.csv:1: 1 column without a name, called column_2; input.rename gives them other names"
     assert source.notes == [named]
     for _ in range(2):
         assert frame_of(source).height == 1
-        assert source.notes == [named, f"{tmp_path}/a.csv: 2 rows of empty cells at its end, passed over"]
+        assert source.notes == [named, f"{tmp_path}/a.csv: 2 rows of empty cells at its end, skipped"]
     (tmp_path / "b.csv").write_text("name,\nx,1\n,\n", encoding="utf-8")
     source = opened(tmp_path, "*.csv")
     assert frame_of(source).height == 2
@@ -169,7 +171,7 @@ def test_a_plan_and_a_run_tell_what_was_passed_over(job, called):
         ended = called(command, path)
         assert ended.returncode == 0
         assert "1 column without a name, called column_1" in ended.stdout + ended.stderr
-        assert "1 row of empty cells at its end, passed over" in ended.stdout + ended.stderr
+        assert "1 row of empty cells at its end, skipped" in ended.stdout + ended.stderr
     assert [(row["column_1"], row["name"]) for row in job.rows()] == [("0", "shelf")]
 
 
@@ -416,7 +418,7 @@ def test_a_cell_that_is_not_of_its_type(tmp_path, small_batches, dtype, cell, be
     value = cell.strip('"')
     assert (
         refused(tmp_path, "in.csv", content, schema={"a": dtype})
-        == f"in.csv: row {before + 1}: a: {value!r} is no {dtype}"
+        == f"in.csv: row {before + 1}: a: {value!r} is not a valid {dtype}"
     )
 
 
@@ -427,7 +429,7 @@ def test_types_are_for_csv_files_whatever_their_path_looks_like(tmp_path, path):
 
 
 def test_types_are_for_csv_files_alone(tmp_path):
-    assert "this input brings its own" in refused(tmp_path, "in.ndjson", b'{"a":"7"}\n', schema={"a": "Int64"})
+    assert "this input has its own types" in refused(tmp_path, "in.ndjson", b'{"a":"7"}\n', schema={"a": "Int64"})
 
 
 @pytest.mark.parametrize(
@@ -586,7 +588,7 @@ def test_paths_that_lead_nowhere(tmp_path):
 )
 def test_a_file_that_is_named_by_no_format(tmp_path, name, advice):
     said = refused(tmp_path, name, b"a\n1\n")
-    assert "an input is named by what it is: .csv, .tsv" in said
+    assert "the suffix must be one of .csv, .tsv" in said
     assert advice in said
 
 
@@ -595,7 +597,7 @@ def test_a_file_that_is_named_by_no_format(tmp_path, name, advice):
     [
         ("in.ndjson", b"\x1f\x8b\x08\x00\n", "in.ndjson: is compressed by gzip"),
         ("in.ndjson", '{"a":1}\n'.encode("utf-16"), "in.ndjson: is UTF-16: set input.encoding: utf-16"),
-        ("in.jsonl", b'[{"a":1}]\n', "a list of them is named .json"),
+        ("in.jsonl", b'[{"a":1}]\n', "a list of objects must end in .json"),
         ("in.parquet", b"\x1f\x8b\x08" * 9, "in.parquet: is compressed by gzip"),
         ("in.parquet", b"version https://git-lfs.github.com/spec/v1\n", "in.parquet: is a pointer of Git LFS"),
     ],

@@ -89,12 +89,12 @@ def test_two_levels_and_a_folder_below_that_is_no_key(folder):
     ("files", "said"),
     [
         ({"a.parquet": [1], "b.csv": [1]}, r"in: the files are of several formats: \.csv, \.parquet"),
-        ({"a.parquet": [1], "notes.txt": "x"}, r"in/notes\.txt: an input is named by what it is: .*in/\*\.parquet"),
+        ({"a.parquet": [1], "notes.txt": "x"}, r"in/notes\.txt: the suffix must be one of .*in/\*\.parquet"),
         ({"_SUCCESS": ""}, r"in: a folder without a file to read"),
         ({"a.csv": [1], "b/c.csv": "n,m\n1,2\n"}, r"b/c\.csv: its columns \(n, m\) are not those of a\.csv"),
         ({"a=1/x.csv": [1], "b=1/x.csv": [1]}, r"b=1/x\.csv: its folders name b=, and those of .*a=1/x\.csv a="),
         ({"a=1/x.csv": [1], "x.csv": [1]}, r"in/x\.csv: its folders name no column, and those of .* a="),
-        ({"n=1/x.csv": [1]}, r"n=1/x\.csv: 'n' is a column of the file, and a folder's n= too"),
+        ({"n=1/x.csv": [1]}, r"n=1/x\.csv: 'n' is a column of the file, and also of a folder: n= too"),
     ],
 )
 def test_what_no_folder_can_mean_is_told(folder, files, said):
@@ -223,6 +223,8 @@ def test_partitions_are_named_by_their_folders_and_not_by_links(folder):
         ({"_delta_log/00.json": "{}", "a.parquet": [1]}, "in", "in: is a table of Delta Lake"),
         ({"_delta_log/00.json": "{}", "a.parquet": [1]}, "in/*.parquet", "in: is a table of Delta Lake"),
         ({"_delta_log/00.json": "{}", "a=1/a.parquet": [1]}, "in/a=1", "in: is a table of Delta Lake"),
+        ({"_delta_log/00.json": "{}", "a=1/b=2/c=3/a.parquet": [1]}, "in/a=1/b=2/c=3", "in: is a table of Delta Lake"),
+        ({"_delta_log/09.checkpoint.parquet": "", "a.parquet": [1]}, "in", "in: is a table of Delta Lake"),
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in", "in: is a table of Apache Iceberg"),
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in/data", "in: is a table of Apache Iceberg"),
         ({".hoodie/hoodie.properties": "", "a.parquet": [1]}, "in/**/*.parquet", "in: is a table of Apache Hudi"),

@@ -88,8 +88,8 @@ def test_csv_of_another_dialect(tmp_path, name, content, spec, rows):
         pytest.param("in.csv", b"sep=;\na;b\n", {"separator": ","}, "in.csv:1: says that ';' separates cells, and input.separator ','", id="two separators"),
         pytest.param("in.txt", b"a,b\n", {}, "say what separates its cells: input.separator", id="a text without a separator"),
         pytest.param("in.csv", b"a;b\n1;2,5\n", {}, 'input.separator: ";"', id="semicolons for commas"),
-        pytest.param("in.csv", b'a\n"1,5"\n', {"schema": {"a": "Float64"}}, 'in.csv: row 1: a: \'1,5\' is no Float64: if the comma begins its fraction, set input.decimal: ","', id="a decimal comma"),
-        pytest.param("in.csv", b"a\n1.500\n", {"schema": {"a": "Float64"}, "decimal": ","}, "in.csv: row 1: a: '1.500' is no Float64: input.decimal says", id="a point among decimal commas"),
+        pytest.param("in.csv", b'a\n"1,5"\n', {"schema": {"a": "Float64"}}, 'in.csv: row 1: a: \'1,5\' is not a valid Float64: if the comma is its decimal separator, set input.decimal: ","', id="a decimal comma"),
+        pytest.param("in.csv", b"a\n1.500\n", {"schema": {"a": "Float64"}, "decimal": ","}, "in.csv: row 1: a: '1.500' is not a valid Float64: input.decimal says", id="a point among decimal commas"),
         pytest.param("in.csv", b"a\n1\n", {"sheet": 1}, "input.sheet: is for workbooks (.xlsx) alone, and in.csv is none", id="a sheet of a CSV"),
         pytest.param("in.json", b"[]", {"separator": ";"}, "input.separator: is for CSV files alone, and in.json is none", id="a separator of JSON"),
         pytest.param("in.ndjson", b"{}", {"encoding": "cp1252"}, "input.encoding: is for CSV files alone", id="an encoding of NDJSON"),
@@ -148,7 +148,7 @@ def test_a_list_of_objects(tmp_path, monkeypatch, block, content, rows):
         (b'[{"a": 1}] 2', "in.json: something follows the list"),
         (b"[1]", "in.json: row 1: not a JSON object"),
         (b'[{"a": 1}, {"a": NaN}]', "in.json: row 2: not a JSON object"),
-        (b'[{"a": 1, "a": 2}]', "in.json: row 1: not a JSON object that can be read: the key 'a' stands in it twice"),
+        (b'[{"a": 1, "a": 2}]', "in.json: row 1: not a JSON object that can be read: it has the key 'a' twice"),
         (b'[{"a": 1}, {"a": [1]}]', "in.json: row 2: a is a list, and a whole number in row 1: such values"),
         (b'[{"a": 123456789012345678901}]', "in.json: row 1: a is a whole number of more than 64 bits"),
         (b'[{"a": "\xff"}]', "in.json: not UTF-8: byte 0xff at 8"),
@@ -235,11 +235,11 @@ def test_arrow_files_and_streams(tmp_path, name, how, compress):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a,b\n1,2\n", "in.arrow: no Arrow file"),
+        (b"a,b\n1,2\n", "in.arrow: not an Arrow file"),
         (arrow(pa.ipc.new_stream)[:-8], "in.arrow: damaged Arrow file: a stream without its end"),
         (arrow(pa.ipc.new_file)[:-30], "in.arrow: damaged Arrow file"),
         (arrow(pa.ipc.new_file)[:40], "in.arrow: damaged Arrow file"),
-        (b"FEA1" + b"\0" * 40, "in.arrow: is Feather of version 1: write it as Parquet"),
+        (b"FEA1" + b"\0" * 40, "in.arrow: is a Feather file of version 1: write it as Parquet"),
     ],
     ids=["a CSV", "a stream that is cut", "a file that is cut", "the begin alone", "Feather of old"],
 )

@@ -544,10 +544,10 @@ def test_a_column_named_like_a_function_is_the_column_also_where_it_is_null(name
 @pytest.mark.parametrize(
     ("text", "column", "said"),
     [
-        pytest.param("{{ First Name }}", "First Name", """line 1: the column 'First Name' is written {{ row["First Name"] }}, or gets a name by input.rename: {"First Name": first_name}""", id="a blank"),
-        pytest.param("a\n{{ Artikel-Nr }}", "Artikel-Nr", """line 2: the column 'Artikel-Nr' is written {{ row["Artikel-Nr"] }}, or gets a name by input.rename: {"Artikel-Nr": artikel_nr}""", id="a hyphen, which is a minus"),
+        pytest.param("{{ First Name }}", "First Name", """line 1: the column 'First Name' is written {{ row["First Name"] }}, or named by input.rename: {"First Name": first_name}""", id="a blank"),
+        pytest.param("a\n{{ Artikel-Nr }}", "Artikel-Nr", """line 2: the column 'Artikel-Nr' is written {{ row["Artikel-Nr"] }}, or named by input.rename: {"Artikel-Nr": artikel_nr}""", id="a hyphen, which is a minus"),
         pytest.param("{{ Price (EUR) | upper }}", "Price (EUR)", """line 1: the column 'Price (EUR)' is written {{ row["Price (EUR)"] }}""", id="brackets, which are a call"),
-        pytest.param("{{ 1st }}", "1st", """line 1: the column '1st' is written {{ row["1st"] }}, or gets a name by input.rename: {"1st": column_1st}""", id="a digit first"),
+        pytest.param("{{ 1st }}", "1st", """line 1: the column '1st' is written {{ row["1st"] }}, or named by input.rename: {"1st": column_1st}""", id="a digit first"),
         pytest.param("{% if not not %}x{% endif %}", "not", """line 1: the column 'not' is written {{ row["not"] }}""", id="a word of the language"),
         pytest.param("{{ True }}", "True", """line 1: the column 'True' is written {{ row["True"] }}""", id="a constant"),
         pytest.param("a\n{{ none or 'x' }}", "none", """line 2: the column 'none' is written {{ row["none"] }}""", id="another"),

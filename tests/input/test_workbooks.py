@@ -77,7 +77,7 @@ def test_merged_cells_hold_what_they_show_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("sheet", "found"),
-    [(None, "has several sheets: say which by input.sheet: 'One', 'Two'"), ("Two", 2), (2, 2), (1, 1),
+    [(None, "has several sheets: choose one with input.sheet: 'One', 'Two'"), ("Two", 2), (2, 2), (1, 1),
      ("two", "input.sheet: no sheet 'two'; it has 'One', 'Two', 'None'"), (4, "input.sheet: no sheet 4"), (3, "sheet 'None' is empty")],
 )  # fmt: skip
 def test_a_sheet_by_its_name_or_number(tmp_path, sheet, found):
@@ -116,8 +116,8 @@ def test_a_damaged_workbook(tmp_path, cut):
 def test_what_is_no_workbook(tmp_path):
     with zipfile.ZipFile(tmp_path / "in.xlsx", "w") as archive:
         archive.writestr("a.txt", "x")
-    with pytest.raises(UsageError, match="no Excel workbook: a zip archive of something else"):
+    with pytest.raises(UsageError, match="not an Excel workbook: a zip archive of something else"):
         opened(tmp_path)
     (tmp_path / "in.xlsx").write_bytes(b"\xd0\xcf\x11\xe0\xa1")
-    with pytest.raises(UsageError, match="is an Excel workbook of old, or one with a password"):
+    with pytest.raises(UsageError, match="is an old Excel workbook, or one with a password"):
         opened(tmp_path)

@@ -101,7 +101,7 @@ def test_what_is_no_column_is_refused_with_the_near_miss(job, called, mixed):
     for columns, said in [
         ("id,tetx", "columns: the results have no 'tetx'; did you mean 'text'?"),
         ("zzzzzz", "columns: the results have no 'zzzzzz'; there are id, name, text, model"),
-        ("id,text,id", "columns: 'id' stands there twice"),
+        ("id,text,id", "columns: 'id' is given twice"),
     ]:
         ended = called("export", mixed, "-o", job.folder / "x.csv", "--columns", columns)
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr

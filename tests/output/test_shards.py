@@ -284,7 +284,7 @@ def test_what_is_not_every_shard_of_one_input_is_refused(shards, job):
     some.results[1].write_bytes(some.results[0].read_bytes()[:-9])
     assert "job-2-of-3.parquet: cannot be read" in refused(some, some.files)
     pq.write_table(pa.table({"a": [1]}), some.results[1])
-    assert "job-2-of-3.parquet: is no results file of batchgen" in refused(some, some.files)
+    assert "job-2-of-3.parquet: is not a results file of batchgen" in refused(some, some.files)
 
 
 def test_an_input_that_changed_between_the_shards_runs_is_refused(shards, job):

@@ -122,8 +122,8 @@ def test_a_kill_while_a_folder_of_a_layer_below_is_replaced(tmp_path, state):
 
 
 MOUNTED = {
-    "a folder that is a mount point": ("mkdir -p parts; mount -t tmpfs none parts", {"path": "parts", "rows_per_file": 9}, "is a mount point, whose place nothing can take: give output.path a folder within it"),
-    "a file that is mounted": ("touch a.parquet b.parquet; mount --bind a.parquet b.parquet", {"path": "b.parquet"}, "is a mount point, whose place nothing can take: mount the folder that it is in"),
+    "a folder that is a mount point": ("mkdir -p parts; mount -t tmpfs none parts", {"path": "parts", "rows_per_file": 9}, "is a mount point, which cannot be replaced: give output.path a folder within it"),
+    "a file that is mounted": ("touch a.parquet b.parquet; mount --bind a.parquet b.parquet", {"path": "b.parquet"}, "is a mount point, which cannot be replaced: mount the folder that it is in"),
     "a name with a blank": ("mkdir -p 'my parts'; mount -t tmpfs none 'my parts'", {"path": "my parts", "rows_per_file": 9}, "is a mount point"),
 }  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""Jinja itself, made strict, over the values of a row."""
+"""Jinja, made strict, over the values of a row."""

@@ -1,7 +1,7 @@
-"""Cells -> the values that a template works with, of any type and at any depth, without loss.
+"""Turns cells into the values that a template works with, of any type and at any depth, without loss.
 
-Narrow floats are the numbers of their own shortest digits (19.99, not 19.989999771118164), nanoseconds are kept where
-Python has none, NaN is a null.
+Narrow floats are the numbers of their own shortest digits (19.99, not 19.989999771118164). Nanoseconds are kept, which
+Python does not have. NaN is null.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Column:
         self._read = _reader(name, dtype, names_printed)
 
     def values(self, cells: pl.Series) -> list[Any]:
-        """One for each cell."""
+        """Returns one value for each cell."""
         if self._is_float:
             cells = cells.fill_nan(None)
         if cells.dtype == UUID:
@@ -58,8 +58,8 @@ class Column:
 
 
 def physical(dtype: pl.DataType) -> pl.DataType | None:
-    """The type that keeps what Python does not: nanoseconds, years beyond 9999, which polars panics at, and maps, of
-    which it makes no mapping where a key is nested. None: the type itself will do."""
+    """Returns the type that keeps what Python loses: nanoseconds, years beyond 9999, at which polars panics, and
+    maps with nested keys, of which it makes no dict. None if the type itself keeps everything."""
     if isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration):
         return pl.Int64()
     if isinstance(dtype, pl.List):
@@ -79,13 +79,13 @@ def physical(dtype: pl.DataType) -> pl.DataType | None:
 
 
 def type_of(dtype: Any) -> pl.DataType:
-    """polars gives a nested type as a class or as an instance of it."""
+    """Returns an instance of a type: polars gives a nested type as a class or as an instance."""
     known: pl.DataType = dtype() if isinstance(dtype, type) else dtype
     return known
 
 
 def _reader(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read | None:
-    """What makes a template value of a cell that is no null; None: the cell is it."""
+    """Returns a function that makes a template value of a cell that is not null; None if the cell is the value."""
     if dtype == pl.Binary:
         raise TemplateFault(f"bytes{f' ({name})' if set(name) & set('.[') else ''}, not text")
     if (read := leaf(dtype)) is not None:
@@ -111,12 +111,13 @@ def _mapping(name: str, entries: list[tuple[Any, Any]]) -> dict[Any, Any] | Abse
 
 
 def leaf(dtype: pl.DataType) -> Read | None:
-    """What makes a value of a cell of a physical type, if it is not nested; None: the cell is it."""
+    """Returns a function that makes a value of a cell of a physical type that is not nested; None if the cell is the
+    value."""
     return next((make(dtype) for kind, make in _LEAVES.items() if isinstance(dtype, kind)), None)
 
 
 def _or_null(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read:
-    """A nested value may be null, or not a number, which is as good as null."""
+    """Returns a reader of nested values, which may be null. NaN counts as null."""
     null, read = Null(name, printed_names), _reader(name, dtype, printed_names)
     if dtype.is_float():
         return lambda value: null if value is None or value != value else read(value) if read else value  # noqa: PLR0124  NaN
@@ -124,8 +125,8 @@ def _or_null(name: str, dtype: pl.DataType, printed_names: list[str]) -> Read:
 
 
 def _narrow(code: str, least: int, most: int) -> Read:
-    """Of a float that was stored in fewer bits (a format of `struct`): the number of its shortest digits, `least` to
-    `most`. NaN is given as it is."""
+    """Returns a reader for a float that was stored in fewer bits (`code`: its format of `struct`). It returns the
+    number of the float's shortest digits, `least` to `most` of them. NaN stays NaN."""
 
     def is_same(value: float, shorter: float) -> bool:
         try:
@@ -142,7 +143,7 @@ def _narrow(code: str, least: int, most: int) -> Read:
 
 
 def _decimal(dtype: Any) -> Read | None:
-    """From a scale of seven on Python may print an exponent."""
+    """Returns a reader for scales of seven and more, for which Python may print an exponent."""
     return Exact if dtype.scale > 6 else None  # noqa: PLR2004
 
 

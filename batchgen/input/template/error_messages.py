@@ -1,6 +1,6 @@
-"""What a template's author probably meant: messages for names and tags that cannot be, and warnings.
+"""Explains what a template's author probably meant: messages for invalid names and tags, and warnings.
 
-Of a thousand public CSV files a quarter has headers that are no names of Jinja (`First Name`, `Artikel-Nr`).
+Of a thousand public CSV files a quarter has headers that are not Jinja names (`First Name`, `Artikel-Nr`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False, "None": None}
 _WORDS = {*_CONSTANTS, "and", "or", "not", "is", "if", "else"}
 _OTHER_MARKS = [r"\$\{{?{name}\b\}}?", r"\{{ ?{name} ?\}}", r"<{name}>", r"%\({name}\)[sdf]", r"\[{name}\]"]
-"""How other languages write a column into a text."""
+"""How other languages insert a column into a text."""
 _BLANKS = {"\t": "a tab", "\u00a0": "a no-break space", "\ufeff": "a byte order mark", "\u200b": "a zero-width space"}
 
 
@@ -36,7 +36,7 @@ def refuse_unreadable(text: str, columns: Schema) -> None:
 
 
 def unreadable(text: str, line: int, columns: Schema) -> str:
-    """What a tag in this line says of such a column; empty where there is none."""
+    """Returns why a tag in this line cannot name such a column; empty if there is no such tag."""
     lines = ((text.count("\n", 0, tag.start()) + 1, text.count("\n", 0, tag.end()) + 1) for tag in _TAG.finditer(text))
     here = (tag for tag, (first, last) in zip(_TAG.findall(text), lines, strict=True) if first <= line <= last)
     return next((said for tag in here if (said := _unreadable_in(tag, columns))), "")
@@ -51,7 +51,7 @@ def _unreadable_in(tag: str, columns: Schema) -> str:
 
 
 def _is_readable(name: str) -> bool:
-    """Whether a template can write the column's name as it is."""
+    """Returns whether a template can use the column's name as it is."""
     return name.isidentifier() and name not in _WORDS
 
 
@@ -60,11 +60,11 @@ def _written_otherwise(name: str) -> str:
     new = new if _is_readable(new) and not keyword.iskeyword(new) else f"column_{new}"
     renamed = json.dumps(name, ensure_ascii=False)
     written = f"{{{{ row[{renamed}] }}}}"
-    return f"the column {name!r} is written {written}, or gets a name by input.rename: {{{renamed}: {new}}}"
+    return f"the column {name!r} is written {written}, or named by input.rename: {{{renamed}: {new}}}"
 
 
 def unknown_name(name: str, columns: Iterable[str], those: str = "the input's columns") -> str:
-    """With the near miss, and what is peculiar about it."""
+    """Returns the message for an unknown name, with the closest column."""
     columns = list(columns)
     bare = _without_blanks(name)
     for column in columns:
@@ -86,7 +86,7 @@ def _without_blanks(name: str) -> str:
 
 
 def _blank(column: str) -> str:
-    """Which blank makes the difference."""
+    """Returns which white space makes the difference."""
     places = [("begins with", column[:1]), ("ends with", column[-1:])]
     told = [f"{how} {_BLANKS.get(mark, 'a blank')}" for how, mark in places if mark.isspace() or mark in _BLANKS]
     return f"the column's name {' and '.join(told)}: " if told else ""
@@ -148,7 +148,7 @@ def _key(node: Any) -> str | None:
 
 
 def column_warning(text: str, names: Iterable[str], columns: Schema) -> str | None:
-    """What a template that names no column should hear: every row would send the same."""
+    """Returns a warning if the template names no column, so that every row sends the same prompt."""
     if any(True for _ in names):
         return None
     meant = next(_meant(text, columns), None)

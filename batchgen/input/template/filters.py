@@ -1,6 +1,6 @@
-"""Jinja's filters where ours differ: they print as cells are printed, and make nothing beyond measure.
+"""Jinja's filters, where ours differ: they print values as cells are printed, and make nothing beyond measure.
 
-Also those that earlier versions had beside Jinja's own: bool, chain, lines, pluralize, split, zip.
+Also the filters that earlier versions had besides Jinja's own: bool, chain, lines, pluralize, split, zip.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from batchgen.input.template.kinds import NAMELESS
 from batchgen.input.template.values import Absent, TemplateFault, plain, printed, refuse_vast
 
 LAZY = ("batch", "items", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique")
-"""Filters of Jinja that give a generator, which would be printed as an address, and be true when it is empty."""
+"""Filters of Jinja that return a generator: it would be printed as an address, and be true even if it is empty."""
 TEXTS = frozenset({
     "capitalize", "center", "e", "escape", "forceescape", "format", "indent", "lines", "lower", "replace", "safe",
     "split", "striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap",
 })  # fmt: skip
-"""Filters of a text: of any other value they get what it prints."""
+"""Filters of a text. Of any other value they receive its printed text."""
 SLOW, MOST_SLOW = frozenset({"wordwrap", "urlize", "striptags", "title"}), 4_000_000
 _IN_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
@@ -59,7 +59,7 @@ def _format(environment: Environment, value: Any, *args: Any, **kwargs: Any) -> 
 
 
 def formatted(growth: Growth, pattern: str, values: Any) -> str:
-    """`pattern % values`, where everything but numbers is its text."""
+    """Returns `pattern % values`, with everything but numbers as its text."""
     growth.before_formatting(pattern, values.values() if isinstance(values, Mapping) else values)
     if isinstance(values, Mapping):
         return str(pattern % {key: _for_pattern(value) for key, value in values.items()})
@@ -102,7 +102,8 @@ def _pprint(value: Any) -> str:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    """JSON as Jinja writes it, inert in HTML, but with the keys in their order, and every letter as it is."""
+    """Returns JSON as Jinja writes it, safe in HTML, but with the keys in their order, and without escapes of
+    letters."""
     refuse_wide((indent or 0) * 1000)
     refuse_vast(value)
     text = _json(value, "" if indent is None else " " * indent, "" if indent is None else "\n")
@@ -110,7 +111,8 @@ def _tojson(value: Any, indent: int | None = None) -> str:
 
 
 def _json(value: Any, indent: str, line: str) -> str:
-    """`line`: the line's end and indentation that the value's own bracket has; empty: all in one line."""
+    """Returns a value as JSON. `line`: the line end and indentation before the value's own bracket; empty to write
+    one line."""
     inner = line and line + indent
     if isinstance(value, Mapping):
         pairs = [f"{_json(_key(key), '', '')}: {_json(item, indent, inner)}" for key, item in value.items()]
@@ -182,7 +184,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 
 def environment_filters(environment: Environment) -> dict[str, Callable[..., Any]]:
-    """All filters of a template: Jinja's, and ours in their place or beside them."""
+    """Returns all filters of a template: Jinja's, with ours in their place or besides."""
     every = {**environment.filters, **FILTERS}
     every.pop("random")  # another prompt each time would never be the row's
     growth = growth_of(environment)
@@ -190,8 +192,8 @@ def environment_filters(environment: Environment) -> dict[str, Callable[..., Any
 
 
 def _counted(name: str, filter_: Callable[..., Any], growth: Growth) -> Callable[..., Any]:
-    """A filter that is given text where it wants text, whose texts and lists are counted, and whose list is made at
-    once where it would be a generator."""
+    """Returns a filter that receives text where it expects text, whose texts and lists are counted, and that returns
+    a list where it would return a generator."""
     at = 1 if hasattr(filter_, "jinja_pass_arg") else 0  # behind what Jinja passes to it
 
     def counted(*args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
-"""How much a template may make of one row: a prompt that grows without end is ended while it grows.
+"""Limits what a template makes of one row: a prompt that grows without end is stopped while it grows.
 
-Jinja's sandbox bounds a `range`, and nothing else. So rounds of loops and calls are counted, and the characters of each
-text that is made on the way; what would be too large at once is refused before it is made.
+Jinja's sandbox limits `range`, and nothing else. So the rounds of loops and calls are counted, and the characters of
+each intermediate text. What would be too large at once is refused before it is made.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Any
 from batchgen.input.template.values import MOST_CHARS, TemplateFault
 
 MOST_MADE = 16 * MOST_CHARS
-"""Characters of all the texts that a template makes on the way."""
+"""Characters of all texts that a template makes for a row, intermediate ones included."""
 MOST_STEPS = 1_000_000
-"""Rounds of loops of a row: a loop over long lists ends in an error, not in a night of nothing."""
+"""Rounds of loops per row: a loop over long lists ends in an error instead of running all night."""
 STEPS_A_CALL = 5
 MOST_SECONDS = 5.0
-"""Of a core, for one row."""
+"""Seconds of a core, per row."""
 LOOKS_EVERY = 256
-"""Steps after which the clock is looked at."""
+"""Steps between two looks at the clock."""
 ITEM_CHARS = 8
-"""Characters that take the memory of a list's item."""
+"""Characters that take as much memory as an item of a list."""
 MOST_WIDTH = 1_000_000
-"""Of what a text is filled up to."""
+"""Characters to which a text may be padded."""
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"})
 
 
 class Growth:
-    """What is left to the row at hand, in steps and in characters."""
+    """What the current row may still use, in steps and in characters."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins another row."""
+        """Starts another row."""
         self._steps, self._chars = MOST_STEPS, MOST_MADE
         self._look_at, self._since = MOST_STEPS - LOOKS_EVERY, 0.0
 
@@ -55,7 +55,7 @@ class Growth:
             raise TemplateFault(f"the template takes more than {MOST_SECONDS:.0f} s for one row")
 
     def take(self, size: int) -> None:
-        """Counts a text or list of so many characters or items. Raises TemplateFault where it is too large."""
+        """Counts a text or list of that many characters or items. Raises TemplateFault if it is too large."""
         self._chars -= size
         if size > MOST_CHARS:
             raise TemplateFault(f"the prompt is longer than {MOST_CHARS:,} characters")
@@ -73,13 +73,13 @@ class Growth:
         return made
 
     def counted(self, iterable: Iterable[Any]) -> Iterator[Any]:
-        """The items of a loop, each a step."""
+        """Yields the items of a loop, and counts each as a step."""
         for item in iterable:
             self.step()
             yield item
 
     def joined(self, chunks: Iterable[str]) -> str:
-        """The chunks as one text. Raises TemplateFault as soon as it is too long."""
+        """Returns the chunks as one text. Raises TemplateFault as soon as it is too long."""
         kept, size = [], 0
         for chunk in chunks:
             size += len(chunk)
@@ -90,7 +90,8 @@ class Growth:
         return "".join(kept)
 
     def before_call(self, method: str, owner: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments of a built-in type's method. Raises TemplateFault where it would make something too large."""
+        """Returns the arguments of a built-in type's method. Raises TemplateFault if it would make something too
+        large."""
         if method in _WIDTHS:
             refuse_wide(*args)
         elif method == "join" and args:
@@ -125,4 +126,4 @@ class Growth:
 def refuse_wide(*widths: Any) -> None:
     """Raises TemplateFault where any of them is a number beyond measure."""
     if any(isinstance(width, int) and width > MOST_WIDTH for width in widths):
-        raise TemplateFault(f"a text is to be filled up to more than {MOST_WIDTH:,} characters")
+        raise TemplateFault(f"a text would be padded to more than {MOST_WIDTH:,} characters")

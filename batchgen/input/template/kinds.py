@@ -1,7 +1,7 @@
-"""What kind a template's values are of, and which are unlike: a text is equal to no number.
+"""Tells the kinds of a template's values, and which are unlike: a text never equals a number.
 
-Python finds them unequal without a word, so that `rating == 4` over a CSV's texts would be false in every row. What is
-unlike is refused, with the name of the column and the way out.
+Python finds them unequal silently, so that `rating == 4` over a CSV's texts would be false in every row. Unlike values
+are refused, with the column's name and what to write instead.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from batchgen.input.template.values import CONTAINERS, TemplateFault
 
 Operand = tuple[str, bool]
-"""What an operand is called in the template, empty where it has no name; and whether that is a column."""
+"""An operand's name in the template, empty if it has none; and whether that is a column."""
 NAMELESS: tuple[Operand, Operand] = (("", False), ("", False))
 LOOKED_AT = 100
-"""Items of a list that are looked at."""
+"""How many items of a list are compared."""
 _NUMBER = (int, float, Decimal)
 _GROUPS: tuple[Any, ...] = (_NUMBER, str, dt.datetime, dt.date, dt.time, dt.timedelta)
 _KINDS: list[tuple[Any, str]] = [
@@ -33,7 +33,8 @@ def kind(value: Any) -> str:
 
 
 def first_unlike(left: Any, right: Any) -> tuple[Any, Any] | None:
-    """The first two values that can never be equal, in lists and mappings at the same place; None: there are none."""
+    """Returns the first two values that can never be equal, at the same place within lists and mappings; None if
+    there are none."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         pairs: Iterable[tuple[Any, Any]] = ((left[key], right[key]) for key in left if key in right)
     elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
@@ -59,12 +60,12 @@ def _are_unlike(left: Any, right: Any) -> bool:
 
 
 def _group(value: Any) -> Any:
-    """Values of one group can be compared; None: of no group."""
+    """Returns the group of a value: values of one group can be compared. None if it has no group."""
     return next((types for types in _GROUPS if isinstance(value, types)), None)
 
 
 def unlike(left: Any, right: Any, names: Sequence[Operand], what: str = "compared with") -> str:
-    """What is wrong, and what to write."""
+    """Returns what is wrong, and what to write instead."""
     (value, other), ((name, is_column), (other_name, _)) = (left, right), names
     if not isinstance(value, str):
         (value, other), ((name, is_column), (other_name, _)) = (right, left), reversed(names)

@@ -1,7 +1,7 @@
-"""Which names a template reads from outside of itself: the columns it needs, and what it misspells.
+"""Finds the names that a template reads from outside: the columns it needs, and names that are misspelled.
 
-By Jinja's own syntax tree. A name may be set in the template; where every way to a reading sets it first, it is the
-template's own, and where only some do, it may be the column's.
+Uses Jinja's own syntax tree. A template may set a name. If every path to a use sets it first, it is the template's own;
+if only some do, it may be the column's.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
 ROW = "row"
-"""The name under which a template has all columns: row["First Name"]."""
+"""The name of the mapping of all columns: row["First Name"]."""
 Scope = dict[str, bool]
-"""Name -> whether it is set for certain."""
+"""For each name, whether it is always set."""
 
 
 @dataclass
 class Reads:
-    """What is read, each with its first line. `unset`: names that nothing in the template sets; `unsure`: names that
-    something may have set. `keys` of `row`; `whole`: where `row` is used as a whole, 0: nowhere."""
+    """The names that are read, each with its first line. `unset`: nothing in the template sets them. `unsure`:
+    something may have set them. `keys`: those of `row`. `whole`: the line where `row` is used as a whole, 0 if
+    nowhere."""
 
     unset: dict[str, int] = field(default_factory=dict)
     unsure: dict[str, int] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class _Names(NodeVisitor):
         self._macros: list[tuple[list[Scope], Callable[[], None]]] = []
 
     def visit_macros(self) -> None:
-        """Last, since a macro that is called later sees what was set between."""
+        """Visits macros last: a macro that is called later sees what was set in between."""
         while self._macros:
             scopes, body = self._macros.pop(0)
             self._scopes = scopes
@@ -89,7 +90,7 @@ class _Names(NodeVisitor):
         self._scopes[-1].update({name: all(way.get(name, False) for way in ways) for name in names})
 
     def _way(self, body: Iterable[nodes.Node]) -> Scope:
-        """The names that are set after this way was taken."""
+        """Returns the names that are set after this branch."""
         before = self._scopes[-1]
         self._scopes[-1] = dict(before)
         self._visit_all(body)
@@ -118,7 +119,7 @@ class _Names(NodeVisitor):
         self._within((), node.body)
 
     def visit_Block(self, node: nodes.Block) -> None:
-        """A block sees what is set at the top, if that was set before it is shown, and nothing around it."""
+        """Visits a block. It sees what is set at the top level before it is shown, and nothing of what surrounds it."""
         outer = self._scopes
         self._scopes = outer if node.scoped else [dict.fromkeys(outer[0], False)]
         self._within(["super"], node.body)
@@ -142,7 +143,7 @@ class _Names(NodeVisitor):
         self._scopes[-1][name] = True
 
     def _is_certain(self, name: str) -> bool | None:
-        """Whether the name is set for certain; None: it is not set at all."""
+        """Returns whether the name is always set; None if it is never set."""
         found = [scope[name] for scope in self._scopes if name in scope]
         return any(found) if found else None
 

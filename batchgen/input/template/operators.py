@@ -1,4 +1,4 @@
-"""Jinja's operators, made strict: no text is compared with a number, and decimals are calculated as decimals."""
+"""Jinja's operators, made strict: texts are not compared with numbers, and decimals are calculated as decimals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from batchgen.input.template.kinds import (
 from batchgen.input.template.values import Clock, Duration, Moment, TemplateFault, nanoseconds_of, refuse_vast
 
 MOST_BITS = 100_000
-"""Of a whole number."""
+"""The most bits of a whole number."""
 EXACT = decimal.Context(prec=200)
 """A decimal of a Parquet file has 76 digits at most."""
 _SIZED = (str, bytes, list, tuple)
@@ -33,8 +33,8 @@ _NUMBERS = (int, float)
 
 
 def compared(name: str, left: Any, right: Any, names: Sequence[Operand] = NAMELESS) -> bool:
-    """Whether `left` stands to `right` as the comparison says, which is named as in Jinja's syntax tree. Raises
-    TemplateFault where they are of unlike kinds."""
+    """Returns the result of a comparison, which is named as in Jinja's syntax tree. Raises TemplateFault if the
+    operands are of unlike kinds."""
     if (isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)) or (
         isinstance(left, str) and isinstance(right, str)
     ):
@@ -53,7 +53,8 @@ def compared(name: str, left: Any, right: Any, names: Sequence[Operand] = NAMELE
 
 
 def calculated(sign: str, left: Any, right: Any, names: Sequence[Operand], growth: Growth) -> Any:
-    """What the arithmetic gives. Raises TemplateFault for unlike kinds, and for what would be too large."""
+    """Returns the result of the arithmetic. Raises TemplateFault for unlike kinds, and if the result would be too
+    large."""
     if type(left) is float and type(right) is float:
         return _CALCULATE[sign](left, right)
     if sign == "%" and isinstance(left, str):
@@ -71,7 +72,7 @@ def calculated(sign: str, left: Any, right: Any, names: Sequence[Operand], growt
 
 
 def _filled(pattern: str, values: Any, growth: Growth) -> str:
-    """`pattern % values`"""
+    """Returns `pattern % values`."""
     try:
         return formatted(growth, pattern, values if isinstance(values, tuple | Mapping) else (values,))
     except TypeError as error:
@@ -80,14 +81,14 @@ def _filled(pattern: str, values: Any, growth: Growth) -> str:
 
 
 def _refuse_texts_of_numbers(sign: str, left: Any, right: Any, names: Sequence[Operand]) -> None:
-    """Of a CSV's texts Python would put two digits behind each other, and call that a sum."""
+    """Raises TemplateFault for texts of digits: Python would join those of a CSV instead of adding them."""
     texts = [is_numeric_text(value) for value in (left, right)]
     if sign == "*" and any(texts):
         raise TemplateFault(unlike(left, right, names, "multiplied with"))
     if sign == "+" and all(texts) and all(is_column for _, is_column in names):
         (one, _), (other, _) = names
         raise TemplateFault(
-            f"{one} and {other} are text, and + would put one behind the other: write {one} ~ {other} for that; to add "
+            f"{one} and {other} are text, and + would join them: write {one} ~ {other} for that; to add "
             f"them, write {one} | float + {other} | float, or type them by input.schema"
         )
 
@@ -106,7 +107,7 @@ _TESTS = {
     "eq": ("eq", "==", "equalto"), "ne": ("ne", "!="), "in": ("in",),
     "gt": ("gt", ">", "greaterthan"), "gteq": ("ge", ">="), "lt": ("lt", "<", "lessthan"), "lteq": ("le", "<="),
 }  # fmt: skip
-"""The name of a comparison in Jinja's syntax tree -> the tests that say the same."""
+"""The name of a comparison in Jinja's syntax tree, and the tests that mean the same."""
 COMPARISON_TESTS: dict[str, Any] = {
     word: functools.partial(compared, name) for name, words in _TESTS.items() for word in words
 }
@@ -121,7 +122,8 @@ _CALCULATE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
-    """Of a decimal and a float, two decimals: 1.1 in a template means 1.1. Of times, with their nanoseconds."""
+    """Returns two decimals for a decimal and a float: 1.1 in a template means 1.1. Returns times with their
+    nanoseconds."""
     if isinstance(left, Decimal) and isinstance(right, float):
         return left, Decimal(repr(right))
     if isinstance(left, float) and isinstance(right, Decimal):
@@ -133,7 +135,7 @@ def _alike(left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def _below(left: Any, right: Any) -> tuple[Any, Any]:
-    """What times are compared by, where any has nanoseconds."""
+    """Returns the keys by which times are compared, if any has nanoseconds."""
     if isinstance(left, Moment | Clock) or isinstance(right, Moment | Clock):
         return (left, getattr(left, "below_us", 0)), (right, getattr(right, "below_us", 0))
     if isinstance(left, Duration) and isinstance(right, dt.timedelta):
@@ -142,7 +144,7 @@ def _below(left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def _refuse_beyond_measure(sign: str, left: Any, right: Any, growth: Growth) -> None:
-    """What would take more memory than any prompt could use."""
+    """Raises TemplateFault if the result would take more memory than any prompt could use."""
     if sign == "*" and isinstance(left, _SIZED) and isinstance(right, int):
         growth.take(len(left) * right)
     elif sign == "*" and isinstance(right, _SIZED) and isinstance(left, int):

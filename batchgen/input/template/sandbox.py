@@ -1,7 +1,7 @@
-"""Jinja2 itself, in its sandbox, made strict: what Jinja would guess, print or build without end is refused.
+"""Jinja2 in its sandbox, made strict: what Jinja would guess, print or build without end is refused.
 
-Jinja2 decides what a template means. What is added: operators that confuse no text with a number, printing that knows
-only what has a text, and an end for a template that has none. Knows no columns and no file.
+Jinja2 decides what a template means. Added are operators that do not confuse text with numbers, printing of values that
+have a text only, and limits for templates that do not end. Knows no columns and no file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from batchgen.input.template.values import Absent, Fields, Null, TemplateFault, 
 
 
 class _Generator(CodeGenerator):
-    """Compiles comparisons, arithmetic, `~` and calls of methods to calls of the environment, which watches them."""
+    """Compiles comparisons, arithmetic, `~` and method calls to calls of the environment, which checks them."""
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         operands = [node.expr, *(operand.expr for operand in node.ops)]
@@ -53,7 +53,7 @@ class _Generator(CodeGenerator):
     visit_Add = visit_Sub = visit_Mul = visit_Div = visit_FloorDiv = visit_Pow = visit_Mod = _calculate
 
     def _call(self, method: str, operators: Sequence[str], operands: Sequence[nodes.Expr], frame: Frame) -> None:
-        """environment.method(operators, names of the operands, operands...)"""
+        """Writes the call `environment.method(operators, names of the operands, operands...)`."""
         columns = getattr(self.environment, "columns", ())
         names = tuple((_name(operand), _column(operand) in columns) for operand in operands)
         self.write(f"environment.{method}({tuple(operators)!r}, {names!r}, ")
@@ -63,19 +63,19 @@ class _Generator(CodeGenerator):
         self.write(")")
 
     def _make_finalize(self) -> CodeGenerator._FinalizeInfo:
-        """Nothing is printed while the template is compiled."""
+        """Returns how values are printed: always at run time, never while the template is compiled."""
         return self._FinalizeInfo(None, "environment.finalize(")
 
 
 SOURCE = "<prompt>"
-"""The file that a compiled template's lines are of."""
+"""The file name of compiled templates' lines."""
 _METHOD = "method "
 _COUNTED = "counted "
 """No template can write a name with a blank."""
 
 
 def _name(node: nodes.Expr) -> str:
-    """How a message names an operand: the column, as far as it is one."""
+    """Returns how a message names an operand: by its column, if it is one."""
     if isinstance(node, nodes.Name):
         return node.name
     key = node.attr if isinstance(node, nodes.Getattr) else _constant(node)
@@ -84,7 +84,7 @@ def _name(node: nodes.Expr) -> str:
 
 
 def _column(node: nodes.Expr) -> str:
-    """The column that an operand is; empty where it is none, or a part of one."""
+    """Returns the column that an operand is; empty if it is none, or part of one."""
     if isinstance(node, nodes.Name):
         return node.name
     is_of_row = isinstance(node, nodes.Getattr | nodes.Getitem) and _name(node.node) == "row"
@@ -101,7 +101,7 @@ def _constant(node: nodes.Expr) -> str:
 
 
 class _Formatter(SandboxedFormatter):
-    """What `format` prints is what is printed elsewhere."""
+    """Prints in `format` as elsewhere."""
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         if not isinstance(value, str | int | float | Decimal | dt.date | dt.time) or not format_spec:
@@ -115,7 +115,8 @@ class _Formatter(SandboxedFormatter):
 
 
 class Sandbox(SandboxedEnvironment):
-    """`columns`: what names a template may have for columns; `growth`: what is left to the row at hand."""
+    """A strict environment. `columns`: the names that a template may use for columns. `growth`: what the current row
+    may still use."""
 
     code_generator_class = _Generator
 
@@ -136,7 +137,7 @@ class Sandbox(SandboxedEnvironment):
         self.tests["none"] = lambda value: value is None or isinstance(value, Null)
 
     def compiled(self, tree: nodes.Template) -> Template:
-        """The template of a syntax tree. Raises TemplateSyntaxError, and what Python's compiler raises."""
+        """Compiles a syntax tree. Raises TemplateSyntaxError, and what Python's compiler raises."""
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno)
         return Template.from_code(self, self.compile(tree, "prompt", SOURCE), self.globals)
@@ -146,9 +147,9 @@ class Sandbox(SandboxedEnvironment):
         return not is_clock and super().is_safe_attribute(obj, attr, value)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """A mapping's own key comes before Python's method of that name, but where the method is called. What a struct,
-        a text or a number does not have is refused; what a mapping of the template's own or a namespace does not have
-        may be asked for."""
+        """Returns a value's attribute or key. A mapping's own key takes precedence over Python's method of that
+        name, unless the method is called. Raises for what a struct, a text or a number does not have. What a mapping
+        of the template's own, or a namespace, does not have may be tested for."""
         method = attribute.removeprefix(_METHOD)
         if isinstance(obj, Mapping) and method == attribute and attribute in obj:
             return obj[attribute]
@@ -186,7 +187,7 @@ class Sandbox(SandboxedEnvironment):
         return functools.update_wrapper(wrapper, value)
 
     def compare(self, operators: Sequence[str], names: Sequence[Operand], *operands: Any) -> bool:
-        """Whether each operand stands to the next as its operator says."""
+        """Returns whether each operand compares to the next as its operator says."""
         return all(
             compared(sign, operands[at], operands[at + 1], names[at : at + 2]) for at, sign in enumerate(operators)
         )
@@ -195,7 +196,7 @@ class Sandbox(SandboxedEnvironment):
         return calculated(operators[0], left, right, names, self.growth)
 
     def part(self, _: Sequence[str], __: Sequence[Operand], whole: Any, bounds: tuple[Any, Any, Any]) -> Any:
-        """The slice of a text or a list."""
+        """Returns the slice of a text or a list."""
         return self.growth.take_made(whole[slice(*bounds)])
 
     def concatenate(self, _: Sequence[str], __: Sequence[Operand], *operands: Any) -> str:
@@ -209,7 +210,7 @@ _CLOCKS = frozenset({"today", "now", "utcnow"})
 
 
 def _of_fields(obj: Any, key: Any, found: Any) -> Any:
-    """What was found. Raises TemplateFault where a struct or the row has no such field: there is none in any row."""
+    """Returns what was found. Raises TemplateFault if a struct or the row has no such field in any row."""
     if type(found) is Absent and isinstance(obj, Fields):
         raise TemplateFault(f"there is no {key!r}; there are {', '.join(list(obj)[:20])}")
     return found

@@ -1,7 +1,7 @@
-"""A template's values, and how any of them is printed: one rule, whatever its type or depth.
+"""The values of a template, and how each is printed: one rule, whatever its type or depth.
 
-Texts, numbers and truth values print as Python prints them, and so as Jinja does; decimals digit for digit; dates,
-times and durations as ISO 8601, to the last digit. A null is a value of its own, which knows the column it came from.
+Texts, numbers and booleans print as Python, and so Jinja, prints them; decimals digit for digit; dates, times and
+durations in ISO 8601, to the last digit. A null is a value of its own, which knows its column.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class _Verbatim(str):
 
 
 def iso_duration(nanoseconds: int) -> str:
-    """As ISO 8601 has it, in days and less: P1DT2H3M4.5S."""
+    """Returns the duration in ISO 8601, in days and smaller units: P1DT2H3M4.5S."""
     seconds, below = divmod(abs(nanoseconds), _SECOND)
     days, seconds = divmod(seconds, 86_400)
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
@@ -136,12 +136,12 @@ CONTAINERS = (Mapping, list, tuple, set, frozenset, range, KeysView, ValuesView,
 
 
 def printed(value: Any) -> str:
-    """The text of a value. Raises TemplateFault for what has none: None, a function, bytes."""
+    """Returns the text of a value. Raises TemplateFault for values that have none: None, a function, bytes."""
     if isinstance(value, str):
         return value
     if isinstance(value, _PRINTED_BY_PYTHON):
         if value != value:  # noqa: PLR0124  NaN
-            raise TemplateFault("not a number, which is no text")
+            raise TemplateFault("not a number, which is not text")
         return str(value)
     if isinstance(value, Undefined):
         return str(value)
@@ -152,11 +152,11 @@ def printed(value: Any) -> str:
     if isinstance(value, CONTAINERS):
         refuse_vast(value)
         return repr(plain(value))
-    raise TemplateFault("none, which is no text" if value is None else f"a {_kind(value)}, which is no text")
+    raise TemplateFault("none, which is not text" if value is None else f"a {_kind(value)}, which is not text")
 
 
 def plain(value: Any) -> Any:
-    """A list or mapping of which Python's `repr` is the text: only texts stand in quotes."""
+    """Returns a list or mapping whose `repr` is the text: only texts are quoted in it."""
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, Undefined) and not isinstance(value, Absent):
