@@ -95,10 +95,14 @@ def rebuilt(dtype: Any, leaf: Callable[[Any], Any]) -> Any:
 
 def readable(dtype: Any) -> Any:
     """Returns the type as which a column is read. It holds the same values. A column's own dictionary becomes its
-    values. Within other types, an extension type becomes its storage type, but for UUIDs: pyarrow does not write it."""
+    values. An extension type becomes its storage type if that cannot be read, or within other types, where pyarrow does
+    not write it; there UUIDs stay."""
     if isinstance(dtype, pa.DictionaryType):
         return readable(dtype.value_type)
-    return dtype if isinstance(dtype, pa.BaseExtensionType) else rebuilt(dtype, _readable_within)
+    if isinstance(dtype, pa.BaseExtensionType):
+        storage = rebuilt(dtype.storage_type, _readable_within)
+        return dtype if storage == dtype.storage_type else storage
+    return rebuilt(dtype, _readable_within)
 
 
 def _readable_within(dtype: Any) -> Any:

@@ -18,6 +18,10 @@ from batchgen.input.texts import texts
 from batchgen.output.input_columns import json_columns
 
 
+def extension(dtype, cells):
+    return pa.ExtensionArray.from_storage(dtype, pa.array(cells, dtype.storage_type))
+
+
 def written(job, lines: list[str]) -> Any:
     path = job([], input={"path": "in.ndjson", "id": None})
     (job.folder / "in.ndjson").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -63,10 +67,6 @@ def test_dictionaries_within_fixed_lists_and_maps_are_texts(job, called):
     assert [(row["sizes"], row["words"]) for row in job.rows()] == [(["s"], [("k", "v")]), (["m"], None)]
 
 
-def extension(dtype, cells):
-    return pa.ExtensionArray.from_storage(dtype, pa.array(cells, dtype.storage_type))
-
-
 WITHIN = {
     "narrow decimals": (pa.array([Decimal("1.50"), Decimal("-3.00")], pa.decimal32(5, 2)), ["1.50", "-3.00"]),
     "longer ones": (pa.array([Decimal("1.50"), Decimal("-3.00")], pa.decimal64(15, 2)), ["1.50", "-3.00"]),
@@ -74,6 +74,9 @@ WITHIN = {
     "truth in bytes": (extension(pa.bool8(), [1, 0]), ["1", "0"]),
     "another's type": (extension(pa.opaque(pa.int64(), "money", "a vendor"), [5, 7]), ["5", "7"]),
     "vectors": (extension(pa.fixed_shape_tensor(pa.int32(), [2]), [[1, 2], [3, 4]]), ["[1, 2]", "[3, 4]"]),
+    "another's decimals": (
+        extension(pa.opaque(pa.decimal32(5, 2), "money", "a vendor"), [Decimal("1.50"), Decimal("2.00")]), ["1.50", "2.00"],
+    ),
     "times of Z": (
         pa.array([0, 1_000_000], pa.timestamp("us", "Z")), ["1970-01-01 00:00:00+00:00", "1970-01-01 00:00:01+00:00"],
     ),
@@ -83,13 +86,14 @@ WITHIN = {
 def test_values_within_others_are_sent_and_written_as_the_file_has_them(job, called, service):
     """Each is read and told at the start, and no run that has bought its rows ends since nobody can write them."""
     holders = {
+        "column": lambda cells: cells,
         "list": lambda cells: pa.ListArray.from_arrays([0, 1, 2], cells),
         "fixed": lambda cells: pa.FixedSizeListArray.from_arrays(cells, 1),
         "struct": lambda cells: pa.StructArray.from_arrays([cells], names=["x"]),
         "map": lambda cells: pa.MapArray.from_arrays([0, 1, 2], pa.array(["k", "k"]), cells),
     }
     columns = {f"{kind} in a {how}": holders[how](cells) for kind, (cells, _) in WITHIN.items() for how in holders}
-    items = {"list": "[0]", "fixed": "[0]", "struct": ".x", "map": ".k"}
+    items = {"column": "", "list": "[0]", "fixed": "[0]", "struct": ".x", "map": ".k"}
     shown = [f'{{{{ row["{kind} in a {how}"]{items[how]} }}}}' for kind in WITHIN for how in holders]
     table = pa.table({"name": ["shelf", "lamp"], **columns})
     ended = called("run", job(table, kind="parquet", input={"id": None}, prompt="\n".join(shown)))
@@ -112,6 +116,7 @@ ODD = {
         [str(uuid.UUID(int=n)) for n in (1, 2)],
     ),
     "bytes": (pa.array([b"\xff", b""]), ["/w==", ""]),
+    "another's bytes": (extension(pa.opaque(pa.binary(), "shape", "a vendor"), [b"\xff", b""]), ["/w==", ""]),
     "dates before year 1 and after 9999": (
         pa.array([-719_163, 2_932_897], pa.date32()), ["+0000-12-31", "'+10000-01-01"],
     ),
@@ -170,6 +175,7 @@ def test_any_column_may_name_rows(job, called, kind):
         ("moments of a zone", "column 'odd' holds a date or time beyond the years 1 to 9999"),
         ("maps with struct keys", "column 'odd' holds maps whose keys are lists or structs"),
         ("bytes", "column 'odd' holds bytes, not text"),
+        ("another's bytes", "column 'odd' holds bytes, not text"),
     ],
 )
 def test_what_a_prompt_cannot_hold_is_told_by_its_column(job, called, kind, said):

@@ -31,6 +31,8 @@ class Column:
     A date that Python has not is a value that refuses any use. Raises TemplateFault where the column holds bytes."""
 
     def __init__(self, name: str, dtype: pl.DataType, names_printed: list[str]) -> None:
+        if isinstance(dtype, pl.Extension) and dtype != UUID:
+            dtype = type_of(dtype.ext_storage())
         self.name = name
         self._null = Null(name, names_printed)
         self._distant = Absent(f"column {name!r} holds a date or time beyond the years 1 to 9999")
@@ -40,10 +42,10 @@ class Column:
 
     def values(self, cells: pl.Series) -> list[Any]:
         """Returns one value for each cell."""
+        if isinstance(cells.dtype, pl.Extension):
+            cells = cells.ext.storage()
         if self._is_float:
             cells = cells.fill_nan(None)
-        if cells.dtype == UUID:
-            cells = cells.ext.storage()
         if self._physical is not None:
             cells = cells.cast(self._physical)
         if self._read is None:
