@@ -75,7 +75,7 @@ class _Decompressed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Raises UsageError where the archive is damaged."""
+        """Raises UsageError if the archive is damaged."""
         try:
             data = self._reader.read(len(buffer))
         except OSError as error:

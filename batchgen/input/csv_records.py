@@ -202,7 +202,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        """Raises UsageError where the line is not UTF-8."""
+        """Raises UsageError if the line is not UTF-8."""
         if not self._lines:
             self._lines.extend(_LINE.findall(self.block()))
             self._block = None

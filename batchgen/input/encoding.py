@@ -57,7 +57,7 @@ class _Reencoded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Raises UsageError where the bytes are of another encoding."""
+        """Raises UsageError if the bytes are of another encoding."""
         while not self._ready:
             data = self._begin or self._file.read(BLOCK)
             self._begin = b""
@@ -89,7 +89,7 @@ class _Reencoded(io.RawIOBase):
         return text
 
     def _refuse_other_width(self) -> None:
-        """Raises UsageError where the first bytes say another encoding of two or four bytes a letter, or of none."""
+        """Raises UsageError if the first bytes say another encoding of two or four bytes a letter, or of none."""
         wide = _WIDE.fullmatch(name_of(self._encoding))
         mark = next((name for mark, name in _MARKS.items() if self._begin.startswith(mark)), None)
         if wide is None or not self._begin:
@@ -105,7 +105,7 @@ class _Reencoded(io.RawIOBase):
             )
 
     def _refuse_utf_8(self, data: bytes) -> None:
-        """Raises UsageError where the first letters beyond ASCII are UTF-8, which nearly no other text looks like."""
+        """Raises UsageError if the first letters beyond ASCII are UTF-8, which nearly no other text looks like."""
         try:
             codecs.getincrementaldecoder("utf-8")("strict").decode(data)
         except UnicodeDecodeError:

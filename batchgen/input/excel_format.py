@@ -44,7 +44,7 @@ class Excel:
         self._kept: tuple[File, pl.DataFrame] | None = None
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        """Raises UsageError where the files' columns are not the same."""
+        """Raises UsageError if the files' columns are not the same."""
         kinds: dict[str, set[type]] = {}
         for path in paths:
             columns = self._read(path)

@@ -55,7 +55,7 @@ class _Text:
         self.has_more = True
 
     def more(self) -> None:
-        """Raises UsageError where it is not UTF-8."""
+        """Raises UsageError if it is not UTF-8."""
         wanted = max(BLOCK, len(self.text) - self.at)  # twice as much each time, or a long object is read too often
         data = self._file.read(wanted)
         self.has_more = bool(data)
@@ -84,7 +84,8 @@ def _elements(text: _Text) -> Iterator[str]:
     """Yields the text of each object of the list. Raises UsageError."""
     if (first := text.mark()) != "[":
         hint = "if it has one object a line, rename it to .ndjson; else extract the list (jq '.rows')"
-        raise UsageError(f"{text.path}: {f'no list of objects: {hint}' if first else 'empty: no list of objects'}")
+        said = f"not a list of objects: {hint}" if first else "empty: not a list of objects"
+        raise UsageError(f"{text.path}: {said}")
     text.at += 1
     row = 0
     if text.mark() != "]":

@@ -96,7 +96,7 @@ class ValueKinds:
         return str in self.kinds and bool(self._known() - {str})
 
     def dtype(self) -> pl.DataType:
-        """Raises UsageError where no type holds all of the values as they are."""
+        """Raises UsageError if no type holds all of the values as they are."""
         kinds = self._known()
         if kinds == {int, float}:
             self._refuse(_Beyond, _Huge, what="a whole number that a float cannot hold, among fractions")

@@ -76,7 +76,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Requests:
-    """Makes the requests of a job's rows. Raises UsageError where template or `columns` do not fit the input."""
+    """Makes the requests of a job's rows. Raises UsageError if template or `columns` do not fit the input."""
 
     def __init__(self, job: Job, columns: Schema, endpoint: str) -> None:
         self._templates = [Template(one.text, columns, one.place) for one in job.templates]

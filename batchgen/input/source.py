@@ -145,7 +145,7 @@ class Source:
         return list(self.format.notes)
 
     def verify(self) -> None:
-        """Raises InputChanged where a file is not as it was when the source was opened."""
+        """Raises InputChanged if a file is not as it was when the source was opened."""
         with suppress(UsageError, OSError):
             if fingerprint(self.files) == self.fingerprint:
                 return
@@ -203,7 +203,7 @@ def _final_columns(spec: Input, raw: Schema) -> Schema:
 
 
 def require_column(name: str, columns: Schema, key: str) -> None:
-    """Raises UsageError, with the near miss, where the input has no such column."""
+    """Raises UsageError, with the closest name, if the input has no such column."""
     if name not in columns:
         close = closest_name(name, columns)
         hint = f"did you mean {close}?{lookalike_hint(name, close)}" if close else f"its columns: {', '.join(columns)}"

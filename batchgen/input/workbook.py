@@ -103,7 +103,7 @@ class _SheetScanner:
         if given is not None:
             found = _CELL.fullmatch(given)
             if found is None:
-                raise UsageError(f"{self.where}: {given!r:.20} is no cell")
+                raise UsageError(f"{self.where}: {given!r:.20} is not a cell")
             self._row, self._column = int(found[2]), _number(found[1])
         else:
             self._column += 1

@@ -32,7 +32,7 @@ def collisions(columns: Iterable[str]) -> list[str]:
 
 
 def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ()) -> None:
-    """Raises UsageError where an input column has the name of a result's, or one that is made of the answers' JSON has
+    """Raises UsageError if an input column has the name of a result's, or one that is made of the answers' JSON has
     another's."""
     results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
     if taken := collisions(columns):

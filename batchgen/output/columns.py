@@ -34,7 +34,7 @@ class ResultColumns:
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
     `records` those that can be read, by id.
-    `good` are the texts that serve, null where there is none; `without` the rows of the nulls.
+    `good`: the fit texts, null if there is none. `without`: the rows of the nulls.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ResultColumns:
         return bool(self._answers.text[at].is_valid)
 
     def outcome(self, at: int) -> str:
-        """Returns how the row's last attempt ended, as the check has it now; empty where it cannot be read."""
+        """Returns how the row's last attempt ended, by the current check; empty if it cannot be read."""
         return self._unfit[at].kind if at in self._unfit else self._records[at].outcome
 
     def error(self, at: int) -> str | None:
@@ -115,7 +115,7 @@ class ResultColumns:
         return {column.name: array for column, array in zip(self._made, arrays, strict=True)}
 
     def _of_rows(self, usual: str | None, of: Callable[[int], str | None]) -> pa.Array[Any]:
-        """Returns a text a row: `usual`, and for those without a text that serves what `of` says."""
+        """Returns one text for each row: `usual`, or what `of` returns for a row without a fit text."""
         values = [usual] * len(self.ids)
         for at in self.without:
             values[at] = of(at)
@@ -131,7 +131,7 @@ def _answer(record: Record, state: int) -> Body | None:
 
 
 def _unfit(found: DecodedAnswers, checker: Checker | None) -> dict[int, Unfit]:
-    """Returns why an answer is not what the job wants, by its row: by the check as it is now, whatever was said when it
+    """Returns why an answer is not what the job wants, by its row: by the current check, whatever was found when it
     came."""
     if checker is None:
         return {}

@@ -91,7 +91,7 @@ def _counts(usage: Any, text: Any) -> tuple[Any, Any]:
 
 
 def _read(values: Sequence[bytes]) -> tuple[Any, Any, Any]:
-    """Returns `choices`, one at least in each, `model` and `usage`. Raises ArrowInvalid where a value is no answer, or
+    """Returns `choices`, one at least in each, `model` and `usage`. Raises ArrowInvalid if a value is no answer, or
     its log-probs are not of the contract's shape."""
     data = b"\n".join(values)
     if b"\\" in data and _AWKWARD.search(data):

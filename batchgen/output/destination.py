@@ -49,7 +49,7 @@ class Destination:
         return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
     def refuse(self, source: Source) -> None:
-        """Raises UsageError where the results cannot stand there, whatever the machine does."""
+        """Raises UsageError if the results cannot stand there, whatever the machine does."""
         beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
         for there in (self.place, *beside):
             if isinstance(there, Path):
@@ -85,7 +85,7 @@ class Destination:
             )
 
     def refuse_unwritable(self) -> None:
-        """Raises UsageError where publishing could not do there what it does: it is tried, and leaves nothing. In a
+        """Raises UsageError if publishing could not do there what it does: it is tried, and leaves nothing. In a
         store, a tiny object comes and goes."""
         self.refuse_closed()
         try:
@@ -170,7 +170,7 @@ def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destin
 
 
 def exists(there: Location) -> bool:
-    """Raises OSError where the store does not answer."""
+    """Raises OSError if the store does not answer."""
     return (
         there.exists()
         if isinstance(there, Path)

@@ -37,7 +37,7 @@ class TableWriter(Protocol):
         """Writes all rows."""
 
     def finish(self, metadata: Mapping[str, str]) -> None:
-        """Ends the file, with metadata where the format has a place for them."""
+        """Ends the file, with metadata if the format has a place for it."""
 
 
 class _PlainWriter:
@@ -78,7 +78,7 @@ def writer_for(to: Destination, draft: Draft, schema: pa.Schema) -> TableWriter:
 
 
 def refuse_rows(to: Destination, rows: int) -> None:
-    """Raises UsageError where the format does not hold so many."""
+    """Raises UsageError if the format does not hold so many."""
     if _suffix(to) == WORKBOOK:
         from batchgen.output.xlsx_export import refuse_rows  # noqa: PLC0415
 

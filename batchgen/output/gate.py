@@ -141,8 +141,8 @@ def _lengths(one: File) -> Iterator[pl.Series]:
 
 
 def last_good(job: Job, date: str) -> Location | None:
-    """Returns the output that stands where this run's is to go; where {date} stands in its path, that of the latest day
-    up to this one. Raises MachineRefused where the store does not answer."""
+    """Returns the existing output in the place of this run's. If its path contains {date}: that of the latest day up
+    to this one. Raises MachineRefused if the store does not answer."""
     path = job.dated_output()
     with machine_refusals(path.on(date)):
         found = [days or {date} for place in _standing(path, date) if (days := path.days(place)) is not None]
@@ -152,8 +152,8 @@ def last_good(job: Job, date: str) -> Location | None:
 
 
 def _standing(path: DatedPath, date: str) -> list[str]:
-    """Returns what may be an output, of whatever day: paths, or the names of all objects in the innermost folder in
-    whose name no day stands."""
+    """Returns what may be an output of any day: local paths, or the names of all objects in the innermost folder
+    whose name has no day."""
     there = path.on(date)
     if isinstance(there, Path):
         return glob.glob(path.glob())

@@ -124,7 +124,7 @@ def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
         if schema != plain[0]:
             names = (f.name for f in [*schema, *plain[0]] if f not in schema or f not in plain[0])
             odd = next(names, "their order")
-            raise UsageError(f"{shown.place}: its columns are not those of {opened[0].place.name}: {odd}")
+            raise UsageError(f"{shown.place}: its columns differ from those of {opened[0].place.name}: {odd}")
     has_more = any(MORE_CHOICES in shown.schema for shown in opened)
     return plain[0].append(MORE_CHOICES) if has_more else plain[0]
 
@@ -143,7 +143,7 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
 
 
 def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:
-    """Raises UsageError where damaged files gave fewer rows than their footers promise."""
+    """Raises UsageError if damaged files gave fewer rows than their footers promise."""
     due = sum(shard.rows for shard in opened)
     if rows != due:
         held = f"{pluralize(rows, 'row')} where {due:,} {inflect(due, 'is', 'are')} due"

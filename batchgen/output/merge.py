@@ -100,7 +100,7 @@ def _about(job: Job, date: str) -> dict[str, Any]:
 
 
 def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
-    """Raises UsageError where one was published from more or other rows than the first, such as by --limit."""
+    """Raises UsageError if one was published from more or other rows than the first, such as by --limit."""
     own = {"path", "shard"}  # another machine may have the input elsewhere
     inputs = [
         {key: value for key, value in one["settings"]["input"].items() if key not in own and value is not None}

@@ -50,7 +50,7 @@ class ParquetWriter:
             self._part.write(_row_groups(some))
 
     def finish(self, metadata: Mapping[str, str]) -> None:
-        """Ends the open part, with metadata of its own, and reads it back. Raises MachineRefused where that fails."""
+        """Ends the open part, with metadata of its own, and reads it back. Raises MachineRefused if that fails."""
         if self._part is not None:
             self._part.finish(metadata)
         self._open.close()

@@ -75,8 +75,8 @@ class PublishResult:
             self.failures.append(f"{row}: {error}")
 
     def settle(self, to: Destination, rejected: list[str]) -> None:
-        """Sets where the results go, once all are counted: beside the last good ones where the gate has rejected them
-        (`rejected` says why), or where some rows have no text and more texts stand there; else in their place."""
+        """Sets where the results go, once all are counted: next to the last good ones if the gate rejected them
+        (`rejected` says why), or if rows have no text and the existing results have more texts; else in their place."""
         self.rejected = rejected
         if rejected:
             self.path = to.rejected
@@ -94,7 +94,7 @@ class PublishResult:
         )
 
     def keep(self, statuses: Collection[str]) -> None:
-        """Leaves out the rows of all other statuses, once all are counted."""
+        """Drops the rows of all other statuses from the counts, once all are counted."""
         self.ok, self.failed, self.pending = (
             count if status in statuses else 0
             for status, count in (("ok", self.ok), ("failed", self.failed), ("pending", self.pending))
@@ -135,7 +135,7 @@ class AnsweredRows:
         return schema.with_metadata({METADATA_KEY: json.dumps(about).encode()})
 
     def refuse_changed(self, rows: int) -> None:
-        """Raises InputChanged where the input is not what it was, or had so many rows when it was read."""
+        """Raises InputChanged if the input is not what it was, or had so many rows when it was read."""
         self.source.verify()
         if rows != self.rows.height:
             raise InputChanged(f"{self.source.spec.path}: changed while the job was running; run it again")
@@ -149,10 +149,10 @@ def publish(
     stats: GateStats | None = None,
     selection: Selection = ALL,
 ) -> PublishResult:
-    """Writes what `to` names, or beside it where `stats` show that the gate rejects it.
+    """Writes the results to `to`, or next to it if the gate rejects them by `stats`.
 
-    Raises UsageError where the selection or the format does not fit the results, MachineRefused where they cannot be
-    written, InputChanged where the input changed meanwhile.
+    Raises UsageError if the selection or the format does not fit the results, MachineRefused if they cannot be
+    written, InputChanged if the input changed meanwhile.
     """
     to.refuse(answered.source)
     if selection.statuses is None:

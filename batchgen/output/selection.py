@@ -48,7 +48,7 @@ class Selection:
         return self.columns is None and self.statuses is None
 
     def names(self, known: Sequence[str], left_out: Sequence[str]) -> list[str]:
-        """Returns the columns' names. `left_out`: those that must be asked for. Raises UsageError where one is asked
+        """Returns the columns' names. `left_out`: those that must be asked for. Raises UsageError if one is asked
         for that is not known."""
         if self.columns is None:
             return [name for name in known if name not in left_out]

@@ -33,7 +33,7 @@ def fields(columns: Sequence[AnswerColumn]) -> list[pa.Field[Any]]:
 
 
 def typed(texts: Sequence[str | None], columns: Sequence[AnswerColumn]) -> list[pa.Array[Any]]:
-    """Returns an array a column, a value a text; null where there is no text, or none that fits."""
+    """Returns an array for each column, with a value for each text; null if there is no text, or none that fits."""
     rows = [_values(text, columns) for text in texts]
     return [
         pa.array([row[at] if row is not None else None for row in rows], arrow_type(column.type))

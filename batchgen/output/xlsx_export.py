@@ -38,7 +38,7 @@ Put = Callable[[int, int, Any], Any]
 
 
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
-    """Writes a header and a row for each. Warns of control characters. Raises UsageError where a row, a column or a
+    """Writes a header and a row for each. Warns of control characters. Raises UsageError if a row, a column or a
     text does not fit."""
     if len(names) > MOST_COLUMNS:
         raise UsageError(f"the results have {len(names):,} columns, and a sheet {MOST_COLUMNS:,}: {ELSEWHERE}")
@@ -55,7 +55,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
 
 
 def refuse_rows(rows: int) -> None:
-    """Raises UsageError where so many do not fit below the header."""
+    """Raises UsageError if so many do not fit below the header."""
     if rows >= MOST_ROWS:
         raise UsageError(f"{rows:,} rows and a header do not fit into a sheet, which has {MOST_ROWS:,}: {ELSEWHERE}")
 

@@ -93,6 +93,8 @@ def _find_paths(pattern: str) -> Found:
     path = Path(pattern)
     if path.is_file():
         return Found((path,), ({},))
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is not a regular file")
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
     _refuse_lake(root)
     _refuse_closed(root, below)

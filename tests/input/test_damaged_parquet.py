@@ -64,7 +64,7 @@ def test_a_row_group_that_is_short_does_not_move_the_next_ones_values(tmp_path):
     """Columns of unlike lengths would stand beside each other's rows."""
     path = tmp_path / "in.parquet"
     path.write_bytes(footer_that_says(pa.concat_tables([SIX, SIX]), 8, {0, 2}, row_group_size=6))
-    assert "damaged Parquet: of 12 rows that its footer names" in said(path) or "row groups of 14" in said(path)
+    assert "of the 12 rows that its footer says" in said(path) or "row groups hold 14" in said(path)
 
 
 def test_a_run_ends_by_name_and_buys_nothing(job, called, service):
@@ -73,7 +73,7 @@ def test_a_run_ends_by_name_and_buys_nothing(job, called, service):
     for command in ("plan", "run"):
         ended = called(command, path)
         assert (ended.returncode, dict(service.asked)) == (2, {})
-        assert "in.parquet: damaged Parquet: of 8 rows" in ended.stderr
+        assert "in.parquet: damaged Parquet: it holds 6 of the 8 rows" in ended.stderr
 
 
 def test_a_page_that_is_not_what_its_checksum_says(tmp_path):

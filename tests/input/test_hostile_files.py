@@ -1,4 +1,4 @@
-"""Input files that want to do harm: a few kilobytes that unfold to gigabytes are refused, in little memory."""
+"""Input files that want to do harm: a few kilobytes that decompress to gigabytes are refused, in little memory."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_cell_beyond_the_cap_is_refused_with_its_row(tmp_path):
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"id": ["a", "b", "c"], "name": ["x", "y" * ((16 << 20) + 1), "z"]}), path)
     _, _, said = told(path)
-    assert said == f"{path}: row 2: name: a cell of more than 16 MiB"
+    assert said == f"{path}: row 2: name: a cell is larger than 16 MiB"
 
 
 def test_two_columns_of_a_name_are_refused(tmp_path):

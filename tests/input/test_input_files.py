@@ -133,14 +133,14 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b'[\n  {"name": "a"}\n]\n', r"in.csv: is JSON: rename it to .json", id="a list of objects"),
         pytest.param(b'{"name": "a"}\n{"name": "b"}\n', r"in.csv: is JSON: rename it to .ndjson, if", id="objects, one a line"),
         pytest.param("name,b\n1,2\n".encode("utf-16-le"), r"in.csv: is UTF-16, without a byte order mark", id="UTF-16 without a mark"),
-        pytest.param(b"sep=\na,b\n1,2\n", r"in.csv:1: 'sep=' should name what separates cells", id="a line for Excel that names nothing"),
-        pytest.param(b"sep=x\naxb\n1x2\n", r"in.csv:1: 'sep=x' should name what separates cells", id="a line for Excel that names a letter"),
+        pytest.param(b"sep=\na,b\n1,2\n", r"in.csv:1: 'sep=' should name the separator of cells", id="a line for Excel that names nothing"),
+        pytest.param(b"sep=x\naxb\n1x2\n", r"in.csv:1: 'sep=x' should name the separator of cells", id="a line for Excel that names a letter"),
         pytest.param(b"sep=;\na;b\n1;2;3\n", r"in.csv:3: 3 fields where the header has 2", id="a long line below a line for Excel"),
         pytest.param(b"a;b\n1;2,5\n", r"in.csv:2: 2 fields where the header has 1 \(the header is one column, 'a;b': is the file separated by semicolons", id="semicolons and decimal commas"),
         pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\), or rename it to end in .gz", id="gzip"),
         pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\), or rename it to end in .zst", id="zstd"),
         pytest.param(b"PK\x03\x04\x14", r"in.csv: is an Excel workbook, or a zip archive", id="a workbook"),
-        pytest.param(b"PAR1\x15\x04", r"in.csv: is a Parquet file: call it .parquet", id="Parquet"),
+        pytest.param(b"PAR1\x15\x04", r"in.csv: is a Parquet file: rename it to .parquet", id="Parquet"),
         pytest.param(b"<!DOCTYPE html>\n<html>", r"in.csv: is a web page", id="a web page"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", r"in.csv: is a pointer of Git LFS", id="a pointer"),
     ],
@@ -185,7 +185,7 @@ def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_records, "MAX_CELL", 2 << 20)
     assert read(tmp_path, "in.csv", b"a\n" + b"x" * (2 << 20) + b"\n")["a"] == ["x" * (2 << 20)]
     said = refused(tmp_path, "in.csv", b"a\n1\n" + b"x" * ((2 << 20) + 1) + b"\n")
-    assert said == "in.csv:3: a cell of more than 2 MiB"
+    assert said == "in.csv:3: a cell is larger than 2 MiB"
 
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
@@ -492,8 +492,10 @@ def test_a_limit_in_every_format(tmp_path, small_batches, name, limit):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        pytest.param("n,m\n1,2\n", "part-c.csv: its columns (n, m) are not those of part-a.csv", id="a column more"),
-        pytest.param("m\n1\n", "part-c.csv: its columns (m) are not those of part-a.csv", id="another name"),
+        pytest.param(
+            "n,m\n1,2\n", "part-c.csv: its columns (n, m) differ from those of part-a.csv", id="a column more"
+        ),
+        pytest.param("m\n1\n", "part-c.csv: its columns (m) differ from those of part-a.csv", id="another name"),
         pytest.param("", "part-c.csv: empty", id="nothing"),
         pytest.param("n\n1,2\n", "part-c.csv:2: 2 fields where the header has 1", id="a long line"),
     ],
@@ -509,7 +511,7 @@ def test_files_that_do_not_agree(tmp_path, other, said):
 def test_the_same_columns_in_another_order_do_not_agree(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("y,x\n2,1\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"b\.csv: its columns \(y, x\) are not those of a\.csv"):
+    with pytest.raises(UsageError, match=r"b\.csv: its columns \(y, x\) differ from those of a\.csv"):
         opened(tmp_path, "*.csv")
 
 
@@ -741,7 +743,7 @@ def test_ndjson_without_a_column_is_refused(tmp_path, content):
 def test_an_ndjson_line_beyond_the_cap(tmp_path, monkeypatch):
     monkeypatch.setattr(ndjson_format, "MAX_CELL", 1 << 20)
     content = b'{"a":1}\n{"a":"' + b"x" * (1 << 20) + b'"}\n'
-    assert refused(tmp_path, "in.ndjson", content) == "in.ndjson:2: a line of more than 1 MiB"
+    assert refused(tmp_path, "in.ndjson", content) == "in.ndjson:2: a line is longer than 1 MiB"
 
 
 SCALARS = {

@@ -1,6 +1,7 @@
 """Folders as input: every file below, in the order of the paths; partitions become columns."""
 
 import json
+import os
 import re
 
 import polars as pl
@@ -91,7 +92,7 @@ def test_two_levels_and_a_folder_below_that_is_no_key(folder):
         ({"a.parquet": [1], "b.csv": [1]}, r"in: the files are of several formats: \.csv, \.parquet"),
         ({"a.parquet": [1], "notes.txt": "x"}, r"in/notes\.txt: the suffix must be one of .*in/\*\.parquet"),
         ({"_SUCCESS": ""}, r"in: a folder without a file to read"),
-        ({"a.csv": [1], "b/c.csv": "n,m\n1,2\n"}, r"b/c\.csv: its columns \(n, m\) are not those of a\.csv"),
+        ({"a.csv": [1], "b/c.csv": "n,m\n1,2\n"}, r"b/c\.csv: its columns \(n, m\) differ from those of a\.csv"),
         ({"a=1/x.csv": [1], "b=1/x.csv": [1]}, r"b=1/x\.csv: its folders name b=, and those of .*a=1/x\.csv a="),
         ({"a=1/x.csv": [1], "x.csv": [1]}, r"in/x\.csv: its folders name no column, and those of .* a="),
         ({"n=1/x.csv": [1]}, r"n=1/x\.csv: 'n' is a column of the file, and also of a folder: n= too"),
@@ -107,7 +108,7 @@ def test_types_are_for_partitions_and_csv_alone(folder):
     at = folder({"y=x/a.parquet": [1]})
     with pytest.raises(UsageError, match=r"input\.schema types the columns of CSV files"):
         opened(at, "in", schema={"n": "Int32"})
-    with pytest.raises(UsageError, match="row 1: y: 'x' is no Int32"):
+    with pytest.raises(UsageError, match="row 1: y: 'x' is not a valid Int32"):
         rows(opened(at, "in", schema={"y": "Int32"}))
     with pytest.raises(UsageError, match=r"input\.id: the input has no column 'z'"):
         opened(at, "in", id="z")
@@ -123,7 +124,7 @@ def test_a_change_of_any_file_is_noticed(folder):
     at = folder({"a/x.csv": [1], "b/x.csv": [1]})
     source = opened(at, "in")
     (at / "in" / "b" / "x.csv").write_text("n\n2\n")
-    with pytest.raises(UsageError, match="changed while the job was at work"):
+    with pytest.raises(UsageError, match="changed while the job was running"):
         source.verify()
 
 
@@ -140,7 +141,7 @@ def test_a_job_on_a_folder(job, called, service):
     assert job.table().column_names[:3] == ["id", "name", "region"]
     for output in ("in/out.parquet", "in/new/out.parquet"):
         ended = called("run", job([{"id": "1"}], input={"path": "in"}, output={"path": output}))
-        assert (ended.returncode, "lies in the input's folder" in ended.stderr) == (2, True), ended.stderr
+        assert (ended.returncode, "is in the input's folder" in ended.stderr) == (2, True), ended.stderr
 
 
 HINTED = {
@@ -156,7 +157,7 @@ HINTED = {
 def test_a_glob_that_is_proposed_leaves_no_row_out(folder, case):
     files, hint = HINTED[case]
     at = folder(files)
-    with pytest.raises(UsageError, match="an input is named by what it is") as refused:
+    with pytest.raises(UsageError, match="the suffix must be one of") as refused:
         opened(at, "in")
     proposed = re.search(r"give the glob (\S+)$", str(refused.value))
     assert (proposed and proposed[1]) == (hint and f"{at}/{hint}")
@@ -212,6 +213,13 @@ def test_partitions_are_named_by_their_folders_and_not_by_links(folder):
     assert rows(opened(at, "in")) == [{"n": "1", "day": "1"}, {"n": "2", "day": "2"}]
     assert rows(opened(at, "in/day=[02]/*")) == [{"n": "2", "day": "2"}]
     assert rows(opened(at, "in/day=0/*")) == [{"n": "2"}], "where it alone is asked for"
+
+
+def test_a_pipe_is_no_file_and_is_not_waited_for(folder):
+    os.mkfifo(folder({"a.csv": [1]}) / "in" / "pipe.csv")
+    with pytest.raises(UsageError, match=r"pipe.csv: is not a regular file$"):
+        opened(folder({}), "in/pipe.csv")
+    assert rows(opened(folder({}), "in")) == [{"n": "1"}]
 
 
 # Tables of files, of which not all are in force

@@ -83,17 +83,17 @@ def test_csv_of_another_dialect(tmp_path, name, content, spec, rows):
         pytest.param("in.csv", TEXT.encode(), {"encoding": "utf-16"}, "in.csv: not utf-16: looks like UTF-8", id="UTF-8 for UTF-16"),
         pytest.param("in.csv", TEXT.encode(), {"encoding": "ascii"}, "in.csv:2: not ascii: byte 0xc3", id="UTF-8 for ASCII"),
         pytest.param("in.csv", b"a\nx\n\x81\n", {"encoding": "cp1252"}, "in.csv:3: not cp1252: byte 0x81", id="a byte that Windows has not"),
-        pytest.param("in.csv", TEXT.encode("utf-16-le"), {"encoding": "utf-16"}, "in.csv: begins with no byte order mark", id="UTF-16 of an order unknown"),
+        pytest.param("in.csv", TEXT.encode("utf-16-le"), {"encoding": "utf-16"}, "in.csv: has no byte order mark", id="UTF-16 of an order unknown"),
         pytest.param("in.csv", b"\xff\xfe" + TEXT.encode("utf-16-le"), {"encoding": "utf-16-be"}, "in.csv: is UTF-16-LE, as its first bytes say", id="UTF-16 of the other order"),
         pytest.param("in.csv", b"sep=;\na;b\n", {"separator": ","}, "in.csv:1: says that ';' separates cells, and input.separator ','", id="two separators"),
-        pytest.param("in.txt", b"a,b\n", {}, "say what separates its cells: input.separator", id="a text without a separator"),
+        pytest.param("in.txt", b"a,b\n", {}, "set input.separator", id="a text without a separator"),
         pytest.param("in.csv", b"a;b\n1;2,5\n", {}, 'input.separator: ";"', id="semicolons for commas"),
         pytest.param("in.csv", b'a\n"1,5"\n', {"schema": {"a": "Float64"}}, 'in.csv: row 1: a: \'1,5\' is not a valid Float64: if the comma is its decimal separator, set input.decimal: ","', id="a decimal comma"),
         pytest.param("in.csv", b"a\n1.500\n", {"schema": {"a": "Float64"}, "decimal": ","}, "in.csv: row 1: a: '1.500' is not a valid Float64: input.decimal says", id="a point among decimal commas"),
-        pytest.param("in.csv", b"a\n1\n", {"sheet": 1}, "input.sheet: is for workbooks (.xlsx) alone, and in.csv is none", id="a sheet of a CSV"),
-        pytest.param("in.json", b"[]", {"separator": ";"}, "input.separator: is for CSV files alone, and in.json is none", id="a separator of JSON"),
-        pytest.param("in.ndjson", b"{}", {"encoding": "cp1252"}, "input.encoding: is for CSV files alone", id="an encoding of NDJSON"),
-        pytest.param("in.ndjson", b"{}", {"decimal": ","}, "input.decimal: is for CSV files alone", id="decimals of NDJSON"),
+        pytest.param("in.csv", b"a\n1\n", {"sheet": 1}, "input.sheet: applies only to workbooks (.xlsx), and in.csv is not one", id="a sheet of a CSV"),
+        pytest.param("in.json", b"[]", {"separator": ";"}, "input.separator: applies only to CSV files, and in.json is not one", id="a separator of JSON"),
+        pytest.param("in.ndjson", b"{}", {"encoding": "cp1252"}, "input.encoding: applies only to CSV files", id="an encoding of NDJSON"),
+        pytest.param("in.ndjson", b"{}", {"decimal": ","}, "input.decimal: applies only to CSV files", id="decimals of NDJSON"),
     ],
 )  # fmt: skip
 def test_csv_of_another_dialect_that_is_refused(tmp_path, name, content, spec, said):
@@ -139,8 +139,8 @@ def test_a_list_of_objects(tmp_path, monkeypatch, block, content, rows):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "in.json: empty: no list of objects"),
-        (b'{"rows": [{"a": 1}]}', "in.json: no list of objects"),
+        (b"", "in.json: empty: not a list of objects"),
+        (b'{"rows": [{"a": 1}]}', "in.json: not a list of objects"),
         (b'[{"a": 1}', "in.json: row 1: the file ends within the list"),
         (b'[{"a": 1}, {"a": 2', "in.json: row 2: not JSON, or cut off"),
         (b'[{"a": 1} {"a": 2}]', "in.json: row 1: '{' follows"),
@@ -185,7 +185,7 @@ def test_archives_that_are_not_whole(tmp_path, pack, suffix):
     assert read(tmp_path, f"in.csv{suffix}", pack(b"a\n1\n") + pack(b"2\n")) == {"a": ["1", "2"]}  # one behind another
     assert f"is not compressed by {kind}" in refused(tmp_path, f"in.csv{suffix}", b"a\n1\n")
     assert f"is not compressed by {kind}" in refused(tmp_path, f"in.csv{suffix}", b"")
-    assert "these are read: .csv" in refused(tmp_path, f"in.parquet{suffix}", packed)
+    assert "compressed files must end in one of .csv" in refused(tmp_path, f"in.parquet{suffix}", packed)
 
 
 def test_an_archive_that_unfolds_beyond_measure(tmp_path, monkeypatch):
@@ -193,11 +193,11 @@ def test_an_archive_that_unfolds_beyond_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(compression, "MOST_UNFOLDED", 100)
     squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
     content = squeezed.compress(b"a\n" + b"1\n" * 2_000_000) + squeezed.flush()
-    assert "that unfold to more than" in refused(tmp_path, "in.csv.gz", content)
+    assert "that decompress to more than" in refused(tmp_path, "in.csv.gz", content)
 
 
 def test_a_line_without_end_is_not_held(tmp_path):
-    assert "in.ndjson.gz:1: a line of more than 16 MiB" in refused(
+    assert "in.ndjson.gz:1: a line is longer than 16 MiB" in refused(
         tmp_path, "in.ndjson.gz", gzip.compress(b" " * (18 << 20))
     )
 

@@ -537,7 +537,7 @@ def test_a_column_named_like_a_function_is_the_column_also_where_it_is_null(name
     assert rendered(f"{{{{ {name}[:3] }}}}", **{name: "abcd"}) == "abc"
     with pytest.raises(PromptError, match=f"{name} is missing or empty"):
         rendered(f"{{{{ {name} }}}}", {name: pl.String}, **{name: None})
-    with pytest.raises(PromptError, match=rf"(?i){name}.*no text \(template line 1\)"):
+    with pytest.raises(PromptError, match=rf"(?i){name}.*not text \(template line 1\)"):
         rendered(f"{{{{ a }}}}{{{{ {name} }}}}", a="x")
 
 

@@ -50,13 +50,13 @@ def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        pytest.param([["a"], [1], [error("#N/A")]], "sheet 'Data': cell A3 is an error, #N/A: mend it", id="an error"),
+        pytest.param([["a"], [1], [error("#N/A")]], "sheet 'Data': cell A3 is an error, #N/A: fix it", id="an error"),
         pytest.param([["a"], [formula("B1", None)]], "sheet 'Data': cell A2 is a formula without its result", id="a formula that was never calculated"),
-        pytest.param([["a"], [2**60]], "sheet 'Data': cell A2: a whole number beyond what Excel holds", id="a number of many digits"),
+        pytest.param([["a"], [2**60]], "sheet 'Data': cell A2: a whole number that Excel cannot hold exactly", id="a number of many digits"),
         pytest.param([["a", "a"], [1, 2]], "sheet 'Data': row 1: two columns are named 'a'", id="two columns of a name"),
         pytest.param([], "sheet 'Data' is empty", id="nothing"),
-        pytest.param([["a"], [Raw('<c r="XFD1048576"><v>1</v></c>')]], "sheet 'Data': cell XFD1048576 lies too far", id="a cell at the end of the world"),
-        pytest.param([["a"], [Raw('<c r="no"><v>1</v></c>')]], "'no' is no cell", id="a cell that is nowhere"),
+        pytest.param([["a"], [Raw('<c r="XFD1048576"><v>1</v></c>')]], "sheet 'Data': cell XFD1048576 is too far", id="a cell at the end of the world"),
+        pytest.param([["a"], [Raw('<c r="no"><v>1</v></c>')]], "'no' is not a cell", id="a cell that is nowhere"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_refused(tmp_path, rows, said):
@@ -101,7 +101,7 @@ def test_several_workbooks_are_as_one(tmp_path):
     source = opened(tmp_path, path="*.xlsx")
     assert pl.concat(source.batches()).to_dicts() == [{"a": 1.0, "b": None}, {"a": 1.5, "b": "x"}]
     write_workbook(tmp_path / "2.xlsx", Data=[["b", "a"], [1.5, "x"]])
-    with pytest.raises(UsageError, match=r"2\.xlsx: its columns \(b, a\) are not those of 1\.xlsx"):
+    with pytest.raises(UsageError, match=r"2\.xlsx: its columns \(b, a\) differ from those of 1\.xlsx"):
         opened(tmp_path, path="*.xlsx")
 
 

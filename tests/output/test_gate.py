@@ -251,7 +251,7 @@ def test_what_is_no_results_file_is_not_held_against(job, called, service, conte
         job.output.write_bytes(content)
     ended = called("run", path)
     assert ended.returncode == 0
-    assert "gate.max_drift is not judged" in ended.stderr
+    assert "gate.max_drift is not checked" in ended.stderr
     assert package.load(job.output).height == 2
 
 
@@ -281,7 +281,7 @@ def test_an_input_that_would_be_overwritten_is_told_before(job, called, service)
     pl.DataFrame(products(2)).write_parquet(job.folder / "rows.rejected.parquet")
     ended = called("plan", path)
     assert ended.returncode == 2
-    assert "rows.rejected.parquet: is the input too" in ended.stderr
+    assert "rows.rejected.parquet: is also the input" in ended.stderr
 
 
 def test_a_local_trial_is_rejected_beside_its_own_output(job, called):

@@ -288,9 +288,9 @@ def folded(job):
 
 
 OTHER_CASE = {
-    "a file in the input's folder": ({"path": "Data"}, {"path": "data/job.parquet"}, "lies in the input's folder"),
+    "a file in the input's folder": ({"path": "Data"}, {"path": "data/job.parquet"}, "is in the input's folder"),
     "the input itself": ({"path": "Data/rows.csv"}, {"path": "data/rows.csv", "rows_per_file": 9}, "is a file"),
-    "a folder that holds the input": ({"path": "Data/sub/part-00000.parquet"}, {"path": "data/sub", "rows_per_file": 9}, "is the input too"),
+    "a folder that holds the input": ({"path": "Data/sub/part-00000.parquet"}, {"path": "data/sub", "rows_per_file": 9}, "is also the input"),
 }  # fmt: skip
 
 

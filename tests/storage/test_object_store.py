@@ -428,9 +428,9 @@ def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store,
     store.put("in/rows.csv", encoded("csv", ROWS))
     store.put("in/a.parquet", encoded("parquet", ROWS))
     for given, output, said in (
-        ("in/a.parquet", {"path": f"s3://{BUCKET}/in/a.parquet"}, "is the input too"),
-        ("in/a.parquet", {"path": f"s3://{BUCKET}/in", "rows_per_file": 9}, "is the input too"),
-        ("in", {"path": f"s3://{BUCKET}/in/new/b.parquet"}, "lies in the input's folder"),
+        ("in/a.parquet", {"path": f"s3://{BUCKET}/in/a.parquet"}, "is also the input"),
+        ("in/a.parquet", {"path": f"s3://{BUCKET}/in", "rows_per_file": 9}, "is also the input"),
+        ("in", {"path": f"s3://{BUCKET}/in/new/b.parquet"}, "is in the input's folder"),
     ):
         if given == "in":
             store.empty()

@@ -118,7 +118,7 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_sent(job, called, 
     job(ROWS, output=again)
     path.write_text(path.read_text().replace("rows.csv", "out/parts.parquet/part-00000.parquet"))
     ended = called("run", path)
-    assert (ended.returncode, "is the input too" in ended.stderr or "named text" in ended.stderr) == (2, True)
+    assert (ended.returncode, "is also the input" in ended.stderr or "named text" in ended.stderr) == (2, True)
     assert service.requests == before
     assert (out / "mine" / "thesis.txt").read_text() == (out / "file.parquet").read_text() == "precious"
 

@@ -28,7 +28,7 @@ PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 class Column:
     """Reads a column's cells as template values. `names_printed` receives the name of each null that gets printed.
 
-    A date that Python has not is a value that refuses any use. Raises TemplateFault where the column holds bytes."""
+    A date that Python has not is a value that refuses any use. Raises TemplateFault if the column holds bytes."""
 
     def __init__(self, name: str, dtype: pl.DataType, names_printed: list[str]) -> None:
         if isinstance(dtype, pl.Extension) and dtype != UUID:

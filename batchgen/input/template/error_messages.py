@@ -28,7 +28,7 @@ _BLANKS = {"\t": "a tab", "\u00a0": "a no-break space", "\ufeff": "a byte order 
 
 
 def refuse_unreadable(text: str, columns: Schema) -> None:
-    """Raises UsageError where a tag holds the name of a column that is no name of Jinja."""
+    """Raises UsageError if a tag holds the name of a column that is no name of Jinja."""
     for tag in _TAG.finditer(text):
         line = text[: tag.start()].count("\n") + 1
         if said := _unreadable_in(tag[0], columns):

@@ -110,7 +110,7 @@ class Growth:
         return args
 
     def before_formatting(self, pattern: str, args: Iterable[Any]) -> None:
-        """Raises TemplateFault where a pattern for `%` or `format` has a width, or makes a text, beyond measure."""
+        """Raises TemplateFault if a pattern for `%` or `format` has a width, or makes a text, beyond measure."""
         values = [value for arg in args for value in (arg.values() if isinstance(arg, Mapping) else [arg])]
         widths = sum(int(width) for width in re.findall(r"\d{1,18}", pattern))
         if "*" in pattern or re.search(r":[^}]*\{", pattern):
@@ -124,6 +124,6 @@ class Growth:
 
 
 def refuse_wide(*widths: Any) -> None:
-    """Raises TemplateFault where any of them is a number beyond measure."""
+    """Raises TemplateFault if any of them is a number beyond measure."""
     if any(isinstance(width, int) and width > MOST_WIDTH for width in widths):
         raise TemplateFault(f"a text would be padded to more than {MOST_WIDTH:,} characters")

@@ -46,7 +46,7 @@ def first_unlike(left: Any, right: Any) -> tuple[Any, Any] | None:
 
 
 def refuse_unlike_item(item: Any, container: Any, names: Sequence[Operand] = NAMELESS) -> None:
-    """Raises TemplateFault where the container's items, or its keys, can none of them be equal to the item."""
+    """Raises TemplateFault if the container's items, or its keys, can none of them be equal to the item."""
     if isinstance(container, str | bytes) or not isinstance(container, CONTAINERS):
         return
     found = [first_unlike(item, one) for one in islice(container, LOOKED_AT)]
