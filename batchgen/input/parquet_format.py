@@ -23,7 +23,7 @@ from batchgen.input.file_hints import identify
 from batchgen.input.parquet_steps import broken_column, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
-from batchgen.ui.humanize import inflect, pluralize
+from batchgen.ui.humanize import pluralize
 
 ROW_BYTES = 100
 """Bytes of an empty row in memory."""

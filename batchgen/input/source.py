@@ -149,7 +149,7 @@ class Source:
         with suppress(UsageError, OSError):
             if fingerprint(self.files) == self.fingerprint:
                 return
-        raise InputChanged(f"{self.spec.path}: changed while the job was running; every answer is kept: run it again")
+        raise InputChanged(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
 
 
 def open_source(spec: Input) -> Source:

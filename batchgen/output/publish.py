@@ -138,7 +138,7 @@ class AnsweredRows:
         """Raises InputChanged if the input is not what it was, or had so many rows when it was read."""
         self.source.verify()
         if rows != self.rows.height:
-            raise InputChanged(f"{self.source.spec.path}: changed while the job was running; run it again")
+            raise InputChanged(f"{self.source.spec.path}: changed while the job was at work; run it again")
 
 
 def publish(

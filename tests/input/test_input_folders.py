@@ -124,7 +124,7 @@ def test_a_change_of_any_file_is_noticed(folder):
     at = folder({"a/x.csv": [1], "b/x.csv": [1]})
     source = opened(at, "in")
     (at / "in" / "b" / "x.csv").write_text("n\n2\n")
-    with pytest.raises(UsageError, match="changed while the job was running"):
+    with pytest.raises(UsageError, match="changed while the job was at work"):
         source.verify()
 
 
