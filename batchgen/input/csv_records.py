@@ -233,7 +233,7 @@ class _Lines:
                 raise UsageError(f"{self.path}:{self.number + 1}: a line is longer than {MAX_LINE >> 20} MiB")
 
     def _end_of_record(self, begun: bytes) -> Iterator[bytes]:
-        """Yields the rest of the last line, and the further lines of a cell with line ends in it: a block's length
+        """Yields the rest of the last line, and the further lines of a cell with line ends in it: two blocks' length
         at most. If the cut is wrong, as after a stray quote, the exact reader takes the block."""
         size, within = 0, begun.count(b'"') % 2 if b'"' in begun else 0
         while size < BLOCK and (line := self._file.readline(BLOCK)):
