@@ -107,7 +107,7 @@ def test_csv_of_another_dialect_that_is_refused(tmp_path, name, content, spec, s
         ("separator", '"', "should be one mark"),
         ("separator", "x", "should be one mark"),
         ("encoding", "cp12521", "is not a known encoding; did you mean cp1252?"),
-        ("encoding", "rot13", "is no encoding"),
+        ("encoding", "rot13", "is not a known encoding"),
         ("encoding", "idna", "is not an encoding of text files"),
     ],
 )
