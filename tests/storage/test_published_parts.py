@@ -104,7 +104,10 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_sent(job, called, 
     for output, said in (
         ({"path": "out/mine", "rows_per_file": 8}, "out/mine: holds thesis.txt, and would be replaced"),
         ({"path": "out", "rows_per_file": 8}, "out: holds "),
-        ({"path": "out/file.parquet", "rows_per_file": 8}, "out/file.parquet: is a file, and output.rows_per_file needs"),
+        (
+            {"path": "out/file.parquet", "rows_per_file": 8},
+            "out/file.parquet: is a file, and output.rows_per_file needs",
+        ),
         ({"path": "out/new"}, "output.path: should end in .parquet"),
     ):
         ended = called("run", job(ROWS, output={"rows_per_file": None, **output}))
