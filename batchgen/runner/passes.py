@@ -56,6 +56,8 @@ def warn_of_oddities(sent: SendResult, job: Job) -> None:
     stats, request = sent.stats, job.request
     if request.logprobs is not None and request.logprobs is not False and 0 < stats.answers == stats.without_log_probs:
         log.warning("warning: request.logprobs: no answer of the server had any")
+    if (request.n or 1) > 1 and 0 < stats.answers == stats.single:
+        log.warning("warning: request.n: no answer of the server had more than one choice")
     if stats.several:
         count = pluralize(stats.several, "answer")
         log.warning("warning: %s had more choices than were requested: see `more_choices`", count)

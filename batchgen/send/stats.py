@@ -20,9 +20,9 @@ class Stats:
     """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
     `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over fresh
     connections, because kept ones were closed; `lost`: those of them that may have been read all the same. `counted`:
-    answers whose tokens the service counted. `several`: answers of more choices than requested. `most`: how many
-    requests may be in flight, if the run finds that number itself. `trouble`: what currently keeps the run from its
-    answers. `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
+    answers whose tokens the service counted. `several`: answers of more choices than requested; `single`: of
+    one. `most`: how many requests may be in flight, if the run finds that number itself. `trouble`: what currently
+    keeps the run from its answers. `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
 
     todo: int
     ok: int = 0
@@ -35,6 +35,7 @@ class Stats:
     counted: int = 0
     without_log_probs: int = 0
     several: int = 0
+    single: int = 0
     most: int = 0
     resent: int = 0
     lost: int = 0
@@ -67,3 +68,4 @@ class Stats:
         self.counted += answer.prompt_tokens is not None
         self.without_log_probs += not answer.has_log_probs
         self.several += answer.choices > task.candidates
+        self.single += answer.choices == 1

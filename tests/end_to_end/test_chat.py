@@ -118,6 +118,14 @@ def test_several_answers_a_row(job, server, batchgen):
         ]
 
 
+def test_choices_that_never_come_are_missed(job, server, batchgen):
+    """`transformers serve` 5.24.0 takes `n` and answers once."""
+    server.script = lambda _, body: chat_server_raw(chat_server.answer({**body, "n": 1}))
+    ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"n": 2}))
+    assert ended.returncode == 0
+    assert "request.n: no answer of the server had more than one choice" in ended.stderr
+
+
 def test_log_probs_that_are_declined_are_not_missed(job, server, batchgen):
     ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"logprobs": False}))
     assert (ended.returncode, "logprobs" in ended.stderr) == (0, False)
