@@ -49,7 +49,7 @@ def read_error(body: bytes) -> ErrorBody:
     if not isinstance(value, dict):
         return ErrorBody()
     parts = [value, *(part for name in ("errors", "error", "detail") for part in _objects(value.get(name)))]
-    types, codes = _texts(parts, "tpe", "type", "error_type"), _texts(parts, "key", "code", "param")
+    types, codes = _names(parts, "tpe", "type", "error_type"), _names(parts, "key", "code", "param")
     said = _texts(parts, "description", "message", "msg", "error", "errors", "detail")
     numbers = [str(part.get(name)) for part in parts for name in ("status", "status_code", "code")]
     return ErrorBody(
@@ -57,7 +57,7 @@ def read_error(body: bytes) -> ErrorBody:
         (*types[1:], *codes),
         "; ".join(filter(None, dict.fromkeys(said)))[:_OWN],
         tuple(int(number) for number in numbers if re.fullmatch("[345][0-9]{2}", number)),
-        next(iter(_texts(parts, "param")), None),
+        next(iter(_names(parts, "param")), None),
     )
 
 
@@ -85,6 +85,11 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 def _texts(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
     return [part[name] for part in parts for name in names if isinstance(part.get(name), str)]
+
+
+def _names(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
+    """The same for what is called by a name: LiteLLM's proxy 1.108.7 writes "None" where it has none."""
+    return [name for name in _texts(parts, *names) if name not in ("", "None", "null")]
 
 
 def _texts_of(request: bytes) -> list[str]:

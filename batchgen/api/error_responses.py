@@ -70,10 +70,11 @@ _TOO_LARGE = re.compile(r"(request|prompt|message)\S*\s*(is )?too[ _]?(large|lon
 _BAD_KEY = re.compile(
     r"authentication.?error|(invalid|incorrect|missing|unknown|no) (\w+ )?(api|proxy|auth\w*|access).?(key|token)"
     r"|(api|proxy|access).?(key|token)\S* (is |was )?(invalid|incorrect|missing|required|not found|unknown)"
-    r"|unauthori[sz]ed",
+    r"|unauthori[sz]ed|^no_db_connection$",
     re.IGNORECASE,
 )
-"""Words of gateways about a wrong key with other statuses than 401: LiteLLM's 400 and 500, Kong's and others' 422."""
+"""Words of gateways about a wrong key with other statuses than 401: LiteLLM's 400 and 500, Kong's and others' 422. A
+LiteLLM without a database says `no_db_connection` of every key but its own."""
 _TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
 """Words about a prompt that does not fit the model, which is the row's fault."""
 

@@ -242,6 +242,8 @@ ERRORS = [
     ("OpenAI: nothing paid", 429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}}, Kind.QUOTA),
     ("OpenAI: too fast", 429, {"error": {"message": "Rate limit reached", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}, Kind.BUSY),
     ("Azure: a filter", 400, {"error": {"message": "filtered", "type": None, "param": "prompt", "code": "content_filter"}}, Kind.REFUSED),
+    ("LiteLLM's completions: no such model", 400, {"error": {"message": "400: {'error': '/completions: Invalid model name passed in model=m. Call `/v1/models` to view available models for your key.'}", "type": "None", "param": "None", "code": "400"}}, Kind.MODEL),
+    ("LiteLLM without its database: a wrong key", 400, {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}, Kind.KEY),
     ("an error that is a list", 400, {"error": ["x"]}, Kind.INVALID),
 ]  # fmt: skip
 
