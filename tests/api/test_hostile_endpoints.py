@@ -353,7 +353,7 @@ def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, 
         asked,
         limits={"concurrency": rows},
         retry={"attempts": 1, "max_wait": 0.1},
-        timeout={"total": TOTAL if code else PATIENCE},
+        timeout={"total": 4 * PATIENCE},
     )
     with Wire() as wire:
         wire.default = answer
