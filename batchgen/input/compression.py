@@ -57,6 +57,8 @@ def open_decompressed(file: File) -> BinaryIO:
 
 
 class _Decompressed(io.RawIOBase):
+    _raw: BinaryIO | None = None  # until it is open: what is refused is closed, too
+
     def __init__(self, file: File) -> None:
         self._file = file
         self._kind, marks, reader = _READERS[file.suffix.lower()]
@@ -97,6 +99,6 @@ class _Decompressed(io.RawIOBase):
         return UsageError(f"{self._file}: damaged {self._kind}, or cut off: {str(error).splitlines()[0]}")
 
     def close(self) -> None:
-        if not self.closed:
+        if self._raw is not None:
             self._raw.close()
         super().close()

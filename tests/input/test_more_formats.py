@@ -5,6 +5,8 @@ import gzip
 import json
 import os
 import re
+import subprocess
+import sys
 import zlib
 from decimal import Decimal
 
@@ -344,3 +346,22 @@ def test_a_job_on_each_format(job, called, service, tmp_path):
     (job.folder / "in.json").write_text(json.dumps(rows), encoding="utf-8")
     assert called("run", path).returncode == 0
     assert job.rows()[0]["id"] == "1"
+
+
+def test_what_only_has_an_archives_name_is_refused_and_nothing_else_is_said(tmp_path):
+    """Python 3.14 tells of a file that could not be closed when it was given up; older ones in development mode."""
+    (tmp_path / "in.csv.gz").write_bytes(b"name\nx\n")
+    code = f"""
+from pathlib import Path
+from batchgen.errors import UsageError
+from batchgen.input.compression import decompressed
+try:
+    decompressed(Path({str(tmp_path)!r}) / "in.csv.gz")
+except UsageError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "take .gz from its name" in ended.stdout
+    assert ended.stderr == ""
