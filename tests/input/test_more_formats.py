@@ -354,9 +354,9 @@ def test_what_only_has_an_archives_name_is_refused_and_nothing_else_is_said(tmp_
     code = f"""
 from pathlib import Path
 from batchgen.errors import UsageError
-from batchgen.input.compression import decompressed
+from batchgen.input.compression import open_decompressed
 try:
-    decompressed(Path({str(tmp_path)!r}) / "in.csv.gz")
+    open_decompressed(Path({str(tmp_path)!r}) / "in.csv.gz")
 except UsageError as error:
     print(error)
 """
