@@ -71,3 +71,5 @@ def main(args: Any = None) -> None:
             raise
         message = str(error).partition("\n")[0]
         streams.fail(f"a library gave up ({type(error).__name__}: {message}); nothing that was finished is lost", 5)
+    finally:
+        streams.flush_or_discard()

@@ -63,6 +63,15 @@ def discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if stream is sys.stderr else 1)
 
 
+def flush_or_discard() -> None:
+    """Writes what is left in both streams. What nobody takes is discarded: Python from 3.13 on would exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            discard(stream)
+
+
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """Sends the log to stderr, in the form that `--log-format` sets."""
     from batchgen.ui import logs
