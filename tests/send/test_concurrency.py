@@ -125,8 +125,9 @@ def test_what_an_earlier_run_found_is_where_it_begins_and_each_move_says_why():
 def test_a_run_finds_it_says_it_and_the_next_begins_with_it(job, called, service):
     made = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(60)], limits={"concurrency": "auto"})
     assert called("run", made).returncode == 0
-    found = called("status", made, "--json").json["in_flight"]
-    assert 1 <= found <= 1024
+    status = called("status", made, "--json").json
+    assert 1 <= status["in_flight"] <= 1024
+    assert status["in_flight_why"] in called("status", made).stdout
     assert "auto" in called("plan", made, "--json").json["limits"]["concurrency"]
 
 
