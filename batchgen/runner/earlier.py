@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EarlierRuns:
     """The state that earlier runs left; empty if there were none. `next_date`: returns the date of a run that starts
-    now, by the digest of its requests. `usage`: of all runs. `in_flight`: the requests in flight that a run found best."""
+    now, by the digest of its requests. `usage`: of all runs. `in_flight`: what a run found best, where
+    the job leaves it open."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))

@@ -20,8 +20,8 @@ RUNNING = "running"
 class Status(Renderable):
     """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
     `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
-    all runs'. `in_flight`: the most requests in flight, if the run found that number itself; `in_flight_why`: the reason of
-    its last change."""
+    all runs'. `in_flight`: the most requests in flight, if the run found that number itself; `in_flight_why`: why it
+    last changed."""
 
     name: str
     state: str

@@ -212,8 +212,8 @@ class AdaptiveConcurrency:
             self._settle(now, level, "more in flight only waits longer")
 
     def _is_worth(self, level: Level, before: Level) -> bool:
-        """Returns whether the step brought enough. Of a large step that is doubtful it is assumed: a queue shows clearly
-        at the next one. A small step must prove it: above a queue it may look worth it by chance."""
+        """Returns whether the step brought enough. A large step that leaves doubt did: a queue shows clearly at the
+        next one. A small step must prove it: above a queue it may look worth it by chance."""
         worth, doubt = level.worth(before), level.doubt(before)
         return worth - doubt >= SURELY_WORTH if self._factor == STEP else worth + doubt >= WORTH
 

@@ -175,6 +175,7 @@ LIMITED = {"kind": Kind.BUSY, "status": 429}
 )  # fmt: skip
 def test_how_much_of_a_limit_is_used_that_only_the_server_knows(server, latency, refusal, ideal, used, seed):
     seconds, stats, _ = night(server(), 300, latency, seed, **refusal)
+    print(f"{ideal / seconds:.0%} of the limit, from the first second to the last")  # noqa: T201  for docs/
     assert stats.ok == 300
     assert ideal / seconds >= used
 
@@ -203,8 +204,10 @@ LASTING = [
 @pytest.mark.parametrize(("server", "rate", "latency", "refusal"), LASTING)
 def test_half_a_minute_after_the_start_a_limit_is_used_to_the_full(server, rate, latency, refusal, seed):
     _, stats, grants = night(server(), rate * 100, latency, seed, **refusal)
+    full = sum(30 <= at < 80 for at in grants) / 50 / rate
+    print(f"{full:.0%} of the limit from 30 s on, {sum(stats.tries.values())} refused of {rate * 100}")  # noqa: T201  for docs/
     assert stats.failed == 0
-    assert sum(30 <= at < 80 for at in grants) / 50 >= (0.85 if rate > 1 else 0.75) * rate
+    assert full >= (0.85 if rate > 1 else 0.75)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
