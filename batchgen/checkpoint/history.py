@@ -66,12 +66,12 @@ class History(Database):
         rows = self._optional("progress", "SELECT rate, left_s FROM progress WHERE run = ?", (run.id,))
         return rows[0] if rows else (None, None)
 
-    def in_flight(self, run: Run) -> int | None:
-        """Returns how many requests the run allowed in flight at its end, if it found that number itself."""
+    def in_flight(self, run: Run) -> tuple[int, str] | None:
+        """Returns how many requests the run allowed in flight at its end, and why, if it found that number itself."""
         rows = self._optional(
-            "in_flight", "SELECT most FROM in_flight WHERE run = ? ORDER BY at DESC LIMIT 1", (run.id,)
+            "in_flight", "SELECT most, why FROM in_flight WHERE run = ? ORDER BY at DESC LIMIT 1", (run.id,)
         )
-        return int(rows[0][0]) if rows else None
+        return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
     def last_in_flight(self) -> int | None:
         """Returns the last number that a run found, with which the next one begins."""

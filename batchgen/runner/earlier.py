@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EarlierRuns:
     """The state that earlier runs left; empty if there were none. `next_date`: returns the date of a run that starts
-    now, by the digest of its requests. `usage`: of all runs."""
+    now, by the digest of its requests. `usage`: of all runs. `in_flight`: what a run found best, where
+    the job leaves it open."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
@@ -36,6 +37,7 @@ class EarlierRuns:
     learned: LearnedRate | None = None
     answers: Sequence[tuple[float, int]] = ()
     usage: Usage = NOTHING
+    in_flight: int | None = None
     recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     endpoints: Sequence[str] = ()
 
@@ -72,6 +74,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             reader.learned_rate(),
             reader.last_answers() if rehearse else (),
             reader.total_usage(),
+            reader.last_in_flight(),
             partial(recheck_states, reader=reader, checker=setup.checker),
             reader.endpoints(),
         )
@@ -81,4 +84,5 @@ def rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
     """Plays the night on a simulated clock."""
     from batchgen.runner.rehearsal import rehearse  # noqa: PLC0415  most plans play none
 
-    return rehearse(setup, made, known.learned.per_minute if known.learned else None, known.answers)
+    learned = known.learned.per_minute if known.learned else None
+    return rehearse(setup, made, learned, known.in_flight, known.answers)

@@ -146,7 +146,9 @@ class Forecast(Renderable):
         verdict = "ends" if rehearsal.stopped is None else f"{rehearsal.stopped}: {done}"
         lines = [f"{verdict} after {duration(rehearsal.seconds)}, {ends} if it starts now"]
         allowed = self.limits.most_in_flight
-        if rehearsal.enough is None:
+        if self.limits.concurrency == "auto":
+            lines.append(_found(rehearsal, allowed))
+        elif rehearsal.enough is None:
             lines.append("no limit is known: every additional slot makes it faster")
         elif rehearsal.enough > allowed:
             lines.append(f"{rehearsal.enough:,} in flight would use all of the limits; the job allows {allowed:,}")
@@ -157,6 +159,13 @@ class Forecast(Renderable):
         if rehearsal.rehearsed < self.plan.todo:
             lines.append(f"estimated from the first {pluralize(rehearsal.rehearsed, 'row')}")
         return "\n".join(lines)
+
+
+def _found(rehearsal: Rehearsal, most: int) -> str:
+    """Describes what is assumed of a number in flight that the run finds itself: the server's queue is not played."""
+    if rehearsal.in_flight is None:
+        return f"as if the server answered {most:,} at a time: how many it does, no run has found yet"
+    return f"with {rehearsal.in_flight:,} in flight, as the last run found; the run itself may find more or fewer"
 
 
 def _learned(learned: LearnedRate) -> str:

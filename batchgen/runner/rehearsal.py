@@ -44,7 +44,8 @@ MAX_ANSWER_TOKENS = 8192
 class Rehearsal:
     """The end of a run that starts now. `done`: rows of those to be sent. `seconds`: until then. `stopped`: the reason,
     None if all rows are done. `enough`: the concurrency at which the limits bind, None if none is known. `latency_s`:
-    the simulated median. `assumed`: it was not measured. `rehearsed`: rows that were simulated."""
+    the simulated median. `assumed`: it was not measured. `rehearsed`: rows that were simulated. `in_flight`:
+    the number that an earlier run found, with which a job is played that leaves it open."""
 
     done: int
     seconds: float
@@ -53,11 +54,14 @@ class Rehearsal:
     latency_s: float
     assumed: bool
     rehearsed: int
+    in_flight: int | None = None
 
 
-def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequence[tuple[float, int]]) -> Rehearsal:
-    """Rehearses the plan. `learned`: requests a minute that an earlier run found. `seen`: latency and tokens of the
-    last answers."""
+def rehearse(
+    setup: PreparedJob, plan: Plan, learned: float | None, found: int | None, seen: Sequence[tuple[float, int]]
+) -> Rehearsal:
+    """Rehearses the plan. `learned`, `found`: requests a minute, and in flight, that an earlier run found. `seen`:
+    latency and tokens of the last answers."""
     waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
     rows = list(islice(waiting, MAX_ROWS))
     for task in rows:
@@ -66,6 +70,9 @@ def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequen
     granted = setup.job.limits
     if learned is not None and granted.requests_per_minute is None:
         granted = granted.model_copy(update={"requests_per_minute": learned})
+    in_flight = found if granted.concurrency == "auto" else None
+    if in_flight is not None:
+        granted = granted.model_copy(update={"concurrency": in_flight})
     part = len(rows) / max(plan.todo, 1)
     latency = sorted(latency for latency, _ in played)[len(played) // 2]
     stats, seconds, stopped = _play(rows, granted, _budget(setup.job.until, part), setup, played)
@@ -77,6 +84,7 @@ def rehearse(setup: PreparedJob, plan: Plan, learned: float | None, seen: Sequen
         latency_s=latency,
         assumed=not seen,
         rehearsed=len(rows),
+        in_flight=in_flight,
     )
 
 

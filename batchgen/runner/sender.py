@@ -136,7 +136,7 @@ class Sender:
             finally:
                 view.close(stats)
                 store_progress()
-        learned = limits.learned(time.monotonic())
+        learned = limits.learned()
         self._refuse_lost_checkpoint()
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone

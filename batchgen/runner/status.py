@@ -20,7 +20,8 @@ RUNNING = "running"
 class Status(Renderable):
     """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
     `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
-    all runs'. `in_flight`: the most requests in flight, if the run found that number itself."""
+    all runs'. `in_flight`: the most requests in flight, if the run found that number itself; `in_flight_why`: why it
+    last changed."""
 
     name: str
     state: str
@@ -36,13 +37,14 @@ class Status(Renderable):
     usage: Usage = NOTHING
     in_all: Usage = NOTHING
     in_flight: int | None = None
+    in_flight_why: str | None = None
 
     def panel(self) -> Panel:
         lines = [PanelLine("rows", f"{self.rows:,}: {self._counts()}")]
         if self.rate is not None:
             lines.append(PanelLine("rate", self._rate(self.rate)))
         if self.in_flight is not None:
-            lines.append(PanelLine("in flight", f"{self.in_flight:,} at most, as found"))
+            lines.append(PanelLine("in flight", f"{self.in_flight:,} at most, as found: {self.in_flight_why}"))
         if self.partial is not None:
             lines.append(
                 PanelLine(
@@ -90,7 +92,7 @@ def status_of(job: Job) -> Status:
         counts = reader.outcomes_of(last)
         sent, rows = sum(counts.values()), Counter(counts) + Counter(reader.rows_beside(last))
         rate, left_s = reader.outlook(last)
-        in_flight = reader.in_flight(last)
+        in_flight, why = reader.in_flight(last) or (None, None)
         usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
     ok = sum(n for (outcome, _), n in rows.items() if outcome == OK)
     failed = sum(n for (outcome, final), n in rows.items() if final and outcome != OK)
@@ -111,6 +113,7 @@ def status_of(job: Job) -> Status:
         usage=usage,
         in_all=in_all,
         in_flight=in_flight,
+        in_flight_why=why,
     )
 
 

@@ -16,6 +16,8 @@ FAILURES_AMID_ANSWERS = 2
 """A row is at fault after this many failures, each while other rows were answered."""
 RECENT_ANSWER_SECONDS = 3.0
 """Others count as being answered for so many seconds after an answer."""
+LONGEST_WINDOW = 15.0
+"""Where the server was found to have a rate: it may refuse everything until its window has passed."""
 
 
 class Blame:
@@ -36,7 +38,8 @@ class Blame:
     def as_refusal(self, failure: Failure, now: float) -> Failure:
         """Returns the failure, as a refusal by rate if the server says it is overloaded while it answers others: it has
         a limit. The same failure for all rows, and for longer, is an outage."""
-        is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < RECENT_ANSWER_SECONDS
+        recent = LONGEST_WINDOW if self._limits.has_learned() else RECENT_ANSWER_SECONDS
+        is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < recent
         return replace(failure, kind=Kind.BUSY) if is_refusal else failure
 
     def weigh(self, task: Task, failure: Failure, now: float, left: int) -> None:

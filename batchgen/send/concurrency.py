@@ -19,8 +19,8 @@ FREE, LONG = 1.05, 1.25
 WORTH = 0.7
 """The share of the ideal gain that more in flight must bring, so that there is room for still more. The ideal: they
 cost no latency."""
-MORE_WORTH, WELL_WORTH = 0.85, 0.9
-"""The share that proves that a supposed queue was none; and the share that shows that there was none at all."""
+SURELY_WORTH, WELL_WORTH = 0.5, 0.9
+"""The share that a small step must surely bring; and the share that shows that there was no queue at all."""
 FLAT = 0.03
 """The share of the throughput below which a gain is not worth a queue."""
 FEW, FEWEST = 16, 8
@@ -67,6 +67,10 @@ class Level(NamedTuple):
         """Returns the share of the ideal gain that the larger number brings: 1 if latency stayed the same, 0 if
         throughput did."""
         return 1 - math.log(self.latency / before.latency) / math.log(self.number / before.number)
+
+    def doubt(self, before: Level) -> float:
+        """Returns the standard error of `worth`."""
+        return math.hypot(self.error, before.error) / math.log(self.number / before.number)
 
 
 @dataclass
@@ -128,6 +132,8 @@ class AdaptiveConcurrency:
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
         limits allow."""
+        if not self.moves:
+            self.moves.append(Moved(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
             self._move(now, max(1, int(allowed)), "held", 0.0, 0.0, "refusals or time-outs")
         if not self._measuring:
@@ -151,7 +157,7 @@ class AdaptiveConcurrency:
         mean = total / count
         variance = (squares - count * mean * mean) / (mean * mean) + PRIOR[0] * PRIOR[1] ** 2
         error = math.sqrt(max(variance, 0.0) / (count + PRIOR[0]) / count)
-        wanted = math.log(self._factor) / 4 if self._state == "climbing" else 0.03
+        wanted = math.log(self._factor) / (8 if self._factor == STEP else 4) if self._state == "climbing" else 0.02
         return error <= wanted or now - self._since > max(LONGEST, 4 * mean)
 
     def unanswered(self, now: float, sent_at: float) -> None:
@@ -194,7 +200,7 @@ class AdaptiveConcurrency:
         if before is None or level.number <= before.number:
             self._before = level
             self._climb(now, level, self._factor)
-        elif level.worth(before) >= self._wanted(before):
+        elif self._is_worth(level, before):
             self._tries = 0
             is_free = level.worth(before) >= WELL_WORTH
             self._base = (before.latency + level.latency) / 2 if is_free else before.latency
@@ -205,9 +211,11 @@ class AdaptiveConcurrency:
             self._high = level
             self._settle(now, level, "more in flight only waits longer")
 
-    def _wanted(self, before: Level) -> float:
-        """Returns what a step must be worth. A small step above a supposed queue may look worth it by chance."""
-        return MORE_WORTH if self._factor == STEP and before.latency >= FREE * self._base else WORTH
+    def _is_worth(self, level: Level, before: Level) -> bool:
+        """Returns whether the step brought enough. A large step that leaves doubt did: a queue shows clearly at the
+        next one. A small step must prove it: above a queue it may look worth it by chance."""
+        worth, doubt = level.worth(before), level.doubt(before)
+        return worth - doubt >= SURELY_WORTH if self._factor == STEP else worth + doubt >= WORTH
 
     def _lower(self, now: float, level: Level, most: int) -> None:
         self._high, self._before = level, None

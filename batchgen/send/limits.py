@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from batchgen.send.adaptive_pacer import AdaptivePacer
 from batchgen.send.circuit_breaker import CircuitBreaker
 from batchgen.send.concurrency import AdaptiveConcurrency
-from batchgen.send.pacing import AdaptivePacer, GcraPacer
+from batchgen.send.pacing import GcraPacer
 from batchgen.send.token_estimator import TokenEstimator
 from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars, pluralize
@@ -24,9 +25,9 @@ class RateLimiter:
     server to grant."""
 
     MAX_DOUBTFUL = 64
-    LONE_SECONDS, MAX_LONE_WAIT = 0.5, 2.0
-    """A refusal at a rate learned from the server is lone if it comes this many seconds after the last and asks for
-    this short a wait at most. Then only its row waits: the rate was slightly too high."""
+    SHORT_WAIT = 2.0
+    """A refusal at a learned rate that asks for so many seconds at most makes only its row wait: the rate was slightly
+    too high."""
 
     def __init__(
         self,
@@ -117,12 +118,7 @@ class RateLimiter:
         """Pauses all slots for `wait` seconds. `by_rate`: the refusal was about how much is sent, as far as can be
         determined. Returns whether it is the first refusal since the request was sent."""
         is_burst = sent_at >= self._slowed_at
-        is_lone = (
-            self._learned.is_met
-            and wait <= self.MAX_LONE_WAIT
-            and now - self._slowed_at > self.LONE_SECONDS
-            and by_rate
-        )
+        is_lone = by_rate and self._learned.is_met and wait <= self.SHORT_WAIT
         if is_burst:
             self._refusals += 1
             self._slowed_at = now
@@ -136,8 +132,7 @@ class RateLimiter:
 
     def _by_rate(self, now: float, sent_at: float, beside: int) -> None:
         self.window.refused(now, sent_at, beside)
-        is_explained = self.window.max_in_flight < beside
-        self._learned.refused(now, sent_at, self._resume_at, is_explained=is_explained)
+        self._learned.refused(now, sent_at, self._resume_at)
 
     def unanswered(self, now: float, sent_at: float) -> None:
         """Counts a request that timed out."""
@@ -156,6 +151,10 @@ class RateLimiter:
         """Counts an attempt that ended without an answer of the service itself, while so many rows were left to do."""
         self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)
 
+    def has_learned(self) -> bool:
+        """Returns whether the server was found to have a rate."""
+        return self._learned.is_met
+
     def is_outage_likely(self) -> bool:
         return self._outage.is_likely()
 
@@ -173,9 +172,9 @@ class RateLimiter:
         """Returns the bursts of refusals since the last answer."""
         return self._refusals
 
-    def learned(self, now: float) -> float | None:
+    def learned(self) -> float | None:
         """Returns the requests a minute that the server was found to grant; None if it never refused."""
-        return self._learned.learned_rate(now)
+        return self._learned.learned_rate()
 
 
 @dataclass

@@ -20,6 +20,11 @@ def exactly(value: float):
     return lambda _: value
 
 
+def long_tailed(median: float):
+    """Latencies as real ones are: one in a hundred takes four times the median."""
+    return lambda dice: median * dice.lognormvariate(0, 0.6)
+
+
 def between(least: int, most: int):
     return lambda dice: dice.randint(least, most)
 
@@ -32,6 +37,7 @@ SHAPES = [
     pytest.param(lambda: Slots(((0, 8),)), exactly(0.4), exactly(50), 8, id="8 slots, answers alike"),
     pytest.param(lambda: Slots(((0, 8),)), about(0.4), exactly(50), 8, id="8 slots"),
     pytest.param(lambda: Slots(((0, 300),)), about(0.5), exactly(50), 300, id="300 slots"),
+    pytest.param(lambda: Slots(((0, 100),)), about(2.0), exactly(50), 100, id="100 slots, slow answers"),
     pytest.param(lambda: Batching(((0, 8),), 50), exactly(0.1), between(20, 100), 8, id="a batch of 8"),
     pytest.param(lambda: Batching(((0, 32),), 50), exactly(0.02), between(10, 100), 32, id="a batch of 32"),
     pytest.param(lambda: Batching(((0, 100),), 50), exactly(0.1), between(20, 200), 106, id="a batch of 100, long answers"),
@@ -74,6 +80,29 @@ def test_a_change_of_capacity_is_followed(shape, latency, tokens, numbers):
     assert not auto.late()
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_latencies_that_differ_much_are_not_taken_for_a_queue(seed):
+    auto = play(Slots(((0, 30),)), long_tailed(1.0), exactly(50), None, 100, seed)
+    fixed = play(Slots(((0, 30),)), long_tailed(1.0), exactly(50), 30, 100, seed)
+    assert auto.throughput(40, 90) >= 0.9 * fixed.throughput(40, 90)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("capacity", "slower"),
+    [
+        pytest.param(tuple((10.0 * n, 64 - 8 * n) for n in range(6)), 2.0, id="degrades from 64 to 24 within a minute"),
+        pytest.param(tuple((5.0 * n, 2**n) for n in range(6)), 1.4, id="warms up from 1 to 32 within half a minute"),
+    ],
+)
+def test_a_capacity_that_drifts_is_followed(capacity, slower, seed):
+    last = capacity[-1][1]
+    auto = play(Slots(capacity), about(0.4), exactly(50), None, 120, seed)
+    assert auto.throughput(75, 115) >= 0.93 * last / 0.4
+    assert auto.latency(75, 115) <= slower * 0.4
+    assert not auto.late()
+
+
 def test_time_outs_are_pressure():
     """Eight slots, answers of a second, and five are waited: more than 40 in flight are answered too late."""
     auto = play(Slots(((0, 8),)), about(1.0), exactly(50), None, 120, total=5.0)
@@ -96,6 +125,16 @@ def test_what_an_earlier_run_found_is_where_it_begins_and_each_move_says_why():
 def test_a_run_finds_it_says_it_and_the_next_begins_with_it(job, called, service):
     made = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(60)], limits={"concurrency": "auto"})
     assert called("run", made).returncode == 0
-    found = called("status", made, "--json").json["in_flight"]
-    assert 1 <= found <= 1024
+    status = called("status", made, "--json").json
+    assert 1 <= status["in_flight"] <= 1024
+    assert status["in_flight_why"] in called("status", made).stdout
     assert "auto" in called("plan", made, "--json").json["limits"]["concurrency"]
+
+
+def test_a_rehearsal_says_what_it_assumes_of_a_number_that_is_found(job, called, service):
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(60)]
+    made = job(rows, limits={"concurrency": "auto"})
+    assert "as if the server answered 1,024 at a time" in called("plan", made, "--rehearse").stdout
+    assert called("run", made).returncode == 0
+    made = job([*rows, {"id": "new", "name": "one more"}], limits={"concurrency": "auto"})
+    assert "in flight, as the last run found" in called("plan", made, "--rehearse").stdout

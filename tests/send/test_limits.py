@@ -282,7 +282,7 @@ def test_overload_says_nothing_of_the_rate():
         limits.take(now, 1)
         limits.refused(now, sent_at=now, wait=0.1, by_rate=False)
         now += 0.1
-    assert limits.learned(now) is None
+    assert limits.learned() is None
 
 
 HAPPENINGS = st.lists(st.tuples(st.sampled_from("trafo"), st.floats(0, 86_400), st.floats(0, 600)), max_size=200)
@@ -305,7 +305,7 @@ def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, lea
         else:
             limits.refused(now, now, wait, by_rate=False)
         assert limits.wait(now, 0) <= 86_400
-        assert (limits.learned(now) or 1) > 0
+        assert (limits.learned() or 1) > 0
 
 
 def test_a_day_after_its_only_refusals_a_rate_is_no_limit_any_more():
@@ -324,7 +324,7 @@ def test_what_was_learned_is_where_the_next_night_begins():
         limits.take(now, 1)
         times.append(now)
     assert 0.85 * 20 < 99 / (times[-1] - times[0]) < 20
-    assert limits.learned(now) == 1200
+    assert limits.learned() == 1200
 
 
 # What answers take of what they may
