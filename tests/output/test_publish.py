@@ -35,7 +35,7 @@ from batchgen import commands
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 
-KILLS = 80
+KILLS = 50
 
 
 class Aim:

@@ -136,7 +136,11 @@ def test_globs_and_folders_of_objects(job, store, called):
         rows = job.rows()
         assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
         assert {row["region"] for row in rows} == {"eu", "us west"}
-    for given, said in (("in/*.csv", "no such input"), ("nowhere", "no such input"), ("in/_S*", "named by what it is")):
+    for given, said in (
+        ("in/*.csv", "no such input"),
+        ("nowhere", "no such input"),
+        ("in/_S*", "the suffix must be one of"),
+    ):
         ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
     store.put("in/_delta_log/00000.json", b"{}")
