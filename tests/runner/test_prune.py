@@ -17,7 +17,7 @@ def complete(job, called):
 
 
 def forget_endpoints(job):
-    """As a checkpoint that no version since 0.3.0 has run with."""
+    """Makes the checkpoint what 0.3.0 and earlier versions left."""
     with sqlite3.connect(job.checkpoint) as db:
         db.execute("DROP TABLE endpoints")
     db.close()
