@@ -25,8 +25,8 @@ def main() -> None:
 
 
 def share_memory() -> None:
-    """Arrow and polars keep, each, what they once had, sixty bytes a row of a million. The system's allocator gives it
-    to the next who asks, and polars' gives it back after half a second.
+    """Has Arrow and polars give back memory that they no longer use. Each of them would keep it, sixty bytes a row of a
+    million. The system's allocator gives it to the next who asks, and polars' gives it back after half a second.
 
     glibc's does so up to the largest piece that has come back so far (mallopt(3), M_MMAP_THRESHOLD): without that first
     one, each block of an input is had from the kernel page by page, which takes longer than reading it."""
@@ -36,8 +36,9 @@ def share_memory() -> None:
 
 
 def spare_the_collector() -> None:
-    """What is imported is never garbage, and a row makes none: going over both, again and again, is a twelfth of the
-    CPU of sending at 2,000 in flight, and a thirtieth of what a plan of few rows takes."""
+    """Has the garbage collector run less often. What is imported is never garbage, and a row makes none: going over
+    both, again and again, is a twelfth of the CPU of sending at 2,000 in flight, and a thirtieth of what a plan of few
+    rows takes."""
     gc.set_threshold(20_000, 20, 50)
 
 

@@ -88,7 +88,7 @@ def _texts(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
 
 
 def _names(parts: Iterable[dict[str, Any]], *names: str) -> list[str]:
-    """The same for what is called by a name: LiteLLM's proxy 1.108.7 writes "None" where it has none."""
+    """Returns the texts that are names. LiteLLM's proxy 1.108.7 writes "None" where it has none."""
     return [name for name in _texts(parts, *names) if name not in ("", "None", "null")]
 
 

@@ -45,7 +45,8 @@ class NewFile:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
-    """A new file beside `path`, gone when the block ends unless it was put in its place. Raises MachineRefused."""
+    """Opens a new file beside `path`. It is gone when the block ends, unless it was put in its place. Raises
+    MachineRefused."""
     temporary = _temporary_path(path)
     with machine_refusals(path), _discarded(temporary):
         folders.make([path.parent])
