@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from batchgen.job.shard import WHOLE, Shard
 from batchgen.job.types import Duration, Finite, JobPath, Section, context
@@ -193,17 +193,22 @@ class Price(Section):
     output: Finite = Field(ge=0)
 
 
-def _output_path(path: str, info: ValidationInfo) -> str:
-    for placeholder in PLACEHOLDER.findall(path):
+def _known_placeholders(path: Any) -> Any:
+    """Checks what was written in the job file: a folder that it lies in may have braces in its name."""
+    for placeholder in PLACEHOLDER.findall(path) if isinstance(path, str) else ():
         if placeholder not in ("date", "name"):
             raise ValueError(f"{{{placeholder}}} is not known; {{date}} and {{name}} are")
+    return path
+
+
+def _output_path(path: str, info: ValidationInfo) -> str:
     if not path.endswith(".parquet") and info.data.get("rows_per_file", 0) is None:
         raise ValueError("should end in .parquet")
     return path
 
 
-def _state_folder(path: str) -> str:
-    if is_url(path) or PLACEHOLDER.search(path):
+def _state_folder(path: Any) -> Any:
+    if isinstance(path, str) and (is_url(path) or PLACEHOLDER.search(path)):
         raise ValueError("should be a folder on this machine, without placeholders")
     return path
 
@@ -214,15 +219,17 @@ class Output(Section):
     rows_per_file: int | None = Field(
         None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
     )
-    path: Annotated[JobPath, AfterValidator(_output_path)] = Field(  # checked after the above
-        description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
+    path: Annotated[JobPath, BeforeValidator(_known_placeholders), AfterValidator(_output_path)] = (
+        Field(  # checked after the above
+            description="a .parquet file, here or under s3://, gs:// or az://; {date} and {name} may stand in it"
+        )
     )
     columns: bool | list[str] | dict[str, str] = Field(
         default=False,
         description="columns made of the answers' JSON: true, all properties of check.json_schema; a list of them; or "
         "{property: column}",
     )
-    state: Annotated[JobPath, AfterValidator(_state_folder)] | None = Field(
+    state: Annotated[JobPath, BeforeValidator(_state_folder)] | None = Field(
         None,
         description="a folder on a local disk, for the checkpoint and the lock; default: .batchgen beside the output",
     )

@@ -61,3 +61,17 @@ def test_a_folder_of_parts_has_its_marks_at_its_end(job):
 )
 def test_the_days_in_a_path(template, path, days):
     assert DatedPath.parse(template).days(path) == days
+
+
+def test_a_folder_with_braces_in_its_name_is_no_placeholder(tmp_path):
+    folder = tmp_path / "{old} jobs"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("id\n1\n", encoding="utf-8")
+    (folder / "job.yaml").write_text(
+        "input: {path: rows.csv}\nprompt: '{{ id }}'\nrequest: {model: m}\n"
+        "output: {path: 'out/{date}.parquet', state: state}\n",
+        encoding="utf-8",
+    )
+    job = read_job(folder / "job.yaml")
+    assert str(job.output_path("2026-11-29")) == str(folder / "out" / "2026-11-29.parquet")
+    assert job.state_folder == folder / "state"
