@@ -221,7 +221,10 @@ class Checkpoint:
             values = run.id, *astuple(usage), *outlook
             self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_placeholders(len(values))})", values)  # noqa: S608
             epoch = time.time() - time.monotonic()
-            moves = [(run.id, int((epoch + at) * 1e6), *move) for at, *move in self._moves[self._moves_put :]]
+            moves = [
+                (run.id, int((epoch + at) * 1e6), most, throughput, latency, why)
+                for at, most, throughput, latency, why in self._moves[self._moves_put :]
+            ]
             self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
             self._moves_put = len(self._moves)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 import shutil
 import tempfile
@@ -85,7 +86,7 @@ class Replay:
         self._findings = Findings(points=len(recording.operations) + 1)
 
     def run(self) -> Findings:
-        parent = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+        parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         with tempfile.TemporaryDirectory(dir=parent, prefix="powerloss.") as folder:
             for files, known, where in self._crashes():
                 if self._is_new(files, known):
