@@ -30,10 +30,11 @@ _TYPES: dict[type, pl.DataType] = {
 _WIDER: list[tuple[set[type], type]] = [({int, float}, float), ({dt.date, dt.datetime}, dt.datetime)]
 
 
-def filled_sheets(path: File) -> list[str]:
-    """Returns the names of a workbook's sheets that are not empty."""
+def filled_sheets(path: File) -> dict[str, int]:
+    """Returns how many cells of each sheet are not empty, without the sheets that are."""
     with path.open("rb") as file:
-        return [name for name, part in sheets(path, file).items() if scan_sheet(path, file, name, part).cells]
+        cells = {name: scan_sheet(path, file, name, part).cells for name, part in sheets(path, file).items()}
+    return {name: count for name, count in cells.items() if count}
 
 
 class Excel:

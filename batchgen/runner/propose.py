@@ -81,7 +81,7 @@ def _opened(path: str) -> Source:
         from batchgen.input.excel_format import filled_sheets  # noqa: PLC0415  it takes long
 
         sheets = filled_sheets(found[0])
-        settings |= {"sheet": sheets[0]} if len(sheets) > 1 else {}
+        settings |= {"sheet": max(sheets, key=sheets.__getitem__)} if len(sheets) > 1 else {}
     source = _source(settings)
     renames = {name: f"source_{name}" for name in collisions(list(source.columns))}
     if "row" in source.columns:
@@ -143,13 +143,16 @@ def _encoding(file: File) -> str | None:
     return None
 
 
+_NOTES = {"sheet": "  # the one with the most cells of several"}
+
+
 def _job(file: Path, path: str, source: Source) -> str:
     facts = _facts(source)
     id_ = _id(facts)
     typed = {source_name: dtype for source_name, dtype in _types(source, facts).items() if source_name != id_}
     keys = [f"path: {_quoted(path)}"]
     given = source.spec.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"path"})
-    keys += [f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in given.items()]
+    keys += [f"{key}: {json.dumps(value, ensure_ascii=True)}{_NOTES.get(key, '')}" for key, value in given.items()]
     keys += [f"id: {_quoted(id_)}  # names a row in messages; unique"] if id_ else []
     keys += [f"schema: {json.dumps(typed, ensure_ascii=True)}  # numbers that print as they stand"] if typed else []
     prompt = ["Write two sentences about this:", *_lines(source.columns, facts)]

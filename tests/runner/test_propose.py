@@ -53,7 +53,9 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
 
 def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_workbook(tmp_path / "in.xlsx", Empty=[], One=[["id", "b"], [1, "x"]], Two=[["id"], [2]])
+    write_workbook(
+        tmp_path / "in.xlsx", Empty=[], Cover=[["Report"], ["of May"]], One=[["id", "b"], [1, "x"]], Two=[["id"]]
+    )
     assert called("init", "--input", "in.xlsx").returncode == 0
     assert read_job(tmp_path / "in.yaml").input.sheet == "One"
     assert called("plan", "in.yaml").returncode == 0
