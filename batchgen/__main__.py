@@ -44,7 +44,7 @@ def spare_the_collector() -> None:
 
 def spare_imports() -> None:
     """Hides numpy, which nothing here needs. Where it is installed, pyarrow would import it, start its threads for
-    linear algebra, and import pandas with the first list: a fifth of the CPU of a short run, and 40 MB. pandas cannot
+    linear algebra, and import pandas with the first list: a seventh of the CPU of a short run, and 40 MB. pandas cannot
     be hidden alone (findings/pyarrow_first_list.sh). The engine on Ray brings numpy back.
 
     Spares pydantic asking every installed package for plugins."""
