@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from urllib.parse import parse_qsl
 
 import obstore
 from azure.storage.blob import BlobServiceClient, generate_account_sas

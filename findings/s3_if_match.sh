@@ -14,7 +14,6 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet 'obstore==0.12.1' 'moto[server]==5.2.5'
 npm install --silent --no-fund --no-audit --prefix "$folder" s3rver@3.7.1 >/dev/null
 "$folder/venv/bin/python" - "$folder" <<'PYTHON'
-import os
 import socket
 import subprocess
 import sys

@@ -15,10 +15,11 @@ from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import INTERRUPTED, Record
+from batchgen.checkpoint.schema import INTERRUPTED, Record, Run, Start
 from batchgen.job.job import Job
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
+from batchgen.runner.duplicates import shared_keys
 from batchgen.runner.endpoints import other_endpoint
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan, nothing_to_send, refuse_too_long
@@ -132,6 +133,20 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
         )
     if not plan.todo:
         log.info("%s: nothing to send: %s", setup.job.name, nothing_to_send(plan))
+
+
+def start_run(checkpoint: Checkpoint, setup: PreparedJob, plan: Plan, date: str, floor: int, start: Start) -> Run:
+    """Stores that a run begins now. Answers are reused from `floor` on."""
+    return checkpoint.start_run(
+        now(),
+        date,
+        floor,
+        plan.rows.height,
+        plan.rows_left,
+        start,
+        endpoint=setup.identity,
+        shared=shared_keys(plan.rows),
+    )
 
 
 def earlier_rate(setup: PreparedJob, reader: Reader) -> float | None:

@@ -32,8 +32,7 @@ from batchgen.errors import (
 from batchgen.output import destination
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
-from batchgen.runner.duplicates import shared_keys
-from batchgen.runner.opening import earlier_rate, now, plan_from, recover, warn
+from batchgen.runner.opening import earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_refusal, warn_of_oddities
 from batchgen.runner.plan import Plan
@@ -108,16 +107,7 @@ class Runner:
                 self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
-            run = self._checkpoint.start_run(
-                now(),
-                date,
-                floor,
-                plan.rows.height,
-                plan.rows_left,
-                start,
-                endpoint=self._setup.identity,
-                shared=shared_keys(plan.rows),
-            )
+            run = start_run(self._checkpoint, self._setup, plan, date, floor, start)
             self._run = run
             self._signals.defer()
             if plan.todo:

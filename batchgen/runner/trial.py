@@ -16,8 +16,7 @@ from batchgen.errors import InputChanged
 from batchgen.input.request import PreparedRequest
 from batchgen.input.texts import texts
 from batchgen.output import destination
-from batchgen.runner.duplicates import shared_keys
-from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, warn
+from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import describe_refusal, warn_of_oddities
 from batchgen.runner.plan import Plan
@@ -51,16 +50,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     folders.refuse_full(job.state_folder, rows.len())
     continues = reader.continued_run(plan.requests) is not None
     start = Start(not job.reuse, None, plan.requests if continues else "")  # the next run has a date of its own
-    run = checkpoint.start_run(
-        now(),
-        date,
-        floor,
-        plan.rows.height,
-        plan.rows_left,
-        start,
-        endpoint=setup.identity,
-        shared=shared_keys(plan.rows),
-    )
+    run = start_run(checkpoint, setup, plan, date, floor, start)
     learned = None
     try:
         signals.defer()

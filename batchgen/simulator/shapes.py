@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class Shape(Protocol):
         ...
 
 
-class _Changing:
+class _Changing(ABC):
     """Knows the present capacity; its clock starts at the first request."""
 
     def __init__(self, capacity: Capacity) -> None:
@@ -44,8 +45,8 @@ class _Changing:
         elapsed = asyncio.get_running_loop().time() - (self._first or 0.0)
         return self._numbers[max(bisect_right(self._times, elapsed + 1e-9) - 1, 0)]
 
-    def _changed(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _changed(self) -> None: ...
 
 
 class Slots(_Changing):
