@@ -16,6 +16,8 @@ from batchgen.send.token_estimator import TokenEstimator
 from batchgen.send.window import CongestionWindow
 from batchgen.ui.humanize import dollars, pluralize
 
+TOGETHER = 0.05
+"""Requests within so many seconds were sent together: a limit grants the first of them and refuses the others."""
 EXACT_DIGITS = 12
 """Of what is spent, in tokens and dollars. A token costs some 1e-7 dollars."""
 
@@ -107,7 +109,7 @@ class RateLimiter:
         self._estimate.observe(longest_answer, used)
         was_away = self._outage.answered(sent_at)
         doubtful, self._doubtful = self._doubtful, []
-        if doubtful and doubtful[0][0] <= sent_at <= doubtful[-1][0]:  # one sent with them got through
+        if doubtful and doubtful[0][0] - TOGETHER <= sent_at <= doubtful[-1][0]:  # one sent with them got through
             self._outage.answered(math.inf)
             for refused_at, others in doubtful:
                 self._by_rate(now, refused_at, others)

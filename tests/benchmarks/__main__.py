@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import flight
+import gateways
 import growth
 import memory
 import publishing
@@ -42,6 +43,7 @@ SECTIONS = {
     "reading": reading.lines,
     "bytes": sizes.lines,
     "shapes": shapes.lines,
+    "gateways": gateways.lines,
 }
 
 

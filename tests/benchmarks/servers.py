@@ -56,16 +56,15 @@ def constant(body: bytes) -> Iterator[str]:
         with own(body) as served:
             yield served.url
         return
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
-        address = free.getsockname()
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
         configuration = Path(folder) / "nginx.conf"
-        configuration.write_text(_configuration(folder, address[1], body.decode()))
-        free.close()
+        configuration.write_text(_configuration(folder, port, body.decode()))
         with core(0):
             process = subprocess.Popen([NGINX, "-e", "stderr", "-c", configuration], env=ENVIRONMENT)
         try:
-            _await(address)
-            yield f"http://127.0.0.1:{address[1]}"
+            wait_for(("127.0.0.1", port))
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()
@@ -108,9 +107,14 @@ def escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _await(address: tuple[str, int]) -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_for(address: tuple[str, int]) -> None:
     for _ in range(int(PATIENCE / 0.02)):
         with suppress(OSError), socket.create_connection(address):
             return
         sleep(0.02)
-    sys.exit("nginx did not start; its own message stands above")
+    sys.exit(f"{address[1]}: no server started; its own message may stand above")

@@ -164,9 +164,9 @@ LIMITED = {"kind": Kind.BUSY, "status": 429}
     ("server", "latency", "refusal", "ideal", "used"),
     [
         pytest.param(lambda: Bucket(20, 1), 0.01, OVERLOADED, 300 / 20, 0.85, id="nginx, no burst, answers at once"),
-        pytest.param(lambda: Bucket(20, 1), 0.3, OVERLOADED, 300 / 20, 0.8, id="nginx, no burst, answers take 0.3 s"),
+        pytest.param(lambda: Bucket(20, 1), 0.3, OVERLOADED, 300 / 20, 0.85, id="nginx, no burst, answers take 0.3 s"),
         pytest.param(lambda: Bucket(20, 1), 0.3, LIMITED, 300 / 20, 0.85, id="nginx, no burst, limit_req_status 429"),
-        pytest.param(lambda: Bucket(20, 1), 0.01, {**OVERLOADED, "retry_after": 1.0}, 300 / 20, 0.8, id="20/s, Retry-After: 1"),
+        pytest.param(lambda: Bucket(20, 1), 0.01, {**OVERLOADED, "retry_after": 1.0}, 300 / 20, 0.85, id="20/s, Retry-After: 1"),
         pytest.param(lambda: Bucket(20, 10), 0.05, {**OVERLOADED, "retry_after": 1.0}, 290 / 20, 0.85, id="20/s, a burst of 10, Retry-After: 1"),
         pytest.param(lambda: Bucket(20, 10), 0.05, OVERLOADED, 290 / 20, 0.9, id="nginx, a burst of 10"),
         pytest.param(lambda: StickTable(40, 2), 0.01, LIMITED, 260 / 20, 0.65, id="HAProxy, 40 in 2 s, 40 at the start"),

@@ -231,7 +231,8 @@ def test_a_digest_is_of_all_modules_and_of_their_places(tmp_path):
     assert digest_of(tmp_path) == seen[-1]
 
 
-def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow):
+def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "default")  # Ray's own processes warn on Python 3.13
     asked = prompts(160, "plate")
     work = Work(tmp_path).write(asked, concurrency=CONCURRENCY)
     key = "a-key-that-nobody-shall-see"

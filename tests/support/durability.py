@@ -52,7 +52,7 @@ HUNG = 60
 
 def environ(url: str = "http://127.0.0.1:9") -> dict[str, str]:
     """Port 9 answers nobody: where a test expects that nothing is sent."""
-    return {**os.environ, "WRITER_BASE_URL": url, "WRITER_API_KEY": "any", "PYTHONWARNINGS": "error"}
+    return {"PYTHONWARNINGS": "error", **os.environ, "WRITER_BASE_URL": url, "WRITER_API_KEY": "any"}
 
 
 @dataclasses.dataclass
