@@ -33,8 +33,9 @@ from batchgen.send import shared_rate
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
-from batchgen.send.engines.local import EngineFactory
-from batchgen.send.interfaces import Attempt, Save
+from batchgen.send.engines.load_balancer import LoadBalancer
+from batchgen.send.engines.local import Engine, EngineFactory
+from batchgen.send.interfaces import Attempt, FoundConcurrency, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
@@ -119,8 +120,10 @@ class Sender:
             rate, left = outlook.rate(stats, now), outlook.seconds(stats, now)
             self.checkpoint.set_progress(self.record, usage(), rate or None, left, moves)
 
-        limits = self._rate_limiter(rate, found)
+        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
         async with GroupCommit(self.checkpoint) as writer, self.engine(connection, job.engine) as engine:
+            if granted.concurrency == "auto":
+                limits.auto = _concurrency(engine, connection, found)
             dispatcher = self._dispatcher(plan, engine.attempt, writer.save, flight, limits, stats)
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
             view = progress(
@@ -141,14 +144,6 @@ class Sender:
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
         )
-
-    def _rate_limiter(self, rate: float | None, found: int | None) -> RateLimiter:
-        """Returns the limits of a run that starts now. `rate`, `found`: as of `run`."""
-        granted = self.setup.job.limits
-        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
-        if granted.concurrency == "auto":
-            limits.auto = AdaptiveConcurrency(AUTO_MOST, found, self.setup.job.timeout.total)
-        return limits
 
     def _dispatcher(
         self, plan: Plan, attempt: Attempt, save: Save, flight: InFlightLog, limits: RateLimiter, stats: Stats
@@ -190,6 +185,13 @@ class Sender:
         with shared_rate.register(connection.urls, connection.key) as runs:
             limits.share(time.monotonic(), runs(), wait=2 * shared_rate.COUNT_SECONDS)
             yield lambda: limits.share(time.monotonic(), runs())
+
+
+def _concurrency(engine: Engine, connection: Connection, found: int | None) -> FoundConcurrency:
+    """Returns how many requests may be in flight, to be found as answers come. `found`: by an earlier run."""
+    if isinstance(engine, LoadBalancer):
+        return engine.find_concurrency(AUTO_MOST, found)
+    return AdaptiveConcurrency(AUTO_MOST, found, connection.total)
 
 
 def budget_of(until: Until) -> Budget:

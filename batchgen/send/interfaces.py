@@ -1,12 +1,15 @@
-"""What the dispatcher is given: one attempt at a request, the store of its record, and marks of what is in flight."""
+"""What the dispatcher is given: one attempt at a request, the store of its record, marks of what is in flight, and how
+many requests may be."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from batchgen.api.outcome import Answer, Failure
 from batchgen.checkpoint.schema import Record
+from batchgen.send.concurrency import Moved
 
 Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
 """Sends a body that asks for a model. Raises NeverSent if it is cancelled before any of the request left."""
@@ -21,3 +24,17 @@ class InFlight(Protocol):
     def begin(self, slot: int, key: bytes, attempt: int) -> None: ...
 
     def end(self, slot: int) -> None: ...
+
+
+class FoundConcurrency(Protocol):
+    """How many requests may be in flight, as found from what becomes of them: of one server, or of several."""
+
+    @property
+    def most(self) -> int: ...
+
+    @property
+    def moves(self) -> Sequence[Moved]: ...
+
+    def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None: ...
+
+    def unanswered(self, now: float, sent_at: float) -> None: ...

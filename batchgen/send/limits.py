@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchgen.send.adaptive_pacer import AdaptivePacer
 from batchgen.send.circuit_breaker import CircuitBreaker
-from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.interfaces import FoundConcurrency
 from batchgen.send.pacing import GcraPacer
 from batchgen.send.token_estimator import TokenEstimator
 from batchgen.send.window import CongestionWindow
@@ -44,7 +44,7 @@ class RateLimiter:
         self._estimate = TokenEstimator()
         self._outage = CircuitBreaker()
         self.window = CongestionWindow()
-        self.auto: AdaptiveConcurrency | None = None
+        self.auto: FoundConcurrency | None = None
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
         self._refusals = 0

@@ -7,7 +7,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from support.shapes import play
+from support.shapes import play, play_several
 
 from batchgen.simulator.shapes import Batching, Slots
 
@@ -101,6 +101,18 @@ def test_a_capacity_that_drifts_is_followed(capacity, slower, seed):
     assert auto.throughput(75, 115) >= 0.93 * last / 0.4
     assert auto.latency(75, 115) <= slower * 0.4
     assert not auto.late()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("slots", [(4, 32), (8, 8), (2, 16, 40)])
+def test_several_servers_get_as_many_as_each_has_slots(slots, seed):
+    shapes = [Slots(((0, one),)) for one in slots]
+    played, at_each = play_several(shapes, about(0.4), exactly(50), 130, seed)
+    assert played.throughput(60, 120) >= 0.95 * sum(slots) / 0.4
+    assert played.latency(60, 120) <= 1.3 * 0.4
+    for server, one in enumerate(slots):
+        numbers = [numbers[server] for numbers in at_each[120:240]]
+        assert 0.95 * one <= statistics.mean(numbers) <= 1.3 * one + 1
 
 
 def test_time_outs_are_pressure():

@@ -16,14 +16,8 @@ from support.own_server import OwnServer
 from support.service import Delay, Hold, Raw, Service, Status, error_body
 
 from batchgen.api.outcome import Answer, Kind
-from batchgen.send.engines.load_balancer import (
-    FAILURES_IN_A_ROW,
-    FIRST_COOLDOWN,
-    MAX_COOLDOWN,
-    LoadBalancer,
-    Server,
-    ServerPool,
-)
+from batchgen.send.engines.load_balancer import LoadBalancer
+from batchgen.send.engines.server_pool import FAILURES_IN_A_ROW, FIRST_COOLDOWN, MAX_COOLDOWN, Server, ServerPool
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 

@@ -7,14 +7,17 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from support.connections import connection
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.job.sections import AUTO_MOST
 from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
@@ -72,24 +75,67 @@ def _batches() -> Iterator[list[Task]]:
         yield [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 200, (0.0, 0.0)) for n in numbers]
 
 
-async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> None:  # noqa: PLR0917  as above
-    clock = asyncio.get_running_loop().time
+@dataclass
+class Simulated:
+    """What a client is to the dispatcher, with a server of some shape behind it."""
 
-    async def attempt(*_: object) -> Answer | Failure:
+    shape: Shape
+    draw: Callable[[], tuple[float, int]]
+    total: float
+    played: Played
+    in_flight: int = 0
+
+    async def attempt(self, *_: object) -> Answer | Failure:
+        clock = asyncio.get_running_loop().time
         began = clock()
-        takes, tokens = draw()
+        takes, tokens = self.draw()
+        self.in_flight += 1
         try:
-            async with asyncio.timeout(total):
-                await shape.work(takes, tokens)
+            async with asyncio.timeout(self.total):
+                await self.shape.work(takes, tokens)
         except TimeoutError:
-            played.answers.append((clock(), clock() - began, False))
+            self.played.answers.append((clock(), clock() - began, False))
             return Failure(Kind.UNANSWERED, "no answer in time", is_late=True)
-        played.answers.append((clock(), clock() - began, True))
+        finally:
+            self.in_flight -= 1
+        self.played.answers.append((clock(), clock() - began, True))
         return Answer(b"", 1, tokens)
 
-    limits = RateLimiter(per_minute, None, clock())
+
+def play_several(
+    shapes: Sequence[Shape],
+    latency: Callable[[random.Random], float],
+    tokens: Callable[[random.Random], int],
+    seconds: float,
+    seed: int = 1,
+) -> tuple[Played, list[list[int]]]:
+    """`auto` on several servers, and what was in flight at each of them every half second."""
+    dice, played, at_each = random.Random(seed), Played(), []
+
+    async def run() -> None:
+        clock = asyncio.get_running_loop().time
+        balancer = LoadBalancer(connection(*(f"http://server{n}" for n in range(len(shapes)))), clock)
+        balancer._clients = [Simulated(one, lambda: (latency(dice), tokens(dice)), 300.0, played) for one in shapes]
+        limits = RateLimiter(None, None, clock())
+        limits.auto = balancer.find_concurrency(AUTO_MOST, None)
+        watched = lambda: at_each.append([one.in_flight for one in balancer._clients])  # noqa: E731
+        await _dispatch(balancer.attempt, limits, AUTO_MOST, seconds, played, watched)
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(run())
+    return played, at_each
+
+
+async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> None:  # noqa: PLR0917  as above
+    limits = RateLimiter(per_minute, None, asyncio.get_running_loop().time())
     if concurrency is None:
         limits.auto = played.auto = AdaptiveConcurrency(AUTO_MOST, None, total)
+    attempt = Simulated(shape, draw, total, played).attempt
+    await _dispatch(attempt, limits, concurrency or AUTO_MOST, seconds, played, lambda: None)
+
+
+async def _dispatch(attempt, limits, concurrency, seconds, played, watched) -> None:
+    clock = asyncio.get_running_loop().time
     pump = Dispatcher(
         batches=_batches(),
         attempt=attempt,
@@ -99,7 +145,7 @@ async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> 
         budget=Budget(deadline=seconds),
         retries=Retries(6, 60),
         stats=Stats(todo=1 << 30),
-        concurrency=concurrency or AUTO_MOST,
+        concurrency=concurrency,
         stops=Stops(kinds_of(Scope.RUN), 360),
         clock=clock,
     )
@@ -107,6 +153,7 @@ async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> 
     async def watch() -> None:
         while True:
             played.in_flight.append((clock(), pump.stats.in_flight))
+            watched()
             await asyncio.sleep(0.5)
 
     watching = asyncio.create_task(watch())

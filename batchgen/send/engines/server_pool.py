@@ -1,0 +1,110 @@
+"""The servers among which a load balancer chooses: which of them are up, and which gets the next request.
+
+Pure: the caller passes the time, in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchgen.send.concurrency import AdaptiveConcurrency
+
+FIRST_COOLDOWN, MAX_COOLDOWN = 1.0, 60.0
+"""Seconds."""
+FAILURES_IN_A_ROW = 3
+"""A reachable server is down after this many failures without an answer between them."""
+
+
+@dataclass
+class Server:
+    """The state of one server. Times are the clock's, in seconds; `cooldown` is its length, 0 for a server that is
+    up. `concurrency`: how many requests it may have in flight, where that is found."""
+
+    in_flight: int = 0
+    asked: int = 0
+    in_a_row: int = 0
+    cooldown: float = 0.0
+    cooldown_since: float = -math.inf
+    probing: bool = False
+    has_answered: bool = False
+    concurrency: AdaptiveConcurrency | None = None
+
+    @property
+    def load(self) -> float:
+        """Returns the requests in flight; where their number is found, as a share of it."""
+        return self.in_flight if self.concurrency is None else self.in_flight / self.concurrency.most
+
+    def is_free(self, now: float) -> bool:
+        """Returns whether it may get a request: it is up, or its cooldown is over and it is not being probed."""
+        return not self.cooldown or (not self.probing and now >= self.cooldown_since + self.cooldown)
+
+
+@dataclass
+class ServerPool:
+    """Chooses the server for the next request."""
+
+    servers: Sequence[Server]
+
+    def choose(self, now: float, tried: set[int]) -> int | None:
+        """Returns an untried server: first one whose cooldown is over, then the one with the least load. If all
+        are cooling down and none was tried, it is the one asked longest ago: the dispatcher decides whether to send at
+        all."""
+        untried = [at for at in range(len(self.servers)) if at not in tried]
+        free = [at for at in untried if self.servers[at].is_free(now)]
+        if not free and tried:
+            return None
+        return min(free or untried, key=self._rank)
+
+    def _rank(self, at: int) -> tuple[bool, float, int]:
+        server = self.servers[at]
+        return not server.cooldown, 0 if server.cooldown else server.load, server.asked
+
+    def begin(self, at: int) -> None:
+        server = self.servers[at]
+        server.in_flight += 1
+        server.asked = 1 + max(other.asked for other in self.servers)
+        server.probing = server.cooldown > 0
+
+    def end(self, at: int) -> None:
+        self.servers[at].in_flight -= 1
+
+    def answered(self, at: int, begun: float, now: float, tokens: int, beside: int) -> None:
+        """Counts an answer. `beside`: the server's requests in flight when it was asked, this one included."""
+        self.mark_up(at)
+        concurrency = self.servers[at].concurrency
+        if concurrency is not None:
+            concurrency.answered(now, begun, tokens, beside)
+
+    def overloaded(self, at: int, begun: float, now: float) -> None:
+        """Counts a request that the server refused for now, or did not answer in time."""
+        concurrency = self.servers[at].concurrency
+        if concurrency is not None:
+            concurrency.unanswered(now, begun)
+
+    def mark_up(self, at: int) -> None:
+        server = self.servers[at]
+        server.in_a_row, server.cooldown, server.probing, server.has_answered = 0, 0.0, False, True
+
+    def mark_down(self, at: int, begun: float, now: float, cooldown: float | None = None) -> None:
+        """Starts a cooldown. `begun`: when the request was sent; one that was sent before a cooldown began, or ends
+        within it, says nothing new. `cooldown`: seconds, if the server asks for so many."""
+        server = self.servers[at]
+        if server.cooldown and begun < server.cooldown_since:
+            return
+        server.probing = False
+        if now >= server.cooldown_since + server.cooldown:
+            server.cooldown = min(MAX_COOLDOWN, cooldown or max(FIRST_COOLDOWN, 2 * server.cooldown))
+            server.cooldown_since = now
+
+    def failed(self, at: int, begun: float, now: float, *, at_once: bool) -> None:
+        """Counts a failure that may be the request's fault, unless it happens several times in a row."""
+        server = self.servers[at]
+        server.in_a_row += 1
+        if at_once or server.cooldown or server.in_a_row >= FAILURES_IN_A_ROW:
+            self.mark_down(at, begun, now)
+
+    def others_serve(self, at: int) -> bool:
+        """Returns whether another server is up."""
+        return any(not server.cooldown for number, server in enumerate(self.servers) if number != at)
