@@ -29,7 +29,7 @@ from batchgen.runner.progress import progress
 from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
-from batchgen.send import shared_rate
+from batchgen.send import other_runs, shared_server
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
@@ -130,10 +130,10 @@ class Sender:
                 job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
             )
             try:
-                with self.signals.handling(dispatcher), self._share_rate(limits, connection) as recount:
+                with self.signals.handling(dispatcher), self._sharing(limits, connection) as look:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
-                    stored, counted = (PROGRESS_SECONDS, store_progress), (shared_rate.COUNT_SECONDS, recount)
+                    stored, counted = (PROGRESS_SECONDS, store_progress), (other_runs.COUNT_SECONDS, look)
                     async with _ticking(shown, counted, stored, checked):
                         is_gone = await _run_until_end(dispatcher)
             finally:
@@ -177,14 +177,27 @@ class Sender:
             )
 
     @contextmanager
-    def _share_rate(self, limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
-        """Shares the declared rates with the other runs under this key. Yields a function to call regularly."""
-        if not limits.is_declared:
-            yield lambda: None
-            return
-        with shared_rate.register(connection.urls, connection.key) as runs:
-            limits.share(time.monotonic(), runs(), wait=2 * shared_rate.COUNT_SECONDS)
-            yield lambda: limits.share(time.monotonic(), runs())
+    def _sharing(self, limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
+        """Shares the declared rates with the other runs under this key, and a server whose number in flight is to be
+        found with those that look for it, too. Yields a function to call regularly."""
+        numbers = limits.auto.each(*connection.urls) if limits.auto else {}
+        with _sharing_rate(limits, connection) as recount, shared_server.sharing(numbers) as look:
+
+            def both() -> None:
+                recount()
+                look()
+
+            yield both
+
+
+@contextmanager
+def _sharing_rate(limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
+    if not limits.is_declared:
+        yield lambda: None
+        return
+    with other_runs.register(" ".join(connection.urls), connection.key) as runs:
+        limits.share(time.monotonic(), runs.count(), wait=2 * other_runs.COUNT_SECONDS)
+        yield lambda: limits.share(time.monotonic(), runs.count())
 
 
 def _concurrency(engine: Engine, connection: Connection, found: int | None) -> FoundConcurrency:

@@ -2,14 +2,17 @@
 
 It works by rounds. Each round keeps one number until all requests in flight were sent at it, then takes the mean
 latency of as many more answers. By Little's law the throughput is the number in flight divided by the mean latency, so
-one measure is enough. Arithmetic only: the caller passes the time, in seconds.
+one measure is enough. Where other runs are at the same server, all numbers are those of all runs together, and this run
+takes its part. Arithmetic only: the caller passes the time, in seconds.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from batchgen.send.measurement import Level, Moved, Weights
+from batchgen.send.other_runs import Others
 
 START = 4
 QUEUE = 1.12
@@ -17,8 +20,7 @@ QUEUE = 1.12
 FREE, LONG = 1.05, 1.25
 """Multiples of the latency without a queue: below the first there is no queue, above the second it is too long."""
 WORTH = 0.7
-"""The share of the ideal gain that more in flight must bring, so that there is room for still more. The ideal: they
-cost no latency."""
+"""The share of the ideal gain (at no cost in latency) that more must bring, so that there is room for still more."""
 SURELY_WORTH, WELL_WORTH = 0.5, 0.9
 """The share that a small step must surely bring; and the share that shows that there was no queue at all."""
 FLAT = 0.03
@@ -33,83 +35,35 @@ LONGEST = 5.0
 latency, if that is more."""
 STEP = 1.12
 """The factor by which the number is raised to find out whether there is room for more."""
-LITTLE, OTHERWISE = 0.5, 0.3
-"""The least sum of squares of relative token counts that is informative; and the change of the tokens' share in latency
-after which older measures are discarded."""
+OTHERWISE = 0.3
+"""The change of the tokens' share in latency after which older measures are discarded."""
 FEW_LATE = 2
 """So many time-outs in a round are a sign of overload."""
+SETTLING = 3.0
+"""Seconds after a change until all runs know it."""
+NOTED = 0.1
+"""The least relative change by what other runs do that is noted."""
 PATIENCE = 6.0
 """The most seconds between two attempts to find room for more."""
-
-
-class Moved(NamedTuple):
-    """A change of the number of requests in flight: when, and why."""
-
-    at: float
-    most: int
-    throughput: float
-    latency: float
-    why: str
-
-
-class Level(NamedTuple):
-    """The measurement at one number in flight. `error`: the standard error of the mean latency, as a share of it."""
-
-    number: float
-    latency: float
-    error: float
-
-    @property
-    def throughput(self) -> float:
-        return self.number / self.latency
-
-    def worth(self, before: Level) -> float:
-        """Returns the share of the ideal gain that the larger number brings: 1 if latency stayed the same, 0 if
-        throughput did."""
-        return 1 - math.log(self.latency / before.latency) / math.log(self.number / before.number)
-
-    def doubt(self, before: Level) -> float:
-        """Returns the standard error of `worth`."""
-        return math.hypot(self.error, before.error) / math.log(self.number / before.number)
-
-
-@dataclass
-class Weights:
-    """The share of the latency that depends on an answer's tokens, by regression within rounds."""
-
-    share: float = 0.0
-    mean: float = 1.0
-    _covariance: float = 0.0
-    _variance: float = 0.0
-
-    def of(self, tokens: float) -> float:
-        return max(1 - self.share + self.share * tokens / self.mean, 0.05)
-
-    def learn(self, latencies: list[float], tokens: list[float]) -> None:
-        count = len(tokens)
-        mean, latency = max(sum(tokens) / count, 1e-9), max(sum(latencies) / count, 1e-9)
-        if not self._variance:
-            self.mean = mean
-        pairs = [(t / mean - 1, one / latency - 1) for one, t in zip(latencies, tokens, strict=True)]
-        self._covariance = 0.98 * self._covariance + sum(t * one for t, one in pairs)
-        self._variance = 0.98 * self._variance + sum(t * t for t, _ in pairs)
-        share = self._covariance / (self._variance + LITTLE)  # a few like ones tell little
-        self.share = min(max(share * self.mean / mean, 0.0), 1.0) if self._variance > LITTLE else 0.0
 
 
 @dataclass
 class AdaptiveConcurrency:
     """The number of requests that may be in flight, `most`. `ceiling`: its upper limit. `start`: the number that an
-    earlier run found. `total`: the time-out of a request in seconds."""
+    earlier run found. `total`: the time-out of a request in seconds. `of_all`: the number of all runs together.
+    `in_flight`: this run's requests, when the last answer was sent for."""
 
     ceiling: int
     start: int | None = None
     total: float = math.inf
-    most: int = field(init=False)
+    of_all: int = field(init=False)
+    in_flight: int = field(default=0, init=False)
     moves: list[Moved] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.most = min(self.start or START, self.ceiling)
+        self.of_all = min(self.start or START, self.ceiling)
+        self._others = Others()
+        self._changed_at = -math.inf
         self._weights = Weights()
         self._state = "climbing"
         self._factor = 2.0
@@ -119,6 +73,37 @@ class AdaptiveConcurrency:
         self._tries, self._tried_at = 0, 0.0
         self._late = 0
         self._begin()
+
+    @property
+    def most(self) -> int:
+        """Returns this run's part of the number: an equal one, and what others leave while they look for theirs."""
+        others = self._others
+        left = self.of_all - others.in_flight if len(others.settled) < others.runs - 1 else 0
+        return max(1, left, round(self.of_all / others.runs))
+
+    def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
+        """Returns the number for each address, or for several that share one."""
+        return {" ".join(urls): self}
+
+    @property
+    def settled(self) -> int:
+        """Returns the number of all runs together, as far as this run has settled on one; 0 while it looks for it."""
+        return 0 if self._state in {"climbing", "lowered"} else self.of_all
+
+    def share(self, now: float, others: Others) -> None:
+        """Shares the server with these runs from now on. One run at a time looks for the number, the earliest first; a
+        later one takes what that finds."""
+        before, most, self._others = self._others, self.most, others
+        if before.runs != others.runs and not self.moves:
+            self.of_all = min(others.runs * self.of_all, self.ceiling)
+        if before.runs != others.runs or (self._base == math.inf and before.is_looking and not others.is_looking):
+            self._changed_at = now  # what was measured meanwhile is of many numbers
+            self._begin()
+        elif self._state == "holding":  # the mean of what all have settled on: an equal part for each
+            self.of_all = round((self.of_all + sum(others.settled)) / (1 + len(others.settled)))
+        if self.moves and abs(self.most - most) > NOTED * most:
+            why = f"{others.runs} runs share the server" if others.runs > 1 else "the other runs have ended"
+            self.moves.append(Moved(now, self.most, 0.0, 0.0, why))
 
     def _begin(self) -> None:
         self._passed = 0
@@ -132,17 +117,19 @@ class AdaptiveConcurrency:
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
         limits allow."""
+        self.in_flight = beside
         if not self.moves:
             self.moves.append(Moved(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
-            self._move(now, max(1, int(allowed)), "held", 0.0, 0.0, "refusals or time-outs")
+            self._move(now, max(1, int(allowed)) * self._others.runs, "held", 0.0, 0.0, "refusals or time-outs")
         if not self._measuring:
             self._passed += 1
-            self._measuring, self._since = self._passed >= self.most, now
+            self._measuring = self._passed >= self.most and now - self._changed_at >= SETTLING
+            self._since = now
             return
         self._latencies.append(max(now - sent_at, 1e-6))
         self._tokens.append(tokens)
-        self._beside += beside
+        self._beside += beside + self._others.in_flight
         self._full += beside >= self.most
         weighed = self._latencies[-1] / self._weights.of(tokens)
         self._sums = [self._sums[0] + weighed, self._sums[1] + weighed * weighed, self._sums[2] + 1]
@@ -165,15 +152,18 @@ class AdaptiveConcurrency:
         self._late += 1
         if self._late >= FEW_LATE and self._state != "held":
             self._late = 0
-            self._move(now, max(1, self.most // 2), "holding", 0.0, now - sent_at, "no answers in time")
+            self._move(now, max(1, self.of_all // 2), "holding", 0.0, now - sent_at, "no answers in time")
 
     def _end(self, now: float) -> None:
         """Ends a round: takes its measure and decides what follows."""
         level, is_full = self._level()
         self._begin()
         self._late = 0
-        if not is_full:
-            return  # something else holds back, and nothing was tried
+        if not is_full or (self._others.is_looking and self._base == math.inf):
+            return  # something else holds back, and nothing was tried; or another run is trying
+        if self._base == math.inf and self._others.settled:
+            self._adopt(now, level)
+            return
         {
             "climbing": self._climbed,
             "verifying": self._verified,
@@ -195,6 +185,14 @@ class AdaptiveConcurrency:
         number = self._beside / count
         return Level(number, latency, math.sqrt(spread) / count), 2 * self._full >= count
 
+    def _adopt(self, now: float, level: Level) -> None:
+        """Takes the number that other runs have found. What was measured beside them tells the latency without a
+        queue."""
+        number = round(sum(self._others.settled) / len(self._others.settled))
+        self._base = level.latency / max(1.0, QUEUE * level.number / number)
+        self._tried_at = now
+        self._move(now, number, "holding", level.throughput, level.latency, "as other runs have found")
+
     def _climbed(self, now: float, level: Level) -> None:
         before = self._before
         if before is None or level.number <= before.number:
@@ -206,7 +204,7 @@ class AdaptiveConcurrency:
             self._base = (before.latency + level.latency) / 2 if is_free else before.latency
             self._climb(now, level, 2.0 if self._factor > STEP else 1.5)
         elif self._base == math.inf:
-            self._lower(now, level, self.most // 4)
+            self._lower(now, level, self.of_all // 4)
         else:
             self._high = level
             self._settle(now, level, "more in flight only waits longer")
@@ -214,8 +212,9 @@ class AdaptiveConcurrency:
     def _is_worth(self, level: Level, before: Level) -> bool:
         """Returns whether the step brought enough. A large step that leaves doubt did: a queue shows clearly at the
         next one. A small step must prove it: above a queue it may look worth it by chance."""
-        worth, doubt = level.worth(before), level.doubt(before)
-        return worth - doubt >= SURELY_WORTH if self._factor == STEP else worth + doubt >= WORTH
+        if self._factor == STEP:
+            return level.surely_worth(before) >= SURELY_WORTH
+        return level.worth(before) + level.doubt(before) >= WORTH
 
     def _lower(self, now: float, level: Level, most: int) -> None:
         self._high, self._before = level, None
@@ -223,9 +222,9 @@ class AdaptiveConcurrency:
 
     def _climb(self, now: float, level: Level, factor: float) -> None:
         self._before, self._factor = level, factor
-        most = max(self.most + 1, round(self.most * factor))
+        most = max(self.of_all + self._others.runs, round(self.of_all * factor))
         if most > self.ceiling or 3 * factor * level.latency > self.total:
-            self._move(now, self.most, "holding", level.throughput, level.latency, "as many as there may be")
+            self._move(now, self.of_all, "holding", level.throughput, level.latency, "as many as there may be")
             return
         self._move(now, most, "climbing", level.throughput, level.latency, "the server has room for more")
 
@@ -235,7 +234,7 @@ class AdaptiveConcurrency:
         at_work = level.throughput * self._base
         most = max(1, int(QUEUE * at_work + 0.05))
         lowest = int(self._before.number + 0.5) if self._before else 1
-        most = min(max(most, lowest), self.most)
+        most = min(max(most, lowest), self.of_all)
         self._move(now, most, "verifying", level.throughput, level.latency, why)
 
     def _verified(self, now: float, level: Level) -> None:
@@ -245,27 +244,29 @@ class AdaptiveConcurrency:
         doubt = FLAT + 2 * math.hypot(level.error, high.error if high else 0.0)
         is_less = high is not None and level.throughput < (1 - doubt) * high.throughput
         if high is not None and is_less and high.number > level.number and high.latency > level.latency:
-            self.most, self._base = max(self.most, round(high.number)), high.latency
+            self.of_all, self._base = max(self.of_all, round(high.number)), high.latency
             self._climb(now, high, 2.0)
             return
         self._state = "holding"
         self._held(now, level)
 
     def _held(self, now: float, level: Level) -> None:
+        if level.latency < (1 - 2 * level.error) * self._base < math.inf:
+            self._base = level.latency  # it was measured beside a queue, or the server is faster now
         queue = level.latency / self._base if self._base < math.inf else 1.0
         if queue > LONG + 2 * level.error and self._state != "doubting":
             self._move(
-                now, self.most, "doubting", level.throughput, level.latency, ""
+                now, self.of_all, "doubting", level.throughput, level.latency, ""
             )  # it may have changed amid the round
         elif queue > LONG + 2 * level.error:
             self._lower(now, level, int(QUEUE * level.throughput * self._base + 0.05))
-        elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2):
+        elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self._others.is_looking:
             self._tries = min(self._tries + 1, 10)
             self._before, self._factor = level, STEP
-            most = min(max(self.most + 1, round(self.most * self._factor)), self.ceiling)
+            most = min(max(self.of_all + self._others.runs, round(self.of_all * self._factor)), self.ceiling)
             self._move(now, most, "climbing", level.throughput, level.latency, "is there room for more?")
         else:
-            self._move(now, self.most, "holding", level.throughput, level.latency, "")
+            self._move(now, self.of_all, "holding", level.throughput, level.latency, "")
 
     def _patience(self, level: Level) -> float:
         """Returns the seconds until the next attempt to find room: longer after each one in vain."""
@@ -274,18 +275,18 @@ class AdaptiveConcurrency:
     def _was_lowered(self, now: float, level: Level) -> None:
         """Checks whether fewer wait less. If not, answers simply take longer, and there is room again."""
         high = self._high
-        is_worth = high is not None and high.number > level.number and high.worth(level) >= WORTH
-        if is_worth or (self._base == math.inf and self.most == 1):
+        is_worth = high is not None and high.number > level.number and high.surely_worth(level) >= WORTH
+        if is_worth or (self._base == math.inf and self.of_all == 1):
             self._base = level.latency
             self._climb(now, level, 1.5)
         elif self._base == math.inf:
-            self._lower(now, level, self.most // 2)
+            self._lower(now, level, self.of_all // 2)
         else:
             self._state = "holding"
             self._held(now, level)
 
     def _move(self, now: float, most: int, state: str, throughput: float, latency: float, why: str) -> None:
-        if most != self.most or not self.moves:
-            self.moves.append(Moved(now, most, throughput, latency, why))
-        self.most, self._state = most, state
+        before, self.of_all, self._state = self.most, most, state
+        if self.most != before or not self.moves:
+            self.moves.append(Moved(now, self.most, throughput / self._others.runs, latency, why))
         self._begin()

@@ -4,12 +4,13 @@ many requests may be."""
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from batchgen.api.outcome import Answer, Failure
 from batchgen.checkpoint.schema import Record
-from batchgen.send.concurrency import Moved
+from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.measurement import Moved
 
 Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
 """Sends a body that asks for a model. Raises NeverSent if it is cancelled before any of the request left."""
@@ -34,6 +35,8 @@ class FoundConcurrency(Protocol):
 
     @property
     def moves(self) -> Sequence[Moved]: ...
+
+    def each(self, *urls: str) -> Mapping[str, AdaptiveConcurrency]: ...
 
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None: ...
 

@@ -7,7 +7,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from support.shapes import play, play_several
+from support.shapes import play, play_several, play_together
 
 from batchgen.simulator.shapes import Batching, Slots
 
@@ -75,7 +75,7 @@ def test_a_change_of_capacity_is_followed(shape, latency, tokens, numbers):
     changes = tuple(zip((0, 60, 120), numbers, strict=True))
     auto = play(shape(changes), latency, tokens, None, 180)
     for begin, (before, after) in zip((60, 120), pairwise(numbers), strict=True):
-        found = statistics.mean(auto.numbers(begin + 17, begin + 40))
+        found = statistics.mean(auto.numbers(begin + 15, begin + 40))
         assert abs(math.log(found / after)) < abs(math.log(found / before))
     assert not auto.late()
 
@@ -113,6 +113,26 @@ def test_several_servers_get_as_many_as_each_has_slots(slots, seed):
     for server, one in enumerate(slots):
         numbers = [numbers[server] for numbers in at_each[120:240]]
         assert 0.95 * one <= statistics.mean(numbers) <= 1.3 * one + 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("slots", "takes", "begins"),
+    [
+        pytest.param(16, 0.4, (0.0, 0.3), id="16 slots, together"),
+        pytest.param(16, 0.4, (0.0, 30.0), id="16 slots, one later"),
+        pytest.param(100, 1.0, (0.0, 0.3), id="100 slots, together"),
+        pytest.param(100, 1.0, (0.0, 30.0), id="100 slots, one later"),
+        pytest.param(60, 0.5, (0.0, 10.0, 20.0), id="60 slots, three runs"),
+    ],
+)
+def test_runs_at_one_server_share_it(slots, takes, begins, seed):
+    """Each gets as much, and they do not drive each other up."""
+    runs = play_together(Slots(((0, slots),)), about(takes), begins, 180, seed)
+    shares = [played.throughput(80, 170) for played in runs]
+    assert sum(shares) >= 0.95 * slots / takes
+    assert all(share == pytest.approx(sum(shares) / len(shares), rel=0.2) for share in shares)
+    assert all(played.latency(80, 170) <= 2.0 * takes for played in runs)
 
 
 def test_time_outs_are_pressure():

@@ -19,6 +19,7 @@ from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.limits import Budget, RateLimiter
+from batchgen.send.other_runs import Others
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
@@ -124,6 +125,44 @@ def play_several(
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         runner.run(run())
     return played, at_each
+
+
+def play_together(
+    shape: Shape,
+    latency: Callable[[random.Random], float],
+    begins: Sequence[float],
+    seconds: float,
+    seed: int = 1,
+) -> list[Played]:
+    """Several runs of `auto` on one server, which begin at these seconds and look at each other every second."""
+    dice, runs = random.Random(seed), [Played() for _ in begins]
+    clients = [Simulated(shape, lambda: (latency(dice), 50), 300.0, played) for played in runs]
+    autos = [AdaptiveConcurrency(AUTO_MOST) for _ in begins]
+
+    async def look(at: int) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            there = [n for n in range(len(begins)) if n != at and begins[n] <= clock()]
+            settled = [autos[n].settled for n in there]
+            is_looking = any(n < at and not autos[n].settled for n in there)
+            in_flight = sum(clients[n].in_flight for n in there)
+            autos[at].share(clock(), Others(1 + len(there), in_flight, tuple(filter(None, settled)), is_looking))
+            await asyncio.sleep(1)
+
+    async def run(at: int) -> None:
+        await asyncio.sleep(begins[at])
+        limits = RateLimiter(None, None, begins[at])
+        limits.auto = autos[at]
+        looking = asyncio.create_task(look(at))
+        await _dispatch(clients[at].attempt, limits, AUTO_MOST, seconds, runs[at], lambda: None)
+        looking.cancel()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*map(run, range(len(begins))))
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(all_of_them())
+    return runs
 
 
 async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> None:  # noqa: PLR0917  as above

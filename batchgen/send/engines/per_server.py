@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchgen.send.concurrency import Moved
+from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.server_pool import Server
+from batchgen.send.measurement import Moved
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,10 @@ class ConcurrencyPerServer:
 
     servers: Sequence[Server]
     names: Sequence[str]
+
+    def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
+        """Returns the number of each server, by its address."""
+        return {url: one.concurrency for url, one in zip(urls, self.servers, strict=True) if one.concurrency}
 
     @property
     def most(self) -> int:

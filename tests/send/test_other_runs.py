@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,16 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.send import shared_rate
+from batchgen.send import other_runs
 from batchgen.send.limits import RateLimiter
 
 URL, KEY = "http://127.0.0.1:1", "key-of-tests"
-URLS = (URL,)
 MEMBER = """
 import sys, time
-from batchgen.send import shared_rate
-with shared_rate.register(sys.argv[1:2], sys.argv[2]) as runs:
-    print(runs(), flush=True)
+from batchgen.send import other_runs
+with other_runs.register(*sys.argv[1:3]) as runs:
+    print(runs.count(), flush=True)
     time.sleep(600)
 """
 
@@ -53,25 +53,25 @@ def member(home):
 
 
 def test_runs_are_counted_while_they_live(member):
-    with shared_rate.register(URLS, KEY) as runs:
-        assert runs() == 1
+    with other_runs.register(URL, KEY) as runs:
+        assert runs.count() == 1
         others = [member() for _ in range(3)]
         assert [other.told for other in others] == [2, 3, 4]
-        assert runs() == 4
+        assert runs.count() == 4
         others[0].kill()
         others[0].wait()
-        assert runs() == 3
+        assert runs.count() == 3
         others[1].send_signal(signal.SIGINT)
         others[1].wait()
-        assert runs() == 2
+        assert runs.count() == 2
     assert member().told == 2
 
 
 def test_another_key_or_another_endpoint_is_another_rate(member):
-    with shared_rate.register(URLS, KEY) as runs:
+    with other_runs.register(URL, KEY) as runs:
         assert member(key="another").told == 1
         assert member(url="http://127.0.0.1:2").told == 1
-        assert runs() == 1
+        assert runs.count() == 1
 
 
 def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
@@ -79,38 +79,65 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
     dead.kill()
     dead.wait()
     (left,) = home.rglob("*.run")
-    with shared_rate.register(URLS, KEY) as runs:
-        assert runs() == 1
+    with other_runs.register(URL, KEY) as runs:
+        assert runs.count() == 1
         assert left.exists(), "it might be a run that is about to lock it"
-        os.utime(left, (0, time.time() - 2 * shared_rate.STALE_FILE_SECONDS))
-        assert runs() == 1
+        os.utime(left, (0, time.time() - 2 * other_runs.STALE_FILE_SECONDS))
+        assert runs.count() == 1
         assert not left.exists()
     assert not list(home.rglob("*.run"))
 
 
 def test_no_key_can_be_told_from_what_is_kept(home):
-    with shared_rate.register(URLS, KEY):
+    with other_runs.register(URL, KEY):
         kept = list(home.rglob("*"))
         assert kept
         assert not any(KEY in str(path) or (path.is_file() and path.read_bytes()) for path in kept)
         assert {path.stat().st_mode & 0o077 for path in kept if "batchgen" in str(path)} == {0}
 
 
+def test_what_runs_tell_of_themselves_is_whole_at_any_moment(home):
+    """One tells a million requests in flight, then one, again and again; another reads."""
+    with other_runs.register("server") as one, other_runs.register("server") as two:
+        assert two.others() == other_runs.Others(), "it has not told anything yet"
+        stop = threading.Event()
+
+        def tell() -> None:
+            while not stop.is_set():
+                one.tell(1_000_000, 0)
+                one.tell(1, 2_000_000)
+
+        telling = threading.Thread(target=tell)
+        telling.start()
+        try:
+            while not (seen := {two.others() for _ in range(1000)}) - {other_runs.Others()}:
+                pass
+        finally:
+            stop.set()
+            telling.join()
+        assert seen <= {
+            other_runs.Others(),
+            other_runs.Others(2, 1_000_000, (), is_looking=True),
+            other_runs.Others(2, 1, (2_000_000,), is_looking=False),
+        }
+        assert other_runs.Others() not in {two.others() for _ in range(1000)}
+
+
 def test_without_a_home_runs_meet_among_the_temporary_files(tmp_path, monkeypatch, caplog):
     (tmp_path / "home").write_text("no folder")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with shared_rate.register(URLS, KEY) as runs, shared_rate.register(URLS, KEY):
-        assert runs() == 2
+    with other_runs.register(URL, KEY) as runs, other_runs.register(URL, KEY):
+        assert runs.count() == 2
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere" / "at all"))
-    monkeypatch.setattr(shared_rate.Path, "mkdir", _refused)
+    monkeypatch.setattr(other_runs.Path, "mkdir", _refused)
     with (
         caplog.at_level("WARNING", logger="batchgen"),
-        shared_rate.register(URLS, KEY) as runs,
-        shared_rate.register(URLS, KEY),
+        other_runs.register(URL, KEY) as runs,
+        other_runs.register(URL, KEY),
     ):
-        assert runs() == 1
-    assert "will not share its rate" in caplog.text
+        assert runs.count() == 1
+    assert "will not know it" in caplog.text
 
 
 def _refused(*_: object, **__: object) -> None:
@@ -123,7 +150,7 @@ def test_a_folder_that_is_somebody_elses_is_not_used(tmp_path, monkeypatch):
     (tmp_path / ".cache" / "batchgen").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    with shared_rate.register(URLS, KEY):
+    with other_runs.register(URL, KEY):
         assert list((tmp_path / "tmp").rglob("*.run"))
         assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -161,7 +188,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
     living = lambda now: max(1, sum(join <= now < leave for join, leave in zip(joins, gone, strict=True)))  # noqa: E731
     runs = [RateLimiter(rate, None, join) for join in joins]
     for join, run in zip(joins, runs, strict=True):
-        run.share(join, living(join), wait=2 * shared_rate.COUNT_SECONDS)
+        run.share(join, living(join), wait=2 * other_runs.COUNT_SECONDS)
     looked = [join + phase for join, phase in zip(joins, phases, strict=False)]
     bucket, refused = Bucket(rate, 4 + len(joins)), 0
     sent: Counter[int] = Counter()
@@ -171,7 +198,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
             if not joins[n] <= now < gone[n]:
                 continue
             if now >= looked[n]:
-                looked[n] += shared_rate.COUNT_SECONDS
+                looked[n] += other_runs.COUNT_SECONDS
                 run.share(now, living(now))
             if run.wait(now, 1) <= 0:
                 run.take(now, 0)
@@ -179,7 +206,7 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
                 sent[n] += 1
         now += 0.005
     assert refused == 0
-    idle = 2 * shared_rate.COUNT_SECONDS * (len(joins) + 1) + 1.5 * leaves
+    idle = 2 * other_runs.COUNT_SECONDS * (len(joins) + 1) + 1.5 * leaves
     assert sent.total() >= 0.97 * (end - joins[0] - idle) * rate / 60
 
 
