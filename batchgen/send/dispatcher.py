@@ -234,6 +234,7 @@ class Dispatcher:
         failure = self._blame.as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
         if failure.answer is not None:
+            self.stats.billed(failure.answer, task)
             self._answered(sent_at)
         self._blame.weigh(task, failure, now, self.stats.left)
         self._report_trouble(failure)

@@ -59,9 +59,13 @@ class Stats:
         self.lost += outcome.lost
 
     def answered(self, answer: Answer, task: Task) -> None:
-        """Counts an answer, and the rows that share it. The task's estimate of the prompt tokens is used if the service
-        does not count them."""
+        """Counts an answer that serves, and the rows that share it."""
         self.ok += task.rows
+        self.billed(answer, task)
+
+    def billed(self, answer: Answer, task: Task) -> None:
+        """Counts an answer that was paid for, whether it serves or not. The task's estimate of the prompt tokens is used
+        if the service does not count them."""
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or task.prompt_tokens
         self.answer_tokens += billed_tokens(answer, task.candidates)

@@ -67,6 +67,17 @@ def test_billed_answers_of_no_use_are_in_the_cost(job, service, called):
     assert f"${told['cost']:,.2f}" in page
 
 
+def test_the_tokens_of_answers_that_fail_the_check_count(job, called):
+    """A thousand tokens of prompts each, by the service's own count, and a row that is asked for three times."""
+    with OwnServer() as own:
+        endpoint = {"api": "openai", "url": f"{own.url}/v1"}
+        path = job(rows_of(4), endpoint=endpoint, prices=PRICES, check={"matches": "never", "retries": 2})
+        told = called("run", path, "--json").json
+    assert (told["failed"], told["sent"]) == (4, 12)
+    assert (told["prompt_tokens"], told["counted"]) == (12 * 1000, 12)
+    assert told["cost"] == pytest.approx(used(told) / 1000)
+
+
 def test_a_killed_runs_spending_is_not_lost(job, service, start, called):
     path = job(rows_of(60), prices=PRICES, limits={"concurrency": 4, "requests_per_minute": 240})
     run = start("run", path)
