@@ -65,8 +65,7 @@ class Stats:
 
     def billed(self, answer: Answer, task: Task) -> None:
         """Counts an answer that was paid for, whether it serves or not. The task's estimate of the prompt tokens is
-        used
-        if the service does not count them."""
+        used if the service does not count them."""
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or task.prompt_tokens
         self.answer_tokens += billed_tokens(answer, task.candidates)
