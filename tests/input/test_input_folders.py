@@ -236,6 +236,10 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(folder):
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in", "in: is a table of Apache Iceberg"),
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in/data", "in: is a table of Apache Iceberg"),
         ({".hoodie/hoodie.properties": "", "a.parquet": [1]}, "in/**/*.parquet", "in: is a table of Apache Hudi"),
+        ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in", "in/t: is a table of Delta Lake"),
+        ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in/*/*.parquet", "in/t: is a table of Delta Lake"),
+        ({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": [1]}, "in/**/*.parquet", "in/t: is a table of Delta Lake"),
+        ({"db/t/metadata/1.metadata.json": "{}", "db/t/data/a.parquet": [1]}, "in", "in/db/t: is a table of Apache"),
     ],
 )
 def test_a_table_that_holds_overwritten_rows_is_refused_by_name(folder, files, path, said):
@@ -243,6 +247,15 @@ def test_a_table_that_holds_overwritten_rows_is_refused_by_name(folder, files, p
     with pytest.raises(UsageError, match=f"{said}.*export it to Parquet first"):
         opened(at, path)
     assert rows(opened(at, f"in/{list(files)[1]}")) == [{"n": 1}], "a file by its own name"
+
+
+def test_a_table_behind_a_link_is_refused_and_one_beside_the_files_is_not(folder):
+    at = folder({"a.parquet": [1], "t/_delta_log/00.json": "{}", "t/b.parquet": [2]})
+    assert rows(opened(at, "in/*.parquet")) == [{"n": 1}]
+    (at / "all").mkdir()
+    (at / "all" / "linked").symlink_to("../in/t")
+    with pytest.raises(UsageError, match="all/linked: is a table of Delta Lake"):
+        opened(at, "all")
 
 
 @pytest.mark.parametrize("name", ["Text", "STATUS", "more_Choices"])

@@ -144,10 +144,20 @@ def test_globs_and_folders_of_objects(job, store, called):
         ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
     store.put("in/_delta_log/00000.json", b"{}")
-    for given in ("in", "in/*/*.parquet"):
+    for given in ("in", "in/*/*.parquet", "in/region=eu", "in/region=eu/*.parquet"):
         ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert ended.returncode == 2
         assert f"s3://{BUCKET}/in: is a table of Delta Lake" in ended.stderr
+
+
+def test_the_data_of_an_iceberg_table_are_refused_as_the_table_is(job, store, called):
+    store.put("in/data/k=1/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/data"})
+    assert called("plan", path).returncode == 0
+    store.put("in/metadata/v1.metadata.json", b"{}")
+    for given in ("in", "in/data", "in/data/k=1"):
+        ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
+        assert (ended.returncode, f"s3://{BUCKET}/in: is a table of Apache Iceberg" in ended.stderr) == (2, True)
 
 
 MARKERS = ["in/", "in/sub/", "in/sub/deep/", "in/sub_$folder$", "in/sub", "in/empty/", "in/v1.2/", "in_$folder$"]
