@@ -117,7 +117,7 @@ def test_types_are_for_partitions_and_csv_alone(folder):
 def test_a_partition_named_as_a_result_collides(folder):
     source = opened(folder({"text=1/a.parquet": [1]}), "in")
     with pytest.raises(UsageError, match=re.escape("input: {rename: {text: source_text}}")):
-        refuse_collisions(list(source.columns))
+        refuse_collisions(list(source.columns), {})
 
 
 def test_a_change_of_any_file_is_noticed(folder):
@@ -261,4 +261,9 @@ def test_a_table_behind_a_link_is_refused_and_one_beside_the_files_is_not(folder
 @pytest.mark.parametrize("name", ["Text", "STATUS", "more_Choices"])
 def test_names_that_differ_from_a_results_by_case_collide(name):
     with pytest.raises(UsageError, match=re.escape(f"input: {{rename: {{{name}: source_{name}}}}}")):
-        refuse_collisions(["id", name])
+        refuse_collisions(["id", name], {})
+
+
+def test_a_name_that_a_rename_gave_collides_and_the_advice_renames_what_the_file_has():
+    with pytest.raises(UsageError, match=re.escape("input: {rename: {a: id, b: source_Text, text: source_text}}")):
+        refuse_collisions(["id", "Text", "text"], {"a": "id", "b": "Text"})

@@ -537,11 +537,18 @@ def denied(method: str):
     return script
 
 
-def test_a_single_file_needs_no_right_to_delete(job, store, called):
-    store.script = denied("DELETE")
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Refusal(403, "AccessDenied"), "these credentials may not delete there"),
+        (Refusal(500, "InternalError"), "the store answers 500 InternalError: it may stay"),
+    ],
+)
+def test_a_single_file_needs_no_store_that_deletes(job, store, called, refusal, said):
+    store.script = lambda request: refusal if request.method == "DELETE" else None
     ended = called("run", job(ROWS, output={"path": OUTPUT}))
     assert ended.returncode == 0, ended.stderr
-    assert "these credentials may not delete there" in ended.stderr
+    assert said in ended.stderr
     assert set(store.names()) == {"out/job.parquet", "out/.job.parquet.probe"}
     ended = called("run", job(ROWS, output={"path": f"s3://{BUCKET}/out"}, input={"path": OUTPUT}))
     assert "probe" not in ended.stderr, "it is read as input"
