@@ -43,8 +43,8 @@ class Parquet:
                 raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
             schema = file.schema_arrow
-            names = schema.names
             refuse_unreadable(path, schema)
+            names = schema.names
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")
