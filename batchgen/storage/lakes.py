@@ -13,15 +13,21 @@ from batchgen.storage import object_store
 from batchgen.storage.location import ObjectUrl
 from batchgen.storage.object_store import Object
 
-_SIGNS = {"Delta Lake": "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
+DELTA = "Delta Lake"
+_SIGNS = {DELTA: "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
 """Files that only a table of that kind has, as a glob below its folder."""
 _PARENTS = 2
 """How many folders above the given one, besides its partitions, may be the table's: Iceberg has `data`."""
 _EXPORTS = {
-    "Delta Lake": "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
+    DELTA: "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
     "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
     "Apache Hudi": "Spark: spark.read.format('hudi').load(FOLDER).write.parquet(FOLDER)",
 }
+
+
+def is_a(kind: str, folder: Path) -> bool:
+    """Returns whether a folder is a table of that kind."""
+    return next(folder.glob(_SIGNS[kind]), None) is not None
 
 
 def refuse_above(root: Path) -> None:
@@ -43,7 +49,7 @@ def refuse_listed(objects: Iterable[Object]) -> None:
     for one in objects:
         for kind, sign in _SIGNS.items():
             if PurePosixPath(one.url.key).match(sign):
-                raise _refusal(one.url.parent.parent, kind)
+                raise refusal(one.url.parent.parent, kind)
 
 
 def refuse_store_above(root: ObjectUrl) -> None:
@@ -66,13 +72,17 @@ def _is_partition(folder: Path | ObjectUrl) -> bool:
 
 def _refuse(folders: Iterable[Path]) -> None:
     for folder in folders:
-        for kind, sign in _SIGNS.items():
-            if next(folder.glob(sign), None) is not None:
-                raise _refusal(folder, kind)
+        if (kind := next((kind for kind in _SIGNS if is_a(kind, folder)), None)) is not None:
+            raise refusal(folder, kind)
 
 
-def _refusal(place: Path | ObjectUrl, kind: str) -> UsageError:
+def refusal(place: Path | ObjectUrl, kind: str) -> UsageError:
     return UsageError(
         f"{place}: is a table of {kind}, whose files hold rows that were overwritten or deleted beside those in force: "
-        f"export it to Parquet first ({_EXPORTS[kind]}), and give that file"
+        f"{to_export(kind)}"
     )
+
+
+def to_export(kind: str) -> str:
+    """Returns what to do about a table of that kind."""
+    return f"export it to Parquet first ({_EXPORTS[kind]}), and give that file"

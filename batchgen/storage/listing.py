@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from batchgen.errors import UsageError
-from batchgen.storage import lakes, object_store
+from batchgen.storage import delta, lakes, object_store
 from batchgen.storage.location import ObjectUrl, is_url
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
@@ -85,6 +85,10 @@ def _find_paths(pattern: str) -> Found:
         return Found((path,), ({},))
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is not a regular file")
+    if lakes.is_a(lakes.DELTA, path):
+        files = delta.files_in_force(path)
+        shown = [(file, file.parts[len(path.parts) :]) for file in files]
+        return _checked_found(shown, pattern, "")
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
     lakes.refuse_above(root)
     _refuse_closed(root, below)
