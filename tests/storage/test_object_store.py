@@ -453,12 +453,19 @@ def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store,
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
 
 
-def test_a_profile_of_aws_own_tools(job, store, called, tmp_path):
+OF_THE_PROFILE = "endpoint_url = {url}"
+OF_S3_ALONE = "endpoint_url = http://127.0.0.1:9\nservices = here\n[services here]\nsts =\n  endpoint_url = no\ns3 =\n  endpoint_url = {url}"
+
+
+@pytest.mark.parametrize("endpoint", [OF_THE_PROFILE, OF_S3_ALONE])
+def test_a_profile_of_aws_own_tools(job, store, called, tmp_path, endpoint):
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(
         f"[night]\naws_access_key_id = k\naws_secret_access_key = {SECRET}\n"
     )
-    (tmp_path / ".aws" / "config").write_text(f"[profile night]\nregion = us-east-1\nendpoint_url = {store.url}\n")
+    (tmp_path / ".aws" / "config").write_text(
+        f"[profile night]\nregion = us-east-1\n{endpoint.format(url=store.url)}\n"
+    )
     unset = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"))
     path = job(ROWS, output={"path": OUTPUT})
     ended = called("run", path, env={**unset, "AWS_PROFILE": "night"})
