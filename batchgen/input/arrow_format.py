@@ -37,8 +37,8 @@ class Arrow:
 
     def _schema(self, path: File) -> Schema:
         with _opened(path) as reader:
-            names = reader.schema.names
             refuse_unreadable(path, reader.schema)
+            names = reader.schema.names
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")

@@ -17,9 +17,14 @@ from batchgen.input.arrow_types import holds_uuids, is_zone, offset, readable
 from batchgen.input.bounds import BATCH_BYTES, MAX_CELL, UUID
 from batchgen.storage.listing import File
 
+_ADVICE = {"Integers with more than 64 bits": "cast them to decimals of 38 digits, or to text"}
+"""What to do about what pyarrow (26.0.1) does not read, by its words."""
+
 
 def first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0]
+    """Returns a library's words, and what to do where that is known."""
+    line = str(error).split("\n", 1)[0]
+    return next((f"{line}: {advice}" for words, advice in _ADVICE.items() if words in line), line)
 
 
 def _as_readable(table: pa.Table) -> pa.Table:
@@ -38,7 +43,7 @@ def _cast(column: Any, dtype: Any) -> Any:
 
 
 def to_frame(table: pa.Table) -> pl.DataFrame:
-    table = _as_readable(table)
+    table = _as_readable(table).replace_schema_metadata()  # polars (2.1.0) panics if they are not UTF-8
     by_offset = {
         at: field.type.tz
         for at, field in enumerate(table.schema)

@@ -29,12 +29,29 @@ _REFUSED: dict[str, Callable[[Any], bool]] = {
 
 
 def refuse_unreadable(path: File, schema: pa.Schema) -> None:
-    """Raises UsageError for a column of a type that cannot be read."""
-    for field in schema:
+    """Raises UsageError for a column of a type, or with a name, that cannot be read."""
+    for at, field in enumerate(schema, 1):
+        if (what := _unreadable_name(field)) is not None:
+            raise UsageError(f"{path}: column {at} has {what}: write the file anew without it")
         if (what := _unreadable(field.type)) is not None:
             raise UsageError(
                 f"{path}: column {field.name!r} holds {what}: write it as text, or leave it out of the file"
             )
+
+
+def _unreadable_name(field: Any) -> str | None:
+    """Returns what polars (2.1.0) panics at in a column's own name or metadata, or in those of its fields; None if
+    there is nothing."""
+    try:
+        shown = field.name
+        for text in (text for pair in (field.metadata or {}).items() for text in pair):
+            text.decode()
+    except UnicodeDecodeError:
+        return "a name, or metadata, that are not UTF-8"
+    if "\0" in shown:
+        return f"the name {shown!r}, with a NUL character"
+    inner = (field.type.field(at) for at in range(field.type.num_fields))
+    return next((what for one in inner if (what := _unreadable_name(one)) is not None), None)
 
 
 def _unreadable(dtype: Any, *, nested: bool = False) -> str | None:

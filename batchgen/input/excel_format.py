@@ -7,7 +7,7 @@ others are written as in a CSV. A sheet is read whole, and kept until another is
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -17,12 +17,13 @@ from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.column_names import Unnamed, unique_names
 from batchgen.input.file_hints import identify
 from batchgen.input.template.values import iso_duration
-from batchgen.input.workbook import cell_name, scan_sheet, sheets
+from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
 
 Columns = dict[str, list[Any]]
 """The cells of each column, by name; None for empty cells."""
 MOST_EXACT = 2**53
+_NO_LEAP_YEAR = 1900
 _TYPES: dict[type, pl.DataType] = {
     str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), dt.date: pl.Date(),
     dt.datetime: pl.Datetime("us"), dt.time: pl.Time(), dt.timedelta: pl.Duration("us"),
@@ -83,7 +84,9 @@ class Excel:
             if not extent.cells:
                 raise UsageError(f"{path}: sheet {name!r} is empty: a table begins with a line of column names")
         where = f"{path}: sheet {name!r}"
-        return self._columns(path, where, *self._cells(path, name))
+        rows, left = self._cells(path, name)
+        _refuse_no_days(where, rows, left, extent.no_days)
+        return self._columns(path, where, rows, left)
 
     def _chosen(self, path: File, parts: dict[str, str], file: Any) -> str:
         """Returns the sheet's name. Raises UsageError if it does not exist, or if none is given and several hold
@@ -133,6 +136,17 @@ class Excel:
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
         self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed)
         return columns
+
+
+def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Iterable[int]) -> None:
+    """Raises UsageError for a number that stands for no day where it is shown as one. calamine makes a time of what is
+    below 0, and 28 February of Excel's 29 February 1900; in workbooks that count from 1904, 60 is a day."""
+    for row, column in (divmod(place, COLUMNS) for place in no_days):
+        cell = rows[row][column - left]
+        if isinstance(cell, dt.time) or (isinstance(cell, dt.date) and cell.year == _NO_LEAP_YEAR):
+            raise UsageError(
+                f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text"
+            )
 
 
 def _value(cell: Any, where: str, row: int, column: int) -> Any:

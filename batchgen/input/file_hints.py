@@ -38,6 +38,10 @@ _MARKS = {
     b"ARROW1": ("is an Arrow file", _NAMED.format(".arrow")),
     b"SQLite format 3": ("is a SQLite database", "export the table as CSV"),
     b"version https://git-lfs": ("is a pointer of Git LFS", "fetch the file itself (git lfs pull)"),
+    b"\xff\xfe\0\0": (
+        "is UTF-32",
+        "set input.encoding: utf-32 (of CSV), or save it as UTF-8 (iconv -f UTF-32 -t UTF-8)",
+    ),
     b"\xff\xfe": ("is UTF-16", "set input.encoding: utf-16 (of CSV), or save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
     b"\xfe\xff": ("is UTF-16", "set input.encoding: utf-16 (of CSV), or save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
 }

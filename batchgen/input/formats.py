@@ -46,6 +46,10 @@ def _tsv(spec: Input) -> Format:
     return Csv(Dialect(spec.separator or "\t", spec.encoding or "utf-8"))
 
 
+def _ndjson(_: Input) -> Format:
+    return Ndjson()
+
+
 def _parquet(_: Input) -> Format:
     from batchgen.input.parquet_format import Parquet  # noqa: PLC0415  it takes long, and many a job has no Parquet
 
@@ -69,8 +73,8 @@ BY_SUFFIX: dict[str, Callable[[Input], Format]] = {
     ".tsv": _tsv,
     ".tab": _tsv,
     ".txt": _csv,
-    ".ndjson": lambda _: Ndjson(),
-    ".jsonl": lambda _: Ndjson(),
+    ".ndjson": _ndjson,
+    ".jsonl": _ndjson,
     ".json": lambda _: JsonList(),
     ".parquet": _parquet,
     ".pq": _parquet,

@@ -86,6 +86,10 @@ class ValueKinds:
         for key, item in value.items():
             field = fields.get(key)
             if field is None:
+                if "\0" in key:
+                    raise UsageError(
+                        f"{where}: the key {key!r} has a NUL character, which no table can hold: rename it"
+                    )
                 field = fields[key] = ValueKinds(f"{self.name}.{key}" if self.name else key)
             keys += field.add(item, where, deep + 1)
         return keys

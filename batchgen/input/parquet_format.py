@@ -20,7 +20,7 @@ from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
-from batchgen.input.parquet_steps import broken_column, open_parquet, planned_reads
+from batchgen.input.parquet_steps import broken_column, intervals, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import pluralize
@@ -32,7 +32,17 @@ ROW_BYTES = 100
 class Parquet:
     """Columns, their types and order are the same in all files."""
 
-    notes: Sequence[str] = ()
+    def __init__(self) -> None:
+        self._intervals: dict[str, File] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Returns which columns are read as what they are stored as."""
+        if not self._intervals:
+            return []
+        (name, path), *more = self._intervals.items()
+        others = f" and {pluralize(len(more), 'other')}" if more else ""
+        return [f"{path}: column {name!r}{others}: intervals of Parquet, read as the 12 bytes of each"]
 
     def schema(self, paths: Sequence[File]) -> Schema:
         return common_schema(paths, self._schema)
@@ -43,8 +53,9 @@ class Parquet:
                 raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
             schema = file.schema_arrow
-            names = schema.names
             refuse_unreadable(path, schema)
+            self._intervals.update(dict.fromkeys(intervals(file), path))
+            names = schema.names
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UsageError(f"{path}: two columns are named {twice!r}")

@@ -48,6 +48,12 @@ def broken_column(file: pq.ParquetFile, size: int) -> tuple[str, str] | None:
     return None
 
 
+def intervals(file: pq.ParquetFile) -> list[str]:
+    """Returns the columns that hold Parquet's own intervals: pyarrow (26.0.1) reads their bytes."""
+    paths = [f"{column.path}." for column in _columns(file) if column.converted_type == "INTERVAL"]
+    return [name for name in file.schema_arrow.names if any(path.startswith(f"{name}.") for path in paths)]
+
+
 def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> str | None:
     """Returns what is wrong with the footer's parts for these columns; None if nothing is. `hollow`: an empty file
     of the same size. pyarrow builds all parts before it looks for the first page, which does not exist there."""

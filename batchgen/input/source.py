@@ -32,6 +32,8 @@ _PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess
     "Datetime": lambda c: pl.coalesce([c.str.to_datetime(moment, strict=False, time_unit="us") for moment in _MOMENTS]),
 }
 
+_NO_NUL = "which no table can hold: set input.encoding, if it is a CSV in UTF-16; else name it anew by input.rename"
+
 
 def _parsed(name: str, dtype: str, decimal: str | None) -> pl.Expr:
     column = pl.col(name)
@@ -198,6 +200,8 @@ def _final_columns(spec: Input, raw: Schema) -> Schema:
         final = spec.rename.get(name, name)
         if final in columns:
             raise UsageError(f"{spec.path}: input.rename gives two columns the name {final!r}")
+        if "\0" in final:
+            raise UsageError(f"{spec.path}: the name of column {final!r} has a NUL character, {_NO_NUL}")
         columns[final] = getattr(pl, spec.types[name])() if name in spec.types else dtype
     return columns
 

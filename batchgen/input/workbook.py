@@ -2,7 +2,7 @@
 
 calamine (by python-calamine 0.9.1) makes an empty cell of an error, and of a formula that was never calculated. It ends
 the process if a cell is far from the others, since it allocates all cells in between. Such cells are refused here, by
-name.
+name. It makes another day of a number that stands for none; such numbers are listed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ from batchgen.storage.listing import File, size_of
 BLOCK = 1 << 20
 MOST_EMPTY, PER_CELL = 4_000_000, 50
 """Cells that a sheet may span: MOST_EMPTY, and PER_CELL more for each cell that is not empty."""
+COLUMNS = 1 << 14
+"""Columns that a sheet of Excel may have."""
+_NO_LEAP_DAY = 60
+"""Excel's number of 29 February 1900, which never was."""
 _CELL = re.compile(r"([A-Z]{1,3})([1-9]\d{0,6})")
 _SHEETS = "/relationships/worksheet"
 
@@ -31,12 +36,14 @@ _SHEETS = "/relationships/worksheet"
 @dataclass
 class Extent:
     """The extent of a sheet. `cells`: how many are not empty. `right`, `bottom`: the last column and row, from 1.
-    `last`: the name of the cell that is farthest."""
+    `last`: the name of the cell that is farthest. `no_days`: the places of numbers that stand for no day: below 0,
+    or that of 29 February 1900. A place is the row times COLUMNS, and the column, both from 0."""
 
     cells: int = 0
     right: int = 0
     bottom: int = 0
     last: str = ""
+    no_days: array[int] = field(default_factory=lambda: array("Q"))
 
 
 def cell_name(row: int, column: int) -> str:
@@ -96,7 +103,7 @@ class _SheetScanner:
             self._has_formula = True
         elif name in ("v", "is"):
             self._has_value = True
-            self._is_value = self._kind == "e"
+            self._is_value = self._kind in ("e", "n")
 
     def _begin_cell(self, attributes: dict[str, str]) -> None:
         given = attributes.get("r")
@@ -135,6 +142,16 @@ class _SheetScanner:
             if self._row > extent.bottom or self._column > extent.right:
                 extent.last = self._name
             extent.bottom, extent.right = max(extent.bottom, self._row), max(extent.right, self._column)
+            if self._kind == "n" and self._value[:1] in ("-", "6") and _stands_for_no_day(self._value):
+                extent.no_days.append((self._row - 1) * COLUMNS + self._column - 1)
+
+
+def _stands_for_no_day(number: str) -> bool:
+    try:
+        value = float(number)
+    except ValueError:
+        return False
+    return value < 0 or value // 1 == _NO_LEAP_DAY
 
 
 def _number(letters: str) -> int:

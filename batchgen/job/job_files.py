@@ -28,7 +28,8 @@ def find_job_file(given: str | Path) -> Path:
     if is_there or not path.name or str(given).endswith("/"):
         return path
     folders = [path.parent, FOLDER] if str(path) == path.name else [path.parent]
-    found = [file for folder in folders for suffix in SUFFIXES if (file := folder / f"{path.name}{suffix}").is_file()]
+    named = (folder / f"{path.name}{suffix}" for folder in folders for suffix in SUFFIXES)
+    found = [file for file in named if os.path.isfile(file)]  # noqa: PTH113  as above; the path itself is what to name
     if len(found) > 1:
         raise UsageError(
             f"{given}: several job files have this name: {' and '.join(map(str, found))}: name one of them"

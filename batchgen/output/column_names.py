@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from batchgen.errors import UsageError
 from batchgen.job.answer_columns import AnswerColumn
@@ -31,16 +31,22 @@ def collisions(columns: Iterable[str]) -> list[str]:
     return [name for name in columns if results.get(name.casefold(), ANSWER_DETAILS[0]) not in ANSWER_DETAILS]
 
 
-def refuse_collisions(columns: Sequence[str], made: Sequence[AnswerColumn] = ()) -> None:
+def advised_rename(taken: Iterable[str], rename: Mapping[str, str]) -> str:
+    """Returns the setting that gives these input columns other names. `rename`: what `input.rename` says now."""
+    originals = {new: old for old, new in rename.items()}
+    advised = {**rename, **{originals.get(name, name): f"source_{name}" for name in taken}}
+    return f"`input: {{rename: {{{', '.join(f'{old}: {new}' for old, new in advised.items())}}}}}`"
+
+
+def refuse_collisions(columns: Sequence[str], rename: Mapping[str, str], made: Sequence[AnswerColumn] = ()) -> None:
     """Raises UsageError if an input column has the name of a result's, or one that is made of the answers' JSON has
-    another's."""
+    another's. `rename`: what `input.rename` says."""
     results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
     if taken := collisions(columns):
-        renames = ", ".join(f"{name}: source_{name}" for name in taken)
         case = "" if all(name in results for name in taken) else " (SQL engines do not tell their cases apart)"
         raise UsageError(
             f"the input has {'a column' if len(taken) == 1 else 'columns'} named {', '.join(taken)}, as the results "
-            f"have{case}: to keep what the input has, set `input: {{rename: {{{renames}}}}}`"
+            f"have{case}: to keep what the input has, set {advised_rename(taken, rename)}"
         )
     taken = [one.name for one in made if one.name.casefold() in {*results, *(name.casefold() for name in columns)}]
     if taken:

@@ -100,7 +100,7 @@ class Destination:
         object_store.put(probe, b"may be removed")
         try:
             object_store.remove([probe])
-        except PermissionError as error:
+        except OSError as error:
             stays = "parts of earlier runs stay" if self.rows_per_file else "it may stay"
             log.warning("warning: %s: %s: %s", probe, error.strerror, stays)
 

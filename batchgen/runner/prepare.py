@@ -27,7 +27,7 @@ from batchgen.input.source import Source, open_source, require_column
 from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
-from batchgen.output.column_names import left_out, refuse_collisions
+from batchgen.output.column_names import advised_rename, left_out, refuse_collisions
 from batchgen.output.input_columns import json_columns
 from batchgen.simulator.model import NAME as BUILT_IN
 
@@ -77,7 +77,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     trust(job.endpoint.ca_file)
     _proxy(job, urls, environ)
     source = open_source(job.input)
-    refuse_collisions(list(source.columns), job.answer_columns)
+    refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
     if job.priority is not None:
         _refuse_unordered(job.priority, source)
     try:
@@ -90,7 +90,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
 def reopen(setup: PreparedJob) -> PreparedJob:
     """Returns the job with the input as it is now. Raises UsageError as `prepare` does."""
     source = open_source(setup.job.input)
-    refuse_collisions(list(source.columns), setup.job.answer_columns)
+    refuse_collisions(list(source.columns), setup.job.input.rename, setup.job.answer_columns)
     requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.urls))
     return replace(setup, source=source, requests=requests)
 
@@ -168,11 +168,10 @@ def column_warnings(setup: PreparedJob) -> list[str]:
     as_text, taken = json_columns(setup.source.columns), left_out(setup.source.columns)
     what = f"column{'s' * (len(as_text) > 1)} {', '.join(map(repr, as_text[:5]))}"
     warned = [f"{what}: of a type that Parquet does not have: JSON text in the results"] if as_text else []
-    renames = ", ".join(f"{name}: source_{name}" for name in taken)
     if taken:
         warned.append(
             f"the results lack the answers' {', '.join(map(str.casefold, taken))}: the input has such columns; "
-            f"to have both, write `input: {{rename: {{{renames}}}}}`"
+            f"to have both, write {advised_rename(taken, setup.job.input.rename)}"
         )
     return warned
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
     keys."""
     name = environ.get("AWS_PROFILE", "")
     section = {**_section(environ, "config", name), **_section(environ, "credentials", name)}
-    found = {key: section[key] for key in _SETTINGS if key in section}
+    found = {key: section[key] for key in _SETTINGS if key in section} | _of_s3(environ, section.get("services", ""))
     if any(environ.get(variable) for variable in _ELSEWHERE):
         return found
     if name and not all(key in section for key in _KEYS[:2]):
@@ -35,7 +36,21 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
     return found | {key: section[key] for key in _KEYS if key in section}
 
 
+def _of_s3(environ: Mapping[str, str], services: str) -> dict[str, str]:
+    """Returns the endpoint that a section `[services NAME]` has for S3 alone; empty if there is none."""
+    said = _parsed(environ, "config")
+    indented = said.get(f"services {services}", "s3", fallback="")
+    found = re.search(r"^\s*endpoint_url\s*=\s*(\S+)", indented, re.MULTILINE)
+    return {"endpoint_url": found[1]} if found else {}
+
+
 def _section(environ: Mapping[str, str], kind: str, name: str) -> Mapping[str, str]:
+    parser = _parsed(environ, kind)
+    section = f"profile {name}" if kind == "config" and name not in ("", "default") else name or "default"
+    return dict(parser[section]) if parser.has_section(section) else {}
+
+
+def _parsed(environ: Mapping[str, str], kind: str) -> configparser.ConfigParser:
     variable = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}[kind]
     path = Path(environ.get(variable) or Path(environ.get("HOME", "~")) / ".aws" / kind).expanduser()
     parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="\0")
@@ -43,5 +58,4 @@ def _section(environ: Mapping[str, str], kind: str, name: str) -> Mapping[str, s
         parser.read(path, encoding="utf-8")
     except (OSError, UnicodeDecodeError, configparser.Error):
         raise UsageError(f"{path}: cannot be read as a file of AWS profiles") from None
-    section = f"profile {name}" if kind == "config" and name not in ("", "default") else name or "default"
-    return dict(parser[section]) if parser.has_section(section) else {}
+    return parser

@@ -70,7 +70,18 @@ def refuse_special(path: Path) -> None:
 
 def is_same(one: Path, other: Path) -> bool:
     """Returns whether two paths are the same file or folder: by a link, or on a file system that ignores case."""
-    return one == other or (one.exists() and other.exists() and one.samefile(other))
+    if one == other:
+        return True
+    return one.exists() and other.exists() and (one.samefile(other) or _differ_by_case_alone(one, other))
+
+
+def _differ_by_case_alone(one: Path, other: Path) -> bool:
+    """Returns whether a folder lists one name for both. Some file systems (exfat-fuse, sshfs to a Mac) give each
+    spelling of a name a number of its own."""
+    if str(one).casefold() != str(other).casefold():
+        return False
+    pairs = zip((one, *one.parents), (other, *other.parents), strict=True)
+    return all(not {a.name, b.name} <= {path.name for path in a.parent.iterdir()} for a, b in pairs if a.name != b.name)
 
 
 def is_within(path: Path, folder: Path) -> bool:

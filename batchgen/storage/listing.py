@@ -16,12 +16,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 from batchgen.errors import UsageError
-from batchgen.storage import object_store
+from batchgen.storage import delta, lakes, object_store
 from batchgen.storage.location import ObjectUrl, is_url
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
@@ -34,15 +33,6 @@ _STUB = "_$folder$"
 """Suffix of Hadoop's empty objects that stand for folders, also where they were copied to a disk."""
 _MAGIC = re.compile(r"[*?[]")
 _PARALLEL_STATS = 16
-
-_LAKES = {"Delta Lake": "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
-_LAKE_PARENTS = 2
-"""How many folders above the given one, besides its partitions, are searched for a table format: Iceberg has `data`."""
-_EXPORTS = {
-    "Delta Lake": "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
-    "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
-    "Apache Hudi": "Spark: spark.read.format('hudi').load(FOLDER).write.parquet(FOLDER)",
-}
 
 Fingerprint = tuple[tuple[object, ...], ...]
 
@@ -95,12 +85,17 @@ def _find_paths(pattern: str) -> Found:
         return Found((path,), ({},))
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is not a regular file")
+    if lakes.is_a(lakes.DELTA, path):
+        files = delta.files_in_force(path)
+        shown = [(file, file.parts[len(path.parts) :]) for file in files]
+        return _checked_found(shown, pattern, "")
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
-    _refuse_lake(root)
+    lakes.refuse_above(root)
     _refuse_closed(root, below)
     found = _walk(root, below) if "**" in below else map(Path, glob.glob(pattern))
     shown = [(p, p.parts[len(root.parts) :]) for p in _unique(root, found)]
     matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
+    lakes.refuse_below(root, [path for path, _ in matching])
     return _checked_found(matching, pattern, _suggestion(path))
 
 
@@ -139,23 +134,6 @@ def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
     return sorted({**linked, **own}.values())
 
 
-def _refuse_lake(root: Path) -> None:
-    """Raises UsageError for a folder of a table format, or within one."""
-    above = root.absolute().parents
-    partitions = sum(1 for _ in takewhile(lambda folder: "=" in folder.name, (root.absolute(), *above)))
-    for folder in (root, *above[: partitions + _LAKE_PARENTS]):
-        kind = next((kind for kind, sign in _LAKES.items() if next(folder.glob(sign), None) is not None), None)
-        if kind is not None:
-            raise _lake(folder, kind)
-
-
-def _lake(place: Path | ObjectUrl, kind: str) -> UsageError:
-    return UsageError(
-        f"{place}: is a table of {kind}, whose files hold rows that were overwritten or deleted beside those in force: "
-        f"export it to Parquet first ({_EXPORTS[kind]}), and give that file"
-    )
-
-
 def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
     """Raises OSError if a folder of a glob cannot be read: `glob` skips it silently."""
     for depth in range(0 if "**" in below else len(below)):
@@ -173,10 +151,8 @@ def _find_objects(url: ObjectUrl) -> Found:
     listed = _without_markers(in_force(object_store.list_objects(ObjectUrl(url.bucket, "/".join(root)))))
     if single and not listed:
         return Found((single,), ({},))
-    for one in listed:
-        kind = next((kind for kind, sign in _LAKES.items() if PurePosixPath(one.url.key).match(sign)), None)
-        if kind is not None:
-            raise _lake(ObjectUrl(url.bucket, "/".join(one.url.parts[:-2])), kind)
+    lakes.refuse_listed(listed)
+    lakes.refuse_store_above(ObjectUrl(url.bucket, "/".join(root)))
     shown = [(o, o.url.parts[len(root) :]) for o in listed if o.url.parts != root]
     matching = [(o, parts) for o, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     in_order = sorted(matching, key=lambda pair: pair[0].url.parts)

@@ -165,9 +165,11 @@ def put(url: ObjectUrl, file: Path | bytes) -> Object:
 
 
 def remove(urls: list[ObjectUrl]) -> None:
-    """Deletes the objects, whether or not they exist. Raises OSError, UsageError."""
+    """Deletes the objects, whether or not they exist. Does not wait for a busy store: what stays does no harm. Raises
+    OSError, UsageError."""
     for url in urls:
-        _request(url, lambda store, key=url.key: store.delete(key))  # type: ignore[misc]
+        with _os_errors(url):
+            _interruptible(lambda key=url.key, bucket=url.bucket: _store(bucket, QUICK_RETRIES).delete(key))  # type: ignore[misc]
 
 
 def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:

@@ -129,6 +129,7 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b"a\n1\n\xc3", r"in.csv:3: not UTF-8: byte 0xc3", id="half a character at the end"),
         pytest.param(b"a\n\xed\xa0\x80\n", r"in.csv:2: not UTF-8: byte 0xed", id="a surrogate"),
         pytest.param("a,b\n1,2\n".encode("utf-16"), r"in.csv: is UTF-16: set input.encoding: utf-16 .*or save it as UTF-8", id="UTF-16"),
+        pytest.param("a,b\n1,2\n".encode("utf-32"), r"in.csv: is UTF-32: set input.encoding: utf-32 ", id="UTF-32"),
         pytest.param(b'[\n  {"name": "a"}\n]\n', r"in.csv: is JSON: rename it to .json", id="a list of objects"),
         pytest.param(b'{"name": "a"}\n{"name": "b"}\n', r"in.csv: is JSON: rename it to .ndjson, if", id="objects, one a line"),
         pytest.param("name,b\n1,2\n".encode("utf-16-le"), r"in.csv: is UTF-16, without a byte order mark", id="UTF-16 without a mark"),
@@ -205,7 +206,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
 
 @st.composite
 def tables(draw) -> tuple[list[str], list[list[str]], bool, str, int]:
-    names = draw(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=4, unique=True))
+    named = TEXTS.filter(lambda text: text.strip() and "\0" not in text)
+    names = draw(st.lists(named, min_size=1, max_size=4, unique=True))
     rows = draw(st.lists(st.lists(TEXTS, min_size=len(names), max_size=len(names)), max_size=10))
     marked = draw(st.booleans()) or names[0].startswith("\ufeff")  # a mark that is text needs one before it
     # with lines that end in LF, Python's writer before 3.13 leaves a CR within a cell unquoted
@@ -439,10 +441,32 @@ def test_types_are_for_csv_files_alone(tmp_path):
         ({"id": "zzz"}, "input.id: the input has no column 'zzz'; its columns: sku, price"),
         ({"rename": {"price": "sku"}}, "in.csv: input.rename gives two columns the name 'sku'"),
         ({"id": "sku", "rename": {"sku": "number"}}, "input.id: the input has no column 'sku'"),
+        (
+            {"rename": {"sku": "a\0b"}},
+            "in.csv: the name of column 'a\\x00b' has a NUL character, which no table can hold",
+        ),
     ],
 )
 def test_columns_that_are_not_there(tmp_path, spec, said):
     assert refused(tmp_path, "in.csv", b"sku,price\n1,2\n", **spec).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("in.csv", b"a,b\0\n1,2\n", "in.csv: the name of column 'b\\x00' has a NUL character"),
+        (
+            "in.csv",
+            "a,b\n1,2\n".encode("utf-16-le"),
+            "has a NUL character, which no table can hold: set input.encoding",
+        ),
+        ("in.ndjson", b'{"a": 1}\n{"a\\u0000b": 1}\n', "in.ndjson:2: the key 'a\\x00b' has a NUL character"),
+        ("in.ndjson", b'{"a": {"b": [{"\\u0000": 1}]}}\n', "in.ndjson:1: the key '\\x00' has a NUL character"),
+        ("in.json", b'[{"a": {"\\u0000": 1}}]', "in.json: row 1: the key '\\x00' has a NUL character"),
+    ],
+)
+def test_a_name_that_no_results_can_have_is_refused(tmp_path, name, content, said):
+    assert said in refused(tmp_path, name, content)
 
 
 def test_columns_get_other_names(tmp_path):
@@ -547,6 +571,12 @@ def test_ndjson_files_whose_values_do_not_go_together(tmp_path):
     (tmp_path / "b.ndjson").write_bytes(b'\n{"x":[1]}\n')
     with pytest.raises(UsageError, match=r"b\.ndjson:2: x is a list, and a whole number in line 1 of .*a\.ndjson"):
         opened(tmp_path, "*.ndjson")
+
+
+def test_files_of_one_format_may_have_either_of_its_names(tmp_path):
+    (tmp_path / "a.ndjson").write_text('{"x": 1}\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"x": 2}\n', encoding="utf-8")
+    assert frame_of(opened(tmp_path, ".")).to_dict(as_series=False) == {"x": [1, 2]}
 
 
 def test_files_of_several_formats(tmp_path):
@@ -752,7 +782,9 @@ SCALARS = {
     "fractions": st.floats(allow_nan=False, allow_infinity=False),
     "booleans": st.booleans(),
 }
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5).filter(str.strip)
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=5).filter(
+    str.strip
+)
 
 
 @pytest.mark.parametrize("kind", SCALARS)

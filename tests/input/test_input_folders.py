@@ -117,7 +117,7 @@ def test_types_are_for_partitions_and_csv_alone(folder):
 def test_a_partition_named_as_a_result_collides(folder):
     source = opened(folder({"text=1/a.parquet": [1]}), "in")
     with pytest.raises(UsageError, match=re.escape("input: {rename: {text: source_text}}")):
-        refuse_collisions(list(source.columns))
+        refuse_collisions(list(source.columns), {})
 
 
 def test_a_change_of_any_file_is_noticed(folder):
@@ -236,6 +236,10 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(folder):
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in", "in: is a table of Apache Iceberg"),
         ({"metadata/v1.metadata.json": "{}", "data/a.parquet": [1]}, "in/data", "in: is a table of Apache Iceberg"),
         ({".hoodie/hoodie.properties": "", "a.parquet": [1]}, "in/**/*.parquet", "in: is a table of Apache Hudi"),
+        ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in", "in/t: is a table of Delta Lake"),
+        ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in/*/*.parquet", "in/t: is a table of Delta Lake"),
+        ({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": [1]}, "in/**/*.parquet", "in/t: is a table of Delta Lake"),
+        ({"db/t/metadata/1.metadata.json": "{}", "db/t/data/a.parquet": [1]}, "in", "in/db/t: is a table of Apache"),
     ],
 )
 def test_a_table_that_holds_overwritten_rows_is_refused_by_name(folder, files, path, said):
@@ -245,7 +249,21 @@ def test_a_table_that_holds_overwritten_rows_is_refused_by_name(folder, files, p
     assert rows(opened(at, f"in/{list(files)[1]}")) == [{"n": 1}], "a file by its own name"
 
 
+def test_a_table_behind_a_link_is_refused_and_one_beside_the_files_is_not(folder):
+    at = folder({"a.parquet": [1], "t/_delta_log/00.json": "{}", "t/b.parquet": [2]})
+    assert rows(opened(at, "in/*.parquet")) == [{"n": 1}]
+    (at / "all").mkdir()
+    (at / "all" / "linked").symlink_to("../in/t")
+    with pytest.raises(UsageError, match="all/linked: is a table of Delta Lake"):
+        opened(at, "all")
+
+
 @pytest.mark.parametrize("name", ["Text", "STATUS", "more_Choices"])
 def test_names_that_differ_from_a_results_by_case_collide(name):
     with pytest.raises(UsageError, match=re.escape(f"input: {{rename: {{{name}: source_{name}}}}}")):
-        refuse_collisions(["id", name])
+        refuse_collisions(["id", name], {})
+
+
+def test_a_name_that_a_rename_gave_collides_and_the_advice_renames_what_the_file_has():
+    with pytest.raises(UsageError, match=re.escape("input: {rename: {a: id, b: source_Text, text: source_text}}")):
+        refuse_collisions(["id", "Text", "text"], {"a": "id", "b": "Text"})

@@ -277,6 +277,53 @@ def test_types_that_no_reader_has_are_told_without_a_panic(tmp_path, capfd, hold
     assert capfd.readouterr().err == ""
 
 
+LATIN = {b"Gr\xf6\xdfe": b"x", b"k": b"\xdf"}
+
+
+def renamed(table: pa.Table, name: bytes) -> bytes:
+    """The table's Arrow file, in which the name `qqq` is another one of three bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    return sink.getvalue().to_pybytes().replace(b"qqq", name)
+
+
+@pytest.mark.parametrize("holder", ["a column", "a struct"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"q\xffq", "column 2 has a name, or metadata, that are not UTF-8"),
+        (b"q\0q", r"column 2 has the name 'q\x00q', with a NUL character"),
+    ],
+)
+def test_a_name_that_no_frame_can_have_is_told_without_a_panic(tmp_path, capfd, holder, name, said):
+    odd = pa.array([1])
+    odd = odd if holder == "a column" else pa.StructArray.from_arrays([odd], names=["qqq"])
+    table = pa.table({"name": ["shelf"], "qqq" if holder == "a column" else "odd": odd})
+    assert refused(tmp_path, "in.arrow", renamed(table, name)).startswith(f"in.arrow: {said}")
+    assert capfd.readouterr().err == ""
+
+
+def test_metadata_of_another_encoding_are_passed_over_and_those_of_a_column_refused(tmp_path, capfd):
+    table = pa.table({"name": ["shelf"]})
+    path = tmp_path / "in.parquet"
+    pq.write_table(table.replace_schema_metadata(LATIN), path)
+    assert pl.concat(opened(tmp_path, "in.parquet").batches()).to_dicts() == [{"name": "shelf"}]
+    pq.write_table(table.cast(pa.schema([pa.field("name", pa.string(), metadata=LATIN)])), path)
+    with pytest.raises(UsageError, match="column 1 has a name, or metadata, that are not UTF-8"):
+        opened(tmp_path, "in.parquet")
+    assert capfd.readouterr().err == ""
+
+
+def test_whole_numbers_of_128_bits_are_refused_with_what_to_do(tmp_path):
+    wide = pl.DataFrame({"n": pl.Series([2**100], dtype=pl.Int128)})
+    wide.write_parquet(tmp_path / "in.parquet")
+    wide.write_ipc(tmp_path / "in.arrow", compat_level=pl.CompatLevel.newest())
+    for name in ("in.parquet", "in.arrow"):
+        with pytest.raises(UsageError, match="64 bits not implemented: cast them to decimals of 38 digits, or to text"):
+            opened(tmp_path, name)
+
+
 def test_days_round_numbers_and_dictionaries_of_lists_are_such(tmp_path):
     table = pa.table({
         "day": pa.array([86_400_000, None], pa.date64()),

@@ -9,6 +9,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -213,3 +214,14 @@ def test_a_result_keeps_its_uuid_and_its_zone(job, called):
     assert called("run", path).returncode == 0
     schema = pq.read_schema(job.output)
     assert (schema.field("key").type, schema.field("when").type) == (pa.uuid(), when.type)
+
+
+def test_intervals_of_parquet_are_bytes_and_that_is_said(job, called):
+    path = job([], input={"path": "in.parquet", "id": None}, prompt="{{ n }}")
+    rows = "SELECT 1 AS n, INTERVAL '2 days' AS \"a.b\", [INTERVAL '1 month'] AS b"
+    duckdb.sql(f"COPY ({rows}) TO '{job.folder / 'in.parquet'}'")
+    said = "in.parquet: column 'a.b' and 1 other: intervals of Parquet, read as the 12 bytes of each"
+    assert said in called("plan", path).stdout
+    ended = called("run", path)
+    assert (ended.returncode, said in ended.stderr) == (0, True), ended.stderr
+    assert job.rows()[0]["a.b"] == bytes([0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])

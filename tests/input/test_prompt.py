@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 import time
@@ -53,6 +54,11 @@ def test_a_template_that_is_refused(text, said):
         Template(text, {"name": pl.String(), "price": pl.Float64()})
     assert str(told.value).startswith(said)
     assert "\n" not in str(told.value)
+
+
+def test_a_name_where_there_are_no_columns():
+    with pytest.raises(UsageError, match=re.escape("unknown name 'zzz'; the input's columns: none (is it empty?)")):
+        Template("{{ zzz }}", {})
 
 
 @pytest.mark.parametrize(("mark", "what"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])

@@ -25,6 +25,7 @@ SEVERAL = "several job files have this name"
         pytest.param(["seo.yaml", "jobs/seo.yaml"], "seo.yaml", "seo.yaml", id="a path is a path"),
         pytest.param(["seo.yaml", "jobs/seo.yaml"], "./seo.yaml", "seo.yaml", id="however it is written"),
         pytest.param([], "seo", "seo", id="nothing"),
+        pytest.param([], "x" * 252, "x" * 252, id="a name that takes no suffix"),
         pytest.param(["jobs.yaml", "jobs/x.yaml"], "jobs/", "jobs", id="a folder, as its slash says"),
         pytest.param(["seo.yaml", "jobs/seo.yaml"], "seo", "seo.yaml and jobs/seo.yaml", id="two places"),
         pytest.param(["seo.yaml", "seo.yml"], "seo", "seo.yaml and seo.yml", id="two suffixes"),

@@ -309,6 +309,28 @@ def test_an_output_that_is_the_input_by_another_case(job, called, service, folde
     assert (ended.returncode, said in ended.stderr, service.requests) == (2, True, 0), ended.stderr
 
 
+FOLDED = """
+truncate -s 60M image; mkfs.exfat image >/dev/null; mkdir disk
+mount.exfat-fuse -o nonempty $(losetup -f --show image) disk >/dev/null; losetup -d $(losetup -j image -O NAME -n)
+trap "umount disk" EXIT; mkdir disk/Data
+"""
+
+
+@pytest.mark.parametrize("case", OTHER_CASE)
+def test_an_output_that_is_the_input_where_each_spelling_is_a_file_of_its_own(job, case):
+    """As exfat-fuse has it, by the numbers of files."""
+    if not all(map(shutil.which, ("mkfs.exfat", "mount.exfat-fuse"))):
+        pytest.skip("exfatprogs and exfat-fuse")
+    given, output, said = OTHER_CASE[case]
+    job(ROWS, input={"path": f"disk/{given['path']}"}, output={**output, "path": f"disk/{output['path']}"})
+    job.write(ROWS, "parquet")
+    parts = "mkdir disk/Data/sub; cp rows.parquet disk/Data/sub/part-00000.parquet" if "sub" in given["path"] else ""
+    ran = within(job.folder, f"{FOLDED}cp rows.csv disk/Data; {parts}\n{COMMAND} plan job.yaml || echo refused")
+    if "losetup:" in ran.stderr or "fuse:" in ran.stderr:
+        pytest.skip(ran.stderr)
+    assert (ran.stdout, said in ran.stderr) == ("refused\n", True), ran.stderr
+
+
 def test_an_export_to_the_jobs_own_place_by_another_case_hears_the_gate(job, called, folded):
     path = job(ROWS, output={"path": "Data/job.parquet"}, gate={"min_chars": 1})
     assert called("run", path).returncode == 0

@@ -144,10 +144,20 @@ def test_globs_and_folders_of_objects(job, store, called):
         ended = called("run", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
     store.put("in/_delta_log/00000.json", b"{}")
-    for given in ("in", "in/*/*.parquet"):
+    for given in ("in", "in/*/*.parquet", "in/region=eu", "in/region=eu/*.parquet"):
         ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
         assert ended.returncode == 2
         assert f"s3://{BUCKET}/in: is a table of Delta Lake" in ended.stderr
+
+
+def test_the_data_of_an_iceberg_table_are_refused_as_the_table_is(job, store, called):
+    store.put("in/data/k=1/rows.csv", encoded("csv", ROWS))
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/data"})
+    assert called("plan", path).returncode == 0
+    store.put("in/metadata/v1.metadata.json", b"{}")
+    for given in ("in", "in/data", "in/data/k=1"):
+        ended = called("plan", job(ROWS[:1], input={"path": f"s3://{BUCKET}/{given}"}))
+        assert (ended.returncode, f"s3://{BUCKET}/in: is a table of Apache Iceberg" in ended.stderr) == (2, True)
 
 
 MARKERS = ["in/", "in/sub/", "in/sub/deep/", "in/sub_$folder$", "in/sub", "in/empty/", "in/v1.2/", "in_$folder$"]
@@ -443,12 +453,19 @@ def test_a_job_neither_reads_what_it_writes_nor_writes_what_it_reads(job, store,
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
 
 
-def test_a_profile_of_aws_own_tools(job, store, called, tmp_path):
+OF_THE_PROFILE = "endpoint_url = {url}"
+OF_S3_ALONE = "endpoint_url = http://127.0.0.1:9\nservices = here\n[services here]\nsts =\n  endpoint_url = no\ns3 =\n  endpoint_url = {url}"
+
+
+@pytest.mark.parametrize("endpoint", [OF_THE_PROFILE, OF_S3_ALONE])
+def test_a_profile_of_aws_own_tools(job, store, called, tmp_path, endpoint):
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(
         f"[night]\naws_access_key_id = k\naws_secret_access_key = {SECRET}\n"
     )
-    (tmp_path / ".aws" / "config").write_text(f"[profile night]\nregion = us-east-1\nendpoint_url = {store.url}\n")
+    (tmp_path / ".aws" / "config").write_text(
+        f"[profile night]\nregion = us-east-1\n{endpoint.format(url=store.url)}\n"
+    )
     unset = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"))
     path = job(ROWS, output={"path": OUTPUT})
     ended = called("run", path, env={**unset, "AWS_PROFILE": "night"})
@@ -527,11 +544,18 @@ def denied(method: str):
     return script
 
 
-def test_a_single_file_needs_no_right_to_delete(job, store, called):
-    store.script = denied("DELETE")
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Refusal(403, "AccessDenied"), "these credentials may not delete there"),
+        (Refusal(500, "InternalError"), "the store answers 500 InternalError: it may stay"),
+    ],
+)
+def test_a_single_file_needs_no_store_that_deletes(job, store, called, refusal, said):
+    store.script = lambda request: refusal if request.method == "DELETE" else None
     ended = called("run", job(ROWS, output={"path": OUTPUT}))
     assert ended.returncode == 0, ended.stderr
-    assert "these credentials may not delete there" in ended.stderr
+    assert said in ended.stderr
     assert set(store.names()) == {"out/job.parquet", "out/.job.parquet.probe"}
     ended = called("run", job(ROWS, output={"path": f"s3://{BUCKET}/out"}, input={"path": OUTPUT}))
     assert "probe" not in ended.stderr, "it is read as input"

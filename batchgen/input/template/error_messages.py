@@ -74,7 +74,7 @@ def unknown_name(name: str, columns: Iterable[str], those: str = "the input's co
         return f"unknown name {name!r}; {said}"
     if close := closest_name(name, columns):
         return f"unknown name {name!r}; did you mean {_in_template(close)}?{lookalike_hint(name, close)}"
-    return f"unknown name {name!r}; {those}: {', '.join(columns)}"
+    return f"unknown name {name!r}; {those}: {', '.join(columns) or 'none (is it empty?)'}"
 
 
 def _in_template(column: str) -> str:
