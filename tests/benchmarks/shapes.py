@@ -15,6 +15,7 @@ from batchgen.simulator.shapes import Batching, Shape, Slots
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+import peer_auto
 from support.shapes import play
 
 Draw = Callable[[random.Random], float]
@@ -47,3 +48,23 @@ def lines(bench: Bench) -> Iterator[Line]:
         )
         slower = auto.latency(60, end) / fixed[best].latency(20, 80)
         yield Line("  median latency", f"{auto.latency(60, end):.2f} s", "at most 1.3 x", slower)
+        if peer_auto.IS_INSTALLED:
+            yield from _peer(shape, latency, tokens, rates[best], fixed[best].latency(20, 80))
+
+
+def _peer(
+    shape: Callable[[], Shape], latency: Draw, tokens: Callable[[random.Random], int], rate: float, shortest: float
+) -> Iterator[Line]:
+    """saturate's `Auto`, without a queue's gauge and with one, over the same time."""
+    dice = random.Random(1)
+
+    def draw() -> tuple[float, int]:
+        return latency(dice), tokens(dice)
+
+    has_queue = isinstance(shape(), Slots)  # a batch takes what comes, and has none
+    for gauges, how in ((False, "alone"), *([(True, "that reads the queue")] if has_queue else [])):
+        played = peer_auto.play(shape(), draw, 130, gauges=gauges)
+        most = statistics.mean(played.numbers(60, 120))
+        throughput, took = played.throughput(60, 120), played.latency(60, 120)
+        yield Line(f"  saturate {how}: {most:.0f} in flight", f"{throughput:.1f} rows/s", "", throughput / rate)
+        yield Line("    median latency", f"{took:.2f} s", "", took / shortest)
