@@ -16,6 +16,8 @@ TOP = 5
 """Alternatives reported with each token by default."""
 HEAD = 32
 """The most probable tokens that each distribution caches."""
+POWERS = 16
+"""The powers whose sums each distribution caches: one for each temperature that is asked for."""
 COLDEST = 0.02
 """Below this temperature the most probable token is chosen: powers of probabilities would leave a float's range."""
 
@@ -26,11 +28,12 @@ class Distribution:
     The model's orders are such layers, and so is the cache on top of them. Each sums to 1 over the vocabulary.
     """
 
-    __slots__ = ("_head", "_is_reused", "_rest", "_sorted", "explicit", "floor", "lower")
+    __slots__ = ("_head", "_is_reused", "_masses", "_rest", "_sorted", "explicit", "floor", "lower")
 
     def __init__(self, explicit: Mapping[str, float], floor: float = 0.0, lower: Distribution | None = None) -> None:
         self.explicit, self.floor, self.lower = explicit, floor, lower
         self._is_reused = False
+        self._masses: dict[float, float] = {}
         self._head: list[tuple[float, str]] = []
         self._rest: Iterator[tuple[float, str]] | None = None
         self._sorted: list[tuple[float, str]] | None = None
@@ -91,17 +94,18 @@ class Distribution:
         """Returns the sum of p ** power over the vocabulary, without iterating over it."""
         if power == 1:
             return 1.0
+        if (mass := self._masses.get(power)) is None:
+            mass = self._masses[power] = self._sum(power)
+            if len(self._masses) > POWERS:
+                del self._masses[next(iter(self._masses))]
+        return mass
+
+    def _sum(self, power: float) -> float:
         own = sum(math.pow(p, power) for p in self.explicit.values())
         if self.lower is None:
             return own
         hidden = sum(math.pow(self.lower.probability(token), power) for token in self.explicit)
-        return own + math.pow(self.floor, power) * max(0.0, _mass(self.lower, power) - hidden)
-
-
-@functools.lru_cache(maxsize=16384)
-def _mass(layer: Distribution, power: float) -> float:
-    """Caches the mass of the corpus's layers: they are few and come back. A prompt's are new each time."""
-    return layer.mass(power)
+        return own + math.pow(self.floor, power) * max(0.0, self.lower.mass(power) - hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,16 @@ class Draw:
 
 
 def _report(ranks: Sequence[tuple[float, str]], index: int, shown: int) -> TokenLogProb:
-    top = [TopLogProb(token, _log(p), utf8(token)) for p, token in ranks[:shown]]
+    top = [_alternative(rank) for rank in ranks[:shown]]
     p, token = ranks[index]
     return TokenLogProb(token, _log(p), utf8(token), top)
+
+
+@functools.lru_cache(maxsize=16384)
+def _alternative(rank: tuple[float, str]) -> TopLogProb:
+    """Caches what is reported with a token: the corpus's layers come back."""
+    p, token = rank
+    return TopLogProb(token, _log(p), utf8(token))
 
 
 def _log(p: float) -> float:

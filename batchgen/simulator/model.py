@@ -167,7 +167,8 @@ class Model:
         candidates = [
             generate(generation, sampling, f"{digest(request.prompt)} {request.random_seed} {n}") for n in seeds
         ]
-        content = max(candidates, key=_mean_log_probability).content
+        best = max(candidates, key=_mean_log_probability) if len(candidates) > 1 else candidates[0]
+        content = best.content
         return Choice(text="".join(t.token for t in content), log_probs=LogProbs(content=content, refusal=None))
 
 

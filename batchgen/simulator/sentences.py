@@ -6,6 +6,7 @@ of stages, one for each sentence. A stage's n-gram learns from its own sentences
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -94,10 +95,16 @@ def _sentence(stage: Stage, values: Values, ends: set[str]) -> Generation:
 def phrase(tokens: Sequence[str], lower: Distribution) -> Generator[Distribution, str, str | None]:
     """Generates these tokens, almost surely. Returns the token that was drawn in place of one of them, if any."""
     for token in tokens:
-        drawn = yield Distribution.mixed({token: 1.0}, FIRM, lower)
+        drawn = yield _firmly(token, lower)
         if drawn != token:
             return drawn
     return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _firmly(token: str, lower: Distribution) -> Distribution:
+    """Caches the distributions that are nearly certain of a token: a product's words come back."""
+    return Distribution.mixed({token: 1.0}, FIRM, lower)
 
 
 def label(label_probabilities: Mapping[str, float], lower: Distribution) -> Generation:
@@ -109,7 +116,7 @@ def label(label_probabilities: Mapping[str, float], lower: Distribution) -> Gene
     drawn = yield Distribution.mixed(firsts, FIRM, lower)
     rest = {first: rest for first, *rest in tokens.values()}.get(drawn, [])
     if (yield from phrase(rest, lower)) is None:
-        yield Distribution.mixed({END: 1.0}, FIRM, lower)
+        yield _firmly(END, lower)
 
 
 def read(text: str, lower: Distribution) -> dict[str, list[Stage]]:

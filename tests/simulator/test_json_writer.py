@@ -31,8 +31,8 @@ BOUNDS = st.integers(-50, 50)
 
 
 def bounded(low: str, high: str, numbers):
-    """Two bounds, either of which may be missing, in order and not too near."""
-    pairs = st.tuples(numbers, st.integers(2, 40))
+    """Two bounds, either of which may be missing, in order: there is an even number between them."""
+    pairs = st.tuples(numbers, st.integers(3, 40))
     both = pairs.map(lambda pair: {low: pair[0], high: pair[0] + pair[1]})
     return st.one_of(st.just({}), both, numbers.map(lambda n: {low: n}), numbers.map(lambda n: {high: n}))
 
