@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from batchgen.cli.streams import say
+from batchgen.cli.streams import say, say_written
 
 
 @click.command()
@@ -31,7 +31,7 @@ def init(name: str | None, path: str | None) -> None:
 
         written = propose.write(path, name)
     for file in written:
-        say(f"wrote {file}")
+        say_written(file)
     say(f"next: batchgen run {written[0]} --local")
 
 

@@ -270,6 +270,18 @@ def test_what_others_wrote_is_text_and_inert(shown):
         assert not set(told) & set("\x1b\x00\u202e")
 
 
+def test_in_ipython_on_a_terminal_a_value_shows_itself_as_text():
+    class Printer:
+        said = ""
+
+        def text(self, text):
+            self.said += text
+
+    printer = Printer()
+    SUMMARY._repr_pretty_(printer, cycle=False)
+    assert printer.said == str(SUMMARY)
+
+
 def test_a_long_prompt_is_not_poured_into_the_notebook():
     html = Panel("a", "b", "", [], texts=(TextBlock("prompt", "x" * 10_000_000),))._repr_html_()
     assert len(html) < 10_000
