@@ -39,7 +39,7 @@ class Csv:
         names = unique_names(f"{path}:1", header)
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip()]
         empty = _empty(path, self._dialect, unnamed)
-        self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty])
+        self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty], len(names) - len(empty))
         return {name: pl.String() for name in names if name not in empty}
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:

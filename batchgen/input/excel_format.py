@@ -134,7 +134,7 @@ class Excel:
             if header[n].strip() or any(cell is not None for cell in cells):
                 columns[name] = cells
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
-        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed)
+        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed, len(columns))
         return columns
 
 
@@ -145,7 +145,8 @@ def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Itera
         cell = rows[row][column - left]
         if isinstance(cell, dt.time) or (isinstance(cell, dt.date) and cell.year == _NO_LEAP_YEAR):
             raise UsageError(
-                f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text"
+                f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text; "
+                "a time below zero wants the format [h]:mm"
             )
 
 

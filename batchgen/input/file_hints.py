@@ -96,6 +96,13 @@ def separator_hint(columns: Iterable[str]) -> str | None:
     return f"the header is one column, {names[0]!r}: {asked}"
 
 
+def title_hint(named: int, columns: int) -> str | None:
+    """Returns what to do if a table's first line may be a title: it has names for few of the columns. Else None."""
+    if columns < named + 2 or columns < 2 * named:
+        return None
+    return "if the first line is a title, delete it: a table begins with its column names"
+
+
 def closest_name(name: str, columns: Iterable[str]) -> str | None:
     """Returns the column that is probably meant: one that looks the same, one that differs in case, or one with
     nearly the same name."""

@@ -152,9 +152,9 @@ def _job(file: Path, path: str, source: Source) -> str:
     typed = {source_name: dtype for source_name, dtype in _types(source, facts).items() if source_name != id_}
     keys = [f"path: {_quoted(path)}"]
     given = source.spec.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"path"})
-    keys += [f"{key}: {json.dumps(value, ensure_ascii=True)}{_NOTES.get(key, '')}" for key, value in given.items()]
+    keys += [f"{key}: {_json(value)}{_NOTES.get(key, '')}" for key, value in given.items()]
     keys += [f"id: {_quoted(id_)}  # names a row in messages; unique"] if id_ else []
-    keys += [f"schema: {json.dumps(typed, ensure_ascii=True)}  # numbers that print as they stand"] if typed else []
+    keys += [f"schema: {_json(typed)}  # numbers that print as they stand"] if typed else []
     prompt = ["Write two sentences about this:", *_lines(source.columns, facts)]
     return scaffold.job_text(file, _indented(keys), _indented(prompt))
 
@@ -165,7 +165,13 @@ def _indented(lines: list[str]) -> str:
 
 def _quoted(text: str) -> str:
     """Quotes the text as YAML needs it."""
-    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else json.dumps(text)
+    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else _json(text)
+
+
+def _json(value: object) -> str:
+    """Returns the value as JSON, which YAML reads: its letters as they are where all can be seen."""
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if shown.isprintable() else json.dumps(value)
 
 
 def _is_word(text: str) -> bool:
@@ -225,11 +231,7 @@ def _written(name: str) -> str:
         Template(f"{{{{ {name} }}}}", {name: pl.String()})
     except UsageError:
         return f"row[{json.dumps(name)}]"
-    return (
-        name
-        if name.isidentifier() and name.isascii()
-        else f"row[{json.dumps(name, ensure_ascii=not name.isprintable())}]"
-    )
+    return name if name.isidentifier() and name.isascii() else f"row[{_json(name)}]"
 
 
 def _may_be_ids(frame: pl.DataFrame) -> list[str]:

@@ -136,6 +136,8 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b"sep=\na,b\n1,2\n", r"in.csv:1: 'sep=' should name the separator of cells", id="a line for Excel that names nothing"),
         pytest.param(b"sep=x\naxb\n1x2\n", r"in.csv:1: 'sep=x' should name the separator of cells", id="a line for Excel that names a letter"),
         pytest.param(b"sep=;\na;b\n1;2;3\n", r"in.csv:3: 3 fields where the header has 2", id="a long line below a line for Excel"),
+        pytest.param(b"List of May\nid,name\n1,a\n", r"in.csv:2: 2 fields where the header has 1$", id="a line that may be a name"),
+        pytest.param(b"List,May\n\nid,name,price,place\n", r"in.csv:3: 4 fields where the header has 2 \(if the first line is a title, delete it", id="a title above the header"),
         pytest.param(b"a;b\n1;2,5\n", r"in.csv:2: 2 fields where the header has 1 \(the header is one column, 'a;b': is the file separated by semicolons", id="semicolons and decimal commas"),
         pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\), or rename it to end in .gz", id="gzip"),
         pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\), or rename it to end in .zst", id="zstd"),

@@ -51,6 +51,20 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
     assert planned.json["rows"] == sum(batch.height for batch in open_source(read_job(job).input).batches())
 
 
+def test_names_stand_in_the_job_as_they_are_read(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Größen.csv").write_text("Größe;Länge\n1;2\n2;2\n", encoding="utf-8")
+    write_workbook(tmp_path / "in.xlsx", Deckblatt=[["Bericht"]], Übersicht=[["id", "b"], [1, "x"]])
+    for name, keys in (
+        ("Größen.csv", ['path: "Größen.csv"', 'id: "Größe"', 'schema: {"Länge": "Int64"}', 'row["Länge"]']),
+        ("in.xlsx", ['sheet: "Übersicht"']),
+    ):
+        assert called("init", "--input", name, "job").returncode == 0
+        written = (tmp_path / "job.yaml").read_text(encoding="utf-8")
+        assert [key for key in keys if key not in written] == []
+        (tmp_path / "job.yaml").unlink()
+
+
 def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_workbook(
