@@ -18,6 +18,7 @@ from typing import Self
 
 import matplotlib.image
 import nbformat
+import polars as pl
 import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
@@ -280,6 +281,12 @@ def test_in_ipython_on_a_terminal_a_value_shows_itself_as_text():
     printer = Printer()
     SUMMARY._repr_pretty_(printer, cycle=False)
     assert printer.said == str(SUMMARY)
+
+
+@pytest.mark.parametrize("of", [batchgen.tokens, batchgen.confidence])
+def test_a_frame_without_log_probs_is_refused(of):
+    with pytest.raises(batchgen.UsageError, match="frame: has no column log_probs: give what `load` or `generate`"):
+        of(pl.DataFrame({"name": ["a"]}))
 
 
 def test_a_long_prompt_is_not_poured_into_the_notebook():
