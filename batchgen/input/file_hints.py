@@ -47,6 +47,7 @@ _MARKS = {
 }
 _HTML = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
+_CONTROLS = re.compile("[\x80-\x9f]")
 _UTF_16 = re.compile(rb"(?:[ -~]\0){4}")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -84,6 +85,15 @@ def cp1252_hint(line: bytes, at: int) -> str:
     except UnicodeDecodeError:
         return ""
     return f", {shown!r} in Windows-1252" if shown.isprintable() else ""
+
+
+def control_hint(text: str) -> str | None:
+    """Returns a message if a text of a file in Latin-1 holds what is a control character there, and a mark in
+    Windows-1252; else None."""
+    found = _CONTROLS.search(text)
+    if found is None or not (hint := cp1252_hint(found[0].encode("latin-1"), 0)):
+        return None
+    return f"a control character, {found[0]!r}{hint}: if this is meant, set input.encoding: cp1252"
 
 
 def separator_hint(columns: Iterable[str]) -> str | None:

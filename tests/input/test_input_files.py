@@ -419,10 +419,14 @@ def test_a_typed_column_without_a_value(tmp_path):
 def test_a_cell_that_is_not_of_its_type(tmp_path, small_batches, dtype, cell, before):
     content = b"a,b\n" + b",x\n" * before + f"{cell},x\n".encode()
     value = cell.strip('"')
-    assert (
-        refused(tmp_path, "in.csv", content, schema={"a": dtype})
-        == f"in.csv: row {before + 1}: a: {value!r} is not a valid {dtype}"
-    )
+    said = refused(tmp_path, "in.csv", content, schema={"a": dtype})
+    place = f"in.csv: row {before + 1}: a: {value!r} is not a valid {dtype}"
+    written = {"Boolean": "true or false", "Date": "2026-01-31", "Datetime": "2026-01-31 22:00:00"}
+    if dtype not in written:
+        assert said == place
+    else:
+        as_text = "without a type in input.schema it is text as it stands"
+        assert said == f"{place}, which is written {written[dtype]}; {as_text}"
 
 
 @pytest.mark.parametrize("path", ["IN.CSV", "*.CSV", "*", "IN.*"])
@@ -579,6 +583,26 @@ def test_files_of_one_format_may_have_either_of_its_names(tmp_path):
     (tmp_path / "a.ndjson").write_text('{"x": 1}\n', encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"x": 2}\n', encoding="utf-8")
     assert frame_of(opened(tmp_path, ".")).to_dict(as_series=False) == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cell", "said"),
+    [
+        pytest.param(
+            "latin-1", b"\x84Zelt\x93", "a has a control character, '\\x84', '„' in Windows-1252", id="quotes"
+        ),
+        pytest.param("iso8859-15", b"5 \x80", "a has a control character, '\\x80', '€' in Windows-1252", id="a euro"),
+        pytest.param("latin-1", b"Gr\xf6\xdfe", None, id="letters"),
+        pytest.param("latin-1", b"\x81", None, id="what Windows-1252 has not either"),
+        pytest.param("cp1252", b"\x84Zelt\x93", None, id="the right name"),
+    ],
+)
+def test_a_file_that_is_called_latin_1_and_seems_to_be_windows_is_read_with_a_warning(tmp_path, encoding, cell, said):
+    (tmp_path / "a.csv").write_bytes(b"a\nx\n" + cell + b"\n")
+    source = opened(tmp_path, "a.csv", encoding=encoding)
+    assert [row["a"] for batch in source.batches() for row in batch.to_dicts()] == ["x", cell.decode(encoding)]
+    hint = [] if said is None else [f"{tmp_path}/a.csv: {said}: if this is meant, set input.encoding: cp1252"]
+    assert source.notes == hint
 
 
 def test_files_of_several_formats(tmp_path):
