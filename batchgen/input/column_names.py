@@ -17,7 +17,7 @@ def unique_names(where: str, header: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for name in header:
         if name in taken and name.strip():
-            raise UsageError(f"{where}: two columns are named {name!r}")
+            raise UsageError(f"{where}: two columns are named {name!r}: rename one in the file")
         taken.add(name)
     return [name if name.strip() else _name(at, taken) for at, name in enumerate(header, 1)]
 

@@ -271,6 +271,8 @@ def _explain(error: csv.Error) -> str:
         return f"a cell is larger than {MAX_CELL >> 20} MiB"
     if "unexpected end of data" in str(error):
         return "the file ends within quotes: a quote was opened and never closed"
+    if "expected after" in str(error):
+        return "not valid CSV: text behind a closing quote; a quote within a cell is written twice"
     return f"not valid CSV: {error}"
 
 
