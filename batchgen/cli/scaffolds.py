@@ -22,6 +22,7 @@ def init(name: str | None, path: str | None) -> None:
     """
     if name is None and path is None:
         raise click.UsageError("Missing argument 'NAME'.")
+    notes: list[str] = []
     if path is None:
         from batchgen.job import scaffold
 
@@ -29,7 +30,9 @@ def init(name: str | None, path: str | None) -> None:
     else:
         from batchgen.runner import propose
 
-        written = propose.write(path, name)
+        written, notes = propose.write(path, name)
+    for note in notes:
+        say(f"warning: {note}", err=True)
     for file in written:
         say_written(file)
     say(f"next: batchgen run {written[0]} --local")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -55,13 +56,20 @@ class _Facts:
     seen: list[pl.Series] | None = field(default_factory=list)
 
 
-def write(path: str, name: str | None) -> list[Path]:
+class Proposed(NamedTuple):
+    """The files that were written, and what the user should know of the one that was read."""
+
+    files: list[Path]
+    notes: list[str]
+
+
+def write(path: str, name: str | None) -> Proposed:
     """Writes the job file. Raises UsageError if the file cannot be read, or if the job exists already."""
     file = scaffold.job_file(name or _name(path))
     given = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  links stay
     source = _opened(given)
     relative = path if is_url(path) else os.path.relpath(given, file.parent.resolve())
-    return scaffold.save({file: _job(file, relative, source)})
+    return Proposed(scaffold.save({file: _job(file, relative, source)}), source.notes)
 
 
 def _name(path: str) -> str:

@@ -65,6 +65,18 @@ def test_names_stand_in_the_job_as_they_are_read(tmp_path, called, monkeypatch):
         (tmp_path / "job.yaml").unlink()
 
 
+def test_what_a_plan_would_warn_of_is_said_at_once(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_workbook(tmp_path / "in.xlsx", merged="A3:A4", One=[["List of May", None, None], ["id", "a", "b"], [1, 2, 3]])
+    ended = called("init", "--input", "in.xlsx")
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"warning: {tmp_path}/in.xlsx: A1: 2 columns without a name")
+    assert (
+        second == f"warning: {tmp_path}/in.xlsx: merged cells (A3:A4): the first holds the value, the others are empty"
+    )
+    assert [f"warning: {one}" for one in called("plan", "in", "--json").json["warnings"]] == [first, second]
+
+
 def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_workbook(
