@@ -3,12 +3,10 @@ refuses none of its rows."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,16 +15,15 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.compression import open_decompressed, suffix_within
-from batchgen.input.file_hints import SEPARATORS
+from batchgen.input.compression import suffix_within
 from batchgen.input.formats import is_csv
 from batchgen.input.prompt_template import PromptError, Template
-from batchgen.input.source import Source, open_source
+from batchgen.input.source import Source
 from batchgen.input.texts import has_polars_text, texts
 from batchgen.job import scaffold
-from batchgen.job.sections import Input
 from batchgen.output.column_names import collisions
-from batchgen.storage.listing import File, find
+from batchgen.runner.csv_settings import csv_settings, source_of
+from batchgen.storage.listing import find
 from batchgen.storage.location import is_url
 
 MOST_COLUMNS, MOST_IDS, ID_CHARS, NAME_CHARS = 20, 8, 64, 500
@@ -38,10 +35,6 @@ _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 _FRACTION = r"^-?(0\.(0{0,3}[1-9]\d{0,10})?|[1-9]\d{0,7}\.\d{0,6})[1-9]$|^-?(0|[1-9]\d{0,13})\.0$"
 """Numbers that print exactly as in the file: no extra zero, and no more digits than a float holds."""
 _ID_NAME = re.compile(r"(^|[\W_])(id|sku|key|uuid|guid|nr|no|code|number)$|[a-z]I[dD]$", re.IGNORECASE)
-_BOMS = {
-    codecs.BOM_UTF8: None, codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-}  # fmt: skip
 
 
 @dataclass
@@ -84,71 +77,24 @@ def _opened(path: str) -> Source:
     found = find(path).files
     settings: dict[str, object] = {"path": path}
     if is_csv(found):
-        settings |= _csv_settings(settings, found[0])
+        settings |= csv_settings(path, found[0])
     elif suffix_within(found[0].name) in (".xlsx", ".xlsm"):
         from batchgen.input.excel_format import filled_sheets  # noqa: PLC0415  it takes long
 
         sheets = filled_sheets(found[0])
         settings |= {"sheet": max(sheets, key=sheets.__getitem__)} if len(sheets) > 1 else {}
-    source = _source(settings)
+    source = source_of(settings)
     renames = {name: f"source_{name}" for name in collisions(list(source.columns))}
     if "row" in source.columns:
         renames["row"] = "row_"
     renames = {name: _free(new, source.columns) for name, new in renames.items()}
-    return _source({**settings, "rename": renames}) if renames else source
-
-
-def _source(settings: dict[str, object]) -> Source:
-    return open_source(Input.model_validate(settings, context={"folder": "/"}))
+    return source_of({**settings, "rename": renames}) if renames else source
 
 
 def _free(name: str, columns: Schema) -> str:
     while name in columns:
         name += "_"
     return name
-
-
-def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
-    """Returns the encoding, and the separator that gives the most columns. Raises UsageError if none fits."""
-    encoding = _encoding(file)
-    found: list[tuple[int, dict[str, object]]] = []
-    fault: UsageError | None = None
-    for separator in (None, *SEPARATORS, ","):
-        both: dict[str, object] = {"encoding": encoding, "separator": separator}
-        own = {key: value for key, value in both.items() if value is not None}
-        try:
-            found.append((len(_source({**settings, **own}).columns), own))
-        except UsageError as error:
-            fault = fault or error
-    wide = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
-    for at, (_, own) in enumerate(wide or found):
-        try:
-            for _ in _source({**settings, **own}).batches():
-                pass
-        except UsageError as error:
-            fault = error if at == 0 else fault
-        else:
-            return own
-    raise fault or UsageError(f"{file}: no table")
-
-
-def _encoding(file: File) -> str | None:
-    """Returns the encoding; None: UTF-8. Anything but UTF-8 and UTF-16 is taken for Windows-1252."""
-    decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with closing(open_decompressed(file)) as content:
-        begin = content.read(1 << 20)
-        if marked := [encoding for mark, encoding in _BOMS.items() if begin.startswith(mark)]:
-            return marked[0]
-        if begin[1:64:2].strip(b"\0") == b"" and begin[:1]:
-            return "utf-16-le"
-        try:
-            while begin:
-                decoder.decode(begin)
-                begin = content.read(1 << 20)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return None
 
 
 _NOTES = {"sheet": "  # the one with the most cells of several"}

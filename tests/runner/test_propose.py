@@ -29,6 +29,7 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
         ("in.csv", b"a\nx\nx\n", {}),
+        ("in.csv", b"question\nWhat, and why?\nWho, and when?\nWhat, who, when?\n", {"separator": ";"}),
         ("in.csv", b"\"it's {{ x }}\",\"a#b\"\n1,\n2,y\n", {"id": "it's {{ x }}"}),
         ("in.csv", b"id," + b"long" * 300_000 + b"\n1,2\n2,2\n", {"id": "id"}),
         ("in.ndjson", b'{"id": 7, "tags": ["a", null], "o": {"x": 1}}\n{"id": 8}\n', {"id": "id"}),
@@ -120,6 +121,16 @@ def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
     ("name", "content", "said"),
     [
         ("in.csv", b"", "in.csv: empty"),
+        (
+            "in.csv",
+            b"Report\n\nid,name,price\n1,a,2\n",
+            "in.csv:1: one column, where the lines below have 3, separated by commas: if it is a title",
+        ),
+        (
+            "in.csv",
+            "Bericht für Mai\nid;name;Preis\n1;a;2,5\n2;b;3,5\n".encode("cp1252"),
+            "in.csv:1: one column, where the lines below have 3, separated by semicolons",
+        ),
         ("in.csv", b"a,b\n1,2\n3\n", "in.csv:3: 1 field where the header has 2"),
         ("in.xls", b"", "save it as .xlsx"),
         ("in.csv.zst", b"a", "is not compressed by zstd"),
