@@ -15,7 +15,6 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.column_names import Unnamed, unique_names
-from batchgen.input.file_hints import identify
 from batchgen.input.template.values import iso_duration
 from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
@@ -75,9 +74,6 @@ class Excel:
 
     def _read(self, path: File) -> Columns:
         with path.open("rb") as file:
-            begin = file.read(1024)
-            if not begin.startswith(b"PK") and (what := identify(begin) or "not an Excel workbook"):
-                raise UsageError(f"{path}: {what}")
             parts = sheets(path, file)
             name = self._chosen(path, parts, file)
             extent = scan_sheet(path, file, name, parts[name])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast(Renderable):
     """The forecast of a run. `latency_s`: the median of the last answers, None before there are any. `learned`: the
     rate that an earlier run found. `rehearsal`: set if one was requested. `continues`: the date of an earlier day's run

@@ -16,7 +16,7 @@ from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 RUNNING = "running"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status(Renderable):
     """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
     `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`

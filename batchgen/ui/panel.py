@@ -54,8 +54,8 @@ class TextBlock(NamedTuple):
 
 
 class Renderable(ABC):
-    """A value that renders itself as a panel: by `print`, and as the last value of a cell, in a notebook and in IPython
-    on a terminal."""
+    """A value that renders itself as a panel: by `print`, and as what Python or a notebook's cell shows of it. Its
+    dataclasses are made with `repr=False`."""
 
     @abstractmethod
     def panel(self) -> Panel: ...
@@ -63,14 +63,14 @@ class Renderable(ABC):
     def __str__(self) -> str:
         return self.panel().text()
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return self.panel().html()
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001  as IPython calls it
-        printer.text(str(self))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Panel(Renderable):
     """A panel. `verdict` and `about` make one sentence about `name`; `severity` is the verdict's. `share`: the part
     that is done, from 0 to 1, for a bar on a terminal. `path`: the file of this machine that `name` names."""

@@ -20,6 +20,7 @@ import matplotlib.image
 import nbformat
 import polars as pl
 import pytest
+from IPython.lib.pretty import pretty
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from support.durability import HUNG, Slow, Work, prompts, wait_for
@@ -271,16 +272,10 @@ def test_what_others_wrote_is_text_and_inert(shown):
         assert not set(told) & set("\x1b\x00\u202e")
 
 
-def test_in_ipython_on_a_terminal_a_value_shows_itself_as_text():
-    class Printer:
-        said = ""
-
-        def text(self, text):
-            self.said += text
-
-    printer = Printer()
-    SUMMARY._repr_pretty_(printer, cycle=False)
-    assert printer.said == str(SUMMARY)
+@pytest.mark.parametrize("write", [repr, pretty], ids=["Python", "IPython"])
+def test_without_html_a_value_shows_itself_as_text(write, shop):
+    for value in (SUMMARY, batchgen.plan(shop / "jobs" / "replies.yaml", local=True)):
+        assert write(value) == str(value)
 
 
 @pytest.mark.parametrize("of", [batchgen.tokens, batchgen.confidence])

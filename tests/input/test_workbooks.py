@@ -39,6 +39,7 @@ def table(folder, rows, *, merged="", first=1, **spec):
         pytest.param([DAY, None, DAY], [DAY, None, DAY], pl.Date(), id="days"),
         pytest.param([DAY, MOMENT], [dt.datetime(2024, 2, 29), MOMENT], pl.Datetime("us"), id="days and moments"),  # noqa: DTZ001
         pytest.param([dt.time(6, 30)], [dt.time(6, 30)], pl.Time(), id="times of day"),
+        pytest.param([Raw('<c r="{at}" t="str"><f>""</f><v></v></c>'), "x"], [None, "x"], pl.String(), id="a formula's empty text"),
         pytest.param([formula("1+1", "2"), 3], [2, 3], pl.Int64(), id="a formula's result"),
         pytest.param([" a\nb ", "é🏕"], [" a\nb ", "é🏕"], pl.String(), id="white space and emoji"),
         pytest.param([None, None, 1], [None, None, 1], pl.Int64(), id="empty rows between others"),
@@ -55,6 +56,7 @@ def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
     [
         pytest.param([["a"], [1], [error("#N/A")]], "sheet 'Data': cell A3 is an error, #N/A: fix it", id="an error"),
         pytest.param([["a"], [formula("B1", None)]], "sheet 'Data': cell A2 is a formula without its result", id="a formula that was never calculated"),
+        pytest.param([["a"], [formula("B1", "")]], "sheet 'Data': cell A2 is a formula without its result", id="one with an empty result, as openpyxl writes it"),
         pytest.param([["a"], [2**60]], "sheet 'Data': cell A2: a whole number that Excel cannot hold exactly", id="a number of many digits"),
         pytest.param([["a", "a"], [1, 2]], "sheet 'Data': row 1: two columns are named 'a'", id="two columns of a name"),
         pytest.param([["a"], [DAY], [Raw('<c r="A3" s="1"><v>-1</v></c>')]], "sheet 'Data': cell A3 is a number that stands for no day: write the date as text; a time below zero wants the format [h]:mm", id="a day before all days"),

@@ -120,6 +120,8 @@ def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("in.xlsx", b"id;name\n1;a\n", "in.xlsx: not an Excel workbook"),
+        ("in.xlsx", b"\xd0\xcf\x11\xe0" + b"\0" * 600, "in.xlsx: is an old Excel workbook, or one with a password"),
         ("in.csv", b"", "in.csv: empty"),
         (
             "in.csv",
