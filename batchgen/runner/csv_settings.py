@@ -45,7 +45,9 @@ def csv_settings(path: str, file: File) -> dict[str, object]:
         except UsageError as error:
             fault = fault or error
     wide = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
-    if found and not wide:
+    if not wide:
+        if fault is not None:
+            raise fault  # of the separator that is in the header
         _refuse_title(file, encoding)
     for at, (_, own) in enumerate(wide or found):
         try:
@@ -89,10 +91,11 @@ def _refuse_title(file: File, encoding: str | None) -> None:
 
 
 def _columns_below(file: File, encoding: str, separator: str) -> int:
-    """Returns how many columns the lines below the first have; 0 if they do not agree, or are fewer than two."""
+    """Returns how many columns the lines below the first have, which is one; 0 if it is more, if they do not agree, or
+    if they are fewer than two."""
     with suppress(csv.Error), as_utf_8(file, open_decompressed(file), encoding) as content:
         text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-        rows = [row for row in islice(csv.reader(text, delimiter=separator), LOOKED_AT) if row][1:]
-        widths = {len(row) for row in rows}
-        return widths.pop() if len(widths) == 1 and len(rows) > 1 else 0
+        widths = [len(row) for row in islice(csv.reader(text, delimiter=separator), LOOKED_AT) if row]
+        is_table = widths[:1] == [1] and len(widths[1:]) > 1 and len(set(widths[1:])) == 1
+        return widths[1] if is_table else 0
     return 0

@@ -29,6 +29,7 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
         ("in.csv", b"a\nx\nx\n", {}),
+        ("in.csv", b"a,,\nx,,\ny,,\n", {"separator": None, "id": "a"}),
         ("in.csv", b"question\nWhat, and why?\nWho, and when?\nWhat, who, when?\n", {"separator": ";"}),
         ("in.csv", b"\"it's {{ x }}\",\"a#b\"\n1,\n2,y\n", {"id": "it's {{ x }}"}),
         ("in.csv", b"id," + b"long" * 300_000 + b"\n1,2\n2,2\n", {"id": "id"}),
@@ -121,6 +122,17 @@ def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
     ("name", "content", "said"),
     [
         ("in.xlsx", b"id;name\n1;a\n", "in.xlsx: not an Excel workbook"),
+        (
+            "in.csv",
+            b"School,Women,School\nA,1,2\nB,3,4\n",
+            "in.csv:1: two columns are named 'School': rename one in the file",
+        ),
+        (
+            "in.csv",
+            b",time,temp\n0,2026-07-29,03:14,18.1\n1,2026-07-29,03:15,18.1\n",
+            "4 fields where the header has 3",
+        ),
+        ("in.csv", b",,\n,,\n1,2,3\n", "in.csv: empty: a CSV file begins with a line of column names"),
         ("in.xlsx", b"\xd0\xcf\x11\xe0" + b"\0" * 600, "in.xlsx: is an old Excel workbook, or one with a password"),
         ("in.csv", b"", "in.csv: empty"),
         (
