@@ -60,7 +60,7 @@ def sheets(path: File, file: BinaryIO) -> dict[str, str]:
     """Returns the worksheets' parts in the archive by their names, in the order of the tabs. Raises UsageError."""
     begin = file.read(1024)
     if not begin.startswith(b"PK"):
-        raise UsageError(f"{path}: {identify(begin) or 'not an Excel workbook'}")
+        raise UsageError(f"{path}: {identify(begin) or 'not an Excel workbook: rename it to what it is, such as .csv'}")
     with _archive(path, file) as archive:
         names = set(archive.namelist())
         root = next((target for target in _related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
