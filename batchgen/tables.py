@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batchgen import commands
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import AlreadyRunning, ServiceRefused, UsageError
+from batchgen.input.file_hints import closest_name
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Request
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FOLDER = ".batchgen"
 """Of the working folder: where a table, its checkpoint and its results are kept."""
 _REQUEST = set(Request.model_fields)
+_OWN = {"job", "limit", "local", "name", "quiet"}
 _INPUT, _OUTPUT = {"id", "limit", "rename", "where"}, {"columns"}
 """The settings of a job's input and output that a table has, too."""
 _REMEDY = "make it text, numbers or dates first"
@@ -79,6 +81,7 @@ def _job(
     columns: Sequence[str],
 ) -> Job:
     """Returns the job of a table with these columns: the settings laid over those of the given job."""
+    _refuse_unknown(settings)
     values = {} if given is None else as_job(given).settings()
     sections = {key: value for key, value in settings.items() if key not in _REQUEST}
     request = {key: value for key, value in settings.items() if key in _REQUEST}
@@ -96,6 +99,16 @@ def _job(
     output |= {"path": str(kept / f"{called}.parquet"), "state": str(kept), "rows_per_file": None}
     table = {**rows, "path": str(kept / f"{called}.input.parquet")}
     return as_job({"report": False, **values, "name": called, "input": table, "output": output})
+
+
+def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for a keyword that is neither a section of a job file nor a field of its requests."""
+    known = {*_OWN, *_REQUEST, *Job.model_fields}
+    for key in settings:
+        if key not in known:
+            close = closest_name(key, sorted(known))
+            hint = f"did you mean {close}?" if close else "known are a job file's sections, and request's own fields"
+            raise UsageError(f"{key}: unknown key; {hint}")
 
 
 def _given(settings: Mapping[str, Any], section: str, known: set[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchgen.runner.summary import kept_out
 from batchgen.ui.humanize import pluralize
-from batchgen.ui.panel import Panel, PanelLine, Severity, short_path
+from batchgen.ui.panel import Panel, PanelLine, Severity, local_path, short_path
 from batchgen.ui.terminal import inert_json
 
 if TYPE_CHECKING:
@@ -36,4 +36,5 @@ def published(done: PublishResult) -> Panel:
         pluralize(done.rows, "row"),
         counts,
         [*damaged, *kept_out(done.rejected, done.partial)],
+        path=local_path(str(done.path)),
     )

@@ -8,7 +8,7 @@ import click
 
 from batchgen.cli import streams
 from batchgen.cli.options import JOB, LOCAL, LOG_FORMAT
-from batchgen.cli.streams import say
+from batchgen.cli.streams import say, say_written
 from batchgen.errors import OK, ROWS_FAILED, UsageError
 from batchgen.ui.humanize import inflect, pluralize
 
@@ -93,7 +93,7 @@ def report(job: str, *, local: bool, output: str | None) -> None:
     streams.log()
     from batchgen import commands
 
-    say(f"wrote {commands.report(job, output, local=local)}")
+    say_written(commands.report(job, output, local=local))
 
 
 @click.command()

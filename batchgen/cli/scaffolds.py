@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from batchgen.cli.streams import say
+from batchgen.cli.streams import say, say_written
 
 
 @click.command()
@@ -22,6 +22,7 @@ def init(name: str | None, path: str | None) -> None:
     """
     if name is None and path is None:
         raise click.UsageError("Missing argument 'NAME'.")
+    notes: list[str] = []
     if path is None:
         from batchgen.job import scaffold
 
@@ -29,9 +30,11 @@ def init(name: str | None, path: str | None) -> None:
     else:
         from batchgen.runner import propose
 
-        written = propose.write(path, name)
+        written, notes = propose.write(path, name)
+    for note in notes:
+        say(f"warning: {note}", err=True)
     for file in written:
-        say(f"wrote {file}")
+        say_written(file)
     say(f"next: batchgen run {written[0]} --local")
 
 

@@ -15,6 +15,8 @@ from batchgen.errors import OK
 from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from batchgen.runner.summary import Summary
     from batchgen.ui.panel import Renderable
 
@@ -43,8 +45,16 @@ def say(message: str | Renderable, *, err: bool = False) -> None:
     published."""
     stream = sys.stderr if err else sys.stdout
     text = inert(message) if isinstance(message, str) else message.panel().text(screen(stream))
-    if err and _logged_as_object(text):
-        return
+    if not (err and _logged_as_object(text)):
+        _print(text, stream)
+
+
+def say_written(path: str | Path) -> None:
+    """Says that a file was written; a terminal that can opens it."""
+    _print(f"wrote {screen(sys.stdout).link(inert(str(path)), str(path))}", sys.stdout)
+
+
+def _print(text: str, stream: TextIO) -> None:
     try:
         write(text, stream)
     except OSError:

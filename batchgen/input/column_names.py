@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchgen.errors import UsageError
+from batchgen.input.file_hints import title_hint
 from batchgen.ui.humanize import pluralize
+
+SHOWN = 5
 
 
 def unique_names(where: str, header: Sequence[str]) -> list[str]:
@@ -14,7 +17,7 @@ def unique_names(where: str, header: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for name in header:
         if name in taken and name.strip():
-            raise UsageError(f"{where}: two columns are named {name!r}")
+            raise UsageError(f"{where}: two columns are named {name!r}: rename one in the file")
         taken.add(name)
     return [name if name.strip() else _name(at, taken) for at, name in enumerate(header, 1)]
 
@@ -31,18 +34,26 @@ class Unnamed:
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
+        self._title_hint: str | None = None
 
-    def add(self, where: str, names: list[str]) -> None:
+    def add(self, where: str, names: list[str], columns: int) -> None:
+        """Adds the columns without a name, of so many `columns`."""
         if names:
             self._names[where] = names
+            self._title_hint = self._title_hint or title_hint(columns - len(names), columns)
 
     @property
     def notes(self) -> list[str]:
         told = []
         for where, names in list(self._names.items())[:1]:
-            called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:5])}"
-            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; input.rename gives them other names")
+            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:SHOWN])}{more}"
+            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; {self._advice()}")
         return told
+
+    def _advice(self) -> str:
+        rename = "input.rename gives them other names"
+        return rename if self._title_hint is None else f"{self._title_hint}; {rename}"
 
 
 def in_other_files(files: int) -> str:

@@ -17,6 +17,8 @@ from batchgen.input.bounds import BATCH_ROWS, Schema
 from batchgen.input.column_names import Unnamed, in_other_files, unique_names
 from batchgen.input.common_schema import common_schema
 from batchgen.input.csv_records import Dialect
+from batchgen.input.encoding import may_be_cp1252
+from batchgen.input.file_hints import control_hint
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import pluralize
 
@@ -28,6 +30,8 @@ class Csv:
         self._dialect = dialect
         self._unnamed = Unnamed()
         self._passed_over: dict[str, int] = {}
+        self._controls: dict[str, str] = {}
+        self._may_be_cp1252 = may_be_cp1252(dialect.encoding)
 
     def schema(self, paths: Sequence[File]) -> Schema:
         return common_schema(paths, self._schema)
@@ -39,13 +43,15 @@ class Csv:
         names = unique_names(f"{path}:1", header)
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip()]
         empty = _empty(path, self._dialect, unnamed)
-        self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty])
+        self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty], len(names) - len(empty))
         return {name: pl.String() for name in names if name not in empty}
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         columns, empty = list(schema), 0
         for frame in csv_records.batches(path, self._dialect, partial(unique_names, f"{path}:1")):
             filled = frame.height - _empty_at_end(frame)
+            if self._may_be_cp1252 and str(path) not in self._controls:
+                self._look_for_controls(path, frame)
             if filled:
                 yield from _nulls(empty, schema)
                 rows = frame if filled == frame.height else frame.head(filled)
@@ -54,6 +60,13 @@ class Csv:
             empty += frame.height - filled
         if empty:
             self._passed_over[str(path)] = empty
+
+    def _look_for_controls(self, path: File, frame: pl.DataFrame) -> None:
+        for column in frame:
+            found = column.filter(column.str.contains("[\\x80-\\x9f]"))
+            if found.len() and (hint := control_hint(found[0])):
+                self._controls[str(path)] = f"{column.name} has {hint}"
+                return
 
     @property
     def notes(self) -> list[str]:
@@ -64,6 +77,8 @@ class Csv:
                 f"{path}: {pluralize(rows, 'row')} of empty cells at its end, skipped"
                 f"{in_other_files(len(self._passed_over) - 1)}"
             )
+        for path, said in list(self._controls.items())[:1]:
+            told.append(f"{path}: {said}{in_other_files(len(self._controls) - 1)}")
         return told
 
 

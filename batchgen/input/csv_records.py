@@ -23,7 +23,7 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.compression import open_decompressed
 from batchgen.input.encoding import as_utf_8
-from batchgen.input.file_hints import cp1252_hint, identify, identify_json, separator_hint
+from batchgen.input.file_hints import cp1252_hint, identify, identify_json, separator_hint, title_hint
 from batchgen.storage.listing import File
 
 BLOCK = 2 << 20
@@ -259,7 +259,8 @@ def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
             continue
         first = first or record
         if len(record) != len(first):
-            hint = f" ({said})" if (said := separator_hint(first)) else ""
+            said = separator_hint(first) or title_hint(len(first), len(record))
+            hint = f" ({said})" if said else ""
             fields = f"{len(record)} field{'s' * (len(record) != 1)}"
             raise UsageError(f"{lines.path}:{lines.number}: {fields} where the header has {len(first)}{hint}")
         yield record
@@ -270,6 +271,8 @@ def _explain(error: csv.Error) -> str:
         return f"a cell is larger than {MAX_CELL >> 20} MiB"
     if "unexpected end of data" in str(error):
         return "the file ends within quotes: a quote was opened and never closed"
+    if "expected after" in str(error):
+        return "not valid CSV: text behind a closing quote; a quote within a cell is written twice"
     return f"not valid CSV: {error}"
 
 

@@ -29,6 +29,11 @@ def name_of(encoding: str) -> str:
     return codecs.lookup(encoding).name
 
 
+def may_be_cp1252(encoding: str) -> bool:
+    """Returns whether an encoding has control characters where Windows-1252 has quotes, dashes and the euro."""
+    return name_of(encoding).startswith("iso8859")
+
+
 def as_utf_8(path: File, file: BinaryIO, encoding: str) -> BinaryIO:
     """Returns the text of a file in UTF-8. Closing it closes the file."""
     if name_of(encoding) in UTF_8:

@@ -15,7 +15,6 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.column_names import Unnamed, unique_names
-from batchgen.input.file_hints import identify
 from batchgen.input.template.values import iso_duration
 from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
@@ -75,9 +74,6 @@ class Excel:
 
     def _read(self, path: File) -> Columns:
         with path.open("rb") as file:
-            begin = file.read(1024)
-            if not begin.startswith(b"PK") and (what := identify(begin) or "not an Excel workbook"):
-                raise UsageError(f"{path}: {what}")
             parts = sheets(path, file)
             name = self._chosen(path, parts, file)
             extent = scan_sheet(path, file, name, parts[name])
@@ -134,7 +130,7 @@ class Excel:
             if header[n].strip() or any(cell is not None for cell in cells):
                 columns[name] = cells
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
-        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed)
+        self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed, len(columns))
         return columns
 
 
@@ -145,7 +141,8 @@ def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Itera
         cell = rows[row][column - left]
         if isinstance(cell, dt.time) or (isinstance(cell, dt.date) and cell.year == _NO_LEAP_YEAR):
             raise UsageError(
-                f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text"
+                f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text; "
+                "a time below zero wants the format [h]:mm"
             )
 
 

@@ -47,6 +47,7 @@ _MARKS = {
 }
 _HTML = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
+_CONTROLS = re.compile("[\x80-\x9f]")
 _UTF_16 = re.compile(rb"(?:[ -~]\0){4}")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -86,6 +87,15 @@ def cp1252_hint(line: bytes, at: int) -> str:
     return f", {shown!r} in Windows-1252" if shown.isprintable() else ""
 
 
+def control_hint(text: str) -> str | None:
+    """Returns a message if a text of a file in Latin-1 holds what is a control character there, and a mark in
+    Windows-1252; else None."""
+    found = _CONTROLS.search(text)
+    if found is None or not (hint := cp1252_hint(found[0].encode("latin-1"), 0)):
+        return None
+    return f"a control character, {found[0]!r}{hint}: if this is meant, set input.encoding: cp1252"
+
+
 def separator_hint(columns: Iterable[str]) -> str | None:
     """Returns a message if a header is a single column whose name holds another separator; else None."""
     names = list(columns)
@@ -94,6 +104,13 @@ def separator_hint(columns: Iterable[str]) -> str | None:
         return None
     asked = f"is the file separated by {SEPARATORS[mark]}? input.separator: {json.dumps(mark)}"
     return f"the header is one column, {names[0]!r}: {asked}"
+
+
+def title_hint(named: int, columns: int) -> str | None:
+    """Returns what to do if a table's first line may be a title: it has names for few of the columns. Else None."""
+    if columns < named + 2 or columns < 2 * named:
+        return None
+    return "if the first line is a title, delete it: a table begins with its column names"
 
 
 def closest_name(name: str, columns: Iterable[str]) -> str | None:

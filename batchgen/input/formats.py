@@ -110,7 +110,9 @@ def format_of(spec: Input, files: Sequence[File]) -> Format:
         raise UsageError(f"{strange}: {_unknown(strange)}{_without(pattern, known)}")
     suffixes = sorted({suffix_within(file.name) for file in files})
     if len({BY_SUFFIX[suffix] for suffix in suffixes}) > 1:
-        raise UsageError(f"{pattern}: the files are of several formats: {', '.join(suffixes)}")
+        one = [file for file in files if suffix_within(file.name) == suffixes[0]]
+        globs = f"; to read one of them, give the glob {found}" if (found := glob_of(pattern, suffixes[0], one)) else ""
+        raise UsageError(f"{pattern}: the files are of several formats: {', '.join(suffixes)}{globs}")
     suffix = suffixes[0]
     for key, (fits, those) in _KEYS.items():
         if getattr(spec, key) is not None and suffix not in fits:

@@ -26,6 +26,7 @@ from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, finge
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
 _MOMENTS = [f"{_DAY}{joint}{time}" for joint in "T " for time in _TIMES] + [_DAY]
+_WRITTEN = {"Boolean": "true or false", "Date": "2026-01-31", "Datetime": "2026-01-31 22:00:00"}
 _PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess which of 01/02 is the month
     "Boolean": lambda c: c.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean),
     "Date": lambda c: c.str.to_date(_DAY, strict=False),
@@ -45,11 +46,17 @@ def _parsed(name: str, dtype: str, decimal: str | None) -> pl.Expr:
     return column.cast(getattr(pl, dtype), strict=False)
 
 
-def _comma_hint(cell: str, dtype: str, decimal: str | None) -> str:
+def _type_hint(cell: str, dtype: str, decimal: str | None) -> str:
+    """Returns what to do with a cell that is not of its type."""
+    if dtype in _WRITTEN:
+        return f", which is written {_WRITTEN[dtype]}; without a type in input.schema it is text as it stands"
     if not dtype.startswith("Float") or not re.fullmatch(r"[-+]?[\d.]*,?[\d.]*", cell):
         return ""
     if decimal == "," and "." in cell:
-        return ": input.decimal says that the decimal separator is a comma"
+        return (
+            ": input.decimal says that the decimal separator is a comma, and the point may stand for thousands; "
+            "without a type in input.schema it is text as it stands"
+        )
     return ': if the comma is its decimal separator, set input.decimal: ","' if "," in cell and decimal is None else ""
 
 
@@ -135,7 +142,7 @@ class Source:
             wrong = (given.is_not_null() & lost).arg_true()
             if wrong.len():
                 at = wrong[0]
-                hint = _comma_hint(given[at], wanted, self.spec.decimal)
+                hint = _type_hint(given[at], wanted, self.spec.decimal)
                 place = f"{self.spec.path}: row {numbers[at]:,}: {name}"
                 raise UsageError(f"{place}: {given[at]!r} is not a valid {wanted}{hint}")
             frame = frame.with_columns(typed)

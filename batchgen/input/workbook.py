@@ -20,6 +20,7 @@ from xml.parsers import expat
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
+from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 
 BLOCK = 1 << 20
@@ -57,6 +58,9 @@ def cell_name(row: int, column: int) -> str:
 
 def sheets(path: File, file: BinaryIO) -> dict[str, str]:
     """Returns the worksheets' parts in the archive by their names, in the order of the tabs. Raises UsageError."""
+    begin = file.read(1024)
+    if not begin.startswith(b"PK"):
+        raise UsageError(f"{path}: {identify(begin) or 'not an Excel workbook: rename it to what it is, such as .csv'}")
     with _archive(path, file) as archive:
         names = set(archive.namelist())
         root = next((target for target in _related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
@@ -91,7 +95,8 @@ class _SheetScanner:
         self.extent = Extent()
         self._name = self._kind = self._value = ""
         self._row = self._column = 0
-        self._has_formula = self._has_value = self._is_value = False
+        self._has_formula = self._has_value = self._has_text = False
+        self._is_text = self._is_value = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "row":
@@ -103,6 +108,7 @@ class _SheetScanner:
             self._has_formula = True
         elif name in ("v", "is"):
             self._has_value = True
+            self._is_text = True
             self._is_value = self._kind in ("e", "n")
 
     def _begin_cell(self, attributes: dict[str, str]) -> None:
@@ -116,22 +122,23 @@ class _SheetScanner:
             self._column += 1
         self._kind, self._value = attributes.get("t", "n"), ""
         self._name = given or cell_name(self._row - 1, self._column - 1)
-        self._has_formula = self._has_value = False
+        self._has_formula = self._has_value = self._has_text = False
 
     def text(self, text: str) -> None:
+        self._has_text |= self._is_text
         if self._is_value:
             self._value += text
 
     def end(self, name: str) -> None:
-        if name == "v":
-            self._is_value = False
+        if name in ("v", "is"):
+            self._is_text = self._is_value = False
         elif name == "c":
             self._end_cell()
 
     def _end_cell(self) -> None:
         if self._has_value and self._kind == "e":
             raise UsageError(f"{self.where}: cell {self._name} is an error, {self._value}: fix it, or clear it")
-        if self._has_formula and not self._has_value and self._kind != "str":
+        if self._has_formula and not self._has_text and self._kind != "str":
             raise UsageError(
                 f"{self.where}: cell {self._name} is a formula without its result: "
                 "open the workbook in Excel and save it"

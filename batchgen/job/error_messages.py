@@ -36,8 +36,16 @@ def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[
     for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
         at = _mark(path, marks)
         where = source if at == NOWHERE else ":".join(map(str, (source, *at)))
-        lines.append(f"{where}: {'.'.join(map(str, path))}: {' or '.join(found[path])}")
+        lines.append(f"{where}: {'.'.join(map(str, path))}: {_joined(found[path])}")
     return "\n".join(lines)
+
+
+def _joined(texts: list[str]) -> str:
+    """Joins what a value might have been instead: `should be a list or a text, not 3`."""
+    *_, given = texts[0].rpartition(", not ")
+    end = f", not {given}" if all(text.endswith(f", not {given}") for text in texts) else ""
+    first, *others = (text.removesuffix(end) for text in texts)
+    return " or ".join([first, *(text.removeprefix("should be ") for text in others)]) + end
 
 
 def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
@@ -73,14 +81,22 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
         what = "role" if loc[0] == "messages" else "request field"
         return f"unknown {what}{_near_miss(str(loc[-2]), known)}"
-    message = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    if kind in ("too_short", "string_too_short"):
+        return "should not be empty"
+    message = _KINDS.get(kind) or str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
         message = _PATTERNS[loc]
-    if loc[0] in ("endpoint", "notify") or "@" in str(given) or not isinstance(given, str | int | float | bool | None):
+    if (
+        not message.startswith("should")
+        or loc[0] in ("endpoint", "notify")
+        or "@" in str(given)
+        or not isinstance(given, str | int | float | bool | None)
+    ):
         return message  # an address may be a secret in the wrong place, or hold a password
     return f"{message}, not {given!r:.60}"
 
 
+_KINDS = {"dict_type": "should be a mapping", "list_type": "should be a list", "model_type": "should be a mapping"}
 _FIRST = {"input": "path", "output": "path", "request": "model"}
 """The key that somebody means who writes a section as one word."""
 

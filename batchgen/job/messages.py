@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from batchgen.job.types import JobPath, Section, relative_to_job
 
@@ -47,13 +47,14 @@ def _text(given: Any, info: ValidationInfo) -> Any:
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | TextFile), Field(min_length=1)]
 
 
-def _one_role(message: dict[Role, str]) -> dict[Role, str]:
-    if len(message) != 1:
+def _one_role(message: Any) -> Any:
+    """Refuses what is not one role and its text, also `role` and `content` as the API has them."""
+    if not isinstance(message, Mapping) or len(message) != 1:
         raise ValueError("should have one key, its role, such as `- user: Write about {{ name }}.`")
     return message
 
 
-Message = Annotated[dict[Role, Text], AfterValidator(_one_role)]
+Message = Annotated[dict[Role, Text], BeforeValidator(_one_role)]
 
 
 def files_named(values: Mapping[Any, Any]) -> dict[str, str]:

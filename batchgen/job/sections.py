@@ -31,6 +31,8 @@ _ENCODINGS = (
     "shift_jis", "cp932", "euc_jp", "gbk", "gb18030", "big5", "euc_kr", "koi8-r", "windows-1252",
     "utf-16-le", "utf-16-be", "utf-8-sig",
 )  # fmt: skip
+_ALIASES = {"ansi": ["cp1252"], "unicode": ["utf-16"], "excel": ["cp1252"]}
+"""What Windows and Excel call encodings."""
 _NO_ENCODINGS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"}
 RequestField = Literal[
     "model", "max_tokens", "temperature", "top_p", "stop", "best_of", "random_seed", "stream", "seed", "logprobs",
@@ -54,7 +56,7 @@ def _encoding(name: str) -> str:
         codec = codecs.lookup(name)
         is_text = isinstance("".encode(name), bytes)
     except LookupError:
-        close = difflib.get_close_matches(name.lower(), _ENCODINGS, n=1)
+        close = _ALIASES.get(name.lower()) or difflib.get_close_matches(name.lower(), _ENCODINGS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(_ENCODINGS[:6])}"
         raise ValueError(f"is not a known encoding; {hint}") from None
     if not is_text or codec.name in _NO_ENCODINGS:
@@ -203,7 +205,7 @@ def _known_placeholders(path: Any) -> Any:
 
 def _output_path(path: str, info: ValidationInfo) -> str:
     if not path.endswith(".parquet") and info.data.get("rows_per_file", 0) is None:
-        raise ValueError("should end in .parquet")
+        raise ValueError("should end in .parquet; `batchgen export JOB -o FILE` makes a .csv, .xlsx or .jsonl of it")
     return path
 
 

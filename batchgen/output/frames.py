@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from batchgen.errors import UsageError
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import is_url
 
@@ -48,7 +49,7 @@ def tokens(frame: pl.DataFrame) -> pl.DataFrame:
 
     Columns: `row` (from 0), `position` (from 0), `token`, `logprob` (natural log), `bytes`, `top_logprobs`.
     """
-    content = pl.col("log_probs").struct.field("content")
+    content = _content(frame)
     return (
         frame.lazy()
         .select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), content.alias("token"))
@@ -65,6 +66,13 @@ def confidence(frame: pl.DataFrame) -> pl.DataFrame:
 
     `mean_logprob` is the mean of the tokens' natural log-probabilities, `perplexity` is exp(-mean).
     """
-    logprobs = pl.col("log_probs").struct.field("content").list.eval(pl.element().struct.field("logprob"))
+    logprobs = _content(frame).list.eval(pl.element().struct.field("logprob"))
     mean = logprobs.list.mean()
     return frame.select(mean.alias("mean_logprob"), (-mean).exp().alias("perplexity"))
+
+
+def _content(frame: pl.DataFrame) -> pl.Expr:
+    """Returns the tokens of the answers. Raises UsageError if the frame does not have them."""
+    if "log_probs" not in frame.columns:
+        raise UsageError("frame: has no column log_probs: give what `load` or `generate` returned")
+    return pl.col("log_probs").struct.field("content")

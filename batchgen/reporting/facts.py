@@ -26,6 +26,7 @@ from batchgen.reporting.subject import InputIndex, Subject
 from batchgen.reporting.texts import AnswerSample, Group, Outlier, look, mean_logprob, outliers, repeated
 from batchgen.reporting.timeline import Timeline, timeline
 from batchgen.reporting.wording import TEXT_CHARS
+from batchgen.storage.location import Location
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
@@ -117,6 +118,7 @@ class Facts:
     counts: Counts
     rejected: list[str]
     partial: str | None
+    results: Location
     figures: Figures | None
     before: Figures | None
     requests_a_row: list[tuple[int, int]]
@@ -163,6 +165,7 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
         counts=_counts(last, ends, subject.published),
         rejected=subject.published.rejected if subject.published else [],
         partial=subject.published.partial if subject.published else None,
+        results=subject.published.path if subject.published else subject.job.output_path(last.date),
         figures=figures,
         before=_last_good(archive, worked[:-1]),
         requests_a_row=archive.requests_a_row(span, figures.ok) if figures else [],

@@ -1,13 +1,16 @@
 """Facts -> one HTML page: its head, and everything in it made inert.
 
 Texts that others wrote go through `inert` and the template's escaping; only the plots, which are ours, are inserted as
-they are. The page has no script, no link and nothing to load, and tells the browser so.
+they are. The page has no script and nothing to load, and tells the browser so. It links the results, and itself.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import resources
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, Template
@@ -21,7 +24,8 @@ from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 from batchgen.ui.terminal import inert
 
 
-def render(facts: Facts) -> str:
+def render(facts: Facts, folder: Path) -> str:
+    """Returns the page. `folder`: where it will be; its link to the results begins there."""
     page = {
         "title": f"{facts.job.name} \u00b7 report",
         "name": facts.job.name,
@@ -32,6 +36,7 @@ def render(facts: Facts) -> str:
         "partial": facts.partial,
         "shares": _shares(facts),
         "facts": _line_of_facts(facts),
+        "results": _results(facts, folder),
         "failures": [sections.reason(reason, facts) for reason in facts.reasons],
         "failed": sections.failed(facts),
         "show_failed": facts.job.command("show", "--failed"),
@@ -127,6 +132,7 @@ def _shares(facts: Facts) -> list[dict[str, Any]]:
             "tone": tone,
             "note": note,
             "zero": not number,
+            "to": "failures" if label == "failed" and number else "",
             "share": f"{100 * width / max(counts.rows, 1):.3f}",
         }
         for (label, number, tone, note), width in zip(shown, widths, strict=True)
@@ -144,6 +150,15 @@ def _line_of_facts(facts: Facts) -> list[tuple[str, str]]:
         ("at", "" if facts.job.is_local else facts.endpoint),
     ]
     return [(label, value) for label, value in entries if value]
+
+
+def _results(facts: Facts, folder: Path) -> dict[str, str]:
+    """Returns where the results are, and the link to them: none if they are elsewhere, or not written yet."""
+    place = facts.results
+    if not isinstance(place, Path):
+        return {"place": str(place), "link": ""}
+    relative = os.path.relpath(place, folder)
+    return {"place": relative, "link": quote(os.fsencode(relative))} if place.exists() else {}
 
 
 def _settings(facts: Facts) -> dict[str, Any]:

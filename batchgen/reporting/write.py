@@ -45,7 +45,7 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     with StateFiles.for_job(subject.job).open_as(ReportReader) as archive:
         facts = gather(archive, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
-    page = render(facts).encode()
+    page = render(facts, target.parent).encode()
     with replacing(target) as file:
         file.write(page)
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import prepare
 from batchgen.runner.publish import publish_run
+
+log = logging.getLogger("batchgen")
 
 
 def export_job(
@@ -34,7 +37,12 @@ def export_job(
         if given is None:
             refuse_anothers_checkpoint(job, reader.owner())
         start = reader.start_of(last)
-        job = job.with_limit(start.first if start else None)
+        first = start.first if start else None
+        if first is not None:
+            log.warning(
+                "warning: only the rows of the last run, which had --limit %d; without it, a run has all", first
+            )
+        job = job.with_limit(first)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)

@@ -13,13 +13,13 @@ from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.runner.plan import Plan
 from batchgen.ui.humanize import approximately, dollars, duration, inflect, moment, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, short_path
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, path_line
 
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast(Renderable):
     """The forecast of a run. `latency_s`: the median of the last answers, None before there are any. `learned`: the
     rate that an earlier run found. `rehearsal`: set if one was requested. `continues`: the date of an earlier day's run
@@ -84,15 +84,13 @@ class Forecast(Renderable):
         plan = self.plan
         lines = [
             *self._rows(),
-            PanelLine("tokens", f"about {plan.prompt_tokens:,} in, at most {plan.answer_tokens:,} out (estimates)"),
-            PanelLine(
-                "cost", f"at most {dollars(plan.cost)} (an estimate)" if plan.cost is not None else "no price is known"
-            ),
+            PanelLine("tokens", self._tokens()),
+            PanelLine("cost", self._cost()),
             *([PanelLine("so far", so_far)] if (so_far := spent(self.in_all, self.in_all)) else []),
             PanelLine("time", self._time()),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
-            PanelLine("results", short_path(self.path) + self._continued_run()),
+            path_line("results", self.path, self._continued_run()),
             *(PanelLine("warning", warning, Severity.WAIT) for warning in self.warnings),
         ]
         verdict = f"{pluralize(plan.rows.height, 'row')}, {plan.todo:,} to send"
@@ -122,15 +120,27 @@ class Forecast(Renderable):
             lines.append(PanelLine("gone", f"{pluralize(plan.gone, 'stored answer')} that the input no longer uses"))
         return lines
 
+    def _tokens(self) -> str:
+        if not self.plan.todo:
+            return "none"
+        return f"about {self.plan.prompt_tokens:,} in, at most {self.plan.answer_tokens:,} out (estimates)"
+
+    def _cost(self) -> str:
+        if not self.plan.todo:
+            return "none: a run would send nothing"
+        if self.plan.cost is None:
+            return "no price is known"
+        return f"at most {dollars(self.plan.cost)} (an estimate)" if self.plan.cost else "none: these requests are free"
+
     def _time(self) -> str:
         limits, expected = self.limits, self.seconds
         named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
         rates = " and ".join(f"{limit:,.0f} {what}" for what, limit in named.items() if limit is not None)
         under = f" under {rates} a minute" if rates else f" at {self._in_flight()}, no other limit"
+        if not self.plan.todo:
+            return "nothing to wait for"
         if expected is None:
             return f"as fast as the service answers{under}"
-        if not expected:
-            return "nothing to wait for"
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
         return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
 

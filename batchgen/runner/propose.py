@@ -3,29 +3,27 @@ refuses none of its rows."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.compression import open_decompressed, suffix_within
-from batchgen.input.file_hints import SEPARATORS
+from batchgen.input.compression import suffix_within
 from batchgen.input.formats import is_csv
 from batchgen.input.prompt_template import PromptError, Template
-from batchgen.input.source import Source, open_source
+from batchgen.input.source import Source
 from batchgen.input.texts import has_polars_text, texts
 from batchgen.job import scaffold
-from batchgen.job.sections import Input
 from batchgen.output.column_names import collisions
-from batchgen.storage.listing import File, find
+from batchgen.runner.csv_settings import csv_settings, source_of
+from batchgen.storage.listing import find
 from batchgen.storage.location import is_url
 
 MOST_COLUMNS, MOST_IDS, ID_CHARS, NAME_CHARS = 20, 8, 64, 500
@@ -37,10 +35,6 @@ _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 _FRACTION = r"^-?(0\.(0{0,3}[1-9]\d{0,10})?|[1-9]\d{0,7}\.\d{0,6})[1-9]$|^-?(0|[1-9]\d{0,13})\.0$"
 """Numbers that print exactly as in the file: no extra zero, and no more digits than a float holds."""
 _ID_NAME = re.compile(r"(^|[\W_])(id|sku|key|uuid|guid|nr|no|code|number)$|[a-z]I[dD]$", re.IGNORECASE)
-_BOMS = {
-    codecs.BOM_UTF8: None, codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-}  # fmt: skip
 
 
 @dataclass
@@ -55,13 +49,20 @@ class _Facts:
     seen: list[pl.Series] | None = field(default_factory=list)
 
 
-def write(path: str, name: str | None) -> list[Path]:
+class Proposed(NamedTuple):
+    """The files that were written, and what the user should know of the one that was read."""
+
+    files: list[Path]
+    notes: list[str]
+
+
+def write(path: str, name: str | None) -> Proposed:
     """Writes the job file. Raises UsageError if the file cannot be read, or if the job exists already."""
     file = scaffold.job_file(name or _name(path))
     given = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  links stay
     source = _opened(given)
     relative = path if is_url(path) else os.path.relpath(given, file.parent.resolve())
-    return scaffold.save({file: _job(file, relative, source)})
+    return Proposed(scaffold.save({file: _job(file, relative, source)}), source.notes)
 
 
 def _name(path: str) -> str:
@@ -76,71 +77,24 @@ def _opened(path: str) -> Source:
     found = find(path).files
     settings: dict[str, object] = {"path": path}
     if is_csv(found):
-        settings |= _csv_settings(settings, found[0])
+        settings |= csv_settings(path, found[0])
     elif suffix_within(found[0].name) in (".xlsx", ".xlsm"):
         from batchgen.input.excel_format import filled_sheets  # noqa: PLC0415  it takes long
 
         sheets = filled_sheets(found[0])
         settings |= {"sheet": max(sheets, key=sheets.__getitem__)} if len(sheets) > 1 else {}
-    source = _source(settings)
+    source = source_of(settings)
     renames = {name: f"source_{name}" for name in collisions(list(source.columns))}
     if "row" in source.columns:
         renames["row"] = "row_"
     renames = {name: _free(new, source.columns) for name, new in renames.items()}
-    return _source({**settings, "rename": renames}) if renames else source
-
-
-def _source(settings: dict[str, object]) -> Source:
-    return open_source(Input.model_validate(settings, context={"folder": "/"}))
+    return source_of({**settings, "rename": renames}) if renames else source
 
 
 def _free(name: str, columns: Schema) -> str:
     while name in columns:
         name += "_"
     return name
-
-
-def _csv_settings(settings: dict[str, object], file: File) -> dict[str, object]:
-    """Returns the encoding, and the separator that gives the most columns. Raises UsageError if none fits."""
-    encoding = _encoding(file)
-    found: list[tuple[int, dict[str, object]]] = []
-    fault: UsageError | None = None
-    for separator in (None, *SEPARATORS, ","):
-        both: dict[str, object] = {"encoding": encoding, "separator": separator}
-        own = {key: value for key, value in both.items() if value is not None}
-        try:
-            found.append((len(_source({**settings, **own}).columns), own))
-        except UsageError as error:
-            fault = fault or error
-    wide = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
-    for at, (_, own) in enumerate(wide or found):
-        try:
-            for _ in _source({**settings, **own}).batches():
-                pass
-        except UsageError as error:
-            fault = error if at == 0 else fault
-        else:
-            return own
-    raise fault or UsageError(f"{file}: no table")
-
-
-def _encoding(file: File) -> str | None:
-    """Returns the encoding; None: UTF-8. Anything but UTF-8 and UTF-16 is taken for Windows-1252."""
-    decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with closing(open_decompressed(file)) as content:
-        begin = content.read(1 << 20)
-        if marked := [encoding for mark, encoding in _BOMS.items() if begin.startswith(mark)]:
-            return marked[0]
-        if begin[1:64:2].strip(b"\0") == b"" and begin[:1]:
-            return "utf-16-le"
-        try:
-            while begin:
-                decoder.decode(begin)
-                begin = content.read(1 << 20)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return None
 
 
 _NOTES = {"sheet": "  # the one with the most cells of several"}
@@ -152,9 +106,9 @@ def _job(file: Path, path: str, source: Source) -> str:
     typed = {source_name: dtype for source_name, dtype in _types(source, facts).items() if source_name != id_}
     keys = [f"path: {_quoted(path)}"]
     given = source.spec.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"path"})
-    keys += [f"{key}: {json.dumps(value, ensure_ascii=True)}{_NOTES.get(key, '')}" for key, value in given.items()]
+    keys += [f"{key}: {_json(value)}{_NOTES.get(key, '')}" for key, value in given.items()]
     keys += [f"id: {_quoted(id_)}  # names a row in messages; unique"] if id_ else []
-    keys += [f"schema: {json.dumps(typed, ensure_ascii=True)}  # numbers that print as they stand"] if typed else []
+    keys += [f"schema: {_json(typed)}  # numbers that print as they stand"] if typed else []
     prompt = ["Write two sentences about this:", *_lines(source.columns, facts)]
     return scaffold.job_text(file, _indented(keys), _indented(prompt))
 
@@ -165,7 +119,13 @@ def _indented(lines: list[str]) -> str:
 
 def _quoted(text: str) -> str:
     """Quotes the text as YAML needs it."""
-    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else json.dumps(text)
+    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and not _is_word(text) else _json(text)
+
+
+def _json(value: object) -> str:
+    """Returns the value as JSON, which YAML reads: its letters as they are where all can be seen."""
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if shown.isprintable() else json.dumps(value)
 
 
 def _is_word(text: str) -> bool:
@@ -225,11 +185,7 @@ def _written(name: str) -> str:
         Template(f"{{{{ {name} }}}}", {name: pl.String()})
     except UsageError:
         return f"row[{json.dumps(name)}]"
-    return (
-        name
-        if name.isidentifier() and name.isascii()
-        else f"row[{json.dumps(name, ensure_ascii=not name.isprintable())}]"
-    )
+    return name if name.isidentifier() and name.isascii() else f"row[{_json(name)}]"
 
 
 def _may_be_ids(frame: pl.DataFrame) -> list[str]:

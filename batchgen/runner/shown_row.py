@@ -41,7 +41,7 @@ class ShownAttempt:
         return f"{self.outcome}{status}{words}{when}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ShownRow(Renderable):
     """`row`: its number in the files, from 1. `prompt`: as people read it, `messages` where it is a chat; `request`:
     what is sent. From `text` on as the results have them: `status` is ok, failed or pending. `cost`: US dollars of all

@@ -11,12 +11,12 @@ from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
 from batchgen.ui.humanize import approximately, duration, inflect, moment, pluralize
-from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, short_path
+from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 
 RUNNING = "running"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status(Renderable):
     """The last run of a job, or the active one. Counts are of rows; `rate` is rows a second, `left_s` seconds.
     `partial`: the path of its results, if the results in their place have more texts. `usage` is this run's, `in_all`
@@ -46,11 +46,8 @@ class Status(Renderable):
         if self.in_flight is not None:
             lines.append(PanelLine("in flight", f"{self.in_flight:,} at most, as found: {self.in_flight_why}"))
         if self.partial is not None:
-            lines.append(
-                PanelLine(
-                    "partial", f"{short_path(self.partial)}: the results in its place have more texts", Severity.WAIT
-                )
-            )
+            more = ": the results in its place have more texts"
+            lines.append(path_line("partial", self.partial, more, Severity.WAIT))
         if used := spent(self.usage, self.in_all):
             lines.append(PanelLine("spent", used))
         share = 1 - self.left / max(self.rows, 1)

@@ -10,7 +10,7 @@ from batchgen.ui.humanize import duration, inflect, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary(Renderable):
     """The summary of a run. Counts are of rows, except `sent`, `retries` and `possibly_billed`: requests of this run.
 

@@ -58,7 +58,7 @@ class TriedRow:
         return ", ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial(Renderable):
     """A few rows that were sent. `stopped`: why the trial ended early. `usage`: of all that was sent."""
 

@@ -54,7 +54,8 @@ class TextBlock(NamedTuple):
 
 
 class Renderable(ABC):
-    """A value that renders itself as a panel: by `print`, and as the last value of a notebook's cell."""
+    """A value that renders itself as a panel: by `print`, and as what Python or a notebook's cell shows of it. Its
+    dataclasses are made with `repr=False`."""
 
     @abstractmethod
     def panel(self) -> Panel: ...
@@ -62,14 +63,17 @@ class Renderable(ABC):
     def __str__(self) -> str:
         return self.panel().text()
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return self.panel().html()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Panel(Renderable):
     """A panel. `verdict` and `about` make one sentence about `name`; `severity` is the verdict's. `share`: the part
-    that is done, from 0 to 1, for a bar on a terminal."""
+    that is done, from 0 to 1, for a bar on a terminal. `path`: the file of this machine that `name` names."""
 
     name: str
     verdict: str
@@ -79,6 +83,7 @@ class Panel(Renderable):
     texts: tuple[TextBlock, ...] = ()
     share: float | None = None
     pairs: tuple[TextPair, ...] = ()
+    path: str | None = None
 
     def panel(self) -> Panel:
         return self
@@ -93,11 +98,14 @@ class Panel(Renderable):
     def _heading(self, screen: Screen) -> str:
         begin = inert(f"{self.name}: {self.verdict}")
         wrapped = screen.hanging(begin + inert(self.about), 2)
+        name, verdict = inert(self.name), inert(self.verdict)
+        linked = name if self.path is None else screen.link(name, self.path)
         if not wrapped.startswith(begin):
-            return wrapped  # it is wrapped before its end
-        name, verdict = inert(f"{self.name}: "), inert(self.verdict)
+            return wrapped.replace(name, linked, 1)  # it is wrapped before its end
         colour = self.severity.value[0] or None
-        return screen.paint(name, bold=True) + screen.paint(verdict, bold=True, fg=colour) + wrapped[len(begin) :]
+        return (
+            screen.paint(f"{linked}: ", bold=True) + screen.paint(verdict, bold=True, fg=colour) + wrapped[len(begin) :]
+        )
 
     def html(self) -> str:
         """Renders HTML: self-contained, without a script, everything escaped."""
@@ -112,9 +120,14 @@ class Panel(Renderable):
         )
 
 
-def path_line(label: str, path: str) -> PanelLine:
-    """Returns a line for a file, which opens it where a terminal can."""
-    return PanelLine(label, short_path(path), path=None if is_url(path) else path)
+def path_line(label: str, path: str, note: str = "", severity: Severity = Severity.CALM) -> PanelLine:
+    """Returns a line for a file, which opens it where a terminal can. `note`: what is said behind the path."""
+    return PanelLine(label, short_path(path) + note, severity, local_path(path))
+
+
+def local_path(path: str) -> str | None:
+    """Returns the path of a file of this machine; None for an address."""
+    return None if is_url(path) else path
 
 
 def short_path(path: str) -> str:

@@ -405,6 +405,37 @@ def test_paths_open_where_the_terminal_says_that_it_can(env, opens, job, service
     assert shown_path.endswith(str(results.relative_to(job.folder.parent)).replace(" ", ""))
 
 
+LINK = re.compile(r"\x1b\]8;;file://[^/]*(/[^\x1b]*)\x1b\\([^\x1b]*)\x1b\]8;;\x1b\\")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "file"),
+    [
+        pytest.param("plan", [], "out/job.parquet", id="where the results will be"),
+        pytest.param("export", ["-o", "made/so far.csv"], "made/so far.csv", id="an export"),
+        pytest.param("report", ["-o", "made/page.html"], "made/page.html", id="a report"),
+        pytest.param("init", ["made/letters"], "made/letters.yaml", id="a new job"),
+    ],
+)
+def test_every_command_links_the_files_that_it_names(command, options, file, job, service, monkeypatch):
+    path = job([{"id": "1", "name": "a shelf"}])
+    monkeypatch.chdir(job.folder)
+    Path("made").mkdir()
+    assert Shown("run", path, url=service.url, WRITER_API_KEY=service.key).end() == 0
+    named = [] if command == "init" else [path]
+    shown = Shown(command, *named, *options, url=service.url, TERM="xterm-kitty")
+    assert shown.end() == 0
+    assert str(job.folder / file) in {unquote(target) for target, _ in LINK.findall(shown.said)}
+
+
+def test_status_links_results_that_were_written_beside():
+    beside = Look(
+        "seo", "stopped", 2, 1, 0, 1, 1, None, None, "2026-11-29T22:00:00+00:00", "/out/ö/seo.partial.parquet"
+    )
+    said = beside.panel().text(Screen(80, links=True))
+    assert [unquote(target) for target, _ in LINK.findall(said)] == ["/out/ö/seo.partial.parquet"]
+
+
 def test_links_are_for_terminals_alone(job, batchgen):
     ended = batchgen("run", job([{"id": "1", "name": "x"}]), env={"TERM": "xterm-kitty", "VTE_VERSION": "7600"})
     assert ended.returncode == 0

@@ -111,7 +111,9 @@ WRONG = [
     pytest.param(ROWS, {"name": None}, "name: missing", id="no name"),
     pytest.param(ROWS, {"name": "a/b"}, "name: missing, or not a name", id="a name that is a path"),
     pytest.param(ROWS, {"prompt": "{{ nam }}"}, "did you mean", id="a column that is none"),
-    pytest.param(ROWS, {"limit_": {}}, "limit_: unknown key", id="a section that is none"),
+    pytest.param(ROWS, {"limit_": {}}, "limit_: unknown key; did you mean limit?", id="a section that is none"),
+    pytest.param(ROWS, {"modle": "x"}, "modle: unknown key; did you mean model?", id="a request's field that is none"),
+    pytest.param(ROWS, {"lokal": True}, "lokal: unknown key; did you mean local?", id="a keyword that is none"),
     pytest.param(ROWS, {"limits": {"concurrency": 0}}, "limits.concurrency: ", id="a wrong setting"),
     pytest.param([{"o": object()}], {}, "column 'o' holds Python objects", id="objects"),
 ]

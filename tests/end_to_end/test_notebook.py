@@ -18,7 +18,9 @@ from typing import Self
 
 import matplotlib.image
 import nbformat
+import polars as pl
 import pytest
+from IPython.lib.pretty import pretty
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from support.durability import HUNG, Slow, Work, prompts, wait_for
@@ -268,6 +270,18 @@ def test_what_others_wrote_is_text_and_inert(shown):
     )
     for told in (seen.text, str(shown)):
         assert not set(told) & set("\x1b\x00\u202e")
+
+
+@pytest.mark.parametrize("write", [repr, pretty], ids=["Python", "IPython"])
+def test_without_html_a_value_shows_itself_as_text(write, shop):
+    for value in (SUMMARY, batchgen.plan(shop / "jobs" / "replies.yaml", local=True)):
+        assert write(value) == str(value)
+
+
+@pytest.mark.parametrize("of", [batchgen.tokens, batchgen.confidence])
+def test_a_frame_without_log_probs_is_refused(of):
+    with pytest.raises(batchgen.UsageError, match="frame: has no column log_probs: give what `load` or `generate`"):
+        of(pl.DataFrame({"name": ["a"]}))
 
 
 def test_a_long_prompt_is_not_poured_into_the_notebook():

@@ -115,14 +115,14 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(BOM, r"in.csv: empty", id="a byte order mark alone"),
         pytest.param(b"\n\r\n", r"in.csv: empty", id="blank lines alone"),
         pytest.param(b",,\n1,2,3\n", r"in.csv: empty", id="a header without a name"),
-        pytest.param(b"a,b,a\n1,2,3\n", r"in.csv:1: two columns are named 'a'", id="two columns of a name"),
+        pytest.param(b"a,b,a\n1,2,3\n", r"in.csv:1: two columns are named 'a': rename one in the file", id="two columns of a name"),
         pytest.param(b"a,b\n1,2\n3\n", r"in.csv:3: 1 field where the header has 2", id="a short line"),
         pytest.param(b"a,b\n1,2\n3,4,5\n", r"in.csv:3: 3 fields where the header has 2", id="a long line"),
         pytest.param(b"a,b\n1,2,\n", r"in.csv:2: 3 fields", id="a comma too many"),
         pytest.param(b"a,b\n  \n", r"in.csv:2: 1 field where", id="a line of spaces"),
         pytest.param(b'a,b\n"x\ny",2\n3\n', r"in.csv:4: 1 field", id="a short line after a cell of two lines"),
         pytest.param(b'a,b\n1,2\n"x,2\n3,4\n', r"in.csv:[34]: .*a quote was opened and never closed", id="a quote that is not closed"),
-        pytest.param(b'a,b\n"x"y,2\n', r"in.csv:2: not valid CSV", id="text after a quote"),
+        pytest.param(b'a,b\n"x"y,2\n', r"in.csv:2: not valid CSV: text behind a closing quote; a quote within a cell is written twice", id="text after a quote"),
         pytest.param(b"a,b\n1,2\n3,\xff\n", r"in.csv:3: not UTF-8: byte 0xff", id="a byte that UTF-8 has not"),
         pytest.param(b"a,b\nGr\xf6\xdfe,2\n", r"in.csv:2: not UTF-8: byte 0xf6, '\u00f6' in Windows-1252", id="Latin-1"),
         pytest.param(b"a,b\n" + b"1,2\n" * 9000 + b"3,\xe9\n", r"in.csv:9002: not UTF-8: byte 0xe9", id="Latin-1, far below"),
@@ -136,6 +136,8 @@ def test_csv_as_it_stands(tmp_path, content, columns):
         pytest.param(b"sep=\na,b\n1,2\n", r"in.csv:1: 'sep=' should name the separator of cells", id="a line for Excel that names nothing"),
         pytest.param(b"sep=x\naxb\n1x2\n", r"in.csv:1: 'sep=x' should name the separator of cells", id="a line for Excel that names a letter"),
         pytest.param(b"sep=;\na;b\n1;2;3\n", r"in.csv:3: 3 fields where the header has 2", id="a long line below a line for Excel"),
+        pytest.param(b"List of May\nid,name\n1,a\n", r"in.csv:2: 2 fields where the header has 1$", id="a line that may be a name"),
+        pytest.param(b"List,May\n\nid,name,price,place\n", r"in.csv:3: 4 fields where the header has 2 \(if the first line is a title, delete it", id="a title above the header"),
         pytest.param(b"a;b\n1;2,5\n", r"in.csv:2: 2 fields where the header has 1 \(the header is one column, 'a;b': is the file separated by semicolons", id="semicolons and decimal commas"),
         pytest.param(b"\x1f\x8b\x08\x00", r"in.csv: is compressed by gzip: unpack it first \(gunzip\), or rename it to end in .gz", id="gzip"),
         pytest.param(b"(\xb5/\xfd\x00", r"in.csv: is compressed by zstd: unpack it first \(unzstd\), or rename it to end in .zst", id="zstd"),
@@ -417,10 +419,14 @@ def test_a_typed_column_without_a_value(tmp_path):
 def test_a_cell_that_is_not_of_its_type(tmp_path, small_batches, dtype, cell, before):
     content = b"a,b\n" + b",x\n" * before + f"{cell},x\n".encode()
     value = cell.strip('"')
-    assert (
-        refused(tmp_path, "in.csv", content, schema={"a": dtype})
-        == f"in.csv: row {before + 1}: a: {value!r} is not a valid {dtype}"
-    )
+    said = refused(tmp_path, "in.csv", content, schema={"a": dtype})
+    place = f"in.csv: row {before + 1}: a: {value!r} is not a valid {dtype}"
+    written = {"Boolean": "true or false", "Date": "2026-01-31", "Datetime": "2026-01-31 22:00:00"}
+    if dtype not in written:
+        assert said == place
+    else:
+        as_text = "without a type in input.schema it is text as it stands"
+        assert said == f"{place}, which is written {written[dtype]}; {as_text}"
 
 
 @pytest.mark.parametrize("path", ["IN.CSV", "*.CSV", "*", "IN.*"])
@@ -577,6 +583,26 @@ def test_files_of_one_format_may_have_either_of_its_names(tmp_path):
     (tmp_path / "a.ndjson").write_text('{"x": 1}\n', encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"x": 2}\n', encoding="utf-8")
     assert frame_of(opened(tmp_path, ".")).to_dict(as_series=False) == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cell", "said"),
+    [
+        pytest.param(
+            "latin-1", b"\x84Zelt\x93", "a has a control character, '\\x84', '„' in Windows-1252", id="quotes"
+        ),
+        pytest.param("iso8859-15", b"5 \x80", "a has a control character, '\\x80', '€' in Windows-1252", id="a euro"),
+        pytest.param("latin-1", b"Gr\xf6\xdfe", None, id="letters"),
+        pytest.param("latin-1", b"\x81", None, id="what Windows-1252 has not either"),
+        pytest.param("cp1252", b"\x84Zelt\x93", None, id="the right name"),
+    ],
+)
+def test_a_file_that_is_called_latin_1_and_seems_to_be_windows_is_read_with_a_warning(tmp_path, encoding, cell, said):
+    (tmp_path / "a.csv").write_bytes(b"a\nx\n" + cell + b"\n")
+    source = opened(tmp_path, "a.csv", encoding=encoding)
+    assert [row["a"] for batch in source.batches() for row in batch.to_dicts()] == ["x", cell.decode(encoding)]
+    hint = [] if said is None else [f"{tmp_path}/a.csv: {said}: if this is meant, set input.encoding: cp1252"]
+    assert source.notes == hint
 
 
 def test_files_of_several_formats(tmp_path):

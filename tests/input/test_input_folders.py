@@ -89,7 +89,10 @@ def test_two_levels_and_a_folder_below_that_is_no_key(folder):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"a.parquet": [1], "b.csv": [1]}, r"in: the files are of several formats: \.csv, \.parquet"),
+        (
+            {"a.parquet": [1], "b.csv": [1]},
+            r"in: the files are of several formats: \.csv, \.parquet; to read one of them, give the glob .*in/\*\.csv",
+        ),
         ({"a.parquet": [1], "notes.txt": "x"}, r"in/notes\.txt: the suffix must be one of .*in/\*\.parquet"),
         ({"_SUCCESS": ""}, r"in: a folder without a file to read"),
         ({"a.csv": [1], "b/c.csv": "n,m\n1,2\n"}, r"b/c\.csv: its columns \(n, m\) differ from those of a\.csv"),

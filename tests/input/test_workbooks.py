@@ -39,6 +39,7 @@ def table(folder, rows, *, merged="", first=1, **spec):
         pytest.param([DAY, None, DAY], [DAY, None, DAY], pl.Date(), id="days"),
         pytest.param([DAY, MOMENT], [dt.datetime(2024, 2, 29), MOMENT], pl.Datetime("us"), id="days and moments"),  # noqa: DTZ001
         pytest.param([dt.time(6, 30)], [dt.time(6, 30)], pl.Time(), id="times of day"),
+        pytest.param([Raw('<c r="{at}" t="str"><f>""</f><v></v></c>'), "x"], [None, "x"], pl.String(), id="a formula's empty text"),
         pytest.param([formula("1+1", "2"), 3], [2, 3], pl.Int64(), id="a formula's result"),
         pytest.param([" a\nb ", "é🏕"], [" a\nb ", "é🏕"], pl.String(), id="white space and emoji"),
         pytest.param([None, None, 1], [None, None, 1], pl.Int64(), id="empty rows between others"),
@@ -55,9 +56,10 @@ def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
     [
         pytest.param([["a"], [1], [error("#N/A")]], "sheet 'Data': cell A3 is an error, #N/A: fix it", id="an error"),
         pytest.param([["a"], [formula("B1", None)]], "sheet 'Data': cell A2 is a formula without its result", id="a formula that was never calculated"),
+        pytest.param([["a"], [formula("B1", "")]], "sheet 'Data': cell A2 is a formula without its result", id="one with an empty result, as openpyxl writes it"),
         pytest.param([["a"], [2**60]], "sheet 'Data': cell A2: a whole number that Excel cannot hold exactly", id="a number of many digits"),
         pytest.param([["a", "a"], [1, 2]], "sheet 'Data': row 1: two columns are named 'a'", id="two columns of a name"),
-        pytest.param([["a"], [DAY], [Raw('<c r="A3" s="1"><v>-1</v></c>')]], "sheet 'Data': cell A3 is a number that stands for no day: write the date as text", id="a day before all days"),
+        pytest.param([["a"], [DAY], [Raw('<c r="A3" s="1"><v>-1</v></c>')]], "sheet 'Data': cell A3 is a number that stands for no day: write the date as text; a time below zero wants the format [h]:mm", id="a day before all days"),
         pytest.param([[None, "a"], [None, Raw('<c r="B2" s="2"><f>B1</f><v>-1.5</v></c>')]], "sheet 'Data': cell B2 is a number that stands for no day", id="a moment before all days"),
         pytest.param([["a"], [Raw('<c r="A2" s="3"><v>-0.25</v></c>')]], "sheet 'Data': cell A2 is a number that stands for no day", id="a time before all days"),
         pytest.param([["a"], [Raw('<c r="A2" s="1"><v>60</v></c>')]], "sheet 'Data': cell A2 is a number that stands for no day", id="29 February 1900"),
@@ -71,10 +73,24 @@ def test_a_table_that_is_refused(tmp_path, rows, said):
         table(tmp_path, rows)
 
 
+def test_times_and_numbers_below_zero_are_read(tmp_path):
+    rows = [["a", "b"], [dt.time(9, 30), -0.5], [dt.time(0, 0), -3]]
+    assert table(tmp_path, rows) == {"a": [dt.time(9, 30), dt.time(0, 0)], "b": [-0.5, -3.0]}
+
+
 def test_a_table_may_begin_anywhere_and_have_columns_without_a_name(tmp_path):
     rows = [[None, "a", None, None, "b"], [None, 1, "x", None, 2]]
     assert table(tmp_path, rows, first=4) == {"a": [1], "column_2": ["x"], "b": [2]}
     assert "B4: 1 column without a name, called column_2" in opened(tmp_path).notes[0]
+
+
+def test_a_title_above_the_table_is_asked_for(tmp_path):
+    rows = [[None, "List of May", *[None] * 8], [None, *"abcdefghi"]]
+    table(tmp_path, rows)
+    named = "column_2, column_3, column_4, column_5, column_6 and 3 more"
+    advice = "if the first line is a title, delete it: a table begins with its column names"
+    (note,) = opened(tmp_path).notes
+    assert note.startswith(f"{tmp_path}/in.xlsx: B1: 8 columns without a name, called {named}; {advice}; ")
 
 
 def test_merged_cells_hold_what_they_show_once(tmp_path):

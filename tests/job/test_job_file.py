@@ -307,15 +307,15 @@ MISTAKES = [
     ("prices: {palmyra-x5: {inptu: 1, output: 2}}", "job.yaml:8:23: prices.palmyra-x5.inptu: unknown key; did you mean input?", "a near miss by model"),
     # wrong types
     ("reuse: yes", "job.yaml:8:1: reuse: should be a valid boolean, not 'yes'", "YAML 1.2's yes is a text"),
-    ("limits: {concurrency: '3'}", "job.yaml:8:10: limits.concurrency: should be a valid integer, not '3'", "a quoted number"),
-    ("limits: {concurrency: 1e3}", "job.yaml:8:10: limits.concurrency: should be a valid integer, not 1000.0", "a float for a count"),
-    ("limits: {concurrency: true}", "job.yaml:8:10: limits.concurrency: should be a valid integer, not True", "a boolean for a count"),
+    ("limits: {concurrency: '3'}", "job.yaml:8:10: limits.concurrency: should be a valid integer or 'auto', not '3'", "a quoted number"),
+    ("limits: {concurrency: 1e3}", "job.yaml:8:10: limits.concurrency: should be a valid integer or 'auto', not 1000.0", "a float for a count"),
+    ("limits: {concurrency: true}", "job.yaml:8:10: limits.concurrency: should be a valid integer or 'auto', not True", "a boolean for a count"),
     ("limits: 5", "job.yaml:8:1: limits: ", "a number for a mapping"),
     ("columns: [max_tokens]", "job.yaml:8:1: columns: ", "a list for a mapping"),
     ("name: 5", "job.yaml:8:1: name: should be a valid string, not 5", "a number for a name"),
     ("until: {at: 6}", "job.yaml:8:9: until.at: should be a valid string, not 6", "an hour without minutes"),
     # values out of range
-    ("limits: {concurrency: 0}", "job.yaml:8:10: limits.concurrency: should be greater than or equal to 1, not 0", "no slot at all"),
+    ("limits: {concurrency: 0}", "job.yaml:8:10: limits.concurrency: should be greater than or equal to 1 or 'auto', not 0", "no slot at all"),
     ("limits: {requests_per_minute: 0}", "job.yaml:8:10: limits.requests_per_minute: should be greater than or equal to 0.001, not 0", "no request at all"),
     ("limits: {requests_per_minute: .inf}", "job.yaml:8:10: limits.requests_per_minute: should be a finite number", "no end of requests"),
     ("limits: {tokens_per_minute: .nan}", "job.yaml:8:10: limits.tokens_per_minute: should be a finite number", "not a number of tokens"),
@@ -391,7 +391,15 @@ CHANGES = [
     ("palmyra-x5", "m\n  stream: no", "job.yaml:6:3: request.stream: should be a valid boolean, not 'no'", "YAML 1.2's no is a text"),
     ("palmyra-x5", "m\n  stop: 5", "job.yaml:6:3: request.stop: ", "a number that stops"),
     ("palmyra-x5", "m\n  stop: [a, 5]", "job.yaml:6:", "a number among texts that stop"),
-    ("out/x.parquet", "out/x.csv", "job.yaml:7:3: output.path: should end in .parquet", "another format"),
+    ("out/x.parquet", "out/x.csv", "job.yaml:7:3: output.path: should end in .parquet; `batchgen export JOB -o FILE` makes a .csv", "another format"),
+    ("in.csv", "in.csv\n  encoding: ANSI", "job.yaml:3:3: input.encoding: is not a known encoding; did you mean cp1252?", "what Windows calls cp1252"),
+    ("in.csv", "in.csv\n  sheet: 0", "job.yaml:3:3: input.sheet: should be greater than or equal to 1 or a valid string, not 0", "what it might be is told once"),
+    ("in.csv", "in.csv\n  where: ''", "job.yaml:3:3: input.where: should not be empty", "an empty condition"),
+    ("in.csv", "in.csv\n  schema: [a]", "job.yaml:3:3: input.schema: should be a mapping", "a list of types"),
+    ("prompt: Hello {{ name }}", "prompt: ''", "job.yaml:3:1: prompt: should not be empty", "an empty prompt"),
+    ("prompt: Hello {{ name }}", "messages: []", "job.yaml:3:1: messages: should not be empty", "no message"),
+    ("prompt: Hello {{ name }}", "messages:\n- {role: user, content: x}", "job.yaml:4:3: messages.0: should have one key, its role, such as `- user: Write", "a message as the API has it"),
+    ("prompt: Hello {{ name }}", "messages: [x]", "job.yaml:3:12: messages.0: should have one key, its role, such as `- user: Write", "a text as a message"),
     ("out/x.parquet", "out/{user}.parquet", "job.yaml:7:3: output.path: {user} is not known; {date} and {name} are", "an unknown placeholder"),
     ("out/x.parquet", "s3://b/x.csv", "job.yaml:7:3: output.path: should end in .parquet", "another format in a store"),
     ("out/x.parquet", "out/x\n  rows_per_file: 0", "job.yaml:8:3: output.rows_per_file: should be greater than or equal to 1", "parts of nothing"),
@@ -406,6 +414,11 @@ CHANGES = [
 def test_a_mistake_in_what_must_be_there(tmp_path, old, new, said):
     told = refused(tmp_path, BASE.replace(old, new))
     assert told.startswith(said)
+
+
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path):
+    told = refused(tmp_path, BASE + "check: {json_schema: none.json}\n")
+    assert told.endswith("check.json_schema: none.json: cannot be read: No such file or directory")
 
 
 def test_all_mistakes_are_told_in_the_files_order(tmp_path):

@@ -52,6 +52,17 @@ def cells(path) -> list[tuple]:
 # Which columns, which rows
 
 
+def test_an_export_of_a_limited_run_says_so(job, service, called):
+    """Also where a whole run was before it."""
+    path = job(products(4))
+    called("run", path)
+    assert "--limit" not in called("export", path, "-o", job.folder / "all.csv").stderr
+    called("run", path, "--limit", "3")
+    ended = called("export", path, "-o", job.folder / "some.csv")
+    assert "3 rows: 3 ok" in ended.stdout
+    assert "warning: only the rows of the last run, which had --limit 3; without it, a run has all" in ended.stderr
+
+
 def test_a_workbook_has_every_row_and_no_log_probs(job, called, service):
     service.script = lambda _, body: Raw(answer(f"of {number(body)}"))
     path = job(products(30))

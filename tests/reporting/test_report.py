@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.ids: list[str] = []
         self.active: list[str] = []
+        self.links: list[str] = []
         self.text = ""
         self.feed(html)
         self.close()
@@ -47,11 +49,12 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag in ("script", "iframe", "object", "embed", "base", "form", "a", "img"):
+        if tag in ("script", "iframe", "object", "embed", "base", "form", "img"):
             self.active.append(tag)
         for name, value in attrs:
             loads = name in ("src", "srcset", "action", "poster") or "javascript:" in (value or "")
-            elsewhere = name in ("href", "xlink:href") and not (value or "").startswith(("#", "data:,"))
+            self.links += [value] if (tag, name) == ("a", "href") else []
+            elsewhere = name in ("href", "xlink:href") and not re.match(r"#|data:,|[^:/?#]+(/[^:?#]*)?$", value or "")
             if (
                 name.startswith("on")
                 or loads
@@ -451,6 +454,35 @@ def test_while_the_job_runs(job, service, start, ended, called):
     service.release()
     last = ended(running)
     assert (last.returncode, last.json["ok"]) == (0, 12), last.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "page", "link"),
+    [
+        pytest.param("out/job.parquet", None, "job.parquet", id="beside it"),
+        pytest.param("out/job.parquet", "monday.html", "out/job.parquet", id="in another folder"),
+        pytest.param("out/a b/ö#1:2.parquet", None, "%C3%B6%231%3A2.parquet", id="a name that is no address"),
+    ],
+)
+def test_it_links_the_results_and_what_failed(output, page, link, job, service, called):
+    service.script = lambda _, body: Status(400) if body["prompt"].endswith("2.") else None
+    path = job([{"id": f"{n}", "name": f"shelf {n}"} for n in range(3)], output={"path": output}, report=True)
+    assert called("run", path).returncode == 1
+    if page is not None:
+        assert called("report", path, "-o", job.folder / page).returncode == 0
+    written = job.folder / page if page else next((job.folder / output).parent.glob("*.report.html"))
+    seen = page_of(written)
+    assert sorted(seen.links) == sorted(["#failures", link])
+    assert (written.parent / unquote(link)).is_file()
+    assert {one.removeprefix("#") for one in seen.links if one.startswith("#")} <= set(seen.ids)
+
+
+def test_it_links_no_results_that_are_not_there(job, service, called):
+    path = job([{"id": "1", "name": "a shelf"}], report=True)
+    called("run", path)
+    job.output.unlink()
+    assert called("report", path).returncode == 0
+    assert page_of(job.folder / "out" / "job.report.html").links == []
 
 
 def test_it_appears_whole_or_not_at_all(stored, monkeypatch):

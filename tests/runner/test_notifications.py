@@ -222,7 +222,7 @@ def test_a_crash_is_told_and_stays_one(job, service, hook, monkeypatch):
         ({"on": ["always"]}, "should have one of url and url_env"),
         ({"url_env": SECRET}, "should be the NAME of an environment variable"),
         ({"url_env": "HOOK", "on": ["sometimes"]}, "'failed', 'stopped' or 'always'"),
-        ({"url_env": "HOOK", "on": []}, "at least 1 item"),
+        ({"url_env": "HOOK", "on": []}, "notify.on: should not be empty"),
         ({"urL": f"https://example.com/{SECRET}"}, "did you mean url?"),
     ],
 )

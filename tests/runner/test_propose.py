@@ -29,6 +29,8 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
         ("in.csv", b"a\nx\nx\n", {}),
+        ("in.csv", b"a,,\nx,,\ny,,\n", {"separator": None, "id": "a"}),
+        ("in.csv", b"question\nWhat, and why?\nWho, and when?\nWhat, who, when?\n", {"separator": ";"}),
         ("in.csv", b"\"it's {{ x }}\",\"a#b\"\n1,\n2,y\n", {"id": "it's {{ x }}"}),
         ("in.csv", b"id," + b"long" * 300_000 + b"\n1,2\n2,2\n", {"id": "id"}),
         ("in.ndjson", b'{"id": 7, "tags": ["a", null], "o": {"x": 1}}\n{"id": 8}\n', {"id": "id"}),
@@ -49,6 +51,32 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
     planned = called("plan", "jobs/new.yaml", "--json")
     assert planned.returncode == 0, planned.stderr
     assert planned.json["rows"] == sum(batch.height for batch in open_source(read_job(job).input).batches())
+
+
+def test_names_stand_in_the_job_as_they_are_read(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Größen.csv").write_text("Größe;Länge\n1;2\n2;2\n", encoding="utf-8")
+    write_workbook(tmp_path / "in.xlsx", Deckblatt=[["Bericht"]], Übersicht=[["id", "b"], [1, "x"]])
+    for name, keys in (
+        ("Größen.csv", ['path: "Größen.csv"', 'id: "Größe"', 'schema: {"Länge": "Int64"}', 'row["Länge"]']),
+        ("in.xlsx", ['sheet: "Übersicht"']),
+    ):
+        assert called("init", "--input", name, "job").returncode == 0
+        written = (tmp_path / "job.yaml").read_text(encoding="utf-8")
+        assert [key for key in keys if key not in written] == []
+        (tmp_path / "job.yaml").unlink()
+
+
+def test_what_a_plan_would_warn_of_is_said_at_once(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_workbook(tmp_path / "in.xlsx", merged="A3:A4", One=[["List of May", None, None], ["id", "a", "b"], [1, 2, 3]])
+    ended = called("init", "--input", "in.xlsx")
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"warning: {tmp_path}/in.xlsx: A1: 2 columns without a name")
+    assert (
+        second == f"warning: {tmp_path}/in.xlsx: merged cells (A3:A4): the first holds the value, the others are empty"
+    )
+    assert [f"warning: {one}" for one in called("plan", "in", "--json").json["warnings"]] == [first, second]
 
 
 def test_of_a_workbook_and_of_parquet(tmp_path, called, monkeypatch):
@@ -93,7 +121,30 @@ def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("in.xlsx", b"id;name\n1;a\n", "in.xlsx: not an Excel workbook"),
+        (
+            "in.csv",
+            b"School,Women,School\nA,1,2\nB,3,4\n",
+            "in.csv:1: two columns are named 'School': rename one in the file",
+        ),
+        (
+            "in.csv",
+            b",time,temp\n0,2026-07-29,03:14,18.1\n1,2026-07-29,03:15,18.1\n",
+            "4 fields where the header has 3",
+        ),
+        ("in.csv", b",,\n,,\n1,2,3\n", "in.csv: empty: a CSV file begins with a line of column names"),
+        ("in.xlsx", b"\xd0\xcf\x11\xe0" + b"\0" * 600, "in.xlsx: is an old Excel workbook, or one with a password"),
         ("in.csv", b"", "in.csv: empty"),
+        (
+            "in.csv",
+            b"Report\n\nid,name,price\n1,a,2\n",
+            "in.csv:1: one column, where the lines below have 3, separated by commas: if it is a title",
+        ),
+        (
+            "in.csv",
+            "Bericht für Mai\nid;name;Preis\n1;a;2,5\n2;b;3,5\n".encode("cp1252"),
+            "in.csv:1: one column, where the lines below have 3, separated by semicolons",
+        ),
         ("in.csv", b"a,b\n1,2\n3\n", "in.csv:3: 1 field where the header has 2"),
         ("in.xls", b"", "save it as .xlsx"),
         ("in.csv.zst", b"a", "is not compressed by zstd"),

@@ -47,6 +47,20 @@ def test_a_night_of_nothing_spends_nothing_and_still_tells_the_job(job, service,
     assert f"0 tokens; the job in all: {used(first):,} tokens" in again.stdout
 
 
+def test_a_plan_of_nothing_says_that_it_costs_nothing(job, service, called):
+    path = job(rows_of(3), prices=PRICES)
+    called("run", path)
+    told = " ".join(called("plan", path).stdout.split())
+    assert "tokens none cost none: a run would send nothing" in told
+    planned = called("plan", path, "--json").json
+    assert (planned["todo"], planned["cost"], planned["tokens"]) == (0, 0, 0)
+
+
+def test_a_plan_on_the_built_in_model_says_that_it_is_free(job, called):
+    told = " ".join(called("plan", job(rows_of(3), prices=PRICES), "--local").stdout.split())
+    assert "cost none: these requests are free time" in told
+
+
 def test_what_the_service_counts_is_said_to_be_counted(job, called):
     with OwnServer() as own:
         endpoint = {"api": "openai", "url": f"{own.url}/v1"}
