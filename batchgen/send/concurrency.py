@@ -64,6 +64,7 @@ class AdaptiveConcurrency:
         self.of_all = min(self.start or START, self.ceiling)
         self._others = Others()
         self._changed_at = -math.inf
+        self._is_held_back = False
         self._weights = Weights()
         self._state = "climbing"
         self._factor = 2.0
@@ -89,6 +90,11 @@ class AdaptiveConcurrency:
     def settled(self) -> int:
         """Returns the number of all runs together, as far as this run has settled on one; 0 while it looks for it."""
         return 0 if self._state in {"climbing", "lowered"} else self.of_all
+
+    @property
+    def is_looking(self) -> bool:
+        """Returns whether it looks for the number, and nothing else holds the requests back."""
+        return not self.settled and not self._is_held_back
 
     def share(self, now: float, others: Others) -> None:
         """Shares the server with these runs from now on. One run at a time looks for the number, the earliest first; a
@@ -159,6 +165,7 @@ class AdaptiveConcurrency:
         level, is_full = self._level()
         self._begin()
         self._late = 0
+        self._is_held_back = not is_full
         if not is_full or (self._others.is_looking and self._base == math.inf):
             return  # something else holds back, and nothing was tried; or another run is trying
         if self._base == math.inf and self._others.settled:

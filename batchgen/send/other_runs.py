@@ -27,6 +27,8 @@ COUNT_SECONDS = 1.0
 """Seconds between two counts: a run may take that long to notice another."""
 STALE_FILE_SECONDS = 60.0
 """Seconds after which an unlocked file is deleted: a younger one may belong to a run that is about to lock it."""
+SILENT_SECONDS = 10.0
+"""A run tells every second. One that has been silent for so long is stopped, and sends nothing."""
 TOLD_BYTES = 64
 """Of what a run tells, always as many: it is written over what stood there, in one piece."""
 
@@ -36,7 +38,7 @@ log = logging.getLogger("batchgen")
 class Others(NamedTuple):
     """The other runs, as far as they have told of themselves. `runs`: how many there are, this one included.
     `in_flight`: their requests. `settled`: the numbers of requests that they have settled on, each for all runs
-    together. `is_looking`: one that began before this run has not settled yet."""
+    together. `is_looking`: one that began before this run is looking for the number."""
 
     runs: int = 1
     in_flight: int = 0
@@ -56,10 +58,10 @@ class Registration:
         """Returns how many runs there are, this one included."""
         return 1 + len(self._files())
 
-    def tell(self, in_flight: int, settled: int) -> None:
-        """Writes what the others may know of this run. `settled`: 0 while it looks for the number."""
+    def tell(self, in_flight: int, settled: int, *, is_looking: bool) -> None:
+        """Writes what the others may know of this run (see `Others`). `settled`: 0 if it has not."""
         if self.own is not None:
-            told = json.dumps([self.began, in_flight, settled]).ljust(TOLD_BYTES)
+            told = json.dumps([self.began, in_flight, settled, is_looking]).ljust(TOLD_BYTES)
             with (
                 suppress(OSError),
                 self.own.open("r+b", buffering=0) as file,
@@ -70,9 +72,9 @@ class Registration:
         told = [one for one in map(_told, self._files()) if one is not None]
         return Others(
             1 + len(told),
-            sum(in_flight for _, in_flight, _ in told),
-            tuple(settled for *_, settled in told if settled),
-            any(began < self.began and not settled for began, _, settled in told),
+            sum(in_flight for _, in_flight, *_ in told),
+            tuple(settled for *_, settled, _ in told if settled),
+            any(began < self.began and is_looking for began, *_, is_looking in told),
         )
 
     def _files(self) -> list[Path]:
@@ -127,8 +129,10 @@ def _held(folder: Path) -> list[Path]:
     return held
 
 
-def _told(file: Path) -> tuple[float, int, int] | None:
+def _told(file: Path) -> tuple[float, int, int, bool] | None:
+    """Returns what a run has told; None if that is nothing yet, or long ago: then it is stopped."""
     with suppress(OSError, ValueError, TypeError):
-        began, in_flight, settled = json.loads(file.read_text())
-        return float(began), int(in_flight), int(settled)
+        if time.time() - file.stat().st_mtime <= SILENT_SECONDS:
+            began, in_flight, settled, is_looking = json.loads(file.read_text())
+            return float(began), int(in_flight), int(settled), bool(is_looking)
     return None

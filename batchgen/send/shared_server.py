@@ -18,7 +18,7 @@ def sharing(numbers: Mapping[str, AdaptiveConcurrency]) -> Iterator[Callable[[],
 
         def look() -> None:
             for number, registration in servers:
-                registration.tell(number.in_flight, number.settled)
+                registration.tell(number.in_flight, number.settled, is_looking=number.is_looking)
                 number.share(time.monotonic(), registration.others())
 
         look()

@@ -135,6 +135,12 @@ def test_runs_at_one_server_share_it(slots, takes, begins, seed):
     assert all(played.latency(80, 170) <= 2.0 * takes for played in runs)
 
 
+def test_who_is_held_back_by_a_rate_keeps_nobody_waiting():
+    auto = play(Slots(((0, 100),)), about(0.5), exactly(50), None, 60, per_minute=600).auto
+    assert not auto.settled
+    assert not auto.is_looking
+
+
 def test_time_outs_are_pressure():
     """Eight slots, answers of a second, and five are waited: more than 40 in flight are answered too late."""
     auto = play(Slots(((0, 8),)), about(1.0), exactly(50), None, 120, total=5.0)

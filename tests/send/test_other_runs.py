@@ -104,8 +104,8 @@ def test_what_runs_tell_of_themselves_is_whole_at_any_moment(home):
 
         def tell() -> None:
             while not stop.is_set():
-                one.tell(1_000_000, 0)
-                one.tell(1, 2_000_000)
+                one.tell(1_000_000, 0, is_looking=True)
+                one.tell(1, 2_000_000, is_looking=False)
 
         telling = threading.Thread(target=tell)
         telling.start()
@@ -121,6 +121,9 @@ def test_what_runs_tell_of_themselves_is_whole_at_any_moment(home):
             other_runs.Others(2, 1, (2_000_000,), is_looking=False),
         }
         assert other_runs.Others() not in {two.others() for _ in range(1000)}
+        long_ago = time.time() - 2 * other_runs.SILENT_SECONDS
+        os.utime(one.own, (long_ago, long_ago))
+        assert two.others() == other_runs.Others(), "it is stopped"
 
 
 def test_without_a_home_runs_meet_among_the_temporary_files(tmp_path, monkeypatch, caplog):

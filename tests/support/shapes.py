@@ -144,7 +144,7 @@ def play_together(
         while True:
             there = [n for n in range(len(begins)) if n != at and begins[n] <= clock()]
             settled = [autos[n].settled for n in there]
-            is_looking = any(n < at and not autos[n].settled for n in there)
+            is_looking = any(n < at and autos[n].is_looking for n in there)
             in_flight = sum(clients[n].in_flight for n in there)
             autos[at].share(clock(), Others(1 + len(there), in_flight, tuple(filter(None, settled)), is_looking))
             await asyncio.sleep(1)
