@@ -30,8 +30,9 @@ def name_of(encoding: str) -> str:
 
 
 def may_be_cp1252(encoding: str) -> bool:
-    """Returns whether an encoding has control characters where Windows-1252 has quotes, dashes and the euro."""
-    return name_of(encoding).startswith("iso8859")
+    """Returns whether an encoding is as Windows-1252, but for control characters where that has quotes, dashes and the
+    euro. Others of ISO 8859 have other letters, and other relatives."""
+    return name_of(encoding) in {"iso8859-1", "iso8859-15"}
 
 
 def as_utf_8(path: File, file: BinaryIO, encoding: str) -> BinaryIO:

@@ -93,7 +93,7 @@ def control_hint(text: str) -> str | None:
     found = _CONTROLS.search(text)
     if found is None or not (hint := cp1252_hint(found[0].encode("latin-1"), 0)):
         return None
-    return f"a control character, {found[0]!r}{hint}: if this is meant, set input.encoding: cp1252"
+    return f"the control character {found[0]!r}{hint}: if that is meant, set input.encoding: cp1252"
 
 
 def separator_hint(columns: Iterable[str]) -> str | None:

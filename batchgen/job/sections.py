@@ -205,7 +205,7 @@ def _known_placeholders(path: Any) -> Any:
 
 def _output_path(path: str, info: ValidationInfo) -> str:
     if not path.endswith(".parquet") and info.data.get("rows_per_file", 0) is None:
-        raise ValueError("should end in .parquet; `batchgen export JOB -o FILE` makes a .csv, .xlsx or .jsonl of it")
+        raise ValueError("should end in .parquet (`batchgen export JOB -o FILE` makes a .csv, .xlsx or .jsonl of it)")
     return path
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import yaml
+
 from batchgen.errors import UsageError
 from batchgen.job.answer_columns import AnswerColumn
 
@@ -34,8 +36,16 @@ def collisions(columns: Iterable[str]) -> list[str]:
 def advised_rename(taken: Iterable[str], rename: Mapping[str, str]) -> str:
     """Returns the setting that gives these input columns other names. `rename`: what `input.rename` says now."""
     originals = {new: old for old, new in rename.items()}
-    advised = {**rename, **{originals.get(name, name): f"source_{name}" for name in taken}}
-    return f"`input: {{rename: {{{', '.join(f'{old}: {new}' for old, new in advised.items())}}}}}`"
+    advised = {**rename, **{originals.get(name, name): _free(f"source_{name}", rename) for name in taken}}
+    written = yaml.safe_dump(
+        {"rename": advised}, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9
+    )
+    return f"`input: {written.strip()}`"
+
+
+def _free(name: str, rename: Mapping[str, str]) -> str:
+    """Returns the name, with as many `_` before it as make it one that `rename` does not give."""
+    return name if name not in rename.values() else _free(f"_{name}", rename)
 
 
 def refuse_collisions(columns: Sequence[str], rename: Mapping[str, str], made: Sequence[AnswerColumn] = ()) -> None:

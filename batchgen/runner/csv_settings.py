@@ -81,13 +81,12 @@ def _encoding(file: File) -> str | None:
 
 def _refuse_title(file: File, encoding: str | None) -> None:
     """Raises UsageError if the lines below the first, which is one column, are rows of a table."""
-    for separator, name in {",": "commas", **SEPARATORS}.items():
-        columns = _columns_below(file, encoding or "utf-8", separator)
-        if columns >= LEAST_COLUMNS:
-            raise UsageError(
-                f"{file}:1: one column, where the lines below have {columns}, separated by {name}: if it is a title, "
-                "delete it: a table begins with its column names"
-            )
+    columns = _columns_below(file, encoding or "utf-8", ",")  # other marks may stand in the texts of one column
+    if columns >= LEAST_COLUMNS:
+        raise UsageError(
+            f"{file}:1: one column, where the lines below have {columns}, separated by commas: if it is a title, "
+            "delete it: a table begins with its column names"
+        )
 
 
 def _columns_below(file: File, encoding: str, separator: str) -> int:

@@ -178,8 +178,8 @@ class Sender:
 
     @contextmanager
     def _sharing(self, limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
-        """Shares the declared rates with the other runs under this key, and a server whose number in flight is to be
-        found with those that look for it, too. Yields a function to call regularly."""
+        """Shares the declared rates with the other runs under this key. Shares each server whose number in flight is
+        looked for with the other runs that look for it. Yields a function to call regularly."""
         is_shared = not self.setup.job.is_local  # the built-in server is this run's alone
         numbers = limits.auto.each(*connection.urls) if limits.auto and is_shared else {}
         with _sharing_rate(limits, connection) as recount, shared_server.sharing(numbers) as look:

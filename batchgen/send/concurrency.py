@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from batchgen.send.measurement import Level, Moved, Weights
 from batchgen.send.other_runs import Others
@@ -28,11 +29,9 @@ FLAT = 0.03
 FEW, FEWEST = 16, 8
 """The least answers of a round, and of a round with twice the number of the last."""
 PRIOR = 8, 0.3
-"""A prior of so many latencies with this relative deviation, added to the measured ones: a few that happen to be alike
-prove nothing."""
+"""So many latencies of this relative deviation are added to the measured ones: a few alike prove nothing."""
 LONGEST = 5.0
-"""The longest measurement in seconds, where latencies differ so much that few of them show little; or four times the
-latency, if that is more."""
+"""The longest measurement in seconds, or four latencies, where these differ so much that few show little."""
 STEP = 1.12
 """The factor by which the number is raised to find out whether there is room for more."""
 OTHERWISE = 0.3
@@ -41,8 +40,10 @@ FEW_LATE = 2
 """So many time-outs in a round are a sign of overload."""
 SETTLING = 3.0
 """Seconds after a change until all runs know it."""
-NOTED = 0.1
-"""The least relative change by what other runs do that is noted."""
+MUCH, OFTEN = 0.2, 20.0
+"""The change in others' requests that spoils a measurement, as a share of all; and between two that count, so many
+seconds, or so many times an answer's."""
+NOTED = 0.1  # the least relative change by what other runs do that is noted
 PATIENCE = 6.0
 """The most seconds between two attempts to find room for more."""
 
@@ -51,8 +52,9 @@ PATIENCE = 6.0
 class AdaptiveConcurrency:
     """The number of requests that may be in flight, `most`. `ceiling`: its upper limit. `start`: the number that an
     earlier run found. `total`: the time-out of a request in seconds. `of_all`: the number of all runs together.
-    `in_flight`: this run's requests, when the last answer was sent for."""
+    `in_flight`: this run's requests in flight when the last answered one was sent."""
 
+    is_per_server: ClassVar[bool] = False
     ceiling: int
     start: int | None = None
     total: float = math.inf
@@ -62,24 +64,22 @@ class AdaptiveConcurrency:
 
     def __post_init__(self) -> None:
         self.of_all = min(self.start or START, self.ceiling)
-        self._others = Others()
-        self._changed_at = -math.inf
-        self._is_held_back = False
+        self._others, self._is_held_back = Others(), False
+        self._changed_at, self._cut_at, self._took = -math.inf, -math.inf, 0.0
         self._weights = Weights()
         self._state = "climbing"
         self._factor = 2.0
         self._before: Level | None = None  # where more in flight was worth it
         self._high: Level | None = None  # where it was not
         self._base = math.inf  # the latency without a queue
-        self._tries, self._tried_at = 0, 0.0
-        self._late = 0
+        self._tries, self._tried_at, self._late = 0, 0.0, 0
         self._begin()
 
     @property
     def most(self) -> int:
-        """Returns this run's part of the number: an equal one, and what others leave while they look for theirs."""
+        """Returns this run's part: an equal share, or, while others still look for theirs, what they leave."""
         others = self._others
-        left = self.of_all - others.in_flight if len(others.settled) < others.runs - 1 else 0
+        left = self.of_all - others.in_flight if self.moves and len(others.settled) < others.runs - 1 else 0
         return max(1, left, round(self.of_all / others.runs))
 
     def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
@@ -100,9 +100,11 @@ class AdaptiveConcurrency:
         """Shares the server with these runs from now on. One run at a time looks for the number, the earliest first; a
         later one takes what that finds."""
         before, most, self._others = self._others, self.most, others
-        if before.runs != others.runs and not self.moves:
-            self.of_all = min(others.runs * self.of_all, self.ceiling)
-        if before.runs != others.runs or (self._base == math.inf and before.is_looking and not others.is_looking):
+        if not self.moves:  # nothing is known yet: as many as it would have alone
+            self.of_all = min(self.of_all // before.runs * others.runs, self.ceiling)
+        gone = abs(others.in_flight - before.in_flight) > MUCH * (most + before.in_flight)
+        is_other = others.runs != before.runs and gone and now - self._changed_at > OFTEN * max(1.0, self._took)
+        if is_other or (self._base == math.inf and before.is_looking and not others.is_looking):
             self._changed_at = now  # what was measured meanwhile is of many numbers
             self._begin()
         elif self._state == "holding":  # the mean of what all have settled on: an equal part for each
@@ -112,9 +114,7 @@ class AdaptiveConcurrency:
             self.moves.append(Moved(now, self.most, 0.0, 0.0, why))
 
     def _begin(self) -> None:
-        self._passed = 0
-        self._measuring = False
-        self._since = 0.0
+        self._passed, self._measuring, self._since = 0, False, 0.0
         self._sums = [0.0, 0.0, 0]
         self._latencies: list[float] = []
         self._tokens: list[float] = []
@@ -123,7 +123,7 @@ class AdaptiveConcurrency:
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
         limits allow."""
-        self.in_flight = beside
+        self.in_flight, self._took = beside, now - sent_at
         if not self.moves:
             self.moves.append(Moved(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
@@ -155,9 +155,11 @@ class AdaptiveConcurrency:
 
     def unanswered(self, now: float, sent_at: float) -> None:
         """Counts a time-out: a sign of overload, whose latency counts."""
+        if sent_at < self._cut_at:
+            return  # it says nothing new
         self._late += 1
         if self._late >= FEW_LATE and self._state != "held":
-            self._late = 0
+            self._late, self._cut_at = 0, now
             self._move(now, max(1, self.of_all // 2), "holding", 0.0, now - sent_at, "no answers in time")
 
     def _end(self, now: float) -> None:
@@ -239,9 +241,8 @@ class AdaptiveConcurrency:
         """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
         queue."""
         at_work = level.throughput * self._base
-        most = max(1, int(QUEUE * at_work + 0.05))
         lowest = int(self._before.number + 0.5) if self._before else 1
-        most = min(max(most, lowest), self.of_all)
+        most = min(max(1, lowest, int(QUEUE * at_work + 0.05)), self.of_all)
         self._move(now, most, "verifying", level.throughput, level.latency, why)
 
     def _verified(self, now: float, level: Level) -> None:
@@ -262,16 +263,16 @@ class AdaptiveConcurrency:
             self._base = level.latency  # it was measured beside a queue, or the server is faster now
         queue = level.latency / self._base if self._base < math.inf else 1.0
         if queue > LONG + 2 * level.error and self._state != "doubting":
-            self._move(
-                now, self.of_all, "doubting", level.throughput, level.latency, ""
-            )  # it may have changed amid the round
+            self._move(now, self.of_all, "doubting", level.throughput, level.latency, "")  # it may have changed since
         elif queue > LONG + 2 * level.error:
             self._lower(now, level, int(QUEUE * level.throughput * self._base + 0.05))
         elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self._others.is_looking:
             self._tries = min(self._tries + 1, 10)
             self._before, self._factor = level, STEP
-            most = min(max(self.of_all + self._others.runs, round(self.of_all * self._factor)), self.ceiling)
-            self._move(now, most, "climbing", level.throughput, level.latency, "is there room for more?")
+            most = max(self.of_all + self._others.runs, round(self.of_all * self._factor))
+            self._move(
+                now, min(most, self.ceiling), "climbing", level.throughput, level.latency, "is there room for more?"
+            )
         else:
             self._move(now, self.of_all, "holding", level.throughput, level.latency, "")
 

@@ -28,7 +28,11 @@ class InFlight(Protocol):
 
 
 class FoundConcurrency(Protocol):
-    """How many requests may be in flight, as found from what becomes of them: of one server, or of several."""
+    """How many requests may be in flight, as found from what becomes of them: of one server, or of several, each with a
+    number of its own (`is_per_server`)."""
+
+    @property
+    def is_per_server(self) -> bool: ...
 
     @property
     def most(self) -> int: ...

@@ -137,8 +137,9 @@ class RateLimiter:
         self._learned.refused(now, sent_at, self._resume_at)
 
     def unanswered(self, now: float, sent_at: float) -> None:
-        """Counts a request that timed out."""
-        self.window.unanswered(now, sent_at)
+        """Counts a request that timed out: for the server that was asked, where each has its own number."""
+        if self.auto is None or not self.auto.is_per_server:
+            self.window.unanswered(now, sent_at)
         if self.auto is not None:
             self.auto.unanswered(now, sent_at)
 

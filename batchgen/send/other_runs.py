@@ -30,7 +30,7 @@ STALE_FILE_SECONDS = 60.0
 SILENT_SECONDS = 10.0
 """A run tells every second. One that has been silent for so long is stopped, and sends nothing."""
 TOLD_BYTES = 64
-"""Of what a run tells, always as many: it is written over what stood there, in one piece."""
+"""The length of what a run tells. It never changes, so that one write replaces the old text whole."""
 
 log = logging.getLogger("batchgen")
 

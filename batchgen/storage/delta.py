@@ -70,4 +70,6 @@ def _refuse_features(folder: Path, table: Any) -> None:
 
 
 def _unread(folder: Path, why: str) -> UsageError:
-    return UsageError(f"{folder}: is a table of Delta Lake {why}, which is not read: {lakes.to_export(lakes.DELTA)}")
+    return UsageError(
+        f"{folder}: is a table of Delta Lake {why}: such a table is not read; {lakes.to_export(lakes.DELTA)}"
+    )

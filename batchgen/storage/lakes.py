@@ -16,6 +16,8 @@ from batchgen.storage.object_store import Object
 DELTA = "Delta Lake"
 _SIGNS = {DELTA: "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
 """Files that only a table of that kind has, as a glob below its folder."""
+_DATA = {".parquet", ".orc", ".avro"}
+"""How the names of their files of rows end."""
 _PARENTS = 2
 """How many folders above the given one, besides its partitions, may be the table's: Iceberg has `data`."""
 _EXPORTS = {
@@ -38,8 +40,9 @@ def refuse_above(root: Path) -> None:
 
 
 def refuse_below(root: Path, files: Iterable[Path]) -> None:
-    """Raises UsageError if one of the files lies in a table below the root."""
-    folders = {folder for parent in {file.parent for file in files} for folder in (parent, *parent.parents)}
+    """Raises UsageError if one of the files is a table's data below the root."""
+    parents = {file.parent for file in files if file.suffix in _DATA}
+    folders = {folder for parent in parents for folder in (parent, *parent.parents)}
     depth = len(root.parts)
     _refuse(sorted(folder for folder in folders if len(folder.parts) > depth and not _is_partition(folder)))
 

@@ -589,9 +589,9 @@ def test_files_of_one_format_may_have_either_of_its_names(tmp_path):
     ("encoding", "cell", "said"),
     [
         pytest.param(
-            "latin-1", b"\x84Zelt\x93", "a has a control character, '\\x84', '„' in Windows-1252", id="quotes"
+            "latin-1", b"\x84Zelt\x93", "a has the control character '\\x84', '„' in Windows-1252", id="quotes"
         ),
-        pytest.param("iso8859-15", b"5 \x80", "a has a control character, '\\x80', '€' in Windows-1252", id="a euro"),
+        pytest.param("iso8859-15", b"5 \x80", "a has the control character '\\x80', '€' in Windows-1252", id="a euro"),
         pytest.param("latin-1", b"Gr\xf6\xdfe", None, id="letters"),
         pytest.param("latin-1", b"\x81", None, id="what Windows-1252 has not either"),
         pytest.param("cp1252", b"\x84Zelt\x93", None, id="the right name"),
@@ -601,7 +601,7 @@ def test_a_file_that_is_called_latin_1_and_seems_to_be_windows_is_read_with_a_wa
     (tmp_path / "a.csv").write_bytes(b"a\nx\n" + cell + b"\n")
     source = opened(tmp_path, "a.csv", encoding=encoding)
     assert [row["a"] for batch in source.batches() for row in batch.to_dicts()] == ["x", cell.decode(encoding)]
-    hint = [] if said is None else [f"{tmp_path}/a.csv: {said}: if this is meant, set input.encoding: cp1252"]
+    hint = [] if said is None else [f"{tmp_path}/a.csv: {said}: if that is meant, set input.encoding: cp1252"]
     assert source.notes == hint
 
 

@@ -391,7 +391,7 @@ CHANGES = [
     ("palmyra-x5", "m\n  stream: no", "job.yaml:6:3: request.stream: should be a valid boolean, not 'no'", "YAML 1.2's no is a text"),
     ("palmyra-x5", "m\n  stop: 5", "job.yaml:6:3: request.stop: ", "a number that stops"),
     ("palmyra-x5", "m\n  stop: [a, 5]", "job.yaml:6:", "a number among texts that stop"),
-    ("out/x.parquet", "out/x.csv", "job.yaml:7:3: output.path: should end in .parquet; `batchgen export JOB -o FILE` makes a .csv", "another format"),
+    ("out/x.parquet", "out/x.csv", "job.yaml:7:3: output.path: should end in .parquet (`batchgen export JOB -o FILE` makes a .csv", "another format"),
     ("in.csv", "in.csv\n  encoding: ANSI", "job.yaml:3:3: input.encoding: is not a known encoding; did you mean cp1252?", "what Windows calls cp1252"),
     ("in.csv", "in.csv\n  sheet: 0", "job.yaml:3:3: input.sheet: should be greater than or equal to 1 or a valid string, not 0", "what it might be is told once"),
     ("in.csv", "in.csv\n  where: ''", "job.yaml:3:3: input.where: should not be empty", "an empty condition"),

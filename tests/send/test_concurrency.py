@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import deque
 from itertools import pairwise
 
 import pytest
 from support.shapes import play, play_several, play_together
 
+from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.other_runs import Others
 from batchgen.simulator.shapes import Batching, Slots
 
 
@@ -133,6 +136,28 @@ def test_runs_at_one_server_share_it(slots, takes, begins, seed):
     assert sum(shares) >= 0.95 * slots / takes
     assert all(share == pytest.approx(sum(shares) / len(shares), rel=0.2) for share in shares)
     assert all(played.latency(80, 170) <= 2.0 * takes for played in runs)
+
+
+def test_runs_that_begin_together_begin_with_four_each():
+    """However many are counted before the first answer, and whether they stay."""
+    auto = AdaptiveConcurrency(1024)
+    for runs in (1, 2, 3, 4, 5, 2, 6, 1):
+        auto.share(0.0, Others(runs, in_flight=4 * (runs - 1)))
+        assert auto.most == 4, f"{runs} runs"
+
+
+@pytest.mark.parametrize("takes", [4.0, 10.0])
+def test_short_runs_that_come_and_go_keep_nobody_from_finding_the_number(takes):
+    """Every 16 s another run has 4 in flight for 8 s."""
+    auto, now = AdaptiveConcurrency(1024), 0.0
+    sent = deque([0.0] * auto.most)
+    while now < 300:
+        now = sent.popleft() + takes
+        others = Others(2, 4) if now % 16 < 8 else Others()
+        auto.share(now, others)
+        auto.answered(now, now - takes, 50, auto.most)
+        sent.extend([now] * (auto.most - len(sent)))
+    assert auto.most >= 256
 
 
 def test_who_is_held_back_by_a_rate_keeps_nobody_waiting():

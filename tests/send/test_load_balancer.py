@@ -16,7 +16,9 @@ from support.own_server import OwnServer
 from support.service import Delay, Hold, Raw, Service, Status, error_body
 
 from batchgen.api.outcome import Answer, Kind
+from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
+from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import FAILURES_IN_A_ROW, FIRST_COOLDOWN, MAX_COOLDOWN, Server, ServerPool
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
@@ -115,6 +117,44 @@ def test_failures_without_an_answer_between_make_a_server_sick():
     for _ in range(FAILURES_IN_A_ROW):
         some.failed(0, 0.0, 0.0, at_once=False)
     assert some.servers[0].cooldown
+
+
+# each with its own number in flight
+
+
+def numbered(*numbers: int) -> tuple[ServerPool, ConcurrencyPerServer]:
+    servers = [Server(concurrency=AdaptiveConcurrency(64, number)) for number in numbers]
+    return ServerPool(servers), ConcurrencyPerServer(servers, [f"server {at}" for at in range(len(servers))])
+
+
+def test_a_server_that_refuses_gets_as_many_as_it_takes():
+    pool, numbers = numbered(40, 40)
+    for _ in range(80):
+        ask(pool)
+    assert numbers.most == 80
+    for beside in range(9, 41):
+        pool.refused(0, 1.0, 1.1, beside)
+    assert (pool.servers[0].most, pool.servers[1].most) == (8, 40)
+    pool.answered(0, 1.0, 1.5, 50, 8)
+    assert pool.servers[0].concurrency.most == 8, "and no fewer: one burst is one cut"
+
+
+def test_what_hangs_at_one_server_takes_nothing_from_another():
+    pool, numbers = numbered(40, 40)
+    pool.servers[0].in_flight = 40
+    pool.mark_down(0, 0.0, 1.0)
+    assert numbers.most == 40 + 40
+    assert ask(pool, 1.5) == 1
+
+
+def test_each_move_is_told_once_and_says_whose_it_is():
+    pool, numbers = numbered(4, 4)
+    pool.answered(0, 0.0, 1.0, 50, 4)
+    first = numbers.moves
+    assert [(one.most, one.why) for one in first] == [(4, "server 0: the start")]
+    pool.answered(1, 0.0, 2.0, 50, 4)
+    assert numbers.moves is first, "what was stored is not stored again"
+    assert [(one.most, one.why) for one in first][1:] == [(8, "server 1: the start")]
 
 
 # with real servers

@@ -101,8 +101,8 @@ def add_to_log(table, **action):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"add": {"deletionVector": DELETED}}, "with deletion vectors, which is not read: export it to Parquet first"),
-        ({"metaData": {"configuration": {"delta.columnMapping.mode": "name"}}}, "with column mapping, which is not read"),
+        ({"add": {"deletionVector": DELETED}}, "with deletion vectors: such a table is not read; export it to Parquet first"),
+        ({"metaData": {"configuration": {"delta.columnMapping.mode": "name"}}}, "with column mapping: such a table is not read"),
         ({"protocol": {"readerFeatures": ["typeWidening"], "writerFeatures": ["typeWidening"]}}, "with the feature typeWidening"),
         ({"add": {"path": "s3://elsewhere/rows.parquet"}}, "with files elsewhere (a shallow clone)"),
         ({"add": {"path": "gone.parquet"}}, "gone.parquet: is missing, and the table's log names it"),
@@ -124,7 +124,7 @@ def test_a_partition_that_no_folder_names_is_refused(tmp_path):
     (file,) = table.glob("*/*.parquet")
     file.rename(table / "rows.parquet")
     add_to_log(table, add={"path": "rows.parquet"})
-    assert "with partitions that no folder names, which is not read" in refused(table)
+    assert "with partitions that no folder names: such a table is not read" in refused(table)
 
 
 def test_a_table_without_rows_in_force(table):

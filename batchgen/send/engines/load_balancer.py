@@ -79,18 +79,20 @@ class LoadBalancer:
         if isinstance(outcome, Answer):
             self.pool.answered(at, begun, self.clock(), outcome.tokens, beside)
             return outcome
-        return self._judge(at, outcome, begun)
+        return self._judge(at, outcome, begun, beside)
 
     def _may_be_the_row(self, at: int, failure: Failure) -> bool:
         """Returns whether this server has answered others: then it may reject one prompt only."""
         return failure.may_be_the_rows and self.pool.servers[at].has_answered
 
-    def _judge(self, at: int, failure: Failure, begun: float) -> Failure:
+    def _judge(self, at: int, failure: Failure, begun: float, beside: int) -> Failure:
         """Updates the server's state after a failure. Returns the failure as the run should see it while others
         serve."""
         now, others = self.clock(), self.pool.others_serve(at)
-        if failure.is_late or failure.kind is Kind.BUSY:
-            self.pool.overloaded(at, begun, now)
+        if failure.is_late:
+            self.pool.unanswered(at, begun, now)
+        elif failure.kind is Kind.BUSY:
+            self.pool.refused(at, begun, now, beside)
         refused = failure.kind in self.connection.refusals and not self._may_be_the_row(at, failure)
         if refused or status_policy(failure.status).slows:
             self.pool.mark_down(at, begun, now, failure.retry_after)

@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.server_pool import Server
 from batchgen.send.measurement import Moved
 
 
-@dataclass(frozen=True)
 class ConcurrencyPerServer:
     """The servers' numbers as one, for `RateLimiter`. `names`: the servers' addresses."""
 
-    servers: Sequence[Server]
-    names: Sequence[str]
+    is_per_server = True
+
+    def __init__(self, servers: Sequence[Server], names: Sequence[str]) -> None:
+        self._servers, self._names = servers, names
+        self._moves: list[Moved] = []
+        self._last: dict[int, Moved] = {}  # each server's last move
+        self._seen = [0] * len(servers)  # how many moves of each are among `_moves`
 
     def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
         """Returns the number of each server, by its address."""
-        return {url: one.concurrency for url, one in zip(urls, self.servers, strict=True) if one.concurrency}
+        return {url: one.concurrency for url, one in zip(urls, self._servers, strict=True) if one.concurrency}
 
     @property
     def most(self) -> int:
-        """Returns how many requests may be in flight at all servers that are up together; one if none is."""
-        numbers = [one.concurrency.most for one in self.servers if one.concurrency and not one.cooldown]
-        return max(1, sum(numbers))
+        """Returns how many requests may be in flight: those that are, and as many as servers that are up may get."""
+        free = sum(max(0, int(one.most) - one.in_flight) for one in self._servers if not one.cooldown)
+        return max(1, sum(one.in_flight for one in self._servers) + free)
 
     @property
-    def moves(self) -> list[Moved]:
+    def moves(self) -> Sequence[Moved]:
         """Returns every server's moves in their order. Each says what all servers together have since, and why."""
-        own = [(move, at) for at, one in enumerate(self.servers) if one.concurrency for move in one.concurrency.moves]
-        last: dict[int, Moved] = {}
-        moves = []
-        for move, at in sorted(own, key=lambda pair: pair[0].at):
-            last[at] = move
-            most, throughput = sum(one.most for one in last.values()), sum(one.throughput for one in last.values())
-            moves.append(move._replace(most=most, throughput=throughput, why=f"{self.names[at]}: {move.why}"))
-        return moves
+        new = []
+        for at, one in enumerate(self._servers):
+            own = one.concurrency.moves if one.concurrency else []
+            new += [(move.at, at, move) for move in own[self._seen[at] :]]
+            self._seen[at] = len(own)
+        for _, at, move in sorted(new, key=itemgetter(0)):
+            self._last[at] = move
+            most = sum(one.most for one in self._last.values())
+            throughput = sum(one.throughput for one in self._last.values())
+            self._moves.append(move._replace(most=most, throughput=throughput, why=f"{self._names[at]}: {move.why}"))
+        return self._moves
 
     def answered(self, *_: float) -> None:
         """Does nothing: an answer counts for the server that gave it (`ServerPool.answered`)."""
 
     def unanswered(self, *_: float) -> None:
-        """Does nothing: a time-out counts for the server that was asked (`ServerPool.overloaded`)."""
+        """Does nothing: a time-out counts for the server that was asked (`ServerPool.unanswered`)."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.window import CongestionWindow
 
 FIRST_COOLDOWN, MAX_COOLDOWN = 1.0, 60.0
 """Seconds."""
@@ -20,7 +21,8 @@ FAILURES_IN_A_ROW = 3
 @dataclass
 class Server:
     """The state of one server. Times are the clock's, in seconds; `cooldown` is its length, 0 for a server that is
-    up. `concurrency`: how many requests it may have in flight, where that is found."""
+    up. `concurrency`: how many requests it may have in flight, where that is found; `window`: as far as it refuses
+    more."""
 
     in_flight: int = 0
     asked: int = 0
@@ -30,11 +32,17 @@ class Server:
     probing: bool = False
     has_answered: bool = False
     concurrency: AdaptiveConcurrency | None = None
+    window: CongestionWindow = field(default_factory=CongestionWindow)
+
+    @property
+    def most(self) -> float:
+        """Returns how many requests it may have in flight."""
+        return min(self.window.max_in_flight, math.inf if self.concurrency is None else self.concurrency.most)
 
     @property
     def load(self) -> float:
         """Returns the requests in flight; where their number is found, as a share of it."""
-        return self.in_flight if self.concurrency is None else self.in_flight / self.concurrency.most
+        return self.in_flight if self.concurrency is None else self.in_flight / self.most
 
     def is_free(self, now: float) -> bool:
         """Returns whether it may get a request: it is up, or its cooldown is over and it is not being probed."""
@@ -73,12 +81,18 @@ class ServerPool:
     def answered(self, at: int, begun: float, now: float, tokens: int, beside: int) -> None:
         """Counts an answer. `beside`: the server's requests in flight when it was asked, this one included."""
         self.mark_up(at)
-        concurrency = self.servers[at].concurrency
-        if concurrency is not None:
-            concurrency.answered(now, begun, tokens, beside)
+        server = self.servers[at]
+        if server.concurrency is not None:
+            server.window.answered(now, beside)
+            server.concurrency.answered(now, begun, tokens, beside, server.window.max_in_flight)
 
-    def overloaded(self, at: int, begun: float, now: float) -> None:
-        """Counts a request that the server refused for now, or did not answer in time."""
+    def refused(self, at: int, begun: float, now: float, beside: int) -> None:
+        """Counts a request that the server refused for now. `beside`: as of `answered`."""
+        if self.servers[at].concurrency is not None:
+            self.servers[at].window.refused(now, begun, beside)
+
+    def unanswered(self, at: int, begun: float, now: float) -> None:
+        """Counts a request that the server did not answer in time."""
         concurrency = self.servers[at].concurrency
         if concurrency is not None:
             concurrency.unanswered(now, begun)
