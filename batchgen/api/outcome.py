@@ -108,7 +108,7 @@ POLICIES = {
         scope=Scope.RUN,
         left=False,
         meaning="the proxy wants a user name and a password",
-        advice="set endpoint.proxy_env to the variable that holds them",
+        advice="set endpoint.proxy_env to the variable that holds the proxy's user name and password",
     ),
     Kind.QUOTA: Policy(
         scope=Scope.RUN,

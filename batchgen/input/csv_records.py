@@ -28,6 +28,8 @@ from batchgen.storage.listing import File
 
 BLOCK = 2 << 20
 MAX_LINE = 8 * MAX_CELL
+HEADER_BYTES = 64 << 10
+"""Of a block that is read for the header alone."""
 LOOK = 1024
 """Bytes by which a file's kind is identified."""
 BOM = b"\xef\xbb\xbf"
@@ -62,7 +64,7 @@ def header(path: File, dialect: Dialect) -> list[str]:
     """Returns the cells of the first line that is not blank; empty if there is none. Raises UsageError if the file
     is of another kind."""
     with closing(_opened(path, dialect)) as file:
-        lines = _Lines(path, file)
+        lines = _Lines(path, file, HEADER_BYTES)
         begin = lines.block()[:LOOK]
         if what := identify(begin) or identify_json(begin):
             raise UsageError(f"{path}: {what}")
@@ -150,8 +152,9 @@ class _Lines:
     `opened`: some lines of the current block were read, and some are left. `number`: of the last line read.
     """
 
-    def __init__(self, path: File, file: BinaryIO) -> None:
-        self.path = path
+    def __init__(self, path: File, file: BinaryIO, size: int = BLOCK) -> None:
+        """`size`: of a block, in bytes, without the rest of its last record."""
+        self.path, self._size = path, size
         self.number = 0
         self._file = file
         self._block: bytes | None = None
@@ -219,7 +222,7 @@ class _Lines:
 
     def _read(self) -> bytes:
         while True:
-            more = self._file.read(BLOCK)
+            more = self._file.read(self._size)
             more = b"".join([more, *self._end_of_record(more)])  # so that there is seldom a rest to be copied
             block = self._rest + more
             if self._begins:

@@ -80,6 +80,7 @@ class Object:
     def open(self, _mode: str = "rb") -> BinaryIO:
         blocks = _open_caches.get(self) or BlockCache(self.size, partial(_fetch_range, self))
         _open_caches[self] = blocks
+        _last_small[:] = [blocks] if self.size <= SMALL_BYTES else []
         return io.BufferedReader(BlockReader(blocks), READ_BUFFER_BYTES)
 
     def is_same_version(self, meta: Mapping[str, Any]) -> bool:
@@ -98,7 +99,10 @@ class Object:
         return _object(self.url.bucket, meta, self.store)
 
 
+SMALL_BYTES = 12 << 20
+"""Of an object that is kept until another is opened: what reads its header closes it, and the whole is read next."""
 _open_caches: WeakValueDictionary[Object, BlockCache] = WeakValueDictionary()
+_last_small: list[BlockCache] = []
 
 
 def _unquoted(tag: str) -> str:

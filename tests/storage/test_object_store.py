@@ -402,6 +402,18 @@ def test_results_that_are_published_anew_while_they_are_loaded(store, monkeypatc
         library.load(OUTPUT)
 
 
+@pytest.mark.parametrize("rows", [pytest.param(40, id="7 MB"), pytest.param(130, id="22 MB")])
+def test_a_csv_object_is_read_once_and_its_header_in_one_request(job, store, called, rows):
+    lines = "\n".join(f"{n},{'some words ' * 16}" for n in range(rows * 1000))
+    content = f"id,name\n{lines}\n".encode()
+    store.put("in/rows.csv", content)
+    path = job(ROWS[:1], input={"path": f"s3://{BUCKET}/in/rows.csv"}, prompt="{{ id }}", output={"path": OUTPUT})
+    store.requests.clear()
+    assert called("plan", path).returncode == 0
+    got = [one.range for one in store.requests if one.method == "GET" and one.path.endswith("rows.csv")]
+    assert sum(end - start for start, end in got) < 1.2 * len(content), got
+
+
 KINDS_OF_PARQUET = {
     "one row group": {"use_dictionary": False},
     "many row groups": {"use_dictionary": False, "row_group_size": 40},
