@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.api import sse
+from batchgen.api.dialects import WRITER_CHAT
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.types import read_answer
 from batchgen.api.writer import judge
@@ -194,3 +195,14 @@ def test_streams_that_carry_a_text(body, text):
 @settings(deadline=None)
 def test_events_are_the_data_as_they_came(datas, end):
     assert [data for _, data in sse.events(b"".join(b"data: " + data + end + end for data in datas))] == datas
+
+
+def test_writers_older_chat_streams_have_message_in_place_of_delta():
+    def chunk(message: dict, reason: str | None = None) -> bytes:
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+
+    begun = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo \u00e9"})
+    answer = WRITER_CHAT.read_answer(begun + chunk({}, "stop") + b"data: [DONE]\n\n")
+    assert [(one.text, one.finish_reason) for one in answer.choices] == [("Hello \u00e9", "stop")]
+    assert isinstance(WRITER_CHAT.judge(begun), Failure), "half of it is no answer"
