@@ -76,6 +76,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     urls = job.addresses(environ)
     trust(job.endpoint.ca_file)
     _proxy(job, urls, environ)
+    _refuse_unwritable_names(job)
     source = open_source(job.input)
     refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
     if job.priority is not None:
@@ -93,6 +94,19 @@ def reopen(setup: PreparedJob) -> PreparedJob:
     refuse_collisions(list(source.columns), setup.job.input.rename, setup.job.answer_columns)
     requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.urls))
     return replace(setup, source=source, requests=requests)
+
+
+def _refuse_unwritable_names(job: Job) -> None:
+    """Raises UsageError if the name of a folder is not UTF-8, as SQLite and Parquet's writer need it."""
+    for key, path in (("output.path", job.output.path), ("output.state", str(job.state_folder))):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = path.encode(errors="surrogateescape").decode(errors="replace")
+            raise UsageError(
+                f"{key}: {shown}: the name of a folder is not UTF-8: rename it, or set output.path and output.state "
+                "to folders whose names are; nothing was sent"
+            ) from None
 
 
 def _refuse_unordered(priority: str, source: Source) -> None:

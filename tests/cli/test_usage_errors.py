@@ -1,6 +1,8 @@
 """Mistakes that must be told before the first request, with exit 2 and a message that says where and what to do."""
 
 import datetime as dt
+import os
+import shutil
 
 import pyarrow as pa
 import pytest
@@ -262,3 +264,18 @@ def test_a_model_that_the_vendor_removed(job, refused, called):
 )  # fmt: skip
 def test_the_command_line(arguments, says, job, refused):
     refused("run", job(products(3)), *arguments, says=(says,))
+
+
+# places
+
+
+def test_a_folder_whose_name_is_not_utf_8(job, refused, tmp_path):
+    """It was found out in the middle of the run, by SQLite."""
+    path = job(products(3))
+    elsewhere = tmp_path / os.fsdecode(b"f\xe9tes")
+    try:
+        shutil.copytree(path.parent, elsewhere / "job")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    for command in ("plan", "run"):
+        refused(command, elsewhere / "job" / path.name, says=("output.path", "the name of a folder is not UTF-8"))
