@@ -81,20 +81,23 @@ def _encoding(file: File) -> str | None:
 
 def _refuse_title(file: File, encoding: str | None) -> None:
     """Raises UsageError if the lines below the first, which is one column, are rows of a table."""
-    columns = _columns_below(file, encoding or "utf-8", ",")  # other marks may stand in the texts of one column
-    if columns >= LEAST_COLUMNS:
-        raise UsageError(
-            f"{file}:1: one column, where the lines below have {columns}, separated by commas: if it is a title, "
-            "delete it: a table begins with its column names"
-        )
+    for separator, name in {",": "commas", **SEPARATORS}.items():
+        title, columns = _columns_below(file, encoding or "utf-8", separator)
+        may_be_texts = separator != "," and title.isidentifier()  # a column of texts that have other marks in them
+        if columns >= LEAST_COLUMNS and not may_be_texts:
+            raise UsageError(
+                f"{file}:1: one column, where the lines below have {columns}, separated by {name}: if it is a title, "
+                "delete it: a table begins with its column names"
+            )
 
 
-def _columns_below(file: File, encoding: str, separator: str) -> int:
-    """Returns how many columns the lines below the first have, which is one; 0 if it is more, if they do not agree, or
-    if they are fewer than two."""
+def _columns_below(file: File, encoding: str, separator: str) -> tuple[str, int]:
+    """Returns the first line, which is one column, and how many columns the lines below have; 0 if it is more, if they
+    do not agree, or if they are fewer than two."""
     with suppress(csv.Error), as_utf_8(file, open_decompressed(file), encoding) as content:
         text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-        widths = [len(row) for row in islice(csv.reader(text, delimiter=separator), LOOKED_AT) if row]
-        is_table = widths[:1] == [1] and len(widths[1:]) > 1 and len(set(widths[1:])) == 1
-        return widths[1] if is_table else 0
-    return 0
+        rows = [row for row in islice(csv.reader(text, delimiter=separator), LOOKED_AT) if row]
+        widths = {len(row) for row in rows[1:]}
+        if len(rows) > 2 and len(rows[0]) == 1 and len(widths) == 1:  # noqa: PLR2004  a title, and two rows at least
+            return rows[0][0], widths.pop()
+    return "", 0

@@ -106,6 +106,15 @@ def test_of_a_table_without_rows(tmp_path, called, monkeypatch):
     assert called("plan", "p.yaml").returncode == 0
 
 
+@pytest.mark.parametrize("mark", [";", "|", "\t"])
+def test_one_column_of_texts_that_have_marks_in_them_is_a_table(tmp_path, called, monkeypatch, mark):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text(f"prompt\nWrite a{mark} b{mark} c\nWrite d{mark} e{mark} f\n")
+    assert called("init", "--input", "in.csv").returncode == 0
+    assert "- prompt: {{ prompt }}" in read_job(tmp_path / "in.yaml").prompt
+    assert "Write a" in called("plan", "in.yaml").stdout
+
+
 def test_a_name_may_have_a_folder_before_it(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = called("init", "a/b/letters")
