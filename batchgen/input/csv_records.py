@@ -74,7 +74,7 @@ def header(path: File, dialect: Dialect) -> list[str]:
 def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
     """Yields all columns and rows below the header. `named`: returns the columns' names for the header's cells."""
     with closing(_opened(path, dialect)) as file:
-        lines = _Lines(path, file)
+        lines = _Lines(path, file, BLOCK)
         separator = lines.separator(dialect.separator)
         records = _records(lines, separator)
         schema: Schema = dict.fromkeys(named(next(records, [])), pl.String())
@@ -152,7 +152,7 @@ class _Lines:
     `opened`: some lines of the current block were read, and some are left. `number`: of the last line read.
     """
 
-    def __init__(self, path: File, file: BinaryIO, size: int = BLOCK) -> None:
+    def __init__(self, path: File, file: BinaryIO, size: int) -> None:
         """`size`: of a block, in bytes, without the rest of its last record."""
         self.path, self._size = path, size
         self.number = 0
