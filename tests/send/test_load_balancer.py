@@ -3,6 +3,7 @@ killed and brought back in the middle."""
 
 import asyncio
 import json
+import math
 import socket
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import FAILURES_IN_A_ROW, FIRST_COOLDOWN, MAX_COOLDOWN, Server, ServerPool
+from batchgen.send.limits import RateLimiter
 
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 
@@ -145,6 +147,17 @@ def test_what_hangs_at_one_server_takes_nothing_from_another():
     pool.mark_down(0, 0.0, 1.0)
     assert numbers.most == 40 + 40
     assert ask(pool, 1.5) == 1
+
+
+def test_time_outs_at_one_server_hold_back_no_other():
+    """Where one number is all servers', they lower what may be in flight at all."""
+    _, numbers = numbered(40, 40)
+    limits = RateLimiter(None, None, 0.0)
+    for found, most in ((numbers, math.inf), (AdaptiveConcurrency(64, 40), 1)):
+        limits.auto = found
+        limits.answered(5.0, 4.0, 100, 50, 1)
+        limits.unanswered(20.0, 0.0)
+        assert limits.window.max_in_flight == most
 
 
 def test_each_move_is_told_once_and_says_whose_it_is():
