@@ -34,7 +34,7 @@ class ResultColumns:
 
     `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
     `records` those that can be read, by id.
-    `good`: the fit texts, null if there is none. `without`: the rows of the nulls.
+    `answers`: their columns. `good`: the fit texts, null if there is none. `without`: the rows of the nulls.
     """
 
     def __init__(
@@ -50,15 +50,20 @@ class ResultColumns:
         self.states: list[int] = known["state"].to_list()
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
-        self._answers = answers(reader.answers_as_json(map(_answer, self._records, self.states)))
-        self._unfit = _unfit(self._answers, checker)
+        self.answers = answers(reader.answers_as_json(map(_answer, self._records, self.states)))
+        self._unfit = _unfit(self.answers, checker)
         self._made = checker.columns if checker is not None else ()
-        self.good = _without(self._answers.text, self._unfit)
+        self.good = _without(self.answers.text, self._unfit)
         self.without = _rows_of(self.good.is_null())
 
     def has_text(self, at: int) -> bool:
         """Returns whether there is an answer, fit or not."""
-        return bool(self._answers.text[at].is_valid)
+        return bool(self.answers.text[at].is_valid)
+
+    def answered_by(self) -> pl.Series:
+        """Returns the attempt of each row whose answer was fit when it came; null for the other rows."""
+        ids = [id_ if record.outcome == OK else None for id_, record in zip(self.ids, self._records, strict=True)]
+        return pl.Series(ids, dtype=pl.Int64)
 
     def outcome(self, at: int) -> str:
         """Returns how the row's last attempt ended, by the current check; empty if it cannot be read."""
@@ -78,7 +83,7 @@ class ResultColumns:
     @property
     def cut_off(self) -> int:
         """Returns how many answers were cut off at their maximum length."""
-        reasons: Any = pc.utf8_lower(self._answers.finish_reason)
+        reasons: Any = pc.utf8_lower(self.answers.finish_reason)
         return int(pc.sum(pc.is_in(reasons, pa.array(sorted(CUT_OFF)))).as_py() or 0)
 
     def columns(self, names: Sequence[str]) -> list[pa.Array[Any]]:
@@ -88,7 +93,7 @@ class ResultColumns:
 
     def _known(self) -> dict[str, Callable[[], Any]]:
         """Returns a function that makes each result column, by name."""
-        records, answers = self._records, self._answers
+        records, answers = self._records, self.answers
         answered: Any = answers.text.is_valid()
         planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
         return {

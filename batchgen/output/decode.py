@@ -70,11 +70,11 @@ def _more(choices: Any) -> Any:
     """Returns the choices after the first, of type CHOICES; null if there are none."""
     later = pc.list_slice(choices, 1)
     fields = [later.flatten().field(name) for name in CHOICE.names]
-    made = pa.ListArray.from_arrays(_offsets(later), pa.StructArray.from_arrays(fields, fields=list(CHOICE)))
+    made = pa.ListArray.from_arrays(list_offsets(later), pa.StructArray.from_arrays(fields, fields=list(CHOICE)))
     return pc.if_else(pc.greater(pc.list_value_length(later), pa.scalar(0)), made, None)
 
 
-def _offsets(lists: Any) -> Any:
+def list_offsets(lists: Any) -> Any:
     """Returns where each list begins in the flattened values, and where the last one ends."""
     ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(lists), 0))
     return pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])

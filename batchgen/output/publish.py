@@ -25,6 +25,7 @@ from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Checker
 from batchgen.job.shard import row_name
+from batchgen.output.answer_sample import AnswerMeter, AnswerSample
 from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import Destination
@@ -51,12 +52,13 @@ encoding takes longest."""
 
 @dataclass
 class PublishResult:
-    """What was published. `cut_off`: answers that ended at their maximum length. `damaged`: the ids of attempts
-    whose stored answer cannot be read any more, with the row. `rejected`: why the gate did not let the file replace
-    the last good one. `partial`: why it did not replace one with more texts, if rows are unanswered here. In both
-    cases `path` is next to that one."""
+    """What was published. `answers`: their measures. `cut_off`: answers that ended at their maximum length. `damaged`:
+    the ids of attempts whose stored answer cannot be read any more, with the row. `rejected`: why the gate did not let
+    the file replace the last good one. `partial`: why it did not replace one with more texts, if rows are unanswered
+    here. In both cases `path` is next to that one."""
 
     path: Location
+    answers: AnswerSample | None = None
     rows: int = 0
     ok: int = 0
     failed: int = 0
@@ -182,6 +184,7 @@ def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stat
     """Yields all rows, in input order, and counts them."""
     source = answered.source
     as_json = json_columns(source.columns)
+    meter = AnswerMeter(answered.rows.height)
     for frame, numbers in source.numbered():
         inputs = arrow(frame, as_json)
         names = texts(frame[source.spec.id]) if source.spec.id else None
@@ -190,11 +193,13 @@ def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stat
             size = results.known.height
             own = numbers.slice(start, size)
             _count(done, results, own, names.slice(start, size) if names is not None else None)
+            meter.add(results.answered_by(), results.answers)
             if stats is not None:
                 stats.add(results.known, pl.Series(values=results.good, dtype=pl.String))
             columns = results.columns(schema.names[len(inputs.columns) :])
             yield Piece(own, pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names))
             start += size
+    done.answers = meter.sample()
 
 
 def _results(answered: AnsweredRows, rows: pl.DataFrame) -> Iterator[ResultColumns]:

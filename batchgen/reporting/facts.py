@@ -18,12 +18,13 @@ from batchgen.checkpoint.schema import OK, Run
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
+from batchgen.output.answer_sample import AnswerSample
 from batchgen.output.publish import PublishResult
 from batchgen.reporting.in_flight import InFlight, in_flight_of
 from batchgen.reporting.queries import AttemptGroup, AttemptRange, Message, ReportReader, RowOutcome
 from batchgen.reporting.spent import Spent, spent_of
 from batchgen.reporting.subject import InputIndex, Subject
-from batchgen.reporting.texts import AnswerSample, Group, Outlier, look, mean_logprob, outliers, repeated
+from batchgen.reporting.texts import Group, Outlier, look, outliers, repeated
 from batchgen.reporting.timeline import Timeline, timeline
 from batchgen.reporting.wording import TEXT_CHARS
 from batchgen.storage.location import Location
@@ -150,7 +151,7 @@ def gather(archive: ReportReader, subject: Subject) -> Facts:
     span = worked[-1].span if worked else known
     archive.gather_stories(AttemptRange(min(span.after, known.after), known.to))
     ends = archive.row_outcomes(known, last.first)
-    looked = look(archive, known)
+    looked = (subject.published and subject.published.answers) or look(archive, known)
     figures = _figures(archive, worked[-1], looked) if worked else None
     time_ = _timeline(archive, span, figures)
     repeats = repeated(looked)
@@ -283,10 +284,9 @@ def _samples(
             continue
         row, prompt = found.get(one.id, (None, None))
         first = answer.choices[0]
-        confidence = mean_logprob(first.log_probs)
         text = first.text[:TEXT_CHARS]
-        about = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts, confidence
-        samples.append(Sample(one.why, *about))
+        about = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts
+        samples.append(Sample(one.why, *about, one.mean_logprob))
     return samples, {id_: row for id_, (row, _) in found.items()}
 
 

@@ -1,51 +1,25 @@
-"""Answers -> facts about their texts: lengths, confidence, repetitions, and outliers.
+"""Chooses what is told of the answers' texts: repetitions, and outliers.
 
-Reads answers in batches and keeps forty bytes of each; of many, an even sample. Must never hold more than a batch of
-them.
+The texts of a run that has just ended were measured while they were published. Others are read in batches; must never
+hold more than a batch of them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import polars as pl
 
-from batchgen.api.models import estimate_tokens
-from batchgen.api.sse import NULL
-from batchgen.checkpoint.schema import Record
+from batchgen.output.answer_sample import ALL_UP_TO, SAMPLE, SCHEMA, AnswerSample, measured
+from batchgen.output.decode import answers
 from batchgen.reporting.queries import AttemptRange, ReportReader
 
-ALL_UP_TO, SAMPLE = 100_000, 10_000
-"""Answers that are all looked at; and how many of more than these."""
 MOST_BYTES = 64 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
-MODEL_CHARS = 100
 SAMPLES, OF_EACH = 12, 2
 GROUPS = 8
 PLAIN = "as it came"
-_SCHEMA = {
-    "id": pl.Int64,
-    "chars": pl.Int64,
-    "tokens": pl.Int64,
-    "mean_logprob": pl.Float64,
-    "digest": pl.UInt64,
-    "model": pl.String,
-}
-
-
-@dataclass(frozen=True)
-class AnswerSample:
-    """The answers that were looked at, a row each. `of`: how many there are in total."""
-
-    answers: pl.DataFrame
-    of: int
-
-    @property
-    def is_sample(self) -> bool:
-        return self.answers.height < self.of
 
 
 @dataclass(frozen=True)
@@ -58,59 +32,22 @@ class Group:
 
 @dataclass(frozen=True)
 class Outlier:
-    """An attempt worth a look, and why."""
+    """An attempt worth a look, and why. `mean_logprob`: over the tokens of its text, if they are known."""
 
     id: int
     why: str
+    mean_logprob: float | None
 
 
 def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
     """Looks at the answers. Unreadable ones are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
     some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
-    pieces = [_measured(archive, records) for _, records, _ in archive.record_batches(some)]
-    return AnswerSample(pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces]), of)
-
-
-def _measured(archive: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
-    """Returns a frame like _SCHEMA, ordered by id."""
-    read = {id_: archive.answer(record) for id_, record in records.items()}
-    answers = {id_: answer for id_, answer in read.items() if answer is not None}
-    firsts = [answer.choices[0] for answer in answers.values()]
-    texts = pl.Series([first.text for first in firsts], dtype=pl.String)
-    columns = {
-        "id": list(answers),
-        "chars": texts.str.len_chars(),
-        "tokens": [sum([estimate_tokens(choice.text) for choice in answer.choices]) for answer in answers.values()],
-        "mean_logprob": [mean_logprob(first.log_probs) for first in firsts],
-        "digest": texts.hash(),
-        "model": [answer.model and answer.model[:MODEL_CHARS] for answer in answers.values()],
-    }
-    return pl.DataFrame(columns, schema=_SCHEMA).sort("id")
-
-
-class _Token(msgspec.Struct, frozen=True, gc=False):
-    logprob: float | None = None
-
-
-class _LogProbs(msgspec.Struct, frozen=True, gc=False):
-    content: list[_Token] | None = None
-
-
-_log_probs = msgspec.json.Decoder(_LogProbs | None)
-
-
-def mean_logprob(raw: msgspec.Raw) -> float | None:
-    """Returns the mean over the tokens of a text; None if there are none."""
-    if raw == NULL:
-        return None
-    try:
-        decoded = _log_probs.decode(raw)
-    except (ValueError, RecursionError):
-        return None
-    values = [t.logprob for t in (decoded and decoded.content) or () if t.logprob is not None]
-    mean = math.fsum(values) / len(values) if values else math.nan
-    return mean if math.isfinite(mean) else None
+    pieces = [
+        measured(list(records), answers(archive.answers_as_json(one.body for one in records.values())))
+        for _, records, _ in archive.record_batches(some)
+    ]
+    return AnswerSample(pl.concat([pl.DataFrame(schema=SCHEMA), *pieces]).sort("id"), of)
 
 
 def repeated(looked: AnswerSample) -> tuple[list[Group], int, int]:
@@ -137,7 +74,9 @@ def outliers(looked: AnswerSample, groups: Sequence[Group]) -> list[Outlier]:
     rest = answers.filter(~pl.col("id").is_in(list(chosen)))["id"]
     left = min(SAMPLES - len(chosen), rest.len())
     ordinary = [rest[at * rest.len() // left] for at in range(left)] if left > 0 else []
-    return [Outlier(id_, why) for id_, why in chosen.items()] + [Outlier(id_, PLAIN) for id_ in ordinary]
+    chosen |= dict.fromkeys(ordinary, PLAIN)
+    means = dict(unsure.select("id", "mean_logprob").filter(pl.col("id").is_in(list(chosen))).iter_rows())
+    return [Outlier(id_, why, means.get(id_)) for id_, why in chosen.items()]
 
 
 def _choose(chosen: dict[int, str], ordered: pl.DataFrame, why: str) -> None:
