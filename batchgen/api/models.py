@@ -21,9 +21,8 @@ DEPRECATED = dict.fromkeys(
 
 PRICES = {"palmyra-x5": (0.60, 6.00), "palmyra-x4": (2.50, 10.00)}
 """US dollars per million tokens, (prompt, answer), as documented; a job may override them."""
-BYTES_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """Returns a text's tokens by a rule of thumb. Not every service counts them."""
-    return -(-(len(text) if text.isascii() else len(text.encode())) // BYTES_PER_TOKEN)
+    """Returns a text's tokens by a rule of thumb: four bytes each. Not every service counts them."""
+    return -(-(len(text) if text.isascii() else len(text.encode())) // 4)

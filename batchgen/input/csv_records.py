@@ -38,7 +38,6 @@ QUOTE_EVERY, SAMPLE = 50, 64 << 10
 each quote. SAMPLE bytes of a block decide."""
 PAIR = b"\xff"
 """A byte that UTF-8 never has. If a file has it, the exact reader takes the block, and reports it."""
-_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
 
@@ -207,7 +206,7 @@ class _Lines:
     def __next__(self) -> str:
         """Raises UsageError if the line is not UTF-8."""
         if not self._lines:
-            self._lines.extend(_LINE.findall(self.block()))
+            self._lines.extend(self.block().splitlines(keepends=True))
             self._block = None
         if not self._lines:
             raise StopIteration

@@ -3,15 +3,16 @@ repetitions. Keeps forty bytes of each; of many, an even sample."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.api.models import BYTES_PER_TOKEN
+from batchgen.api.models import estimate_tokens
 from batchgen.output.decode import DecodedAnswers, list_offsets
 
 ALL_UP_TO, SAMPLE = 100_000, 10_000
@@ -22,7 +23,7 @@ SCHEMA = {
     "chars": pl.Int64,
     "tokens": pl.Int64,
     "mean_logprob": pl.Float64,
-    "digest": pl.UInt64,
+    "digest": pl.Int64,
     "model": pl.String,
 }
 
@@ -51,10 +52,7 @@ class AnswerMeter:
         """Measures answers. `ids`: of their attempts, null for those that do not count."""
         self._of += len(ids) - ids.null_count()
         chosen = (ids % self._every == 0).fill_null(value=False)
-        if not chosen.all():
-            mask = chosen.to_arrow()
-            ids, answers = ids.filter(chosen), DecodedAnswers(*(column.filter(mask) for column in answers))
-        self._pieces.append(measured(ids, answers))
+        self._pieces.append(measured(*_filtered(ids, answers, chosen)))
 
     def sample(self) -> AnswerSample:
         """Returns the measures. An answer that several rows share is one."""
@@ -62,32 +60,34 @@ class AnswerMeter:
         return AnswerSample(answers, answers.height if self._every == 1 else self._of)
 
 
-def measured(ids: Sequence[int] | pl.Series, answers: DecodedAnswers) -> pl.DataFrame:
+def measured(ids: pl.Series, answers: DecodedAnswers) -> pl.DataFrame:
     """Returns a frame like SCHEMA, without the rows that have no text. Tokens are an estimate, of all choices."""
-    text = pl.Series("text", answers.text, dtype=pl.String)
+    ids, answers = _filtered(ids, answers, pl.Series(answers.text.is_valid()))
+    texts: Any = answers.text.to_pylist()  # polars would take three times the memory of a large text to hash it
+    every = zip(texts, _other_texts(answers.more), strict=True)
     columns = {
-        "id": pl.Series(ids, dtype=pl.Int64),
-        "chars": text.str.len_chars().cast(pl.Int64),
-        "tokens": _tokens(text.str.len_bytes()) + _tokens_of_more(answers.more),
+        "id": ids,
+        "chars": list(map(len, texts)),
+        "tokens": [sum(map(estimate_tokens, (text, *others))) for text, others in every],
         "mean_logprob": _mean_logprobs(answers.log_probs),
-        "digest": text.hash(),
+        "digest": list(map(hash, texts)),
         "model": pl.Series(answers.model, dtype=pl.String).str.slice(0, MODEL_CHARS),
     }
-    return pl.DataFrame(columns, schema=SCHEMA).filter(text.is_not_null())
+    return pl.DataFrame(columns, schema=SCHEMA)
 
 
-def _tokens(sizes: pl.Series) -> pl.Series:
-    """Returns what `estimate_tokens` returns, for texts of so many bytes."""
-    return (sizes.cast(pl.Int64) + BYTES_PER_TOKEN - 1) // BYTES_PER_TOKEN
+def _filtered(ids: pl.Series, answers: DecodedAnswers, chosen: pl.Series) -> tuple[pl.Series, DecodedAnswers]:
+    if chosen.all():
+        return ids, answers
+    mask = chosen.to_arrow()
+    return ids.filter(chosen), DecodedAnswers(*(column.filter(mask) for column in answers))
 
 
-def _tokens_of_more(more: Any) -> pl.Series | int:
-    """Returns the tokens of each row's choices after the first."""
+def _other_texts(more: Any) -> Iterable[Any]:
+    """Returns the texts of each row's choices after the first."""
     if more.null_count == len(more):
-        return 0
-    sizes = pc.binary_length(more.flatten().field("text"))
-    tokens = _tokens(pl.Series(sizes)).to_arrow()
-    return pl.Series(pa.ListArray.from_arrays(list_offsets(more), tokens)).list.sum()
+        return repeat([], len(more))
+    return pa.ListArray.from_arrays(list_offsets(more), more.flatten().field("text")).to_pylist()
 
 
 def _mean_logprobs(log_probs: pa.Array[Any]) -> pl.Series:

@@ -6,11 +6,12 @@ hold more than a batch of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from batchgen.checkpoint.schema import Record
 from batchgen.output.answer_sample import ALL_UP_TO, SAMPLE, SCHEMA, AnswerSample, measured
 from batchgen.output.decode import answers
 from batchgen.reporting.queries import AttemptRange, ReportReader
@@ -43,11 +44,13 @@ def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO,
     """Looks at the answers. Unreadable ones are left out; the next run finds them and buys them again."""
     ids, of = archive.answers(known, all_up_to, sample)
     some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
-    pieces = [
-        measured(list(records), answers(archive.answers_as_json(one.body for one in records.values())))
-        for _, records, _ in archive.record_batches(some)
-    ]
+    pieces = [_measured(archive, records) for _, records, _ in archive.record_batches(some)]
     return AnswerSample(pl.concat([pl.DataFrame(schema=SCHEMA), *pieces]).sort("id"), of)
+
+
+def _measured(archive: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
+    bodies = archive.answers_as_json(record.body for record in records.values())
+    return measured(pl.Series(list(records), dtype=pl.Int64), answers(bodies))
 
 
 def repeated(looked: AnswerSample) -> tuple[list[Group], int, int]:

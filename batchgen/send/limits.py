@@ -199,9 +199,9 @@ class Budget:
             return "the deadline has come"
         if self.requests is not None and self.spent_requests >= self.requests:
             return f"the budget of {pluralize(self.requests, 'request')} is spent"
-        if self.tokens is not None and self.spent_tokens + tokens > self.tokens:
+        if self.tokens is not None and _exact(self.spent_tokens + tokens) > self.tokens:
             return f"the budget of {self.tokens:,.0f} tokens is spent"
-        if self.cost is not None and self.spent_cost + cost > self.cost:
+        if self.cost is not None and _exact(self.spent_cost + cost) > self.cost:
             return f"the budget of {dollars(self.cost)} is spent, by estimate"
         return None
 
@@ -226,13 +226,15 @@ class Budget:
 
     def take(self, tokens: float, cost: float) -> None:
         self.spent_requests += 1
-        self._spend(tokens, cost)
+        self.spent_tokens += tokens
+        self.spent_cost += cost
 
     def give_back(self, tokens: float, cost: float) -> None:
         """Gives back what was reserved for a finished request and not used."""
-        self._spend(-tokens, -cost)
+        self.spent_tokens = _exact(self.spent_tokens - tokens)
+        self.spent_cost = _exact(self.spent_cost - cost)
 
-    def _spend(self, tokens: float, cost: float) -> None:
-        """Rounds, or what is taken and given back in another order would leave a rest: $0.0000000000000000001."""
-        self.spent_tokens = round(self.spent_tokens + tokens, EXACT_DIGITS)
-        self.spent_cost = round(self.spent_cost + cost, EXACT_DIGITS)
+
+def _exact(spent: float) -> float:
+    """Rounds, or what is taken and given back in another order would leave a rest: $0.0000000000000000001."""
+    return round(spent, EXACT_DIGITS)

@@ -22,7 +22,7 @@ PINNED = len(CORES) > 1
 SAMPLED_EVERY = 0.05
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("WRITER_")},
-    "WRITER_API_KEY": "any",
+    "WRITER_API_KEY": "a-key-as-long-as-those-of-services-are-0123",  # shorter ones are not looked for in answers
     "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as where they are installed
 }
 

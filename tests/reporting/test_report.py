@@ -363,6 +363,20 @@ def test_each_run_leaves_its_report_and_says_where(job, service, batchgen):
     assert batchgen("run", path, "--fresh", "--json").json["report"] == str(job.folder / "out" / "job.report.html")
 
 
+def test_a_run_measures_its_answers_as_one_does_who_reads_them_again(job, service, called, monkeypatch):
+    """It takes the measures of what it has just published, and `report` those of what the checkpoint holds."""
+    seen = []
+    monkeypatch.setattr("batchgen.reporting.facts.gather", lambda *given: seen.append(gather(*given)) or seen[-1])
+    service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
+    names = ["lamp", "tent", "tent", *(f"shelf {n}" for n in range(9))]
+    path = job([{"id": f"r{n}", "name": name} for n, name in enumerate(names)], duplicates="once", report=True)
+    assert called("run", path).returncode == 1
+    assert called("report", path).returncode == 0
+    of_run, again = (facts.looked for facts in seen)
+    assert (of_run.answers.to_dicts(), of_run.of) == (again.answers.to_dicts(), again.of)
+    assert of_run.answers.height == 10
+
+
 def test_a_job_may_do_without(job, service, called):
     path = job([{"id": "r0", "name": "shelf"}], report=False)
     ended = called("run", path)
