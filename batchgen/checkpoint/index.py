@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-import sys
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from itertools import islice
 
 import polars as pl
@@ -41,10 +38,12 @@ class Index:
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
         """`states`: (key, id, outcome, final, attempts), ordered by id."""
         columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
-        iterator = iter(states)
+        iterator, done = iter(states), State.DONE
         while chunk := list(islice(iterator, KEYS_PER_CHUNK)):
             keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
-            columns.add(_joined(keys), id=ids, state=list(map(_state, outcomes, finals)), attempts=attempts)
+            ended = zip(outcomes, finals, strict=True)
+            state = [done if outcome == OK else _state(outcome, final) for outcome, final in ended]
+            columns.add(_joined(keys), id=ids, state=state, attempts=attempts)
         self._frame = columns.frame(ordered=True)
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
@@ -135,10 +134,8 @@ _DAMAGED = 9
 """The state of a damaged answer, until the answers before it are discarded."""
 
 
-@cache
 def _state(outcome: str, final: int) -> int:
-    if outcome == OK:
-        return State.DONE
+    """Returns the state that an attempt leaves behind, if it is no answer."""
     if outcome == DAMAGED:
         return _DAMAGED
     return State.FAILED if final and outcome in _KINDS else State.OPEN
@@ -187,24 +184,27 @@ class Columns:
 
 def _order(keys: pl.Series) -> pl.Series:
     """Returns the row numbers in the order of their keys; rows of one key as they came."""
-    in_order = pl.first().sort_by
-    ordered = (rows.to_frame().select(in_order(keys.gather(rows), maintain_order=True)) for rows in sixteenths(keys))
+    ordered = (
+        some.arg_true().to_frame().select(pl.first().sort_by(keys.filter(some), maintain_order=True))
+        for some in sixteenths(keys)
+    )
     return pl.concat(ordered).to_series()
 
 
 def sixteenths(keys: pl.Series) -> Iterator[pl.Series]:
-    """Yields the rows of the lowest sixteenth of the key space, of the next, and so on: sorting or counting part by
-    part takes less memory."""
+    """Yields for each row whether its key is in the lowest sixteenth of the key space, in the next, and so on: sorting
+    or counting part by part takes less memory."""
     for n in range(16):
-        yield keys.is_between(n << 60, ((n + 1) << 60) - 1).arg_true()
+        yield keys.is_between(n << 60, ((n + 1) << 60) - 1)
 
 
 def split(keys: bytes) -> dict[str, pl.Series]:
     """Splits joined keys of 16 bytes into `hi` and `lo`."""
-    halves = array("Q", keys)
-    if sys.byteorder == "little":
-        halves.byteswap()
-    return {name: pl.Series(name, halves[at::2], dtype=pl.UInt64) for at, name in enumerate(("hi", "lo"))}
+    if not keys:
+        return {name: pl.Series(name, dtype=pl.UInt64) for name in ("hi", "lo")}
+    whole = pl.Series([keys], dtype=pl.Binary)
+    halves = whole.bin.reinterpret(dtype=pl.Array(pl.UInt64, len(keys) // 8), endianness="big").explode()
+    return {name: halves.gather_every(2, at).alias(name) for at, name in enumerate(("hi", "lo"))}
 
 
 def join(hi: int, lo: int) -> bytes:

@@ -5,6 +5,7 @@ Pure. A key does not depend on the row's position in the input, on the time, or 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 KEY_BYTES = 16
@@ -19,9 +20,17 @@ class Identity:
 
     def digest(self, body: bytes) -> bytes:
         """Returns the key of a body's first occurrence in the input."""
-        state = self._seed.copy()
-        state.update(body)
-        return state.digest()
+        return self.digests([body])[0]
+
+    def digests(self, bodies: Iterable[bytes]) -> list[bytes]:
+        """Returns what `digest` does for each body. A loop of its own: a call for each of a million would take a
+        seventh more."""
+        digests, copy = [], self._seed.copy
+        for body in bodies:
+            state = copy()
+            state.update(body)
+            digests.append(state.digest())
+        return digests
 
 
 def occurrence_key(digest: bytes, occurrence: int) -> bytes:

@@ -4,10 +4,10 @@ sent."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
-from typing import Annotated, Any
+from itertools import chain, islice, repeat
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import polars as pl
@@ -53,11 +53,15 @@ class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
     candidates: int
 
     def body(self, texts: tuple[str, ...]) -> bytes:
-        encode = _encoder.encode
-        if len(texts) == 1:
-            return self.pieces[0] + encode(texts[0]) + self.pieces[1]
-        around = zip(self.pieces, map(encode, texts), strict=False)
+        around = zip(self.pieces, map(_encoder.encode, texts), strict=False)
         return b"".join(chain.from_iterable(around)) + self.pieces[-1]
+
+    def bodies(self, columns: Sequence[Sequence[str]]) -> list[bytes]:
+        """Returns what `body` does for each row. `columns`: the texts of each place."""
+        if len(columns) > 1:
+            return list(map(self.body, zip(*columns, strict=True)))
+        (before, after), encode = self.pieces, _encoder.encode
+        return [before + encode(text) + after for text in columns[0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,47 @@ class RowError:
         return self.reason
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """The requests of some rows, column by column: a million rows need no object each to be counted. `columns`: the
+    texts of each prompt or message. `around`: the body template of each request. The errors are those of the rows that
+    have no request, by their position in the batch."""
+
+    digests: list[bytes]
+    bodies: list[bytes]
+    columns: Sequence[Sequence[str]]
+    roles: tuple[str | None, ...]
+    prompt_tokens: list[int]
+    around: list[_BodyTemplate]
+    errors: dict[int, RowError]
+
+    def __len__(self) -> int:
+        """Returns how many rows there are, with those that have no request."""
+        return len(self.digests) + len(self.errors)
+
+    @property
+    def models(self) -> list[str]:
+        return [one.model for one in self.around]
+
+    @property
+    def answer_tokens(self) -> list[int]:
+        return [one.answer_tokens for one in self.around]
+
+    def requests(self) -> Iterator[PreparedRequest | RowError]:
+        """Yields one request or error for each row, in order."""
+        texts = zip(*self.columns, strict=True)
+        made = zip(self.digests, self.bodies, texts, self.prompt_tokens, self.around, strict=True)
+        for at in range(len(self)):
+            yield self.errors[at] if at in self.errors else self._request(*next(made))
+
+    def _request(
+        self, digest: bytes, body: bytes, texts: tuple[str, ...], tokens: int, around: _BodyTemplate
+    ) -> PreparedRequest:
+        most = around.answer_tokens, around.candidates
+        return PreparedRequest(digest, body, around.model, texts, self.roles, tokens, *most)
+
+
+T = TypeVar("T")
 MOST_TOKENS = 2**32 - 1
 """The most tokens of an answer, as a plan counts them."""
 _encoder = msgspec.json.Encoder()
@@ -99,41 +144,39 @@ class Requests:
 
     def of(self, frame: pl.DataFrame) -> Iterator[PreparedRequest | RowError]:
         """Yields one request or error for each row, in order."""
-        return chain.from_iterable(self.batches(frame))
+        return chain.from_iterable(map(PreparedBatch.requests, self.batches(frame)))
 
-    def batches(self, frame: pl.DataFrame) -> Iterator[list[PreparedRequest | RowError]]:
-        """Yields what `of` yields, in lists of about BATCH_BYTES: a short row may render a long prompt."""
-        digest, roles = self._identity.digest, self._roles
-        rendered = zip(*[one.prompts(frame) for one in self._templates], strict=True)
-        made: list[PreparedRequest | RowError] = []
-        size = 0
-        for texts, around in zip(rendered, self._body_templates(frame), strict=True):
-            if PromptError in map(type, texts):
-                made.append(RowError(str(next(text for text in texts if isinstance(text, PromptError)))))
-            elif isinstance(around, RowError):
-                made.append(around)
-            else:
-                body, tokens = around.body(texts), sum(map(estimate_tokens, texts))
-                most = around.answer_tokens, around.candidates
-                made.append(PreparedRequest(digest(body), body, around.model, texts, roles, tokens, *most))
-                size += len(body)
-                if size >= BATCH_BYTES:
-                    yield made
-                    made, size = [], 0
-        if made:
-            yield made
+    def batches(self, frame: pl.DataFrame) -> Iterator[PreparedBatch]:
+        """Yields what `of` yields, in batches."""
+        around = self._body_templates(frame)
+        for columns in _portions([one.prompts(frame) for one in self._templates]):
+            yield self._batch(columns, list(islice(around, len(columns[0]))))
 
-    def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | RowError]:
+    def _batch(
+        self, columns: Sequence[Sequence[str | PromptError]], around: Sequence[_BodyTemplate | PromptError]
+    ) -> PreparedBatch:
+        errors = _errors([*columns, around])
+        texts: Any = [_without(errors, column) for column in columns]
+        templates: Any = _without(errors, around)
+        if self._fields:
+            bodies = [one.body(row) for one, row in zip(templates, zip(*texts, strict=True), strict=True)]
+        else:
+            bodies = self._shared.bodies(texts)
+        tokens = [list(map(estimate_tokens, column)) for column in texts]
+        total = tokens[0] if len(tokens) == 1 else list(map(sum, zip(*tokens, strict=True)))
+        return PreparedBatch(self._identity.digests(bodies), bodies, texts, self._roles, total, templates, errors)
+
+    def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | PromptError]:
         """Yields one body template, or error, for each row."""
         if not self._fields:
             return repeat(self._shared, frame.height)
         return map(self._own_body_template, frame.select(self._sources).iter_rows())
 
-    def _own_body_template(self, values: tuple[Any, ...]) -> _BodyTemplate | RowError:
+    def _own_body_template(self, values: tuple[Any, ...]) -> _BodyTemplate | PromptError:
         try:
             return self._body_template({**self._fixed, **self._own(values)})
         except PromptError as error:
-            return RowError(str(error))
+            return error
 
     def _body_template(self, fields: dict[str, Any]) -> _BodyTemplate:
         dialect = self._dialect
@@ -169,6 +212,36 @@ class Requests:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
                 raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
         return own
+
+
+def _portions(columns: Sequence[Iterable[str | PromptError]]) -> Iterator[Sequence[Sequence[str | PromptError]]]:
+    """Yields the columns as they are if all texts exist already, else in portions of about BATCH_BYTES: a short row may
+    render a long prompt."""
+    if all(isinstance(column, list) for column in columns):
+        yield cast(list[list[str | PromptError]], columns)
+        return
+    rows: list[tuple[str | PromptError, ...]] = []
+    size = 0
+    for row in zip(*columns, strict=True):
+        rows.append(row)
+        size += sum([len(text) for text in row if isinstance(text, str)])
+        if size >= BATCH_BYTES:
+            yield list(zip(*rows, strict=True))
+            rows, size = [], 0
+    if rows:
+        yield list(zip(*rows, strict=True))
+
+
+def _errors(columns: Sequence[Sequence[object]]) -> dict[int, RowError]:
+    """Returns the first error of each row that has one."""
+    if PromptError not in map(type, chain.from_iterable(columns)):
+        return {}
+    found = ([one for one in row if isinstance(one, PromptError)] for row in zip(*columns, strict=True))
+    return {at: RowError(str(errors[0])) for at, errors in enumerate(found) if errors}
+
+
+def _without(rows: Collection[int], column: Sequence[T]) -> Sequence[T]:
+    return [value for at, value in enumerate(column) if at not in rows] if rows else column
 
 
 def _fixed_fields(job: Job) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def with_occurrence_keys(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _repeats(keys: pl.Series) -> bool:
     """Returns whether a key occurs twice."""
-    return any(keys.gather(rows).n_unique() < rows.len() for rows in sixteenths(keys))
+    return any(part.n_unique() < part.len() for part in map(keys.filter, sixteenths(keys)))
 
 
 def first_of_each(rows: pl.DataFrame) -> pl.Series | None:
@@ -42,7 +42,8 @@ def first_of_each(rows: pl.DataFrame) -> pl.Series | None:
     if not _repeats(rows["hi"]):
         return None
     first = _numbers(rows.height)
-    for part in sixteenths(rows["hi"]):
+    for some in sixteenths(rows["hi"]):
+        part = some.arg_true()
         keyed = rows.select(pl.col("hi", "lo").gather(part)).with_columns(at=part.cast(pl.UInt32))
         first = first.scatter(part, keyed.select(pl.col("at").first().over("hi", "lo")).to_series())
     return first

@@ -4,12 +4,13 @@ in the last row costs nothing. Keeps 26 bytes a row."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 import polars as pl
 
 from batchgen.checkpoint.index import Columns
 from batchgen.errors import UsageError
-from batchgen.input.request import PreparedRequest, Requests, RowError
+from batchgen.input.request import PreparedBatch, PreparedRequest, Requests
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
@@ -37,14 +38,16 @@ class Preflight:
     height: int = 0
     prompts: list[str] = field(default_factory=list)
 
-    def add(self, made: list[PreparedRequest]) -> None:
-        self.prompts += [one.prompt for one in made[: KEPT_PROMPTS - len(self.prompts)]]
-        models = self.models
+    def add(self, made: PreparedBatch) -> None:
+        first = islice(made.requests(), KEPT_PROMPTS - len(self.prompts))
+        self.prompts += [one.prompt for one in first if isinstance(one, PreparedRequest)]
+        for model in dict.fromkeys(made.models):
+            self.models.setdefault(model, len(self.models))
         self.columns.add(
-            b"".join([p.digest for p in made]),
-            prompt_tokens=[p.prompt_tokens for p in made],
-            answer_tokens=[p.answer_tokens for p in made],
-            model=[models.setdefault(p.model, len(models)) for p in made],
+            b"".join(made.digests),
+            prompt_tokens=made.prompt_tokens,
+            answer_tokens=made.answer_tokens,
+            model=[self.models[model] for model in made.models],
         )
 
     def refuse(self, reason: str, row: str) -> None:
@@ -68,10 +71,10 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
             seen.priorities.append(_priorities(job, frame[job.priority], numbers))
         start = 0
         for made in requests.batches(frame):
-            prepared = [p for p in made if isinstance(p, PreparedRequest)]
-            seen.add(prepared)
-            if len(prepared) < len(made):
-                _refuse_problems(seen, made, names, numbers, start)
+            seen.add(made)
+            for at, problem in made.errors.items():
+                name = None if names is None else names[start + at]
+                seen.refuse(str(problem), row_name(numbers[start + at], name))
             start += len(made)
         seen.height += frame.height
         if len(seen.models) > MAX_MODELS:
@@ -81,15 +84,6 @@ def preflight(job: Job, source: Source, requests: Requests) -> Preflight:
     if seen.problems:
         raise UsageError(_message(seen, job))
     return seen
-
-
-def _refuse_problems(
-    seen: Preflight, made: list[PreparedRequest | RowError], names: pl.Series | None, numbers: pl.Series, start: int
-) -> None:
-    """Adds the rows that cannot be sent. `start`: the position in `numbers` of the first of `made`."""
-    for at, problem in enumerate(made, start):
-        if isinstance(problem, RowError):
-            seen.refuse(str(problem), row_name(numbers[at], names[at] if names is not None else None))
 
 
 def _priorities(job: Job, column: pl.Series, numbers: pl.Series) -> pl.Series:

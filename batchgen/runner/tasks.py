@@ -66,7 +66,7 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             for made in requests.batches(wanted):
                 yield {
                     row: _task(job, one, facts, name, prices)
-                    for one, (row, facts, name) in zip(made, numbered, strict=False)
+                    for one, (row, facts, name) in zip(made.requests(), numbered, strict=False)
                 }
             left -= wanted.height
         start += frame.height

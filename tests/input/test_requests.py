@@ -335,3 +335,21 @@ def test_an_identity_may_be_asked_in_any_order():
     identity = Identity(ENDPOINT)
     first = [identity.digest(body) for body in (b"a", b"b", b"")]
     assert [identity.digest(body) for body in (b"", b"b", b"a")] == first[::-1]
+
+
+def test_rows_without_a_request_keep_their_place_among_those_that_have_one():
+    chat = job(messages=[{"system": "Be {{ a }}."}, {"user": "{{ b }}"}], columns={"max_tokens": "n"}, prompt=None)
+    frame = pl.DataFrame(
+        {"a": ["brief", None, "kind", None, "wise"], "b": ["1", "2", "3", None, "5"], "n": ["7", "8", "x", "x", "9"]}
+    )
+    requests = Requests(chat, dict(frame.schema), ENDPOINT)
+    (batch,) = requests.batches(frame)
+    assert sorted(batch.errors) == [1, 2, 3]
+    assert "max_tokens" in str(batch.errors[2])
+    assert str(batch.errors[3]) == "a is missing or empty", "a row's first error is said"
+    assert batch.answer_tokens == [7, 9]
+    assert len(batch) == len(frame)
+    alone = [one for at in (0, 4) for one in requests.of(frame[[at]])]
+    assert [one for one in batch.requests() if isinstance(one, PreparedRequest)] == alone
+    assert [isinstance(one, RowError) for one in batch.requests()] == [False, True, True, True, False]
+    assert [batch.digests, batch.prompt_tokens] == [[r.digest for r in alone], [r.prompt_tokens for r in alone]]
