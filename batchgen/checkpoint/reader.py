@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -27,6 +27,8 @@ RECORD_SQL = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """The SELECT list of a record: an attempt's columns and its body's."""
 BYTES_PER_READ, RECORDS_PER_READ = 4 << 20, 4096
 """The most bytes of answers in memory at once, and the most records of one read. A larger answer is read alone."""
+SPARSEST = 1.5
+"""Ids are read as a range that has at most so many times as many."""
 FILL_SHARE = 0.75
 """The share of BYTES_PER_READ that a read aims at, by the length of the answers before: a read that exceeds it is
 repeated."""
@@ -129,14 +131,17 @@ class Reader(History):
 
     def answers_as_json(self, bodies: Iterable[Body | None]) -> list[bytes | None]:
         """Returns the answers as the contract's JSON; None for each that cannot be read."""
-        as_json = self._dialect.as_json
-        found: list[bytes | None] = []
-        for body in bodies:
-            try:
-                found.append(body if body is None else as_json(body if isinstance(body, bytes) else decompress(body)))
-            except (ValueError, RecursionError):
-                found.append(None)
-        return found
+        is_contract = self._dialect.is_contract
+        return [
+            body if body is None or (is_contract and isinstance(body, bytes) and is_json(body)) else self._as_json(body)
+            for body in bodies
+        ]
+
+    def _as_json(self, body: Body) -> bytes | None:
+        try:
+            return self._dialect.as_json(decompress(body))
+        except (ValueError, RecursionError):
+            return None
 
     def last_answers(self, count: int = 1000) -> list[tuple[float, int]]:
         """Returns (latency in seconds, tokens) of the last answers."""
@@ -187,12 +192,20 @@ class Reader(History):
     def _read(self, ids: Sequence[int], max_bytes: float = math.inf) -> tuple[dict[int, Record], int]:
         """Returns what `parse_records` returns. Each row becomes a record before the next is read, while it is in the
         CPU's cache."""
-        times = Counter(ids)
+        times = dict(Counter(ids))
+        chosen, values = _chosen(times)
         return self._query(
-            partial(parse_records, max_bytes=max_bytes, times=times),
-            f"SELECT {RECORD_SQL} WHERE a.id IN ({_placeholders(times)})",
-            [*times],
+            partial(parse_records, max_bytes=max_bytes, times=times), f"SELECT {RECORD_SQL} WHERE {chosen}", values
         )
+
+
+def _chosen(ids: Collection[int]) -> tuple[str, Sequence[int]]:
+    """Returns a condition for these ids, and its values. Rows that were sent in the input's order lie side by side: to
+    go over them takes a quarter less time than to look up each, with a few that are not wanted in between."""
+    first, last = min(ids, default=0), max(ids, default=0)
+    if last - first < SPARSEST * len(ids):
+        return "a.id BETWEEN ? AND ?", (first, last)
+    return f"a.id IN ({_placeholders(ids)})", [*ids]
 
 
 def _first_column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -207,10 +220,12 @@ def parse_records(
     rows: Iterable[tuple[Any, ...]], max_bytes: float = math.inf, times: Mapping[int, int] | None = None
 ) -> tuple[dict[int, Record], int]:
     """Returns the records in rows of RECORD_SQL by id, without damaged ones, and the bytes of all raw bodies, each
-    counted as many `times` as it is wanted. It stops reading once these exceed `max_bytes`."""
+    counted as many `times` as it is wanted: others are passed over. It stops reading once these exceed `max_bytes`."""
     found: dict[int, Record] = {}
     total = 0
     for id_, key, outcome, ended, attempts, status, error, latency, at, choices, name, crc, size, body in rows:
+        if times is not None and id_ not in times:
+            continue
         final = ended == 1
         try:
             total += (len(body or b"") if size is None else size) * (1 if times is None else times[id_])

@@ -9,7 +9,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.api.body import Body
 from batchgen.api.outcome import Billed, Kind
 from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
@@ -20,10 +19,14 @@ from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.decode import DecodedAnswers, answers
 from batchgen.output.typed_columns import typed
 
-ANSWERED = (OK, *(kind for kind in Kind if kind.policy.billed is Billed.YES))
-"""Outcomes of attempts that have a text, fit or not."""
-ENDED = (int(State.DONE), int(State.FAILED))
-
+_ENDED = (int(State.DONE), int(State.FAILED))
+_STATES = {
+    OK: _ENDED,
+    **{str(kind): _ENDED for kind in Kind if kind.policy.billed is Billed.YES},
+    str(Kind.UNUSABLE): (int(State.DONE),),
+}
+"""The outcomes of attempts whose body may be an answer, fit or not, and the row's states in which it is one. A body
+that was unusable at first is one if the plan says so: it has been read again."""
 
 _NEVER = Record(key=b"", outcome="", attempts=0, finished_at=None)  # type: ignore[arg-type]
 """The record of a row without a readable attempt."""
@@ -50,7 +53,9 @@ class ResultColumns:
         self.states: list[int] = known["state"].to_list()
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
-        self.answers = answers(reader.answers_as_json(map(_answer, self._records, self.states)))
+        of_rows = zip(self._records, self.states, strict=True)
+        bodies = [record.body if state in _STATES.get(record.outcome, ()) else None for record, state in of_rows]
+        self.answers = answers(reader.answers_as_json(bodies))
         self._unfit = _unfit(self.answers, checker)
         self._made = checker.columns if checker is not None else ()
         self.good = _without(self.answers.text, self._unfit)
@@ -125,14 +130,6 @@ class ResultColumns:
         for at in self.without:
             values[at] = of(at)
         return pa.array(values, pa.string())
-
-
-def _answer(record: Record, state: int) -> Body | None:
-    """Returns the body of a record's answer; None if it has none. A body that was unusable at first is an answer if
-    the plan says so: it has been read again."""
-    if record.outcome == Kind.UNUSABLE:
-        return record.body if state == State.DONE else None
-    return record.body if record.outcome in ANSWERED and state in ENDED else None
 
 
 def _unfit(found: DecodedAnswers, checker: Checker | None) -> dict[int, Unfit]:
