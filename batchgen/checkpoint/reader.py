@@ -164,9 +164,10 @@ class Reader(History):
     def with_more_choices(self) -> set[int]:
         return set(self._query(_first_column, "SELECT id FROM attempts WHERE choices > 1"))
 
-    def ids_of(self, outcome: str) -> list[int]:
-        """Returns the ids of the attempts with this outcome."""
-        return self._query(_first_column, "SELECT id FROM attempts WHERE outcome = ?", (outcome,))
+    def ids_of(self, *outcomes: str) -> list[int]:
+        """Returns the ids of the attempts with one of these outcomes."""
+        sql = f"SELECT id FROM attempts WHERE outcome IN ({_placeholders(outcomes)})"  # noqa: S608  question marks
+        return self._query(_first_column, sql, outcomes)
 
     def record_batches(self, ids: Sequence[int]) -> Iterator[RecordBatch]:
         """Yields the attempts in their order, in batches whose bodies fit into BYTES_PER_READ."""

@@ -23,7 +23,7 @@ def recheck_states(rows: pl.DataFrame, reader: Reader, checker: Checker | None) 
     failed when it came; an answer that does not pass is a failure. With a check it reads every stored text. A body that
     an earlier version could not read, and this one can, is an answer, too."""
     rows = _reread(rows, reader)
-    with_text = [id_ for kind in Kind if kind.policy.billed is Billed.YES for id_ in reader.ids_of(kind)]
+    with_text = reader.ids_of(*(kind for kind in Kind if kind.policy.billed is Billed.YES))
     unfit = rows["record"].is_in(with_text) & (rows["state"] != State.NEW)
     if checker is None:
         passes = unfit
