@@ -202,9 +202,10 @@ def split(keys: bytes) -> dict[str, pl.Series]:
     """Splits joined keys of 16 bytes into `hi` and `lo`."""
     if not keys:
         return {name: pl.Series(name, dtype=pl.UInt64) for name in ("hi", "lo")}
-    whole = pl.Series([keys], dtype=pl.Binary)
-    halves = whole.bin.reinterpret(dtype=pl.Array(pl.UInt64, len(keys) // 8), endianness="big").explode()
-    return {name: halves.gather_every(2, at).alias(name) for at, name in enumerate(("hi", "lo"))}
+    numbers = pl.Array(pl.UInt64, len(keys) // 8)
+    halves = pl.col("keys").bin.reinterpret(dtype=numbers, endianness="big").explode()
+    whole = pl.DataFrame({"keys": [keys]}, schema={"keys": pl.Binary})
+    return whole.select(hi=halves.gather_every(2), lo=halves.gather_every(2, 1)).to_dict()
 
 
 def join(hi: int, lo: int) -> bytes:
