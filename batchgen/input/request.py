@@ -44,7 +44,7 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
         return "\n\n".join([text if role is None else f"{role}: {text}" for role, text in parts])
 
 
-class _BodyTemplate(msgspec.Struct, frozen=True, gc=False):
+class BodyTemplate(msgspec.Struct, frozen=True, gc=False):
     """The parts of a body around its texts. `pieces`: one more than there are texts."""
 
     pieces: tuple[bytes, ...]
@@ -85,20 +85,12 @@ class PreparedBatch:
     columns: Sequence[Sequence[str]]
     roles: tuple[str | None, ...]
     prompt_tokens: list[int]
-    around: list[_BodyTemplate]
+    around: list[BodyTemplate]
     errors: dict[int, RowError]
 
     def __len__(self) -> int:
         """Returns how many rows there are, with those that have no request."""
         return len(self.digests) + len(self.errors)
-
-    @property
-    def models(self) -> list[str]:
-        return [one.model for one in self.around]
-
-    @property
-    def answer_tokens(self) -> list[int]:
-        return [one.answer_tokens for one in self.around]
 
     def requests(self) -> Iterator[PreparedRequest | RowError]:
         """Yields one request or error for each row, in order."""
@@ -108,7 +100,7 @@ class PreparedBatch:
             yield self.errors[at] if at in self.errors else self._request(*next(made))
 
     def _request(
-        self, digest: bytes, body: bytes, texts: tuple[str, ...], tokens: int, around: _BodyTemplate
+        self, digest: bytes, body: bytes, texts: tuple[str, ...], tokens: int, around: BodyTemplate
     ) -> PreparedRequest:
         most = around.answer_tokens, around.candidates
         return PreparedRequest(digest, body, around.model, texts, self.roles, tokens, *most)
@@ -153,7 +145,7 @@ class Requests:
             yield self._batch(columns, list(islice(around, len(columns[0]))))
 
     def _batch(
-        self, columns: Sequence[Sequence[str | PromptError]], around: Sequence[_BodyTemplate | PromptError]
+        self, columns: Sequence[Sequence[str | PromptError]], around: Sequence[BodyTemplate | PromptError]
     ) -> PreparedBatch:
         errors = _errors([*columns, around])
         texts: Any = [_without(errors, column) for column in columns]
@@ -166,19 +158,19 @@ class Requests:
         total = tokens[0] if len(tokens) == 1 else list(map(sum, zip(*tokens, strict=True)))
         return PreparedBatch(self._identity.digests(bodies), bodies, texts, self._roles, total, templates, errors)
 
-    def _body_templates(self, frame: pl.DataFrame) -> Iterator[_BodyTemplate | PromptError]:
+    def _body_templates(self, frame: pl.DataFrame) -> Iterator[BodyTemplate | PromptError]:
         """Yields one body template, or error, for each row."""
         if not self._fields:
             return repeat(self._shared, frame.height)
         return map(self._own_body_template, frame.select(self._sources).iter_rows())
 
-    def _own_body_template(self, values: tuple[Any, ...]) -> _BodyTemplate | PromptError:
+    def _own_body_template(self, values: tuple[Any, ...]) -> BodyTemplate | PromptError:
         try:
             return self._body_template({**self._fixed, **self._own(values)})
         except PromptError as error:
             return error
 
-    def _body_template(self, fields: dict[str, Any]) -> _BodyTemplate:
+    def _body_template(self, fields: dict[str, Any]) -> BodyTemplate:
         dialect = self._dialect
         if dialect.is_chat and fields.get("stream"):
             fields = {"stream_options": {"include_usage": True}, **fields}
@@ -188,7 +180,7 @@ class Requests:
         if self._extra:
             tail = tail[:-1] + b"," + _encoder.encode(self._extra)[1:]
         longest = min(request.longest(dialect.default_tokens), MOST_TOKENS)
-        return _BodyTemplate(tuple(self._around(head, tail)), request.model, longest, request.candidates)
+        return BodyTemplate(tuple(self._around(head, tail)), request.model, longest, request.candidates)
 
     def _around(self, head: bytes, tail: bytes) -> Iterator[bytes]:
         """Yields the pieces of a body around its texts."""

@@ -4,7 +4,7 @@ in the last row costs nothing. Keeps 26 bytes a row."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 
 import polars as pl
 
@@ -41,14 +41,14 @@ class Preflight:
     def add(self, made: PreparedBatch) -> None:
         first = islice(made.requests(), KEPT_PROMPTS - len(self.prompts))
         self.prompts += [one.prompt for one in first if isinstance(one, PreparedRequest)]
-        for model in dict.fromkeys(made.models):
-            self.models.setdefault(model, len(self.models))
-        self.columns.add(
-            b"".join(made.digests),
-            prompt_tokens=made.prompt_tokens,
-            answer_tokens=made.answer_tokens,
-            model=[self.models[model] for model in made.models],
-        )
+        models: list[int] = []
+        answer_tokens: list[int] = []
+        for around, alike in groupby(made.around):  # nearly always one for all rows
+            count = len(list(alike))
+            models += [self.models.setdefault(around.model, len(self.models))] * count
+            answer_tokens += [around.answer_tokens] * count
+        digests = b"".join(made.digests)
+        self.columns.add(digests, prompt_tokens=made.prompt_tokens, answer_tokens=answer_tokens, model=models)
 
     def refuse(self, reason: str, row: str) -> None:
         rows = self.problems.setdefault(reason, [])

@@ -347,7 +347,7 @@ def test_rows_without_a_request_keep_their_place_among_those_that_have_one():
     assert sorted(batch.errors) == [1, 2, 3]
     assert "max_tokens" in str(batch.errors[2])
     assert str(batch.errors[3]) == "a is missing or empty", "a row's first error is said"
-    assert batch.answer_tokens == [7, 9]
+    assert [one.answer_tokens for one in batch.around] == [7, 9]
     assert len(batch) == len(frame)
     alone = [one for at in (0, 4) for one in requests.of(frame[[at]])]
     assert [one for one in batch.requests() if isinstance(one, PreparedRequest)] == alone
