@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EarlierRuns:
     """The state that earlier runs left; empty if there were none. `next_date`: returns the date of a run that starts
-    now, by the digest of its requests. `usage`: of all runs. `in_flight`: what a run found best, where
-    the job leaves it open."""
+    now, by the digest of its requests. `names`: the `input.id` of each row that was tried, for one plan: they are read
+    only where it asks. `usage`: of all runs. `in_flight`: what a run found best, where the job leaves it open."""
 
     next_date: Callable[[str], str]
     index: Index = field(default_factory=lambda: Index((), 0))
     has_run: bool = False
-    names: Sequence[str] = ()
+    names: Iterator[str] = field(default_factory=lambda: iter(()))
     latency: float | None = None
     learned: LearnedRate | None = None
     answers: Sequence[tuple[float, int]] = ()
@@ -48,7 +48,7 @@ class EarlierRuns:
             setup.source,
             setup.requests,
             self.index,
-            iter(self.names),
+            self.names,
             retry_failed=retry_failed,
             recheck=self.recheck,
         )
@@ -69,7 +69,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
             partial(reader.next_date, today()),
             Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run
-            list(reader.row_names()),
+            reader.row_names(),
             reader.median_latency(),
             reader.learned_rate(),
             reader.last_answers() if rehearse else (),
