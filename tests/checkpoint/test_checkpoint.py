@@ -47,7 +47,7 @@ from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import APPLICATION_ID, OK, SCHEMA_VERSION, Record
+from batchgen.checkpoint.schema import APPLICATION_ID, LONG, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
@@ -139,6 +139,20 @@ def test_the_checksum_is_what_files_have_whose_crc_zlib_reckoned(one):
     assert one.columns()[-1] == zlib.crc32(
         data or b"", zlib.crc32(msgspec.msgpack.encode((*columns, size, data is None)))
     )
+
+
+@pytest.mark.parametrize("size", [LONG - 1, LONG, LONG + 1, 100_000])
+def test_a_long_bodys_checksum_is_zlibs_whoever_reckons_it(size):
+    one = record(1, (bytes(range(256)) * (size // 256 + 1))[:size])
+    *columns, _ = msgspec.structs.astuple(one)
+    assert one.columns()[-1] == zlib.crc32(one.body, zlib.crc32(msgspec.msgpack.encode((*columns, None, False))))
+
+
+def test_records_that_lie_between_those_that_are_wanted_are_not_among_them(tmp_path):
+    made(tmp_path / "c.sqlite", [record(n) for n in range(1, 8)])
+    with closing(Reader(tmp_path / "c.sqlite")) as reader:
+        for wanted in ([2, 3, 5], [5, 2], [1, 7], [7, 6, 4, 3, 3], [0, 9], []):
+            assert sorted(reader.records(wanted)) == sorted({id_ for id_ in wanted if 1 <= id_ <= 7})
 
 
 def test_a_reader_refuses_every_thread_but_its_own(tmp_path):
