@@ -218,7 +218,7 @@ class Dispatcher:
         """Counts requests that were sent more than once, or never. What may have been read before it was sent again may
         be billed."""
         self.stats.ended(outcome)
-        task.attempts += outcome.resent
+        task.attempts += outcome.resent - (not has_left(outcome))
         self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
         self.budget.spent_requests += outcome.resent - (not has_left(outcome))
 
@@ -283,7 +283,7 @@ class Dispatcher:
     def _report_trouble(self, failure: Failure) -> None:
         """Shows what keeps the run from its answers, and warns once an outage begins."""
         self.stats.trouble = str(failure) if failure.kind.policy.scope is Scope.SERVER else ""
-        if self.limits.outages > self._outages:
+        if self.limits.outages > self._outages and self.stopped is None:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; probing with one request at a time", failure)
 
