@@ -90,6 +90,10 @@ class Dispatcher:
         self.stopped = self.stopped or reason
         self._changed.set()
 
+    def _stop_spent(self, reason: str) -> None:
+        self.budget.is_spent = True
+        self.stop(reason)
+
     def abort(self) -> None:
         """Cancels what is in flight; answers that have arrived are still saved."""
         for worker in self._crew:
@@ -126,7 +130,7 @@ class Dispatcher:
                     wait = math.inf  # what is in flight may give back what this one needs
                 wait = min(wait, self._next_due(now))
                 if self.budget.left(now) <= wait < math.inf:
-                    self.stop("the deadline has come")  # nothing more can go before it
+                    self._stop_spent("the deadline has come")  # nothing more can go before it
                 elif self.stopped is None:
                     await self._until_changed(wait)
         return None
@@ -173,7 +177,7 @@ class Dispatcher:
             return False
         least = task.prompt_tokens, task.cost(0)
         if reason and not (self.budget.may_be_freed(now) and self.budget.is_mostly_unspent(*least)):
-            self.stop(reason)
+            self._stop_spent(reason)
             return False
         task.reserved, task.reserved_cost = tokens, cost
         self.limits.take(now, tokens)

@@ -182,7 +182,8 @@ class RateLimiter:
 
 @dataclass
 class Budget:
-    """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended."""
+    """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended.
+    `is_spent`: it has ended the run."""
 
     deadline: float | None = None
     requests: int | None = None
@@ -192,6 +193,7 @@ class Budget:
     spent_tokens: float = 0
     spent_cost: float = 0
     latency: float = 0
+    is_spent: bool = False
 
     def exhausted(self, now: float, tokens: float, cost: float) -> str | None:
         """Returns why a request of this estimate may not be sent any more; None if it may."""
