@@ -598,6 +598,7 @@ def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch
     shortest = dt.timedelta(seconds=least / 50)
     quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
     monkeypatch.setattr(object_store, "PATIENT_RETRIES", {**patience, "backoff": quick})
+    monkeypatch.setattr(object_store, "QUICK_RETRIES", {**object_store.QUICK_RETRIES, "backoff": quick})
     path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
     left = {"PUT": 60, "HEAD": 5, "POST": 5}
 
@@ -610,6 +611,7 @@ def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch
     store.script = busy
     ended = called("run", path, "--json")
     assert (ended.returncode, ended.json["ok"], set(left.values())) == (0, 20, {0}), ended.stderr
+    assert f"warning: {OUTPUT}: the store answers 503 SlowDown; trying again until " in ended.stderr
     assert store.table("out/job.parquet").num_rows == 20
 
 
@@ -623,7 +625,7 @@ def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_s
     left = iter(range(2 * object_store.QUICK_RETRIES["max_retries"]))
     store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
     assert object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).size == 5
-    assert "the store answers that it is busy" in caplog.text
+    assert f"s3://{BUCKET}/in/rows.csv: the store answers 503; trying again until " in caplog.text
 
 
 def test_a_wait_for_a_store_ends_with_ctrl_c(job, store, start, ended):
