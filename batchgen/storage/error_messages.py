@@ -109,8 +109,15 @@ def _unusable(url: ObjectUrl, message: str, kind: str, words: str) -> str:
     if "ETag" in message or "Invalid last modified" in message:
         return f"the store does not answer as an object store should ({words})"
     if "Config error" in message:
-        return f"a setting of the store is wrong ({words}): check its variables"
+        return f"a setting of the store is wrong ({words}): check {_variables_of(words) or 'its variables'}"
     return f"the store cannot be used ({words}): check {CREDENTIALS[family(url.bucket)]}"
+
+
+def _variables_of(words: str) -> str:
+    """Returns the names of the store's variables that hold the value which the words quote."""
+    values = set(re.findall('"([^"]*)"', words))
+    names = (name for name, value in os.environ.items() if value in values)
+    return ", ".join(sorted(name for name in names if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))))
 
 
 def _redacted(message: str) -> str:
