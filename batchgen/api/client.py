@@ -75,9 +75,9 @@ class Client:
         self._deadlines.close()
         await self._pool.__aexit__()
 
-    async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """Makes the attempt. `model` is the one that the body names. Every way in which it can end is a value. Raises
-        NeverSent if it is cancelled before any of it left."""
+    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
+        """Makes the attempt. `model` is the one that the body names. `fresh`: over a connection of its own. Every way
+        in which it can end is a value. Raises NeverSent if it is cancelled before any of it left."""
         sendings = Sendings()
         task = self._deadlines.begin()
         try:
@@ -85,7 +85,7 @@ class Client:
                 body,
                 lambda status, headers, payload: self._judge(status, headers, payload, body, model),
                 sendings,
-                fresh=bool(self._resent) and hash(body) in self._resent,
+                fresh=fresh or (bool(self._resent) and hash(body) in self._resent),
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.service import Raw, Status, expected_answer
+from support.service import Raw, Reset, Status, expected_answer
 
 from batchgen.send import retry
 from batchgen.send.circuit_breaker import CircuitBreaker
@@ -73,6 +73,17 @@ def test_a_budget_ends_the_run_and_what_is_done_is_published(job, service, calle
     job(rows, until={}, limits={"concurrency": 2})
     assert called("run", path).returncode == 0
     assert service.requests == 40
+
+
+@pytest.mark.parametrize("slots", [1, 4, 30])
+@pytest.mark.parametrize("every", [90, 30, 15])
+def test_a_budget_of_requests_is_never_passed_where_kept_connections_break(job, service, called, slots, every):
+    """Such a request leaves again at once, and both count."""
+    service.script = lambda n, _: Reset() if n % every == 0 else None
+    ended = called("run", job(rows_of(200), until={"requests": 90}, limits={"concurrency": slots}), "--json")
+    assert ended.returncode == 3, ended.stderr
+    assert service.requests == ended.json["sent"] == 90
+    assert sum(row["attempts"] for row in job.rows()) == 90
 
 
 def test_no_further_runs_are_reckoned_from_a_run_that_the_service_ended(job, service, called):
