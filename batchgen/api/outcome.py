@@ -158,7 +158,7 @@ POLICIES = {
         is_doubtful=True,
         is_the_servers=True,
         meaning="answered with nothing usable: billed",
-        advice="check endpoint.url (or WRITER_BASE_URL) and endpoint.api: it does not answer as the service does",
+        advice="if these words do not say why, check endpoint.url (or WRITER_BASE_URL) and endpoint.api",
     ),
     Kind.UNFIT: Policy(
         scope=Scope.ROW,
