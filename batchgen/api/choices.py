@@ -21,7 +21,10 @@ from batchgen.api.token_counts import tokens_of
 from batchgen.api.types import WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
 from batchgen.api.unusable import broken_off, error_within, refused, unreadable, unusable
 
-NO_REASON = "nothing says that the answer came to its end: it has no finish_reason"
+NO_REASON = (
+    "nothing says that the answer came to its end: it has no finish_reason (an old server? Then try stream: true, or "
+    "a newer one)"
+)
 ONE_FOR_ALL = " (a gateway that tells one end for all of a stream? Then leave out stream, or n)"
 NO_END = (
     "the answer broke off: no finish_reason says that it came to its end (a server that serves "

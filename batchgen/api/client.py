@@ -1,4 +1,4 @@
-"""Makes one attempt at a request: bytes out, an Answer or a Failure back. Knows aiohttp's errors, as nobody else does.
+"""Makes one attempt at a request: bytes out, an Answer or a Failure back.
 
 It never retries, never follows a redirect and never raises for a row. The key goes into the header and nowhere else.
 """
@@ -6,22 +6,21 @@ It never retries, never follows a redirect and never raises for a row. The key g
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Self
 
 import aiohttp
 
 from batchgen import __version__
 from batchgen.api.connection import Connection
+from batchgen.api.connection_errors import broken
 from batchgen.api.credentials import Redactor
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
-from batchgen.api.exchange import NotHttp, Sendings
+from batchgen.api.exchange import Sendings
 from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.api.pool import pool_of
@@ -76,9 +75,9 @@ class Client:
         self._deadlines.close()
         await self._pool.__aexit__()
 
-    async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """Makes the attempt. `model` is the one that the body names. Every way in which it can end is a value. Raises
-        NeverSent if it is cancelled before any of it left."""
+    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
+        """Makes the attempt. `model` is the one that the body names. `fresh`: over a connection of its own. Every way
+        in which it can end is a value. Raises NeverSent if it is cancelled before any of it left."""
         sendings = Sendings()
         task = self._deadlines.begin()
         try:
@@ -86,7 +85,7 @@ class Client:
                 body,
                 lambda status, headers, payload: self._judge(status, headers, payload, body, model),
                 sendings,
-                fresh=bool(self._resent) and hash(body) in self._resent,
+                fresh=fresh or (bool(self._resent) and hash(body) in self._resent),
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
@@ -96,7 +95,7 @@ class Client:
             else:
                 raise NeverSent from None
         except (aiohttp.ClientError, OSError) as error:
-            outcome = _broken(error, sendings)
+            outcome = self._all_redacted(broken(error, sendings))
         finally:
             self._deadlines.end(task)
         if sendings.left == 1 and isinstance(outcome, Answer):
@@ -175,39 +174,3 @@ class Client:
                 if size > MAX_ANSWER:
                     return None
             return b"".join(chunks)
-
-
-def _broken(error: Exception, sendings: Sendings) -> Failure:
-    """Returns the failure of an attempt that ended with a network error."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Failure(Kind.MISDIRECTED, _untrusted(error.certificate_error))
-    if isinstance(error, aiohttp.ClientResponseError):  # only a CONNECT raises it
-        return _refused_by_proxy(error.status)
-    never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if never_left or sendings.left == sendings.lost:
-        return Failure(Kind.UNSENT, f"no connection: {_reason(error)}")
-    return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
-
-
-def _untrusted(error: Exception) -> str:
-    return f"the server's certificate is not trusted ({error}): name the one to trust in endpoint.ca_file"
-
-
-def _refused_by_proxy(status: int) -> Failure:
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return Failure(Kind.PROXY, "the proxy wants a user name and a password, or other ones", status)
-    return Failure(Kind.UNSENT, f"the proxy refuses: {status}")
-
-
-def _reason(error: Exception) -> str:
-    """Says what went wrong. Never uses `repr`: that of aiohttp's response errors shows the request's headers, and so
-    the key."""
-    if isinstance(error, NotHttp):
-        return f"what came is no HTTP ({error})"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "none within timeout.connect"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno or 0  # negative for lookups of names, which have texts of their own
-        reason = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
-        return f"{error.host}:{error.port}: {reason}"
-    return type(error).__name__

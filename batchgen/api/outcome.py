@@ -86,7 +86,7 @@ POLICIES = {
         scope=Scope.ROW,
         is_doubtful=True,
         meaning="the row cannot be served",
-        advice="change the row, or the request's fields",
+        advice="change what these words name, in request or endpoint",
     ),
     Kind.REFUSED: Policy(
         scope=Scope.ROW,
@@ -141,7 +141,7 @@ POLICIES = {
         left=False,
         is_the_servers=True,
         meaning="the request never left",
-        advice="check endpoint.url (or WRITER_BASE_URL) and the network",
+        advice="check endpoint.url (or WRITER_BASE_URL), endpoint.proxy and the network",
     ),
     Kind.UNANSWERED: Policy(
         scope=Scope.SERVER,
@@ -158,7 +158,7 @@ POLICIES = {
         is_doubtful=True,
         is_the_servers=True,
         meaning="answered with nothing usable: billed",
-        advice="check endpoint.api, and that the address is the service's",
+        advice="if these words do not say why, check endpoint.url (or WRITER_BASE_URL) and endpoint.api",
     ),
     Kind.UNFIT: Policy(
         scope=Scope.ROW,
@@ -224,9 +224,9 @@ def status_policy(status: int | None) -> StatusPolicy:
 class Failure:
     """Holds an attempt without a usable text. `retry_after`: seconds, as the server asked. `body`: as it came.
     `answer`: the one whose text failed the check. `others_serve`: it concerns one of several servers, so no other row
-    need wait. `is_late`: no answer came in time. `is_systematic`: every request of the job will fail so. `resent`: how
-    often the request had left before, over connections that were closed; `lost`: how many of these may have been
-    read."""
+    need wait. `is_late`: no answer came in time. `is_systematic`: every request of the job will fail so, and the
+    message says what to do. `resent`: how often the request had left before, over connections that were closed; `lost`:
+    how many of these may have been read."""
 
     kind: Kind
     message: str

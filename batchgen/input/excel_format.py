@@ -128,6 +128,7 @@ class Excel:
         for n, name in enumerate(names):
             cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1)]
             if header[n].strip() or any(cell is not None for cell in cells):
+                _refuse_zero_days(where, cells, at + 1, left + n)
                 columns[name] = cells
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
         self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed, len(columns))
@@ -144,6 +145,17 @@ def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Itera
                 f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text; "
                 "a time below zero wants the format [h]:mm"
             )
+
+
+def _refuse_zero_days(where: str, cells: list[Any], row: int, column: int) -> None:
+    """Raises UsageError for a zero among days, as where a formula refers to an empty cell. Excel shows it as
+    1900-01-00; calamine makes midnight of it, which it is among other times of day. `row`: of the first cell."""
+    times = {cell for cell in cells if isinstance(cell, dt.time)}
+    if times == {dt.time()} and any(isinstance(cell, dt.date) for cell in cells):
+        raise UsageError(
+            f"{where}: cell {cell_name(row + cells.index(dt.time()), column)} is 0, which is no day, in a column of "
+            "days: clear it, or write the date as text"
+        )
 
 
 def _value(cell: Any, where: str, row: int, column: int) -> Any:

@@ -46,9 +46,10 @@ class Passes:
 
 
 def describe_refusal(refusal: Failure, job: Job) -> str:
-    """Says why the service refuses a run, and what to do."""
-    advice = refusal.kind.policy.advice.format(key_source=job.endpoint.key_source)
-    return f"the service refuses the run: {refusal.message}; {advice}"
+    """Says why the service refuses a run, or nothing reaches it, and what to do."""
+    policy = refusal.kind.policy
+    advice = "" if refusal.is_systematic else f"; {policy.advice.format(key_source=job.endpoint.key_source)}"
+    return f"{'the service refuses the run' if policy.left else 'nothing gets through'}: {refusal.message}{advice}"
 
 
 def warn_of_oddities(sent: SendResult, job: Job) -> None:

@@ -199,6 +199,7 @@ class Runner:
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
+        spent = self._budget is not None and self._budget.is_spent
         fresh, usage = sent.total(lambda stats: stats.ok), sum(sent.usages, NOTHING)
         return Summary(
             name=self._job.name,
@@ -227,6 +228,7 @@ class Runner:
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
             answers=sent.total(lambda stats: stats.answers),
+            runs_left=-(-published.pending // fresh) if spent and fresh and published.pending else None,
             show_failed=self._job.command("show", "--failed") if published.failed else None,
         )
 

@@ -21,7 +21,8 @@ class Summary(Renderable):
     the page's path, None if there is none. Tokens are of this run's answered requests (`answers`): as the service
     counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound
     for requests without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
-    `show_failed`: the command that shows every failed row; None if there is none.
+    `show_failed`: the command that shows every failed row; None if there is none. `runs_left`: the runs that the rest
+    would take, if each has the budget that ended this one; None if no budget did.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Summary(Renderable):
     cut_off: int = 0
     answers: int = 0
     show_failed: str | None = None
+    runs_left: int | None = None
 
     def panel(self) -> Panel:
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
@@ -67,7 +69,8 @@ class Summary(Renderable):
         ]
         if self.stopped:
             why = self.stopped.removeprefix("stopped ")
-            lines.append(PanelLine("stopped", f"{why}; the same command resumes{self._runs_left()}", self._severity()))
+            left = f": {pluralize(self.runs_left, 'more run')} like this one" if self.runs_left else ""
+            lines.append(PanelLine("stopped", f"{why}; the same command resumes{left}", self._severity()))
         lines += kept_out(self.rejected, self.partial)
         about = f": {self.ok:,} of {pluralize(self.rows, 'row')} {have} text{pending}"
         return Panel(self.name, self._verdict(), about, lines, self._severity())
@@ -102,11 +105,6 @@ class Summary(Renderable):
         usage = Usage(self.prompt_tokens, self.answer_tokens, self.answers, self.counted, self.cost)
         used = spent(usage, self.in_all)
         return f"; {used}" if used else ""
-
-    def _runs_left(self) -> str:
-        """Estimates how many more runs like this one are needed."""
-        bought = self.ok - self.reused
-        return f": {pluralize(-(-self.pending // bought), 'more run')} like this one" if bought and self.pending else ""
 
     def _cut_off(self) -> str:
         ended = inflect(self.cut_off, "answer was cut at its longest", "answers were cut at their longest")

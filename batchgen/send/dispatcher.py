@@ -85,8 +85,9 @@ class Dispatcher:
                 await asyncio.wait([self._next])
                 self._next.exception()
 
-    def stop(self, reason: str) -> None:
-        """Admits no further request; those in flight go on."""
+    def stop(self, reason: str, *, is_spent: bool = False) -> None:
+        """Admits no further request; those in flight go on. `is_spent`: the budget is."""
+        self.budget.is_spent |= is_spent
         self.stopped = self.stopped or reason
         self._changed.set()
 
@@ -126,7 +127,7 @@ class Dispatcher:
                     wait = math.inf  # what is in flight may give back what this one needs
                 wait = min(wait, self._next_due(now))
                 if self.budget.left(now) <= wait < math.inf:
-                    self.stop("the deadline has come")  # nothing more can go before it
+                    self.stop("the deadline has come", is_spent=True)  # nothing more can go before it
                 elif self.stopped is None:
                     await self._until_changed(wait)
         return None
@@ -173,11 +174,11 @@ class Dispatcher:
             return False
         least = task.prompt_tokens, task.cost(0)
         if reason and not (self.budget.may_be_freed(now) and self.budget.is_mostly_unspent(*least)):
-            self.stop(reason)
+            self.stop(reason, is_spent=True)
             return False
         task.reserved, task.reserved_cost = tokens, cost
         self.limits.take(now, tokens)
-        self.budget.take(tokens, cost)
+        task.may_resend = self.budget.take(tokens, cost, self.concurrency)
         task.answers = self._blame.answers if task.answers is None else task.answers
         self.stats.in_flight += 1
         task.beside = self.stats.in_flight
@@ -189,12 +190,14 @@ class Dispatcher:
         self.flight.begin(slot, task.key, task.attempts)
         sent_at = self.clock()
         try:
-            outcome = await self.attempt(task.body, task.model)
+            outcome = await self.attempt(task.body, task.model, fresh=not task.may_resend)
         except NeverSent as never:
             self._correct(task, never.failure)
             self._settle(task, 0, 0)
             self.flight.end(slot)
             raise
+        finally:
+            self.budget.resends -= task.may_resend
         now = self.clock()
         if outcome.resent or isinstance(outcome, Failure):
             self._correct(task, outcome)
@@ -218,7 +221,7 @@ class Dispatcher:
         """Counts requests that were sent more than once, or never. What may have been read before it was sent again may
         be billed."""
         self.stats.ended(outcome)
-        task.attempts += outcome.resent
+        task.attempts += outcome.resent - (not has_left(outcome))
         self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
         self.budget.spent_requests += outcome.resent - (not has_left(outcome))
 
@@ -283,7 +286,7 @@ class Dispatcher:
     def _report_trouble(self, failure: Failure) -> None:
         """Shows what keeps the run from its answers, and warns once an outage begins."""
         self.stats.trouble = str(failure) if failure.kind.policy.scope is Scope.SERVER else ""
-        if self.limits.outages > self._outages:
+        if self.limits.outages > self._outages and self.stopped is None:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; probing with one request at a time", failure)
 

@@ -12,11 +12,17 @@ from batchgen.checkpoint.schema import Record
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.measurement import Moved
 
-Attempt = Callable[[bytes, str], Awaitable[Answer | Failure]]
-"""Sends a body that asks for a model. Raises NeverSent if it is cancelled before any of the request left."""
-
 Save = Callable[[Record], Awaitable[None]]
 """Returns once the record is stored for good."""
+
+
+class Attempt(Protocol):
+    """Sends a body that asks for a model."""
+
+    def __call__(self, body: bytes, model: str, *, fresh: bool = False) -> Awaitable[Answer | Failure]:
+        """`fresh`: over a connection of its own, so that it leaves once at most; over a kept one that was closed, it
+        may leave twice. Raises NeverSent if it is cancelled before any of the request left."""
+        ...
 
 
 class InFlight(Protocol):

@@ -182,7 +182,8 @@ class RateLimiter:
 
 @dataclass
 class Budget:
-    """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended."""
+    """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended.
+    `is_spent`: it has ended the run. `resends`: requests in flight that may leave once more."""
 
     deadline: float | None = None
     requests: int | None = None
@@ -192,12 +193,14 @@ class Budget:
     spent_tokens: float = 0
     spent_cost: float = 0
     latency: float = 0
+    is_spent: bool = False
+    resends: int = 0
 
     def exhausted(self, now: float, tokens: float, cost: float) -> str | None:
         """Returns why a request of this estimate may not be sent any more; None if it may."""
         if self.deadline is not None and now + self.latency >= self.deadline:
             return "the deadline has come"
-        if self.requests is not None and self.spent_requests >= self.requests:
+        if self.requests is not None and self.spent_requests + self.resends >= self.requests:
             return f"the budget of {pluralize(self.requests, 'request')} is spent"
         if self.tokens is not None and _exact(self.spent_tokens + tokens) > self.tokens:
             return f"the budget of {self.tokens:,.0f} tokens is spent"
@@ -224,10 +227,14 @@ class Budget:
         flight at the deadline."""
         self.latency = max(latency, 0.95 * self.latency)
 
-    def take(self, tokens: float, cost: float) -> None:
+    def take(self, tokens: float, cost: float, others: int = 0) -> bool:
+        """Reserves a request's estimate. Returns whether it may leave twice, though so many others in flight do."""
         self.spent_requests += 1
         self.spent_tokens += tokens
         self.spent_cost += cost
+        may_resend = self.requests is None or self.spent_requests + self.resends + 2 * others < self.requests
+        self.resends += may_resend
+        return may_resend
 
     def give_back(self, tokens: float, cost: float) -> None:
         """Gives back what was reserved for a finished request and not used."""

@@ -18,8 +18,8 @@ REJECTED_ROWS = 12
 """After this many rows in a row with an error that could be one row's own, the error concerns all rows."""
 IDENTICAL_ANSWERS = 24
 """A run that had no other answer ends after this many identical answers without a text."""
-SYSTEMATIC_ANSWERS = 3
-"""The same, of answers that are unusable by what every request asks for."""
+SYSTEMATIC = 3
+"""The same, of failures by what is the same for all requests: what each asks for, the proxy, the certificate."""
 LONG_WAITS = 3
 """After this many bursts of refusals that ask for a wait beyond `patience`, a quota is used up, not a rate exceeded."""
 
@@ -66,7 +66,12 @@ class Stops:
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
-        is_undecided = not self.is_known if failure.kind is Kind.INVALID else not self._answers
+        if self._answers:
+            return None
+        self._systematic += failure.is_systematic
+        if self._systematic >= SYSTEMATIC:
+            return Stop(failure.message, failure)
+        is_undecided = not (failure.kind is Kind.INVALID and self.is_known)
         may_concern_all = failure.kind.policy.is_doubtful and failure.kind.policy.scope is Scope.ROW
         return self._identical_answer(key, failure) if may_concern_all and is_undecided else None
 
@@ -105,13 +110,12 @@ class Stops:
         by row: they may be about the row's words."""
         if failure.kind is Kind.UNUSABLE:
             self._useless += 1
-            self._systematic += failure.is_systematic
             count, what = self._useless, "answers, and nothing in any of them can be used"
         else:
             rows = self._identical[re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]]
             rows.add(key)
             count, what = len(rows), "requests, and each is answered so"
-        if count < max(IDENTICAL_ANSWERS, self.concurrency // 4) and self._systematic < SYSTEMATIC_ANSWERS:
+        if count < max(IDENTICAL_ANSWERS, self.concurrency // 4):
             return None
         reason = f"{count} {what}: {failure.message}"
-        return Stop(reason, replace(failure, kind=Kind.MISDIRECTED, message=reason))
+        return Stop(reason, replace(failure, message=reason))

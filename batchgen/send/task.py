@@ -28,6 +28,7 @@ class Task(msgspec.Struct):
     reserved: float = 0.0  # tokens, of limits and budget, while in flight
     reserved_cost: float = 0.0  # US dollars
     beside: int = 0  # that were in flight when it was sent, itself included
+    may_resend: bool = False  # over another connection, if the kept one is closed
     answers: int | None = None  # that the run had when it was sent first, or failed last
     doubtful_causes: tuple[str, ...] = ()  # causes of failures that may be the service's
     own_failures: int = 0  # failures that were held against it

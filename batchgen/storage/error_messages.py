@@ -10,7 +10,7 @@ import os
 import re
 
 from batchgen.storage.location import ObjectUrl
-from batchgen.storage.settings import ADDRESSES, CREDENTIALS, family
+from batchgen.storage.settings import ADDRESSES, credentials, family
 
 REPLACED = "was replaced while it was read"
 PANIC = "PanicException"
@@ -45,7 +45,7 @@ def to_os_error(url: ObjectUrl, error: BaseException) -> OSError:
 def _denied(url: ObjectUrl, message: str, kind: str, code: str) -> str:
     """Describes an error of credentials or region; empty for any other error."""
     status = _status(message)
-    from_where = CREDENTIALS[family(url.bucket)]
+    from_where = credentials(url.bucket, os.environ)
     if _METADATA.search(message) or "Account must be specified" in message:
         return f"no credentials were found: set {from_where}"
     if region := _other_region(message, code):
@@ -109,8 +109,15 @@ def _unusable(url: ObjectUrl, message: str, kind: str, words: str) -> str:
     if "ETag" in message or "Invalid last modified" in message:
         return f"the store does not answer as an object store should ({words})"
     if "Config error" in message:
-        return f"a setting of the store is wrong ({words}): check its variables"
-    return f"the store cannot be used ({words}): check {CREDENTIALS[family(url.bucket)]}"
+        return f"a setting of the store is wrong ({words}): check {_variables_of(words) or 'its variables'}"
+    return f"the store cannot be used ({words}): check {credentials(url.bucket, os.environ)}"
+
+
+def _variables_of(words: str) -> str:
+    """Returns the names of the store's variables that hold the value which the words quote."""
+    values = set(re.findall('"([^"]*)"', words))
+    names = (name for name, value in os.environ.items() if value in values)
+    return ", ".join(sorted(name for name in names if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))))
 
 
 def _redacted(message: str) -> str:

@@ -1,9 +1,10 @@
-"""Tables of Delta Lake, Apache Iceberg and Apache Hudi: folders whose files hold rows that were overwritten or deleted
-beside those in force. A folder or glob of one is refused."""
+"""Tables of Delta Lake, Apache Iceberg, Hudi and Paimon, and DuckLake: folders whose files hold rows that were
+overwritten or deleted beside those in force. A folder or glob of one is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -13,9 +14,18 @@ from batchgen.storage import object_store
 from batchgen.storage.location import ObjectUrl
 from batchgen.storage.object_store import Object
 
-DELTA = "Delta Lake"
-_SIGNS = {DELTA: "_delta_log/*", "Apache Iceberg": "metadata/*.metadata.json", "Apache Hudi": ".hoodie/*"}
+DELTA, DUCKLAKE = "Delta Lake", "DuckLake"
+_SIGNS = {
+    DELTA: "_delta_log/*",
+    "Apache Iceberg": "metadata/*.metadata.json",
+    "Apache Hudi": ".hoodie/*",
+    "Apache Paimon": "manifest/manifest-list-*",
+}
 """Files that only a table of that kind has, as a glob below its folder."""
+_OF_DUCKLAKE = re.compile(r"ducklake-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-delete)?\.parquet")
+"""The names of DuckLake's files. What is in force stands in a database elsewhere, and nothing beside them."""
+_BUCKET = re.compile(r"bucket-\d+")
+"""Paimon's folders below the partitions."""
 _DATA = {".parquet", ".orc", ".avro"}
 """How the names of their files of rows end."""
 _PARENTS = 2
@@ -23,6 +33,9 @@ _PARENTS = 2
 _EXPORTS = {
     DELTA: "polars, with deltalake: pl.scan_delta(FOLDER).sink_parquet(FILE)",
     "Apache Iceberg": "polars, with pyiceberg: pl.scan_iceberg(METADATA).sink_parquet(FILE)",
+    "Apache Paimon": "pypaimon: read = table.new_read_builder(); "
+    "pq.write_table(read.new_read().to_arrow(read.new_scan().plan().splits()), FILE)",
+    DUCKLAKE: "DuckDB: COPY TABLE TO 'FILE' (FORMAT parquet)",
     "Apache Hudi": "Spark: spark.read.format('hudi').load(FOLDER).write.parquet(FOLDER)",
 }
 
@@ -39,16 +52,18 @@ def refuse_above(root: Path) -> None:
     _refuse((root, *above[: partitions + _PARENTS]))
 
 
-def refuse_below(root: Path, files: Iterable[Path]) -> None:
+def refuse_below(root: Path, files: Sequence[Path]) -> None:
     """Raises UsageError if one of the files is a table's data below the root."""
+    _refuse_ducklake(files)
     parents = {file.parent for file in files if file.suffix in _DATA}
     folders = {folder for parent in parents for folder in (parent, *parent.parents)}
     depth = len(root.parts)
     _refuse(sorted(folder for folder in folders if len(folder.parts) > depth and not _is_partition(folder)))
 
 
-def refuse_listed(objects: Iterable[Object]) -> None:
+def refuse_listed(objects: Sequence[Object]) -> None:
     """Raises UsageError if some of the objects are a table."""
+    _refuse_ducklake([one.url for one in objects])
     for one in objects:
         for kind, sign in _SIGNS.items():
             if PurePosixPath(one.url.key).match(sign):
@@ -70,7 +85,16 @@ def refuse_store_above(root: ObjectUrl) -> None:
 
 
 def _is_partition(folder: Path | ObjectUrl) -> bool:
-    return "=" in folder.name
+    return "=" in folder.name or _BUCKET.fullmatch(folder.name) is not None
+
+
+def _refuse_ducklake(files: Iterable[Path] | Iterable[ObjectUrl]) -> None:
+    for file in files:
+        if _OF_DUCKLAKE.fullmatch(file.name):
+            folder: Path | ObjectUrl = file.parent
+            while _is_partition(folder):
+                folder = folder.parent
+            raise refusal(folder, DUCKLAKE)
 
 
 def _refuse(folders: Iterable[Path]) -> None:

@@ -15,11 +15,12 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from weakref import WeakValueDictionary
@@ -30,7 +31,7 @@ from batchgen.storage.location import ObjectUrl
 from batchgen.storage.settings import addresses, settings, without_empty_variables
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore import ObjectMeta as Meta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
@@ -41,14 +42,14 @@ UPLOAD_PART_BYTES, MAX_UPLOAD_PARTS, PARALLEL_PARTS = 8 << 20, 9_000, 4
 """Bytes of an upload's part; parts of an upload, of which S3 allows ten thousand; and how many are uploaded in
 parallel."""
 QUICK_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": dt.timedelta(seconds=30)}
-"""Retries of the first request: a wrong name is reported within seconds."""
+"""Retries at first: a wrong name, and a store that has to be waited for, are reported within seconds."""
 PATIENT_RETRIES: RetryConfig = {
     "max_retries": 150,
     "retry_timeout": dt.timedelta(seconds=150),
     "backoff": {"init_backoff": dt.timedelta(seconds=1), "max_backoff": dt.timedelta(seconds=5), "base": 2},
 }
-"""Retries once a store has answered, be it that it is busy. No wait is shorter than the first. A request's signature
-and credentials are valid for five minutes."""
+"""Retries after these, of a store that answers that it is busy, or has answered before. No wait is shorter than the
+first. A request's signature and credentials are valid for five minutes."""
 _has_answered: set[tuple[str, ...]] = set()
 
 log = logging.getLogger("batchgen")
@@ -64,7 +65,7 @@ class Object:
     size: int
     tag: str
     modified: dt.datetime
-    store: Any = field(compare=False, repr=False)
+    client: _Client = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         return str(self.url)
@@ -94,9 +95,7 @@ class Object:
 
     def current(self) -> Object:
         """Returns the object as it is now. Raises OSError."""
-        with _os_errors(self.url):
-            meta = _interruptible(lambda: self.store.head(self.url.key))
-        return _object(self.url.bucket, meta, self.store)
+        return _object(self.url, self.client.ask(self.url, lambda store: store.head(self.url.key)), self.client)
 
 
 SMALL_BYTES = 12 << 20
@@ -112,9 +111,10 @@ def _unquoted(tag: str) -> str:
 
 def _fetch_range(one: Object, start: int, end: int) -> bytes:
     """Returns bytes of exactly this version, also from a store that ignores If-Match. Raises OSError."""
-    options = {"range": (start, end), **({"if_match": one.tag} if one.tag else {})}
-    with _os_errors(one.url):
-        meta, data = _interruptible(lambda: _meta_and_bytes(one.store.get(one.url.key, options=options)))
+    options: GetOptions = {"range": (start, end)}
+    if one.tag:
+        options["if_match"] = one.tag
+    meta, data = one.client.ask(one.url, lambda store: _meta_and_bytes(store.get(one.url.key, options=options)))
     if not one.is_same_version(meta):
         raise OSError(errno.ESTALE, REPLACED, str(one.url))
     if len(data) != end - start:
@@ -135,21 +135,22 @@ def head(url: ObjectUrl) -> Object | None:
         except FileNotFoundError:
             return None
 
-    meta = _request(url, find)
-    return _object(url.bucket, meta, _shared_store(url)) if meta else None
+    client = _Client(url.bucket)
+    meta = client.ask(url, find)
+    return _object(url, meta, client) if meta else None
 
 
 def list_objects(folder: ObjectUrl) -> list[Object]:
     """Returns the objects whose names begin with the folder's and a slash, in no order. Raises OSError if the bucket
     does not exist, UsageError."""
-    metas = _request(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
-    store = _shared_store(folder)
-    return [_object(folder.bucket, meta, store) for meta in metas]
+    client = _Client(folder.bucket)
+    listed = client.ask(folder, lambda store: [meta for some in store.list(prefix=folder.key or None) for meta in some])
+    return [_object(folder, meta, client) for meta in listed]
 
 
 def try_listing(folder: ObjectUrl) -> None:
     """Raises OSError if the folder cannot be listed, UsageError."""
-    _request(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
+    _Client(folder.bucket).ask(folder, lambda store: next(iter(store.list(prefix=folder.key or None)), None))
 
 
 def put(url: ObjectUrl, file: Path | bytes) -> Object:
@@ -162,7 +163,8 @@ def put(url: ObjectUrl, file: Path | bytes) -> Object:
         store.put(url.key, file, chunk_size=part, max_concurrency=PARALLEL_PARTS)
         return store.head(url.key)
 
-    there = _object(url.bucket, _request(url, upload), _shared_store(url))
+    client = _Client(url.bucket)
+    there = _object(url, client.ask(url, upload), client)
     if there.size != size:
         raise OSError(errno.EIO, f"{there.size:,} bytes are there of the {size:,} that were uploaded", str(url))
     return there
@@ -176,32 +178,48 @@ def remove(urls: list[ObjectUrl]) -> None:
             _interruptible(lambda key=url.key, bucket=url.bucket: _store(bucket, QUICK_RETRIES).delete(key))  # type: ignore[misc]
 
 
-def _object(bucket: str, meta: Meta, store: ObjectStore) -> Object:
-    return Object(ObjectUrl(bucket, meta["path"]), meta["size"], meta["e_tag"] or "", meta["last_modified"], store)
+def _object(url: ObjectUrl, meta: Meta, client: _Client) -> Object:
+    where = ObjectUrl(url.bucket, meta["path"])
+    return Object(where, meta["size"], meta["e_tag"] or "", meta["last_modified"], client)
 
 
-def _shared_store(url: ObjectUrl) -> ObjectStore:
-    """Returns a client for objects to keep, and share."""
-    with _os_errors(url):
-        return _store(url.bucket, PATIENT_RETRIES)
+class _Client:
+    """A client for one bucket. First it tries for seconds. If the store has to be waited for, that is said, and then it
+    is patient."""
+
+    def __init__(self, bucket: str) -> None:
+        self._bucket = bucket
+
+    @cached_property
+    def _quick(self) -> ObjectStore:
+        return _store(self._bucket, QUICK_RETRIES)
+
+    @cached_property
+    def _patient(self) -> ObjectStore:
+        return _store(self._bucket, PATIENT_RETRIES)
+
+    def ask(self, url: ObjectUrl, what: Callable[[ObjectStore], T]) -> T:
+        """Returns the store's answer, at once or after a while. Raises OSError, UsageError."""
+        store_id = addresses(self._bucket, os.environ)
+        with _os_errors(url):
+            try:
+                answer = _interruptible(lambda: what(self._quick))
+            except Exception as error:
+                if not _may_pass(error, has_answered=store_id in _has_answered):
+                    raise
+                until = time.localtime(time.time() + PATIENT_RETRIES["retry_timeout"].total_seconds())
+                why = to_os_error(url, error).strerror
+                log.warning("warning: %s: %s; trying again until %s", url, why, time.strftime("%H:%M:%S", until))
+                answer = _interruptible(lambda: what(self._patient))
+            _has_answered.add(store_id)
+            return answer
 
 
-def _request(url: ObjectUrl, what: Callable[[ObjectStore], T]) -> T:
-    """Returns the store's answer, at once or after it was busy for a while. A store that has never answered may be a
-    wrong name, and is not waited for. Raises OSError, UsageError."""
-    store_id = addresses(url.bucket, os.environ)
-    with _os_errors(url):
-        if store_id in _has_answered:
-            return _interruptible(lambda: what(_store(url.bucket, PATIENT_RETRIES)))
-        try:
-            answer = _interruptible(lambda: what(_store(url.bucket, QUICK_RETRIES)))
-        except Exception as error:
-            if not re.search(r"status code: (5\d\d|429)", str(error)):
-                raise
-            log.warning("warning: %s: the store answers that it is busy; retrying for some minutes", url)
-            answer = _interruptible(lambda: what(_store(url.bucket, PATIENT_RETRIES)))
-        _has_answered.add(store_id)
-        return answer
+def _may_pass(error: Exception, *, has_answered: bool) -> bool:
+    """Returns whether waiting may help: the library tried again, and gave up. A store that cannot be reached and has
+    never answered may be a wrong name."""
+    is_busy = re.search(r"status code: (5\d\d|429)", str(error)) is not None
+    return is_busy or (has_answered and re.search(r"after [1-9]\d* retries", str(error)) is not None)
 
 
 def _interruptible(ask: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from batchgen.errors import UsageError
 from batchgen.storage import aws_profile
 
-CREDENTIALS = {
+_CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
@@ -50,7 +50,15 @@ _EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
 
 def family(bucket: str) -> str:
     """Returns the kind of store: `s3`, `gs` or `az`."""
-    return bucket[:2] if bucket[:2] in CREDENTIALS else "az"
+    return bucket[:2] if bucket[:2] in _CREDENTIALS else "az"
+
+
+def credentials(bucket: str, environ: Mapping[str, str]) -> str:
+    """Returns where the store's credentials belong, for messages."""
+    kind = family(bucket)
+    if kind == "az" and environ.get(_CONNECTION):
+        return f"AccountKey or SharedAccessSignature in {_CONNECTION}"
+    return _CREDENTIALS[kind]
 
 
 def addresses(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -141,7 +149,7 @@ def _parse_connection(text: str) -> dict[str, str]:
     pairs = [pair.strip().partition("=") for pair in text.split(";") if pair.strip()]
     if not all(name and equals for name, equals, _ in pairs):
         raise UsageError(f"{_CONNECTION}: should be NAME=VALUE;NAME=VALUE, such as AccountName=...;AccountKey=...")
-    return {name.lower(): value.strip() for name, _, value in pairs}
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def _blob_endpoint(parts: Mapping[str, str]) -> str | None:

@@ -392,7 +392,8 @@ def test_a_certificate_is_verified(job, start, certificates, pair, trusted, code
         said = ended(start("run", path, env={"PYTHONHTTPSVERIFY": "0"}))
     assert said.returncode == code, said.stderr
     if code:
-        assert "the server's certificate is not trusted" in said.stdout
+        assert "nothing gets through: the server's certificate is not trusted" in said.stdout
+        assert "nothing sent" in said.stdout
         assert wire.heads == [], "a key was sent to a stranger"
         assert {row["status"] for row in job.rows()} == {"pending"}
     else:
@@ -426,23 +427,40 @@ def test_the_jobs_proxy_is_a_tunnel_that_sees_no_key(job, start, certificates):
 
 @pytest.mark.usefixtures("each_pool")
 @pytest.mark.parametrize(
-    ("refusal", "error"),
+    ("refusal", "end"),
     [
-        pytest.param(http(b"no", status="502 Bad Gateway"), "unsent: the proxy refuses: 502", id="502"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", "unsent: ", id="no proxy at all"),
-        pytest.param(http(b"", "Location: http://127.0.0.1:9/", status="302 Found"), "unsent: the proxy refuses: 302", id="302"),
+        pytest.param(http(b"no", status="502 Bad Gateway"), (3, "unsent: the proxy refuses: 502 Bad Gateway"), id="502"),
+        pytest.param(http(b"no", status="403 Filtered"), (4, "nothing gets through: the proxy refuses: 403 Filtered: check endpoint.proxy"), id="403"),
+        pytest.param(http(b"", status="404 Not Found"), (4, "the proxy refuses: 404 Not Found: check endpoint.proxy"), id="a web server"),
+        pytest.param(http(b"", status="401 Unauthorized"), (4, "the proxy wants a user name"), id="a wrong password, as tinyproxy has it"),
+        pytest.param(http(b"", "Location: http://127.0.0.1:9/", status="302 Found"), (4, "the proxy refuses: 302"), id="302"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", (4, "what endpoint.proxy names is no proxy"), id="no proxy at all"),
     ],
 )  # fmt: skip
-def test_a_proxy_that_refuses_costs_nothing(job, called, impatient, certificates, refusal, error):
-    """What did not get past the proxy was never sent, and is not billed."""
+def test_a_proxy_that_refuses_costs_nothing(job, called, impatient, certificates, refusal, end):
+    """What did not get past the proxy was never sent, and is not billed. Waiting helps only where the proxy says that
+    it cannot reach the server."""
     with Wire(tls=tls(certificates / "good.pem")) as wire, Proxy(refusal) as proxy:
         endpoint = {"url": wire.url, "ca_file": str(certificates / "ca.pem"), "proxy": proxy.url}
         quick = {**QUICK, "retry": {"attempts": 1, "max_wait": 0.1}}
         said = called("run", job(ROWS[:2], **quick, endpoint=endpoint), "--json")
-    assert said.returncode == 3, said.stderr
+    code, error = end
+    assert said.returncode == code, said.stderr
     assert wire.opened == 0
     assert error in said.json["stopped"]
-    assert (said.json["possibly_billed"], said.json["failed"]) == (0, 0), "no row is blamed"
+    assert (said.json["sent"], said.json["possibly_billed"], said.json["failed"]) == (0, 0, 0), "no row is blamed"
+    assert {row["attempts"] for row in job.rows()} <= {0, None}
+
+
+@pytest.mark.usefixtures("each_pool")
+def test_a_proxy_that_refuses_amid_answers_is_waited_for(job, start, certificates):
+    with Wire(tls=tls(certificates / "good.pem")) as wire, Proxy() as proxy:
+        wire.default = says(http(completion("about"), "Connection: close"))  # so that each request connects anew
+        proxy.refuses = lambda asked: http(b"", status="403 Forbidden") if 2 < asked < 12 else b""
+        endpoint = {"url": wire.url, "ca_file": str(certificates / "ca.pem"), "proxy": proxy.url}
+        said = ended(start("run", job(ROWS, limits={"concurrency": 2}, endpoint=endpoint)))
+    assert said.returncode == 0, said.stderr
+    assert {row["status"] for row in job.rows()} == {"ok"}
 
 
 def test_a_proxy_is_refused_where_the_key_would_pass_it_in_the_clear(job, start):

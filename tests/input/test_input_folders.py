@@ -227,6 +227,8 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(folder):
 
 # Tables of files, of which not all are in force
 
+DUCKLAKE = "ducklake-01a227dc-30aa-7f69-a018-6a57fd887886"
+
 
 @pytest.mark.parametrize(
     ("files", "path", "said"),
@@ -242,6 +244,20 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(folder):
         ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in", "in/t: is a table of Delta Lake"),
         ({"t/_delta_log/00.json": "{}", "t/a.parquet": [1]}, "in/*/*.parquet", "in/t: is a table of Delta Lake"),
         ({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": [1]}, "in/**/*.parquet", "in/t: is a table of Delta Lake"),
+        ({"manifest/manifest-list-0-0": "", "bucket-0/a.parquet": [1]}, "in", "in: is a table of Apache Paimon"),
+        ({"manifest/manifest-list-0-0": "", "bucket-0/a.parquet": [1]}, "in/bucket-0", "in: is a table of Apache P"),
+        (
+            {"t/manifest/manifest-list-0-0": "", "t/k=1/j=2/bucket-0/a.parquet": [1]},
+            "in/t/k=1/j=2/bucket-0",
+            "in/t: is",
+        ),
+        ({f"t/{DUCKLAKE}-delete.parquet": "", f"t/{DUCKLAKE}.parquet": [1]}, "in", "in/t: is a table of DuckLake"),
+        (
+            {f"t/{DUCKLAKE}-delete.parquet": "", f"t/{DUCKLAKE}.parquet": [1]},
+            "in/t/*.parquet",
+            "in/t: is a table of Duck",
+        ),
+        ({"a.csv": "n", f"t/k=1/{DUCKLAKE}.parquet": [1]}, "in/t", "in/t: is a table of DuckLake"),
         ({"db/t/metadata/1.metadata.json": "{}", "db/t/data/a.parquet": [1]}, "in", "in/db/t: is a table of Apache"),
     ],
 )

@@ -63,6 +63,8 @@ def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
         pytest.param([[None, "a"], [None, Raw('<c r="B2" s="2"><f>B1</f><v>-1.5</v></c>')]], "sheet 'Data': cell B2 is a number that stands for no day", id="a moment before all days"),
         pytest.param([["a"], [Raw('<c r="A2" s="3"><v>-0.25</v></c>')]], "sheet 'Data': cell A2 is a number that stands for no day", id="a time before all days"),
         pytest.param([["a"], [Raw('<c r="A2" s="1"><v>60</v></c>')]], "sheet 'Data': cell A2 is a number that stands for no day", id="29 February 1900"),
+        pytest.param([["a"], [DAY], [None], [Raw('<c r="A4" s="1"><f>Z9</f><v>0</v></c>')]], "sheet 'Data': cell A4 is 0, which is no day, in a column of days: clear it", id="a zero among days"),
+        pytest.param([[None, "a"], [None, "n/a"], [None, MOMENT], [None, Raw('<c r="B4" s="2"><v>0</v></c>')]], "sheet 'Data': cell B4 is 0", id="a zero among moments and texts"),
         pytest.param([], "sheet 'Data' is empty", id="nothing"),
         pytest.param([["a"], [Raw('<c r="XFD1048576"><v>1</v></c>')]], "sheet 'Data': cell XFD1048576 is too far", id="a cell at the end of the world"),
         pytest.param([["a"], [Raw('<c r="no"><v>1</v></c>')]], "'no' is not a cell", id="a cell that is nowhere"),
@@ -76,6 +78,12 @@ def test_a_table_that_is_refused(tmp_path, rows, said):
 def test_times_and_numbers_below_zero_are_read(tmp_path):
     rows = [["a", "b"], [dt.time(9, 30), -0.5], [dt.time(0, 0), -3]]
     assert table(tmp_path, rows) == {"a": [dt.time(9, 30), dt.time(0, 0)], "b": [-0.5, -3.0]}
+
+
+def test_midnight_among_times_of_day_is_one(tmp_path):
+    rows = [["a", "b"], [dt.time(9, 30), DAY], [dt.time(0, 0), dt.time(9, 30)], [None, dt.time(0, 0)]]
+    texts = ["2024-02-29", "09:30:00", "00:00:00"]
+    assert table(tmp_path, rows) == {"a": [dt.time(9, 30), dt.time(0, 0), None], "b": texts}
 
 
 def test_a_table_may_begin_anywhere_and_have_columns_without_a_name(tmp_path):

@@ -37,7 +37,7 @@ class Night:
         self.pump = pumped(tasks, self._attempt, Budget(), self.stats, self._unfit)
         self.ended = self.pump.clock()
 
-    async def _attempt(self, body: bytes, _: str) -> Answer | Failure:
+    async def _attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
         now = asyncio.get_running_loop().time()
         self.sent_at.append(now)
         self.tries[body] += 1
@@ -122,7 +122,7 @@ def test_a_budget_is_passed_by_no_more_than_was_in_flight(sent, counted, seed):
     """Four answers are made for each request, of which `sent` are seen; short ones for a while, then the longest."""
     chance, billed, in_flight, most = random.Random(seed), 0.0, 0, 0
 
-    async def attempt(_: bytes, __: str) -> Answer:
+    async def attempt(*_: object, **__: object) -> Answer:
         nonlocal billed, in_flight, most
         in_flight += 1
         most = max(most, in_flight)
@@ -140,7 +140,7 @@ def test_a_budget_is_passed_by_no_more_than_was_in_flight(sent, counted, seed):
 
 
 def test_what_may_have_been_read_before_it_left_again_is_in_the_budget():
-    async def attempt(_: bytes, __: str) -> Answer:
+    async def attempt(*_: object, **__: object) -> Answer:
         return Answer(b"", 1, 50, 5).after(resent=2, lost=1)
 
     pump = pumped([Task(bytes(16), b"", "m", None, 0, 5, 50, (0.001, 0.001))], attempt, Budget())

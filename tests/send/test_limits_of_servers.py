@@ -124,7 +124,7 @@ def night(server, rows: int, latency: float, seed: int, **refusal) -> tuple[floa
     came, read = iter(range(1 << 30)), iter(range(1 << 30))
     random.seed(seed)  # the jitter's
 
-    async def attempt(*_: object) -> Answer | Failure:
+    async def attempt(*_: object, **__: object) -> Answer | Failure:
         await asyncio.sleep(0.001 + next(came) * 1e-7)  # timers that are due together come in no order
         async with server.place() as granted:
             if granted:

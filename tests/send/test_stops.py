@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.service import Status, expected_answer
+from support.service import Raw, Reset, Status, expected_answer
 
 from batchgen.send import retry
 from batchgen.send.circuit_breaker import CircuitBreaker
@@ -73,6 +73,42 @@ def test_a_budget_ends_the_run_and_what_is_done_is_published(job, service, calle
     job(rows, until={}, limits={"concurrency": 2})
     assert called("run", path).returncode == 0
     assert service.requests == 40
+
+
+@pytest.mark.parametrize("slots", [1, 4, 30])
+@pytest.mark.parametrize("every", [90, 30, 15])
+def test_a_budget_of_requests_is_never_passed_where_kept_connections_break(job, service, called, slots, every):
+    """Such a request leaves again at once, and both count."""
+    service.script = lambda n, _: Reset() if n % every == 0 else None
+    ended = called("run", job(rows_of(200), until={"requests": 90}, limits={"concurrency": slots}), "--json")
+    assert ended.returncode == 3, ended.stderr
+    assert service.requests == ended.json["sent"] == 90
+    assert sum(row["attempts"] for row in job.rows()) == 90
+
+
+def test_no_further_runs_are_reckoned_from_a_run_that_the_service_ended(job, service, called):
+    """A day's quota that is used up says nothing of how much the next day grants."""
+    service.script = lambda n, _: Status(429, headers={"Retry-After": "30000"}) if n > 5 else None
+    ended = called("run", job(rows_of(30), limits={"concurrency": 2}))
+    assert ended.returncode == 3, ended.stderr
+    assert "the service asks to come back in 8 h 20 min" in ended.stdout
+    assert "the same command resumes" in ended.stdout
+    assert "like this one" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("action", "helps"),
+    [
+        pytest.param(Status(422, {"error": "the tenant is missing"}), "in request or endpoint", id="words"),
+        pytest.param(Raw(b"<html>login</html>"), "check endpoint.url", id="another service"),
+    ],
+)
+def test_a_refusal_of_every_request_is_told_with_what_helps(action, helps, job, service, called):
+    service.script = lambda *_: action
+    ended = called("run", job(rows_of(60), limits={"concurrency": 8}))
+    assert ended.returncode == 4, ended.stderr
+    assert helps in ended.stdout
+    assert ("endpoint.url" in ended.stdout) == ("endpoint.url" in helps)
 
 
 def test_what_a_refusing_service_grants_is_told_by_plan_the_next_day(job, service, called):

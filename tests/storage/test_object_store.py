@@ -284,8 +284,9 @@ REFUSALS = {
     "may not": ({"path": OUTPUT}, {}, Refusal(403, "AccessDenied"), "refuses (403 AccessDenied): these credentials may not write there"),
     "nobody there": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, "the store cannot be reached (Connection refused)"),
     "no such host": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "http://store.invalid"}, None, "the store cannot be reached (failed to lookup address information"),
-    "a bad checksum": ({"path": OUTPUT}, {"AWS_CHECKSUM_ALGORITHM": "crc"}, None, 'a setting of the store is wrong ("crc" is not a valid checksum algorithm)'),
+    "a bad checksum": ({"path": OUTPUT}, {"AWS_CHECKSUM_ALGORITHM": "crc"}, None, 'a setting of the store is wrong ("crc" is not a valid checksum algorithm): check AWS_CHECKSUM_ALGORITHM'),
     "a bad flag": ({"path": OUTPUT}, {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "maybe"}, None, 'a setting of the store is wrong (failed to parse "maybe" as boolean)'),
+    "a connection string without a key": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;BlobEndpoint=http://127.0.0.1:9/a"}, None, "no credentials were found: set AccountKey or SharedAccessSignature in AZURE_STORAGE_CONNECTION_STRING"),
     "half a connection string": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_CONNECTION_STRING": f"{SECRET}"}, None, "AZURE_STORAGE_CONNECTION_STRING: should be NAME=VALUE;"),
     "no SAS": ({"path": "az://shelf/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": SECRET}, None, "the store cannot be used (Missing component in SAS query pair): check"),
     "a bad key": ({"path": "abfs://shelf@account.dfs.core.windows.net/job.parquet"}, {"AZURE_STORAGE_ACCOUNT_KEY": f"!{SECRET}"}, None, "check AZURE_STORAGE_ACCOUNT_NAME"),
@@ -598,6 +599,7 @@ def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch
     shortest = dt.timedelta(seconds=least / 50)
     quick = {"init_backoff": shortest, "max_backoff": shortest * 2, "base": 2}
     monkeypatch.setattr(object_store, "PATIENT_RETRIES", {**patience, "backoff": quick})
+    monkeypatch.setattr(object_store, "QUICK_RETRIES", {**object_store.QUICK_RETRIES, "backoff": quick})
     path = job(noisy(20), kind="parquet", output={"path": OUTPUT})
     left = {"PUT": 60, "HEAD": 5, "POST": 5}
 
@@ -610,6 +612,7 @@ def test_an_upload_outlives_a_minute_of_refusals(job, store, called, monkeypatch
     store.script = busy
     ended = called("run", path, "--json")
     assert (ended.returncode, ended.json["ok"], set(left.values())) == (0, 20, {0}), ended.stderr
+    assert f"warning: {OUTPUT}: the store answers 503 SlowDown; trying again until " in ended.stderr
     assert store.table("out/job.parquet").num_rows == 20
 
 
@@ -623,7 +626,7 @@ def test_a_store_that_is_busy_when_it_is_first_asked_is_waited_for_and_that_is_s
     left = iter(range(2 * object_store.QUICK_RETRIES["max_retries"]))
     store.script = lambda _: Refusal(503, "SlowDown") if next(left, None) is not None else None
     assert object_store.head(ObjectUrl(f"s3://{BUCKET}", "in/rows.csv")).size == 5
-    assert "the store answers that it is busy" in caplog.text
+    assert f"s3://{BUCKET}/in/rows.csv: the store answers 503; trying again until " in caplog.text
 
 
 def test_a_wait_for_a_store_ends_with_ctrl_c(job, store, start, ended):

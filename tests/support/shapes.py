@@ -86,7 +86,7 @@ class Simulated:
     played: Played
     in_flight: int = 0
 
-    async def attempt(self, *_: object) -> Answer | Failure:
+    async def attempt(self, *_: object, **__: object) -> Answer | Failure:
         clock = asyncio.get_running_loop().time
         began = clock()
         takes, tokens = self.draw()

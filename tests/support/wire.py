@@ -190,8 +190,8 @@ QUICK = {"retry": {"attempts": 1}, "limits": {"concurrency": 2}}
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority's `ca.pem`; pairs `good`, `stranger` (another host's), both the authority's,
-    `old` (expired) and `own` (self-signed), each as .pem with key."""
+    """A folder with an authority's `ca.pem`; pairs `good`, `stranger` (another host's), `bare` (without the key
+    identifier that Python 3.13 asks for), all three the authority's, and `own` (self-signed), each as .pem with key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     folder = tmp_path_factory.mktemp("certificates")
@@ -202,10 +202,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fresh = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     authority = ["-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=A test's authority"]
     openssl("req", "-x509", *fresh, *authority, "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # 3.13 is strict
-    for name, host in (("good", "IP:127.0.0.1"), ("stranger", "DNS:elsewhere.example")):
+    for name, host, issuer in (
+        ("good", "IP:127.0.0.1", "keyid"),
+        ("stranger", "DNS:elsewhere.example", "keyid"),
+        ("bare", "IP:127.0.0.1", "none"),
+    ):
         openssl("req", *fresh, "-keyout", "its.key", "-out", "its.csr", "-subj", f"/CN={name}")
         (folder / "its.ext").write_text(
-            f"subjectAltName={host}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+            f"subjectAltName={host}\nauthorityKeyIdentifier={issuer}\nsubjectKeyIdentifier=hash\n"
         )
         openssl(
             "x509",
@@ -256,14 +260,15 @@ class Proxy(Wire):
     def __init__(self, refusal: bytes = b"") -> None:
         super().__init__()
         self.connects: list[bytes] = []
-        self._refusal = refusal
+        self.refuses: Callable[[int], bytes] = lambda _: refusal  # by how many asked so far
 
     async def converse(self, reader: asyncio.StreamReader, writer: Writer) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.connects.append(head)
         method, target, _ = head.split(b" ", 2)
-        if self._refusal or method != b"CONNECT":
-            writer.write(self._refusal or http(b"", status="405 Method Not Allowed"))
+        refusal = self.refuses(len(self.connects))
+        if refusal or method != b"CONNECT":
+            writer.write(refusal or http(b"", status="405 Method Not Allowed"))
             await writer.drain()
             return
         host, port = target.decode().rsplit(":", 1)

@@ -54,26 +54,27 @@ class LoadBalancer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def attempt(self, body: bytes, model: str) -> Answer | Failure:
-        """Returns the outcome: every way an attempt can end is a value. A failure names its server."""
+    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
+        """Returns the outcome: every way an attempt can end is a value. A failure names its server. `fresh`: over a
+        connection of its own, as it is once it has left."""
         tried: set[int] = set()
         resent = lost = 0  # by servers tried before
         at = self.pool.choose(self.clock(), tried)
         while at is not None:
             tried.add(at)
-            outcome = await self._ask(at, body, model)
+            outcome = await self._ask(at, body, model, fresh=fresh or resent > 0)
             resent, lost = resent + outcome.resent, lost + outcome.lost
             if isinstance(outcome, Answer) or outcome.kind is not Kind.UNSENT:
                 break
             at = self.pool.choose(self.clock(), tried)
         return outcome.after(resent, lost) if resent else outcome
 
-    async def _ask(self, at: int, body: bytes, model: str) -> Answer | Failure:
+    async def _ask(self, at: int, body: bytes, model: str, *, fresh: bool) -> Answer | Failure:
         begun = self.clock()
         self.pool.begin(at)
         beside = self.pool.servers[at].in_flight
         try:
-            outcome = await self._clients[at].attempt(body, model)
+            outcome = await self._clients[at].attempt(body, model, fresh=fresh)
         finally:
             self.pool.end(at)
         if isinstance(outcome, Answer):

@@ -38,6 +38,7 @@ log = logging.getLogger("batchgen")
 class _PendingRequest:
     body: bytes
     model: str
+    fresh: bool
     asked_at: float
     ended: asyncio.Future[Answer | Failure]
 
@@ -83,12 +84,12 @@ class Actors:
         await asyncio.gather(*self._runs, return_exceptions=True)
         await self._cluster.leave()
 
-    async def attempt(self, body: bytes, model: str) -> Answer | Failure:
+    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
         """Makes an attempt, like the local engine. Raises EngineGone if the cluster is lost."""
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
-        request = _PendingRequest(body, model, loop.time(), loop.create_future())
+        request = _PendingRequest(body, model, fresh, loop.time(), loop.create_future())
         self._waiting.append(request)
         self._hand_out()
         return await request.ended
@@ -207,7 +208,7 @@ class _ActorSlot:
             for request in self._outbox:
                 number = next(self._numbers)
                 self._in_flight[number] = request
-                requests.append((number, request.body, request.model))
+                requests.append((number, request.body, request.model, request.fresh))
             self._outbox.clear()
             await (await self._call(partial(actor.take.remote, requests)))
 

@@ -18,7 +18,7 @@ from batchgen.errors import MachineRefused
 from batchgen.send.engines.build import build
 from batchgen.send.engines.local import client_of
 
-Request = tuple[int, bytes, str]
+Request = tuple[int, bytes, str, bool]
 """The caller's number for it, the body, and the model that the body names."""
 Ended = tuple[int, Answer | Failure | MachineRefused]
 
@@ -65,9 +65,9 @@ class Worker:
             self._some.clear()
         return ended
 
-    async def _attempt(self, number: int, body: bytes, model: str) -> None:
+    async def _attempt(self, number: int, body: bytes, model: str, fresh: bool) -> None:  # noqa: FBT001  a Request
         try:
-            outcome = await self._engine.attempt(body, model)
+            outcome = await self._engine.attempt(body, model, fresh=fresh)
         except Exception as error:  # noqa: BLE001  the caller must learn of it; its text may hold anything
             self._end(number, MachineRefused(f"an attempt broke off in its worker: {type(error).__name__}"))
         else:
