@@ -1,14 +1,26 @@
-"""What a number of requests in flight brings: latency and throughput, with their errors; and how much of a latency
-is due to an answer's length. Arithmetic only."""
+"""What a number of requests in flight brings: latency and throughput, with their errors; how much of a latency is
+due to an answer's length; and how much a server's pace changes by itself. Arithmetic only."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 LITTLE = 0.5
 """The least sum of squares of relative token counts that is informative."""
+PRIOR = 8, 0.3
+"""So many latencies of this relative deviation are added to the measured ones: a few alike prove nothing."""
+FEW_CHANGES, LAST_CHANGES, CAPACITY_CHANGES = 4, 12, 2
+"""Changes from round to round by which a pace is judged; and how many of them may be changes of the capacity."""
+NEAR = 1.2
+"""The factor up to which a pace is judged by rounds of different numbers."""
+STEADY_PACE = 0.05
+"""The deviation up to which a pace is steady."""
+LONGEST = 5.0
+"""The longest round in seconds, or four latencies, where these differ so much that few show little."""
 
 
 class Moved(NamedTuple):
@@ -32,6 +44,10 @@ class Level(NamedTuple):
     def throughput(self) -> float:
         return self.number / self.latency
 
+    def with_error(self, another: float) -> Level:
+        """Returns the level with another error, which has nothing to do with the known one, added to it."""
+        return self._replace(error=math.hypot(self.error, another))
+
     def worth(self, before: Level) -> float:
         """Returns the share of the ideal gain that the larger number brings: 1 if latency stayed the same, 0 if
         throughput did."""
@@ -44,6 +60,92 @@ class Level(NamedTuple):
     def surely_worth(self, before: Level) -> float:
         """Returns the share that it brings at least, but for chance."""
         return self.worth(before) - self.doubt(before)
+
+
+def mean_level(levels: Iterable[Level]) -> Level:
+    """Returns the mean of several measurements at one number."""
+    numbers, latencies, errors = zip(*levels, strict=True)
+    count = len(numbers)
+    return Level(sum(numbers) / count, sum(latencies) / count, math.hypot(*errors) / count)
+
+
+@dataclass
+class Round:
+    """The answers of one round. `beside`: the sum of the requests in flight when each was sent; `full`: how many were
+    sent when as many were in flight as there might be. `since`: when it began."""
+
+    since: float = 0.0
+    beside: int = 0
+    full: int = 0
+    latencies: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+    _sum: float = 0.0
+    _squares: float = 0.0
+
+    def add(self, latency: float, tokens: float, weight: float) -> None:
+        """Adds an answer. `weight`: its latency's share of the mean, by its tokens."""
+        self.latencies.append(latency)
+        self.tokens.append(tokens)
+        self._sum += latency / weight
+        self._squares += (latency / weight) ** 2
+
+    @property
+    def count(self) -> int:
+        return len(self.latencies)
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self.count
+
+    def error(self) -> float:
+        """Returns the standard error of the mean latency, as a share of it, before it is known how latencies differ."""
+        variance = (self._squares - self._sum * self.mean) / (self.mean * self.mean) + PRIOR[0] * PRIOR[1] ** 2
+        return math.sqrt(max(variance, 0.0) / (self.count + PRIOR[0]) / self.count)
+
+    def is_enough(self, now: float, least: float, error: float, pace: Pace) -> bool:
+        """Returns whether it has that many answers and at most that error, or has lasted as long as it may. Where the
+        pace changes, the error says little."""
+        is_precise = self.count >= least and self.error() <= error and pace.deviation <= STEADY_PACE
+        return is_precise or (self.count >= least and now - self.since > max(LONGEST, 4 * self.mean))
+
+    def level(self, weights: Weights) -> Level:
+        """Returns what was measured, weighed by tokens."""
+        weighed = [weights.of(tokens) for tokens in self.tokens]
+        latency = sum(self.latencies) / sum(weighed)
+        spread = sum((one / weight / latency - 1) ** 2 for one, weight in zip(self.latencies, weighed, strict=True))
+        return Level(self.beside / self.count, latency, math.sqrt(spread) / self.count)
+
+
+@dataclass
+class Pace:
+    """How much a server's pace changes by itself, from round to round at one number in flight."""
+
+    _last: Level | None = None
+    _changes: deque[float] = field(default_factory=lambda: deque(maxlen=LAST_CHANGES))
+
+    def observe(self, level: Level) -> None:
+        """Adds a round. If its number is near the last one's, latency or throughput should be the same."""
+        last, self._last = self._last, level
+        if last is not None and max(level.number, last.number) <= NEAR * min(level.number, last.number):
+            change = min(abs(math.log(level.latency / last.latency)), abs(math.log(level.throughput / last.throughput)))
+            self._changes.append(max(0.0, change**2 - level.error**2 - last.error**2))
+
+    @property
+    def deviation(self) -> float:
+        """Returns the relative standard deviation of rounds beyond what chance explains. The largest changes may be
+        those of a capacity, and do not count."""
+        own = sorted(self._changes)[:-CAPACITY_CHANGES]
+        return math.sqrt(sum(own) / len(own) / 2) if self.is_known else 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Returns whether enough rounds tell it."""
+        return len(self._changes) >= FEW_CHANGES
+
+    @property
+    def is_steady(self) -> bool:
+        """Returns whether the pace is known not to change by itself."""
+        return self.is_known and self.deviation <= STEADY_PACE
 
 
 @dataclass

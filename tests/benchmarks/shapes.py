@@ -16,7 +16,7 @@ from batchgen.simulator.shapes import Batching, Shape, Slots
 sys.path.append(str(Path(__file__).parent.parent))
 
 import peer_auto
-from support.shapes import play
+from support.shapes import Unsteady, play
 
 Draw = Callable[[random.Random], float]
 SHAPES: dict[str, tuple[Callable[[], Shape], Draw, Callable[[random.Random], int], int]] = {
@@ -25,6 +25,7 @@ SHAPES: dict[str, tuple[Callable[[], Shape], Draw, Callable[[random.Random], int
     "8 slots": (lambda: Slots(((0, 8),)), lambda dice: 0.4 * dice.uniform(0.5, 1.5), lambda _: 50, 8),
     "100 slots": (lambda: Slots(((0, 100),)), lambda dice: 2 * dice.uniform(0.5, 1.5), lambda _: 50, 100),
     "30 slots, long tails": (lambda: Slots(((0, 30),)), lambda dice: dice.lognormvariate(0, 0.6), lambda _: 50, 30),
+    "8 slots, pace changes": (lambda: Unsteady(8, 1.0, 0.3), lambda dice: dice.uniform(0.2, 0.6), lambda _: 50, 8),
     "a batch of 32": (lambda: Batching(((0, 32),), 50), lambda _: 0.02, lambda dice: dice.randint(10, 100), 32),
     "a batch of 100": (lambda: Batching(((0, 100),), 50), lambda _: 0.1, lambda dice: dice.randint(20, 200), 100),
 }

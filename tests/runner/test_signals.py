@@ -125,7 +125,7 @@ def test_a_signal_while_it_plans_ends_it_before_anything_is_sent(tmp_path, serve
 
 def test_a_signal_at_any_moment_of_the_plan_is_told_as_what_it_is(tmp_path):
     """Also where it comes while a prompt is being rendered: it is no fault of that row."""
-    work = Work(tmp_path).write(prompts(100_000))
+    work = Work(tmp_path).write(prompts(300_000))
     dice = random.Random(4)
     stopped, latest = 0, 0.3
     with closing(Driver()) as driver:

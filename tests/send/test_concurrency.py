@@ -8,7 +8,7 @@ from collections import deque
 from itertools import pairwise
 
 import pytest
-from support.shapes import play, play_several, play_together
+from support.shapes import Unsteady, play, play_several, play_together
 
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.other_runs import Others
@@ -88,6 +88,29 @@ def test_latencies_that_differ_much_are_not_taken_for_a_queue(seed):
     auto = play(Slots(((0, 30),)), long_tailed(1.0), exactly(50), None, 100, seed)
     fixed = play(Slots(((0, 30),)), long_tailed(1.0), exactly(50), 30, 100, seed)
     assert auto.throughput(40, 90) >= 0.9 * fixed.throughput(40, 90)
+
+
+@pytest.mark.parametrize(
+    ("slots", "seconds", "deviation"),
+    [
+        pytest.param(8, 1.0, 0.15, id="8 slots, a little, every second"),
+        pytest.param(8, 1.0, 0.3, id="8 slots, every second"),
+        pytest.param(8, 5.0, 0.3, id="8 slots, every five seconds"),
+        pytest.param(100, 2.0, 0.3, id="100 slots, every two seconds"),
+        pytest.param(8, 1.0, 0.6, id="8 slots, much, every second"),
+    ],
+)
+def test_a_pace_that_changes_by_itself_is_not_taken_for_a_queue(slots, seconds, deviation):
+    """It neither starves the server, as one does that takes each slow second for a queue, nor floods it."""
+    shares, slower = [], []
+    for seed in range(1, 5):
+        fixed = play(Unsteady(slots, seconds, deviation), about(0.4), exactly(50), slots, 130, seed)
+        auto = play(Unsteady(slots, seconds, deviation), about(0.4), exactly(50), None, 130, seed)
+        shares.append(auto.throughput(60, 120) / fixed.throughput(60, 120))
+        slower.append(auto.latency(60, 120) / fixed.latency(60, 120))
+    assert statistics.mean(shares) >= 0.9, shares
+    assert min(shares) >= 0.7, shares
+    assert statistics.mean(slower) <= 2.6, slower
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -25,7 +25,20 @@ from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
 from batchgen.simulator.clock import SimulatedLoop
-from batchgen.simulator.shapes import Shape
+from batchgen.simulator.shapes import Shape, Slots
+
+
+class Unsteady(Slots):
+    """A server whose pace changes by itself, as one does that shares its machine: all answers of some seconds take
+    longer, or less."""
+
+    def __init__(self, slots: int, seconds: float, deviation: float) -> None:
+        super().__init__(((0, slots),))
+        self._seconds, self._deviation = seconds, deviation
+
+    async def work(self, seconds: float, tokens: int) -> None:
+        dice = random.Random(asyncio.get_running_loop().time() // self._seconds)
+        await super().work(seconds * dice.lognormvariate(0, self._deviation), tokens)
 
 
 @dataclass

@@ -1,0 +1,261 @@
+"""Climbs to the number of requests in flight that the server turns into throughput: decides, after each round, how many
+there are in the next one.
+
+By Little's law the throughput is the number in flight divided by the mean latency. The number is doubled while that
+brings more; then it goes back to as many as are at work, and a short queue. From then on it is tried from time to time
+whether a few more bring more, and whether fewer wait less. A server's own pace may change: what a single round seems to
+show is looked at again before the number follows it, unless the pace is known to be steady. Arithmetic only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from batchgen.send.comparison import (
+    are_alike,
+    brings_less,
+    is_free,
+    is_surely_worth,
+    is_worth,
+    shows_queue,
+    waits_less,
+)
+from batchgen.send.measurement import Level, Pace, mean_level
+from batchgen.send.other_runs import Others
+
+QUEUE = 1.12
+"""Requests in flight for each one at work: a short queue, so that the server is never idle, and a change is seen."""
+FREE, LONG, SURELY_LONG = 1.05, 1.15, 1.2
+"""Multiples of the latency without a queue: below the first there is no queue, above the second it is too long; above
+the third also where the pace changes, or other runs do."""
+STEP, LARGEST_STEP = 1.12, 2.0
+"""The factor by which the number is raised to find out whether there is room for more; and the largest one, at servers
+whose pace changes by itself."""
+MOST_LOWERED = 3
+"""The divisor by which the number is lowered at most at once."""
+STEADY = 8
+"""Rounds at one number whose mean is what more is compared with."""
+PATIENCE, MOST_PATIENT = 6.0, 3.0
+"""The most seconds between two attempts to find room for more; and so many times as many where few are in flight."""
+PRECISION = {"climbing": 4, "trying": 8}
+"""The divisor of a step's logarithm that makes the error which is wanted of a round, by state."""
+HELD_ERROR = 0.02
+"""The error that is wanted in all other states."""
+LOOKING = frozenset({"climbing", "lowered", "returned"})
+"""States in which the number is not the one that was found."""
+
+
+@dataclass
+class HillClimb:
+    """The number in flight, of all runs together. `ceiling`: its upper limit. `total`: the time-out of a request in
+    seconds. `others`: the other runs. `state`: what the next round is to show. `why` and `level`: the reason for the
+    last number, and what was measured before."""
+
+    number: int
+    ceiling: int
+    total: float
+    others: Others = field(default_factory=Others)
+    state: str = "climbing"
+    why: str = ""
+    level: Level | None = None
+    pace: Pace = field(default_factory=Pace)
+    base: float = math.inf  # the latency without a queue
+    _rounds: deque[Level] = field(default_factory=lambda: deque(maxlen=STEADY))
+    _factor: float = 2.0
+    _before: Level | None = None  # where more in flight was worth it
+    _high: Level | None = None  # where it was not
+    _low: Level | None = None  # where fewer waited less
+    _tries: int = 0
+    _tried_at: float = 0.0
+
+    @property
+    def is_stepping(self) -> bool:
+        """Returns whether the number has just been raised: then few answers show enough."""
+        return self.state in PRECISION
+
+    @property
+    def wanted_error(self) -> float:
+        return math.log(self._factor) / PRECISION[self.state] if self.is_stepping else HELD_ERROR
+
+    @property
+    def has_settled(self) -> bool:
+        """Returns whether the number is the one that was found, perhaps with a few more that are tried."""
+        return self.state not in LOOKING
+
+    @property
+    def is_looking(self) -> bool:
+        return self.state in LOOKING or self.state == "trying"
+
+    def forget(self) -> None:
+        """Forgets what was measured."""
+        self.base, self._before, self._high = math.inf, None, None
+
+    def end_round(self, now: float, level: Level) -> None:
+        """Decides what follows a round."""
+        self.pace.observe(level)
+        self._rounds.append(level)
+        if self.base == math.inf and self.others.settled:
+            self._adopt(now, level)
+        elif self.base < math.inf or not self.others.is_looking:
+            {
+                "climbing": self._climbed,
+                "trying": self._tried,
+                "verifying": self._verified,
+                "lowered": self._was_lowered,
+                "returned": self._returned,
+                "holding": self._held,
+                "held": self._held,
+                "doubting": self._held,
+            }[self.state](now, level)
+
+    def move(self, most: int, state: str, level: Level | None, why: str) -> None:
+        """Changes the number, or what the next round is to show."""
+        if most != self.number or state not in {self.state, "doubting"}:
+            self._rounds.clear()
+        self.number, self.state, self.level, self.why = most, state, level, why
+
+    def _adopt(self, now: float, level: Level) -> None:
+        """Takes the number that other runs have found. What was measured beside them tells the latency without a
+        queue."""
+        number = round(sum(self.others.settled) / len(self.others.settled))
+        self.base = level.latency / max(1.0, QUEUE * level.number / number)
+        self._tried_at = now
+        self.move(number, "holding", level, "as other runs have found")
+
+    @property
+    def _is_sure(self) -> bool:
+        """Returns whether the last rounds tell enough: where the pace changes by itself, one does not."""
+        return self.pace.is_steady or len(self._rounds) > 1
+
+    def _climbed(self, _: float, level: Level) -> None:
+        before, level = self._before, mean_level(self._rounds)
+        if before is None or level.number <= before.number:
+            self._before = level
+            self._climb(level, self._factor)
+        elif is_worth(level, before):
+            self._found_room(level, before, 2.0)
+        elif self._is_sure:
+            self._settle(level)
+
+    def _tried(self, _: float, level: Level) -> None:
+        before = self._before or level
+        if level.number > before.number and is_surely_worth(level, before, self.pace):
+            self._found_room(level, before, 1.5)
+        else:
+            self._settle(level)
+
+    def _found_room(self, level: Level, before: Level, factor: float) -> None:
+        self._tries = 0
+        self.base = (before.latency + level.latency) / 2 if is_free(level, before) else before.latency
+        self._climb(level, factor)
+
+    def _climb(self, level: Level, factor: float) -> None:
+        self._before, self._factor = level, factor
+        most = max(self.number + self.others.runs, round(self.number * factor))
+        if most > self.ceiling or 3 * factor * level.latency > self.total:
+            self.base = min(self.base, level.latency)
+            self.move(self.number, "holding", level, "as many as there may be")
+        else:
+            self.move(most, "climbing", level, "the server has room for more")
+
+    def _settle(self, level: Level) -> None:
+        """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
+        queue; but not at fewer than were worth it. If that latency is not known, it looks for it."""
+        if self.base == math.inf:
+            self._lower(level, self.number // 4)
+            return
+        self._high = level
+        lowest = int(self._before.number + 0.5) if self._before else 1
+        most = min(max(lowest, self._needed(level)), self.number)
+        self.move(most, "verifying", level, "more in flight only waits longer")
+
+    def _needed(self, level: Level) -> int:
+        """Returns how many keep the server as busy as it is, with a short queue."""
+        return max(1, int(QUEUE * level.throughput * self.base + 0.05))
+
+    def _lower(self, level: Level, most: int) -> None:
+        self._high, self._before = level, None
+        self.move(max(1, most), "lowered", level, "answers wait")
+
+    def _verified(self, now: float, level: Level) -> None:
+        """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
+        level = mean_level(self._rounds)
+        high = self._high or level
+        self._tried_at = now
+        if not brings_less(level, high):
+            self._hold(now, level)
+        elif self._is_sure:
+            self.base = min(high.latency, SURELY_LONG * self.base)
+            self.move(max(self.number, round(high.number)), "holding", level, "more in flight bring more")
+
+    def _hold(self, now: float, level: Level) -> None:
+        self.state = "holding"
+        self._held(now, level)
+
+    def _held(self, now: float, level: Level) -> None:
+        pace = self.pace.deviation
+        if level.latency < (1 - 2 * level.with_error(pace).error) * self.base < math.inf:
+            self.base = min(self.base, (1 + 2 * pace) * level.latency)  # beside a queue, or the server is faster now
+        queue = level.latency / self.base if self.base < math.inf else 1.0
+        if self._is_long(level) and self.state != "doubting":
+            self.move(self.number, "doubting", level, "")  # it may have changed since
+        elif self._is_long(level):
+            self._lower(level, max(self._needed(level), round(self.number / MOST_LOWERED)))
+        elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self.others.is_looking:
+            self._try_more(level)
+        else:
+            self.move(self.number, "holding", level, "")
+
+    def _is_long(self, level: Level) -> bool:
+        """Returns whether the queue is too long."""
+        is_plain = self.pace.is_steady and self.others.runs == 1
+        return level.latency > ((LONG if is_plain else SURELY_LONG) + 2 * level.error) * self.base
+
+    def _patience(self, level: Level) -> float:
+        """Returns the seconds until the next attempt to find room: longer after each one in vain, and where one more is
+        a large step."""
+        large = min(max(1.0, 1 / self.number / (STEP - 1)), MOST_PATIENT)
+        return large * min(PATIENCE, 0.5 * 2.0**self._tries * level.latency)
+
+    def _try_more(self, level: Level) -> None:
+        self._tries = min(self._tries + 1, 10)
+        self._before = mean_level(self._rounds)
+        self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), LARGEST_STEP)
+        most = max(self.number + self.others.runs, round(self.number * self._factor))
+        self.move(min(most, self.ceiling), "trying", level, "is there room for more?")
+
+    def _was_lowered(self, now: float, level: Level) -> None:
+        """Checks whether fewer wait less. If not, answers simply take longer."""
+        level = mean_level(self._rounds)
+        high = self._high or level
+        if self.base == math.inf:
+            self._look_for_base(level, high)
+        elif waits_less(level, high, self.pace):
+            if self.pace.is_steady or are_alike(level, high):
+                self._hold(now, level)
+            else:
+                self._low = level
+                self.move(round(high.number), "returned", level, "was it by chance?")
+        elif self._is_sure:
+            self.base = max(self.base, level.latency)
+            self.move(max(self.number, round(high.number)), "holding", level, "fewer in flight wait as long")
+
+    def _look_for_base(self, level: Level, high: Level) -> None:
+        """Lowers the number until more bring more: then there is no queue."""
+        if self.number > 1 and not shows_queue(level, high):
+            self._lower(level, self.number // 2)
+        else:
+            self.base = level.latency
+            self._climb(level, 1.5)
+
+    def _returned(self, now: float, level: Level) -> None:
+        """Checks again, at the larger number, whether fewer wait less: the first time it was high while answers came
+        slowly, which may have been the server's own pace."""
+        low = self._low or level
+        if waits_less(low, level, self.pace):
+            self.move(max(1, round(low.number)), "holding", level, "answers wait")
+        else:
+            self.base = max(self.base, low.latency)
+            self._hold(now, level)
