@@ -18,8 +18,6 @@ from batchgen.send.other_runs import Others
 START = 4
 FEW, FEWEST = 16, 8
 """The least answers of a round, and of a round just after the number was raised."""
-OTHERWISE = 0.3
-"""The change of the tokens' share in latency after which older measures are discarded."""
 FEW_LATE = 2
 """So many time-outs in a round are a sign of overload."""
 SETTLING = 3.0
@@ -127,7 +125,8 @@ class AdaptiveConcurrency:
 
     def _end(self, measured: Round, now: float) -> None:
         """Ends a round: takes its measure, and follows what is decided."""
-        before, level = self.most, self._level(measured)
+        before, level = self.most, measured.level(self._weights)
+        self._weights.learn(measured.latencies, measured.tokens)
         self._late = 0
         self._is_held_back = 2 * measured.full < measured.count
         if self._is_held_back:  # by something else: nothing was tried
@@ -135,13 +134,6 @@ class AdaptiveConcurrency:
             return
         self._climb.end_round(now, level)
         self._follow(now, before)
-
-    def _level(self, measured: Round) -> Level:
-        level, share = measured.level(self._weights), self._weights.share
-        self._weights.learn(measured.latencies, measured.tokens)
-        if abs(self._weights.share - share) > OTHERWISE:
-            self._climb.forget()  # it was computed with another share
-        return level
 
     def _follow(self, now: float, before: int) -> None:
         """Notes a change of the number, and begins a round. What is in flight was sent at the number before."""

@@ -88,10 +88,6 @@ class HillClimb:
     def is_looking(self) -> bool:
         return self.state in LOOKING or self.state == "trying"
 
-    def forget(self) -> None:
-        """Forgets what was measured."""
-        self.base, self._before, self._high = math.inf, None, None
-
     def end_round(self, now: float, level: Level) -> None:
         """Decides what follows a round."""
         self.pace.observe(level)
