@@ -28,12 +28,16 @@ class Blame:
         self.answers = 0
         self._answered_at = -math.inf
         self._failing: set[bytes] = set()
-        """Rows that failed since the last answer."""
+        """Rows that failed since the last answer, and are not done."""
 
     def answered(self, now: float) -> None:
         self.answers += 1
         self._answered_at = now
         self._failing.clear()
+
+    def failed(self, key: bytes) -> None:
+        """Counts a row that has failed for good: it no longer speaks for the others."""
+        self._failing.discard(key)
 
     def as_refusal(self, failure: Failure, now: float) -> Failure:
         """Returns the failure, as a refusal by rate if the server says it is overloaded while it answers others: it has

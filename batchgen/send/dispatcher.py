@@ -258,6 +258,7 @@ class Dispatcher:
             await self._settle_parked()
         if delay is None and not stops:
             self.stats.failed += task.rows
+            self._blame.failed(task.key)
         elif not stops:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))

@@ -8,7 +8,11 @@ import pytest
 from support.own_server import OwnServer
 from support.service import Raw, Reset, Status, error_body
 
+from batchgen.api.outcome import Failure, Kind
 from batchgen.job.sections import Until
+from batchgen.send.blame import Blame
+from batchgen.send.limits import RateLimiter
+from batchgen.send.task import Task
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
@@ -54,6 +58,20 @@ def test_rows_that_are_at_fault_fail_alone(action, bad, job, service, called):
     assert max(service.asked[f"Write about {name}."] for name in names) <= 6, (
         "five tries, and once over a kept connection"
     )
+
+
+def test_of_two_rows_at_fault_the_one_that_is_left_is_alone():
+    """Once the other has failed for good, nothing else speaks for a service that is away."""
+    blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.TRANSIENT, "no", 500)
+    rows = [Task(bytes([n] * 16), b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0) for n in (1, 2)]
+    blame.answered(0.0)
+    for left in (2, 2):  # amid answers; then neither is alone
+        for row in rows:
+            blame.weigh(row, failure, 1.0, left)
+    assert [row.own_failures for row in rows] == [1, 1]
+    blame.failed(rows[0].key)
+    blame.weigh(rows[1], failure, 2.0, 1)
+    assert rows[1].own_failures == 2
 
 
 @pytest.mark.usefixtures("impatient")
