@@ -35,8 +35,8 @@ def is_free(level: Level, before: Level) -> bool:
     return level.worth(before) >= WELL_WORTH
 
 
-def shows_queue(level: Level, high: Level) -> bool:
-    """Returns whether more than `level` surely were no queue: then `level` has none."""
+def has_no_queue(level: Level, high: Level) -> bool:
+    """Returns whether more surely brought more: then `level` has no queue."""
     return high.number > level.number and high.surely_worth(level) >= WORTH
 
 

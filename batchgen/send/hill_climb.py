@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from batchgen.send.comparison import (
     are_alike,
     brings_less,
+    has_no_queue,
     is_free,
     is_surely_worth,
     is_worth,
-    shows_queue,
     waits_less,
 )
 from batchgen.send.measurement import Level, Pace, mean_level
@@ -77,6 +77,7 @@ class HillClimb:
 
     @property
     def wanted_error(self) -> float:
+        """Returns the error of a round's mean latency that is small enough, as a share of it."""
         return math.log(self._factor) / PRECISION[self.state] if self.is_stepping else HELD_ERROR
 
     @property
@@ -86,6 +87,7 @@ class HillClimb:
 
     @property
     def is_looking(self) -> bool:
+        """Returns whether it looks for the number, or tries a few more."""
         return self.state in LOOKING or self.state == "trying"
 
     def end_round(self, now: float, level: Level) -> None:
@@ -240,7 +242,7 @@ class HillClimb:
 
     def _look_for_base(self, level: Level, high: Level) -> None:
         """Lowers the number until more bring more: then there is no queue."""
-        if self.number > 1 and not shows_queue(level, high):
+        if self.number > 1 and not has_no_queue(level, high):
             self._lower(level, self.number // 2)
         else:
             self.base = level.latency

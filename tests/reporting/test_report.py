@@ -366,7 +366,14 @@ def test_each_run_leaves_its_report_and_says_where(job, service, batchgen):
 def test_a_run_measures_its_answers_as_one_does_who_reads_them_again(job, service, called, monkeypatch):
     """It takes the measures of what it has just published, and `report` those of what the checkpoint holds."""
     seen = []
-    monkeypatch.setattr("batchgen.reporting.facts.gather", lambda *given: seen.append(gather(*given)) or seen[-1])
+    published = []
+
+    def gathered(archive: ReportReader, subject: Subject) -> Facts:
+        published.append(subject.published)
+        seen.append(gather(archive, subject))
+        return seen[-1]
+
+    monkeypatch.setattr("batchgen.reporting.facts.gather", gathered)
     service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
     names = ["lamp", "tent", "tent", *(f"shelf {n}" for n in range(9))]
     path = job([{"id": f"r{n}", "name": name} for n, name in enumerate(names)], duplicates="once", report=True)
@@ -375,6 +382,8 @@ def test_a_run_measures_its_answers_as_one_does_who_reads_them_again(job, servic
     of_run, again = (facts.looked for facts in seen)
     assert (of_run.answers.to_dicts(), of_run.of) == (again.answers.to_dicts(), again.of)
     assert of_run.answers.height == 10
+    assert published[0].answers is of_run, "it reads nothing again"
+    assert published[1] is None
 
 
 def test_a_job_may_do_without(job, service, called):
