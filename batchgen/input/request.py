@@ -80,7 +80,7 @@ class PreparedBatch:
     texts of each prompt or message. `around`: the body template of each request. The errors are those of the rows that
     have no request, by their position in the batch."""
 
-    digests: list[bytes]
+    identity: Identity
     bodies: list[bytes]
     columns: Sequence[Sequence[str]]
     roles: tuple[str | None, ...]
@@ -90,12 +90,16 @@ class PreparedBatch:
 
     def __len__(self) -> int:
         """Returns how many rows there are, with those that have no request."""
-        return len(self.digests) + len(self.errors)
+        return len(self.bodies) + len(self.errors)
+
+    def digests(self) -> list[bytes]:
+        """Returns the key of each request's first occurrence."""
+        return self.identity.digests(self.bodies)
 
     def requests(self) -> Iterator[PreparedRequest | RowError]:
         """Yields one request or error for each row, in order."""
         texts = zip(*self.columns, strict=True)
-        made = zip(self.digests, self.bodies, texts, self.prompt_tokens, self.around, strict=True)
+        made = zip(self.digests(), self.bodies, texts, self.prompt_tokens, self.around, strict=True)
         for at in range(len(self)):
             yield self.errors[at] if at in self.errors else self._request(*next(made))
 
@@ -156,7 +160,7 @@ class Requests:
             bodies = self._shared.bodies(texts)
         tokens = [list(map(estimate_tokens, column)) for column in texts]
         total = tokens[0] if len(tokens) == 1 else list(map(sum, zip(*tokens, strict=True)))
-        return PreparedBatch(self._identity.digests(bodies), bodies, texts, self._roles, total, templates, errors)
+        return PreparedBatch(self._identity, bodies, texts, self._roles, total, templates, errors)
 
     def _body_templates(self, frame: pl.DataFrame) -> Iterator[BodyTemplate | PromptError]:
         """Yields one body template, or error, for each row."""

@@ -26,14 +26,14 @@ from batchgen.ui.humanize import pluralize
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a run. `rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `record`,
-    `state`, `attempts`, `todo` (whether it is to be sent); and `occurrence` if a body occurs more than once. If rows
-    share answers, also `answered_by`, the number of the row that is sent for all of them and whose `record`, `state`
-    and `attempts` they all have, and `sharing`, how many they are. `order`: the numbers, from 0, of the rows to be
-    sent, in the order of sending; None: in input order. `again`: new rows whose older answers are not reused. `changed`
-    is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not known. `seconds`: the
-    time that the limits ask, 0 if there are none. `prompts`: of the first rows; `with_prompts`: of
-    the first ones to be sent."""
+    """The plan of a run. `rows`: for each input row `hi`, `lo`, `prompt_tokens`, `answer_tokens`, `model`, `checksum`
+    (of the body), `record`, `state`, `attempts`, `todo` (whether it is to be sent); and `occurrence` if a body occurs
+    more than once. If rows share answers, also `answered_by`, the number of the row that is sent for all of them and
+    whose `record`, `state` and `attempts` they all have, and `sharing`, how many they are. `order`: the numbers, from
+    0, of the rows to be sent, in the order of sending; None: in input order. `again`: new rows whose older answers are
+    not reused. `changed` is None if the job has no `input.id`. Costs are US dollars, None if a model's price is not
+    known. `seconds`: the time that the limits ask, 0 if there are none. `prompts`: of the first rows; `with_prompts`:
+    of the first ones to be sent."""
 
     rows: pl.DataFrame
     order: pl.Series | None

@@ -1,10 +1,11 @@
 """Reads the whole input before anything is sent: renders every prompt and checks every row's values, so that a mistake
-in the last row costs nothing. Keeps 26 bytes a row."""
+in the last row costs nothing. Keeps 30 bytes a row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby, islice
+from zlib import crc32
 
 import polars as pl
 
@@ -28,7 +29,9 @@ class Preflight:
     """The results of the preflight. `names` are hashes. `problems`: the first rows with each reason."""
 
     columns: Columns = field(
-        default_factory=lambda: Columns(prompt_tokens=pl.UInt32, answer_tokens=pl.UInt32, model=pl.UInt16)
+        default_factory=lambda: Columns(
+            prompt_tokens=pl.UInt32, answer_tokens=pl.UInt32, model=pl.UInt16, checksum=pl.UInt32
+        )
     )
     models: dict[str, int] = field(default_factory=dict)
     names: list[pl.Series] = field(default_factory=list)
@@ -47,14 +50,25 @@ class Preflight:
             count = len(list(alike))
             models += [self.models.setdefault(around.model, len(self.models))] * count
             answer_tokens += [around.answer_tokens] * count
-        digests = b"".join(made.digests)
-        self.columns.add(digests, prompt_tokens=made.prompt_tokens, answer_tokens=answer_tokens, model=models)
+        self.columns.add(
+            b"".join(made.digests()),
+            prompt_tokens=made.prompt_tokens,
+            answer_tokens=answer_tokens,
+            model=models,
+            checksum=checksums(made),
+        )
 
     def refuse(self, reason: str, row: str) -> None:
         rows = self.problems.setdefault(reason, [])
         if len(rows) < SHOWN_PROBLEMS:
             rows.append(row)
         self.rejected += 1
+
+
+def checksums(made: PreparedBatch) -> list[int]:
+    """Returns a checksum of each body. What is made later for the same row is compared with it: that takes a quarter of
+    the time that a digest does."""
+    return list(map(crc32, made.bodies))
 
 
 def preflight(job: Job, source: Source, requests: Requests) -> Preflight:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import polars as pl
 
 from batchgen.checkpoint.index import State, join
-from batchgen.checkpoint.row_key import occurrence_key
 from batchgen.errors import InputChanged
-from batchgen.input.request import PreparedRequest, Requests, RowError
+from batchgen.input.request import PreparedBatch, Requests
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
 from batchgen.runner.plan import Plan
+from batchgen.runner.preflight import checksums
 from batchgen.send.task import Task
 
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
@@ -59,15 +59,11 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             wanted = frame.filter(here)
             numbers = (here.arg_true() + start).to_list()
             names = texts(wanted[job.input.id]).to_list() if job.input.id else [None] * wanted.height
-            defaults = {"occurrence": pl.lit(0), "sharing": pl.lit(1)}
-            some = [name if name in rows.columns else value.alias(name) for name, value in defaults.items()]
-            known = rows.filter(here).select("hi", "lo", *some, "attempts", "state").iter_rows()
-            numbered = zip(numbers, known, names, strict=True)
+            sharing = "sharing" if "sharing" in rows.columns else pl.lit(1).alias("sharing")
+            known = rows.filter(here).select("hi", "lo", "checksum", sharing, "attempts", "state").iter_rows()
+            facts = zip(numbers, names, known, strict=True)
             for made in requests.batches(wanted):
-                yield {
-                    row: _task(job, one, facts, name, prices)
-                    for one, (row, facts, name) in zip(made.requests(), numbered, strict=False)
-                }
+                yield dict(_tasks(job, made, facts, prices))
             left -= wanted.height
         start += frame.height
         if not left:
@@ -75,28 +71,36 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
     source.verify()
 
 
-def _task(
+def _tasks(
     job: Job,
-    made: PreparedRequest | RowError,
-    row: tuple[int, int, int, int, int, int],
-    name: str | None,
+    made: PreparedBatch,
+    facts: Iterator[tuple[int, str | None, tuple[int, int, int, int, int, int]]],
     prices: dict[str, tuple[float, float]],
-) -> Task:
-    hi, lo, occurrence, sharing, attempts, state = row
-    key = join(hi, lo)
-    if isinstance(made, RowError) or occurrence_key(made.digest, occurrence) != key:
-        raise InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
-    return Task(
-        key,
-        made.body,
-        made.model,
-        name,
-        attempts,
-        made.prompt_tokens,
-        made.answer_tokens,
-        prices[made.model],
-        sharing,
-        made.candidates,
-        failed_before=state == State.FAILED,
-        tried_before=attempts > 0,
-    )
+) -> Iterator[tuple[int, Task]]:
+    """Yields each row's number and task. `facts`: of each row its number, its name and what is planned. Takes as many
+    as there are requests."""
+    changed = InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
+    if made.errors:
+        raise changed
+    requests = zip(made.bodies, checksums(made), made.prompt_tokens, made.around, strict=True)
+    for (body, checksum, prompt_tokens, around), (row, name, known) in zip(requests, facts, strict=False):
+        hi, lo, planned, sharing, attempts, state = known
+        if checksum != planned:
+            raise changed
+        yield (
+            row,
+            Task(
+                join(hi, lo),
+                body,
+                around.model,
+                name,
+                attempts,
+                prompt_tokens,
+                around.answer_tokens,
+                prices[around.model],
+                sharing,
+                around.candidates,
+                failed_before=state == State.FAILED,
+                tried_before=attempts > 0,
+            ),
+        )

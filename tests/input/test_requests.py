@@ -352,4 +352,4 @@ def test_rows_without_a_request_keep_their_place_among_those_that_have_one():
     alone = [one for at in (0, 4) for one in requests.of(frame[[at]])]
     assert [one for one in batch.requests() if isinstance(one, PreparedRequest)] == alone
     assert [isinstance(one, RowError) for one in batch.requests()] == [False, True, True, True, False]
-    assert [batch.digests, batch.prompt_tokens] == [[r.digest for r in alone], [r.prompt_tokens for r in alone]]
+    assert [batch.digests(), batch.prompt_tokens] == [[r.digest for r in alone], [r.prompt_tokens for r in alone]]
