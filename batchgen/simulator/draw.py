@@ -6,9 +6,10 @@ import functools
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from batchgen.api.types import TokenLogProb, TopLogProb
 
@@ -18,6 +19,7 @@ HEAD = 32
 """The most probable tokens that each distribution caches."""
 POWERS = 16
 """The powers whose sums each distribution caches: one for each temperature that is asked for."""
+T = TypeVar("T")
 COLDEST = 0.02
 """Below this temperature the most probable token is chosen: powers of probabilities would leave a float's range."""
 
@@ -28,12 +30,13 @@ class Distribution:
     The model's orders are such layers, and so is the cache on top of them. Each sums to 1 over the vocabulary.
     """
 
-    __slots__ = ("_head", "_is_reused", "_masses", "_rest", "_sorted", "explicit", "floor", "lower")
+    __slots__ = ("_head", "_is_reused", "_masses", "_ranks", "_rest", "_sorted", "explicit", "floor", "lower")
 
     def __init__(self, explicit: Mapping[str, float], floor: float = 0.0, lower: Distribution | None = None) -> None:
         self.explicit, self.floor, self.lower = explicit, floor, lower
         self._is_reused = False
         self._masses: dict[float, float] = {}
+        self._ranks: dict[float, Ranks] = {}
         self._head: list[tuple[float, str]] = []
         self._rest: Iterator[tuple[float, str]] | None = None
         self._sorted: list[tuple[float, str]] | None = None
@@ -95,10 +98,14 @@ class Distribution:
         if power == 1:
             return 1.0
         if (mass := self._masses.get(power)) is None:
-            mass = self._masses[power] = self._sum(power)
-            if len(self._masses) > POWERS:
-                del self._masses[next(iter(self._masses))]
+            mass = _kept(self._masses, power, self._sum(power))
         return mass
+
+    def ranks(self, power: float) -> Ranks:
+        """Returns the most probable tokens, HEAD at most, with the sums of p ** power. They are cached."""
+        if (ranks := self._ranks.get(power)) is None:
+            ranks = _kept(self._ranks, power, Ranks(islice(self.ranked(), HEAD), power))
+        return ranks
 
     def _sum(self, power: float) -> float:
         own = sum(math.pow(p, power) for p in self.explicit.values())
@@ -106,6 +113,45 @@ class Distribution:
             return own
         hidden = sum(math.pow(self.lower.probability(token), power) for token in self.explicit)
         return own + math.pow(self.floor, power) * max(0.0, self.lower.mass(power) - hidden)
+
+
+def _kept(cache: dict[float, T], power: float, value: T) -> T:
+    """Adds a value to a cache of POWERS values, and returns it."""
+    cache[power] = value
+    if len(cache) > POWERS:
+        del cache[next(iter(cache))]
+    return value
+
+
+class Ranks:
+    """The most probable tokens of a distribution, as far as they were asked for, with the sums of p ** `power` up to
+    each."""
+
+    __slots__ = ("_power", "_ranked", "_tops", "ranks", "sums")
+
+    def __init__(self, ranked: Iterator[tuple[float, str]], power: float) -> None:
+        self.ranks: list[tuple[float, str]] = []
+        self.sums: list[float] = []
+        self._ranked, self._power = ranked, power
+        self._tops: dict[int, list[TopLogProb]] = {}
+
+    def reach(self, target: float, least: int) -> bool:
+        """Reads on until the sum exceeds `target`, and there are at least so many. Returns whether it got there."""
+        sums = self.sums
+        total = sums[-1] if sums else 0.0
+        while total <= target or len(sums) < least:
+            if (rank := next(self._ranked, None)) is None:
+                return False
+            total += math.pow(rank[0], self._power)
+            self.ranks.append(rank)
+            sums.append(total)
+        return True
+
+    def top(self, shown: int) -> list[TopLogProb]:
+        """Returns the first ones as they are reported with each token."""
+        if (top := self._tops.get(shown)) is None:
+            top = self._tops[shown] = [_alternative(rank) for rank in self.ranks[:shown]]
+        return top
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +173,16 @@ class Draw:
     def token(self, distribution: Distribution, u: float) -> TokenLogProb:
         """Returns the token on which `u`, in [0, 1), falls. Reads no more ranks than it needs."""
         target = distribution.mass(self.power) * (self.top_p if self.top_p < 1 else u)
-        ranks: list[tuple[float, str]] = []
-        sums: list[float] = []
-        total = 0.0
-        for rank in distribution.ranked():
-            total += math.pow(rank[0], self.power)
-            ranks.append(rank)
-            sums.append(total)
-            if total > target and len(ranks) >= self.top:
-                break
-        return _report(ranks, self._index(sums, target, u), self.top)
+        found = distribution.ranks(self.power)
+        if not found.reach(target, self.top):
+            found = Ranks(distribution.ranked_uncached(), self.power)
+            found.reach(target, self.top)
+        p, token = found.ranks[self._index(found.sums, target, u)]
+        return TokenLogProb(token, _log(p), utf8(token), found.top(self.top))
 
     def _index(self, sums: list[float], target: float, u: float) -> int:
         last = min(bisect_left(sums, target), len(sums) - 1)  # rounding may leave `target` past the end
         return bisect_left(sums, u * sums[last]) if self.top_p < 1 else last
-
-
-def _report(ranks: Sequence[tuple[float, str]], index: int, shown: int) -> TokenLogProb:
-    top = [_alternative(rank) for rank in ranks[:shown]]
-    p, token = ranks[index]
-    return TokenLogProb(token, _log(p), utf8(token), top)
 
 
 @functools.lru_cache(maxsize=16384)

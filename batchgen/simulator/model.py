@@ -206,8 +206,8 @@ def _mean_log_probability(generated: Generated) -> float:
 
 def _first_stop(text: str, added: int, stops: tuple[str, ...]) -> int | None:
     """Returns where the first stop string begins that the last `added` characters completed."""
-    found = (text.find(stop, max(0, len(text) - added - len(stop) + 1)) for stop in stops)
-    return min((at for at in found if at >= 0), default=None)
+    found = [text.find(stop, max(0, len(text) - added - len(stop) + 1)) for stop in stops]
+    return min([at for at in found if at >= 0], default=None)
 
 
 def _cut(content: list[TokenLogProb], end: int) -> list[TokenLogProb]:
