@@ -19,7 +19,7 @@ from batchgen.api.repair import decoded
 from batchgen.api.sse import NULL
 from batchgen.api.token_counts import tokens_of
 from batchgen.api.types import WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
-from batchgen.api.unusable import broken_off, error_within, refused, unreadable, unusable
+from batchgen.api.unusable import broken_off, content_refusal, error_within, unreadable, unusable
 
 NO_REASON = (
     "nothing says that the answer came to its end: it has no finish_reason (an old server? Then try stream: true, or "
@@ -89,7 +89,7 @@ def judge(body: bytes, read: Callable[[bytes], ParsedBody]) -> Answer | Failure:
     has_log_probs = any(choice.log_probs != NULL for choice in parsed.choices)
     answer = Answer(body, len(texts), tokens, prompt, has_log_probs, is_cut_off(parsed.reasons[0]))
     if parsed.refusal is not None:
-        return refused(answer, parsed.refusal)
+        return content_refusal(answer, parsed.refusal)
     if None in parsed.reasons:
         return _without_end(parsed.reasons, body)
     return broken_off(answer, parsed.reasons) or answer

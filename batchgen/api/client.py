@@ -16,7 +16,7 @@ import aiohttp
 
 from batchgen import __version__
 from batchgen.api.connection import Connection
-from batchgen.api.connection_errors import broken
+from batchgen.api.connection_errors import failure_of
 from batchgen.api.credentials import Redactor
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
@@ -83,36 +83,36 @@ class Client:
         try:
             outcome = await self._pool.post(
                 body,
-                lambda status, headers, payload: self._judge(status, headers, payload, body, model),
+                lambda status, headers, payload: self._read_outcome(status, headers, payload, body, model),
                 sendings,
                 fresh=fresh or (bool(self._resent) and hash(body) in self._resent),
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
                 outcome = self._late(sendings)
-            elif sendings.left:
+            elif sendings.sent:
                 raise
             else:
                 raise NeverSent from None
         except (aiohttp.ClientError, OSError) as error:
-            outcome = self._all_redacted(broken(error, sendings))
+            outcome = self._all_redacted(failure_of(error, sendings))
         finally:
             self._deadlines.end(task)
-        if sendings.left == 1 and isinstance(outcome, Answer):
+        if sendings.sent == 1 and isinstance(outcome, Answer):
             return outcome
         own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
-        if sendings.left <= own:
+        if sendings.sent <= own:
             return outcome
         self._resent.add(hash(body))
-        return outcome.after(sendings.left - own, sendings.lost)
+        return outcome.after(sendings.sent - own, sendings.lost)
 
     def _late(self, sendings: Sendings) -> Failure:
         """Returns the failure of an attempt that ran out of time."""
-        if sendings.left > sendings.lost:
+        if sendings.sent > sendings.lost:
             return Failure(Kind.UNANSWERED, f"no answer within {self._total:g} s", is_late=True)
         return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
 
-    async def _judge(
+    async def _read_outcome(
         self, status: int, headers: Mapping[str, str], payload: aiohttp.StreamReader, request: bytes, model: str
     ) -> Answer | Failure:
         """Reads the body of an answer, and returns the outcome."""
@@ -129,13 +129,13 @@ class Client:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", status)
         if answered:
-            return self._judged(self._redacted(answer))
+            return self._outcome_of_200(self._redacted(answer))
         for redactor in self._redactors:
             answer = redactor.all(answer)  # before it is cut into lines and words
         failure = classify(status, headers, answer, model, datetime.now(UTC), request)
         return self._all_redacted(failure)
 
-    def _judged(self, answer: bytes) -> Answer | Failure:
+    def _outcome_of_200(self, answer: bytes) -> Answer | Failure:
         outcome = self._dialect.judge(answer)
         if isinstance(outcome, Answer):
             return self._cut_off(answer) or outcome

@@ -22,7 +22,7 @@ _CERTIFICATE_ADVICE = {
 _ISSUE_ANEW = "it must be issued anew: Python 3.13 and later take none that lacks what RFC 5280 asks for"
 
 
-def broken(error: Exception, sendings: Sendings) -> Failure:
+def failure_of(error: Exception, sendings: Sendings) -> Failure:
     """Returns the failure of an attempt that ended with a network error. What lies in the job, the proxy or
     the server's certificate is systematic: the next attempt would meet it, too."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -32,7 +32,7 @@ def broken(error: Exception, sendings: Sendings) -> Failure:
     if isinstance(error, aiohttp.ClientResponseError):  # from a proxy: what a server sends so is a NotHttp
         return Failure(Kind.UNSENT, "what endpoint.proxy names is no proxy: it sends no HTTP", is_systematic=True)
     never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if never_left or sendings.left == sendings.lost:
+    if never_left or sendings.sent == sendings.lost:
         return Failure(Kind.UNSENT, f"no connection: {_reason(error)}", is_systematic=_is_refused_handshake(error))
     return Failure(Kind.UNANSWERED, f"the connection broke before the answer was whole: {_reason(error)}")
 

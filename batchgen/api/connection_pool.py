@@ -142,7 +142,7 @@ class ConnectionPool:
             try:
                 prepare_for_answer(link.protocol)
                 link.transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
-                sendings.left += 1
+                sendings.sent += 1
                 message, payload = await link.protocol.read()
                 while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  provisional: the answer follows
                     message, payload = await link.protocol.read()

@@ -31,10 +31,10 @@ class NotHttp(aiohttp.ClientError):
 
 @dataclass(slots=True)
 class Sendings:
-    """Counts how often a request left (`left`), and how many of these ended before any byte of an answer came, and may
-    yet have been read (`lost`)."""
+    """Counts how often a request was sent (`sent`), and how many of these ended before any byte of an answer came, so
+    that they may or may not have been read (`lost`)."""
 
-    left: int = 0
+    sent: int = 0
     lost: int = 0
 
 

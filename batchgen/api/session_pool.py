@@ -75,7 +75,7 @@ class SessionPool:
             ) as response:
                 return await read(response.status, response.headers, response.content)
         except aiohttp.ClientResponseError as error:
-            if not sendings.left:
+            if not sendings.sent:
                 raise  # from the proxy
             raise NotHttp.caused_by(error) from None
 
@@ -84,7 +84,7 @@ def _sent() -> aiohttp.TraceConfig:
     """Returns a trace that counts requests when they leave."""
 
     async def leave(_session: object, context: Any, _params: object) -> None:
-        context.trace_request_ctx.left += 1
+        context.trace_request_ctx.sent += 1
 
     traces = aiohttp.TraceConfig()
     traces.on_request_headers_sent.append(leave)

@@ -27,7 +27,7 @@ class Deadlines:
 
     def begin(self) -> Task:
         """Starts the time of the current task: it is cancelled when the time is over, unless `end` is called before."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)  # to find the loop anew takes a system call, up to Python 3.11
         assert task is not None  # noqa: S101  coroutines run in tasks
         self._due[task] = self._loop.time() + self._seconds
         return task

@@ -68,11 +68,11 @@ def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
     else:
         return None
     if bad.lower() == FILTERED:
-        return refused(answer, "the service withholds the answer (finish_reason: content_filter)")
+        return content_refusal(answer, "the service withholds the answer (finish_reason: content_filter)")
     return unusable(decompress(answer.body), f"the answer broke off: its finish_reason is {bad[:80]!r}")
 
 
-def refused(answer: Answer, message: str) -> Failure:
+def content_refusal(answer: Answer, message: str) -> Failure:
     """Returns the failure for a refusal with status 200: it was billed, and the answer is kept."""
     return Failure(Kind.REFUSED, message[:MAX_MESSAGE_CHARS], 200, body=decompress(answer.body), answer=answer)
 

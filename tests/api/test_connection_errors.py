@@ -6,7 +6,7 @@ import ssl
 import pytest
 from support.wire import Wire, http, tls
 
-from batchgen.api.connection_errors import broken
+from batchgen.api.connection_errors import failure_of
 from batchgen.api.exchange import Sendings
 from batchgen.api.outcome import Failure, Kind
 from batchgen.api.pool import pool_of
@@ -18,7 +18,7 @@ async def failure(url: str, *, trust: ssl.SSLContext | bool = True) -> Failure:
     async with await pool_of(f"{url}/v1/completions", {}, connect=5, trust=trust, proxy=None) as pool:
         with pytest.raises(OSError) as caught:
             await pool.post(b"{}", lambda *_: pytest.fail("an answer came"), sendings)
-    return broken(caught.value, sendings)
+    return failure_of(caught.value, sendings)
 
 
 def as_python_3_13(ca_file: str | None) -> ssl.SSLContext:

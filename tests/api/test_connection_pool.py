@@ -148,7 +148,7 @@ async def test_what_comes_is_read_and_the_next_answer_is_the_next_requests(first
     async with opened(server) as (pool, _):
         sendings = Sendings()
         assert await pool.post(b"{}", whole, sendings) == (200, b"ok")
-        assert (sendings.left, sendings.lost) == (1, 0)
+        assert (sendings.sent, sendings.lost) == (1, 0)
         await asyncio.sleep(0.05)  # until what follows has come, too
         assert await pool.post(b"{}", whole, Sendings()) == (200, b"no")
 
