@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchgen.reporting.facts import Facts, Figures
+from batchgen.reporting.facts import Facts
+from batchgen.reporting.figures import Figures
 from batchgen.reporting.wording import figure, moment, negative, seconds
 from batchgen.ui.humanize import duration
 
@@ -13,9 +14,9 @@ LEAST_CHANGE = 0.5
 
 
 def before(facts: Facts) -> dict[str, Any] | None:
-    now, before = facts.figures, facts.before
-    if now is None or before is None:
+    if facts.sending is None or facts.sending.before is None:
         return None
+    now, before = facts.sending.figures, facts.sending.before
     rows = [_compared(name, *values) for name, *values in _comparable(now, before)]
     rest = " This run went on with one that was stopped: its counts are not a whole run's." if now.is_rest else ""
     return {"summary": f"The last good run before it began {moment(before.run.started_at)}.{rest}", "rows": rows}

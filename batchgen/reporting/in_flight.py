@@ -88,16 +88,16 @@ class InFlight:
         return [total / (to - start) for total, (start, to) in zip(sums, pairwise(edges), strict=True)]
 
 
-def in_flight_of(archive: ReportReader, run: Run, time: Timeline, times: pl.DataFrame) -> InFlight | None:
+def in_flight_of(reader: ReportReader, run: Run, time: Timeline, times: pl.DataFrame) -> InFlight | None:
     """Returns None if the run did not look for the number. `times`: `finished_at` and `latency` of its answers."""
-    stored = archive.moves(run)
+    stored = reader.moves(run)
     if not stored:
         return None
     moves = [
         Move(min(max((at - run.started_at) / 1e6, 0.0), time.seconds), most, throughput, latency, why)
         for at, most, throughput, latency, why in stored
     ]
-    return InFlight(archive.last_in_flight_before(run) or START, time.seconds, moves, _medians(run, time, times))
+    return InFlight(reader.last_in_flight_before(run) or START, time.seconds, moves, _medians(run, time, times))
 
 
 def _medians(run: Run, time: Timeline, times: pl.DataFrame) -> list[float | None]:

@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, Template
 
 from batchgen.checkpoint.schema import OK
-from batchgen.reporting import sections
+from batchgen.reporting import sections, text_sections
 from batchgen.reporting.comparison import before
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.wording import NAME_CHARS, TEXT_CHARS, cut, figure, long, moment
@@ -45,10 +45,10 @@ def render(facts: Facts, folder: Path) -> str:
         "latency": sections.latency(facts),
         "attempts": sections.attempts(facts),
         "spent": sections.spent(facts),
-        "lengths": sections.lengths(facts),
-        "confidence": sections.confidence(facts),
-        "repeats": sections.repeats(facts),
-        "samples": [sections.sample(sample) for sample in facts.samples],
+        "lengths": text_sections.lengths(facts),
+        "confidence": text_sections.confidence(facts),
+        "repeats": text_sections.repeats(facts),
+        "samples": [text_sections.sample(sample) for sample in facts.samples],
         "before": before(facts),
         "settings": _settings(facts),
         "made": f"Made {moment(facts.made_at)} from the checkpoint alone.",
@@ -97,15 +97,15 @@ def tone(facts: Facts) -> str:
 
 
 def _lede(facts: Facts) -> str:
-    figures = facts.figures
-    if figures is None:
+    if facts.sending is None:
         return "Nothing was sent."
-    again = sum(kind.attempts - kind.final for kind in facts.tries if kind.outcome != OK)
+    figures, spent = facts.sending.figures, facts.sending.spent
+    again = sum(kind.attempts - kind.final for kind in figures.tries if kind.outcome != OK)
     parts = [f"{pluralize(figures.attempts, 'request')} in {duration(figures.seconds)}"]
     parts += [f"{figure(figures.rate)} answers a second"] if figures.rate else []
     parts += [f"{pluralize(again, 'attempt')} tried again"] if again else []
-    if facts.spent and facts.spent.cost:
-        parts.append(f"{dollars(facts.spent.cost)} ({facts.spent.how})")
+    if spent and spent.cost:
+        parts.append(f"{dollars(spent.cost)} ({spent.how})")
     listed = "; ".join(parts) + "."
     if figures.run.id != facts.run.id:
         return (
@@ -117,14 +117,14 @@ def _lede(facts: Facts) -> str:
 def _shares(facts: Facts) -> list[dict[str, Any]]:
     """Returns the four large figures."""
     counts = facts.counts
-    new = f"{counts.fresh:,} of them by this run" if counts.reused else ""
+    new = f"{counts.new:,} of them by this run" if counts.reused else ""
     shown = [
         ("have their text", counts.ok, "good", new),
         ("failed", counts.failed, "bad", ""),
         ("reused", counts.reused, "again", "answered in an earlier run" if counts.reused else ""),
         ("still to do", counts.pending, "wait", ""),
     ]
-    widths = (counts.fresh, counts.failed, counts.reused, counts.pending)
+    widths = (counts.new, counts.failed, counts.reused, counts.pending)
     return [
         {
             "label": label,
@@ -141,7 +141,8 @@ def _shares(facts: Facts) -> list[dict[str, Any]]:
 
 def _line_of_facts(facts: Facts) -> list[tuple[str, str]]:
     run = facts.run
-    models = facts.spent.models if facts.spent else ()
+    spent = facts.sending.spent if facts.sending else None
+    models = spent.models if spent else ()
     entries = [
         ("started", moment(run.started_at)),
         ("ended", moment(run.ended_at) if run.ended_at else facts.state),

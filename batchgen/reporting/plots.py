@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, pairwise
 
 import polars as pl
@@ -24,6 +25,8 @@ BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 """Seconds between ticks of time."""
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
+LEAST_SAMPLE = 5
+"""Fewer values make no plot."""
 LOWER, LOW = 40, 140
 """How much lower the first of several plots below each other is, and the height of the others, in pixels."""
 
@@ -77,19 +80,33 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
 def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Draw]:
     """Draws, below each other and by one clock, the requests in flight, the answers a second, and their median
     latency."""
-    edges = _edges(time)
     rates = [count / time.width for count in time.ok]
-    latencies = [latency or 0.0 for latency in found.latencies]
-    axes = [_heights(top, top) for top in (found.range[1] * HEAD, max(rates) * HEAD, max(latencies) * HEAD)]
+    highest = {
+        "requests in flight": found.range[1],
+        "answers a second": max(rates),
+        "median latency, seconds": max(latency or 0.0 for latency in found.latencies),
+    }
+    numbers, throughput, latency = _empty(time, highest)
+    edges = _edges(time)
+    return _numbers(numbers, found, edges), _throughput(throughput, rates, time, edges), _latency(latency, found, edges)
+
+
+def _empty(time: Timeline, highest: Mapping[str, float]) -> list[Draw]:
+    """Returns an empty drawing for each title, as high as its highest value. All leave the same room for labels."""
+    axes = [_heights(value * HEAD, value * HEAD) for value in highest.values()]
     chars = max(len(label) for axis in axes for _, label in axis.ticks)
-    titles = "requests in flight", "answers a second", "median latency, seconds"
 
-    def area(at: int, size: Size, height: int) -> Drawing:
+    def draw(title: str, axis: Axis, size: Size) -> Drawing:
         moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
-        return Drawing(replace(size, height=height), Axis(0, time.seconds, moments), axes[at], titles[at], chars)
+        height = size.height - LOWER if title == next(iter(highest)) else LOW
+        return Drawing(replace(size, height=height), Axis(0, time.seconds, moments), axis, title, chars)
 
-    def numbers(size: Size) -> Drawing:
-        drawing = area(0, size, size.height - LOWER)
+    return [partial(draw, title, axis) for title, axis in zip(highest, axes, strict=True)]
+
+
+def _numbers(empty: Draw, found: InFlight, edges: list[float]) -> Draw:
+    def draw(size: Size) -> Drawing:
+        drawing = empty(size)
         if len(found.moves) > MOST_STEPS:
             drawing.steps(edges, found.means(edges), "good", filled=True)
         else:
@@ -98,14 +115,22 @@ def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Dr
         drawing.slots(_number_tooltips(found))
         return drawing
 
-    def throughput(size: Size) -> Drawing:
-        drawing = area(1, size, LOW)
+    return draw
+
+
+def _throughput(empty: Draw, rates: list[float], time: Timeline, edges: list[float]) -> Draw:
+    def draw(size: Size) -> Drawing:
+        drawing = empty(size)
         drawing.steps(edges, rates, "good")
         drawing.slots(_tooltips(time, edges))
         return drawing
 
-    def latency(size: Size) -> Drawing:
-        drawing = area(2, size, LOW)
+    return draw
+
+
+def _latency(empty: Draw, found: InFlight, edges: list[float]) -> Draw:
+    def draw(size: Size) -> Drawing:
+        drawing = empty(size)
         for first, values in _stretches(found.latencies):
             drawing.steps(edges[first : first + len(values) + 1], values, "calm")
         drawing.slots(
@@ -115,7 +140,7 @@ def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Dr
         )
         return drawing
 
-    return numbers, throughput, latency
+    return draw
 
 
 def _edges(time: Timeline) -> list[float]:
@@ -181,6 +206,11 @@ class _Bars:
         """Yields (from, to, height)."""
         for at, height in enumerate(self.heights):
             yield self.low + at * self.step, self.low + (at + 1) * self.step, height
+
+
+def is_varied(values: pl.Series) -> bool:
+    """Returns whether a plot of the values would show anything."""
+    return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
 
 
 def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Callable[[float], str]) -> Draw:

@@ -36,12 +36,12 @@ class AttemptRange(NamedTuple):
 
 
 class RowOutcome(NamedTuple):
-    """The number of rows whose last attempt ended like this. `fresh`: in the last run."""
+    """The number of rows whose last attempt ended like this. `is_new`: in the last run."""
 
     outcome: str
     status: int | None
     final: bool
-    fresh: bool
+    is_new: bool
     rows: int
 
 
@@ -108,17 +108,17 @@ class ReportReader(Reader):
         self._all("DROP TABLE IF EXISTS temp.stories", {})
         self._all(f"CREATE TEMP TABLE stories AS {stories}", {})
 
-    def row_outcomes(self, known: AttemptRange, first: int) -> list[RowOutcome]:
+    def row_outcomes(self, current: AttemptRange, first: int) -> list[RowOutcome]:
         """Counts the rows with an attempt in the span by their last one. `first`: attempts of the last run have higher
         ids."""
-        single, fresh = self._single_attempts(known), self._single_attempts(AttemptRange(first, known.to))
-        last = f"SELECT max(id) AS id, key, outcome, status, final FROM stories WHERE {_within(known)} GROUP BY key"
+        single, new = self._single_attempts(current), self._single_attempts(AttemptRange(first, current.to))
+        last = f"SELECT max(id) AS id, key, outcome, status, final FROM stories WHERE {_within(current)} GROUP BY key"
         sql = f"SELECT outcome, status, final, id > :first, {{}} FROM ({last}) {{}} GROUP BY 1, 2, 3, 4"
-        rows = [(OK, None, True, True, fresh), (OK, None, True, False, single - fresh)]
+        rows = [(OK, None, True, True, new), (OK, None, True, False, single - new)]
         rows += self._all(sql.format("count(*)", ""), {"first": first})
         if self.has_shared():
             rows += self._all(sql.format("sum(rows - 1)", "JOIN shared USING (key)"), {"first": first})
-            single_ones = f"{_within(known)} AND id NOT IN (SELECT id FROM stories)"
+            single_ones = f"{_within(current)} AND id NOT IN (SELECT id FROM stories)"
             answers = f"attempts JOIN shared USING (key) WHERE {single_ones}"
             beside = f"SELECT '{OK}', NULL, 1, id > :first, sum(rows - 1) FROM {answers} GROUP BY 4"
             rows += self._all(beside, {"first": first})
@@ -162,14 +162,14 @@ class ReportReader(Reader):
         sql = f"SELECT DISTINCT ({sent} - :start) / :width FROM attempts WHERE {_within(span)} AND {_SENT}"
         return {slot for (slot,) in self._all(sql, {"start": start, "width": width})}
 
-    def notes(self, known: AttemptRange) -> dict[str, int]:
+    def notes(self, current: AttemptRange) -> dict[str, int]:
         """Counts requests whose answers were lost with the run that sent them, and answers that were found damaged."""
-        sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(known)} AND NOT ({_SENT}) GROUP BY 1"
+        sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(current)} AND NOT ({_SENT}) GROUP BY 1"
         return dict(self._all(sql, {}))
 
-    def messages(self, known: AttemptRange) -> list[Message]:
+    def messages(self, current: AttemptRange) -> list[Message]:
         """Returns the commonest messages of each outcome and status, of rows that are currently failed."""
-        last = f"SELECT max(id) AS id, outcome, final FROM stories WHERE {_within(known)} GROUP BY key"
+        last = f"SELECT max(id) AS id, outcome, final FROM stories WHERE {_within(current)} GROUP BY key"
         failed = f"SELECT id FROM ({last}) WHERE final = 1 AND outcome != :ok"
         alike = (
             "SELECT outcome, status, error, count(*) AS n, min(id) AS id, key, name "
@@ -180,14 +180,16 @@ class ReportReader(Reader):
         sql = f"SELECT {columns} FROM ({ranked}) WHERE at <= :most ORDER BY n DESC, id LIMIT 100"
         return [Message(*row) for row in self._all(sql, {"ok": OK, "most": MESSAGES})]
 
-    def answers(self, known: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
+    def answers(self, current: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
         """Returns the ids of the answers in use, or of an even sample of about `sample` if there are more than
         `all_up_to`; and how many are in use."""
-        ((several,),) = self._all(f"SELECT count(*) FROM stories WHERE {_within(known)} AND outcome = :ok", {"ok": OK})
-        count = self._single_attempts(known) + several
+        ((several,),) = self._all(
+            f"SELECT count(*) FROM stories WHERE {_within(current)} AND outcome = :ok", {"ok": OK}
+        )
+        count = self._single_attempts(current) + several
         some = _one_of(count // sample if count > all_up_to else 1)  # asked first: it needs no look into the row
-        sql = f"SELECT id FROM attempts WHERE {_within(known)} AND {some} AND outcome = :ok ORDER BY id"
-        given_up = self._given_up(known)
+        sql = f"SELECT id FROM attempts WHERE {_within(current)} AND {some} AND outcome = :ok ORDER BY id"
+        given_up = self._given_up(current)
         ids = [id_ for (id_,) in self._all(sql, {"ok": OK})]
         return [id_ for id_ in ids if id_ not in given_up], count - len(given_up)
 
@@ -204,10 +206,10 @@ class ReportReader(Reader):
         sql = "SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({})"
         return sum(self._all(sql.format(piece), {})[0][0] for piece in pieces)
 
-    def _given_up(self, known: AttemptRange) -> set[int]:
+    def _given_up(self, current: AttemptRange) -> set[int]:
         """Returns the answers that were found damaged later."""
-        damaged = f"SELECT key, max(id) AS id FROM stories WHERE {_within(known)} AND outcome = :damaged GROUP BY key"
-        where = f"outcome = :ok AND s.id > {known.after}"
+        damaged = f"SELECT key, max(id) AS id FROM stories WHERE {_within(current)} AND outcome = :damaged GROUP BY key"
+        where = f"outcome = :ok AND s.id > {current.after}"
         sql = f"SELECT s.id FROM stories s JOIN ({damaged}) d ON s.key = d.key AND s.id < d.id WHERE {where}"
         return {id_ for (id_,) in self._all(sql, {"ok": OK, "damaged": DAMAGED})}
 

@@ -1,4 +1,5 @@
-"""Facts -> the sections of the page, each as plain values for the template; None for a section with nothing to say.
+"""Facts -> the sections of the page that are about the run and its rows, each as plain values for the template; None
+for a section with nothing to say. Those about the texts are made in `text_sections`.
 
 Words, numbers and plots only: counts nothing, reads nothing, writes nothing.
 """
@@ -7,33 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from batchgen.api.outcome import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
-from batchgen.reporting.facts import Facts, Figures, Reason, Sample
+from batchgen.job.sections import Limits
+from batchgen.reporting.facts import Facts
+from batchgen.reporting.figures import Figures
 from batchgen.reporting.in_flight import Cause, InFlight
-from batchgen.reporting.plots import histogram, in_flight_over_time, over_time, plot
+from batchgen.reporting.plots import LEAST_SAMPLE, histogram, in_flight_over_time, is_varied, over_time, plot
 from batchgen.reporting.queries import AttemptGroup, Message
+from batchgen.reporting.rows import Reason
 from batchgen.reporting.spent import Spent
-from batchgen.reporting.texts import PLAIN
-from batchgen.reporting.wording import (
-    LINE_CHARS,
-    MEANINGS,
-    PROMPT_CHARS,
-    TEXT_CHARS,
-    cut,
-    figure,
-    kind_of,
-    long,
-    named,
-    negative,
-    seconds,
-)
+from batchgen.reporting.wording import LINE_CHARS, MEANINGS, cut, figure, kind_of, named, seconds
 from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 
-LEAST_SAMPLE = 5
-"""Fewer values make no plot."""
 MOST_MOVES = 200
 """Changes of the requests in flight that are listed."""
 
@@ -65,9 +52,9 @@ def _message(message: Message, facts: Facts) -> dict[str, str]:
 
 
 def time(facts: Facts) -> dict[str, Any] | None:
-    time, figures = facts.time, facts.figures
-    if time is None or figures is None:
+    if facts.sending is None:
         return None
+    time, figures = facts.sending.time, facts.sending.figures
     refused = sum(time.refused)
     summary = f"{pluralize(figures.ok, 'answer') if figures.ok else 'No answer'} in {duration(time.seconds)}"
     summary += f", {figure(figures.rate)} a second on average." if figures.rate else "."
@@ -82,9 +69,9 @@ def time(facts: Facts) -> dict[str, Any] | None:
 
 def in_flight(facts: Facts) -> dict[str, Any] | None:
     """Says how many requests were in flight, if the run found that number itself, and why it changed."""
-    time, found = facts.time, facts.in_flight
-    if time is None or found is None:
+    if facts.sending is None or facts.sending.in_flight is None:
         return None
+    time, found = facts.sending.time, facts.sending.in_flight
     low, high = found.range
     changed = pluralize(len(found.moves), "change")
     summary = f"Found by the run: {found.end:,} at its end, from {low:,} to {high:,} on the way, with {changed}."
@@ -117,32 +104,34 @@ def _moves(found: InFlight) -> list[dict[str, str]]:
 
 
 def latency(facts: Facts) -> dict[str, Any] | None:
-    if facts.figures is None or facts.figures.latencies.is_empty():
+    if facts.sending is None or facts.sending.figures.latencies.is_empty():
         return None
-    taken = facts.figures.latencies
+    figures = facts.sending.figures
+    taken = figures.latencies
     marks = {f"p{share}": float(taken.quantile(share / 100, "nearest") or 0) for share in (50, 95, 99)}
-    listed = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(facts.figures.slowest))]
+    listed = [*((name, seconds(value)) for name, value in marks.items()), ("slowest", seconds(figures.slowest))]
     summary = (
         f"Half of the answers took {seconds(marks['p50'])} or less; one in a hundred more than {seconds(marks['p99'])}."
     )
-    summary += f" Of each {facts.figures.every:,} answers one is looked at." if facts.figures.every > 1 else ""
+    summary += f" Of each {figures.every:,} answers one is looked at." if figures.every > 1 else ""
     draw = histogram(taken, marks, "answers, by seconds of latency", seconds)
-    return {"summary": summary, "marks": listed, "plot": plot(summary, draw) if _is_varied(taken) else None}
+    return {"summary": summary, "marks": listed, "plot": plot(summary, draw) if is_varied(taken) else None}
 
 
 def attempts(facts: Facts) -> dict[str, Any] | None:
-    if not facts.tries:
+    if facts.sending is None:
         return None
-    most = max(kind.attempts for kind in facts.tries)
-    rows = sum(rows for _, rows in facts.requests_a_row)
-    tries = [f"{rows:,} took {requests:,}" for requests, rows in facts.requests_a_row[:6]]
+    kinds, requests_a_row = facts.sending.figures.tries, facts.sending.requests_a_row
+    most = max(kind.attempts for kind in kinds)
+    rows = sum(rows for _, rows in requests_a_row)
+    tries = [f"{rows:,} took {requests:,}" for requests, rows in requests_a_row[:6]]
     summary = f"Of the rows that have their text, {', '.join(tries)}" if rows else ""
-    summary += f" or more, up to {facts.requests_a_row[-1][0]:,}" if len(facts.requests_a_row) > len(tries) else ""
+    summary += f" or more, up to {requests_a_row[-1][0]:,}" if len(requests_a_row) > len(tries) else ""
     lost, damaged = facts.notes.get(INTERRUPTED, 0), facts.notes.get(DAMAGED, 0)
     notes = [f"{summary} (requests)." if summary else ""]
     notes += [f"{pluralize(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
     notes += [f"{pluralize(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
-    return {"kinds": [_tries(kind, most) for kind in facts.tries], "notes": [note for note in notes if note]}
+    return {"kinds": [_tries(kind, most) for kind in kinds], "notes": [note for note in notes if note]}
 
 
 def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
@@ -158,15 +147,10 @@ def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
     }
 
 
-def _is_varied(values: pl.Series) -> bool:
-    """Returns whether a plot of the values would show anything."""
-    return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
-
-
 def spent(facts: Facts) -> dict[str, Any] | None:
-    spent, figures = facts.spent, facts.figures
-    if spent is None or figures is None:
+    if facts.sending is None or facts.sending.spent is None:
         return None
+    spent, figures = facts.sending.spent, facts.sending.figures
     if spent.cost is None:
         cost = "unknown without the input" if spent.prompt_tokens is None else "no price is known"
     else:
@@ -176,7 +160,7 @@ def spent(facts: Facts) -> dict[str, Any] | None:
     if spent.in_all is not None and (spent.in_all.answers > figures.ok or spent.in_all.cost != spent.cost):
         figured.append(("the job in all", spent.in_all.amounts()))
     rows = [{"label": label, "value": value, "plain": any(map(str.isalpha, value))} for label, value in figured]
-    return {"figures": rows, "used": _used(facts, figures), "how": _how(spent)}
+    return {"figures": rows, "used": _used(facts.job.limits, figures, spent), "how": _how(spent)}
 
 
 def _how(spent: Spent) -> str:
@@ -185,16 +169,16 @@ def _how(spent: Spent) -> str:
     return f"{spent.how[:1].upper()}{spent.how[1:]}{rule}."
 
 
-def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
+def _used(limits: Limits, figures: Figures, spent: Spent) -> list[dict[str, str]]:
     """Returns how much of each granted rate was used, over the whole run."""
-    if figures.rate is None or facts.spent is None:
+    if figures.rate is None:
         return []
     minutes = figures.seconds / 60
-    learned = facts.job.limits.requests_per_minute is None and figures.run.learned
-    tokens = facts.spent.answer_tokens + (facts.spent.prompt_tokens or 0)
+    learned = limits.requests_per_minute is None and figures.run.learned
+    tokens = spent.answer_tokens + (spent.prompt_tokens or 0)
     rates = [
-        ("requests a minute", figures.attempts / minutes, facts.job.limits.requests_per_minute or figures.run.learned),
-        ("tokens a minute", tokens / minutes, facts.job.limits.tokens_per_minute),
+        ("requests a minute", figures.attempts / minutes, limits.requests_per_minute or figures.run.learned),
+        ("tokens a minute", tokens / minutes, limits.tokens_per_minute),
     ]
     return [
         {
@@ -206,83 +190,3 @@ def _used(facts: Facts, figures: Figures) -> list[dict[str, str]]:
         for n, (what, used, granted) in enumerate(rates)
         if granted
     ]
-
-
-def lengths(facts: Facts) -> dict[str, Any] | None:
-    chars = facts.looked.answers["chars"]
-    if chars.is_empty():
-        return None
-    empty = int((chars == 0).sum())
-    marks = {"median": float(chars.quantile(0.5, "nearest") or 0)}
-    ends = [float(end or 0) for end in (chars.min(), chars.max())]  # type: ignore[arg-type]
-    summary = f"Half of the texts have {marks['median']:,.0f} characters or fewer"
-    summary += f"; they go from {ends[0]:,.0f} to {ends[1]:,.0f}."
-    summary += f" {empty:,} {inflect(empty, 'is', 'are')} empty." if empty else ""
-    draw = histogram(chars, marks, "texts, by characters", lambda value: f"{value:,.0f}")
-    return {
-        "summary": summary,
-        "looked": _looked(facts),
-        "plot": plot(summary, draw) if _is_varied(chars) else None,
-    }
-
-
-def _looked(facts: Facts) -> str:
-    looked = facts.looked
-    summary = f"An even sample: {looked.answers.height:,} of {looked.of:,} answers. " if looked.is_sample else ""
-    gone = facts.counts.gone
-    return summary + (
-        f"{pluralize(gone, 'answer')} of rows that the input no longer has {inflect(gone, 'is', 'are')} among them."
-        if gone
-        else ""
-    )
-
-
-def confidence(facts: Facts) -> dict[str, Any] | None:
-    means = facts.looked.answers["mean_logprob"].drop_nulls()
-    if means.is_empty():
-        return None
-    marks = {"median": float(means.quantile(0.5, "nearest") or 0)}
-    lowest = float(means.min() or 0)  # type: ignore[arg-type]
-    summary = (
-        f"The mean log-probability of a token is {negative(marks['median'])} in the median text, {negative(lowest)} in "
-        f"the least confident; {pluralize(means.len(), 'text')} {inflect(means.len(), 'has', 'have')} one."
-    )
-    draw = histogram(means, marks, "texts, by mean log-probability of their tokens", negative)
-    return {"summary": summary, "plot": plot(summary, draw) if _is_varied(means) else None}
-
-
-def repeats(facts: Facts) -> dict[str, Any] | None:
-    groups, rows, different = facts.repeats
-    looked = facts.looked.answers.height
-    if not looked:
-        return None
-    among = f" among the {looked:,} that were looked at" if facts.looked.is_sample else f" among {looked:,}"
-    summary = f"No text is there twice{among}."
-    if rows:
-        share = f"{figure(100 * rows / looked)} %"
-        summary = f"{pluralize(different, 'different text')}{among}; {rows:,} rows share theirs with another ({share})."
-    shown = [
-        {
-            "rows": f"{group.rows:,}",
-            "share": f"{100 * group.rows / groups[0].rows:.2f}",
-            "text": cut(text, LINE_CHARS // 2),
-        }
-        for group in groups
-        if (text := facts.group_texts.get(group.id)) is not None
-    ]
-    return {"summary": summary, "groups": shown}
-
-
-def sample(sample: Sample) -> dict[str, Any]:
-    details = [pluralize(sample.chars, "character")]
-    details += [seconds(sample.latency)] if sample.latency is not None else []
-    details += [f"{sample.attempts:,} requests"] if sample.attempts > 1 else []
-    details += [f"log-prob {negative(sample.mean_logprob)}"] if sample.mean_logprob is not None else []
-    return {
-        "why": sample.why,
-        "plain": sample.why == PLAIN,
-        "who": named(sample.key, sample.name, sample.row),
-        "facts": " · ".join(details),
-        "prompt": long(sample.prompt, PROMPT_CHARS) if sample.prompt else None,
-        "text": long(sample.text, TEXT_CHARS, sample.chars),
-    }

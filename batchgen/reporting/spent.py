@@ -29,19 +29,19 @@ class Spent:
     models: tuple[tuple[str, int], ...]
 
 
-def spent_of(archive: ReportReader, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
+def spent_of(reader: ReportReader, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
     """Returns what a run has used; None if there is nothing to say. `ok`: the number of its answers. `answers`: those
     that are looked at."""
     scale = ok / max(answers.height, 1)
     grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
     models = tuple((model, round(n)) for model, n, _ in by_model if model)
-    if usage := archive.usage(run):
-        in_all = archive.total_usage()
+    if usage := reader.usage(run):
+        in_all = reader.total_usage()
         return Spent(usage.prompt_tokens, usage.answer_tokens, usage.cost, usage.source(), in_all, models)
     if not ok:
         return None
-    each = subject.known.prompt_tokens if subject.known is not None else None
+    each = subject.input.prompt_tokens if subject.input is not None else None
     return Spent(
         prompt_tokens=None if each is None else each * ok,
         answer_tokens=sum(tokens for *_, tokens in by_model),

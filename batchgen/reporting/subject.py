@@ -54,7 +54,7 @@ class Subject:
 
     job: Job
     endpoint: str
-    known: InputIndex | None = None
+    input: InputIndex | None = None
     published: PublishResult | None = None
 
 

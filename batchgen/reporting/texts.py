@@ -40,16 +40,16 @@ class Outlier:
     mean_logprob: float | None
 
 
-def look(archive: ReportReader, known: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
+def look(reader: ReportReader, current: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
     """Looks at the answers. Unreadable ones are left out; the next run finds them and buys them again."""
-    ids, of = archive.answers(known, all_up_to, sample)
-    some = ids[:: -(-archive.size(ids) // MOST_BYTES) or 1]
-    pieces = [_measured(archive, records) for _, records, _ in archive.record_batches(some)]
+    ids, of = reader.answers(current, all_up_to, sample)
+    some = ids[:: -(-reader.size(ids) // MOST_BYTES) or 1]
+    pieces = [_measured(reader, records) for _, records, _ in reader.record_batches(some)]
     return AnswerSample(pl.concat([pl.DataFrame(schema=SCHEMA), *pieces]).sort("id"), of)
 
 
-def _measured(archive: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
-    bodies = archive.answers_as_json(record.body for record in records.values())
+def _measured(reader: ReportReader, records: Mapping[int, Record]) -> pl.DataFrame:
+    bodies = reader.answers_as_json(record.body for record in records.values())
     return measured(pl.Series(list(records), dtype=pl.Int64), answers(bodies))
 
 
@@ -84,5 +84,5 @@ def outliers(looked: AnswerSample, groups: Sequence[Group]) -> list[Outlier]:
 
 def _choose(chosen: dict[int, str], ordered: pl.DataFrame, why: str) -> None:
     """Adds the first of them that were not chosen for another reason."""
-    fresh = [id_ for id_ in ordered["id"].head(OF_EACH + len(chosen)).to_list() if id_ not in chosen]
-    chosen.update(dict.fromkeys(fresh[:OF_EACH], why))
+    others = [id_ for id_ in ordered["id"].head(OF_EACH + len(chosen)).to_list() if id_ not in chosen]
+    chosen.update(dict.fromkeys(others[:OF_EACH], why))

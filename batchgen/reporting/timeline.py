@@ -43,7 +43,7 @@ class Timeline:
 
 
 def timeline(
-    archive: ReportReader,
+    reader: ReportReader,
     span: AttemptRange,
     times: tuple[int, int],
     tries: Sequence[AttemptGroup],
@@ -57,8 +57,8 @@ def timeline(
     bins = max(LEAST_BINS, min(MOST_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
     width = -(-whole // bins)
     fine = max(LEAST_SLOT, whole // MOST_SLOTS)
-    refused = archive.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
-    pauses = _pauses(archive.sent_in(span, start, fine), fine) if refused else []
+    refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
+    pauses = _pauses(reader.sent_in(span, start, fine), fine) if refused else []
     refusals = sorted(refused)
     answered = ((finished_at - start) // width).value_counts().iter_rows()
     return Timeline(

@@ -13,10 +13,8 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.reporting.queries import ReportReader
-from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
+from batchgen.reporting.subject import Subject
 from batchgen.storage.atomic import replacing
-
-__all__ = ["InputIndex", "Subject", "after_run", "mean_tokens", "path_of", "write"]
 
 SUFFIX = ".html"
 
@@ -42,8 +40,8 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 
-    with StateFiles.for_job(subject.job).open_as(ReportReader) as archive:
-        facts = gather(archive, subject)
+    with StateFiles.for_job(subject.job).open_as(ReportReader) as reader:
+        facts = gather(reader, subject)
     target = (path or path_of(subject.job, facts.run.date)).absolute()
     page = render(facts, target.parent).encode()
     with replacing(target) as file:
@@ -72,5 +70,5 @@ def _is_up_to_date(page: Path, job: Job) -> bool:
     """Returns whether the page was written after the last attempt ended."""
     if not page.exists():
         return False
-    with StateFiles.for_job(job).open_as(ReportReader) as archive:
-        return page.stat().st_mtime_ns // 1000 >= archive.last_finished_at()
+    with StateFiles.for_job(job).open_as(ReportReader) as reader:
+        return page.stat().st_mtime_ns // 1000 >= reader.last_finished_at()

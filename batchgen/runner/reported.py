@@ -9,7 +9,7 @@ from contextlib import suppress
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
-from batchgen.reporting import write as reports
+from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import prepare
@@ -17,7 +17,7 @@ from batchgen.runner.prepare import prepare
 log = logging.getLogger("batchgen")
 
 
-def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subject:
+def subject_of(job: Job, environ: Mapping[str, str], file: str) -> Subject:
     """Returns the subject, with the prompts if the input still exists and fits the job; they are not in the
     checkpoint."""
     try:
@@ -29,6 +29,6 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> reports.Subje
         made = make_plan(job, setup.source, setup.requests, index, iter(()), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
-        return reports.Subject(job, job.endpoint.name or "")
-    known = reports.InputIndex(setup.source, setup.requests, made.rows["record"], reports.mean_tokens(made.rows))
-    return reports.Subject(setup.job, setup.endpoint, known)
+        return Subject(job, job.endpoint.name or "")
+    of_input = InputIndex(setup.source, setup.requests, made.rows["record"], mean_tokens(made.rows))
+    return Subject(setup.job, setup.endpoint, of_input)

@@ -32,6 +32,7 @@ from batchgen.errors import (
 from batchgen.output import destination
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
+from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner.opening import earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_refusal, warn_of_oddities
@@ -112,7 +113,7 @@ class Runner:
             self._signals.defer()
             if plan.todo:
                 self._send(plan, run, quiet=quiet)
-            rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, reports.mean_tokens(plan.rows)
+            rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             rows, published = self._publish(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
@@ -120,9 +121,9 @@ class Runner:
             self._discard_damaged(published)
             retry_failed = False  # failed rows have used up their tries
         self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
-        known = reports.InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
+        index = InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows
-        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(known, date, published))
+        return self._sum_up(published, interrupted, time.monotonic() - started, self._report(index, date, published))
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         return plan_from(self._setup, self._reader, floor, retry_failed=retry_failed)
@@ -190,11 +191,11 @@ class Runner:
             [Record(key=k, outcome=DAMAGED, attempts=known[k], error=error, finished_at=at) for k in keys.values()]
         )
 
-    def _report(self, known: reports.InputIndex, date: str, published: PublishResult) -> str | None:
+    def _report(self, index: InputIndex, date: str, published: PublishResult) -> str | None:
         if not self._job.report:
             return None
         setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
-        subject = reports.Subject(self._job, setup.endpoint, known, published)
+        subject = Subject(self._job, setup.endpoint, index, published)
         return reports.after_run(subject, date, sent=bool(sent))
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:

@@ -24,7 +24,8 @@ from batchgen.reporting import texts
 from batchgen.reporting.facts import Facts, gather
 from batchgen.reporting.page import verdict
 from batchgen.reporting.queries import ReportReader
-from batchgen.reporting.write import Subject, path_of, write
+from batchgen.reporting.subject import Subject
+from batchgen.reporting.write import path_of, write
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000
@@ -104,8 +105,8 @@ class Stored:
             self.checkpoint.end_run(run, at + 100 * SECOND, ended, None)
 
     def facts(self) -> Facts:
-        with closing(ReportReader(self.job.checkpoint)) as archive:
-            return gather(archive, Subject(self.job, "here"))
+        with closing(ReportReader(self.job.checkpoint)) as reader:
+            return gather(reader, Subject(self.job, "here"))
 
     def page(self) -> Page:
         return page_of(write(Subject(self.job, "here")))
@@ -147,22 +148,22 @@ def test_every_number_of_a_night_that_is_known(stored):
     stored.run([*refused, *answers, *failed], 35, 35, NOW)
     facts = stored.facts()
     counts = facts.counts
-    assert (counts.rows, counts.ok, counts.fresh, counts.failed, counts.pending, counts.reused) == (35, 30, 30, 5, 0, 0)
+    assert (counts.rows, counts.ok, counts.new, counts.failed, counts.pending, counts.reused) == (35, 30, 30, 5, 0, 0)
     assert verdict(facts) == "30 of 35 rows have their text; 5 failed."
-    kinds = {(kind.outcome, kind.status): (kind.attempts, kind.final) for kind in facts.tries}
+    kinds = {(kind.outcome, kind.status): (kind.attempts, kind.final) for kind in facts.sending.figures.tries}
     assert kinds == {("ok", 200): (30, 30), ("busy", 429): (3, 0), ("invalid", 400): (4, 4), ("refused", 400): (1, 1)}
-    assert facts.requests_a_row == [(1, 27), (2, 3)]
-    assert facts.figures.seconds == 34
-    assert facts.figures.latencies.sort().to_list() == [n / 10 for n in range(30)]
+    assert facts.sending.requests_a_row == [(1, 27), (2, 3)]
+    assert facts.sending.figures.seconds == 34
+    assert facts.sending.figures.latencies.sort().to_list() == [n / 10 for n in range(30)]
     assert [(r.outcome, r.rows, r.messages[0].error, r.messages[0].name) for r in facts.reasons] == [
         ("invalid", 4, "400 too long", "r30"),
         ("refused", 1, "400 blocked", "r34"),
     ]
     assert facts.looked.answers["chars"].to_list() == list(range(1, 31))
     assert facts.looked.answers["mean_logprob"].to_list() == [-float(n) for n in range(30)]
-    assert facts.spent.answer_tokens == sum(-(-n // 4) for n in range(1, 31))
-    assert facts.spent.cost is None, "without the input nobody knows the prompts"
-    assert (sum(facts.time.ok), sum(facts.time.refused)) == (30, 3)
+    assert facts.sending.spent.answer_tokens == sum(-(-n // 4) for n in range(1, 31))
+    assert facts.sending.spent.cost is None, "without the input nobody knows the prompts"
+    assert (sum(facts.sending.time.ok), sum(facts.sending.time.refused)) == (30, 3)
     assert [sample.why for sample in facts.samples[:6]] == [
         *["shortest"] * 2,
         *["longest"] * 2,
@@ -179,9 +180,9 @@ def test_a_second_night_is_told_from_the_first_and_held_against_it(stored):
     facts = stored.facts()
     counts = facts.counts
     assert counts.gone == 0
-    assert (counts.ok, counts.fresh, counts.reused, counts.failed, counts.pending) == (25, 5, 20, 0, 0)
-    assert (facts.figures.ok, facts.before.ok) == (5, 20)
-    assert facts.before.looked.answers["chars"].to_list() == list(range(1, 21))
+    assert (counts.ok, counts.new, counts.reused, counts.failed, counts.pending) == (25, 5, 20, 0, 0)
+    assert (facts.sending.figures.ok, facts.sending.before.ok) == (5, 20)
+    assert facts.sending.before.looked.answers["chars"].to_list() == list(range(1, 21))
     assert "Beside the last good run" in stored.page().text
 
 
@@ -189,7 +190,7 @@ def test_a_run_that_sent_nothing_shows_the_one_before(stored):
     stored.run([attempt(n) for n in range(20)], 20, 20, NOW)
     stored.run([], 20, 0, NOW + 3600 * SECOND)
     facts = stored.facts()
-    assert (facts.counts.reused, facts.counts.fresh, facts.figures.ok, facts.before) == (20, 0, 20, None)
+    assert (facts.counts.reused, facts.counts.new, facts.sending.figures.ok, facts.sending.before) == (20, 0, 20, None)
     page = stored.page()
     assert "All 20 rows have their text." in page.text
     assert "The last run sent nothing" in page.text
@@ -226,7 +227,7 @@ def test_cool_downs_are_the_pauses_that_refusals_begin(stored):
     records = [replace(attempt(n, at=NOW), latency=0.01) for n in sent]
     refusal = replace(attempt(9, "busy", status=429, final=False), latency=0.01)
     stored.run([*records, refusal], 40, 40, NOW)
-    time = stored.facts().time
+    time = stored.facts().sending.time
     (cool_down,) = time.cool_downs
     assert cool_down == pytest.approx((9, 20), abs=0.2)
     assert time.cooled == pytest.approx(11, abs=0.2)
@@ -368,9 +369,9 @@ def test_a_run_measures_its_answers_as_one_does_who_reads_them_again(job, servic
     seen = []
     published = []
 
-    def gathered(archive: ReportReader, subject: Subject) -> Facts:
+    def gathered(reader: ReportReader, subject: Subject) -> Facts:
         published.append(subject.published)
-        seen.append(gather(archive, subject))
+        seen.append(gather(reader, subject))
         return seen[-1]
 
     monkeypatch.setattr("batchgen.reporting.facts.gather", gathered)
