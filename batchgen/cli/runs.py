@@ -62,10 +62,7 @@ def run(
     batchgen run jobs/seo.yaml                      all of it, or what is left
     batchgen run jobs/seo.yaml --quiet              for cron: speaks up if need be
     """
-    if job is None and adopt:
-        job, adopt = adopt, ""  # --adopt JOB
-    if job is None:
-        raise click.UsageError("Missing argument 'JOB'.")
+    job, takes_over, checkpoint = _adopting(job, adopt)
     streams.log(quiet=quiet, verbose=verbose)
     from batchgen import commands
     from batchgen.send.engines.choice import engine_of
@@ -78,10 +75,23 @@ def run(
         retry_failed=retry_failed,
         quiet=quiet,
         engine=engine_of(engine, address),
-        adopt=adopt == "",
-        take_in=adopt or None,
+        adopt=takes_over,
+        take_in=checkpoint,
     )
     _end(summary, quiet=quiet, as_json=as_json)
+
+
+def _adopting(job: str | None, adopt: str | None) -> tuple[str, bool, str | None]:
+    """Returns the job, whether it takes over another job's files, and the checkpoint whose answers it takes in.
+
+    `adopt`: what follows the option, empty for nothing, None without the option. If no job is named, that is the job.
+    Raises click.UsageError if none is named so either."""
+    if job is None and adopt:
+        job, adopt = adopt, ""
+    if job is None:
+        raise click.UsageError("Missing argument 'JOB'.")
+    takes_over = adopt == ""
+    return job, takes_over, adopt or None
 
 
 def _end(summary: Summary, *, quiet: bool, as_json: bool) -> NoReturn:

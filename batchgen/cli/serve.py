@@ -59,7 +59,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--seed", default=0, show_default=True, metavar="N", help="Random seed: the same one repeats the same faults."
 )
-def serve(host: str, port: int, **rig: Any) -> None:
+def serve(host: str, port: int, **options: Any) -> None:
     """Serve the built-in model by the service's own API, until Ctrl-C.
 
     It speaks /v1/completions, /v1/chat, and OpenAI's /v1/chat/completions.
@@ -86,4 +86,4 @@ def serve(host: str, port: int, **rig: Any) -> None:
     def ready(url: str) -> None:
         say(f"serving local-ngram at {url}/v1/completions; Ctrl-C ends it")
 
-    server.run(host, port, ready, read(**rig))
+    server.run(host, port, ready, read(**options))

@@ -41,8 +41,8 @@ def open_standard_streams() -> None:
 
 
 def say(message: str | Renderable, *, err: bool = False) -> None:
-    """Prints results on stdout. A reader that has gone away is not a failure of the run, which is over and
-    published."""
+    """Prints a message on stdout; with `err` on stderr, or into the log if that consists of JSON objects. A reader that
+    has gone away is not a failure of the run, which is over and published."""
     stream = sys.stderr if err else sys.stdout
     text = inert(message) if isinstance(message, str) else message.panel().text(screen(stream))
     if not (err and _logged_as_object(text)):

@@ -90,14 +90,14 @@ class Chat:
             stops=model.stop_strings(self._request.stop),
         )
         try:
-            found = model.generate(self._speech, sampling, f"{digest(self.text)} {self.seed} {number}")
+            found = model.generate(self._generation, sampling, f"{digest(self.text)} {self.seed} {number}")
         except UnsupportedSchemaError as error:
             raise _unsupported(error) from None
         if self._guide is not None and not found.is_cut and not sampling.stops and not self._guide.allows(found.text):
             raise _unsupported("the built-in server found no value that the schema allows")
         return found
 
-    def _speech(self) -> Generation:
+    def _generation(self) -> Generation:
         """Starts an answer. JSON is about the last message only: the system message mostly repeats the schema."""
         if self._guide is not None:
             return JsonWriter(model.load(), self._request.messages[-1].text, self._guide.schema).generation()

@@ -190,11 +190,11 @@ def _to_one(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _keys(names: list[str], included: Mapping[str, float], *, is_first: bool) -> dict[str, float]:
     """Returns the probabilities of what follows in an object: a key, if those before it are left out, or the end."""
-    label_probabilities, passed = {}, 1.0
+    found, passed = {}, 1.0
     for name in names:
-        label_probabilities[("" if is_first else ", ") + encode(name)] = passed * included[name]
+        found[("" if is_first else ", ") + encode(name)] = passed * included[name]
         passed *= 1 - included[name]
-    return {**{key: p for key, p in label_probabilities.items() if p}, **({"}": passed} if passed else {})}
+    return {**{key: p for key, p in found.items() if p}, **({"}": passed} if passed else {})}
 
 
 @functools.cache

@@ -40,7 +40,7 @@ class NGram:
     ) -> None:
         """Learns from documents. `backoff_weights`: what each distinct follower adds to the weight of the next lower
         order, by length of the history."""
-        self.lower, self._doubts = lower, backoff_weights
+        self.lower, self._backoff_weights = lower, backoff_weights
         self.order = len(backoff_weights)
         self.start = (START,) * self.order
         self.followers: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -59,9 +59,9 @@ class NGram:
 
     def _make(self, history: tuple[str, ...]) -> Distribution:
         followers = self.followers[history]
-        doubt = self._doubts[len(history) - 1] * len(followers)
+        weight = self._backoff_weights[len(history) - 1] * len(followers)
         lower = self._distribution(history[1:]) if history[1:] else self.lower
-        return Distribution.mixed(shares(followers), followers.total() / (followers.total() + doubt), lower)
+        return Distribution.mixed(shares(followers), followers.total() / (followers.total() + weight), lower)
 
     def known(self, token: str) -> str:
         """Returns the token; RARE for one that nothing follows in the documents."""

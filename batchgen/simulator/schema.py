@@ -22,7 +22,6 @@ KEPT = frozenset({
     "multipleOf", "anyOf", "oneOf",
 })  # fmt: skip
 FORMATS = frozenset(("date", "date-time", "time", "email", "uri", "uuid"))
-TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _NUMBER = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 IMPLIED = {"properties": "object", "required": "object", "items": "array", "minItems": "array"} | dict.fromkeys(
     _NUMBER, "number"

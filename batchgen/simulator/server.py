@@ -44,9 +44,9 @@ ENDPOINTS: dict[str, Callable[[bytes], Exchange]] = {
 """The class that reads the requests of each path."""
 
 LEDGER = web.AppKey("ledger", Ledger)
-ADMISSION = web.AppKey("gate", Admission)
+ADMISSION = web.AppKey("admission", Admission)
 SHAPE: web.AppKey[Shape] = web.AppKey("shape", Shape)
-FAULTS = web.AppKey("fault_source", FaultSource)
+FAULTS = web.AppKey("faults", FaultSource)
 
 
 def make_app(options: ServerOptions | None = None) -> web.Application:

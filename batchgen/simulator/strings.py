@@ -57,15 +57,15 @@ class _Text:
     """Continues a generation: when it ends, another one begins."""
 
     def __init__(self, generation: Generation, again: Callable[[], Generation]) -> None:
-        self._speech, self._again = generation, again
+        self._generation, self._again = generation, again
         self.next = next(generation)
 
     def send(self, token: str) -> None:
         try:
-            self.next = self._speech.send(token)
+            self.next = self._generation.send(token)
         except StopIteration:
-            self._speech = self._again()
-            self.next = next(self._speech)
+            self._generation = self._again()
+            self.next = next(self._generation)
 
 
 def string(
