@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+SCHEMES = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+"""Each scheme with its kind of store, whose variables and credentials it takes."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9-]*@[A-Za-z0-9]+(\.[A-Za-z0-9-]+)+")
 """Matches `abfs://container@account.dfs.core.windows.net/...`. In any other address an @ would follow a password."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from batchgen.errors import UsageError
 from batchgen.storage import aws_profile
+from batchgen.storage.location import SCHEMES
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -49,8 +50,8 @@ _EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
 
 
 def family(bucket: str) -> str:
-    """Returns the kind of store: `s3`, `gs` or `az`."""
-    return bucket[:2] if bucket[:2] in _CREDENTIALS else "az"
+    """Returns the kind of store: `s3`, `gs` or `az`. `bucket`: with its scheme."""
+    return SCHEMES[bucket.partition("://")[0]]
 
 
 def credentials(bucket: str, environ: Mapping[str, str]) -> str:

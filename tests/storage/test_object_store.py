@@ -21,7 +21,8 @@ from support.workbook import write_workbook
 
 import batchgen as library
 from batchgen.storage import block_reader, manifest, object_store, settings
-from batchgen.storage.location import ObjectUrl
+from batchgen.storage.location import SCHEMES, ObjectUrl
+from batchgen.storage.settings import credentials
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
 OUTPUT = f"s3://{BUCKET}/out/job.parquet"
@@ -636,6 +637,14 @@ def test_a_wait_for_a_store_ends_with_ctrl_c(job, store, start, ended):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert ended(process).returncode == 3, "it waited until the store's library came back"
+
+
+def test_each_scheme_takes_the_credentials_of_its_own_store():
+    """And a new one those of no other, until it says whose."""
+    begin = {scheme: credentials(f"{scheme}://name", {}).split("_")[0] for scheme in SCHEMES}
+    assert begin == {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE", "abfs": "AZURE", "abfss": "AZURE"}
+    with pytest.raises(KeyError):
+        credentials("oss://name", {})
 
 
 ADDRESSES = ["localhost:9000", " ", "http://", "http:/127.0.0.1:9", "http://host:port", "http://host:99999", " http://h", "http://h:9/ x", "http://[::1", "http://xn--a", "http://1.2.3.4.5", "://x", "//h", "file:///etc", "http://%zz"]  # fmt: skip
