@@ -22,7 +22,9 @@ import pytest
 from conftest import COMMAND
 from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzz
 from support.durability import HUNG, Slow, Work, environ, prompts, start, wait_for
+from support.made_up import SOME
 from support.service import Status
 
 from batchgen import commands
@@ -463,3 +465,9 @@ def test_the_command_alone_shows_where_to_begin(job, batchgen, tmp_path):
     lines = alone.stderr.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= WIDTH
+
+
+@given(st.text(max_size=40))
+@SOME
+def test_what_a_terminal_is_shown(text):
+    fuzz.terminal(text.encode("utf-8", "surrogatepass"))

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from decimal import Decimal
 
 import polars as pl
@@ -454,19 +453,29 @@ def test_a_prompt_that_grows_without_end_is_ended_while_it_grows(length, members
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "said"),
     [
-        "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}{{ a }}",
-        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}{{ a }}",
-        "{% for i in range(1000000000) %}{% endfor %}{{ a }}",
+        pytest.param(
+            "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}{{ a }}",
+            "the template does not end: more than 1,000,000 rounds of loops and calls (template line 1)",
+            id="loops in loops",
+        ),
+        pytest.param(
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}{{ a }}",
+            "lists within lists, or macros that call each other, go too deep (template line 1)",
+            id="a macro that calls itself",
+        ),
+        pytest.param(
+            "{% for i in range(1000000000) %}{% endfor %}{{ a }}",
+            "OverflowError: Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000). (template line 1)",
+            id="a range beyond measure",
+        ),
     ],
-    ids=["loops in loops", "a macro that calls itself", "a range beyond measure"],
 )
-def test_a_template_that_does_not_end_is_ended(text):
-    began = time.monotonic()
-    with pytest.raises(PromptError):
+def test_a_template_that_does_not_end_is_ended(text, said):
+    with pytest.raises(PromptError) as told:
         rendered(text, a="x")
-    assert time.monotonic() - began < 5
+    assert str(told.value) == said
 
 
 @pytest.mark.parametrize("text", ["{{ d.strftime(5) }}", "{{ d.replace(day=99) }}", "{{ d.year() }}", "{{ d > a }}"])

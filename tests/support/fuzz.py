@@ -2,7 +2,7 @@
 
 `python tests/support/fuzz.py TARGET [atheris options]`, such as `python tests/support/fuzz.py job -max_total_time=120`; it needs
 `atheris` (Linux, Python up to 3.13), which nothing else does. Without a target it lists them. The suite asks the same
-of a few hundred made-up inputs each (`test_job_file_fuzz.py`).
+of a few hundred made-up inputs each (`test_*_fuzz.py`, `test_terminal.py`).
 """
 
 from __future__ import annotations
