@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import inspect
 import itertools
 import re
 import shlex
@@ -19,8 +21,10 @@ import pytest
 import yaml
 from test_house import ROOMS
 
+import batchgen
 from batchgen import errors
 from batchgen.cli.main import cli
+from batchgen.job import yaml as batchgen_yaml
 from batchgen.job.job import Job
 from batchgen.job.load import read_job
 from batchgen.output.schema import MORE_CHOICES, RESULTS
@@ -138,18 +142,61 @@ def test_every_whole_job_file_loads(page: str, text: str, tmp_path: Path):
     assert read_job(path).request.model == "palmyra-x5"
 
 
-def keys(schema: dict[str, Any]) -> set[str]:
-    """Every key that may stand in a job file, at any depth."""
-    parts = [schema, *schema["$defs"].values()]
-    return {key for part in parts for key in part.get("properties", {})}
+def keys(part: dict[str, Any], schema: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The path of every key that may stand in a job file: `prices.*.input`, where any name may stand in between."""
+    if "$ref" in part:
+        part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+    for key, value in part.get("properties", {}).items():
+        yield f"{above}{key}"
+        yield from keys(value, schema, f"{above}{key}.")
+    for choice in part.get("anyOf", ()):
+        yield from keys(choice, schema, above)
+    if isinstance(part.get("additionalProperties"), dict):
+        yield from keys(part["additionalProperties"], schema, f"{above}*.")
+
+
+def written(values: Any, above: str = "") -> Iterator[str]:
+    """The path of every key of a job file."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield f"{above}{key}"
+        yield from written(value, f"{above}{key}.")
 
 
 def test_the_job_file_page_shows_every_key():
-    shown = yaml.safe_load(blocks(TEXTS["docs/job-file.md"], "yaml")[0])
-    assert set(shown) <= set(Job.model_fields), "the example has no other keys"
-    page = TEXTS["docs/job-file.md"]
-    missing = {key for key in keys(Job.model_json_schema(by_alias=True)) if not re.search(rf"\b{key}(: |`|:\n)", page)}
-    assert missing == set()
+    """In its place, and no other; but for a prompt's file, since the example has the text."""
+    schema = Job.model_json_schema(by_alias=True)
+    values, _ = batchgen_yaml.parse(blocks(TEXTS["docs/job-file.md"], "yaml")[0], "the example")
+    example = set(written(values))
+    assert {path.partition(".")[0] for path in example} <= set(Job.model_fields)
+    assert {key for key in keys(schema, schema) if not fnmatch.filter(example, key)} == {"prompt.file"}
+    assert "{file: " in TEXTS["docs/job-file.md"]
+
+
+def test_the_job_file_page_names_every_job_of_the_repository():
+    named = re.findall(r"^\| `(jobs/\w+\.yaml)` \|", TEXTS["docs/job-file.md"], re.MULTILINE)
+    assert sorted(named) == sorted(f"jobs/{path.name}" for path in (ROOT / "jobs").glob("*.yaml"))
+
+
+PASSED_OVER = {"environ", "engine"}
+"""Parameters for those who work on the code: the environment, and where attempts are made."""
+
+
+def test_the_notebooks_page_gives_each_function_as_it_is():
+    """Positional parameters by their names, the others with an equals sign, in the code's order."""
+    table = TEXTS["docs/notebooks.md"].partition("## The functions")[2]
+    shown = re.findall(r"^\| `((\w+)\([^`]*\))` \|", table, re.MULTILINE)
+    functions = {name: value for name in batchgen.__all__ if inspect.isfunction(value := getattr(batchgen, name))}
+    assert {name for _, name in shown} == set(functions)
+    for signature, name in shown:
+        assert signature == f"{name}({', '.join(parameters(functions[name]))})"
+
+
+def parameters(function: Any) -> Iterator[str]:
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield f"**{name}"
+        elif name not in PASSED_OVER:
+            yield name if parameter.default is parameter.empty else f"{name}="
 
 
 def test_the_readme_names_every_exit_code():
