@@ -10,20 +10,19 @@ from itertools import groupby, pairwise
 
 import polars as pl
 
+from batchgen.reporting.axes import figure, heights, ticks, time_axis
 from batchgen.reporting.in_flight import MOST_STEPS, InFlight
 from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
 from batchgen.ui.humanize import duration, pluralize
 
 MOST_BARS, LEAST_BARS = 48, 8
-ROWS_OF_TICKS, HEAD = 3, 1.18
-"""Most labels of a vertical axis beside its 0, and how far it goes beyond the highest value."""
+HEAD = 1.18
+"""How far a vertical axis goes beyond the highest value."""
 MARK_PIXELS, MARK_SHARE = 5, 0.07
 """Room for a mark; where there is less, refusals are a line, as answers are. Then how high a mark is."""
 BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
 """A bar's share of its place; how high the first pin is, how much lower the next; where labels change sides."""
-_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
-"""Seconds between ticks of time."""
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
 LEAST_SAMPLE = 5
 """Fewer values make no plot."""
@@ -60,13 +59,12 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
     top = max(top, limit * HEAD) if is_near else top
 
     def draw(size: Size) -> Drawing:
-        moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
-        drawing = Drawing(size, Axis(0, time.seconds, moments), _heights(top, top), f"answers a {name}")
+        drawing = Drawing(size, time_axis(time.seconds, size), heights(top, top), f"answers a {name}")
         drawing.bands(((start, max(to, start + time.seconds / 400)) for start, to in time.cool_downs), "wait")
         drawing.steps(edges, rates, "good", filled=True)
         if is_near:
             drawing.level(limit)
-            drawing.note(f"dashed: {_figure(limit)} granted")
+            drawing.note(f"dashed: {figure(limit)} granted")
         if len(time.refusals) > size.width / MARK_PIXELS:
             drawing.steps(edges, refused, "bad")
         else:
@@ -93,13 +91,12 @@ def in_flight_over_time(found: InFlight, time: Timeline) -> tuple[Draw, Draw, Dr
 
 def _empty(time: Timeline, highest: Mapping[str, float]) -> list[Draw]:
     """Returns an empty drawing for each title, as high as its highest value. All leave the same room for labels."""
-    axes = [_heights(value * HEAD, value * HEAD) for value in highest.values()]
+    axes = [heights(value * HEAD, value * HEAD) for value in highest.values()]
     chars = max(len(label) for axis in axes for _, label in axis.ticks)
 
     def draw(title: str, axis: Axis, size: Size) -> Drawing:
-        moments = [(at, _elapsed(at)) for at in _moments(time.seconds, 7 if size.is_wide else 4)]
         height = size.height - LOWER if title == next(iter(highest)) else LOW
-        return Drawing(replace(size, height=height), Axis(0, time.seconds, moments), axis, title, chars)
+        return Drawing(replace(size, height=height), time_axis(time.seconds, size), axis, title, chars)
 
     return [partial(draw, title, axis) for title, axis in zip(highest, axes, strict=True)]
 
@@ -175,20 +172,6 @@ def _since_start(seconds: float) -> str:
     return duration(seconds) if seconds >= 120 else f"{round(seconds, 1):g} s"  # noqa: PLR2004  tenths are seen so far
 
 
-def _moments(seconds: float, most: int) -> Iterator[float]:
-    step = next((step for step in (0.1, 0.2, 0.5, *_STEPS) if seconds / step <= most), _STEPS[-1])
-    for at in range(int(seconds / step) + 1):
-        yield at * step
-
-
-def _elapsed(seconds: float) -> str:
-    """Formats seconds since the start: `0`, `30 s`, `5 min`, `2 h`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size and (seconds % size == 0 or (size > 60 and seconds % (size / 2) == 0)):  # noqa: PLR2004
-            return f"{seconds / size:.10g} {unit}"
-    return f"{seconds:.10g} s" if seconds else "0"
-
-
 @dataclass(frozen=True)
 class _Bars:
     """Bars of equal width `step` from `low` on. The last one also holds all values beyond."""
@@ -222,9 +205,9 @@ def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Calla
 
     def draw(size: Size) -> Drawing:
         beyond = f"; the last bar is all from {show(bars.high)} up" if is_cut and size.is_wide else ""
-        ticks = _ticks(bars.low, bars.end, 9 if size.is_wide else 4, whole=whole)
-        across = Axis(bars.low, bars.end, [(at, _figure(at)) for at in ticks])
-        drawing = Drawing(size, across, _heights(most, most * (1.12 + 0.13 * len(marks))), what + beyond)
+        labels = ticks(bars.low, bars.end, 9 if size.is_wide else 4, whole=whole)
+        across = Axis(bars.low, bars.end, [(at, figure(at)) for at in labels])
+        drawing = Drawing(size, across, heights(most, most * (1.12 + 0.13 * len(marks))), what + beyond)
         drawing.bars(((start, start + BAR * bars.step, height) for start, _, height in bars.spans()), "good")
         drawing.slots(
             (start, to, f"{_between(start, to, whole, show)}: {height:,}") for start, to, height in bars.spans()
@@ -262,25 +245,3 @@ def _range(values: pl.Series) -> tuple[float, float]:
     low = near[0] if near[1] - lowest > 3 * (near[1] - near[0]) else lowest
     high = near[2] if highest - near[1] > 3 * (near[2] - near[1]) else highest
     return (low, high) if high > low else (low - 0.5, high + 0.5) if values.dtype.is_float() else (low, low + 1)
-
-
-def _heights(most: float, top: float) -> Axis:
-    """Returns a vertical axis from 0 to `top`, with labels up to `most`."""
-    return Axis(0, top, [(at, _figure(at)) for at in _ticks(0, most, ROWS_OF_TICKS)])
-
-
-def _ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
-    """Returns round numbers, at most so many."""
-    steps = (step for step in _round() if not whole or step >= 1)
-    step = next(step for step in steps if (high - low) / step <= most)
-    return [at * step for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _round() -> Iterator[float]:
-    for power in range(-12, 19):
-        for first in (1, 2, 5):
-            yield first * 10.0**power
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.10g}".replace("-", "\u2212")
