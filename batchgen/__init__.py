@@ -3,8 +3,8 @@
 From Python, also in a notebook:
 
 - `generate(frame, prompt=..., model=..., name=...)`: a table in, the table with its answers out
-- `run(job)`, `plan(job)`, `status(job)`, `export(job)`, `report(job)`: what the commands do; a job is a file's path, a
-  `Job`, or a dict of its settings
+- `run(path)`, `plan(path)`, `status(path)`, `export(path)`, `report(path)`: what the commands do; `path` is a job
+  file's path, a `Job`, or a dict of its settings
 - `read_job(path)`: a job file, checked
 - `load(path)`, `tokens(frame)`, `confidence(frame)`: results as polars frames
 
