@@ -144,16 +144,21 @@ def _target(ref: str, whole: Mapping[str, Any]) -> Any:
 
 
 def values_in(text: str, columns: Sequence[AnswerColumn]) -> list[Any]:
-    """Returns an answer's values, one a column, from its JSON. Raises ValueError, which names what does not fit, or
-    RecursionError."""
-    given = _object.decode(without_fence(text))
-    values = []
-    for column in columns:
-        try:
-            values.append(value_of(given[column.property], column.type) if column.property in given else None)
-        except ValueError as error:
-            raise ValueError(f"/{column.property}: {error}") from None
-    return values
+    """Returns an answer's values, one a column, from its JSON. Raises ValueError, which names what does not fit."""
+    try:
+        given = _object.decode(without_fence(text))
+    except RecursionError:
+        raise ValueError("nested absurdly deep") from None
+    return [_value(given, column) for column in columns]
+
+
+def _value(given: Mapping[str, msgspec.Raw], column: AnswerColumn) -> Any:
+    try:
+        return value_of(given[column.property], column.type) if column.property in given else None
+    except RecursionError:
+        raise ValueError(f"/{column.property}: nested absurdly deep") from None
+    except (ValueError, OverflowError) as error:  # the latter: a moment beyond the year 9999, a number beyond a float
+        raise ValueError(f"/{column.property}: {error}") from None
 
 
 def without_fence(text: str) -> str:
@@ -189,7 +194,7 @@ def _of(value: Any, kind: type) -> Any:
 def _integer(value: Any) -> int:
     whole = int(value) if isinstance(value, float) and value.is_integer() else _of(value, int)
     if not -LONGEST <= whole < LONGEST:
-        raise ValueError(f"{whole:.30} does not fit into 64 bits")
+        raise ValueError(f"{whole!s:.30} does not fit into 64 bits")
     return int(whole)
 
 

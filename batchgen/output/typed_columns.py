@@ -46,5 +46,5 @@ def _values(text: str | None, columns: Sequence[AnswerColumn]) -> list[Any] | No
         return None
     try:
         return values_in(text, columns)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None

@@ -9,12 +9,16 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 from support.service import PATIENCE, Hold, Raw, Status
 
 from batchgen.errors import UsageError
+from batchgen.job.answer_columns import columns_asked_for
 from batchgen.job.checker import CheckedAnswer, Checker
 from batchgen.job.checks import Check
 from batchgen.job.load import read_job
+from batchgen.output.typed_columns import typed
 
 LONG = "A long and useful text about this product. " * 3
 SHORT = "Too short."
@@ -301,6 +305,114 @@ def test_texts_are_judged_together_as_they_are_alone():
     assert checker.failures(given) == [checker.failures([one])[0] for one in given]
     assert [why is None for why in checker.failures(given)] == [True, False, False, False, False, True]
     assert checker.failures([]) == []
+
+
+def schema_of(kind):
+    return {"type": "object", "properties": {"a": kind}}
+
+
+def why_unfit(kind, text):
+    """Why an answer is unfit whose property `a` is of some type, and a column."""
+    schema = schema_of(kind)
+    checker = Checker(Check.model_validate({"json_schema": schema}), columns_asked_for(["a"], schema))
+    (unfit,) = checker.failures([CheckedAnswer(text)])
+    return unfit and unfit.why
+
+
+MOMENT, DAY = {"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}
+DIGITS = "9" * 400
+NOT_IN_COLUMN = "the text's JSON does not fit its columns: /a: "
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        (MOMENT, '"9999-12-31T23:59:59Z"', None),
+        (MOMENT, '"9999-12-31T23:59:59-05:00"', "date value out of range"),
+        (MOMENT, '"0001-01-01T00:00:00+05:00"', "date value out of range"),
+        (MOMENT, '"2026-01-01T00:00:00"', "'2026-01-01T00:00:00' has no offset from UTC"),
+        ({"type": "array", "items": MOMENT}, '["9999-12-31T23:59:59-05:00"]', "date value out of range"),
+        (DAY, '"10000-01-01"', "Invalid isoformat string: '10000-01-01'"),
+        ({"type": "number"}, DIGITS, "int too large to convert to float"),
+        ({"type": "integer"}, "9223372036854775807", None),
+        ({"type": "integer"}, "9223372036854775808", "9223372036854775808 does not fit into 64 bits"),
+        ({"type": "integer"}, "1e300", "100000000000000005250476025520 does not fit into 64 bits"),
+        ({"type": "integer"}, DIGITS, f"{DIGITS[:30]} does not fit into 64 bits"),
+        ({}, DIGITS, None),
+    ],
+)  # fmt: skip
+def test_why_a_value_is_unfit_for_its_column(kind, value, why):
+    assert why_unfit(kind, f'{{"a": {value}}}') == (why and NOT_IN_COLUMN + why)
+
+
+SCALARS = [{}, MOMENT, DAY, *({"type": name} for name in ("string", "number", "integer", "boolean"))]
+KINDS = st.recursive(
+    st.sampled_from(SCALARS),
+    lambda kinds: (
+        st.builds(lambda kind: {"type": "array", "items": kind}, kinds)
+        | st.builds(lambda fields: {"type": "object", "properties": fields}, st.dictionaries(st.text(), kinds))
+    ),
+    max_leaves=5,
+)
+MOMENTS = st.builds(
+    str.__add__,
+    st.datetimes().map(lambda moment: moment.isoformat())
+    | st.sampled_from(["0001-01-01T00:00:00", "9999-12-31T23:59:59"]),
+    st.sampled_from(["", "Z", "+23:59", "-23:59"]),
+)
+NUMBERS = st.integers() | st.floats() | st.integers(19, 4300).map(lambda digits: 10**digits - 1)
+TEXTS = st.text() | MOMENTS | st.dates().map(str)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=10,
+)
+
+
+def values_of(kind):
+    """Values that pass a schema of this type more often than any value does."""
+    if kind.get("type") == "array":
+        return VALUES | st.lists(values_of(kind["items"]))
+    if kind.get("type") == "object":
+        return VALUES | st.fixed_dictionaries({name: values_of(one) for name, one in kind["properties"].items()})
+    plain = {"string": TEXTS, "number": NUMBERS, "integer": NUMBERS}
+    return MOMENTS if kind == MOMENT else plain.get(kind.get("type"), VALUES)
+
+
+@for_all(st.data())
+def test_no_value_in_any_column_raises(data):
+    for kind in [*SCALARS, data.draw(KINDS)]:
+        text = json.dumps({"a": data.draw(values_of(kind))})
+        why = why_unfit(kind, text)
+        (array,) = typed([text], columns_asked_for(["a"], schema_of(kind)))
+        assert why is None or not why.startswith(NOT_IN_COLUMN) or array.null_count == 1
+
+
+@pytest.mark.parametrize("depth", [100, 900, 950, 980, 1_000, 100_000])
+@pytest.mark.parametrize("kind", SCALARS, ids=str)
+def test_no_depth_of_nesting_raises(kind, depth):
+    kind = {"type": "object", "properties": {"b": kind, "c": {}}}
+    why = why_unfit(kind, f'{{"a": {{"c": {"[" * depth}{"]" * depth}}}}}')
+    assert why is None or "nested absurdly deep" in why
+
+
+def test_a_value_that_no_column_takes_fails_its_row_and_not_the_run(job, called, service):
+    service.script = Texts(
+        good=['{"a": "2026-11-29T12:00:00Z", "n": 1}'],
+        sentinel=['{"a": "9999-12-31T23:59:59-05:00", "n": 1}'],
+        digits=[f'{{"a": "2026-11-29T12:00:00Z", "n": {DIGITS}}}'],
+    )
+    schema = {"type": "object", "properties": {"a": MOMENT, "n": {"type": "number"}}}
+    checked = {"check": {"json_schema": schema, "retries": 1}, "output": {"columns": True}}
+    path = job(rows("sentinel", "digits", "good"), **checked, limits={"concurrency": 1})
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["reasons"]) == (1, {"unfit": 2}), ended.stderr
+    assert service.script.asked == {"sentinel": 2, "digits": 2, "good": 1}
+    sentinel, digits, good = job.rows()
+    assert [row["status"] for row in (sentinel, digits, good)] == ["failed", "failed", "ok"]
+    assert sentinel["error"] == f"unfit: {NOT_IN_COLUMN}date value out of range"
+    assert (sentinel["a"], sentinel["n"], good["n"]) == (None, None, 1.0)
+    assert called("run", path, "--no-retry-failed").returncode == 1, "a later run reads what was stored"
 
 
 # The job file
