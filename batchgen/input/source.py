@@ -89,12 +89,20 @@ class Source:
     condition: Condition | None
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """Yields frames of at most 4,096 rows and about 16 MiB. Raises UsageError with the file, and line or row."""
+        """Yields frames of at most 4,096 rows and about 16 MiB. Raises UsageError with the file, and line or row;
+        InputChanged if the files changed meanwhile, which is the likely cause then."""
         for batch in self.numbered():
             yield batch.frame
 
     def numbered(self) -> Iterator[Batch]:
-        """Yields what `batches` yields, with the rows' numbers."""
+        """Yields what `batches` yields, with the rows' numbers. Raises as it does."""
+        try:
+            yield from self._numbered()
+        except UsageError:
+            self.verify()
+            raise
+
+    def _numbered(self) -> Iterator[Batch]:
         left, part = self.spec.limit, self.spec.part
         row, met = 1, 0
         for raw in self._raw_batches():
@@ -130,7 +138,6 @@ class Source:
                 for frame in self.format.batches(file, self.raw):
                     yield frame.with_columns(named) if named else frame
         except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            self.verify()  # the likely cause: somebody is writing the file
             said = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
 

@@ -162,15 +162,18 @@ class Runner:
         """Publishes what is done. If the input changed after something was sent, it publishes by a new plan of the
         input as it is now.
 
-        Raises Stopped if the changed input cannot be read: the next run publishes, and buys nothing.
+        Raises Stopped if the input, changed or not, cannot be read now: the next run publishes, and buys nothing.
         """
         to = destination.of(self._job, run.date)
         for _ in range(MAX_PUBLISH_TRIES):
+            to.refuse(self._setup.source)  # what is refused below is the input
             try:
                 return rows, publish_run(self._setup, rows, models, self._reader, run, to)
-            except InputChanged:
+            except UsageError as error:
                 if not self._sent.total(lambda stats: stats.sent):
                     raise
+                if not isinstance(error, InputChanged):
+                    raise Stopped(f"the input cannot be read again ({error}); {RERUN_ADVICE}") from None
             self._sent.stopped = self._sent.stopped or INPUT_CHANGED
             try:
                 self._setup = reopen(self._setup)

@@ -47,6 +47,61 @@ def test_an_input_that_is_edited_costs_nothing_of_what_is_in_flight(job, service
     assert service.requests == 9000 + (before - said.json["ok"])
 
 
+LONG = [{"id": f"{number:05}", "n": 7, "name": f"product {number}" + " of ours" * 60} for number in range(9000)]
+"""More rows, and more bytes, than are read ahead."""
+
+
+def break_in_place(path, line):
+    """Writes a line of the same length over that of row 8,001. It keeps the file's inode and size."""
+    with path.open("r+b") as file:
+        file.seek(file.read().index(b"08000"))
+        file.write(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        pytest.param(b"08000 7 product 8000", {}, id="a field where there were three"),
+        pytest.param(b'08000,7,"roduct 8000', {}, id="a quote that never ends"),
+        pytest.param(b"08000,x,product 8000", {"schema": {"n": "Int64"}}, id="a cell that is not of its type"),
+        pytest.param(b"08000,x,product 8000", {"where": "cast(n as int) > 0"}, id="a cell that `where` cannot take"),
+    ],
+)
+def test_an_input_that_is_broken_costs_nothing_of_what_is_in_flight(job, service, start, ended, line, given):
+    path = job(LONG, limits={"concurrency": 20}, input=given)
+    service.script = waiting(service, 50)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 20)
+    break_in_place(job.folder / "rows.csv", line)
+    service.release()
+    said = ended(running)
+    assert said.returncode == 3, said.stderr
+    assert "the input changed while the job was at work, and cannot be read now (" in said.stderr
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        kept = db.execute("SELECT count(*) FROM attempts WHERE outcome = 'ok'").fetchone()[0]
+    assert kept == service.requests < 9000, "what was in flight ended, and is kept"
+
+
+def test_an_input_that_cannot_be_read_again_is_no_wrong_command(job, service, start, ended, called):
+    """Its version is as it was, as on a disk that fails."""
+    path = job(LONG[8000:], limits={"concurrency": 20})
+    service.script = waiting(service, 980)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.requests == 1000)
+    rows = job.folder / "rows.csv"
+    was = rows.stat().st_mtime_ns
+    break_in_place(rows, b"08000 7 product 8000")
+    os.utime(rows, ns=(was, was))
+    service.release()
+    said = ended(running)
+    assert said.returncode == 3, said.stderr
+    assert "the input cannot be read again (" in said.stderr
+    break_in_place(rows, b"08000,7,product 8000")
+    service.script = None
+    again = called("run", path, "--json").json
+    assert (again["ok"], again["sent"]) == (1000, 0)
+
+
 def test_a_file_that_was_touched_is_no_other_file(job, service, start, ended):
     path = job(ROWS, limits={"concurrency": 8})
     service.script = waiting(service, 10)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from batchgen.errors import UsageError
+from batchgen.errors import InputChanged, UsageError
 from batchgen.input import bounds, csv_format, csv_records, ndjson_format, parquet_steps
 from batchgen.input.source import Source, open_source
 from batchgen.job.sections import Input
@@ -943,13 +943,13 @@ def test_a_file_that_changed_is_noticed(tmp_path, change):
 @pytest.mark.parametrize("change", ["a column more", "a column fewer", "emptied", "removed", "a folder in its place"])
 @pytest.mark.parametrize("name", ["in.csv", "in.ndjson", "in.parquet"])
 def test_a_file_that_changed_is_read_or_refused(tmp_path, change, name):
-    """Between two passes anything may happen to it: what cannot be read ends in one clear message."""
+    """Between two passes anything may happen to it: whether it can be read or not, it changed."""
     path = tmp_path / name
     frame = pl.DataFrame({"a": ["1", "3"], "b": ["2", "4"]})
     {"in.csv": frame.write_csv, "in.ndjson": frame.write_ndjson, "in.parquet": frame.write_parquet}[name](path)
     source = opened(tmp_path, name)
     CHANGES[change](path)
-    with pytest.raises(UsageError, match=re.escape(name)):  # noqa: PT012  either of the two may say it
+    with pytest.raises(InputChanged, match=re.escape(name)):  # noqa: PT012  either of the two may say it
         list(source.batches())
         source.verify()
 
