@@ -48,16 +48,17 @@ class Destination:
     def _beside(self, mark: str) -> Location:
         return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
-    def refuse(self, source: Source) -> None:
-        """Raises UsageError if the results cannot stand there, whatever the machine does."""
+    def refuse(self, source: Source | None) -> None:
+        """Raises UsageError if the results cannot stand there, whatever the machine does. `source`: the input; None if
+        it is not on this machine, where it cannot be overwritten."""
         beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
         for there in (self.place, *beside):
             if isinstance(there, Path):
                 folders.refuse_in_the_way(there.parent)
                 _refuse_name(there, self.place)
-                _refuse_path(there, source, is_folder=self.rows_per_file is not None)
-            else:
-                _refuse_url(there, source)
+                _refuse_path(there, is_folder=self.rows_per_file is not None)
+            if source is not None:
+                _refuse_input(there, source)
 
     def drop_beside(self, place: Location, source: Source, key: bytes) -> None:
         """Removes what an earlier run left at such a place, once a later run's results exist. Never removes the
@@ -188,7 +189,7 @@ def _refuse_name(path: Path, place: Path | ObjectUrl) -> None:
         )
 
 
-def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
+def _refuse_path(path: Path, *, is_folder: bool) -> None:
     if path.exists() and not path.is_symlink() and folders.is_mount_point(path):
         within = f"give output.path a folder within it, such as {path / 'results'}"
         instead = within if is_folder else "mount the folder that it is in, or give output.path another name"
@@ -203,16 +204,25 @@ def _refuse_path(path: Path, source: Source, *, is_folder: bool) -> None:
         raise UsageError(
             f"{path}: is a file, and output.rows_per_file needs a folder: move it, or choose another output.path"
         )
-    inputs = {file for file in source.files if isinstance(file, Path)} if path.exists() else set()
+
+
+def _refuse_input(there: Location, source: Source) -> None:
+    if _is_input(there, source):
+        raise UsageError(f"{there}: is also the input: choose another output.path")
+    if _is_in_input(there, source):
+        raise UsageError(f"{there}: is in the input's folder, and would be read as input: choose another output.path")
+
+
+def _is_input(there: Location, source: Source) -> bool:
+    """Returns whether it is a file of the input, or a folder that holds one."""
+    if isinstance(there, ObjectUrl):
+        return any(f"{file}/".startswith(f"{there}/") for file in source.files)
+    inputs = {file for file in source.files if isinstance(file, Path)} if there.exists() else set()
     above = {folder for file in inputs for folder in file.parents}
-    if any(folders.is_same(path, one) for one in inputs | above):
-        raise UsageError(f"{path}: is also the input: choose another output.path")
-    if folders.is_within(path, Path(source.spec.path)) and Path(source.spec.path).is_dir():
-        raise UsageError(f"{path}: is in the input's folder, and would be read as input: choose another output.path")
+    return any(folders.is_same(there, one) for one in inputs | above)
 
 
-def _refuse_url(url: ObjectUrl, source: Source) -> None:
-    if any(f"{file}/".startswith(f"{url}/") for file in source.files):
-        raise UsageError(f"{url}: is also the input: choose another output.path")
-    if str(url).startswith(f"{source.spec.path}/"):
-        raise UsageError(f"{url}: is in the input's folder, and would be read as input: choose another output.path")
+def _is_in_input(there: Location, source: Source) -> bool:
+    if isinstance(there, ObjectUrl):
+        return str(there).startswith(f"{source.spec.path}/")
+    return folders.is_within(there, Path(source.spec.path)) and Path(source.spec.path).is_dir()

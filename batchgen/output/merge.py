@@ -118,7 +118,7 @@ def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None
     try:
         source = open_source(job.input)
     except UsageError:
-        return  # an input that is gone cannot be overwritten
+        source = None
     to.refuse(source)
 
 

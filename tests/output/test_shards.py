@@ -266,6 +266,26 @@ def refused(some: Shards, files: list[Path]) -> str:
     return ended.stderr
 
 
+@pytest.mark.parametrize("is_here", [True, False], ids=["the input is here", "the input is on another machine"])
+@pytest.mark.parametrize(
+    ("output", "stranger", "said"),
+    [
+        ({"path": "out/job", "rows_per_file": 3}, "out/job/notes.txt", "holds notes.txt, and would be replaced"),
+        ({"path": "out/job", "rows_per_file": 3}, "out/job", "is a file, and output.rows_per_file needs a folder"),
+        ({"path": "out/job.parquet"}, "out/job.parquet/notes.txt", "is a folder: choose the name of a file"),
+    ],
+)
+def test_a_strangers_file_in_the_place_of_a_merge(shards, job, is_here, output, stranger, said):
+    made = shards(3).write(rows(20), output=output).run()
+    there = job.folder / stranger
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("mine")
+    if not is_here:
+        (job.folder / "rows.csv").unlink()
+    ended = made.merge()
+    assert (ended.returncode, said in ended.stderr, there.read_text()) == (2, True, "mine"), ended.stderr
+
+
 def test_what_is_not_every_shard_of_one_input_is_refused(shards, job):
     some = shards(3).write(rows(9)).run()
     one, two, three = some.files
