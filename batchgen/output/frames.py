@@ -15,15 +15,15 @@ from batchgen.storage.location import is_url
 
 def load(path: str | Path) -> pl.DataFrame:
     """Returns the results, a row for each input row, in input order: of a file or a folder, local or in an object
-    store."""
+    store. A path that exists is no pattern, whatever its name."""
     if isinstance(path, str) and is_url(path):
         return _load_objects(path)
     if not Path(path).is_dir():
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=not Path(path).exists())
     while True:
         before = Path(path).stat().st_ino
         with suppress(FileNotFoundError):
-            frame = pl.read_parquet(sorted(Path(path).glob("part-*.parquet")) or path)
+            frame = pl.read_parquet(sorted(Path(path).glob("part-*.parquet")) or path, glob=False)
             if Path(path).stat().st_ino == before:  # else it was published anew while it was read
                 return frame
 

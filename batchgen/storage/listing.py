@@ -92,7 +92,7 @@ def _find_paths(pattern: str) -> Found:
     root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
     lakes.refuse_above(root)
     _refuse_closed(root, below)
-    found = _walk(root, below) if "**" in below else map(Path, glob.glob(pattern))
+    found = _walk(root, below) if "**" in below else _glob(root, below)
     shown = [(p, p.parts[len(root.parts) :]) for p in _unique(root, found)]
     matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     lakes.refuse_below(root, [path for path, _ in matching])
@@ -137,7 +137,7 @@ def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
 def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:
     """Raises OSError if a folder of a glob cannot be read: `glob` skips it silently."""
     for depth in range(0 if "**" in below else len(below)):
-        for folder in map(Path, glob.glob(str(root.joinpath(*below[:depth])))):
+        for folder in _glob(root, below[:depth]):
             if folder.is_dir():
                 os.scandir(folder).close()
 
@@ -174,8 +174,17 @@ def _checked_found(files: Sequence[tuple[File, tuple[str, ...]]], pattern: str, 
     return Found(tuple(file for file, _ in files), tuple(_partition(parts[:-1]) for _, parts in files))
 
 
+def _glob(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
+    return map(Path, glob.glob(os.path.join(glob.escape(str(root)), *below)))  # noqa: PTH118  a Path would be read as one
+
+
 def _fixed_path(parts: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """Splits as `_fixed` does. A folder that exists is no pattern, whatever its name: the job file's own is in the
+    path."""
     root, below = _fixed(parts)
+    while below[1:] and Path(*root, below[0]).is_dir():
+        more, rest = _fixed(below[1:])
+        root, below = (*root, below[0], *more), rest
     return Path(*root), below
 
 

@@ -49,6 +49,19 @@ def test_a_table_of_any_library(table, service):
     assert service.bodies[6:] == [{"model": "palmyra-x5", "prompt": "Write about lamp for 1.0.", "max_tokens": 50}]
 
 
+@pytest.mark.parametrize("name", ["data [2026]", "what?", "*"])
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    frame = batchgen.generate(ROWS, **ASKED, quiet=True)
+    assert frame["status"].to_list() == ["ok"] * 6
+    results = tmp_path / name / ".batchgen" / "seo.parquet"
+    parts = tmp_path / name / "parts"
+    parts.mkdir()
+    frame.write_parquet(parts / "part-00001.parquet")
+    assert [batchgen.load(path).height for path in (results, str(results), parts)] == [6, 6, 6]
+
+
 def test_the_settings_of_a_job_for_another_table(job, service, monkeypatch):
     path = job([{"id": "1", "name": "x"}], limits={"concurrency": 2}, check={"min_chars": 1})
     frame = batchgen.generate(ROWS[:2], job=path, max_tokens=7, quiet=True)

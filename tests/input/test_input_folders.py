@@ -44,6 +44,17 @@ def folder(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("path", ["*.csv", "[ab].csv", "**/*.csv", "in/b/../*.csv", "../in/*.csv"])
+@pytest.mark.parametrize("name", ["data [2026]", "a?", "*"])
+def test_a_jobs_folder_whose_name_looks_like_a_pattern(folder, name, path):
+    """Its name is part of every path in the job file."""
+    at = folder({"a.csv": [1], "b.csv": [2]})
+    (at / name).mkdir()
+    (at / "in").rename(at / name / "in")
+    within = at / name if path.startswith("in") else at / name / "in"
+    assert rows(opened(within, path)) == [{"n": "1"}, {"n": "2"}]
+
+
 HIDDEN = {
     "_SUCCESS": "", "region=eu/.part.crc": "x", "_temporary/0/part-9.parquet": "x", ".ipynb/a.txt": "x", "_x.parquet": "x",
 }  # fmt: skip
