@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
 from batchgen.job.shard import Shard, row_name
+from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination, exists
 from batchgen.output.parquet_writer import ParquetWriter
 from batchgen.output.publish import METADATA_KEY, PublishResult
@@ -118,15 +119,18 @@ def _opened(place: Location) -> Iterator[ShardFile]:
 
 
 def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
-    """Returns the columns of all shards. Only `more_choices` may be missing in some."""
-    plain = [pa.schema([field for field in shown.schema if field != MORE_CHOICES]) for shown in opened]
+    """Returns the columns of all shards. Details of an answer may be missing in some, as earlier versions have none,
+    and `more_choices`."""
+    plain = [pa.schema([field for field in shown.schema if field.name != MORE_CHOICES.name]) for shown in opened]
+    full = max(plain, key=lambda schema: len({*ANSWER_DETAILS} & {*schema.names}))
     for shown, schema in zip(opened, plain, strict=True):
-        if schema != plain[0]:
-            names = (f.name for f in [*schema, *plain[0]] if f not in schema or f not in plain[0])
-            odd = next(names, "their order")
-            raise UsageError(f"{shown.place}: its columns differ from those of {opened[0].place.name}: {odd}")
-    has_more = any(MORE_CHOICES in shown.schema for shown in opened)
-    return plain[0].append(MORE_CHOICES) if has_more else plain[0]
+        due = pa.schema([field for field in full if field.name in schema.names or field.name not in ANSWER_DETAILS])
+        if schema != due:
+            names = (f.name for f in [*schema, *due] if f not in schema or f not in due)
+            odd, other = next(names, "their order"), opened[plain.index(full)].place.name
+            raise UsageError(f"{shown.place}: its columns differ from those of {other}: {odd}")
+    has_more = any(MORE_CHOICES.name in shown.schema.names for shown in opened)
+    return full.append(MORE_CHOICES) if has_more else full
 
 
 def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
@@ -170,8 +174,11 @@ def _turns(heights: Sequence[int]) -> pa.Array[Any]:
 
 
 def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Returns the table with these columns: nulls where it has none. Casts the choices of an earlier version."""
     columns = [
-        table.column(field.name) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)

@@ -16,7 +16,9 @@ from batchgen.input.source import open_source
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import interleave
+from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination
+from batchgen.output.schema import LOG_PROBS
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
 
@@ -213,6 +215,37 @@ def test_more_choices_of_one_shard_are_a_column_of_all(shards, service, job):
     service.script = script
     assert shards(3).write(rows(7)).run().merge().returncode == 0
     assert [(row["more_choices"] or [{}])[0].get("text") for row in job.rows()] == [None, None, "another", *[None] * 4]
+
+
+def as_before_0_3(path: Path) -> None:
+    """Writes results as versions before 0.3.0 had them: without the details of an answer."""
+    table = pq.read_table(path)
+    names = [name for name in table.column_names if name not in (*ANSWER_DETAILS, "more_choices")]
+    choices = pa.list_(pa.struct([("text", pa.string()), ("log_probs", LOG_PROBS)]))
+    more = pa.array([[{"text": "older", "log_probs": None}], *[None] * (table.num_rows - 1)], choices)
+    old = table.select(names).append_column("more_choices", more)
+    pq.write_table(old.replace_schema_metadata(table.schema.metadata), path)
+
+
+@pytest.mark.parametrize("old", [[1], [2, 3], [1, 2, 3]])
+def test_results_of_versions_before_and_after_the_details_of_an_answer(shards, service, job, old):
+    """Each machine may be upgraded between its runs."""
+    choices = [{"text": "A tent.", "finish_reason": "stop"}, {"text": "newer"}]
+    service.script = lambda *_: Raw(json.dumps({"choices": choices}).encode())
+    some = shards(3).write(rows(7)).run()
+    for number in old:
+        as_before_0_3(some.results[number - 1])
+    ended = some.merge()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for at, row in enumerate(job.rows()):
+        of_old = at % 3 + 1 in old
+        assert row["id"] == f"r{at}"
+        assert row.get("finish_reason") == (None if of_old else "stop")
+        texts = [choice["text"] for choice in row["more_choices"] or ()]
+        assert texts == ([] if of_old and at >= 3 else ["older"] if of_old else ["newer"])
+    names = pq.read_schema(job.output).names
+    assert ("finish_reason" in names) == (len(old) < 3)
+    assert names[-1] == "more_choices"
 
 
 def test_large_rows_are_put_together_in_few_at_a_time(tmp_path):
