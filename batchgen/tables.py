@@ -17,6 +17,7 @@ from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Request
 from batchgen.storage.atomic import replacing
+from batchgen.ui.humanize import first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -169,7 +170,7 @@ def _read(make: Callable[[], pl.DataFrame], what: str = "a column") -> pl.DataFr
     try:
         return make()
     except Exception as error:  # noqa: BLE001  each library has its own
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UsageError(
             f"frame: {what} holds values of several kinds, or Python objects: {_REMEDY} ({reason:.200})"
         ) from None

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.errors import UsageError
-from batchgen.input.arrow_frames import first_line, refuse_long, slices, to_frame, validated
+from batchgen.input.arrow_frames import explained, refuse_long, slices, to_frame, validated
 from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import BATCH_ROWS, MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.common_schema import common_schema
@@ -71,7 +71,7 @@ def _opened(path: File) -> Iterator[Any]:
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's; Arrow's own have no number
-        raise UsageError(f"{path}: damaged Arrow file: {first_line(error)}") from None
+        raise UsageError(f"{path}: damaged Arrow file: {explained(error)}") from None
 
 
 def _refuse_other(path: File, begin: bytes, file: BinaryIO) -> None:

@@ -16,14 +16,15 @@ from batchgen.errors import UsageError
 from batchgen.input.arrow_types import holds_uuids, is_zone, offset, readable
 from batchgen.input.bounds import BATCH_BYTES, MAX_CELL, UUID
 from batchgen.storage.listing import File
+from batchgen.ui.humanize import first_line
 
 _ADVICE = {"Integers with more than 64 bits": "cast them to decimals of 38 digits, or to text"}
 """What to do about what pyarrow (26.0.1) does not read, by its words."""
 
 
-def first_line(error: BaseException) -> str:
+def explained(error: BaseException) -> str:
     """Returns a library's words, and what to do where that is known."""
-    line = str(error).split("\n", 1)[0]
+    line = first_line(error)
     return next((f"{line}: {advice}" for words, advice in _ADVICE.items() if words in line), line)
 
 
@@ -112,7 +113,7 @@ def validated(path: File, batch: pa.RecordBatch, before: int) -> pa.Table:
         for row in range(batch.num_rows):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 _refuse_cell(f"{path}: row {before + row + 1:,}: {name}", column.slice(row, 1))
-        raise UsageError(f"{path}: damaged: {first_line(error)}") from None
+        raise UsageError(f"{path}: damaged: {explained(error)}") from None
 
 
 def _refuse_cell(where: str, cell: Any) -> None:
@@ -122,5 +123,5 @@ def _refuse_cell(where: str, cell: Any) -> None:
         own.validate(full=True)
         own.cast(readable(own.type))
     except pa.ArrowInvalid as error:
-        said = "not UTF-8" if "UTF8" in str(error) else first_line(error)
+        said = "not UTF-8" if "UTF8" in str(error) else explained(error)
         raise UsageError(f"{where}: {said}") from None

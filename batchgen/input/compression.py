@@ -15,6 +15,7 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
+from batchgen.ui.humanize import first_line
 
 BUFFER = 1 << 18
 
@@ -96,7 +97,7 @@ class _Decompressed(io.RawIOBase):
         return len(data)
 
     def _damaged(self, error: Exception) -> UsageError:
-        return UsageError(f"{self._file}: damaged {self._kind}, or cut off: {str(error).splitlines()[0]}")
+        return UsageError(f"{self._file}: damaged {self._kind}, or cut off: {first_line(error)}")
 
     def close(self) -> None:
         if self._raw is not None:

@@ -18,6 +18,7 @@ from batchgen.input.column_names import Unnamed, unique_names
 from batchgen.input.template.values import iso_duration
 from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
+from batchgen.ui.humanize import first_line
 
 Columns = dict[str, list[Any]]
 """The cells of each column, by name; None for empty cells."""
@@ -116,7 +117,7 @@ class Excel:
                     self._merged[str(path)] = f"{cell_name(*first)}:{cell_name(*last)}{more}"
                 return list(sheet.iter_rows()), (sheet.start or (0, 0))[1]
         except CalamineError as error:
-            raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"{path}: damaged workbook: {first_line(error)}") from None
 
     def _columns(self, path: File, where: str, rows: list[list[Any]], left: int) -> Columns:
         while rows and not any(cell != "" for cell in rows[-1]):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
-from batchgen.input.arrow_frames import first_line, refuse_long, slices, to_frame, validated
+from batchgen.input.arrow_frames import explained, refuse_long, slices, to_frame, validated
 from batchgen.input.arrow_types import refuse_unreadable
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
 from batchgen.input.common_schema import common_schema
@@ -94,7 +94,7 @@ def _refusing(path: File, what: str) -> Iterator[None]:
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's; Arrow's own have no number
-        raise UsageError(f"{path}: {what}: {first_line(error)}") from None
+        raise UsageError(f"{path}: {what}: {explained(error)}") from None
 
 
 @contextmanager

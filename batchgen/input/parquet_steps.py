@@ -20,6 +20,7 @@ from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File
 from batchgen.storage.object_store import Object
+from batchgen.ui.humanize import first_line
 
 FEW_ROWS = 32
 """Rows decoded at once if the longest value is unknown."""
@@ -62,7 +63,7 @@ def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> s
         try:
             next(asked.iter_batches(1, row_groups=groups, columns=columns, use_threads=False), None)
         except (pa.ArrowException, OSError) as error:
-            return None if "page header" in str(error) else str(error).partition("\n")[0]
+            return None if "page header" in str(error) else first_line(error)
     return None
 
 

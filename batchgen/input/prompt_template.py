@@ -27,6 +27,7 @@ from batchgen.input.template.error_messages import (
 from batchgen.input.template.names import ROW, Reads, reads
 from batchgen.input.template.sandbox import SOURCE, Sandbox
 from batchgen.input.template.values import Fields, MissingValue, TemplateFault
+from batchgen.ui.humanize import first_line
 
 JOINED_BYTES = 32 << 20
 RESERVED = {"self", "loop", "super", "caller"}
@@ -60,16 +61,16 @@ class Template:
             self._joins = _joins(tree, columns)
             self._compiled = self._sandbox.compiled(tree)
         except TemplateSyntaxError as error:
-            raise UsageError(f"prompt: line {error.lineno}: {_first_line(error)}") from None
+            raise UsageError(f"prompt: line {error.lineno}: {first_line(error)}") from None
         except (SyntaxError, RecursionError, MemoryError) as error:
-            raise UsageError(f"prompt: nested too deeply ({_first_line(error)})") from None
+            raise UsageError(f"prompt: nested too deeply ({first_line(error)})") from None
 
     def _parse(self, text: str, columns: Schema) -> nodes.Template:
         try:
             return self._sandbox.parse(text)
         except TemplateSyntaxError as error:
             refuse_unreadable(text, columns)
-            raise UsageError(f"prompt: line {error.lineno}: syntax error: {_first_line(error)}") from None
+            raise UsageError(f"prompt: line {error.lineno}: syntax error: {first_line(error)}") from None
 
     def _names(self, found: Reads, columns: Schema, text: str) -> list[str]:
         """Returns the columns that may be read. Raises UsageError for an unknown name."""
@@ -150,7 +151,7 @@ class Template:
 
     def _explained(self, error: Exception, chunks: Any) -> PromptError:
         """Returns the error with the template's line, and without the row's values."""
-        said = _first_line(error)
+        said = first_line(error)
         if isinstance(error, RecursionError):
             said = "lists within lists, or macros that call each other, go too deep"
         elif not isinstance(error, TemplateFault | UndefinedError):
@@ -171,10 +172,6 @@ def _template_line(error: Exception) -> int:
 
 def _missing(names: Sequence[str]) -> PromptError:
     return PromptError(f"{', '.join(dict.fromkeys(names))} is missing or empty")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
 
 
 def _has_row(found: Reads, columns: Schema) -> bool:

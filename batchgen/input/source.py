@@ -22,6 +22,7 @@ from batchgen.input.formats import Format, format_of, is_csv
 from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
 from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint
+from batchgen.ui.humanize import first_line
 
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
@@ -138,7 +139,7 @@ class Source:
                 for frame in self.format.batches(file, self.raw):
                     yield frame.with_columns(named) if named else frame
         except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            said = getattr(error, "strerror", None) or first_line(error)
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
 
     def _typed(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
 from batchgen.input.file_hints import closest_name, lookalike_hint
+from batchgen.ui.humanize import first_line
 
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
@@ -94,7 +95,7 @@ def _quoted(name: str) -> str:
 
 
 def _explained(error: BaseException) -> str:
-    said = str(error).splitlines()[0].rstrip(":")
+    said = first_line(error).rstrip(":")
     if _TEXT_AND_NUMBER.search(said):
         return f"a text is compared with a number: {said}: input.schema types a CSV's columns"
     if _DATE_AND_TEXT in said:

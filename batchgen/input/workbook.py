@@ -22,6 +22,7 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
+from batchgen.ui.humanize import first_line
 
 BLOCK = 1 << 20
 MOST_EMPTY, PER_CELL = 4_000_000, 50
@@ -240,4 +241,4 @@ def _archive(path: File, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
                 raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to {unfolded / 1e9:,.0f} GB")
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: damaged workbook: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{path}: damaged workbook: {first_line(error)}") from None

@@ -28,7 +28,7 @@ from batchgen.output.schema import MORE_CHOICES
 from batchgen.output.selection import Piece
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
-from batchgen.ui.humanize import inflect, pluralize
+from batchgen.ui.humanize import first_line, inflect, pluralize
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _reading(place: Location) -> Iterator[None]:
     except FileNotFoundError:
         raise UsageError(f"{place}: no such results: run this shard first") from None
     except (pa.ArrowException, OSError) as error:
-        said = str(error).splitlines()[0]
+        said = first_line(error)
         raise UsageError(f"{place}: cannot be read: {said}; `batchgen export` publishes it again") from None
 
 

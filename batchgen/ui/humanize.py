@@ -1,4 +1,4 @@
-"""Numbers, durations and moments in words."""
+"""Numbers, durations, moments and errors in words."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def moment(then: dt.datetime, format_: str = "%Y-%m-%d %H:%M") -> str:
     sign = "\u2212" if offset < 0 else "+"
     zone = (f"{sign}{hours}" if offset else "") + (f":{minutes:02}" if minutes else "")
     return f"{local.strftime(format_)} UTC{zone}"
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's words; its type's name, where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def pluralize(number: int, noun: str) -> str:

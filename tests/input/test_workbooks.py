@@ -144,6 +144,24 @@ def test_a_damaged_workbook(tmp_path, cut):
         opened(tmp_path)
 
 
+def test_a_workbook_whose_archive_promises_more_than_there_is(tmp_path):
+    """Of a part that is not compressed, zipfile says so without a word."""
+    write_workbook(tmp_path / "in.xlsx", Data=[["a"], [1]])
+    with zipfile.ZipFile(tmp_path / "in.xlsx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "in.xlsx", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    data = bytearray((tmp_path / "in.xlsx").read_bytes())
+    name = next(name for name in parts if name.endswith("sheet1.xml")).encode()
+    entry = data.rindex(name) - 46
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    data[entry + 20 : entry + 28] = 2 * (100_000).to_bytes(4, "little")
+    (tmp_path / "in.xlsx").write_bytes(data)
+    with pytest.raises(UsageError, match=r"in\.xlsx: damaged workbook: \w+"):
+        opened(tmp_path)
+
+
 def test_what_is_no_workbook(tmp_path):
     with zipfile.ZipFile(tmp_path / "in.xlsx", "w") as archive:
         archive.writestr("a.txt", "x")
