@@ -47,7 +47,8 @@ class _Huge:
 
 
 _WORDS = {
-    str: "a text", int: "a whole number", float: "a fraction", bool: "true or false", dict: "an object", list: "a list",
+    str: "a text", int: "a whole number", float: "a fraction", Rounded: "a fraction", bool: "true or false",
+    dict: "an object", list: "a list",
 }  # fmt: skip
 _DTYPES: dict[type, Callable[[], pl.DataType]] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
 _NEVER_ROUNDED = "write it as text"
@@ -136,13 +137,19 @@ class ValueKinds:
 
     def _refuse_mixture(self, kinds: set[type]) -> None:
         places = [(where, kind) for kind, where in self.kinds.items() if kind in kinds or kind is Rounded]
-        ((first, of), *_, (place, kind)) = places
-        one, other = _WORDS.get(kind, "a fraction"), _WORDS.get(of, "a fraction")
+        pairs = (((place, kind), one) for at, (place, kind) in enumerate(places) for one in places[:at])
+        (place, kind), (first, other) = next(pair for pair in pairs if not _can_share(pair[0][1], pair[1][1]))
         raise UsageError(
-            f"{place}: {self.name} is {one}, and {other} in {first.unit} {first.number:,}"
+            f"{place}: {self.name} is {_WORDS[kind]}, and {_WORDS[other]} in {first.unit} {first.number:,}"
             f"{f' of {first.file}' if first.file != place.file else ''}: "
             "such values cannot share a column: write them as text"
         )
+
+
+def _can_share(one: type, other: type) -> bool:
+    """Returns whether a column may hold values of these two kinds."""
+    both = {one, other}
+    return both <= {int, float, Rounded} or (str in both and both <= {str, int, bool})
 
 
 def parse_fraction(token: str) -> float:

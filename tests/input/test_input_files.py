@@ -791,6 +791,27 @@ def test_ndjson_whose_types_do_not_go_together(tmp_path, content):
     assert re.match(r"in\.ndjson:.*\ba\b", refused(tmp_path, "in.ndjson", content))
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param(["1", "[1]", "1.5"], "2: a is a list, and a whole number in line 1", id="a fraction comes last"),
+        pytest.param(
+            ["1.5", "1", '{"b":1}'], "3: a is an object, and a fraction in line 1", id="numbers of both kinds"
+        ),
+        pytest.param(
+            ["0.1", "0.1000000000000000055511151231257827", "{}"],
+            "3: a is an object, and a fraction in line 1",
+            id="a fraction that a float rounds",
+        ),
+        pytest.param(["[1]", '["x"]', "[0.5]"], "3: a[] is a fraction, and a text in line 2", id="in lists"),
+        pytest.param(["[true]", "[1]"], "2: a[] is a whole number, and true or false in line 1", id="true and 1"),
+    ],
+)
+def test_the_first_value_that_cannot_share_a_column_is_named(tmp_path, values, said):
+    content = "".join(f'{{"a":{value}}}\n' for value in values).encode()
+    assert refused(tmp_path, "in.ndjson", content).startswith(f"in.ndjson:{said}: such values cannot share a column")
+
+
 @pytest.mark.parametrize("content", [b"{}\n{}\n", b'{"":1}\n'], ids=["no keys", "a key without a name"])
 def test_ndjson_without_a_column_is_refused(tmp_path, content):
     assert refused(tmp_path, "in.ndjson", content).startswith("in.ndjson")
