@@ -127,7 +127,10 @@ def _is_known(file: File, *, has_separator: bool) -> bool:
 
 
 def _unknown(file: File) -> str:
-    advice = suffix_hint(suffix_within(file.name))
+    suffix = suffix_within(file.name)
+    advice = suffix_hint(suffix)
+    if suffix == ".txt":
+        return f"a .txt file is read only with its separator{advice}"
     if is_compressed(file):
         texts = ", ".join(suffix for suffix in BY_SUFFIX if suffix in _TEXTS)
         return f"compressed files must end in one of {texts}, followed by {' or '.join(COMPRESSED)}{advice}"

@@ -88,7 +88,7 @@ def test_csv_of_another_dialect(tmp_path, name, content, spec, rows):
         pytest.param("in.csv", TEXT.encode("utf-16-le"), {"encoding": "utf-16"}, "in.csv: has no byte order mark", id="UTF-16 of an order unknown"),
         pytest.param("in.csv", b"\xff\xfe" + TEXT.encode("utf-16-le"), {"encoding": "utf-16-be"}, "in.csv: is UTF-16-LE, as its first bytes say", id="UTF-16 of the other order"),
         pytest.param("in.csv", b"sep=;\na;b\n", {"separator": ","}, "in.csv:1: says that ';' separates cells, and input.separator ','", id="two separators"),
-        pytest.param("in.txt", b"a,b\n", {}, "set input.separator", id="a text without a separator"),
+        pytest.param("in.txt", b"a,b\n", {}, 'in.txt: a .txt file is read only with its separator; if it is a table, set input.separator, such as ";"', id="a text without a separator"),
         pytest.param("in.csv", b"a;b\n1;2,5\n", {}, 'input.separator: ";"', id="semicolons for commas"),
         pytest.param("in.csv", b'a\n"1,5"\n', {"schema": {"a": "Float64"}}, 'in.csv: row 1: a: \'1,5\' is not a valid Float64: if the comma is its decimal separator, set input.decimal: ","', id="a decimal comma"),
         pytest.param("in.csv", b"a\n1.500\n", {"schema": {"a": "Float64"}, "decimal": ","}, "in.csv: row 1: a: '1.500' is not a valid Float64: input.decimal says", id="a point among decimal commas"),
