@@ -14,15 +14,12 @@ import polars as pl
 import pyarrow as pa
 
 from batchgen.errors import UsageError
-from batchgen.input.arrow_frames import explained, refuse_long, slices, to_frame, validated
-from batchgen.input.arrow_types import refuse_unreadable
-from batchgen.input.bounds import BATCH_ROWS, MOST_UNFOLDED, UNFOLDS_FROM, Schema
+from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
+from batchgen.input.bounds import BATCH_ROWS, ROW_BYTES, Schema, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 
-ROW_BYTES = 100
-"""Bytes of an empty row in memory."""
 _FILE, _STREAM, _OLD_FEATHER = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
 _STREAMS_END = _STREAM + b"\0\0\0\0"
 
@@ -37,12 +34,7 @@ class Arrow:
 
     def _schema(self, path: File) -> Schema:
         with _opened(path) as reader:
-            refuse_unreadable(path, reader.schema)
-            names = reader.schema.names
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(to_frame(pa.Table.from_batches([], reader.schema)).schema)
+            return columns_of(path, reader.schema)
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         row = unfolded = 0
@@ -61,17 +53,13 @@ class Arrow:
 @contextmanager
 def _opened(path: File) -> Iterator[Any]:
     """Yields a reader of the file. Raises UsageError if it is not an Arrow file, or damaged."""
-    try:
+    with refusing(path, "damaged Arrow file"):
         with path.open("rb") as file:
             begin = file.read(1024)
             _refuse_other(path, begin, file)
         source: Any = pa.OSFile(str(path), "r") if isinstance(path, Path) else path.open()
         with source:
             yield pa.ipc.open_file(source) if begin.startswith(_FILE) else pa.ipc.open_stream(source)
-    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's; Arrow's own have no number
-        raise UsageError(f"{path}: damaged Arrow file: {explained(error)}") from None
 
 
 def _refuse_other(path: File, begin: bytes, file: BinaryIO) -> None:
@@ -93,5 +81,5 @@ def _record_batches(reader: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _refuse_unfolding(path: File, size: int) -> None:
-    if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
+    if unfolds_too_far(size, size_of(path)):
         raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size / 1e9:,.0f} GB")

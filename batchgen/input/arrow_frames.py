@@ -7,14 +7,15 @@ in the zone's own time (`2026-01-01 09:30:00+05:30`), and UUIDs within lists, st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from batchgen.errors import UsageError
-from batchgen.input.arrow_types import holds_uuids, is_zone, offset, readable
-from batchgen.input.bounds import BATCH_BYTES, MAX_CELL, UUID
+from batchgen.input.arrow_types import holds_uuids, is_zone, offset, readable, refuse_unreadable
+from batchgen.input.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import first_line
 
@@ -26,6 +27,27 @@ def explained(error: BaseException) -> str:
     """Returns a library's words, and what to do where that is known."""
     line = first_line(error)
     return next((f"{line}: {advice}" for words, advice in _ADVICE.items() if words in line), line)
+
+
+@contextmanager
+def refusing(path: File, what: str) -> Iterator[None]:
+    """Raises UsageError for what a library says of a file. `what`: what the file is then."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's; Arrow's own have no number
+        raise UsageError(f"{path}: {what}: {explained(error)}") from None
+
+
+def columns_of(path: File, schema: pa.Schema) -> Schema:
+    """Returns a file's columns. Raises UsageError if one cannot be read, or if two have the same name."""
+    refuse_unreadable(path, schema)
+    names = schema.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{path}: two columns are named {twice!r}")
+    return dict(to_frame(pa.Table.from_batches([], schema)).schema)
 
 
 def _as_readable(table: pa.Table) -> pa.Table:

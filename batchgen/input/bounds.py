@@ -1,4 +1,4 @@
-"""Limits: how much of an input is held in memory, and the largest cell. Constants only."""
+"""Limits: how much of an input is held in memory, the largest cell, and how far a file may decompress."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
 MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """A file or a column of it may decompress to so many times its size, or to so many bytes."""
+ROW_BYTES = 100
+"""Bytes of an empty row in memory."""
 
 Schema = dict[str, pl.DataType]
 
 UUID = pl.Extension("arrow.uuid", pl.Binary(), "")
 """The type of a Parquet file's UUIDs."""
+
+
+def unfolds_too_far(size: float, packed: float) -> bool:
+    """Returns whether so many bytes are more than `packed` bytes may decompress to."""
+    return size > UNFOLDS_FROM and size > MOST_UNFOLDED * packed

@@ -10,12 +10,17 @@ from batchgen.storage.listing import File
 
 
 def common_schema(files: Sequence[File], schema: Callable[[File], Schema]) -> Schema:
-    """Raises UsageError with the first file that has others than the first."""
+    """Returns the columns of all files. Raises UsageError with the first file that has others than the first."""
     first, *others = [schema(path) for path in files]
     for path, other in zip(files[1:], others, strict=True):
-        if list(other) != list(first):
-            raise UsageError(f"{path}: its columns ({', '.join(other)}) differ from those of {files[0].name}")
+        refuse_other_names(path, list(other), files[0], list(first))
         for name, dtype in other.items():
             if dtype != first[name]:
                 raise UsageError(f"{path}: {name} is {dtype} here and {first[name]} in {files[0].name}")
     return first
+
+
+def refuse_other_names(path: File, names: Sequence[str], first: File, due: Sequence[str]) -> None:
+    """Raises UsageError if the names of a file's columns, or their order, are not those of the first file."""
+    if names != due:
+        raise UsageError(f"{path}: its columns ({', '.join(names)}) differ from those of {first.name}")

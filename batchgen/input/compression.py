@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM
+from batchgen.input.bounds import unfolds_too_far
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import first_line
@@ -90,7 +90,7 @@ class _Decompressed(io.RawIOBase):
                 raise
             raise self._damaged(error) from None
         self._given += len(data)
-        if self._given > UNFOLDS_FROM and self._given > MOST_UNFOLDED * self._size:
+        if unfolds_too_far(self._given, self._size):
             size = f"{self._size / 1e6:,.1f} MB"
             raise UsageError(f"{self._file}: {size} that decompress to more than a thousand times that")
         buffer[: len(data)] = data

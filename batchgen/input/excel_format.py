@@ -15,6 +15,7 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.column_names import Unnamed, unique_names
+from batchgen.input.common_schema import refuse_other_names
 from batchgen.input.template.values import iso_duration
 from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
@@ -46,13 +47,12 @@ class Excel:
         self._kept: tuple[File, pl.DataFrame] | None = None
 
     def schema(self, paths: Sequence[File]) -> Schema:
-        """Raises UsageError if the files' columns are not the same."""
+        """Returns the columns of all files, each of the narrowest type. Raises UsageError if they differ."""
         kinds: dict[str, set[type]] = {}
         for path in paths:
             columns = self._read(path)
             kinds = kinds or {name: set() for name in columns}
-            if list(columns) != list(kinds):
-                raise UsageError(f"{path}: its columns ({', '.join(columns)}) differ from those of {paths[0].name}")
+            refuse_other_names(path, list(columns), paths[0], list(kinds))
             for name, cells in columns.items():
                 kinds[name] |= {type(cell) for cell in cells if cell is not None}
         schema = {name: _TYPES[_narrowest(found)] for name, found in kinds.items()}

@@ -15,18 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
-from batchgen.input.arrow_frames import explained, refuse_long, slices, to_frame, validated
-from batchgen.input.arrow_types import refuse_unreadable
-from batchgen.input.bounds import MOST_UNFOLDED, UNFOLDS_FROM, Schema
+from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
+from batchgen.input.bounds import ROW_BYTES, Schema, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.input.parquet_steps import broken_column, intervals, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import pluralize
-
-ROW_BYTES = 100
-"""Bytes of an empty row in memory."""
 
 
 class Parquet:
@@ -48,21 +44,16 @@ class Parquet:
         return common_schema(paths, self._schema)
 
     def _schema(self, path: File) -> Schema:
-        with _refusing(path, "not a readable Parquet file"), _seen(path), open_parquet(path) as file:
+        with refusing(path, "not a readable Parquet file"), _seen(path), open_parquet(path) as file:
             if broken := broken_column(file, size_of(path)):
                 raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
-            schema = file.schema_arrow
-            refuse_unreadable(path, schema)
+            schema = columns_of(path, file.schema_arrow)
             self._intervals.update(dict.fromkeys(intervals(file), path))
-            names = schema.names
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise UsageError(f"{path}: two columns are named {twice!r}")
-            return dict(to_frame(pa.Table.from_batches([], schema)).schema)
+            return schema
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
-        with _refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
+        with refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
             unfolded = row = due = 0
             for groups, step in planned_reads(source, file):
                 for batch in file.iter_batches(step, row_groups=groups, use_threads=False):
@@ -88,16 +79,6 @@ def _opened_once(path: File) -> Iterator[tuple[ReadOnce, pq.ParquetFile]]:
 
 
 @contextmanager
-def _refusing(path: File, what: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's; Arrow's own have no number
-        raise UsageError(f"{path}: {what}: {explained(error)}") from None
-
-
-@contextmanager
 def _seen(path: File) -> Iterator[None]:
     """Raises UsageError for what the file is, where it is something else."""
     try:
@@ -119,7 +100,7 @@ def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
         held += of.num_rows
         for chunk in (of.column(at) for at in range(of.num_columns)):
             size = chunk.total_uncompressed_size
-            if size > UNFOLDS_FROM and size > MOST_UNFOLDED * chunk.total_compressed_size:
+            if unfolds_too_far(size, chunk.total_compressed_size):
                 raise _bomb(path, size)
     if held != file.metadata.num_rows:
         rows = file.metadata.num_rows
@@ -128,7 +109,7 @@ def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
 
 def _refuse_unfolding(path: File, size: float) -> None:
     """Raises UsageError if the rows decoded so far unfold beyond measure."""
-    if size > UNFOLDS_FROM and size > MOST_UNFOLDED * size_of(path):
+    if unfolds_too_far(size, size_of(path)):
         raise _bomb(path, size)
 
 

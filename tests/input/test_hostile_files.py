@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.input import parquet_format
+from batchgen.input import bounds
 from batchgen.input.parquet_format import Parquet
 
 READS = """
@@ -74,7 +74,7 @@ def test_a_parquet_bomb_is_refused_in_little_memory(tmp_path, bomb):
 
 
 def test_what_is_compressed_beyond_measure_is_refused_by_its_footer(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_format, "UNFOLDS_FROM", 32 << 20)
+    monkeypatch.setattr(bounds, "UNFOLDS_FROM", 32 << 20)
     path = tmp_path / "in.parquet"
     zeros = pa.table({"name": pa.repeat("x" * 1_000_000, 40)})
     pq.write_table(zeros, path, use_dictionary=False, compression="zstd", write_statistics=False)

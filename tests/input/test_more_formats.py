@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.input import compression, json_format
+from batchgen.input import bounds, json_format
 from batchgen.input.source import open_source
 from batchgen.job.sections import Input
 
@@ -191,8 +191,8 @@ def test_archives_that_are_not_whole(tmp_path, pack, suffix):
 
 
 def test_an_archive_that_unfolds_beyond_measure(tmp_path, monkeypatch):
-    monkeypatch.setattr(compression, "UNFOLDS_FROM", 1 << 20)
-    monkeypatch.setattr(compression, "MOST_UNFOLDED", 100)
+    monkeypatch.setattr(bounds, "UNFOLDS_FROM", 1 << 20)
+    monkeypatch.setattr(bounds, "MOST_UNFOLDED", 100)
     squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
     content = squeezed.compress(b"a\n" + b"1\n" * 2_000_000) + squeezed.flush()
     assert "that decompress to more than" in refused(tmp_path, "in.csv.gz", content)
