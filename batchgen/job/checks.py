@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from batchgen.job.named_file import read_named
 from batchgen.job.types import JobPath, Section
 
 
@@ -48,12 +49,9 @@ def _refuse_to_fetch(_: str) -> Any:
 
 
 def _read_schema(path: str) -> Any:
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path}: is not a regular file")  # and might be waited for
+    content = read_named(path, Path.read_bytes)
     try:
-        return msgspec.json.decode(Path(path).read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        return msgspec.json.decode(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not JSON: {error}") from None
 

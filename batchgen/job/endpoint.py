@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from batchgen.api.dialects import CHATS, COMPLETIONS, Dialect
-from batchgen.job.types import JobPath, Section, validation_error
+from batchgen.job.types import JobPath, Section, VariableName, validation_error
 
 IN_THE_CLEAR = "should be https: the key would cross the network in the clear (http is for this machine only)"
 
@@ -82,7 +82,7 @@ class Endpoint(Section):
         "a list: servers that share the requests",
     )
     name: str | None = Field(None, min_length=1, description="what the answers belong to, where the address may change")
-    key_env: str = Field(
+    key_env: VariableName = Field(
         "WRITER_API_KEY",
         description="the name of the variable that holds the key, never the key; with api: openai no key is sent "
         "unless this or key_file is given",
@@ -92,19 +92,12 @@ class Endpoint(Section):
     proxy: Annotated[str, AfterValidator(proxy_url)] | None = Field(
         None, description="the only proxy that is ever used; the environment's are not"
     )
-    proxy_env: str | None = Field(
+    proxy_env: VariableName | None = Field(
         None,
         description="the name of the variable that holds the proxy's address with user and password, never these; "
         "beside proxy, user:password alone",
     )
     allow_removed_models: bool = Field(default=False, description="send to models that the vendor announced as removed")
-
-    @field_validator("key_env", "proxy_env")
-    @classmethod
-    def _is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError("should be the NAME of an environment variable, in capitals; a key has no place in a file")
-        return value
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -14,6 +14,7 @@ from batchgen.errors import UsageError
 from batchgen.job import error_messages, yaml
 from batchgen.job.job import Job
 from batchgen.job.job_files import find_job_file, similar_job_file
+from batchgen.job.named_file import not_utf_8
 
 
 def read_job(path: str | Path) -> Job:
@@ -31,7 +32,7 @@ def read_job(path: str | Path) -> Job:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{source}: not UTF-8: {error.reason} at byte {error.start:,}") from None
+        raise UsageError(f"{source}: {not_utf_8(error)}") from None
     except OSError as error:
         near = similar_job_file(path)
         hint = f"; did you mean {near}?" if near else ""

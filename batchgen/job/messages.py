@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from batchgen.job.named_file import read_text
 from batchgen.job.types import JobPath, Section, relative_to_job
 
 Role = Literal["system", "user", "assistant"]
@@ -33,15 +33,7 @@ def _text(given: Any, info: ValidationInfo) -> Any:
         return given
     if set(given) != {"file"}:
         raise ValueError("should be a text, or {file: PATH}")
-    path = relative_to_job(given["file"], info)
-    try:
-        if Path(path).exists() and not Path(path).is_file():
-            raise ValueError(f"{path}: is not a regular file")  # and might be waited for
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8: {error.reason} at byte {error.start:,}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    return read_text(relative_to_job(given["file"], info))
 
 
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | TextFile), Field(min_length=1)]

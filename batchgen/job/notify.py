@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from batchgen.errors import OK, Stopped, UsageError
 from batchgen.job.endpoint import crosses_in_the_clear, parts_of
-from batchgen.job.types import Section
+from batchgen.job.types import Section, VariableName
 
 EXIT_CODE = "{exit_code}"
 
@@ -36,19 +35,14 @@ class Notify(Section):
     url: Annotated[SecretStr, BeforeValidator(_checked, json_schema_input_type=str)] | None = Field(
         None, description="where to; {exit_code} in it becomes the run's exit code"
     )
-    url_env: str | None = Field(None, description="the name of the variable that holds the address, in place of url")
+    url_env: VariableName | None = Field(
+        None, description="the name of the variable that holds the address, in place of url"
+    )
     on: list[Literal["failed", "stopped", "always"]] = Field(
         ["failed", "stopped"],
         min_length=1,
         description="failed: exit 1, 2, 4 and 5, and crashes; stopped: exit 3; always: every run",
     )
-
-    @field_validator("url_env")
-    @classmethod
-    def _is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError("should be the NAME of an environment variable, in capitals")
-        return value
 
     @model_validator(mode="after")
     def _has_one_address(self) -> Self:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from batchgen.storage.location import ObjectUrl, is_url
@@ -32,6 +32,15 @@ def relative_to_job(path: Any, info: ValidationInfo) -> Any:
 
 
 JobPath = Annotated[str, BeforeValidator(relative_to_job), Field(min_length=1)]
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        raise ValueError("should be the NAME of an environment variable, in capitals, and not what it holds")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
