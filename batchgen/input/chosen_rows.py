@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from batchgen.errors import InputChanged
 from batchgen.input.request import PreparedRequest, Requests
@@ -42,5 +42,5 @@ def read_rows(source: Source, requests: Requests, rows: Sequence[int]) -> Iterat
         _changed(source)
 
 
-def _changed(source: Source) -> PreparedRequest:
+def _changed(source: Source) -> NoReturn:
     raise InputChanged(f"{source.spec.path}: changed while it was read: run it again")

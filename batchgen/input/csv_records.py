@@ -279,7 +279,8 @@ def _explain(error: csv.Error) -> str:
 
 
 def _bounded(records: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
-    """Yields the next batch of records. It ends with the current block, so that the next block may be read at once."""
+    """Yields the records of the next batch: as many as fit, or as remain in the current block, so that the next block
+    may be read at once."""
     size = 0
     for count, record in enumerate(records, 1):
         yield record

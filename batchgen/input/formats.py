@@ -1,6 +1,8 @@
-"""The formats of input files. Each reads batches of rows, in bounded memory, exactly as they are in the file.
+"""The formats of input files. Each yields batches of rows, exactly as they are in the file.
 
-Each refuses what it cannot represent, with file and line. None guesses a type, skips an invalid line or repairs one.
+Each refuses what it cannot represent, with file and line, row or cell. None skips an invalid line or repairs one.
+NDJSON, JSON and Excel have no types of columns: the narrowest that holds all values is taken. CSV is text. Excel holds
+a sheet whole, Arrow a record batch; the others hold a batch of rows.
 """
 
 from __future__ import annotations

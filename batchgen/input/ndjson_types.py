@@ -19,7 +19,7 @@ from batchgen.storage.listing import File
 MOST_DEEP = 60
 """Nesting of lists and objects. Arrow takes 64."""
 _EXACT, _INT64 = 2**53, 2**63
-"""Integers up to this are exact in a double (IEEE 754)."""
+"""Integers up to the first are exact in a double (IEEE 754); from the second on they do not fit into 64 bits."""
 _MOST_DIGITS = 400
 
 
@@ -101,7 +101,7 @@ class ValueKinds:
         return str in self.kinds and bool(self._known() - {str})
 
     def dtype(self) -> pl.DataType:
-        """Raises UsageError if no type holds all of the values as they are."""
+        """Returns the narrowest type of all values. Raises UsageError if none holds them as they are."""
         kinds = self._known()
         if kinds == {int, float}:
             self._refuse(_Beyond, _Huge, what="a whole number that a float cannot hold, among fractions")

@@ -126,7 +126,8 @@ class Template:
         return list(zip(*columns, strict=True)) if columns else [()] * frame.height
 
     def render(self, cells: tuple[Any, ...]) -> str:
-        """Raises PromptError if a null is used, a name inside a value is unknown, or nothing is left."""
+        """Returns a row's prompt. Raises PromptError if a null is used, a name inside a value is unknown, or nothing is
+        left."""
         self._sandbox.growth.reset()
         self._nulls.clear()
         values = dict(zip(self.names, cells, strict=True))

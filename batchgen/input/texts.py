@@ -1,7 +1,7 @@
 """Turns any column into texts, for rows' names, CSV, and what Parquet does not hold. Nested values become JSON.
 
 Dates and durations are ISO 8601 to the last digit, even if Python has no such date (+12000-01-01). Decimals keep their
-digits, bytes are base64, NaN is null.
+digits, bytes are base64. NaN is null within JSON, and `NaN` as a cell of its own.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ def sheets(path: File, file: BinaryIO) -> dict[str, str]:
 
 
 def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
-    """Raises UsageError with the first cell that is an error, has no result, or lies too far away."""
+    """Returns how far a sheet's cells reach. Raises UsageError with the first one that is an error, has no result, or
+    lies too far away."""
     with _archive(path, file) as archive:
         for name in archive.namelist():
             if name.endswith("sharedStrings.xml"):

@@ -62,14 +62,14 @@ def job_text(file: Path, input_keys: str, prompt: str) -> str:
 
 
 def write(name: str) -> list[Path]:
-    """Writes NAME.yaml and NAME.csv. Raises UsageError rather than overwrite."""
+    """Writes NAME.yaml and NAME.csv, and returns their paths. Raises UsageError rather than overwrite."""
     file = job_file(name)
     job = job_text(file, _INPUT_KEYS.format(name=file.stem), _PROMPT)
     return save({file: job, file.with_suffix(".csv"): _INPUT})
 
 
 def save(files: Mapping[Path, str]) -> list[Path]:
-    """Raises UsageError rather than overwrite."""
+    """Writes the files, and returns their paths. Raises UsageError rather than overwrite."""
     for path in files:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path}: already exists; choose another name")

@@ -171,7 +171,7 @@ def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destin
 
 
 def exists(there: Location) -> bool:
-    """Raises OSError if the store does not answer."""
+    """Returns whether a file, folder or object is there. Raises OSError if the store does not answer."""
     return (
         there.exists()
         if isinstance(there, Path)

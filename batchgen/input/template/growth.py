@@ -22,6 +22,8 @@ MOST_SECONDS = 5.0
 """Seconds of a core, per row."""
 LOOKS_EVERY = 256
 """Steps between two looks at the clock."""
+SHORT = 256
+"""Characters of a text that is made without being counted as a step."""
 ITEM_CHARS = 8
 """Characters that take as much memory as an item of a list."""
 MOST_WIDTH = 1_000_000
@@ -55,11 +57,12 @@ class Growth:
             raise TemplateFault(f"the template takes more than {MOST_SECONDS:.0f} s for one row")
 
     def take(self, size: int) -> None:
-        """Counts a text or list of that many characters or items. Raises TemplateFault if it is too large."""
+        """Counts a text of so many characters, or what takes as much memory. Raises TemplateFault if that is too
+        much."""
         self._chars -= size
         if size > MOST_CHARS:
             raise TemplateFault(f"the prompt is longer than {MOST_CHARS:,} characters")
-        if size > LOOKS_EVERY:
+        if size > SHORT:
             self.step()
         if self._chars < 0:
             raise TemplateFault(f"the template makes texts of more than {MOST_MADE:,} characters")
