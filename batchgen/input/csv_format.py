@@ -16,7 +16,7 @@ from batchgen.input import csv_records
 from batchgen.input.bounds import BATCH_ROWS, Schema
 from batchgen.input.column_names import Unnamed, in_other_files, unique_names
 from batchgen.input.common_schema import common_schema
-from batchgen.input.csv_records import Dialect
+from batchgen.input.csv_records import CsvDialect
 from batchgen.input.encoding import may_be_cp1252
 from batchgen.input.file_hints import control_hint
 from batchgen.storage.listing import File
@@ -26,7 +26,7 @@ from batchgen.ui.humanize import pluralize
 class Csv:
     """Columns and their order are the same in all files."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: CsvDialect) -> None:
         self._dialect = dialect
         self._unnamed = Unnamed()
         self._passed_over: dict[str, int] = {}
@@ -82,7 +82,7 @@ class Csv:
         return told
 
 
-def _empty(path: File, dialect: Dialect, names: list[str]) -> set[str]:
+def _empty(path: File, dialect: CsvDialect, names: list[str]) -> set[str]:
     """Returns those of the columns that are empty in every row. Reads the whole file if there are any."""
     empty = set(names)
     if not empty:

@@ -43,7 +43,7 @@ _EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
 
 
 @dataclass(frozen=True)
-class Dialect:
+class CsvDialect:
     """How a CSV file is written. `separator`: of its cells; None: a comma, unless a first line for Excel names
     another."""
 
@@ -59,7 +59,7 @@ def _misplaced(separator: str) -> re.Pattern[bytes]:
     return re.compile(rb'"(?:(?<=[^' + mark + rb'\n"]")|(?=[^' + mark + rb'\r\n"]))')
 
 
-def header(path: File, dialect: Dialect) -> list[str]:
+def header(path: File, dialect: CsvDialect) -> list[str]:
     """Returns the cells of the first line that is not blank; empty if there is none. Raises UsageError if the file
     is of another kind."""
     with closing(_opened(path, dialect)) as file:
@@ -70,7 +70,7 @@ def header(path: File, dialect: Dialect) -> list[str]:
         return next(_records(lines, lines.separator(dialect.separator)), [])
 
 
-def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
+def batches(path: File, dialect: CsvDialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
     """Yields all columns and rows below the header. `named`: returns the columns' names for the header's cells."""
     with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file, BLOCK)
@@ -89,7 +89,7 @@ def batches(path: File, dialect: Dialect, named: Callable[[list[str]], list[str]
                 return
 
 
-def _opened(path: File, dialect: Dialect) -> BinaryIO:
+def _opened(path: File, dialect: CsvDialect) -> BinaryIO:
     return as_utf_8(path, open_decompressed(path), dialect.encoding)
 
 

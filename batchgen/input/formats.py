@@ -16,7 +16,7 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
 from batchgen.input.compression import COMPRESSED, is_compressed, suffix_within
 from batchgen.input.csv_format import Csv
-from batchgen.input.csv_records import Dialect
+from batchgen.input.csv_records import CsvDialect
 from batchgen.input.file_hints import suffix_hint
 from batchgen.input.json_format import JsonList
 from batchgen.input.ndjson_format import Ndjson
@@ -41,11 +41,11 @@ class Format(Protocol):
 
 
 def _csv(spec: Input) -> Format:
-    return Csv(Dialect(spec.separator, spec.encoding or "utf-8"))
+    return Csv(CsvDialect(spec.separator, spec.encoding or "utf-8"))
 
 
 def _tsv(spec: Input) -> Format:
-    return Csv(Dialect(spec.separator or "\t", spec.encoding or "utf-8"))
+    return Csv(CsvDialect(spec.separator or "\t", spec.encoding or "utf-8"))
 
 
 def _ndjson(_: Input) -> Format:

@@ -104,7 +104,7 @@ class Source:
             raise
 
     def _numbered(self) -> Iterator[Batch]:
-        left, part = self.spec.limit, self.spec.part
+        left, shard = self.spec.limit, self.spec.parsed_shard
         row, met = 1, 0
         for raw in self._raw_batches():
             rows = Batch(raw, pl.int_range(row, row + raw.height, dtype=pl.Int64, eager=True))
@@ -112,7 +112,7 @@ class Source:
             if self.condition is not None:
                 rows = self._meeting(self._final(rows))
             taken = rows.frame.height if left is None else min(left - met, rows.frame.height)
-            own = rows.every(part.of, part.first(met), taken)
+            own = rows.every(shard.of, shard.first(met), taken)
             met += taken
             if own.frame.height:
                 yield own if self.condition is not None else self._final(own)

@@ -163,7 +163,7 @@ class Job(Renderable, Section):
         """Returns the job with its shard in its name, so that its checkpoint, results and metrics are its own."""
         if self.input.shard is None:
             return self
-        suffix = self.input.part.suffix
+        suffix = self.input.parsed_shard.suffix
         metrics = self.metrics and f"{self.metrics.removesuffix('.prom')}{suffix}.prom"
         shard = self.model_copy(update={"name": self.name + suffix, "metrics": metrics})
         shard._whole_name = self.name  # noqa: SLF001  no field of a job file
@@ -277,7 +277,7 @@ class Job(Renderable, Section):
         is_told_by_name = whole or self.input.shard is None or "{name}" in self.output.path
         stem = self.output.path.removesuffix(".parquet")
         suffix = self.output.path[len(stem) :]
-        shard = "" if is_told_by_name else self.input.part.suffix
+        shard = "" if is_told_by_name else self.input.parsed_shard.suffix
         return DatedPath.parse(f"{stem}{shard}{self._mode.mark}{suffix}".replace("{name}", name))
 
 

@@ -95,7 +95,7 @@ class Input(Section):
     )
 
     @property
-    def part(self) -> Shard:
+    def parsed_shard(self) -> Shard:
         return WHOLE if self.shard is None else Shard.read(self.shard)
 
 

@@ -36,6 +36,10 @@ class Destination:
     is_compared: bool = False
 
     @property
+    def is_folder(self) -> bool:
+        return self.rows_per_file is not None
+
+    @property
     def rejected(self) -> Location:
         """Returns the place of results that the gate rejected."""
         return self._beside("rejected")
@@ -56,7 +60,7 @@ class Destination:
             if isinstance(there, Path):
                 folders.refuse_in_the_way(there.parent)
                 _refuse_name(there, self.place)
-                _refuse_path(there, is_folder=self.rows_per_file is not None)
+                _refuse_path(there, is_folder=self.is_folder)
             if source is not None:
                 _refuse_input(there, source)
 
@@ -82,7 +86,7 @@ class Destination:
             folders.sync(self.place.parent)
         else:
             object_store.remove(
-                [self.place] if self.rows_per_file is None else [o.url for o in object_store.list_objects(self.place)]
+                [one.url for one in object_store.list_objects(self.place)] if self.is_folder else [self.place]
             )
 
     def refuse_unwritable(self) -> None:
@@ -91,7 +95,7 @@ class Destination:
         self.refuse_closed()
         try:
             if isinstance(self.place, Path):
-                try_out(self.place, is_folder=self.rows_per_file is not None)
+                try_out(self.place, is_folder=self.is_folder)
             else:
                 self._probe(self.place.with_name(f".{self.place.name}.probe"))
         except OSError as error:
@@ -102,7 +106,7 @@ class Destination:
         try:
             object_store.remove([probe])
         except OSError as error:
-            stays = "parts of earlier runs stay" if self.rows_per_file else "it may stay"
+            stays = "parts of earlier runs stay" if self.is_folder else "it may stay"
             log.warning("warning: %s: %s: %s", probe, error.strerror, stays)
 
     def refuse_closed(self) -> None:
@@ -111,7 +115,7 @@ class Destination:
             folders.refuse_unwritable(self.place.parent)  # made when there is something to put into it
             return
         try:
-            if self.rows_per_file is not None:
+            if self.is_folder:
                 object_store.try_listing(self.place)
             elif self.is_compared:
                 object_store.try_listing(self.place.parent)
@@ -138,10 +142,9 @@ class Destination:
             yield draft
 
     def _draft(self) -> AbstractContextManager[Draft]:
-        is_folder = self.rows_per_file is not None
         if isinstance(self.place, Path):
-            return folder_beside(self.place) if is_folder else file_beside(self.place)
-        return to_upload(self.place, self.scratch, is_folder=is_folder)
+            return folder_beside(self.place) if self.is_folder else file_beside(self.place)
+        return to_upload(self.place, self.scratch, is_folder=self.is_folder)
 
 
 def of(job: Job, date: str) -> Destination:

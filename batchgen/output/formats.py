@@ -87,7 +87,7 @@ def refuse_rows(to: Destination, rows: int) -> None:
 
 def _suffix(to: Destination) -> str:
     """Returns the suffix that decides the format. A folder's parts are Parquet."""
-    return to.place.suffix if to.rows_per_file is None else PARQUET
+    return PARQUET if to.is_folder else to.place.suffix
 
 
 def _plain(suffix: str) -> Write:

@@ -51,19 +51,19 @@ def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
     """Returns the jobs in the order of their shards. Raises UsageError if one is missing, given twice, or of another
     input."""
     first, whole = given[0]
-    of = whole.input.part.of
+    of = whole.input.parsed_shard.of
     found: dict[int, tuple[str, Job]] = {}
     for path, job in given:
-        part = job.input.part
+        shard = job.input.parsed_shard
         if job.input.shard is None:
             raise UsageError(f"{path}: has no input.shard")
-        if part.of != of:
-            raise UsageError(f"{path}: is one of {part.of:,} shards, and {first} one of {of:,}")
-        if part.number in found:
-            raise UsageError(f"{path}: is shard {part}, as {found[part.number][0]} is")
+        if shard.of != of:
+            raise UsageError(f"{path}: is one of {shard.of:,} shards, and {first} one of {of:,}")
+        if shard.number in found:
+            raise UsageError(f"{path}: is shard {shard}, as {found[shard.number][0]} is")
         if _unsharded(job) != _unsharded(whole):
             raise UsageError(f"{path}: its input is not that of {first}")
-        found[part.number] = path, job
+        found[shard.number] = path, job
     missing = [str(Shard(number, of)) for number in range(1, of + 1) if number not in found]
     if missing:
         raise UsageError(f"{len(missing):,} of {of:,} shards are missing: {', '.join(missing[:SHOWN])}")

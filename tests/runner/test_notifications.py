@@ -299,7 +299,7 @@ def test_the_metrics_are_for_everybody_to_read_and_appear_whole(job, service, ca
 
 def test_each_shard_has_metrics_of_its_own(job):
     loaded = read_job(job(ROWS, input={"shard": "2/3"}, metrics="job.prom"))
-    assert loaded.metrics == str(job.folder / f"job{loaded.input.part.suffix}.prom")
+    assert loaded.metrics == str(job.folder / f"job{loaded.input.parsed_shard.suffix}.prom")
     assert loaded.metrics != str(job.folder / "job.prom")
 
 
