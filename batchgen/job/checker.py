@@ -80,7 +80,11 @@ class Checker:
         except (ValueError, RecursionError) as error:
             reason = "nested absurdly deep" if isinstance(error, RecursionError) else str(error)
             return f"the text is not JSON: {reason}"
-        for mistake in self._schema.iter_errors(value):  # type: ignore[union-attr]
+        try:
+            mistake = next(self._schema.iter_errors(value), None)  # type: ignore[union-attr]
+        except ValueError as error:  # jsonschema_rs (0.60.3) compares, and shows, no more than 255 levels
+            return f"the text's JSON cannot be judged: {error}"
+        if mistake is not None:
             where = "".join(f"/{key}" for key in mistake.instance_path)
             return f"the text's JSON does not fit: {where or 'all of it'}: {mistake.message}"[:SHOWN_MISTAKE]
         return self._by_columns(text) if self.columns else None

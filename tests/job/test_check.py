@@ -279,6 +279,8 @@ PRICE = {"type": "object", "required": ["price"], "properties": {"price": {"type
         ({"json_schema": PRICE}, "", "the text is not JSON: "),
         ({"json_schema": {"type": "array"}}, "[" * 100_000, "the text is not JSON: nested absurdly deep"),
         ({"json_schema": {"items": {"$ref": "#"}}}, "[" * 400 + "]" * 400, None),
+        ({"json_schema": {"type": "integer"}}, "[" * 400 + "]" * 400, "the text's JSON cannot be judged: Recursion limit reached"),
+        ({"json_schema": {"const": 1}}, '{"a":' * 400 + "1" + "}" * 400, "the text's JSON cannot be judged: Recursion limit reached"),
         ({"json_schema": {"$ref": "#"}}, "1", None),
         # patterns that take for ever elsewhere
         ({"matches": "^(a+)+$"}, HOSTILE, "the text does not match '^(a+)+$'"),
