@@ -145,6 +145,16 @@ class Checkpoint:
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._db.close()
 
+    def move_log(self) -> None:
+        """Moves the whole log into the file, which is then complete without it. Raises MachineRefused if there is no
+        room for that."""
+        if folders.kills_when_full(self.path.parent):
+            raise MachineRefused(f"{self.path.parent}: the disk is nearly full: make room. Nothing was changed")
+        with self._machine_refusals():
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").get
+            if busy:
+                raise apsw.BusyError("another process reads its log")
+
     def is_in_place(self) -> bool:
         """Returns whether the open file is the one that the next run will find."""
         try:

@@ -44,6 +44,7 @@ def salvage(path: Path) -> tuple[int, int]:
         _remove(repaired)  # of a salvage that was killed
         try:
             saved, highest = _repair(path, repaired)
+            remove_beside(repaired)  # what is in the file alone
             replace_damaged(path, repaired)
         except BaseException:
             _remove(repaired)
@@ -63,7 +64,9 @@ def _repair(path: Path, repaired: Path) -> tuple[int, int]:
         closing(open_readonly(readable, "mode=ro")) as db,
         closing(Checkpoint(repaired)) as checkpoint,
     ):
-        return _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
+        found = _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
+        checkpoint.move_log()
+        return found
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from test_checkpoint import LARGE, record
+from support.durability import fill, small_disk, within
+from test_checkpoint import LARGE, made, record
 
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.reader import Reader
@@ -40,6 +41,7 @@ salvage(Path(sys.argv[1]))
 """
 """Salvages a file, and is killed before the given step."""
 MOST_STEPS = 30
+ANSWERS = 200
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +131,65 @@ def test_a_second_salvage_keeps_what_the_first_one_kept(damaged, tmp_path):
     salvage(path)
     assert path.with_name("job.sqlite.damaged").read_bytes() == first
     assert path.with_name("job.sqlite.damaged-2").read_bytes() == before
+
+
+def test_wherever_the_disk_fills_up_every_answer_stays(tmp_path):
+    """There is room for the new file's log, and none for the file; or for both, and the log stays beside."""
+    outcomes = set()
+    with small_disk(tmp_path / "disk", 2 << 20) as disk:
+        path = disk / "job.sqlite"
+        made(path, [record(n) for n in range(ANSWERS)])
+        for free in range(0, 1 << 19, 1 << 13):
+            filler = fill(disk, leave=free)
+            try:
+                outcomes.add(salvage(path))
+            except MachineRefused as error:
+                outcomes.add(error.exit_code)
+            filler.unlink()
+            assert len(kept(path)) == ANSWERS, f"{free:,} bytes were free"
+            for one in disk.glob("*damaged*"):
+                one.unlink()
+            assert not list(disk.glob(".job*"))
+    assert outcomes == {5, (ANSWERS, 0)}
+
+
+NEARLY_FULL = """
+import os
+from pathlib import Path
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.salvage import salvage
+from batchgen.checkpoint.schema import OK, Record
+from batchgen.errors import MachineRefused
+from batchgen.storage import folders
+
+disk, path = Path("disk"), Path("disk/job.sqlite")
+checkpoint = Checkpoint(path)
+checkpoint.add([Record(key=n.to_bytes(16, "big"), outcome=OK, attempts=1, finished_at=1, body=b"x") for n in range(200)])
+checkpoint.close()
+with open("disk/filler", "wb", buffering=0) as file:
+    while not folders.kills_when_full(disk):
+        file.write(os.urandom(1 << 20))
+        os.fsync(file)
+before = path.read_bytes()
+try:
+    print(salvage(path))
+except MachineRefused as error:
+    print(error)
+    assert path.read_bytes() == before
+    assert not [*disk.glob("*damaged*"), *disk.glob(".job*")], [*disk.iterdir()]
+reader = Reader(path, without_trace=True)
+print(len(reader.ids_of(OK)), "answers")
+"""
+
+
+def test_where_the_disk_is_nearly_full_nothing_is_replaced(tmp_path):
+    """A full btrfs would end the process while the log is moved into the file."""
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("no btrfs here")
+    (tmp_path / "salvage.py").write_text(NEARLY_FULL)
+    making = "truncate -s 120M image; mkfs.btrfs -q -M image >/dev/null 2>&1; mkdir disk; mount -o loop image disk"
+    ran = within(tmp_path, f"{making}; {sys.executable} salvage.py")
+    assert ran.returncode == 0, ran
+    assert "make room" in ran.stdout
+    assert "200 answers" in ran.stdout
