@@ -67,6 +67,7 @@ class Checkpoint:
         MachineRefused if the file is damaged, not a checkpoint, or on a file system where it is not safe."""
         self.path = path
         self._salvage = salvage
+        is_new = not path.exists()
         with self._machine_refusals():
             self._db = self._open()
             with closed_on_error(self._db):
@@ -77,9 +78,11 @@ class Checkpoint:
                 self._moves_put = 0
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(LOCK))
-        self.missing_attempts = max(self._witness.last_id() - highest, 0) if highest else 0
+        if is_new:
+            self._witness.record(0)  # a file that was moved away is not missed
+        self.missing_attempts = max(self._witness.last_id() - highest, 0)
         """How many committed attempts the file has lost."""
-        self._next_id = max(self._next_id, 1 + self._witness.last_id()) if self.missing_attempts else self._next_id
+        self._next_id += self.missing_attempts
 
     def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)

@@ -47,7 +47,7 @@ from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import APPLICATION_ID, LONG, OK, SCHEMA_VERSION, Record
+from batchgen.checkpoint.schema import APPLICATION_ID, LOCK, LONG, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
@@ -520,6 +520,12 @@ def torn(tmp_path_factory):
     """The files that a killed writer leaves, and what it had committed, one record a transaction."""
     path = tmp_path_factory.mktemp("torn") / "c.sqlite"
     committed = [record(n, (BODY, LARGE)[n % 2]) for n in range(30)]
+    killed_with(path, committed)
+    return path, committed
+
+
+def killed_with(path: Path, committed: list[Record]) -> None:
+    """Commits records, one a transaction, in a process that is then killed."""
     pid = os.fork()
     if pid == 0:
         checkpoint = Checkpoint(path)
@@ -527,7 +533,6 @@ def torn(tmp_path_factory):
             checkpoint.add([one])
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    return path, committed
 
 
 def test_what_a_killed_writer_had_committed_is_there(tmp_path, torn):
@@ -567,6 +572,37 @@ def test_a_log_that_was_deleted_costs_answers_and_makes_none(tmp_path, torn):
     with closing(Checkpoint(path)):
         found = read(path)
     assert found == committed[: len(found)]
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "the log": lambda path: Path(f"{path}-wal").unlink(),
+    "all but the file's name": lambda path: (Path(f"{path}-wal").unlink(), path.write_bytes(b"")),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_attempts_are_missed_that_were_in_the_log_alone(tmp_path, what):
+    """A small job's never leave the log before the end: the file has not even tables."""
+    path = tmp_path / "c.sqlite"
+    path.with_suffix(LOCK).touch()
+    killed_with(path, [record(n) for n in range(30)])
+    LOST[what](path)
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (30, 30)
+        checkpoint.add([record(99)])
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (0, 31), "missed once"
+
+
+def test_nothing_is_missed_of_a_file_that_was_moved_away(tmp_path):
+    """Nor if the first run after that is killed before it has an answer."""
+    path = tmp_path / "c.sqlite"
+    path.with_suffix(LOCK).touch()
+    made(path, [record(n) for n in range(30)])
+    path.unlink()
+    killed_with(path, [])
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (0, 0)
 
 
 def _copied(path: Path, folder: Path) -> Path:
