@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -227,7 +227,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="root alone writes fil
 def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
-from pathlib import Path; from contextlib import closing, suppress
+from pathlib import Path; from contextlib import asynccontextmanager, closing, suppress
 from batchgen.checkpoint.checkpoint import Checkpoint, Record; from batchgen.checkpoint.in_flight import InFlightLog; from batchgen.storage import file_lock
 folder = Path({str(tmp_path)!r})
 with file_lock.exclusive(folder / "c.lock"), closing(InFlightLog(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
@@ -666,6 +666,29 @@ async def test_saves_that_were_queued_before_a_cancellation_are_committed(tmp_pa
     assert read(path) == [record(n) for n in range(50)]
 
 
+@asynccontextmanager
+async def failing(checkpoint: Checkpoint, words: str) -> AsyncIterator[GroupCommit]:
+    """A group commit that raises at its end what a commit has raised."""
+    writer = await GroupCommit(checkpoint).__aenter__()
+    yield writer
+    with pytest.raises(MachineRefused, match=words):
+        await writer.__aexit__(None)
+
+
+async def test_a_commit_that_fails_when_nobody_waits_for_it_any_more_is_told(tmp_path):
+    """As after a second signal, which cancels what is in flight."""
+    path = tmp_path / "c.sqlite"
+    with closing(Checkpoint(path)) as checkpoint, closing(apsw.Connection(str(path))) as lock:
+        checkpoint._db.set_busy_timeout(20)
+        lock.execute("BEGIN IMMEDIATE")
+        async with failing(checkpoint, "database is locked") as writer:
+            save = asyncio.create_task(writer.save(record(1)))
+            await asyncio.sleep(0)
+            save.cancel()
+            await asyncio.wait([save])
+    assert read(path) == []
+
+
 async def refused_saves(writer: GroupCommit, count: int) -> list[MachineRefused]:
     told = await asyncio.gather(*[writer.save(record(1000 + n, LARGE)) for n in range(count)], return_exceptions=True)
     assert all(isinstance(one, MachineRefused) for one in told), told
@@ -677,7 +700,7 @@ async def test_a_commit_that_fails_stops_every_save_that_waits_and_every_later_o
     with closing(Checkpoint(path)) as checkpoint:
         checkpoint.add([record(0)])
         checkpoint._db.execute("PRAGMA query_only = on")  # SQLite's own refusal to write
-        async with GroupCommit(checkpoint) as writer:
+        async with failing(checkpoint, "readonly") as writer:
             for error in await refused_saves(writer, 40):
                 assert error.exit_code == 5
                 assert str(path) in str(error)
@@ -692,7 +715,7 @@ async def test_a_full_disk_keeps_what_was_committed_and_the_next_run_goes_on(tmp
         path = disk / "c.sqlite"
         saved = []
         with closing(Checkpoint(path)) as checkpoint:
-            async with GroupCommit(checkpoint) as writer:
+            async with failing(checkpoint, "full") as writer:
                 for n in range(5):
                     await writer.save(record(n, os.urandom(3000)))
                     saved.append(n)
