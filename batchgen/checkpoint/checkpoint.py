@@ -239,7 +239,7 @@ class Checkpoint:
                 for at, most, throughput, latency, why in self._moves[self._moves_put :]
             ]
             self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
-            self._moves_put = len(self._moves)
+            self._moves_put += len(moves)  # others may have come meanwhile: another thread's
 
     @property
     def last_id(self) -> int:

@@ -44,6 +44,7 @@ from support.durability import (
 
 from batchgen import commands
 from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
+from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
@@ -775,3 +776,24 @@ def test_an_id_is_never_given_twice_though_the_last_attempts_were_pruned(tmp_pat
     with closing(Checkpoint(tmp_path / "c.sqlite")) as checkpoint:
         checkpoint.add([record(9)])
         assert checkpoint.last_id == 6
+
+
+class Growing(list):
+    """Gets another item whenever a part of it has been read, as by another thread."""
+
+    def __getitem__(self, at):
+        part = super().__getitem__(at)
+        self.append((1.0 + len(self), 2.0, 3.0, 4.0, "why"))
+        return part
+
+
+def test_no_move_is_passed_over_that_comes_while_others_are_stored(tmp_path):
+    path = tmp_path / "c.sqlite"
+    moves = Growing([(1.0, 2.0, 3.0, 4.0, "why")])
+    with closing(Checkpoint(path)) as checkpoint:
+        run = checkpoint.start_run(0, "2026-01-01", floor=0, rows=0, todo=0)
+        for n in range(2):
+            checkpoint.set_progress(run, NOTHING, None, None, moves)
+            checkpoint.add([record(n)])
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM in_flight").fetchone() == (2,)
