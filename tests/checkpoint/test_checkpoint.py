@@ -778,6 +778,20 @@ def test_an_id_is_never_given_twice_though_the_last_attempts_were_pruned(tmp_pat
         assert checkpoint.last_id == 6
 
 
+def test_a_disk_that_is_full_when_attempts_are_pruned_makes_none_missing(tmp_path):
+    """They are dropped, and only their space cannot be freed."""
+    with small_disk(tmp_path / "disk", 4 << 20) as disk:
+        path = disk / "c.sqlite"
+        path.with_suffix(LOCK).touch()
+        made(path, [record(n, os.urandom(3000)) for n in range(400)])
+        filler = fill(disk, leave=500_000)
+        with closing(Checkpoint(path)) as checkpoint, pytest.raises(MachineRefused, match="full"):
+            checkpoint.drop(list(range(391, 401)))
+        filler.unlink()
+        with closing(Checkpoint(path)) as checkpoint:
+            assert (checkpoint.last_id, checkpoint.missing_attempts) == (390, 0)
+
+
 class Growing(list):
     """Gets another item whenever a part of it has been read, as by another thread."""
 
