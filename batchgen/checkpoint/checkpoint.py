@@ -46,7 +46,7 @@ from batchgen.api.body import MIN_COMPRESSED_BYTES, compress, to_columns
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
 from batchgen.checkpoint.schema import DEFAULT_START, LOCK, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
-from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals
+from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals, placeholders
 from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
@@ -232,7 +232,7 @@ class Checkpoint:
         if progress is not None:
             run, usage, *outlook = progress
             values = run.id, *astuple(usage), *outlook
-            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_placeholders(len(values))})", values)  # noqa: S608
+            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({placeholders(values)})", values)  # noqa: S608
             epoch = time.time() - time.monotonic()
             moves = [
                 (run.id, int((epoch + at) * 1e6), most, throughput, latency, why)
@@ -274,7 +274,7 @@ class Checkpoint:
     def put_row(self, table: str, row: Sequence[Any]) -> None:
         """Inserts a row of another checkpoint into `runs`, or into a table beside the schema."""
         with self._machine_refusals():
-            self._db.execute(f"INSERT INTO {table} VALUES ({_placeholders(len(row))})", row)  # noqa: S608
+            self._db.execute(f"INSERT INTO {table} VALUES ({placeholders(row)})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers for good, and frees their space."""
@@ -285,10 +285,6 @@ class Checkpoint:
             self._witness.record(self._highest_id())  # whatever becomes of the rest, nothing that was dropped is missed
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
-
-
-def _placeholders(count: int) -> str:
-    return ",".join("?" * count)
 
 
 def _compressed(record: Record) -> Record:
