@@ -40,7 +40,7 @@ def replace_damaged(path: Path, repaired: Path) -> None:
 def finish_replacement(path: Path) -> None:
     """Does the steps that are left, under the checkpoint's lock, if a salvage has been killed between them."""
     ready = _ready(path)
-    if not ready.is_file():
+    if ready.is_symlink() or not ready.is_file():
         return
     remove_beside(path)
     folders.sync(path.parent)
