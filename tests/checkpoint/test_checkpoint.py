@@ -464,8 +464,6 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
         [command] = re.findall("`([^`]*)`", said)
         ways = f"{BATCHGEN.parent}:{os.environ['PATH']}"
         subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=HUNG, env={**environ(), "PATH": ways})
-        if (tmp_path / "repaired.sqlite").exists():
-            (tmp_path / "repaired.sqlite").rename(work.checkpoint)
         code, summary, said = run(work, built_in.url)
         assert code == 0, said
         assert summary["reused"] > len(asked) / 2
