@@ -49,7 +49,7 @@ class Reader(History):
     def __init__(
         self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False, salvage: str | None = None
     ) -> None:
-        """See `Database`."""
+        """Opens the file, as `Database` does."""
         super().__init__(path, without_trace=without_trace, salvage=salvage)
         self._dialect = dialect
 
