@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
 
 
 @dataclass(frozen=True)
-class WhichRows:
+class RowSelection:
     """Says which rows to show: those of these `names`, which failed, or which are pending. `names`: their numbers in
     the files, or their `input.id`."""
 
