@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchgen.runner.shown_row import ShownRow
     from batchgen.runner.status import Status
     from batchgen.runner.summary import Summary
-    from batchgen.runner.tried import Trial
+    from batchgen.runner.trial_result import Trial
 
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, or its name without suffix; a job; or the settings that a job file would hold (then paths are
@@ -137,7 +137,7 @@ def plan(
     Raises BatchgenError as `run` does.
     """
     from batchgen.runner import notifications
-    from batchgen.runner.planning import forecast_of
+    from batchgen.runner.forecast import forecast_of
 
     job = _load(path, limit, local=local)
     notifications.check(job)
@@ -181,9 +181,9 @@ def show(
     first. `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no
     trace. Raises UsageError if a row does not exist."""
     from batchgen.runner import show
-    from batchgen.runner.which_rows import WhichRows
+    from batchgen.runner.row_selection import RowSelection
 
-    which = WhichRows(rows, failed, pending)
+    which = RowSelection(rows, failed, pending)
     setup = prepare(_load(path, None, local=local), environ, _named(path))
     warn_if_elsewhere(setup)
     return show.show(setup, which)
@@ -217,7 +217,7 @@ def report(
     """Writes a report of the last run, or of the active one, as an HTML page. Returns its path. Raises BatchgenError if
     there is no run."""
     from batchgen.reporting import write as reports
-    from batchgen.runner.reported import subject_of
+    from batchgen.runner.report_subject import subject_of
 
     job = _load(path, None, local=local)
     return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)

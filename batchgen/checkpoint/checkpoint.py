@@ -46,7 +46,7 @@ from batchgen.api.body import MIN_COMPRESSED_BYTES, compress, to_columns
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
 from batchgen.checkpoint.schema import DEFAULT_START, LOCK, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
-from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals
+from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals, placeholders
 from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
@@ -67,6 +67,7 @@ class Checkpoint:
         MachineRefused if the file is damaged, not a checkpoint, or on a file system where it is not safe."""
         self.path = path
         self._salvage = salvage
+        is_new = not path.exists()
         with self._machine_refusals():
             self._db = self._open()
             with closed_on_error(self._db):
@@ -77,9 +78,11 @@ class Checkpoint:
                 self._moves_put = 0
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(LOCK))
-        self.missing_attempts = max(self._witness.last_id() - highest, 0) if highest else 0
+        if is_new:
+            self._witness.record(0)  # a file that was moved away is not missed
+        self.missing_attempts = max(self._witness.last_id() - highest, 0)
         """How many committed attempts the file has lost."""
-        self._next_id = max(self._next_id, 1 + self._witness.last_id()) if self.missing_attempts else self._next_id
+        self._next_id += self.missing_attempts
 
     def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)
@@ -144,6 +147,16 @@ class Checkpoint:
             if folders.kills_when_full(self.path.parent):
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._db.close()
+
+    def move_log(self) -> None:
+        """Moves the whole log into the file, which is then complete without it. Raises MachineRefused if there is no
+        room for that."""
+        if folders.kills_when_full(self.path.parent):
+            raise MachineRefused(f"{self.path.parent}: the disk is nearly full: make room. Nothing was changed")
+        with self._machine_refusals():
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").get
+            if busy:
+                raise apsw.BusyError("another process reads its log")
 
     def is_in_place(self) -> bool:
         """Returns whether the open file is the one that the next run will find."""
@@ -219,14 +232,14 @@ class Checkpoint:
         if progress is not None:
             run, usage, *outlook = progress
             values = run.id, *astuple(usage), *outlook
-            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({_placeholders(len(values))})", values)  # noqa: S608
+            self._db.execute(f"INSERT OR REPLACE INTO progress VALUES ({placeholders(values)})", values)  # noqa: S608
             epoch = time.time() - time.monotonic()
             moves = [
                 (run.id, int((epoch + at) * 1e6), most, throughput, latency, why)
                 for at, most, throughput, latency, why in self._moves[self._moves_put :]
             ]
             self._db.executemany("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?)", moves)
-            self._moves_put = len(self._moves)
+            self._moves_put += len(moves)  # others may have come meanwhile: another thread's
 
     @property
     def last_id(self) -> int:
@@ -261,7 +274,7 @@ class Checkpoint:
     def put_row(self, table: str, row: Sequence[Any]) -> None:
         """Inserts a row of another checkpoint into `runs`, or into a table beside the schema."""
         with self._machine_refusals():
-            self._db.execute(f"INSERT INTO {table} VALUES ({_placeholders(len(row))})", row)  # noqa: S608
+            self._db.execute(f"INSERT INTO {table} VALUES ({placeholders(row)})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:
         """Deletes attempts and their answers for good, and frees their space."""
@@ -269,13 +282,9 @@ class Checkpoint:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("DELETE FROM attempts WHERE id = ?", ((id_,) for id_ in ids))
             self._db.executemany("DELETE FROM bodies WHERE id = ?", ((id_,) for id_ in ids))
+            self._witness.record(self._highest_id())  # whatever becomes of the rest, nothing that was dropped is missed
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
-        self._witness.record(self._highest_id())
-
-
-def _placeholders(count: int) -> str:
-    return ",".join("?" * count)
 
 
 def _compressed(record: Record) -> Record:

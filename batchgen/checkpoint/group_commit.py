@@ -36,11 +36,14 @@ class GroupCommit:
         self._thread.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Commits everything queued before it returns, also after a cancellation."""
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Commits everything queued before it returns, also after a cancellation. Raises what a commit has raised: who
+        was cancelled while waiting for it has not heard of it."""
         self._hand_over()
         self._batches.put(None)
         self._thread.join()
+        if kind is None and self._failure is not None:
+            raise self._failure
 
     async def save(self, record: Record) -> None:
         """Commits a record. Raises MachineRefused if it cannot be saved; then every later call raises it, too."""

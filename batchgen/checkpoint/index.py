@@ -36,7 +36,7 @@ class Index:
     answers are not reused; nor are damaged ones."""
 
     def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
-        """`states`: (key, id, outcome, final, attempts), ordered by id."""
+        """Builds the index. `states`: (key, id, outcome, final, attempts), ordered by id."""
         columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
         iterator, done = iter(states), State.DONE
         while chunk := list(islice(iterator, KEYS_PER_CHUNK)):

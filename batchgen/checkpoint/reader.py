@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -22,6 +22,7 @@ from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
 from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum
+from batchgen.checkpoint.sqlite import placeholders
 
 RECORD_SQL = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """The SELECT list of a record: an attempt's columns and its body's."""
@@ -48,7 +49,7 @@ class Reader(History):
     def __init__(
         self, path: Path, dialect: Dialect = WRITER, *, without_trace: bool = False, salvage: str | None = None
     ) -> None:
-        """See `Database`."""
+        """Opens the file, as `Database` does."""
         super().__init__(path, without_trace=without_trace, salvage=salvage)
         self._dialect = dialect
 
@@ -98,7 +99,7 @@ class Reader(History):
         """Returns what `states` yields, of the attempts with these keys."""
         sql = "SELECT key, id, outcome, final, attempts FROM attempts WHERE key IN ({})"
         parts = (keys[at : at + RECORDS_PER_READ] for at in range(0, len(keys), RECORDS_PER_READ))
-        found = [row for part in parts for row in self._all(sql.format(_placeholders(part)), part)]
+        found = [row for part in parts for row in self._all(sql.format(placeholders(part)), part)]
         return sorted(found, key=itemgetter(1))
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
@@ -108,7 +109,7 @@ class Reader(History):
     def _pairs(self, sql: str, wanted: Sequence[Any]) -> dict[Any, Any]:
         """Queries in chunks: SQLite limits bound parameters."""
         parts = (wanted[at : at + RECORDS_PER_READ] for at in range(0, len(wanted), RECORDS_PER_READ))
-        return {wanted: found for part in parts for wanted, found in self._all(sql.format(_placeholders(part)), part)}
+        return {wanted: found for part in parts for wanted, found in self._all(sql.format(placeholders(part)), part)}
 
     def row_names(self) -> Iterator[str]:
         """Yields the `input.id` of every row that was ever tried."""
@@ -166,7 +167,7 @@ class Reader(History):
 
     def ids_of(self, *outcomes: str) -> list[int]:
         """Returns the ids of the attempts with one of these outcomes."""
-        sql = f"SELECT id FROM attempts WHERE outcome IN ({_placeholders(outcomes)})"  # noqa: S608  question marks
+        sql = f"SELECT id FROM attempts WHERE outcome IN ({placeholders(outcomes)})"  # noqa: S608  question marks
         return self._query(_first_column, sql, outcomes)
 
     def record_batches(self, ids: Sequence[int]) -> Iterator[RecordBatch]:
@@ -206,15 +207,11 @@ def _chosen(ids: Collection[int]) -> tuple[str, Sequence[int]]:
     first, last = min(ids, default=0), max(ids, default=0)
     if last - first < SPARSEST * len(ids):
         return "a.id BETWEEN ? AND ?", (first, last)
-    return f"a.id IN ({_placeholders(ids)})", [*ids]
+    return f"a.id IN ({placeholders(ids)})", [*ids]
 
 
 def _first_column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [first for (first,) in rows]
-
-
-def _placeholders(values: Sized) -> str:
-    return ",".join("?" * len(values))
 
 
 def parse_records(

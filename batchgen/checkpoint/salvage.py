@@ -1,6 +1,6 @@
 """Rebuilds a damaged checkpoint from every attempt that can be read and matches its checksum.
 
-`batchgen salvage JOB`. The damaged file is kept beside it, as FILE.damaged.
+`batchgen salvage JOB`. The damaged file is kept beside it, as FILE.damaged (`replacement.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import apsw
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.migrations import ROW_MIGRATIONS, Row, refuse_later
 from batchgen.checkpoint.reader import RECORD_SQL, parse_records
+from batchgen.checkpoint.replacement import finish_replacement, remove_beside, replace_damaged
 from batchgen.checkpoint.schema import SCHEMA_VERSION, Record, Run
 from batchgen.checkpoint.sqlite import open_readonly, query
 from batchgen.checkpoint.state_files import StateFiles
@@ -37,21 +38,35 @@ def salvage(path: Path) -> tuple[int, int]:
     id found. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    repaired, damaged = path.with_name(f".{path.name}.salvaged"), path.with_name(f"{path.name}.damaged")
     with file_lock.exclusive(StateFiles(path).lock):
-        repaired.unlink(missing_ok=True)
-        with (
-            _padded(path) as readable,
-            closing(open_readonly(readable, "mode=ro")) as db,
-            closing(Checkpoint(repaired)) as checkpoint,
-        ):
-            saved, highest = _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
-        path.rename(damaged)
-        for tail in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + tail).rename(damaged.with_name(damaged.name + tail))
-        repaired.rename(path)
+        finish_replacement(path)
+        repaired = path.with_name(f".{path.name}.salvaged")
+        _remove(repaired)  # of a salvage that was killed
+        try:
+            saved, highest = _repair(path, repaired)
+            remove_beside(repaired)  # what is in the file alone
+            replace_damaged(path, repaired)
+        except BaseException:
+            _remove(repaired)
+            raise
     return saved, highest - saved
+
+
+def _remove(database: Path) -> None:
+    database.unlink(missing_ok=True)
+    remove_beside(database)
+
+
+def _repair(path: Path, repaired: Path) -> tuple[int, int]:
+    """Writes what can be read to a new checkpoint. Returns (attempts saved, highest id found)."""
+    with (
+        _padded(path) as readable,
+        closing(open_readonly(readable, "mode=ro")) as db,
+        closing(Checkpoint(repaired)) as checkpoint,
+    ):
+        found = _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
+        checkpoint.move_log()
+        return found
 
 
 @contextmanager

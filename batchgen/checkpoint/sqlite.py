@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +50,11 @@ def _legible(db: apsw.Connection, sql: str, values: Bindings) -> Iterator[tuple[
             value.decode(errors="replace") if isinstance(value, bytes) and name not in BLOBS else value
             for name, value in zip(names, row, strict=True)
         )
+
+
+def placeholders(values: Sized) -> str:
+    """Returns as many question marks as there are values, for a statement."""
+    return ",".join("?" * len(values))
 
 
 def is_empty(db: apsw.Connection) -> bool:

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.replacement import finish_replacement
 from batchgen.checkpoint.schema import IN_FLIGHT, LOCK
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
@@ -50,6 +51,7 @@ class StateFiles:
         with file_lock.exclusive(self.lock), file_lock.exclusive(self.in_flight):
             if not folders.is_local(self.database.parent):
                 file_lock.refuse_ineffective(self.lock)
+            finish_replacement(self.database)
             with closing(Checkpoint(self.database, self.salvage)) as checkpoint, self.open_readonly() as reader:
                 yield checkpoint, reader
 

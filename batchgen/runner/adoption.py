@@ -60,7 +60,8 @@ def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
 
 def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
     """Copies another checkpoint's answers to keys that have none here. Returns how many. Raises UsageError if there is
-    no such checkpoint, AlreadyRunning while a run holds it, MachineRefused if it cannot be read."""
+    no such checkpoint or a run of its job is active, AlreadyRunning if one begins meanwhile, MachineRefused if it
+    cannot be read."""
     if not path.is_file():
         raise UsageError(f"{path}: --adopt: no such file")
     with path.open("rb") as file:

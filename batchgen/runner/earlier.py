@@ -22,6 +22,9 @@ from batchgen.runner.recheck import recheck_states
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
 
+Recheck = Callable[[pl.DataFrame], pl.DataFrame]
+"""Returns a plan's rows with `state` by the present check."""
+
 
 @dataclass(frozen=True)
 class EarlierRuns:
@@ -38,22 +41,22 @@ class EarlierRuns:
     answers: Sequence[tuple[float, int]] = ()
     usage: Usage = NOTHING
     in_flight: int | None = None
-    recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    recheck: Recheck | None = None
     endpoints: Sequence[str] = ()
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
-        """Makes a plan. Raises UsageError as `make_plan` and `refuse_too_long` do."""
-        plan = make_plan(
-            setup.job,
-            setup.source,
-            setup.requests,
-            self.index,
-            self.names,
-            retry_failed=retry_failed,
-            recheck=self.recheck,
-        )
-        refuse_too_long(plan, setup.job, setup.source)
-        return plan
+        """Makes a plan. Raises UsageError as `plan_after` does."""
+        return plan_after(setup, self.index, self.names, self.recheck, retry_failed=retry_failed)
+
+
+def plan_after(
+    setup: PreparedJob, index: Index, names: Iterator[str], recheck: Recheck | None, *, retry_failed: bool
+) -> Plan:
+    """Makes a plan by what is stored: the keys in `index`, and the `input.id` of each row that was tried. Raises
+    UsageError as `make_plan` and `refuse_too_long` do."""
+    plan = make_plan(setup.job, setup.source, setup.requests, index, names, retry_failed=retry_failed, recheck=recheck)
+    refuse_too_long(plan, setup.job, setup.source)
+    return plan
 
 
 @contextmanager

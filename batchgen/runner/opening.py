@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +21,10 @@ from batchgen.job.job import Job
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
+from batchgen.runner.earlier import plan_after
 from batchgen.runner.endpoints import other_endpoint
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
-from batchgen.runner.plan import Plan, make_plan, nothing_to_send, refuse_too_long
+from batchgen.runner.plan import Plan, nothing_to_send
 from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
 from batchgen.runner.recheck import recheck_states
 from batchgen.send.engines import local
@@ -96,19 +98,9 @@ def recover(setup: PreparedJob, checkpoint: Checkpoint, reader: Reader) -> int:
 
 
 def plan_from(setup: PreparedJob, reader: Reader, floor: int, *, retry_failed: bool) -> Plan:
-    """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `make_plan` and
-    `refuse_too_long` do."""
-    plan = make_plan(
-        setup.job,
-        setup.source,
-        setup.requests,
-        Index(reader.states(), floor),
-        reader.row_names(),
-        retry_failed=retry_failed,
-        recheck=lambda rows: recheck_states(rows, reader, setup.checker),
-    )
-    refuse_too_long(plan, setup.job, setup.source)
-    return plan
+    """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `plan_after` does."""
+    recheck = partial(recheck_states, reader=reader, checker=setup.checker)
+    return plan_after(setup, Index(reader.states(), floor), reader.row_names(), recheck, retry_failed=retry_failed)
 
 
 def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader, interrupted: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -13,9 +12,6 @@ from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
 from batchgen.job.checker import Checker
 from batchgen.send.check import checked_answer
-
-if TYPE_CHECKING:
-    pass
 
 
 def recheck_states(rows: pl.DataFrame, reader: Reader, checker: Checker | None) -> pl.DataFrame:

@@ -31,14 +31,14 @@ from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.recheck import recheck_states
+from batchgen.runner.row_selection import RowSelection, named_rows
 from batchgen.runner.shown_row import ShownAttempt, ShownRow
-from batchgen.runner.which_rows import WhichRows, named_rows
 
 _KINDS = set(Kind)
 _LOST = "what the checkpoint holds of it is damaged"
 
 
-def show(setup: PreparedJob, which: WhichRows) -> Iterator[ShownRow]:
+def show(setup: PreparedJob, which: RowSelection) -> Iterator[ShownRow]:
     """Yields the rows, in the input's order. Raises UsageError if a requested row does not exist, and as
     `make_plan`."""
     with _checkpoint(setup) as reader:

@@ -43,9 +43,9 @@ class ShownAttempt:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ShownRow(Renderable):
-    """`row`: its number in the files, from 1. `prompt`: as people read it, `messages` where it is a chat; `request`:
-    what is sent. From `text` on as the results have them: `status` is ok, failed or pending. `cost`: US dollars of all
-    attempts, None where a price is unknown."""
+    """Shows one row. `row`: its number in the files, from 1. `prompt`: as people read it, `messages` where it is a
+    chat; `request`: what is sent. From `text` on as the results have them: `status` is ok, failed or pending. `cost`:
+    US dollars of all attempts, None where a price is unknown."""
 
     job: str
     row: int

@@ -22,7 +22,7 @@ from batchgen.runner.passes import describe_refusal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.signals import Signals
-from batchgen.runner.tried import Asked, Attempt, Trial, TriedRow, tried_row
+from batchgen.runner.trial_result import Asked, Attempt, Trial, TriedRow, tried_row
 from batchgen.send.engines import local
 from batchgen.storage import folders
 

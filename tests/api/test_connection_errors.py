@@ -43,7 +43,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_what_helps(certifi
         told = await failure(wire.url, trust=as_python_3_13(trusted and str(certificates / trusted)))
     assert (told.kind, told.is_systematic) == (Kind.UNSENT, True)
     assert why in told.message
-    assert told.message.endswith(advice) or advice in told.message
+    assert advice in told.message
     assert ("endpoint.ca_file" in told.message) == ("endpoint.ca_file" in advice), "no advice that does not help"
 
 

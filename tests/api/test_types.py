@@ -28,7 +28,6 @@ OPENAPI = yaml.safe_load(
     (Path(__file__).parents[1] / "support" / "writer_completions_openapi.yaml").read_text(encoding="utf-8")
 )
 SCHEMAS = OPENAPI["components"]["schemas"]
-"""Fields of a job's request that the document has not, and that `endpoint.api: openai` has."""
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 
 

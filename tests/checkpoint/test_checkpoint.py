@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -44,10 +44,11 @@ from support.durability import (
 
 from batchgen import commands
 from batchgen.api.body import MIN_COMPRESSED_BYTES, to_columns
+from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import APPLICATION_ID, LONG, OK, SCHEMA_VERSION, Record
+from batchgen.checkpoint.schema import APPLICATION_ID, LOCK, LONG, OK, SCHEMA_VERSION, Record
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
@@ -227,7 +228,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="root alone writes fil
 def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path, umask):
     code = f"""
 import os; os.umask({umask})
-from pathlib import Path; from contextlib import closing, suppress
+from pathlib import Path; from contextlib import asynccontextmanager, closing, suppress
 from batchgen.checkpoint.checkpoint import Checkpoint, Record; from batchgen.checkpoint.in_flight import InFlightLog; from batchgen.storage import file_lock
 folder = Path({str(tmp_path)!r})
 with file_lock.exclusive(folder / "c.lock"), closing(InFlightLog(folder / "c.flight", 4)), closing(Checkpoint(folder / "c.sqlite")) as c:
@@ -463,8 +464,6 @@ def test_the_way_out_of_a_damaged_file_is_a_way(tmp_path):
         [command] = re.findall("`([^`]*)`", said)
         ways = f"{BATCHGEN.parent}:{os.environ['PATH']}"
         subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=HUNG, env={**environ(), "PATH": ways})
-        if (tmp_path / "repaired.sqlite").exists():
-            (tmp_path / "repaired.sqlite").rename(work.checkpoint)
         code, summary, said = run(work, built_in.url)
         assert code == 0, said
         assert summary["reused"] > len(asked) / 2
@@ -520,6 +519,12 @@ def torn(tmp_path_factory):
     """The files that a killed writer leaves, and what it had committed, one record a transaction."""
     path = tmp_path_factory.mktemp("torn") / "c.sqlite"
     committed = [record(n, (BODY, LARGE)[n % 2]) for n in range(30)]
+    killed_with(path, committed)
+    return path, committed
+
+
+def killed_with(path: Path, committed: list[Record]) -> None:
+    """Commits records, one a transaction, in a process that is then killed."""
     pid = os.fork()
     if pid == 0:
         checkpoint = Checkpoint(path)
@@ -527,7 +532,6 @@ def torn(tmp_path_factory):
             checkpoint.add([one])
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    return path, committed
 
 
 def test_what_a_killed_writer_had_committed_is_there(tmp_path, torn):
@@ -567,6 +571,37 @@ def test_a_log_that_was_deleted_costs_answers_and_makes_none(tmp_path, torn):
     with closing(Checkpoint(path)):
         found = read(path)
     assert found == committed[: len(found)]
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "the log": lambda path: Path(f"{path}-wal").unlink(),
+    "all but the file's name": lambda path: (Path(f"{path}-wal").unlink(), path.write_bytes(b"")),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_attempts_are_missed_that_were_in_the_log_alone(tmp_path, what):
+    """A small job's never leave the log before the end: the file has not even tables."""
+    path = tmp_path / "c.sqlite"
+    path.with_suffix(LOCK).touch()
+    killed_with(path, [record(n) for n in range(30)])
+    LOST[what](path)
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (30, 30)
+        checkpoint.add([record(99)])
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (0, 31), "missed once"
+
+
+def test_nothing_is_missed_of_a_file_that_was_moved_away(tmp_path):
+    """Nor if the first run after that is killed before it has an answer."""
+    path = tmp_path / "c.sqlite"
+    path.with_suffix(LOCK).touch()
+    made(path, [record(n) for n in range(30)])
+    path.unlink()
+    killed_with(path, [])
+    with closing(Checkpoint(path)) as checkpoint:
+        assert (checkpoint.missing_attempts, checkpoint.last_id) == (0, 0)
 
 
 def _copied(path: Path, folder: Path) -> Path:
@@ -630,6 +665,29 @@ async def test_saves_that_were_queued_before_a_cancellation_are_committed(tmp_pa
     assert read(path) == [record(n) for n in range(50)]
 
 
+@asynccontextmanager
+async def failing(checkpoint: Checkpoint, words: str) -> AsyncIterator[GroupCommit]:
+    """A group commit that raises at its end what a commit has raised."""
+    writer = await GroupCommit(checkpoint).__aenter__()
+    yield writer
+    with pytest.raises(MachineRefused, match=words):
+        await writer.__aexit__(None)
+
+
+async def test_a_commit_that_fails_when_nobody_waits_for_it_any_more_is_told(tmp_path):
+    """As after a second signal, which cancels what is in flight."""
+    path = tmp_path / "c.sqlite"
+    with closing(Checkpoint(path)) as checkpoint, closing(apsw.Connection(str(path))) as lock:
+        checkpoint._db.set_busy_timeout(20)
+        lock.execute("BEGIN IMMEDIATE")
+        async with failing(checkpoint, "database is locked") as writer:
+            save = asyncio.create_task(writer.save(record(1)))
+            await asyncio.sleep(0)
+            save.cancel()
+            await asyncio.wait([save])
+    assert read(path) == []
+
+
 async def refused_saves(writer: GroupCommit, count: int) -> list[MachineRefused]:
     told = await asyncio.gather(*[writer.save(record(1000 + n, LARGE)) for n in range(count)], return_exceptions=True)
     assert all(isinstance(one, MachineRefused) for one in told), told
@@ -641,7 +699,7 @@ async def test_a_commit_that_fails_stops_every_save_that_waits_and_every_later_o
     with closing(Checkpoint(path)) as checkpoint:
         checkpoint.add([record(0)])
         checkpoint._db.execute("PRAGMA query_only = on")  # SQLite's own refusal to write
-        async with GroupCommit(checkpoint) as writer:
+        async with failing(checkpoint, "readonly") as writer:
             for error in await refused_saves(writer, 40):
                 assert error.exit_code == 5
                 assert str(path) in str(error)
@@ -656,7 +714,7 @@ async def test_a_full_disk_keeps_what_was_committed_and_the_next_run_goes_on(tmp
         path = disk / "c.sqlite"
         saved = []
         with closing(Checkpoint(path)) as checkpoint:
-            async with GroupCommit(checkpoint) as writer:
+            async with failing(checkpoint, "full") as writer:
                 for n in range(5):
                     await writer.save(record(n, os.urandom(3000)))
                     saved.append(n)
@@ -716,3 +774,38 @@ def test_an_id_is_never_given_twice_though_the_last_attempts_were_pruned(tmp_pat
     with closing(Checkpoint(tmp_path / "c.sqlite")) as checkpoint:
         checkpoint.add([record(9)])
         assert checkpoint.last_id == 6
+
+
+def test_a_disk_that_is_full_when_attempts_are_pruned_makes_none_missing(tmp_path):
+    """They are dropped, and only their space cannot be freed."""
+    with small_disk(tmp_path / "disk", 4 << 20) as disk:
+        path = disk / "c.sqlite"
+        path.with_suffix(LOCK).touch()
+        made(path, [record(n, os.urandom(3000)) for n in range(400)])
+        filler = fill(disk, leave=500_000)
+        with closing(Checkpoint(path)) as checkpoint, pytest.raises(MachineRefused, match="full"):
+            checkpoint.drop(list(range(391, 401)))
+        filler.unlink()
+        with closing(Checkpoint(path)) as checkpoint:
+            assert (checkpoint.last_id, checkpoint.missing_attempts) == (390, 0)
+
+
+class Growing(list):
+    """Gets another item whenever a part of it has been read, as by another thread."""
+
+    def __getitem__(self, at):
+        part = super().__getitem__(at)
+        self.append((1.0 + len(self), 2.0, 3.0, 4.0, "why"))
+        return part
+
+
+def test_no_move_is_passed_over_that_comes_while_others_are_stored(tmp_path):
+    path = tmp_path / "c.sqlite"
+    moves = Growing([(1.0, 2.0, 3.0, 4.0, "why")])
+    with closing(Checkpoint(path)) as checkpoint:
+        run = checkpoint.start_run(0, "2026-01-01", floor=0, rows=0, todo=0)
+        for n in range(2):
+            checkpoint.set_progress(run, NOTHING, None, None, moves)
+            checkpoint.add([record(n)])
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM in_flight").fetchone() == (2,)

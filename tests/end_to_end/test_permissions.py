@@ -198,11 +198,11 @@ def test_init_writes_through_no_link(target, suffix, called, elsewhere, tmp_path
 @pytest.mark.parametrize("target", TARGETS)
 def test_salvage_writes_through_no_link(target, job, called, elsewhere):
     assert called("run", job(ROWS)).returncode == 0
-    for name in ("repaired.sqlite", "repaired.sqlite-wal", "job.sqlite.damaged"):
+    for name in (".job.sqlite.salvaged", ".job.sqlite.salvaged-wal", ".job.sqlite.repaired", "job.sqlite.damaged"):
         planted(job.checkpoint.with_name(name), elsewhere, target)
     subprocess.run([sys.executable, "-m", "batchgen.runner.salvage", job.checkpoint], check=False, capture_output=True)
     assert_untouched(elsewhere)
-    assert called("run", job.folder / "job.yaml").returncode == 0
+    assert called("run", job.folder / "job.yaml", "--json").json["sent"] == 0
     assert [row["attempts"] for row in job.rows()] == [1] * len(ROWS)
 
 

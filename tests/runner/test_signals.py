@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections import Counter
 from contextlib import closing
@@ -55,6 +57,30 @@ def test_the_first_signal_drains_saves_and_publishes(tmp_path, server, number):
     assert again.sent == len(asked) - billed.total()
     assert server.billed == Counter(asked)
     lines_up(work.table(), asked, server.billed)
+
+
+def test_answers_that_cannot_be_saved_after_the_second_signal_are_told(tmp_path, server):
+    """They wait for a commit, which somebody holds up, and which then fails: the file may not grow."""
+    work = Work(tmp_path).write(prompts(20), concurrency=20)
+    server.latency = 0
+    server.hold(after=0)
+    with start("run", work.job, url=server.url) as process:
+        wait_for(lambda: server.in_flight == 20, "all of them")
+        with closing(sqlite3.connect(work.checkpoint, isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            server.release()
+            wait_for(lambda: server.billed.total() == 20, "the answers")
+            process.send_signal(signal.SIGTERM)
+            assert "in flight get" in process.stderr.readline() + process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            assert "are cancelled" in process.stderr.readline()
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        out, err = process.communicate(timeout=HUNG)
+    assert (process.returncode, out) == (5, ""), err
+    assert f"{work.checkpoint}: cannot be written" in err
+    assert work.texts() == []
+    code, summary, err = run(work, server.url)
+    assert (code, summary["sent"], summary["interrupted"]) == (0, 20, 20), err
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import COMMAND
+from support.durability import within
 
 from batchgen.errors import MachineRefused, UsageError
 from batchgen.storage import atomic, file_lock, folders
@@ -71,17 +71,6 @@ def test_a_disk_that_cannot_hold_the_answers_is_told_before_they_are_bought(tmp_
 
 
 ROWS = [{"id": str(n), "name": f"shelf {n}"} for n in range(30)]
-
-
-def within(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Runs it where mounts are nobody else's. Skips where that may not be."""
-    if sys.platform != "linux" or os.geteuid() or not shutil.which("unshare"):
-        pytest.skip("mounts, which root alone may make")
-    command = ["unshare", "--mount", "sh", "-ec", f"cd {folder}\n{script}"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if "mount:" in ran.stderr:
-        pytest.skip(ran.stderr)
-    return ran
 
 
 OVERLAID = """

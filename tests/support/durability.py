@@ -16,6 +16,7 @@ import math
 import os
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -334,6 +335,17 @@ def fill(folder: Path, leave: int = 0) -> Path:
     if leave:
         os.truncate(path, max(0, path.stat().st_size - leave))
     return path
+
+
+def within(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Runs it where mounts are nobody else's. Skips where that may not be."""
+    if sys.platform != "linux" or os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("mounts, which root alone may make")
+    command = ["unshare", "--mount", "sh", "-ec", f"cd {folder}\n{script}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if "mount:" in ran.stderr:
+        pytest.skip(ran.stderr)
+    return ran
 
 
 def wait_for(happened, what: str) -> None:

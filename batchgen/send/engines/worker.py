@@ -19,7 +19,7 @@ from batchgen.send.engines.build import build
 from batchgen.send.engines.local import client_of
 
 Request = tuple[int, bytes, str, bool]
-"""The caller's number for it, the body, and the model that the body names."""
+"""The caller's number for it, the body, the model that the body names, and whether it goes over a new connection."""
 Ended = tuple[int, Answer | Failure | MachineRefused]
 
 BATCH_DELAY = 0.01

@@ -20,8 +20,9 @@ _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
 
 
 @dataclass(frozen=True)
-class WhichRows:
-    """One of the three. `names`: rows' numbers in the files, or their `input.id`."""
+class RowSelection:
+    """Says which rows to show: those of these `names`, which failed, or which are pending. `names`: their numbers in
+    the files, or their `input.id`."""
 
     names: Sequence[str] = ()
     failed: bool = False

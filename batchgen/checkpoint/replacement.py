@@ -1,0 +1,90 @@
+"""Puts a repaired checkpoint in a damaged one's place. A kill at any point loses nothing.
+
+A database and its log are a pair: the log holds what the database lacks, and SQLite takes any log beside a database for
+that database's own. Two files cannot be replaced at once, so the steps are these:
+
+  1. The repaired database is complete and synced, and needs no log.
+  2. The damaged pair gets further names, FILE.damaged and FILE.damaged-wal, and keeps its own.
+  3. The repaired database is renamed to .FILE.repaired. From now on it is the checkpoint: whoever opens the file next
+     for writing, a run or a salvage, does the steps that are left.
+  4. The damaged log's own name is removed. 5. The repaired database takes the damaged one's place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from batchgen.errors import MachineRefused
+from batchgen.storage import folders
+
+TAILS = ("-wal", "-shm")
+"""What the names of a database's log and of its shared memory end with."""
+
+
+def replace_damaged(path: Path, repaired: Path) -> None:
+    """Replaces the checkpoint, under its lock, by a repaired file in the same folder. Raises MachineRefused, with
+    everything as it was, if the damaged one cannot be kept."""
+    try:
+        _keep(path)
+    except OSError as error:
+        raise MachineRefused(f"{path}: cannot be kept as it is: {error.strerror}; nothing was changed") from None
+    repaired.rename(_ready(path))
+    folders.sync(path.parent)
+    finish_replacement(path)
+
+
+def finish_replacement(path: Path) -> None:
+    """Does the steps that are left, under the checkpoint's lock, if a salvage has been killed between them."""
+    ready = _ready(path)
+    if ready.is_symlink() or not ready.is_file():
+        return
+    remove_beside(path)
+    folders.sync(path.parent)
+    ready.rename(path)
+    folders.sync(path.parent)
+
+
+def remove_beside(path: Path) -> None:
+    """Removes a database's log and its shared memory."""
+    for tail in TAILS:
+        _beside(path, tail).unlink(missing_ok=True)
+
+
+def _ready(path: Path) -> Path:
+    return path.with_name(f".{path.name}.repaired")
+
+
+def _beside(path: Path, tail: str) -> Path:
+    return path.with_name(path.name + tail)
+
+
+def _keep(path: Path) -> None:
+    """Gives the pair further names that are free: FILE.damaged, else FILE.damaged-2, and so on."""
+    damaged = (path.with_name(f"{path.name}.damaged{'' if n == 1 else f'-{n}'}") for n in count(1))
+    free = next(one for one in damaged if not any(os.path.lexists(_beside(one, tail)) for tail in ("", *TAILS)))
+    try:
+        with suppress(FileNotFoundError):
+            _link(_beside(path, "-wal"), _beside(free, "-wal"))
+        _link(path, free)
+        folders.sync(path.parent)
+    except OSError:
+        for tail in ("", "-wal"):
+            _beside(free, tail).unlink(missing_ok=True)
+        raise
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name; where the file system has no such names, as exFAT, copies it."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with source.open("rb") as original, os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(original, copy)
+        folders.sync(target)

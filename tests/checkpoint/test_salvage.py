@@ -1,0 +1,195 @@
+"""A salvage that is killed, or for which there is no room, loses nothing: it can be done again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from support.durability import fill, small_disk, within
+from test_checkpoint import LARGE, made, record
+
+from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.salvage import salvage
+from batchgen.checkpoint.schema import OK
+from batchgen.checkpoint.state_files import StateFiles
+from batchgen.errors import MachineRefused
+
+IN_FILE, IN_LOG = 60, 20
+"""Attempts that a killed run has left in the database, and in its log."""
+KILLED = """
+import errno, os, signal, sys
+from pathlib import Path
+from batchgen.checkpoint.salvage import salvage
+
+left, has_links = int(sys.argv[2]), sys.argv[3] == "with links"
+def step(event, arguments):
+    global left
+    if event == "os.link" and not has_links:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+    if event in ("os.rename", "os.remove", "os.link"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(step)
+salvage(Path(sys.argv[1]))
+"""
+"""Salvages a file, and is killed before the given step."""
+MOST_STEPS = 30
+ANSWERS = 200
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory) -> Path:
+    """A file with a page of zeros, and its log, which holds attempts that the file lacks."""
+    path = tmp_path_factory.mktemp("damaged") / "job.sqlite"
+    with closing(Checkpoint(path)) as checkpoint:
+        checkpoint.add([record(n, LARGE) for n in range(IN_FILE)])
+    pid = os.fork()
+    if pid == 0:
+        Checkpoint(path).add([record(n) for n in range(IN_FILE, IN_FILE + IN_LOG)])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // (2 * PAGE_BYTES) * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES))
+    return path
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Copies a file and its log, without the shared memory, as after a power loss."""
+    folder.mkdir()
+    shutil.copy(path, folder / "job.sqlite")
+    with suppress(FileNotFoundError):
+        shutil.copy(f"{path}-wal", folder / "job.sqlite-wal")
+    return folder / "job.sqlite"
+
+
+def kept(path: Path) -> list[bytes]:
+    with closing(Reader(path)) as reader:
+        return [record.key for record in reader.records(reader.ids_of(OK)).values()]
+
+
+@pytest.fixture(scope="module")
+def saved(damaged, tmp_path_factory) -> list[bytes]:
+    """The keys that a salvage saves which nothing disturbs."""
+    path = copied(damaged, tmp_path_factory.mktemp("saved") / "there")
+    salvage(path)
+    keys = kept(path)
+    assert IN_FILE / 2 < len(keys) < IN_FILE + IN_LOG
+    assert {record(n).key for n in range(IN_FILE, IN_FILE + IN_LOG)} <= {*keys}
+    return keys
+
+
+def killed_salvages(damaged: Path, folder: Path, links: str) -> Iterator[Path]:
+    """Yields what a salvage leaves that is killed before its first step, its second, and so on."""
+    for step in range(MOST_STEPS):
+        path = copied(damaged, folder / str(step))
+        ended = subprocess.run([sys.executable, "-c", KILLED, path, str(step), links], check=False)
+        if ended.returncode == 0:
+            assert step > 4
+            return
+        assert ended.returncode == -signal.SIGKILL
+        yield path
+    pytest.fail("it never ends")
+
+
+@pytest.mark.parametrize("links", ["with links", "without links"])
+def test_a_kill_at_any_step_loses_nothing(links, damaged, saved, tmp_path):
+    for path in killed_salvages(damaged, tmp_path, links):
+        salvage(path)
+        assert kept(path) == saved
+        originals = [one for one in path.parent.glob("*.damaged*") if not one.name.endswith(("-wal", "-shm"))]
+        again = [copied(one, path.parent / f"again {one.name}") for one in originals]
+        for one in again:
+            salvage(one)
+        assert all(kept(one) == saved for one in again), "the damaged file and its log are kept as a pair"
+        assert not list(path.parent.glob(".job.sqlite*")), "nothing is left beside them"
+
+
+def test_a_run_that_follows_a_kill_finds_all_or_refuses(damaged, saved, tmp_path):
+    for path in killed_salvages(damaged, tmp_path, "with links"):
+        with suppress(MachineRefused), StateFiles(path).open_for_run() as (checkpoint, _):
+            assert checkpoint.missing_attempts == 0
+            assert checkpoint.last_id == IN_FILE + IN_LOG
+        salvage(path)
+        assert kept(path) == saved
+
+
+def test_a_second_salvage_keeps_what_the_first_one_kept(damaged, tmp_path):
+    path = copied(damaged, tmp_path / "there")
+    salvage(path)
+    first = path.with_name("job.sqlite.damaged").read_bytes()
+    with path.open("r+b") as file:
+        file.write(bytes(100))
+    before = path.read_bytes()
+    salvage(path)
+    assert path.with_name("job.sqlite.damaged").read_bytes() == first
+    assert path.with_name("job.sqlite.damaged-2").read_bytes() == before
+
+
+def test_wherever_the_disk_fills_up_every_answer_stays(tmp_path):
+    """There is room for the new file's log, and none for the file; or for both, and the log stays beside."""
+    outcomes = set()
+    with small_disk(tmp_path / "disk", 2 << 20) as disk:
+        path = disk / "job.sqlite"
+        made(path, [record(n) for n in range(ANSWERS)])
+        for free in range(0, 1 << 19, 1 << 13):
+            filler = fill(disk, leave=free)
+            try:
+                outcomes.add(salvage(path))
+            except MachineRefused as error:
+                outcomes.add(error.exit_code)
+            filler.unlink()
+            assert len(kept(path)) == ANSWERS, f"{free:,} bytes were free"
+            for one in disk.glob("*damaged*"):
+                one.unlink()
+            assert not list(disk.glob(".job*"))
+    assert outcomes == {5, (ANSWERS, 0)}
+
+
+NEARLY_FULL = """
+import os
+from pathlib import Path
+from batchgen.checkpoint.checkpoint import Checkpoint
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.salvage import salvage
+from batchgen.checkpoint.schema import OK, Record
+from batchgen.errors import MachineRefused
+from batchgen.storage import folders
+
+disk, path = Path("disk"), Path("disk/job.sqlite")
+checkpoint = Checkpoint(path)
+checkpoint.add([Record(key=n.to_bytes(16, "big"), outcome=OK, attempts=1, finished_at=1, body=b"x") for n in range(200)])
+checkpoint.close()
+with open("disk/filler", "wb", buffering=0) as file:
+    while not folders.kills_when_full(disk):
+        file.write(os.urandom(1 << 20))
+        os.fsync(file)
+before = path.read_bytes()
+try:
+    print(salvage(path))
+except MachineRefused as error:
+    print(error)
+    assert path.read_bytes() == before
+    assert not [*disk.glob("*damaged*"), *disk.glob(".job*")], [*disk.iterdir()]
+reader = Reader(path, without_trace=True)
+print(len(reader.ids_of(OK)), "answers")
+"""
+
+
+def test_where_the_disk_is_nearly_full_nothing_is_replaced(tmp_path):
+    """A full btrfs would end the process while the log is moved into the file."""
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("no btrfs here")
+    (tmp_path / "salvage.py").write_text(NEARLY_FULL)
+    making = "truncate -s 120M image; mkfs.btrfs -q -M image >/dev/null 2>&1; mkdir disk; mount -o loop image disk"
+    ran = within(tmp_path, f"{making}; {sys.executable} salvage.py")
+    assert ran.returncode == 0, ran
+    assert "make room" in ran.stdout
+    assert "200 answers" in ran.stdout
