@@ -231,6 +231,62 @@ async def test_a_refusal_is_the_servers_while_another_serves_and_then_the_runs(t
         assert (await some.attempt(body(9), "m")).kind is kind
 
 
+REFUSALS = {
+    "a wrong address": Status(404),
+    "a method it does not know": Status(405),
+    "a permission": Status(403),
+    "a login page": Status(302, headers={"Location": "/login"}),
+    "a request it does not understand": Status(400),
+}
+
+
+@pytest.mark.parametrize("action", REFUSALS.values(), ids=REFUSALS)
+async def test_what_one_that_served_refuses_goes_to_another_at_once(three, action):
+    """Its rows are answered, and it gets no more of them."""
+    good, bad = three[:2]
+    bad.script = lambda n, _: action if n > 20 else None
+    async with fleet([good.url, bad.url], clock=lambda: 0.0) as some:
+        told = [await some.attempt(body(n), "m") for n in range(100)]
+    assert all(isinstance(one, Answer) for one in told)
+    assert (bad.served.total(), bad.requests - 20 <= FAILURES_IN_A_ROW) == (20, True)
+    assert sum(one.resent for one in told) == bad.requests - 20
+
+
+@pytest.mark.parametrize("action", REFUSALS.values(), ids=REFUSALS)
+async def test_what_two_refuse_alike_is_the_rows(three, action):
+    for server in three[:2]:
+        server.script = lambda _, asked: action if asked["prompt"] == "prompt 50" else None
+    async with fleet([server.url for server in three[:2]], clock=lambda: 0.0) as some:
+        told = [await some.attempt(body(n), "m") for n in range(100)]
+        assert not any(server.cooldown for server in some.pool.servers)
+    assert [n for n, one in enumerate(told) if not isinstance(one, Answer)] == [50]
+    assert (told[50].status, told[50].resent) == (action.status, 1)
+
+
+async def test_what_may_leave_only_once_comes_again_later(three):
+    good, bad = three[:2]
+    async with fleet([bad.url, good.url], clock=lambda: 0.0) as some:
+        assert isinstance(await some.attempt(body(0), "m"), Answer)
+        bad.script = lambda *_: Status(404)
+        told = [await some.attempt(body(n), "m", fresh=True) for n in (1, 2)]
+    assert [getattr(one, "kind", None) for one in told] == [None, Kind.TRANSIENT]
+    assert (good.requests, bad.requests) == (1, 2)
+
+
+async def test_one_that_refuses_what_others_answer_refuses_no_run_while_those_are_away(three):
+    good, bad = three[:2]
+    now = 0.0
+    async with fleet([good.url, bad.url], clock=lambda: now) as some:
+        for n in range(2):
+            assert isinstance(await some.attempt(body(n), "m"), Answer)
+        bad.script = lambda *_: Status(404)
+        for n in range(2, 10):
+            assert isinstance(await some.attempt(body(n), "m"), Answer)
+        good.script = lambda *_: Status(503)
+        told = [await some.attempt(body(n), "m") for n in range(10, 30)]
+    assert {one.kind for one in told} == {Kind.TRANSIENT}
+
+
 async def test_a_rows_own_model_is_no_servers_fault(three):
     three[0].script = lambda *_: Status(404, MODEL_GONE)
     async with fleet([server.url for server in three], refusals=frozenset({Kind.KEY})) as some:
@@ -302,6 +358,20 @@ def test_a_job_that_no_server_takes_ends(job, called):
         ended = called("run", path)
         assert ended.returncode == 4
         assert a.requests + b.requests <= 4
+
+
+@pytest.mark.parametrize("before", [20, 0], ids=["served", "said once that a request was invalid"])
+def test_a_job_is_served_by_one_though_the_other_goes_astray(job, called, before):
+    """The one that refuses is the quickest, so that it would get most of the rows."""
+    with OwnServer() as sound, OwnServer() as astray:
+        sound.script = lambda *_: Delay(0.02)
+        astray.script = lambda n, _: None if n <= before else Status(400) if n == 1 else Status(404)
+        endpoint = {"api": "openai", "name": "ours", "url": [astray.url, sound.url]}
+        ended = called("run", job(rows(400), endpoint=endpoint), "--json")
+    assert (ended.returncode, ended.json["ok"]) == (0, 400), ended.stderr
+    assert astray.served.total() == before
+    assert ended.json["sent"] == astray.requests + sound.requests
+    assert sum(row["attempts"] for row in job.rows()) == ended.json["sent"]
 
 
 def test_a_server_dies_and_comes_back_and_nothing_is_lost(job, start, ended):

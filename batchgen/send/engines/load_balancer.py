@@ -2,8 +2,8 @@
 where the run finds how many each may have, to the one with the smallest share of them.
 
 A server that is down cools down, and is then probed with one request; each cooldown is twice as long as the last. A
-request that was not sent goes to another server at once. A request that none can serve is the dispatcher's to handle,
-as with one server.
+request that was not sent goes to another server at once, and so does one whose refusal may be the row's fault or the
+server's. A request that none can serve is the dispatcher's to handle, as with one server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from batchgen.api.connection import Connection
-from batchgen.api.outcome import Answer, Failure, Kind, status_policy
+from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope, status_policy
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import Server, ServerPool
@@ -57,17 +57,41 @@ class LoadBalancer:
     async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
         """Returns the outcome: every way an attempt can end is a value. A failure names its server. `fresh`: over a
         connection of its own, as it is once it has left."""
-        tried: set[int] = set()
+        asked: dict[int, float] = {}
+        outcome = await self._reach(body, model, asked, fresh=fresh)
+        if isinstance(outcome, Answer) or not _is_in_doubt(outcome):
+            return outcome
+        if not fresh and not outcome.resent:
+            return await self._ask_another(outcome, body, model, asked)
+        is_the_runs = outcome.kind.policy.scope is Scope.RUN  # it may leave no more now, but again later
+        return replace(outcome, kind=Kind.TRANSIENT) if is_the_runs else outcome
+
+    async def _reach(self, body: bytes, model: str, asked: dict[int, float], *, fresh: bool) -> Answer | Failure:
+        """Asks one untried server after the other until the request has left. Adds to `asked` when each was asked."""
+        outcome: Answer | Failure = Failure(Kind.UNSENT, "no other server is free")
         resent = lost = 0  # by servers tried before
-        at = self.pool.choose(self.clock(), tried)
-        while at is not None:
-            tried.add(at)
+        while (at := self.pool.choose(self.clock(), asked.keys())) is not None:
+            asked[at] = self.clock()
             outcome = await self._ask(at, body, model, fresh=fresh or resent > 0)
             resent, lost = resent + outcome.resent, lost + outcome.lost
             if isinstance(outcome, Answer) or outcome.kind is not Kind.UNSENT:
                 break
-            at = self.pool.choose(self.clock(), tried)
         return outcome.after(resent, lost) if resent else outcome
+
+    async def _ask_another(
+        self, refused: Failure, body: bytes, model: str, asked: dict[int, float]
+    ) -> Answer | Failure:
+        """Sends a request that one server has refused to another one, whose answer shows whose fault it is. If both
+        say the same, it is the row's."""
+        at, begun = next(reversed(asked.items()))
+        second = await self._reach(body, model, asked, fresh=True)
+        if isinstance(second, Answer):
+            if refused.kind.policy.scope is Scope.RUN:
+                self.pool.refuses(at, begun, self.clock())
+        elif second.kind is refused.kind:
+            self.pool.mark_up(at)
+            self.pool.mark_up(next(reversed(asked)))
+        return second.after(second.resent + 1, second.lost)
 
     async def _ask(self, at: int, body: bytes, model: str, *, fresh: bool) -> Answer | Failure:
         begun = self.clock()
@@ -83,7 +107,7 @@ class LoadBalancer:
         return self._judge(at, outcome, begun, beside)
 
     def _may_be_the_row(self, at: int, failure: Failure) -> bool:
-        """Returns whether this server has answered others: then it may reject one prompt only."""
+        """Returns whether this server answers others: then it may reject one prompt only."""
         return failure.may_be_the_rows and self.pool.servers[at].has_answered
 
     def _judge(self, at: int, failure: Failure, begun: float, beside: int) -> Failure:
@@ -95,16 +119,27 @@ class LoadBalancer:
         elif failure.kind is Kind.BUSY:
             self.pool.refused(at, begun, now, beside)
         refused = failure.kind in self.connection.refusals and not self._may_be_the_row(at, failure)
-        if refused or status_policy(failure.status).slows:
-            self.pool.mark_down(at, begun, now, failure.retry_after)
-        elif failure.kind.policy.is_the_servers:
-            self.pool.failed(at, begun, now, at_once=failure.kind is Kind.UNSENT)
-        else:
-            self.pool.mark_up(at)
-        return replace(
+        told = replace(
             failure,
-            kind=Kind.TRANSIENT if refused and others else failure.kind,
+            kind=Kind.TRANSIENT if refused and self.pool.others_may_serve(at) else failure.kind,
             message=f"{self.connection.urls[at]}: {failure.message}",
             retry_after=None if others else failure.retry_after,  # the row need not wait for this one
             others_serve=others,
         )
+        if refused:
+            self.pool.refuses(at, begun, now, failure.retry_after)
+        elif status_policy(failure.status).slows:
+            self.pool.mark_down(at, begun, now, failure.retry_after)
+        elif failure.kind.policy.is_the_servers or _is_in_doubt(told):
+            self.pool.failed(at, begun, now, at_once=failure.kind is Kind.UNSENT)
+        else:
+            self.pool.mark_up(at)
+        return told
+
+
+def _is_in_doubt(failure: Failure) -> bool:
+    """Returns whether a refusal that cost nothing may be this row's fault or its server's, and another server can show
+    which."""
+    policy = failure.kind.policy
+    is_free = policy.billed is Billed.NO and not status_policy(failure.status).whoever_asks
+    return failure.others_serve and policy.is_doubtful and is_free

@@ -6,7 +6,7 @@ Pure: the caller passes the time, in seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from batchgen.send.concurrency import AdaptiveConcurrency
@@ -21,8 +21,8 @@ FAILURES_IN_A_ROW = 3
 @dataclass
 class Server:
     """The state of one server. Times are the clock's, in seconds; `cooldown` is its length, 0 for a server that is
-    up. `concurrency`: how many requests it may have in flight, where that is found; `window`: as far as it refuses
-    more."""
+    up. `has_answered`: since it last refused what others answer. `concurrency`: how many requests it may have in
+    flight, where that is found; `window`: as far as it refuses more."""
 
     in_flight: int = 0
     asked: int = 0
@@ -55,7 +55,7 @@ class ServerPool:
 
     servers: Sequence[Server]
 
-    def choose(self, now: float, tried: set[int]) -> int | None:
+    def choose(self, now: float, tried: Collection[int]) -> int | None:
         """Returns an untried server: first one whose cooldown is over, then the one with the least load. If all
         are cooling down and none was tried, it is the one asked longest ago: the dispatcher decides whether to send at
         all."""
@@ -82,6 +82,7 @@ class ServerPool:
         """Counts an answer. `beside`: the server's requests in flight when it was asked, this one included."""
         self.mark_up(at)
         server = self.servers[at]
+        server.has_answered = True
         if server.concurrency is not None:
             server.window.answered(now, beside)
             server.concurrency.answered(now, begun, tokens, beside, server.window.max_in_flight)
@@ -99,7 +100,7 @@ class ServerPool:
 
     def mark_up(self, at: int) -> None:
         server = self.servers[at]
-        server.in_a_row, server.cooldown, server.probing, server.has_answered = 0, 0.0, False, True
+        server.in_a_row, server.cooldown, server.probing = 0, 0.0, False
 
     def mark_down(self, at: int, begun: float, now: float, cooldown: float | None = None) -> None:
         """Starts a cooldown. `begun`: when the request was sent; one that was sent before a cooldown began, or ends
@@ -112,6 +113,11 @@ class ServerPool:
             server.cooldown = min(MAX_COOLDOWN, cooldown or max(FIRST_COOLDOWN, 2 * server.cooldown))
             server.cooldown_since = now
 
+    def refuses(self, at: int, begun: float, now: float, cooldown: float | None = None) -> None:
+        """Starts a cooldown, as `mark_down` does, after a refusal that is not about the row: it would refuse all."""
+        self.servers[at].has_answered = False
+        self.mark_down(at, begun, now, cooldown)
+
     def failed(self, at: int, begun: float, now: float, *, at_once: bool) -> None:
         """Counts a failure that may be the request's fault, unless it happens several times in a row."""
         server = self.servers[at]
@@ -122,3 +128,9 @@ class ServerPool:
     def others_serve(self, at: int) -> bool:
         """Returns whether another server is up."""
         return any(not server.cooldown for number, server in enumerate(self.servers) if number != at)
+
+    def others_may_serve(self, at: int) -> bool:
+        """Returns whether another server is up, or has answered and does not refuse: it may come back."""
+        return self.others_serve(at) or any(
+            server.has_answered for number, server in enumerate(self.servers) if number != at
+        )
