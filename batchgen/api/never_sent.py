@@ -8,6 +8,9 @@ from batchgen.api.outcome import Failure, Kind
 
 
 class NeverSent(asyncio.CancelledError):
-    """Says that an attempt was cancelled before any of its request left."""
+    """Says that an attempt was cancelled before any of its request left; but for `resent` times, at other servers, none
+    of which can bill it."""
 
-    failure = Failure(Kind.UNSENT, "cancelled before it was sent")
+    def __init__(self, resent: int = 0) -> None:
+        super().__init__()
+        self.failure = Failure(Kind.UNSENT, "cancelled before it was sent", resent=resent)

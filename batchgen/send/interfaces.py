@@ -21,7 +21,7 @@ class Attempt(Protocol):
 
     def __call__(self, body: bytes, model: str, *, fresh: bool = False) -> Awaitable[Answer | Failure]:
         """`fresh`: over a connection of its own, so that it leaves once at most; over a kept one that was closed, it
-        may leave twice. Raises NeverSent if it is cancelled before any of the request left."""
+        may leave twice. Raises NeverSent if it is cancelled before any of the request left, or may be billed."""
         ...
 
 

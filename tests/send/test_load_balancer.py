@@ -16,7 +16,8 @@ from support.connections import connection
 from support.own_server import OwnServer
 from support.service import Delay, Hold, Raw, Service, Status, error_body
 
-from batchgen.api.outcome import Answer, Kind
+from batchgen.api.never_sent import NeverSent
+from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.engines.per_server import ConcurrencyPerServer
@@ -285,6 +286,57 @@ async def test_one_that_refuses_what_others_answer_refuses_no_run_while_those_ar
         good.script = lambda *_: Status(503)
         told = [await some.attempt(body(n), "m") for n in range(10, 30)]
     assert {one.kind for one in told} == {Kind.TRANSIENT}
+
+
+class Unread:
+    """A server whose kept connection was closed after the request had left, and that cannot be reached again. `lost`:
+    the request may have been read."""
+
+    def __init__(self, lost: int) -> None:
+        self._lost = lost
+
+    async def attempt(self, *_: object, **__: object) -> Failure:
+        return Failure(Kind.UNSENT, "no connection").after(resent=1, lost=self._lost)
+
+
+class Opening:
+    """A server to which a connection never opens."""
+
+    async def attempt(self, *_: object, **__: object) -> Failure:
+        try:
+            await asyncio.sleep(math.inf)
+        except asyncio.CancelledError:
+            raise NeverSent from None
+
+
+class Misdirected:
+    async def attempt(self, *_: object, **__: object) -> Failure:
+        return Failure(Kind.MISDIRECTED, "404", 404)
+
+
+CANCELLED = {
+    "the first may have read it": (Unread(lost=1), asyncio.CancelledError, None),
+    "it left, and was not read": (Unread(lost=0), NeverSent, 1),
+    "the first refused it": (Misdirected(), NeverSent, 1),
+    "it never left": (Opening(), NeverSent, 0),
+}
+
+
+@pytest.mark.parametrize(("first", "raised", "left"), CANCELLED.values(), ids=CANCELLED)
+async def test_what_is_cancelled_at_the_second_server_cost_nothing_unless_the_first_may_have_read_it(
+    first, raised, left
+):
+    some = fleet(["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    some._clients = [first, Opening()]
+    some.pool.servers[0].has_answered = True
+    attempt = asyncio.create_task(some.attempt(body(0), "m"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await attempt
+    assert type(cancelled.value) is raised
+    assert left is None or cancelled.value.failure.resent == left
 
 
 async def test_a_rows_own_model_is_no_servers_fault(three):

@@ -8,6 +8,7 @@ server's. A request that none can serve is the dispatcher's to handle, as with o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from batchgen.api.connection import Connection
+from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope, status_policy
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.per_server import ConcurrencyPerServer
@@ -56,7 +58,8 @@ class LoadBalancer:
 
     async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
         """Returns the outcome: every way an attempt can end is a value. A failure names its server. `fresh`: over a
-        connection of its own, as it is once it has left."""
+        connection of its own, as it is once it has left. Raises NeverSent if it is cancelled before a server could bill
+        it."""
         asked: dict[int, float] = {}
         outcome = await self._reach(body, model, asked, fresh=fresh)
         if isinstance(outcome, Answer) or not _is_in_doubt(outcome):
@@ -72,7 +75,12 @@ class LoadBalancer:
         resent = lost = 0  # by servers tried before
         while (at := self.pool.choose(self.clock(), asked.keys())) is not None:
             asked[at] = self.clock()
-            outcome = await self._ask(at, body, model, fresh=fresh or resent > 0)
+            try:
+                outcome = await self._ask(at, body, model, fresh=fresh or resent > 0)
+            except NeverSent:
+                if lost:  # a server tried before may have read it
+                    raise asyncio.CancelledError from None
+                raise NeverSent(resent) from None
             resent, lost = resent + outcome.resent, lost + outcome.lost
             if isinstance(outcome, Answer) or outcome.kind is not Kind.UNSENT:
                 break
@@ -84,7 +92,10 @@ class LoadBalancer:
         """Sends a request that one server has refused to another one, whose answer shows whose fault it is. If both
         say the same, it is the row's."""
         at, begun = next(reversed(asked.items()))
-        second = await self._reach(body, model, asked, fresh=True)
+        try:
+            second = await self._reach(body, model, asked, fresh=True)
+        except NeverSent as never:
+            raise NeverSent(never.failure.resent + 1) from None
         if isinstance(second, Answer):
             if refused.kind.policy.scope is Scope.RUN:
                 self.pool.refuses(at, begun, self.clock())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 from batchgen.api.connection import Connection
 from batchgen.api.outcome import Answer, Failure
 from batchgen.job.engine import Engine as EngineSettings
-from batchgen.send.engines.load_balancer import LoadBalancer
 
 if TYPE_CHECKING:
     from batchgen.api.client import Client
+    from batchgen.send.engines.load_balancer import LoadBalancer
 
 
 class Engine(Protocol):
@@ -32,8 +32,10 @@ def engine(connection: Connection, _: EngineSettings) -> Client | LoadBalancer:
 
 def client_of(connection: Connection) -> Client | LoadBalancer:
     """Returns what makes attempts in this process, as an asynchronous context."""
+    from batchgen.api.client import Client  # noqa: PLC0415  aiohttp takes long to import, and many a run sends nothing
+    from batchgen.send.engines.load_balancer import LoadBalancer  # noqa: PLC0415  so does asyncio
+
     if len(connection.urls) > 1:
         return LoadBalancer(connection)
-    from batchgen.api.client import Client  # noqa: PLC0415  aiohttp takes long to import, and many a run sends nothing
 
     return Client(connection)
