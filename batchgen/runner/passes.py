@@ -36,7 +36,7 @@ class Passes:
     def add(self, sent: SendResult) -> None:
         self.stats.append(sent.stats)
         self.usages.append(sent.usage)
-        self.learned = sent.learned
+        self.learned = sent.learned or self.learned
         self.stopped = self.stopped or sent.stopped
         self.refusal = self.refusal or sent.refusal
         self.is_gone = self.is_gone or sent.is_gone
