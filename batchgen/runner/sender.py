@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -47,6 +48,9 @@ CHECK_SECONDS = 2.0
 PROGRESS_SECONDS = 0.5
 """Seconds between two updates of the progress, which is stored with the next answers."""
 CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
+
+
+log = logging.getLogger("batchgen")
 
 
 @dataclass(frozen=True)
@@ -227,12 +231,21 @@ async def _run_until_end(dispatcher: Dispatcher) -> bool:
 
 @asynccontextmanager
 async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
-    """Calls each function every so many seconds while the block runs."""
+    """Calls each function every so many seconds while the block runs. One that fails is called again, and the first of
+    its failures in a row is told."""
 
     async def tick(seconds: float, call: Callable[[], None]) -> None:
+        has_failed = False
         while True:
             await asyncio.sleep(seconds)
-            call()
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001  none of these is worth the run
+                if not has_failed:
+                    log.warning("warning: %s; the run goes on", str(error) or type(error).__name__)
+                has_failed = True
+            else:
+                has_failed = False
 
     tickers = [asyncio.create_task(tick(*every)) for every in calls]
     try:

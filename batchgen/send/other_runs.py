@@ -118,15 +118,29 @@ def _private_folder(folder: Path) -> Path:
 
 
 def _held(folder: Path) -> list[Path]:
-    """Returns the files of the runs that live; removes those of dead ones."""
-    held = []
-    with suppress(OSError):
-        for file in folder.glob("*.run"):
-            if file_lock.is_held(file):
-                held.append(file)
-            elif time.time() - file.stat().st_mtime > STALE_FILE_SECONDS:
-                file.unlink(missing_ok=True)
-    return held
+    """Returns the files of the runs that live; removes those of dead ones. Raises MachineRefused if the folder cannot
+    be listed."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  which of its errors Path.glob raises differs between Pythons
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MachineRefused(f"{folder}: cannot be listed: {error.strerror}: other runs are not counted") from None
+    return [folder / name for name in names if name.endswith(".run") and _is_held(folder / name)]
+
+
+def _is_held(file: Path) -> bool:
+    """Returns whether a run holds the file, or that cannot be found out: rather one too many than that all together
+    exceed the rate. Removes it if it is a dead run's."""
+    try:
+        if file_lock.is_held(file):
+            return True
+    except MachineRefused:
+        return True
+    with suppress(OSError):  # such as that the run has just ended, and its file is gone
+        if time.time() - file.stat().st_mtime > STALE_FILE_SECONDS:
+            file.unlink(missing_ok=True)
+    return False
 
 
 def _told(file: Path) -> tuple[float, int, int, bool] | None:

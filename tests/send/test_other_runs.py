@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -9,14 +11,19 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.service import PATIENCE
 
+from batchgen.errors import MachineRefused
+from batchgen.runner.sender import _ticking
 from batchgen.send import other_runs
 from batchgen.send.limits import RateLimiter
+from batchgen.storage import file_lock
 
 URL, KEY = "http://127.0.0.1:1", "key-of-tests"
 MEMBER = """
@@ -86,6 +93,60 @@ def test_what_the_dead_leave_is_cleared_away_in_time(home, member):
         assert runs.count() == 1
         assert not left.exists()
     assert not list(home.rglob("*.run"))
+
+
+def test_a_run_that_ends_hides_no_other(home):
+    """Its file may vanish at any moment of a count."""
+    with ExitStack() as stack:
+        runs = [stack.enter_context(other_runs.register(URL, KEY)) for _ in range(5)]
+        stop = threading.Event()
+
+        def come_and_go() -> None:
+            while not stop.is_set():
+                with other_runs.register(URL, KEY):
+                    pass
+
+        coming = [threading.Thread(target=come_and_go) for _ in range(3)]
+        for thread in coming:
+            thread.start()
+        try:
+            counted = {runs[0].count() for _ in range(3000)}
+        finally:
+            stop.set()
+            for thread in coming:
+                thread.join()
+    assert counted <= set(range(5, 5 + 3 + 1))
+
+
+def test_a_run_of_which_nothing_can_be_found_out_counts(home, monkeypatch):
+    """Rather one too many than that all together exceed the rate."""
+    with other_runs.register(URL, KEY) as runs, other_runs.register(URL, KEY):
+        monkeypatch.setattr(file_lock.os, "open", _too_many)
+        assert runs.count() == 2
+        monkeypatch.setattr(file_lock.os, "listdir", _too_many)
+        with pytest.raises(MachineRefused, match="cannot be listed: Too many open files"):
+            runs.count()
+
+
+def _too_many(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_what_is_called_every_so_often_is_called_again_after_it_has_failed(caplog):
+    called = 0
+    again = asyncio.Event()
+
+    def call() -> None:
+        nonlocal called
+        called += 1
+        if called >= 4:
+            again.set()
+        if called != 3:
+            raise MachineRefused(f"no {called}")
+
+    async with _ticking((0.001, call)), asyncio.timeout(PATIENCE):
+        await again.wait()
+    assert caplog.messages == ["warning: no 1; the run goes on", "warning: no 4; the run goes on"], "once each time"
 
 
 def test_no_key_can_be_told_from_what_is_kept(home):
