@@ -1,6 +1,7 @@
 """The Ray engine: the real command line on real clusters of this machine, of which actors, nodes and drivers are
 killed, against the built-in server's ledger of what it billed."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -8,19 +9,32 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from support.connections import connection
 from support.durability import HUNG, Work, digest, environ, expected, prompts, run, start, wait_for
 from support.durability import Service as BuiltIn
 from support.durability import service as built_in
+from support.service import PATIENCE, Hold, Service
 
 from batchgen._version import __version__
+from batchgen.api.connection import Connection
+from batchgen.api.never_sent import NeverSent
+from batchgen.api.outcome import Answer, Kind
+from batchgen.errors import EngineGone
+from batchgen.job.engine import Ray as RaySettings
 from batchgen.send.engines.build import PACKAGE
 from batchgen.send.engines.build import digest as digest_of
+from batchgen.send.engines.worker import Worker
 
 pytest.importorskip("ray")
+
+from batchgen.send.engines import ray as engine
+from batchgen.send.engines.ray import Actors
 
 CONCURRENCY = 32
 IN_FLIGHT = 16
@@ -213,6 +227,133 @@ def test_nodes_with_another_commit_of_this_version_are_refused(tmp_path, slow):
     theirs, ours = (f"{__version__} (source {digest_of(package)})" for package in (other / "batchgen", PACKAGE))
     assert f"a node of the Ray cluster has batchgen {theirs}, and this is {ours}: install this one there" in err
     assert not work.answers()
+
+
+class InProcess:
+    """A cluster in this process, as far as the engine calls it. `starts`: what becomes of each start of an actor: an
+    actor, or an error."""
+
+    def __init__(self, starts: Iterable[object], monkeypatch: pytest.MonkeyPatch) -> None:
+        starting = iter(starts)
+        self._started: list[Actor] = []
+
+        def start() -> Actor:
+            actor = next(starting)
+            if isinstance(actor, Exception):
+                raise actor
+            self._started.append(actor)
+            return actor
+
+        class_of_actors = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
+        monkeypatch.setattr(engine.ray, "remote", lambda _: class_of_actors)
+
+    async def call(self, call: Callable[[], object]) -> object:
+        return call()
+
+    async def join(self) -> None: ...
+
+    async def leave(self) -> None:
+        for actor in self._started:
+            await actor.close()
+
+    async def wait_for_loss_of_head(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+class Actor:
+    """A Worker that this process calls as an actor. It is lost once `lost` is set."""
+
+    def __init__(self, build: str | None = None) -> None:
+        self.lost = asyncio.Event()
+        self._build = build
+        self._worker = Worker()
+        calls = {"begin": self._begin, "take": self._worker.take, "ended": self._ended}
+        for name, call in calls.items():
+            setattr(self, name, SimpleNamespace(remote=call))
+
+    async def _begin(self, given: Connection) -> str:
+        ours = await self._worker.begin(given)
+        return self._build or ours
+
+    async def _ended(self) -> list[object]:
+        lost, ended = asyncio.create_task(self.lost.wait()), asyncio.create_task(self._worker.ended())
+        await asyncio.wait([lost, ended], return_when=asyncio.FIRST_COMPLETED)
+        if self.lost.is_set():
+            ended.cancel()
+            raise engine.ray.exceptions.RayActorError
+        lost.cancel()
+        return ended.result()
+
+    async def close(self) -> None:
+        attempts = list(self._worker._attempts)
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        await self._worker._engine.__aexit__()
+
+
+def actors(service: Service, starts: Iterable[object], monkeypatch: pytest.MonkeyPatch, count: int = 1) -> Actors:
+    cluster = InProcess(starts, monkeypatch)
+    monkeypatch.setattr(engine, "Cluster", lambda *_: cluster)
+    monkeypatch.setattr(engine, "RESTART_DELAY", 0.01)
+    return Actors(connection(service.url, slots=2), RaySettings(actors=count, in_flight_per_actor=2), None)
+
+
+def body(prompt: str) -> bytes:
+    return json.dumps({"model": "m", "prompt": prompt}).encode()
+
+
+IRREPLACEABLE = {
+    "its node has another batchgen": (lambda: Actor("0.0.1"), "a node of the Ray cluster has batchgen 0.0.1, and this"),
+    "Ray starts none": (lambda: ValueError("no such resource"), "no such resource"),
+}
+
+
+@pytest.mark.parametrize(("start", "why"), IRREPLACEABLE.values(), ids=IRREPLACEABLE)
+async def test_an_actor_that_cannot_be_replaced_is_told_and_the_last_one_ends_the_run(
+    service, monkeypatch, caplog, start, why
+):
+    service.script = lambda _, asked: Hold() if asked["prompt"] == "held" else None
+    first, second = Actor(), Actor()
+    async with actors(service, [first, second, start(), start()], monkeypatch, 2) as some, asyncio.timeout(PATIENCE):
+        assert isinstance(await some.attempt(body("one"), "m"), Answer)
+        first.lost.set()
+        await asyncio.wait(some._runs, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        assert f"warning: a Ray actor is lost and not replaced: {why}" in caplog.text
+        assert isinstance(await some.attempt(body("two"), "m"), Answer), "the other one goes on"
+        held = asyncio.create_task(some.attempt(body("held"), "m"))
+        await asyncio.to_thread(service.wait, lambda service: service.in_flight)
+        second.lost.set()
+        assert (await held).kind is Kind.UNANSWERED
+        waiting = [await asyncio.gather(some.attempt(body(f"{n}"), "m"), return_exceptions=True) for n in range(3)]
+    assert {type(one) for (one,) in waiting} == {EngineGone}
+    assert str(waiting[0][0]).startswith(f"no Ray actor is left: {why}")
+
+
+async def test_what_is_cancelled_before_an_actor_has_it_is_never_sent(service, monkeypatch):
+    """One has left, one is to go along with others, and one waits for room."""
+    service.script = lambda *_: Hold()
+    cancelled: dict[str, type] = {}
+
+    async def asked(prompt: str) -> None:
+        try:
+            await some.attempt(body(prompt), "m")
+        except asyncio.CancelledError as error:
+            cancelled[prompt] = type(error)
+
+    async with actors(service, [Actor()], monkeypatch) as some, asyncio.timeout(PATIENCE):
+        asking = [asyncio.create_task(asked("left"))]
+        await asyncio.to_thread(service.wait, lambda service: service.in_flight)
+        asking += [asyncio.create_task(asked(prompt)) for prompt in ("to leave", "waiting")]
+        await asyncio.sleep(0)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking)
+        service.release()
+        assert isinstance(await some.attempt(body("last"), "m"), Answer)
+    assert cancelled == {"left": asyncio.CancelledError, "to leave": NeverSent, "waiting": NeverSent}
+    assert set(service.asked) == {f"{prompt}" for prompt in ("left", "last")}
 
 
 def test_a_digest_is_of_all_modules_and_of_their_places(tmp_path):

@@ -10,17 +10,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, Self
 
 from batchgen.api.connection import Connection
+from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Failure, Kind
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.engine import Ray as RaySettings
 from batchgen.send.engines.build import build
 from batchgen.send.engines.local import EngineFactory
+from batchgen.send.engines.pending_request import PendingRequest
 from batchgen.send.engines.ray_cluster import Cluster, check_address, ray
 from batchgen.send.engines.worker import BATCH_DELAY, HEARTBEAT, Request, Worker
 
@@ -34,23 +36,6 @@ RESTART_DELAY = 1.0
 log = logging.getLogger("batchgen")
 
 
-@dataclass(slots=True, eq=False)
-class _PendingRequest:
-    body: bytes
-    model: str
-    fresh: bool
-    asked_at: float
-    ended: asyncio.Future[Answer | Failure]
-
-    def end(self, outcome: Answer | Failure | MachineRefused) -> None:
-        if self.ended.done():
-            return  # the waiter was cancelled
-        if isinstance(outcome, MachineRefused):
-            self.ended.set_exception(outcome)
-        else:
-            self.ended.set_result(outcome)
-
-
 class Actors:
     """Several actors as one engine, as an asynchronous context."""
 
@@ -59,7 +44,7 @@ class Actors:
         self._connect = connection.connect
         most = settings.in_flight(connection.slots)
         options = {"num_cpus": settings.cpus_per_actor, "scheduling_strategy": "SPREAD"}
-        self._waiting: deque[_PendingRequest] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._broken: EngineGone | None = None
         self._slots = [
             _ActorSlot(self._cluster, options, replace(connection, slots=most), self._waiting, self._hand_out)
@@ -69,30 +54,40 @@ class Actors:
     async def __aenter__(self) -> Self:
         """Starts the actors. Raises BatchgenError if none becomes ready."""
         await self._cluster.join()
+        self._watchers: list[asyncio.Task[None]] = []
         self._runs = [asyncio.create_task(slot.run()) for slot in self._slots]
         try:
             await self._first()
         except BaseException:
             await self.__aexit__()
             raise
-        self._runs += [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_head())]
+        for run in self._runs:
+            run.add_done_callback(self._not_replaced)
+        self._watchers = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_head())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for run in self._runs:
-            run.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        tasks = [*self._runs, *self._watchers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.leave()
 
     async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
-        """Makes an attempt, like the local engine. Raises EngineGone if the cluster is lost."""
+        """Makes an attempt, like the local engine. Raises EngineGone if the cluster is lost, or no actor can be
+        replaced; NeverSent if it is cancelled before an actor was given the request."""
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
-        request = _PendingRequest(body, model, fresh, loop.time(), loop.create_future())
+        request = PendingRequest(body, model, fresh, loop.time(), loop.create_future())
         self._waiting.append(request)
         self._hand_out()
-        return await request.ended
+        try:
+            return await request.ended
+        except asyncio.CancelledError:
+            if request.has_left:
+                raise
+            raise NeverSent from None
 
     def _hand_out(self) -> None:
         """Gives waiting requests to the least busy actors; the others wait for a free one."""
@@ -100,7 +95,9 @@ class Actors:
             slot = min((slot for slot in self._slots if slot.room > 0), key=lambda slot: slot.load, default=None)
             if slot is None:
                 return
-            slot.give(self._waiting.popleft())
+            request = self._waiting.popleft()
+            if not request.is_cancelled:
+                slot.give(request)
 
     async def _first(self) -> None:
         ready = [asyncio.create_task(slot.ready.wait()) for slot in self._slots]
@@ -113,8 +110,13 @@ class Actors:
             if run.done():
                 run.result()
         if not any(slot.ready.is_set() for slot in self._slots):
-            why = next((f": {slot.why}" for slot in self._slots if slot.why), ": no node has room for one")
-            raise MachineRefused(f"no Ray actor started within {START_TIMEOUT:g} s{why}; nothing was sent")
+            why = self._why or "no node has room for one"
+            raise MachineRefused(f"no Ray actor started within {START_TIMEOUT:g} s: {why}; nothing was sent")
+
+    @property
+    def _why(self) -> str:
+        """Returns why an actor was lost, or did not start; empty if none was."""
+        return next((slot.why for slot in self._slots if slot.why), "")
 
     async def _watch(self) -> None:
         """Ends waiting requests after the connect time-out if there is no actor."""
@@ -122,12 +124,25 @@ class Actors:
             await asyncio.sleep(RESTART_DELAY)
             late = asyncio.get_running_loop().time() - self._connect
             if not any(slot.ready.is_set() for slot in self._slots):
+                why = f"no Ray actor is running: {self._why}"
                 while self._waiting and self._waiting[0].asked_at < late:
-                    self._waiting.popleft().end(Failure(Kind.UNSENT, "no Ray actor is running"))
+                    self._waiting.popleft().end(Failure(Kind.UNSENT, why))
 
     async def _watch_head(self) -> None:
         await self._cluster.wait_for_loss_of_head()
-        self._broken = EngineGone("the head of the Ray cluster is gone")
+        self._break("the head of the Ray cluster is gone")
+
+    def _not_replaced(self, run: asyncio.Task[None]) -> None:
+        """Warns of an actor that cannot be replaced, such as where its node has another batchgen. The last one's end
+        is the engine's."""
+        if run.cancelled() or (error := run.exception()) is None:
+            return
+        log.warning("warning: a Ray actor is lost and not replaced: %s", error)
+        if all(run.done() for run in self._runs):
+            self._break(f"no Ray actor is left: {error}")
+
+    def _break(self, why: str) -> None:
+        self._broken = EngineGone(why)
         for request in [*self._waiting, *(request for slot in self._slots for request in slot.unanswered())]:
             request.end(self._broken)
 
@@ -140,7 +155,7 @@ class _ActorSlot:
         cluster: Cluster,
         options: dict[str, Any],
         connection: Connection,
-        left: deque[_PendingRequest],
+        left: deque[PendingRequest],
         has_room: Callable[[], None],
     ) -> None:
         self._call = cluster.call
@@ -149,9 +164,9 @@ class _ActorSlot:
         self._left = left
         self._has_room = has_room
         self._numbers = count()
-        self._outbox: list[_PendingRequest] = []
+        self._outbox: list[PendingRequest] = []
         self._has_outbox = asyncio.Event()
-        self._in_flight: dict[int, _PendingRequest] = {}
+        self._in_flight: dict[int, PendingRequest] = {}
         self.ready = asyncio.Event()
         self.why = ""
 
@@ -163,27 +178,36 @@ class _ActorSlot:
     def room(self) -> int:
         return self._connection.slots - self.load if self.ready.is_set() else 0
 
-    def unanswered(self) -> list[_PendingRequest]:
+    def unanswered(self) -> list[PendingRequest]:
         return [*self._outbox, *self._in_flight.values()]
 
-    def give(self, request: _PendingRequest) -> None:
+    def give(self, request: PendingRequest) -> None:
         self._outbox.append(request)
         self._has_outbox.set()
 
     async def run(self) -> None:
         """Raises BatchgenError if an actor cannot do this job."""
-        while True:
+        try:
+            while True:
+                await self._run_actor()
+                await asyncio.sleep(RESTART_DELAY)
+        except Exception as error:
+            self._lose(_error_line(error))
+            raise
+
+    async def _run_actor(self) -> None:
+        """Starts an actor, and serves it until it is lost, or cannot be started."""
+        actor = None
+        try:
             actor = await self._call(ray.remote(Worker).options(**self._options).remote)
-            try:
-                await self._begin(actor)
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(self._send(actor))
-                    both.create_task(self._receive(actor))
-            except* (ray.exceptions.RayError, TimeoutError) as group:
-                self._lose(_error_line(group.exceptions[0]))
-                if group.split(TimeoutError)[0] is not None:
-                    await self._call(partial(ray.kill, actor))  # silent, and perhaps alive
-            await asyncio.sleep(RESTART_DELAY)
+            await self._begin(actor)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._send(actor))
+                both.create_task(self._receive(actor))
+        except* (ray.exceptions.RayError, TimeoutError) as group:
+            self._lose(_error_line(group.exceptions[0]))
+            if actor is not None and group.split(TimeoutError)[0] is not None:
+                await self._call(partial(ray.kill, actor))  # silent, and perhaps alive
 
     async def _begin(self, actor: Any) -> None:
         try:
@@ -206,11 +230,15 @@ class _ActorSlot:
             self._has_outbox.clear()
             requests: list[Request] = []
             for request in self._outbox:
+                if request.is_cancelled:
+                    continue
                 number = next(self._numbers)
+                request.has_left = True
                 self._in_flight[number] = request
                 requests.append((number, request.body, request.model, request.fresh))
             self._outbox.clear()
-            await (await self._call(partial(actor.take.remote, requests)))
+            if requests:
+                await (await self._call(partial(actor.take.remote, requests)))
 
     async def _receive(self, actor: Any) -> None:
         while True:
