@@ -14,6 +14,7 @@ States after a crash, by how far an attempt had come:
   1. before it was sent: nothing was stored, nothing billed; the next run sends it.
   2. sent, outcome not yet in a returned COMMIT: possibly billed, and sent again. The dispatcher holds its
      slot until the COMMIT returns, so these are never more than `concurrency`; `in_flight.py` lists them.
+     Only failures that are parked (`send/parked.py`) hold none: not billed, and sent again, but uncounted.
   3. COMMIT returned: WAL mode with synchronous=FULL has fsynced the log before it returns, so the attempt
      and its body survive a kill and a power loss whole.
   4. in the middle of a COMMIT: the log's frames carry checksums; SQLite keeps the transaction whole or

@@ -1,9 +1,10 @@
 """The send loop: admits, attempts, retries, records. Knows neither files nor aiohttp nor SQLite.
 
 A crew of `concurrency` workers limits what is in flight. A worker holds a slot from the moment its request is admitted
-until the COMMIT of its outcome has returned. No slot is held while waiting: a row to be retried lies in a heap, and the
-next free worker takes it once it is due, ahead of new rows. Only new rows are probes during an outage, so that no row
-uses up its tries on it.
+until the COMMIT of its outcome has returned; only an unbilled failure that may concern every row is stored later, once
+that is decided (`parked`). No slot is held while waiting: a row to be retried lies in a heap, and the next free worker
+takes it once it is due, ahead of new rows. Only new rows are probes during an outage, so that no row uses up its tries
+on it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
 from batchgen.api.usage import billed_tokens
-from batchgen.checkpoint.schema import Record
-from batchgen.errors import InputChanged
+from batchgen.errors import BatchgenError, InputChanged
 from batchgen.send.blame import Blame
 from batchgen.send.interfaces import Attempt, InFlight, Save
 from batchgen.send.limits import Budget, RateLimiter
+from batchgen.send.parked import Parked
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, has_left
 from batchgen.send.stops import Stops
@@ -67,7 +66,7 @@ class Dispatcher:
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
-        self._parked: list[tuple[float, Record, int]] = []
+        self._parked = Parked(self.save, self.stats)
 
     async def run(self) -> None:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
@@ -77,9 +76,11 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
-            await self._settle_parked()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await self._parked.settle(final=self.stopped is None)
+        except BaseException as error:  # noqa: BLE001  it is raised again
+            with suppress(BatchgenError):  # it may be the store that ended the run
+                await self._parked.settle(final=False)
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         finally:
             if self._next is not None:
                 await asyncio.wait([self._next])
@@ -210,8 +211,7 @@ class Dispatcher:
         if isinstance(outcome, Answer):
             self._answered(sent_at)
             await self.save(to_record(task, outcome, now - sent_at, self._wall()))
-            if self._parked:
-                await self._settle_parked(sent_at)
+            await self._parked.settle(sent_at)  # a later request was answered: they are the rows' own
             self.stats.answered(outcome, task)
         else:
             await self._fail(task, outcome, sent_at, now)
@@ -249,30 +249,19 @@ class Dispatcher:
         stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
         record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):
-            self._parked.append((now, record, task.rows))
+            self._parked.add(now, record, task.rows)
         else:
             await self.save(record)
         if stop is not None:
             self.refusal = self.refusal or stop.refusal
             self.stop(stop.reason)
-            await self._settle_parked()
+            await self._parked.settle(final=False)  # they may concern every row
         if delay is None and not stops:
             self.stats.failed += task.rows
             self._blame.failed(task.key)
         elif not stops:
             self.stats.retries[failure.kind] += 1
             heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
-
-    async def _settle_parked(self, before: float = math.inf) -> None:
-        """Saves parked failures of attempts that ended by `before`: an answer to a later request shows that they are
-        the rows' own. At the end it saves all of them. If the run was stopped meanwhile, they may concern every row,
-        and none is marked final."""
-        settled = [parked for parked in self._parked if parked[0] <= before]
-        self._parked = [parked for parked in self._parked if parked[0] > before]
-        concerns_all = self.stopped is not None and before == math.inf
-        self.stats.failed -= sum(rows for *_, rows in settled) if concerns_all else 0
-        for _, record, _ in settled:
-            await self.save(replace(record, final=not concerns_all))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""

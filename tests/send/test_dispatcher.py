@@ -6,13 +6,17 @@ import asyncio
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.checkpoint.schema import Record
+from batchgen.errors import EngineGone
 from batchgen.runner.rehearsal import _NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
-from batchgen.send.interfaces import Attempt
+from batchgen.send.interfaces import Attempt, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import MAX_BILLED_TRIES, Retries
 from batchgen.send.stats import Stats
@@ -53,22 +57,27 @@ def pumped(
 ) -> Dispatcher:
     """All of them, sent on a simulated clock."""
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        clock = runner.get_loop().time
-        pump = Dispatcher(
-            batches=iter([tasks]),
-            attempt=attempt,
-            save=lambda _: asyncio.sleep(0),
-            flight=_NoInFlightLog(),
-            limits=RateLimiter(None, None, clock()),
-            budget=budget,
-            retries=Retries(6, 60, unfit),
-            stats=stats or Stats(todo=len(tasks)),
-            concurrency=32,
-            stops=Stops(kinds_of(Scope.RUN), 360),
-            clock=clock,
-        )
+        more = {"budget": budget, "stats": stats or Stats(todo=len(tasks)), "retries": Retries(6, 60, unfit)}
+        pump = pump_of(tasks, attempt, runner.get_loop().time, lambda _: asyncio.sleep(0), **more)
         runner.run(pump.run())
     return pump
+
+
+def pump_of(tasks: list[Task], attempt: Attempt, clock: Callable[[], float], save: Save, **more: object) -> Dispatcher:
+    given = {
+        "batches": iter([tasks]),
+        "attempt": attempt,
+        "save": save,
+        "flight": _NoInFlightLog(),
+        "limits": RateLimiter(None, None, clock()),
+        "budget": Budget(),
+        "retries": Retries(6, 60),
+        "stats": Stats(todo=len(tasks)),
+        "concurrency": 32,
+        "stops": Stops(kinds_of(Scope.RUN), 360),
+        "clock": clock,
+    }
+    return Dispatcher(**given | more)
 
 
 AWAY = {
@@ -146,3 +155,55 @@ def test_what_may_have_been_read_before_it_left_again_is_in_the_budget():
     pump = pumped([Task(bytes(16), b"", "m", None, 0, 5, 50, (0.001, 0.001))], attempt, Budget())
     assert pump.budget.spent_requests == 3
     assert pump.budget.spent_cost == pytest.approx(2 * 0.055)
+
+
+ENDS = [
+    "the engine is gone",
+    "the run is cancelled",
+    "its requests are cancelled",
+    "all is done",
+    "stopped by an answer",
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_failures_that_were_set_aside_are_stored_however_the_run_ends(end):
+    """One row is answered, and eight get a 404, which may be theirs or concern all; then one more shows which, or the
+    run ends. A cancelled COMMIT is made all the same."""
+    saved: list[Record] = []
+
+    async def save(record: Record) -> None:
+        saved.append(record)
+        await asyncio.sleep(0.1)
+
+    async def attempt(body: bytes, *_: object, **__: object) -> Answer | Failure:
+        number = body[0]
+        await asyncio.sleep(number)
+        if 0 < number < 9:
+            return Failure(Kind.MISDIRECTED, "404", 404)
+        if number == 9 and end == "the engine is gone":
+            raise EngineGone
+        if number == 9 and end == "the run is cancelled":
+            running.cancel()
+            await asyncio.sleep(1)
+        if number == 9 and end == "its requests are cancelled":
+            pump.stop("no more")
+            asyncio.get_running_loop().call_later(0.15, pump.abort)
+            return Failure(Kind.KEY, "401", 401)
+        return Failure(Kind.KEY, "401", 401) if number == 9 and end == "stopped by an answer" else Answer(b"", 1, 20)
+
+    async def run() -> None:
+        nonlocal running
+        running = asyncio.create_task(pump.run())
+        with suppress(EngineGone, asyncio.CancelledError):
+            await running
+
+    tasks = [Task(bytes([n] * 16), bytes([n]), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(10)]
+    running: asyncio.Task[None]
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        pump = pump_of(tasks, attempt, runner.get_loop().time, save)
+        runner.run(run())
+    failures = [record for record in saved if record.status == 404]
+    assert sorted(record.key[0] for record in failures) == list(range(1, 9))
+    assert {record.final for record in failures} == {end == "all is done"}
+    assert pump.stats.failed == (8 if end == "all is done" else 0)
