@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import sqlite3
+from contextlib import closing
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -147,9 +149,13 @@ def test_a_budget_is_spent_before_it_is_taken_for_spent(until, job, service, cal
 
 
 def test_a_budget_counts_once_also_where_damaged_answers_are_bought_again(job, called, service):
-    path = job(rows_of(10), until={"requests": 3})
-    assert called("run", path).returncode == 3
-    assert service.requests == 3
+    """Two new rows are sent, then one of three damaged ones."""
+    assert called("run", job(rows_of(10))).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint, isolation_level=None)) as db:
+        db.execute("UPDATE bodies SET body = x'00' WHERE id IN (SELECT id FROM bodies LIMIT 3)")
+    ended = called("run", job(rows_of(12), until={"requests": 3}), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["pending"]) == (3, 10, 2), ended.stderr
+    assert service.requests == 10 + 3
 
 
 def test_a_deadline_is_not_overslept_by_a_wait(job, service, called):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import statistics
 from collections import deque
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
+from support.connections import connection
+from support.service import Delay
 from support.shapes import Unsteady, play, play_several, play_together
 
-from batchgen.send.concurrency import AdaptiveConcurrency
+from batchgen.send.concurrency import START, AdaptiveConcurrency
+from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.other_runs import Others
 from batchgen.simulator.shapes import Batching, Slots
 
@@ -202,19 +207,39 @@ def test_a_declared_rate_holds_beside_it():
     assert max(number for _, number in auto.in_flight) <= 16
 
 
-def test_what_an_earlier_run_found_is_where_it_begins_and_each_move_says_why():
+def test_each_move_says_why():
     auto = play(Slots(((0, 16),)), about(0.4), exactly(50), None, 30).auto
     assert auto.moves
     assert all(move.why and move.most >= 1 for move in auto.moves)
 
 
+@pytest.mark.parametrize(
+    ("found", "ceiling", "servers", "most"),
+    [(40, 1024, 1, 40), (40, 16, 1, 16), (None, 1024, 1, START), (40, 1024, 2, 20), (1, 1024, 2, 1), (None, 16, 2, START)],
+)  # fmt: skip
+def test_what_an_earlier_run_found_is_where_it_begins(found, ceiling, servers, most):
+    """Several servers begin with an equal part each."""
+    if servers == 1:
+        numbers = {"": AdaptiveConcurrency(ceiling, found)}
+    else:
+        urls = [f"http://server{n}" for n in range(servers)]
+        numbers = LoadBalancer(connection(*urls)).find_concurrency(ceiling, found).each(*urls)
+    assert [one.most for one in numbers.values()] == [most] * servers
+
+
 def test_a_run_finds_it_says_it_and_the_next_begins_with_it(job, called, service):
-    made = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(60)], limits={"concurrency": "auto"})
+    service.script = lambda *_: Delay(0.05)
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(300)]
+    made = job(rows[:200], limits={"concurrency": "auto"})
     assert called("run", made).returncode == 0
     status = called("status", made, "--json").json
-    assert 1 <= status["in_flight"] <= 1024
+    assert START < status["in_flight"] <= 1024
     assert status["in_flight_why"] in called("status", made).stdout
     assert "auto" in called("plan", made, "--json").json["limits"]["concurrency"]
+    assert called("run", job(rows, limits={"concurrency": "auto"})).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        runs = db.execute("SELECT run, most FROM in_flight ORDER BY run, at").fetchall()
+    assert next(most for run, most in runs if run != runs[0][0]) == status["in_flight"]
 
 
 def test_a_rehearsal_says_what_it_assumes_of_a_number_that_is_found(job, called, service):
