@@ -88,11 +88,10 @@ def test_answers_are_played_as_they_were_of_late(job, service, called):
     assert "the median of the last ones" in shown
 
 
-def test_nothing_is_sent_kept_or_waited_for(job, service, called):
+def test_nothing_is_sent_kept_or_waited_for(job, service, batchgen):
     path = job(rows_of(2000), limits={"requests_per_minute": 1})
     before = job.files()
-    shown = called("plan", path, "--rehearse").stdout
-    assert "ends after 33 h" in shown
+    assert "ends after 33 h" in batchgen("plan", path, "--rehearse").stdout
     assert service.requests == 0
     assert job.files() == before
 

@@ -95,7 +95,7 @@ def test_the_second_signal_stops_at_once_and_saves_what_has_arrived(tmp_path, se
         process.send_signal(signal.SIGTERM)
         assert "in flight get" in process.stderr.readline() + process.stderr.readline()
         process.send_signal(second)
-        out, err = process.communicate(timeout=HUNG / 2)
+        out, err = process.communicate(timeout=HUNG)
     summary = json.loads(out)
     assert (process.returncode, summary["ok"], summary["pending"]) == (3, 48, slow), err
     assert "are cancelled" in err

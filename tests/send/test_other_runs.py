@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.service import PATIENCE
+from support.connections import connection
+from support.service import PATIENCE, Hold
 
 from batchgen.errors import MachineRefused
-from batchgen.runner.sender import _ticking
+from batchgen.runner.sender import _sharing_rate, _ticking
 from batchgen.send import other_runs
 from batchgen.send.limits import RateLimiter
 from batchgen.storage import file_lock
@@ -274,11 +275,46 @@ def test_together_they_keep_to_the_rate_and_use_it(joins, phases, leaves):
     assert sent.total() >= 0.97 * (end - joins[0] - idle) * rate / 60
 
 
-def test_two_jobs_started_together_get_half_each(job, service, start, ended):
-    """100 requests a second for two jobs of 150: the server does not see what two rates would be, and half of each."""
-    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(150)]
-    seen: list[tuple[float, str]] = []
-    service.script = lambda _, body: seen.append((time.monotonic(), body["model"]))
+class Shared(RateLimiter):
+    """One that notes by how many runs its rate is divided."""
+
+    def __init__(self) -> None:
+        super().__init__(6000, None, 0.0)
+        self.runs: list[int] = []
+
+    def share(self, now: float, runs: int, wait: float = 0.0) -> None:
+        self.runs.append(runs)
+        super().share(now, runs, wait)
+
+
+def test_a_declared_rate_is_divided_by_the_runs_that_there_are(member):
+    limits = Shared()
+    with _sharing_rate(limits, connection(URL, key=KEY)) as recount:
+        recount()
+        other = member()
+        recount()
+        other.kill()
+        other.wait()
+        recount()
+    assert other.told == 2
+    assert limits.runs == [1, 1, 2, 1]
+
+
+def test_two_jobs_under_one_key_know_of_each_other(job, service, start, ended):
+    """Nothing is answered until both have sent something: then both are there."""
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(20)]
+    asked: set[str] = set()
+    registered: list[int] = []
+
+    def script(_: int, body: dict[str, str]) -> Hold:
+        asked.add(body["model"])
+        if len(asked) == 2 and not registered:
+            folders = Counter(file.parent for file in job.folder.parent.rglob("*.run"))
+            registered.extend(folders.values())
+            service.release()
+        return Hold()
+
+    service.script = script
     limits = {"requests_per_minute": 6000, "concurrency": 16}
     one, two = (
         job(rows, name=name, limits=limits, request={"model": name}, output={"path": f"out/{name}.parquet"})
@@ -286,9 +322,4 @@ def test_two_jobs_started_together_get_half_each(job, service, start, ended):
     )
     processes = [start("run", path) for path in (one, two)]
     assert [ended(process).returncode for process in processes] == [0, 0]
-    times = [moment for moment, _ in seen]
-    both = [n for n, (_, model) in enumerate(seen) if model != seen[0][1]]
-    most = max(sum(t <= other < t + 1 for other in times) for t in times)
-    assert most <= 150, "not what two rates grant; what one grants is the arithmetic's to say, above"
-    half = Counter(model for _, model in seen[both[0] + 100 : both[0] + 200])
-    assert all(30 <= count <= 70 for count in half.values()), half
+    assert registered == [2], "in one folder, for one key at one endpoint"
