@@ -30,6 +30,7 @@ from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import advised_rename, left_out, refuse_collisions
 from batchgen.output.input_columns import json_columns
 from batchgen.simulator.model import NAME as BUILT_IN
+from batchgen.storage.settings import secret_variables
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb."""
@@ -144,6 +145,7 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
     """Returns how the run reaches its service. An unknown model does not end the run if each row names its own. Raises
     UsageError if the proxy's variable is not set, or is not valid."""
     job, endpoint = setup.job, setup.job.endpoint
+    named = endpoint.key_env, endpoint.proxy_env, job.notify.url_env
     return Connection(
         urls=setup.urls,
         key=key,
@@ -154,7 +156,7 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
         ca_file=endpoint.ca_file,
         proxy=_proxy(job, setup.urls, environ),
         refusals=kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set()),
-        secret_variables=tuple(name for name in (endpoint.key_env, endpoint.proxy_env) if name is not None),
+        secret_variables=tuple(name for name in named if name is not None) + secret_variables(environ),
     )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 
 from batchgen.storage.location import ObjectUrl
-from batchgen.storage.settings import ADDRESSES, credentials, family
+from batchgen.storage.settings import ADDRESSES, credentials, family, secret_variables
 
 REPLACED = "was replaced while it was read"
 PANIC = "PanicException"
@@ -22,7 +22,6 @@ _ACTIONS = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DEL
 _REGION = re.compile(r"<Region>([a-z0-9-]+)</Region>|expecting '([a-z0-9-]+)'")
 _METADATA = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|token request")
 """Addresses of a cloud machine's own credentials, which the library tries last."""
-_SECRET = re.compile(r"(AWS|AZURE|GOOGLE)\w*(KEY|SECRET|TOKEN|SAS|CONNECTION|PASSWORD)\w*")
 MIN_SECRET_CHARS = 6
 
 
@@ -124,7 +123,7 @@ def _redacted(message: str) -> str:
     """Returns the message without addresses, and without secrets of the environment."""
     text = re.sub(r"Generic \w+ error: |Encountered object with invalid path: ", "", message)
     text = re.sub(r"\S+://\S+", "...", text)
-    for name, value in os.environ.items():
-        if _SECRET.fullmatch(name) and len(value) >= MIN_SECRET_CHARS:
-            text = text.replace(value, "...")
+    for name in secret_variables(os.environ):
+        if len(os.environ[name]) >= MIN_SECRET_CHARS:
+            text = text.replace(os.environ[name], "...")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:200]

@@ -45,6 +45,7 @@ ADDRESSES = {
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(?:/[^\s?#@\\]*)?")
 _CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
 _PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
+_SECRET = re.compile(r"(AWS|AZURE|GOOGLE)\w*(KEY|SECRET|TOKEN|SAS|CONNECTION|PASSWORD)\w*")
 _one_at_a_time = threading.Lock()
 _EMULATOR = {"account_name": "devstoreaccount1", "use_emulator": "true"}
 
@@ -60,6 +61,11 @@ def credentials(bucket: str, environ: Mapping[str, str]) -> str:
     if kind == "az" and environ.get(_CONNECTION):
         return f"AccountKey or SharedAccessSignature in {_CONNECTION}"
     return _CREDENTIALS[kind]
+
+
+def secret_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the names of the variables that hold a store's secrets."""
+    return tuple(name for name in environ if _SECRET.fullmatch(name))
 
 
 def addresses(bucket: str, environ: Mapping[str, str]) -> tuple[str, ...]:

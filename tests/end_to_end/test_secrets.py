@@ -366,6 +366,23 @@ def test_no_object_shows_it(job, tmp_path):
         assert_nowhere(repr(shown), str(shown), f"{shown!r}")
 
 
+def test_all_variables_that_hold_a_secret_are_named_for_those_who_must_not_inherit_them(job):
+    """Ray's processes, which start with what this one has."""
+    secrets = {
+        "OUR_KEY": CANARY,
+        "OUR_PROXY": f"user:{CANARY}",
+        "WEBHOOK": f"https://127.0.0.1:9/{CANARY}",
+        "AWS_SECRET_ACCESS_KEY": CANARY,
+        "AZURE_STORAGE_CONNECTION_STRING": CANARY,
+    }
+    environ = {**secrets, "WRITER_BASE_URL": "https://127.0.0.1:9", "AWS_REGION": "eu-west-1", "PATH": "/bin"}
+    endpoint = {"key_env": "OUR_KEY", "proxy": "http://127.0.0.1:9", "proxy_env": "OUR_PROXY"}
+    path = job(ROWS, endpoint=endpoint, notify={"url_env": "WEBHOOK"})
+    made = read_job(path)
+    connection = connection_of(prepare(made, environ, path), key_of(made, environ), environ)
+    assert set(connection.secret_variables) == set(secrets)
+
+
 # where it comes from
 
 

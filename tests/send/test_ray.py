@@ -375,9 +375,11 @@ def test_a_digest_is_of_all_modules_and_of_their_places(tmp_path):
 def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "default")  # Ray's own processes warn on Python 3.13
     asked = prompts(160, "plate")
-    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY)
+    notified = {"notify": {"url_env": "WEBHOOK"}}
+    work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=notified)
     key = "a-key-that-nobody-shall-see"
-    environment = {**environ(slow.url), "WRITER_API_KEY": key}
+    secrets = {"WRITER_API_KEY": key, "WEBHOOK": f"http://127.0.0.1:9/{key}", "AWS_SECRET_ACCESS_KEY": key}
+    environment = {**environ(slow.url), **secrets}
     with start("run", work.job, "--engine", "ray", env=environment) as process:
         wait_for(bought(slow, asked, 40), "some answers")
         rays = [pid for pid in descendants(process.pid) if lives(pid)]
@@ -395,6 +397,7 @@ def test_a_local_ray_ends_with_its_driver_and_knows_no_key(tmp_path, slow, monke
     at_work = [pid for pid in rays if not name_of(pid).startswith(("ray::Dashboard", "ray::RuntimeEnv"))]  # soon
     wait_for(lambda: not [pid for pid in at_work if lives(pid)], "the end of Ray's processes")
 
+    work.write(asked, concurrency=CONCURRENCY)
     code, summary, err = run(work, slow.url, "--engine", "ray")
     assert (code, summary["ok"]) == (0, len(asked)), err
     assert billed(slow, asked).total() - len(asked) <= summary["interrupted"] <= CONCURRENCY
