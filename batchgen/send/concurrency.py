@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from batchgen.send.hill_climb import HillClimb
+from batchgen.send.hill_climb import HillClimb, Phase
 from batchgen.send.measurement import Level, Moved, Round, Weights
 from batchgen.send.other_runs import Others
 
@@ -82,7 +82,7 @@ class AdaptiveConcurrency:
         if is_other or (climb.base == math.inf and before.is_looking and not others.is_looking):
             self._changed_at = now  # what was measured meanwhile is of many numbers
             self._begin()
-        elif climb.state == "holding":  # the mean of what all have settled on: an equal part for each
+        elif climb.phase is Phase.HOLDING:  # the mean of what all have settled on: an equal part for each
             climb.number = round((climb.number + sum(others.settled)) / (1 + len(others.settled)))
         if self.moves and abs(self.most - most) > NOTED * most:
             why = f"{others.runs} runs share the server" if others.runs > 1 else "the other runs have ended"
@@ -95,7 +95,7 @@ class AdaptiveConcurrency:
         if not self.moves:
             self.moves.append(Moved(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
-            self._cut(now, max(1, int(allowed)) * self._climb.others.runs, "held", None, "refusals or time-outs")
+            self._cut(now, max(1, int(allowed)) * self._climb.others.runs, Phase.LIMITED, None, "refusals or time-outs")
         if self._round is None:
             self._passed += 1
             if self._passed >= self._stale and now - self._changed_at >= SETTLING:
@@ -113,14 +113,14 @@ class AdaptiveConcurrency:
         if sent_at < self._cut_at:
             return  # it says nothing new
         self._late += 1
-        if self._late >= FEW_LATE and self._climb.state != "held":
+        if self._late >= FEW_LATE and self._climb.phase is not Phase.LIMITED:
             self._late, self._cut_at = 0, now
             fewer, late = max(1, self._climb.number // 2), Level(0.0, now - sent_at, 0.0)
-            self._cut(now, fewer, "holding", late, "no answers in time")
+            self._cut(now, fewer, Phase.HOLDING, late, "no answers in time")
 
-    def _cut(self, now: float, number: int, state: str, level: Level | None, why: str) -> None:
+    def _cut(self, now: float, number: int, phase: Phase, level: Level | None, why: str) -> None:
         before = self.most
-        self._climb.move(number, state, level, why)
+        self._climb.move(number, phase, level, why)
         self._follow(now, before)
 
     def _end(self, measured: Round, now: float) -> None:

@@ -9,9 +9,11 @@ show is looked at again before the number follows it, unless the pace is known t
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from batchgen.send.comparison import (
     are_alike,
@@ -39,25 +41,40 @@ STEADY = 8
 """Rounds at one number whose mean is what more is compared with."""
 PATIENCE, MOST_PATIENT = 6.0, 3.0
 """The most seconds between two attempts to find room for more; and so many times as many where few are in flight."""
-PRECISION = {"climbing": 4, "trying": 8}
-"""The divisor of a step's logarithm that makes the error which is wanted of a round, by state."""
 HELD_ERROR = 0.02
-"""The error that is wanted in all other states."""
-LOOKING = frozenset({"climbing", "lowered", "returned"})
-"""States in which the number is not the one that was found."""
+"""The error that is wanted of a round's mean latency, unless the number has just been raised."""
+
+
+class Phase(enum.Enum):
+    """What the next round is to show. `precision`: if the number has just been raised, the divisor of the step's
+    logarithm that makes the error which is wanted of the round. `is_found`: the number is the one that was found,
+    perhaps with a few more that are tried."""
+
+    CLIMBING = "do many more bring more?", 4, False
+    TRYING = "is there room for a few more?", 8, True
+    VERIFYING = "do fewer bring as much?", None, True
+    LOWERED = "do fewer wait less?", None, False
+    RETURNED = "did fewer wait less by chance?", None, False
+    HOLDING = "is the queue still short?", None, True
+    DOUBTING = "is the queue still too long?", None, True
+    LIMITED = "is the queue short, at as many as another limit has left?", None, True
+
+    def __init__(self, _question: str, precision: int | None, is_found: bool) -> None:  # noqa: FBT001  a row of the table
+        self.precision = precision
+        self.is_found = is_found
 
 
 @dataclass
 class HillClimb:
     """The number in flight, of all runs together. `ceiling`: its upper limit. `total`: the time-out of a request in
-    seconds. `others`: the other runs. `state`: what the next round is to show. `why` and `level`: the reason for the
+    seconds. `others`: the other runs. `why` and `level`: the reason for the
     last number, and what was measured before."""
 
     number: int
     ceiling: int
     total: float
     others: Others = field(default_factory=Others)
-    state: str = "climbing"
+    phase: Phase = Phase.CLIMBING
     why: str = ""
     level: Level | None = None
     pace: Pace = field(default_factory=Pace)
@@ -73,22 +90,23 @@ class HillClimb:
     @property
     def is_stepping(self) -> bool:
         """Returns whether the number has just been raised: then few answers show enough."""
-        return self.state in PRECISION
+        return self.phase.precision is not None
 
     @property
     def wanted_error(self) -> float:
         """Returns the error of a round's mean latency that is small enough, as a share of it."""
-        return math.log(self._factor) / PRECISION[self.state] if self.is_stepping else HELD_ERROR
+        precision = self.phase.precision
+        return HELD_ERROR if precision is None else math.log(self._factor) / precision
 
     @property
     def has_settled(self) -> bool:
         """Returns whether the number is the one that was found, perhaps with a few more that are tried."""
-        return self.state not in LOOKING
+        return self.phase.is_found
 
     @property
     def is_looking(self) -> bool:
         """Returns whether it looks for the number, or tries a few more."""
-        return self.state in LOOKING or self.state == "trying"
+        return not self.phase.is_found or self.phase is Phase.TRYING
 
     def end_round(self, now: float, level: Level) -> None:
         """Decides what follows a round."""
@@ -97,22 +115,30 @@ class HillClimb:
         if self.base == math.inf and self.others.settled:
             self._adopt(now, level)
         elif self.base < math.inf or not self.others.is_looking:
-            {
-                "climbing": self._climbed,
-                "trying": self._tried,
-                "verifying": self._verified,
-                "lowered": self._was_lowered,
-                "returned": self._returned,
-                "holding": self._held,
-                "held": self._held,
-                "doubting": self._held,
-            }[self.state](now, level)
+            self._decide(now, level)
 
-    def move(self, most: int, state: str, level: Level | None, why: str) -> None:
+    def _decide(self, now: float, level: Level) -> None:
+        match self.phase:
+            case Phase.CLIMBING:
+                self._climbed(level)
+            case Phase.TRYING:
+                self._tried(level)
+            case Phase.VERIFYING:
+                self._verified(now, level)
+            case Phase.LOWERED:
+                self._was_lowered(now, level)
+            case Phase.RETURNED:
+                self._returned(now, level)
+            case Phase.HOLDING | Phase.DOUBTING | Phase.LIMITED:
+                self._held(now, level)
+            case other:
+                assert_never(other)
+
+    def move(self, most: int, phase: Phase, level: Level | None, why: str) -> None:
         """Changes the number, or what the next round is to show."""
-        if most != self.number or state not in {self.state, "doubting"}:
+        if most != self.number or phase not in {self.phase, Phase.DOUBTING}:
             self._rounds.clear()
-        self.number, self.state, self.level, self.why = most, state, level, why
+        self.number, self.phase, self.level, self.why = most, phase, level, why
 
     def _adopt(self, now: float, level: Level) -> None:
         """Takes the number that other runs have found. What was measured beside them tells the latency without a
@@ -120,14 +146,14 @@ class HillClimb:
         number = round(sum(self.others.settled) / len(self.others.settled))
         self.base = level.latency / max(1.0, QUEUE * level.number / number)
         self._tried_at = now
-        self.move(number, "holding", level, "as other runs have found")
+        self.move(number, Phase.HOLDING, level, "as other runs have found")
 
     @property
     def _is_sure(self) -> bool:
         """Returns whether the last rounds tell enough: where the pace changes by itself, one does not."""
         return self.pace.is_steady or len(self._rounds) > 1
 
-    def _climbed(self, _: float, level: Level) -> None:
+    def _climbed(self, level: Level) -> None:
         before, level = self._before, mean_level(self._rounds)
         if before is None or level.number <= before.number:
             self._before = level
@@ -137,7 +163,7 @@ class HillClimb:
         elif self._is_sure:
             self._settle(level)
 
-    def _tried(self, _: float, level: Level) -> None:
+    def _tried(self, level: Level) -> None:
         before = self._before or level
         if level.number > before.number and is_surely_worth(level, before, self.pace):
             self._found_room(level, before, 1.5)
@@ -154,9 +180,9 @@ class HillClimb:
         most = max(self.number + self.others.runs, round(self.number * factor))
         if most > self.ceiling or 3 * factor * level.latency > self.total:
             self.base = min(self.base, level.latency)
-            self.move(self.number, "holding", level, "as many as there may be")
+            self.move(self.number, Phase.HOLDING, level, "as many as there may be")
         else:
-            self.move(most, "climbing", level, "the server has room for more")
+            self.move(most, Phase.CLIMBING, level, "the server has room for more")
 
     def _settle(self, level: Level) -> None:
         """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
@@ -167,7 +193,7 @@ class HillClimb:
         self._high = level
         lowest = int(self._before.number + 0.5) if self._before else 1
         most = min(max(lowest, self._needed(level)), self.number)
-        self.move(most, "verifying", level, "more in flight only waits longer")
+        self.move(most, Phase.VERIFYING, level, "more in flight only waits longer")
 
     def _needed(self, level: Level) -> int:
         """Returns how many keep the server as busy as it is, with a short queue."""
@@ -175,7 +201,7 @@ class HillClimb:
 
     def _lower(self, level: Level, most: int) -> None:
         self._high, self._before = level, None
-        self.move(max(1, most), "lowered", level, "answers wait")
+        self.move(max(1, most), Phase.LOWERED, level, "answers wait")
 
     def _verified(self, now: float, level: Level) -> None:
         """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
@@ -186,10 +212,10 @@ class HillClimb:
             self._hold(now, level)
         elif self._is_sure:
             self.base = min(high.latency, SURELY_LONG * self.base)
-            self.move(max(self.number, round(high.number)), "holding", level, "more in flight bring more")
+            self.move(max(self.number, round(high.number)), Phase.HOLDING, level, "more in flight bring more")
 
     def _hold(self, now: float, level: Level) -> None:
-        self.state = "holding"
+        self.phase = Phase.HOLDING
         self._held(now, level)
 
     def _held(self, now: float, level: Level) -> None:
@@ -197,14 +223,14 @@ class HillClimb:
         if level.latency < (1 - 2 * level.with_error(pace).error) * self.base < math.inf:
             self.base = min(self.base, (1 + 2 * pace) * level.latency)  # beside a queue, or the server is faster now
         queue = level.latency / self.base if self.base < math.inf else 1.0
-        if self._is_long(level) and self.state != "doubting":
-            self.move(self.number, "doubting", level, "")  # it may have changed since
+        if self._is_long(level) and self.phase is not Phase.DOUBTING:
+            self.move(self.number, Phase.DOUBTING, level, "")  # it may have changed since
         elif self._is_long(level):
             self._lower(level, max(self._needed(level), round(self.number / MOST_LOWERED)))
         elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self.others.is_looking:
             self._try_more(level)
         else:
-            self.move(self.number, "holding", level, "")
+            self.move(self.number, Phase.HOLDING, level, "")
 
     def _is_long(self, level: Level) -> bool:
         """Returns whether the queue is too long."""
@@ -222,7 +248,7 @@ class HillClimb:
         self._before = mean_level(self._rounds)
         self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), LARGEST_STEP)
         most = max(self.number + self.others.runs, round(self.number * self._factor))
-        self.move(min(most, self.ceiling), "trying", level, "is there room for more?")
+        self.move(min(most, self.ceiling), Phase.TRYING, level, "is there room for more?")
 
     def _was_lowered(self, now: float, level: Level) -> None:
         """Checks whether fewer wait less. If not, answers simply take longer."""
@@ -235,10 +261,10 @@ class HillClimb:
                 self._hold(now, level)
             else:
                 self._low = level
-                self.move(round(high.number), "returned", level, "was it by chance?")
+                self.move(round(high.number), Phase.RETURNED, level, "was it by chance?")
         elif self._is_sure:
             self.base = max(self.base, level.latency)
-            self.move(max(self.number, round(high.number)), "holding", level, "fewer in flight wait as long")
+            self.move(max(self.number, round(high.number)), Phase.HOLDING, level, "fewer in flight wait as long")
 
     def _look_for_base(self, level: Level, high: Level) -> None:
         """Lowers the number until more bring more: then there is no queue."""
@@ -253,7 +279,7 @@ class HillClimb:
         slowly, which may have been the server's own pace."""
         low = self._low or level
         if waits_less(low, level, self.pace):
-            self.move(max(1, round(low.number)), "holding", level, "answers wait")
+            self.move(max(1, round(low.number)), Phase.HOLDING, level, "answers wait")
         else:
             self.base = max(self.base, low.latency)
             self._hold(now, level)
