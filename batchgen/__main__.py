@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-LARGEST_KEPT = 4 << 20
+MAX_KEPT = 4 << 20
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def share_memory() -> None:
 
     glibc's does so up to the largest piece that has come back so far (mallopt(3), M_MMAP_THRESHOLD): without that first
     one, each block of an input is had from the kernel page by page, which takes longer than reading it."""
-    bytes(LARGEST_KEPT)
+    bytes(MAX_KEPT)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
 

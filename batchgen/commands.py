@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 JobLike = str | Path | Job | Mapping[str, Any]
 """A job file's path, or its name without suffix; a job; or the settings that a job file would hold (then paths are
 relative to the working folder, and `name` is needed)."""
-LEAST_REST = 10
+MIN_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
 
 log = logging.getLogger("batchgen")
@@ -165,7 +165,7 @@ def watch(
         yield now
         if now.state != RUNNING:
             return
-        sleep(max(every, LEAST_REST * took))
+        sleep(max(every, MIN_REST * took))
 
 
 def show(

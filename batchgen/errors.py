@@ -29,6 +29,9 @@ class InputChanged(UsageError):
     """The input changed while the job was at work; every answer is kept: run it again."""
 
 
+INPUT_CHANGED = "the input changed while the job was at work"
+
+
 class Stopped(BatchgenError):
     """Stopped before the end; what is done is published, the rest resumes with the next run."""
 

@@ -34,7 +34,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
-MOST_LINES = 200
+MAX_LINES = 200
 
 each_page = pytest.mark.parametrize("page", TEXTS)
 
@@ -95,7 +95,7 @@ def refusal(words: list[str]) -> str | None:
 
 
 def test_the_readme_is_a_front_door():
-    assert README.count("\n") <= MOST_LINES
+    assert README.count("\n") <= MAX_LINES
 
 
 @each_page

@@ -34,7 +34,7 @@ ANSWERED = frozenset({200, 201, 202, 203})
 MAX_ANSWER = 64 << 20
 LARGE_AT_ONCE = 4
 """How many answers may be read at the same time that are larger than a slot's share of memory."""
-MOST_SHARED, MOST_SMALL, LEAST_SMALL = 256 << 20, 2 << 20, 256 << 10
+MAX_SHARED, MAX_SMALL, MIN_SMALL = 256 << 20, 2 << 20, 256 << 10
 
 
 class Client:
@@ -59,7 +59,7 @@ class Client:
         """Hashes of requests that ended a kept connection. They may be the cause: from then on they get fresh ones."""
         login = [proxy.login] if proxy is not None and proxy.login is not None else []
         self._redactors = [Redactor(secret) for secret in [key, *login]]
-        self._small = max(LEAST_SMALL, min(MOST_SMALL, MOST_SHARED // connection.slots))
+        self._small = max(MIN_SMALL, min(MAX_SMALL, MAX_SHARED // connection.slots))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._total = connection.total
 

@@ -15,8 +15,8 @@ class Connection:
 
     `urls`: addresses of servers, which share the requests. `key`: empty if none is sent. `connect`, `total`: time-outs
     in seconds. `slots`: the most requests in flight. `ca_file`: certificates to trust in place of the system's.
-    `refusals`: failures that end the run. `secret_variables`: names of environment variables that hold secrets, which
-    no other process may inherit.
+    `fatal_kinds`: failures that end the run. `secret_variables`: names of environment variables that hold secrets,
+    which no other process may inherit.
     """
 
     urls: tuple[str, ...]
@@ -27,7 +27,7 @@ class Connection:
     slots: int = 64
     ca_file: str | None = None
     proxy: Proxy | None = None
-    refusals: frozenset[Kind] = kinds_of(Scope.RUN)
+    fatal_kinds: frozenset[Kind] = kinds_of(Scope.RUN)
     secret_variables: tuple[str, ...] = ()
 
     def each(self) -> list[Connection]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from batchgen.api.outcome import Failure
 from batchgen.errors import UsageError
 
-MOST_BYTES = 4096
+MAX_BYTES = 4096
 _BEGINS_ESCAPE = re.compile(rb"\\[ux\\]")
 """One search for three pairs: a quarter of the time that `in` takes for each."""
 
@@ -40,12 +40,12 @@ def read_key(path: Path) -> str:
                 raise UsageError(f"{path}: no file: a key lies in a file of its own")
             if found.st_mode & 0o077:
                 raise UsageError(f"{path}: others may read the key: chmod 600 {path}")
-            held = file.read(MOST_BYTES + 1)
+            held = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"endpoint.key_file: No such file in {path.parent}") from None  # its name may be a key, pasted
     except OSError as error:
         raise UsageError(f"{path}: the key cannot be read: {error.strerror}") from None
-    if len(held) > MOST_BYTES:
+    if len(held) > MAX_BYTES:
         raise UsageError(f"{path}: too long for a key: the file holds the key and nothing else")
     return check_key(held.decode("ascii", errors="replace"), str(path))
 
@@ -54,14 +54,14 @@ class Redactor:
     """Replaces the key in what a service says by `[key]`, also where JSON, HTML, URLs or encoders escape it. Keys of
     fewer than LEAST characters are not redacted: they could be ordinary words."""
 
-    LEAST, LEAST_RUN = 12, 4
+    LEAST, MIN_RUN = 12, 4
 
     def __init__(self, key: str) -> None:
         encoded = _encodings(key)
         escaped = b"".join(map(_spellings, key.encode()))
         self._pattern = re.compile(b"|".join([*map(re.escape, encoded), escaped]))
         run = max(re.findall(rb"[A-Za-z0-9]*", key.encode()), key=len)  # few encoders escape letters and digits
-        has_run = len(run) >= self.LEAST_RUN
+        has_run = len(run) >= self.MIN_RUN
         self._hints = [*encoded, run] if has_run else [b""]
         self._escapes = [*_escapes(key[:1])] if has_run else []
         self._is_too_short = len(key) < self.LEAST

@@ -12,7 +12,7 @@ import msgspec
 
 MAX_MESSAGE_CHARS = 500
 """Characters that are kept of an error's message."""
-_OWN, _LEAST_ECHO = 4000, 16
+_OWN, _MIN_ECHO = 4000, 16
 """Characters of a request that are searched for in an error, and the fewest that count as an echo."""
 
 
@@ -103,11 +103,11 @@ def _texts_of(request: bytes) -> list[str]:
 
 def _without(said: str, own: str) -> str:
     """Removes from an error what it repeats of one of the request's texts."""
-    if len(own) < _LEAST_ECHO:
+    if len(own) < _MIN_ECHO:
         return said.replace(own, "") if len(own) > 3 else said  # noqa: PLR2004  a word that short is anybody's
     own = own if len(own) <= 2 * _OWN else own[:_OWN] + own[-_OWN:]
     blocks = SequenceMatcher(None, said, own, autojunk=False).get_matching_blocks()
     for start, _, size in reversed(blocks):
-        if size >= _LEAST_ECHO:
+        if size >= _MIN_ECHO:
             said = said[:start] + said[start + size :]
     return said

@@ -66,7 +66,8 @@ class Tries(enum.Enum):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """Says what follows from a kind of failure. `is_doubtful`: it may concern this row or all rows, which the outcomes
-    of other rows show. `left`: the request reached the server. `slows`: all rows wait, not only this one.
+    of other rows show. `reaches_server`: the request
+    reached the server. `slows`: all rows wait, not only this one.
     `is_the_servers`: of several servers, it counts against the one that was asked. `meaning` and `advice` are for
     people; `{key_source}` in an advice stands for where the key is read from."""
 
@@ -74,7 +75,7 @@ class Policy:
     billed: Billed = Billed.NO
     tries: Tries = Tries.ONCE
     is_doubtful: bool = False
-    left: bool = True
+    reaches_server: bool = True
     slows: bool = False
     is_the_servers: bool = False
     meaning: str
@@ -106,7 +107,7 @@ POLICIES = {
     ),
     Kind.PROXY: Policy(
         scope=Scope.RUN,
-        left=False,
+        reaches_server=False,
         meaning="the proxy wants a user name and a password",
         advice="set endpoint.proxy_env to the variable that holds the proxy's user name and password",
     ),
@@ -138,7 +139,7 @@ POLICIES = {
     Kind.UNSENT: Policy(
         scope=Scope.SERVER,
         tries=Tries.AS_SET,
-        left=False,
+        reaches_server=False,
         is_the_servers=True,
         meaning="the request never left",
         advice="check endpoint.url (or WRITER_BASE_URL), endpoint.proxy and the network",

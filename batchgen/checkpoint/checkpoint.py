@@ -46,13 +46,23 @@ from msgspec.structs import replace
 from batchgen.api.body import MIN_COMPRESSED_BYTES, compress, to_columns
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
-from batchgen.checkpoint.schema import DEFAULT_START, LOCK, SCHEMA, SCHEMA_VERSION, Owner, Record, Run, Start, insert
+from batchgen.checkpoint.schema import (
+    DEFAULT_START,
+    LOCK,
+    SCHEMA,
+    SCHEMA_VERSION,
+    ConcurrencyChange,
+    Owner,
+    Record,
+    Run,
+    Start,
+    insert,
+)
 from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals, placeholders
 from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
-Move = tuple[float, int, float, float, str]
 log = logging.getLogger("batchgen")
 
 PAGE_BYTES, WAL_BYTES = 8192, 4 << 20
@@ -75,7 +85,7 @@ class Checkpoint:
                 highest = self._highest_id()
                 self._next_id = 1 + highest
                 self._progress: tuple[Run, Usage, float | None, float | None] | None = None
-                self._moves: Sequence[Move] = ()
+                self._moves: Sequence[ConcurrencyChange] = ()
                 self._moves_put = 0
                 self._file = path.stat()
         self._witness = Witness(path.with_suffix(LOCK))
@@ -220,7 +230,7 @@ class Checkpoint:
             self._db.execute("COMMIT")
 
     def set_progress(
-        self, run: Run, usage: Usage, rate: float | None, left_s: float | None, moves: Sequence[Move] = ()
+        self, run: Run, usage: Usage, rate: float | None, left_s: float | None, moves: Sequence[ConcurrencyChange] = ()
     ) -> None:
         """Keeps a run's progress: its usage, the current rate in rows a second, and the seconds that are left. `moves`:
         all rows of `in_flight` so far, by the monotonic clock. It is stored with the next COMMIT."""

@@ -177,6 +177,17 @@ class Start(NamedTuple):
 DEFAULT_START = Start(fresh=False, first=None, input="")
 
 
+class ConcurrencyChange(NamedTuple):
+    """A change to `most` requests that may be in flight, and why. `at`: seconds, by the monotonic clock or since the
+    run's start. `throughput` (answers a second) and `latency` (seconds, 0 for a time-out) were measured before."""
+
+    at: float
+    most: int
+    throughput: float
+    latency: float
+    why: str
+
+
 class Owner(NamedTuple):
     """The job that a checkpoint or a file of results belongs to. `file`: the job file, relative to the folder of the
     file that stores this."""

@@ -7,7 +7,7 @@ import polars as pl
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
-MOST_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
+MAX_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """A file or a column of it may decompress to so many times its size, or to so many bytes."""
 ROW_BYTES = 100
 """Bytes of an empty row in memory."""
@@ -20,4 +20,4 @@ UUID = pl.Extension("arrow.uuid", pl.Binary(), "")
 
 def unfolds_too_far(size: float, packed: float) -> bool:
     """Returns whether so many bytes are more than `packed` bytes may decompress to."""
-    return size > UNFOLDS_FROM and size > MOST_UNFOLDED * packed
+    return size > UNFOLDS_FROM and size > MAX_UNFOLDED * packed

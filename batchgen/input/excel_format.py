@@ -23,7 +23,7 @@ from batchgen.ui.humanize import first_line
 
 Columns = dict[str, list[Any]]
 """The cells of each column, by name; None for empty cells."""
-MOST_EXACT = 2**53
+MAX_EXACT = 2**53
 _NO_LEAP_YEAR = 1900
 _TYPES: dict[type, pl.DataType] = {
     str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), dt.date: pl.Date(),
@@ -166,7 +166,7 @@ def _value(cell: Any, where: str, row: int, column: int) -> Any:
     if isinstance(cell, float):
         if not cell.is_integer():
             return cell
-        if abs(cell) >= MOST_EXACT:
+        if abs(cell) >= MAX_EXACT:
             raise UsageError(
                 f"{where}: cell {cell_name(row, column)}: a whole number that Excel cannot hold exactly: "
                 "write it as text"

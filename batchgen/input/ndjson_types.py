@@ -16,11 +16,11 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.storage.listing import File
 
-MOST_DEEP = 60
+MAX_NESTING = 60
 """Nesting of lists and objects. Arrow takes 64."""
 _EXACT, _INT64 = 2**53, 2**63
 """Integers up to the first are exact in a double (IEEE 754); from the second on they do not fit into 64 bits."""
-_MOST_DIGITS = 400
+_MAX_DIGITS = 400
 
 
 class Position(NamedTuple):
@@ -122,8 +122,8 @@ class ValueKinds:
         return _DTYPES[kind]() if kind in _DTYPES else pl.Null()
 
     def _refuse_deep(self, where: Position, deep: int) -> None:
-        if deep > MOST_DEEP:
-            said = f"lists and objects more than {MOST_DEEP} deep within each other"
+        if deep > MAX_NESTING:
+            said = f"lists and objects more than {MAX_NESTING} deep within each other"
             raise UsageError(f"{where}: {self.name:.40} holds {said}: write it as text")
 
     def _known(self) -> set[type]:
@@ -155,9 +155,9 @@ def _can_share(one: type, other: type) -> bool:
 def parse_fraction(token: str) -> float:
     """Returns a fraction's value; a `Rounded` if a float of as many digits is another number."""
     value = float(token)
-    if len(token) > _MOST_DIGITS:
+    if len(token) > _MAX_DIGITS:
         return Rounded(value)
-    with localcontext(prec=2 * _MOST_DIGITS):
+    with localcontext(prec=2 * _MAX_DIGITS):
         given = Decimal(token)
         exponent = given.as_tuple().exponent
         is_same = Decimal(repr(value)) == given or round(Decimal(value), -int(exponent)) == given

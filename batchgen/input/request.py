@@ -111,7 +111,7 @@ class PreparedBatch:
 
 
 T = TypeVar("T")
-MOST_TOKENS = 2**32 - 1
+MAX_TOKENS = 2**32 - 1
 """The most tokens of an answer, as a plan counts them."""
 _encoder = msgspec.json.Encoder()
 
@@ -183,7 +183,7 @@ class Requests:
         head, tail = _encoder.encode(request).split(b'"messages":[]' if dialect.is_chat else b'"prompt":""', 1)
         if self._extra:
             tail = tail[:-1] + b"," + _encoder.encode(self._extra)[1:]
-        longest = min(request.longest(dialect.default_tokens), MOST_TOKENS)
+        longest = min(request.longest(dialect.default_tokens), MAX_TOKENS)
         return BodyTemplate(tuple(self._around(head, tail)), request.model, longest, request.candidates)
 
     def _around(self, head: bytes, tail: bytes) -> Iterator[bytes]:

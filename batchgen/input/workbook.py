@@ -25,8 +25,8 @@ from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import first_line
 
 BLOCK = 1 << 20
-MOST_EMPTY, PER_CELL = 4_000_000, 50
-"""Cells that a sheet may span: MOST_EMPTY, and PER_CELL more for each cell that is not empty."""
+MAX_EMPTY, PER_CELL = 4_000_000, 50
+"""Cells that a sheet may span: MAX_EMPTY, and PER_CELL more for each cell that is not empty."""
 COLUMNS = 1 << 14
 """Columns that a sheet of Excel may have."""
 _NO_LEAP_DAY = 60
@@ -83,7 +83,7 @@ def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
         look = _SheetScanner(f"{path}: sheet {sheet!r}")
         _parse(path, archive, part, look)
     extent = look.extent
-    if extent.right * extent.bottom > MOST_EMPTY + PER_CELL * extent.cells:
+    if extent.right * extent.bottom > MAX_EMPTY + PER_CELL * extent.cells:
         where = f"{look.where}: cell {extent.last}"
         raise UsageError(f"{where} is too far from the others: clear the cells outside the table")
     return extent

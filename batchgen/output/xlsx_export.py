@@ -20,9 +20,9 @@ from batchgen.errors import UsageError
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MOST_CHARACTERS, Notes, is_formula, long_cells, to_frame
+from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells, to_frame
 
-MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
+MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 """The most rows and columns of a sheet, with the header: Excel's specifications and limits."""
 EXACT = 10**15
 """Whole numbers below it keep all their digits in a cell."""
@@ -40,8 +40,8 @@ Put = Callable[[int, int, Any], Any]
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
     """Writes a header and a row for each. Warns of control characters. Raises UsageError if a row, a column or a
     text does not fit."""
-    if len(names) > MOST_COLUMNS:
-        raise UsageError(f"the results have {len(names):,} columns, and a sheet {MOST_COLUMNS:,}: {ELSEWHERE}")
+    if len(names) > MAX_COLUMNS:
+        raise UsageError(f"the results have {len(names):,} columns, and a sheet {MAX_COLUMNS:,}: {ELSEWHERE}")
     try:
         with TemporaryDirectory() as scratch, _Workbook(file, scratch) as book:
             book.header(names)
@@ -56,8 +56,8 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
 
 def refuse_rows(rows: int) -> None:
     """Raises UsageError if so many do not fit below the header."""
-    if rows >= MOST_ROWS:
-        raise UsageError(f"{rows:,} rows and a header do not fit into a sheet, which has {MOST_ROWS:,}: {ELSEWHERE}")
+    if rows >= MAX_ROWS:
+        raise UsageError(f"{rows:,} rows and a header do not fit into a sheet, which has {MAX_ROWS:,}: {ELSEWHERE}")
 
 
 class _Workbook:
@@ -91,7 +91,7 @@ class _Workbook:
         for cell in long_cells(frame):
             raise UsageError(
                 f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,} characters, and a cell of a "
-                f"workbook {MOST_CHARACTERS:,}: {ELSEWHERE}"
+                f"workbook {MAX_CHARACTERS:,}: {ELSEWHERE}"
             )
         columns = [self._cells(column, piece) for column in frame]
         for cells in zip(*columns, strict=True):

@@ -9,7 +9,7 @@ from batchgen.reporting.figures import Figures
 from batchgen.reporting.wording import figure, moment, negative, seconds
 from batchgen.ui.humanize import duration
 
-LEAST_CHANGE = 0.5
+MIN_CHANGE = 0.5
 """Percent; less is none."""
 
 
@@ -53,6 +53,6 @@ def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
 
 def _compared(name: str, now: float | None, before: float | None, show: Any) -> dict[str, str]:
     change = 100 * (now - before) / abs(before) if now is not None and before else None
-    difference = "" if change is None else "as before" if abs(change) < LEAST_CHANGE else f"{change:+,.0f} %"
+    difference = "" if change is None else "as before" if abs(change) < MIN_CHANGE else f"{change:+,.0f} %"
     values = ["none" if value is None else show(value) for value in (now, before)]
     return {"name": name, "now": values[0], "before": values[1], "change": difference.replace("-", "\u2212")}

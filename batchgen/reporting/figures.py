@@ -15,9 +15,9 @@ from batchgen.reporting.texts import look
 
 RUN_ANSWERS = 5_000
 """Answers of one run that are looked at, where those of the whole job are too many."""
-MOST_TIMES = 100_000
+MAX_TIMES = 100_000
 """Latencies and moments of one run that are looked at; of more, an even sample."""
-LEAST_PERIOD = 1.0
+MIN_PERIOD = 1.0
 """A shorter run has no rate."""
 
 
@@ -52,7 +52,7 @@ class Figures:
     @property
     def rate(self) -> float | None:
         """Returns answers a second; None if the run was too short to have a rate."""
-        return self.ok / self.seconds if self.ok and self.seconds >= LEAST_PERIOD else None
+        return self.ok / self.seconds if self.ok and self.seconds >= MIN_PERIOD else None
 
 
 class Worked(NamedTuple):
@@ -81,7 +81,7 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
     ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
     own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
     enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
-    every = -(-ok // MOST_TIMES) or 1
+    every = -(-ok // MAX_TIMES) or 1
     return Figures(
         run=run,
         is_rest=is_rest,

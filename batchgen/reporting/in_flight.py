@@ -11,24 +11,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchgen.checkpoint.schema import Run
+from batchgen.checkpoint.schema import ConcurrencyChange, Run
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.timeline import Timeline
 from batchgen.send.concurrency import START
 
-MOST_STEPS = 400
+MAX_STEPS = 400
 """More changes are drawn by their mean in each bin of the timeline."""
-
-
-class Move(NamedTuple):
-    """A change to `most` requests in flight, `at` seconds after the run's start. `throughput` (answers a second) and
-    `latency` (seconds, 0 if it was a time-out) were measured before it."""
-
-    at: float
-    most: int
-    throughput: float
-    latency: float
-    why: str
 
 
 class Cause(NamedTuple):
@@ -46,7 +35,7 @@ class InFlight:
 
     start: int
     seconds: float
-    moves: Sequence[Move]
+    moves: Sequence[ConcurrencyChange]
     latencies: Sequence[float | None]
 
     @property
@@ -61,15 +50,15 @@ class InFlight:
 
     def steps(self) -> Iterator[tuple[float, float, int, str]]:
         """Yields stretches of one number: (from, to, number, why it was chosen), in seconds."""
-        begin = Move(0.0, self.start, 0.0, 0.0, "the beginning")
-        for move, after in pairwise([begin, *self.moves, Move(self.seconds, 0, 0.0, 0.0, "")]):
+        begin = ConcurrencyChange(0.0, self.start, 0.0, 0.0, "the beginning")
+        for move, after in pairwise([begin, *self.moves, ConcurrencyChange(self.seconds, 0, 0.0, 0.0, "")]):
             if after.at > move.at:
                 yield move.at, after.at, move.most, move.why
 
     def causes(self) -> list[Cause]:
         """Returns why the number changed, the commonest reason first."""
         raised, lowered = Counter[str](), Counter[str]()
-        for before, move in pairwise([Move(0.0, self.start, 0.0, 0.0, ""), *self.moves]):
+        for before, move in pairwise([ConcurrencyChange(0.0, self.start, 0.0, 0.0, ""), *self.moves]):
             (raised if move.most > before.most else lowered)[move.why] += move.most != before.most
         both = (raised + lowered).most_common()
         return [Cause(why, raised[why], lowered[why]) for why, _ in both]
@@ -94,7 +83,7 @@ def in_flight_of(reader: ReportReader, run: Run, time: Timeline, times: pl.DataF
     if not stored:
         return None
     moves = [
-        Move(min(max((at - run.started_at) / 1e6, 0.0), time.seconds), most, throughput, latency, why)
+        ConcurrencyChange(min(max((at - run.started_at) / 1e6, 0.0), time.seconds), most, throughput, latency, why)
         for at, most, throughput, latency, why in stored
     ]
     return InFlight(reader.last_in_flight_before(run) or START, time.seconds, moves, _medians(run, time, times))

@@ -11,12 +11,12 @@ from itertools import groupby, pairwise
 import polars as pl
 
 from batchgen.reporting.axes import figure, heights, ticks, time_axis
-from batchgen.reporting.in_flight import MOST_STEPS, InFlight
+from batchgen.reporting.in_flight import MAX_STEPS, InFlight
 from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
 from batchgen.ui.humanize import duration, pluralize
 
-MOST_BARS, LEAST_BARS = 48, 8
+MAX_BARS, MIN_BARS = 48, 8
 HEAD = 1.18
 """How far a vertical axis goes beyond the highest value."""
 MARK_PIXELS, MARK_SHARE = 5, 0.07
@@ -24,7 +24,7 @@ MARK_PIXELS, MARK_SHARE = 5, 0.07
 BAR, FIRST_PIN, NEXT_PIN, TURN = 0.92, 0.97, 0.115, 0.62
 """A bar's share of its place; how high the first pin is, how much lower the next; where labels change sides."""
 SIZES = (Size("wide", 760, 230), Size("narrow", 330, 210))
-LEAST_SAMPLE = 5
+MIN_SAMPLE = 5
 """Fewer values make no plot."""
 LOWER, LOW = 40, 140
 """How much lower the first of several plots below each other is, and the height of the others, in pixels."""
@@ -104,7 +104,7 @@ def _empty(time: Timeline, highest: Mapping[str, float]) -> list[Draw]:
 def _numbers(empty: Draw, found: InFlight, edges: list[float]) -> Draw:
     def draw(size: Size) -> Drawing:
         drawing = empty(size)
-        if len(found.moves) > MOST_STEPS:
+        if len(found.moves) > MAX_STEPS:
             drawing.steps(edges, found.means(edges), "good", filled=True)
         else:
             steps = list(found.steps())
@@ -155,7 +155,7 @@ def _stretches(values: Sequence[float | None]) -> Iterator[tuple[int, list[float
 
 def _number_tooltips(found: InFlight) -> Iterator[tuple[float, float, str]]:
     """Yields the tooltips of the stretches; if there are very many, of the longest."""
-    longest = sorted(found.steps(), key=lambda step: step[0] - step[1])[:MOST_STEPS]
+    longest = sorted(found.steps(), key=lambda step: step[0] - step[1])[:MAX_STEPS]
     for start, to, number, why in longest:
         reason = f": {why}" if why else ""
         yield start, to, f"{_since_start(start)} to {_since_start(to)}: {number:,} in flight{reason}"
@@ -193,7 +193,7 @@ class _Bars:
 
 def is_varied(values: pl.Series) -> bool:
     """Returns whether a plot of the values would show anything."""
-    return values.len() >= LEAST_SAMPLE and values.n_unique() > 1
+    return values.len() >= MIN_SAMPLE and values.n_unique() > 1
 
 
 def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Callable[[float], str]) -> Draw:
@@ -228,7 +228,7 @@ def _between(start: float, to: float, whole: bool, show: Callable[[float], str])
 
 def _bars(values: pl.Series) -> _Bars:
     low, high = _range(values)
-    count = max(LEAST_BARS, min(MOST_BARS, int(2 * values.len() ** 0.5)))
+    count = max(MIN_BARS, min(MAX_BARS, int(2 * values.len() ** 0.5)))
     whole = not values.dtype.is_float()
     step = max((high - low) / count, 1e-12)
     step = math.ceil(step) if whole else step

@@ -14,14 +14,14 @@ from batchgen.job.sections import Limits
 from batchgen.reporting.facts import Facts
 from batchgen.reporting.figures import Figures
 from batchgen.reporting.in_flight import Cause, InFlight
-from batchgen.reporting.plots import LEAST_SAMPLE, histogram, in_flight_over_time, is_varied, over_time, plot
+from batchgen.reporting.plots import MIN_SAMPLE, histogram, in_flight_over_time, is_varied, over_time, plot
 from batchgen.reporting.queries import AttemptGroup, Message
 from batchgen.reporting.rows import Reason
 from batchgen.reporting.spent import Spent
 from batchgen.reporting.wording import LINE_CHARS, MEANINGS, cut, figure, kind_of, named, seconds
 from batchgen.ui.humanize import dollars, duration, inflect, pluralize
 
-MOST_MOVES = 200
+MAX_MOVES = 200
 """Changes of the requests in flight that are listed."""
 
 
@@ -63,7 +63,7 @@ def time(facts: Facts) -> dict[str, Any] | None:
         waited = f", and {pluralize(downs, 'cool-down')} of {duration(time.cooled)} in all" if downs else ""
         summary += f" {pluralize(refused, 'refusal')}{waited}."
     granted = facts.job.limits.requests_per_minute or figures.run.learned
-    shown = plot(summary, over_time(time, granted)) if figures.ok >= LEAST_SAMPLE else None
+    shown = plot(summary, over_time(time, granted)) if figures.ok >= MIN_SAMPLE else None
     return {"summary": summary, "plot": shown, "refused": bool(refused), "cooled": bool(time.cool_downs)}
 
 
@@ -78,10 +78,10 @@ def in_flight(facts: Facts) -> dict[str, Any] | None:
     draws = in_flight_over_time(found, time)
     return {
         "summary": summary,
-        "plot": plot(summary, *draws) if sum(time.ok) >= LEAST_SAMPLE else None,
+        "plot": plot(summary, *draws) if sum(time.ok) >= MIN_SAMPLE else None,
         "causes": [_cause(cause) for cause in found.causes()],
         "moves": _moves(found),
-        "more": f"and {len(found.moves) - MOST_MOVES:,} more" if len(found.moves) > MOST_MOVES else "",
+        "more": f"and {len(found.moves) - MAX_MOVES:,} more" if len(found.moves) > MAX_MOVES else "",
     }
 
 
@@ -99,7 +99,7 @@ def _moves(found: InFlight) -> list[dict[str, str]]:
             "latency": seconds(move.latency) if move.latency else "",
             "why": move.why,
         }
-        for move in found.moves[:MOST_MOVES]
+        for move in found.moves[:MAX_MOVES]
     ]
 
 

@@ -16,7 +16,7 @@ from batchgen.output.answer_sample import ALL_UP_TO, SAMPLE, SCHEMA, AnswerSampl
 from batchgen.output.decode import answers
 from batchgen.reporting.queries import AttemptRange, ReportReader
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Of answers that are read for one report: long log-probs make fewer of them enough."""
 SAMPLES, OF_EACH = 12, 2
 GROUPS = 8
@@ -43,7 +43,7 @@ class Outlier:
 def look(reader: ReportReader, current: AttemptRange, all_up_to: int = ALL_UP_TO, sample: int = SAMPLE) -> AnswerSample:
     """Looks at the answers. Unreadable ones are left out; the next run finds them and buys them again."""
     ids, of = reader.answers(current, all_up_to, sample)
-    some = ids[:: -(-reader.size(ids) // MOST_BYTES) or 1]
+    some = ids[:: -(-reader.size(ids) // MAX_BYTES) or 1]
     pieces = [_measured(reader, records) for _, records, _ in reader.record_batches(some)]
     return AnswerSample(pl.concat([pl.DataFrame(schema=SCHEMA), *pieces]).sort("id"), of)
 

@@ -15,11 +15,11 @@ import polars as pl
 
 from batchgen.reporting.queries import AttemptGroup, AttemptRange, ReportReader
 
-MOST_BINS, LEAST_BINS, ANSWERS_A_BIN = 120, 12, 15
-MOST_SLOTS = 20_000
-LEAST_SLOT = 50_000
+MAX_BINS, MIN_BINS, ANSWERS_A_BIN = 120, 12, 15
+MAX_SLOTS = 20_000
+MIN_SLOT = 50_000
 """Microseconds of the finest slot."""
-LEAST_PAUSE = 300_000
+MIN_PAUSE = 300_000
 """A shorter pause is no cool-down."""
 
 
@@ -53,10 +53,10 @@ def timeline(
     """Makes the timeline. `times`: the run's start and its last attempt, in microseconds. `finished_at`: when its
     answers came, of one of each `every`."""
     start, end = times
-    whole = max(end - start, LEAST_SLOT)
-    bins = max(LEAST_BINS, min(MOST_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
+    whole = max(end - start, MIN_SLOT)
+    bins = max(MIN_BINS, min(MAX_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
     width = -(-whole // bins)
-    fine = max(LEAST_SLOT, whole // MOST_SLOTS)
+    fine = max(MIN_SLOT, whole // MAX_SLOTS)
     refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
     pauses = _pauses(reader.sent_in(span, start, fine), fine) if refused else []
     refusals = sorted(refused)
@@ -84,7 +84,7 @@ def _pauses(sent: Iterable[int], width: int) -> list[tuple[int, int]]:
     slots = sorted(sent)
     gaps = [(a + 1, b) for a, b in pairwise(slots)]
     usual = statistics.median([b - a for a, b in gaps]) if gaps else 0
-    least = max(3 * usual, LEAST_PAUSE / width, 1)
+    least = max(3 * usual, MIN_PAUSE / width, 1)
     return [(a, b) for a, b in gaps if b - a > least]
 
 

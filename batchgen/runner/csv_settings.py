@@ -18,7 +18,7 @@ from batchgen.storage.listing import File
 
 LOOKED_AT = 1000
 """Rows below the first line that say whether it is a title."""
-LEAST_COLUMNS = 3
+MIN_COLUMNS = 3
 """A text may have one comma in each row; a table has more columns."""
 _BOMS = {
     codecs.BOM_UTF8: None, codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
@@ -84,7 +84,7 @@ def _refuse_title(file: File, encoding: str | None) -> None:
     for separator, name in {",": "commas", **SEPARATORS}.items():
         title, columns = _columns_below(file, encoding or "utf-8", separator)
         may_be_texts = separator != "," and title.isidentifier()  # a column of texts that have other marks in them
-        if columns >= LEAST_COLUMNS and not may_be_texts:
+        if columns >= MIN_COLUMNS and not may_be_texts:
             raise UsageError(
                 f"{file}:1: one column, where the lines below have {columns}, separated by {name}: if it is a title, "
                 "delete it: a table begins with its column names"

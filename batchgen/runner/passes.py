@@ -28,7 +28,7 @@ class Passes:
 
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
-    refusal: Failure | None = None
+    fatal: Failure | None = None
     is_gone: bool = False
     learned: float | None = None
     usages: list[Usage] = field(default_factory=list)
@@ -38,18 +38,19 @@ class Passes:
         self.usages.append(sent.usage)
         self.learned = sent.learned or self.learned
         self.stopped = self.stopped or sent.stopped
-        self.refusal = self.refusal or sent.refusal
+        self.fatal = self.fatal or sent.fatal
         self.is_gone = self.is_gone or sent.is_gone
 
     def total(self, count: Callable[[Stats], int]) -> int:
         return sum(map(count, self.stats))
 
 
-def describe_refusal(refusal: Failure, job: Job) -> str:
+def describe_fatal(fatal: Failure, job: Job) -> str:
     """Says why the service refuses a run, or nothing reaches it, and what to do."""
-    policy = refusal.kind.policy
-    advice = "" if refusal.is_systematic else f"; {policy.advice.format(key_source=job.endpoint.key_source)}"
-    return f"{'the service refuses the run' if policy.left else 'nothing gets through'}: {refusal.message}{advice}"
+    policy = fatal.kind.policy
+    what = "the service refuses the run" if policy.reaches_server else "nothing gets through"
+    advice = "" if fatal.is_systematic else f"; {policy.advice.format(key_source=job.endpoint.key_source)}"
+    return f"{what}: {fatal.message}{advice}"
 
 
 def warn_of_oddities(sent: SendResult, job: Job) -> None:

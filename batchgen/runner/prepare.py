@@ -155,7 +155,7 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
         slots=job.limits.most_in_flight,
         ca_file=endpoint.ca_file,
         proxy=_proxy(job, setup.urls, environ),
-        refusals=kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set()),
+        fatal_kinds=kinds_of(Scope.RUN) - ({Kind.MODEL} if "model" in job.columns else set()),
         secret_variables=tuple(name for name in named if name is not None) + secret_variables(environ),
     )
 

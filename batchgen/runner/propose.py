@@ -26,7 +26,7 @@ from batchgen.runner.csv_settings import csv_settings, source_of
 from batchgen.storage.listing import find
 from batchgen.storage.location import is_url
 
-MOST_COLUMNS, MOST_IDS, ID_CHARS, NAME_CHARS = 20, 8, 64, 500
+MAX_COLUMNS, MAX_IDS, ID_CHARS, NAME_CHARS = 20, 8, 64, 500
 """The most columns in the prompt; the most columns considered as ids; the most characters of an id; those of the name
 of a column that the job names."""
 _TOO_LONG = 1_000_000_000 * 86_400_000
@@ -199,7 +199,7 @@ def _may_be_ids(frame: pl.DataFrame) -> list[str]:
         and column.n_unique() == column.len()
         and (column.dtype != pl.String or int(column.str.len_chars().max() or 0) <= ID_CHARS)  # type: ignore[arg-type]
     ]
-    return sorted(unique, key=lambda name: not _ID_NAME.search(name))[:MOST_IDS]
+    return sorted(unique, key=lambda name: not _ID_NAME.search(name))[:MAX_IDS]
 
 
 def _id(facts: dict[str, _Facts]) -> str | None:
@@ -228,7 +228,7 @@ def _lines(columns: Schema, facts: dict[str, _Facts]) -> Iterator[str]:
     names = [name for name in columns if facts[name].is_printable and len(name) <= NAME_CHARS]
     if not names:
         raise UsageError("no column of the file can stand in a prompt")
-    for name in names[:MOST_COLUMNS]:
+    for name in names[:MAX_COLUMNS]:
         written = _written(name)
         label = re.sub(r"[{}%#]|\s+", " ", "".join(mark if mark.isprintable() else " " for mark in name)).strip()
         cell = f'{written} if {written} is not none else ""' if facts[name].has_nulls else written

@@ -147,7 +147,7 @@ def _play(
             batches=iter([[copy.copy(task) for task in rows]]),
             attempt=attempt,
             save=save,
-            flight=_NoInFlightLog(),
+            flight=NoInFlightLog(),
             limits=RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, clock()),
             budget=budget,
             retries=(retries := Retries(setup.job.retry.attempts, setup.job.retry.max_wait)),
@@ -162,7 +162,7 @@ def _play(
     return stats, *event_loop.run(simulate(), SimulatedLoop)
 
 
-class _NoInFlightLog:
+class NoInFlightLog:
     def begin(self, slot: int, key: bytes, attempt: int) -> None:
         pass
 

@@ -20,6 +20,7 @@ from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
 from batchgen.errors import (
+    INPUT_CHANGED,
     OK,
     ROWS_FAILED,
     BatchgenError,
@@ -35,7 +36,7 @@ from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner.opening import earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
-from batchgen.runner.passes import Passes, describe_refusal, warn_of_oddities
+from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob, reopen, today
 from batchgen.runner.publish import PUBLISHED_COLUMNS, publish_run
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 MAX_PUBLISH_TRIES = 3
 """How often results are published again because the input changed meanwhile."""
-INPUT_CHANGED = "the input changed while the job was at work"
 RERUN_ADVICE = "every answer is kept: run the same command again"
 
 log = logging.getLogger("batchgen")
@@ -237,12 +237,12 @@ class Runner:
         )
 
     def _why_stopped(self, published: PublishResult) -> str | None:
-        if self._sent.refusal is not None:
-            return describe_refusal(self._sent.refusal, self._job)
+        if self._sent.fatal is not None:
+            return describe_fatal(self._sent.fatal, self._job)
         return self._sent.stopped if published.pending else None
 
     def _exit_code(self, published: PublishResult) -> int:
-        if self._sent.refusal is not None:
+        if self._sent.fatal is not None:
             return ServiceRefused.exit_code
         if published.pending and self._sent.is_gone:
             return EngineGone.exit_code

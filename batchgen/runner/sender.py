@@ -63,7 +63,7 @@ class SendResult:
     usage: Usage
     late: tuple[int, float]
     stopped: str | None
-    refusal: Failure | None
+    fatal: Failure | None
     learned: float | None
     is_gone: bool
 
@@ -146,7 +146,7 @@ class Sender:
         learned = limits.learned()
         self._refuse_lost_checkpoint()
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.refusal, learned, is_gone
+            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_gone
         )
 
     def _dispatcher(
@@ -164,7 +164,7 @@ class Sender:
             retries=retries,
             stats=stats,
             concurrency=concurrency,
-            stops=Stops(self.connection.refusals, retries.patience, concurrency, is_proven=plan.reused > 0),
+            stops=Stops(self.connection.fatal_kinds, retries.patience, concurrency, is_proven=plan.reused > 0),
         )
 
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:

@@ -18,7 +18,7 @@ from batchgen.input.texts import texts
 from batchgen.output import destination
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
-from batchgen.runner.passes import describe_refusal, warn_of_oddities
+from batchgen.runner.passes import describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.signals import Signals
@@ -58,9 +58,9 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
         learned = sent.learned
     finally:
         checkpoint.end_run(run, now(), "stopped", learned)
-    stopped = describe_refusal(sent.refusal, job) if sent.refusal is not None else sent.stopped
+    stopped = describe_fatal(sent.fatal, job) if sent.fatal is not None else sent.stopped
     shown = [*_shown(held, run, plan, rows, asked)]
-    return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.refusal is not None, is_gone=sent.is_gone)
+    return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.fatal is not None, is_gone=sent.is_gone)
 
 
 def choose(plan: Plan, count: int, *, anywhere: bool) -> pl.Series:

@@ -35,7 +35,7 @@ PATIENCE, PATIENT_REQUESTS, MAX_PATIENCE = 5.0, 30, 8
 """Seconds and requests until more is tried; and the most multiples of them, where that failed again and again."""
 CLOSED = 3
 """After so many refusals in a row the server is closed for now."""
-LONGEST_HOLD, HOLD_SHARE = 1.0, 0.15
+MAX_HOLD, HOLD_SHARE = 1.0, 0.15
 """The longest time without a request, in seconds and as a share of the time for which the server was closed."""
 LAG, MAX_LAG, QUEUED = 0.05, 1.0, 0.4
 """Seconds that a refusal takes to arrive: assumed, at most, and of those that waited in a queue."""
@@ -267,7 +267,7 @@ class _RefusedInARow:
         self.number = 1 if between else self.number + 1
         self._last, self._known_at = sent_at, now
         gaps = 2 ** min(self.number - 1, 20) - 1
-        self.hold_until = now + min(gaps / rate, max(LONGEST_HOLD, HOLD_SHARE * (now - closed_at)))
+        self.hold_until = now + min(gaps / rate, max(MAX_HOLD, HOLD_SHARE * (now - closed_at)))
 
     def first_after(self, sent: deque[float]) -> float:
         """Returns when the first request was sent after the last refusal was known; infinity if none was."""

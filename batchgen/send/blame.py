@@ -16,7 +16,7 @@ FAILURES_AMID_ANSWERS = 2
 """A row is at fault after this many failures, each while other rows were answered."""
 RECENT_ANSWER_SECONDS = 3.0
 """Others count as being answered for so many seconds after an answer."""
-LONGEST_WINDOW = 15.0
+MAX_WINDOW = 15.0
 """Where the server was found to have a rate: it may refuse everything until its window has passed."""
 
 
@@ -42,7 +42,7 @@ class Blame:
     def as_refusal(self, failure: Failure, now: float) -> Failure:
         """Returns the failure, as a refusal by rate if the server says it is overloaded while it answers others: it has
         a limit. The same failure for all rows, and for longer, is an outage."""
-        recent = LONGEST_WINDOW if self._limits.has_learned() else RECENT_ANSWER_SECONDS
+        recent = MAX_WINDOW if self._limits.has_learned() else RECENT_ANSWER_SECONDS
         is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < recent
         return replace(failure, kind=Kind.BUSY) if is_refusal else failure
 
@@ -76,7 +76,7 @@ class Blame:
         has answered."""
         if self.answers > (task.answers or 0):
             return True
-        if failure.kind.policy.slows or not failure.kind.policy.left:
+        if failure.kind.policy.slows or not failure.kind.policy.reaches_server:
             return False  # the service has not seen the row
         alone = self.answers and self._failing == {task.key}
         if task.failed_before or (alone and (task.tried_before or task.own_failures)):

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from batchgen.checkpoint.schema import ConcurrencyChange
 from batchgen.send.hill_climb import HillClimb, Phase
-from batchgen.send.measurement import Level, Moved, Round, Weights
+from batchgen.send.measurement import Level, Round, Weights
 from batchgen.send.other_runs import Others
 
 START = 4
@@ -39,7 +40,7 @@ class AdaptiveConcurrency:
     start: int | None = None
     total: float = math.inf
     in_flight: int = field(default=0, init=False)
-    moves: list[Moved] = field(default_factory=list, init=False)
+    moves: list[ConcurrencyChange] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._climb = HillClimb(min(self.start or START, self.ceiling), self.ceiling, self.total)
@@ -86,14 +87,14 @@ class AdaptiveConcurrency:
             climb.number = round((climb.number + sum(others.settled)) / (1 + len(others.settled)))
         if self.moves and abs(self.most - most) > NOTED * most:
             why = f"{others.runs} runs share the server" if others.runs > 1 else "the other runs have ended"
-            self.moves.append(Moved(now, self.most, 0.0, 0.0, why))
+            self.moves.append(ConcurrencyChange(now, self.most, 0.0, 0.0, why))
 
     def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
         limits allow."""
         self.in_flight, self._took = beside, now - sent_at
         if not self.moves:
-            self.moves.append(Moved(now, self.most, 0.0, 0.0, "the start"))
+            self.moves.append(ConcurrencyChange(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
             self._cut(now, max(1, int(allowed)) * self._climb.others.runs, Phase.LIMITED, None, "refusals or time-outs")
         if self._round is None:
@@ -141,7 +142,7 @@ class AdaptiveConcurrency:
         if self.most != before:
             level, runs = climb.level, climb.others.runs
             throughput, latency = (level.throughput / runs, level.latency) if level else (0.0, 0.0)
-            self.moves.append(Moved(now, self.most, throughput, latency, climb.why))
+            self.moves.append(ConcurrencyChange(now, self.most, throughput, latency, climb.why))
         self._begin()
         self._stale = max(before, self.most)
 

@@ -22,17 +22,15 @@ from dataclasses import dataclass, field
 from batchgen.api.never_sent import NeverSent
 from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
 from batchgen.api.usage import billed_tokens
-from batchgen.errors import BatchgenError, InputChanged
+from batchgen.errors import INPUT_CHANGED, BatchgenError, InputChanged, UsageError
 from batchgen.send.blame import Blame
 from batchgen.send.interfaces import Attempt, InFlight, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.parked import Parked
 from batchgen.send.retry import Retries
-from batchgen.send.stats import Stats, has_left
+from batchgen.send.stats import Stats, was_sent
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task, to_record
-
-INPUT_CHANGED = "the input changed while the job was at work"
 
 log = logging.getLogger("batchgen")
 
@@ -55,7 +53,7 @@ class Dispatcher:
     wall: Callable[[], float] = time.time
 
     stopped: str | None = field(default=None, init=False)
-    refusal: Failure | None = field(default=None, init=False)
+    fatal: Failure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._admission = asyncio.Lock()
@@ -71,7 +69,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
-        Raises what `save` and `batches` raise, except a change of the input: it stops the run."""
+        Raises what `save` and `batches` raise, except what is wrong with the input by now: it stops the run."""
         self._prefetch()
         try:
             async with asyncio.TaskGroup() as crew:
@@ -154,12 +152,15 @@ class Dispatcher:
         return self._rows[0]
 
     async def _batch(self, coming: asyncio.Future[list[Task] | None]) -> list[Task] | None:
-        """Returns the next batch; None if there is none, or the input changed."""
+        """Returns the next batch; None if there is none, or the input changed, or cannot be read again. What is in
+        flight is of the input as it was, and goes on."""
         try:
             return await asyncio.shield(coming)
         except InputChanged:
-            self.stop(INPUT_CHANGED)  # what is in flight is of the input as it was, and goes on
-            return None
+            self.stop(INPUT_CHANGED)
+        except UsageError as error:
+            self.stop(f"the input cannot be read again: {error}")
+        return None
 
     def _prefetch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -221,9 +222,9 @@ class Dispatcher:
         """Counts requests that were sent more than once, or never. What may have been read before it was sent again may
         be billed."""
         self.stats.ended(outcome)
-        task.attempts += outcome.resent - (not has_left(outcome))
+        task.attempts += outcome.resent - (not was_sent(outcome))
         self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
-        self.budget.spent_requests += outcome.resent - (not has_left(outcome))
+        self.budget.spent_requests += outcome.resent - (not was_sent(outcome))
 
     def _answered(self, sent_at: float) -> None:
         self._blame.answered(self.clock())
@@ -246,14 +247,14 @@ class Dispatcher:
             delay = min(delay, self.retries.wait_for(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
         stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
-        stops = self.refusal is not None or (stop is not None and stop.refusal is not None)
+        stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
         record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):
             self._parked.add(now, record, task.rows)
         else:
             await self.save(record)
         if stop is not None:
-            self.refusal = self.refusal or stop.refusal
+            self.fatal = self.fatal or stop.fatal
             self.stop(stop.reason)
             await self._parked.settle(final=False)  # they may concern every row
         if delay is None and not stops:

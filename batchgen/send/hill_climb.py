@@ -32,14 +32,14 @@ QUEUE = 1.12
 FREE, LONG, SURELY_LONG = 1.05, 1.15, 1.2
 """Multiples of the latency without a queue: below the first there is no queue, above the second it is too long; above
 the third also where the pace changes, or other runs do."""
-STEP, LARGEST_STEP = 1.12, 2.0
+STEP, MAX_STEP = 1.12, 2.0
 """The factor by which the number is raised to find out whether there is room for more; and the largest one, at servers
 whose pace changes by itself."""
-MOST_LOWERED = 3
+MAX_LOWERED = 3
 """The divisor by which the number is lowered at most at once."""
 STEADY = 8
 """Rounds at one number whose mean is what more is compared with."""
-PATIENCE, MOST_PATIENT = 6.0, 3.0
+PATIENCE, MAX_PATIENT = 6.0, 3.0
 """The most seconds between two attempts to find room for more; and so many times as many where few are in flight."""
 HELD_ERROR = 0.02
 """The error that is wanted of a round's mean latency, unless the number has just been raised."""
@@ -226,7 +226,7 @@ class HillClimb:
         if self._is_long(level) and self.phase is not Phase.DOUBTING:
             self.move(self.number, Phase.DOUBTING, level, "")  # it may have changed since
         elif self._is_long(level):
-            self._lower(level, max(self._needed(level), round(self.number / MOST_LOWERED)))
+            self._lower(level, max(self._needed(level), round(self.number / MAX_LOWERED)))
         elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self.others.is_looking:
             self._try_more(level)
         else:
@@ -240,13 +240,13 @@ class HillClimb:
     def _patience(self, level: Level) -> float:
         """Returns the seconds until the next attempt to find room: longer after each one in vain, and where one more is
         a large step."""
-        large = min(max(1.0, 1 / self.number / (STEP - 1)), MOST_PATIENT)
+        large = min(max(1.0, 1 / self.number / (STEP - 1)), MAX_PATIENT)
         return large * min(PATIENCE, 0.5 * 2.0**self._tries * level.latency)
 
     def _try_more(self, level: Level) -> None:
         self._tries = min(self._tries + 1, 10)
         self._before = mean_level(self._rounds)
-        self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), LARGEST_STEP)
+        self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), MAX_STEP)
         most = max(self.number + self.others.runs, round(self.number * self._factor))
         self.move(min(most, self.ceiling), Phase.TRYING, level, "is there room for more?")
 

@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from batchgen.api.outcome import Answer, Failure
-from batchgen.checkpoint.schema import Record
+from batchgen.checkpoint.schema import ConcurrencyChange, Record
 from batchgen.send.concurrency import AdaptiveConcurrency
-from batchgen.send.measurement import Moved
 
 Save = Callable[[Record], Awaitable[None]]
 """Returns once the record is stored for good."""
@@ -44,7 +43,7 @@ class FoundConcurrency(Protocol):
     def most(self) -> int: ...
 
     @property
-    def moves(self) -> Sequence[Moved]: ...
+    def moves(self) -> Sequence[ConcurrencyChange]: ...
 
     def each(self, *urls: str) -> Mapping[str, AdaptiveConcurrency]: ...
 

@@ -23,16 +23,6 @@ LONGEST = 5.0
 """The longest round in seconds, or four latencies, where these differ so much that few show little."""
 
 
-class Moved(NamedTuple):
-    """A change of the number of requests in flight: when, and why."""
-
-    at: float
-    most: int
-    throughput: float
-    latency: float
-    why: str
-
-
 class Level(NamedTuple):
     """The measurement at one number in flight. `error`: the standard error of the mean latency, as a share of it."""
 

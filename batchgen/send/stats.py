@@ -10,9 +10,9 @@ from batchgen.api.usage import billed_tokens
 from batchgen.send.task import Task
 
 
-def has_left(outcome: Answer | Failure) -> bool:
+def was_sent(outcome: Answer | Failure) -> bool:
     """Returns whether the request got as far as the server."""
-    return isinstance(outcome, Answer) or outcome.kind.policy.left
+    return isinstance(outcome, Answer) or outcome.kind.policy.reaches_server
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Stats:
 
     def ended(self, outcome: Answer | Failure) -> None:
         """Corrects the sent requests: one that found no connection is taken back, one that was sent twice is added."""
-        self.sent += outcome.resent - (not has_left(outcome))
+        self.sent += outcome.resent - (not was_sent(outcome))
         self.resent += outcome.resent
         self.lost += outcome.lost
 

@@ -25,10 +25,10 @@ LONG_WAITS = 3
 
 
 class Stop(NamedTuple):
-    """The reason for ending a run. `refusal`: the service's answer, if it refuses the whole run."""
+    """The reason for ending a run. `fatal`: the service's answer, if it refuses the whole run."""
 
     reason: str
-    refusal: Failure | None = None
+    fatal: Failure | None = None
 
 
 @dataclass

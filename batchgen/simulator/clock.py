@@ -24,7 +24,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, _: Any, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Calls the function at once: in simulated time, reading a batch takes none."""
         done = self.create_future()
-        done.set_result(call(*args))
+        try:
+            done.set_result(call(*args))
+        except Exception as error:  # noqa: BLE001  raised where the result is awaited, as with a thread
+            done.set_exception(error)
         return done
 
 

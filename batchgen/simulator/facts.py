@@ -14,7 +14,7 @@ from collections import Counter
 
 READ, INSTRUCTED = 4096, 2048
 """Characters that are read of a prompt, from its beginning: for values, and for the task."""
-LONGEST_VALUE = 400
+MAX_VALUE_CHARS = 400
 
 _TASK = re.compile(
     r"\b(?:write|writing|create|draft|compose|suggest|generate|produce|give|make|need|want)\b[^.\n]{0,80}?\b(?:"
@@ -112,12 +112,12 @@ class Facts:
         if slot == "features":
             *others, last = self.features()
             return f"{', '.join(others)} and {last}" if others else last
-        text = self._given.get(slot, DEFAULTS.get(slot, slot)).strip(" .*")[:LONGEST_VALUE] or DEFAULTS[slot]
+        text = self._given.get(slot, DEFAULTS.get(slot, slot)).strip(" .*")[:MAX_VALUE_CHARS] or DEFAULTS[slot]
         return text.lower() if slot == "category" else text
 
     def features(self) -> list[str]:
         """Returns the features, at least one."""
-        given = self._given.get("features", "").strip(" .")[:LONGEST_VALUE]
+        given = self._given.get("features", "").strip(" .")[:MAX_VALUE_CHARS]
         return [part for part in _BETWEEN_FEATURES.split(given or DEFAULTS["features"]) if part.strip()] or ["quality"]
 
 

@@ -32,7 +32,7 @@ INCLUDED = 0.8
 """The probability of an optional property, above the level DEEP."""
 GOES_ON = Distribution({", ": 0.6, "]": 0.4})
 """The probabilities that an array which may end goes on or ends."""
-MOST_ITEMS = 4
+MAX_ITEMS = 4
 """Items of an array beyond the first, if the schema sets no limit."""
 DEEP = 5
 """From this level on, only required parts are written."""
@@ -140,7 +140,7 @@ class JsonWriter:
     def _array(self, node: Schema, path: str, depth: int) -> ValueGeneration:
         """Writes items, none twice while others are left."""
         least = node.get("minItems", 0)
-        most = min(node.get("maxItems", math.inf), least if depth >= DEEP else max(least, 1) + MOST_ITEMS)
+        most = min(node.get("maxItems", math.inf), least if depth >= DEEP else max(least, 1) + MAX_ITEMS)
         items: list[str] = []
         yield certain("[")
         while len(items) < most:

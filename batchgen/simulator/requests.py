@@ -15,8 +15,8 @@ from batchgen.api.types import CompletionRequest, Int32, Int64
 from batchgen.simulator.responses import RejectedError
 
 HOTTEST = 2.0
-MOST_CANDIDATES = 20
-MOST_ALTERNATIVES = 20
+MAX_CANDIDATES = 20
+MAX_ALTERNATIVES = 20
 _FIELD = re.compile(r"at `\$\.(\w+)|field `((?:(?!` - at ).)+)`$")
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -123,9 +123,9 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_completion_tokens": (lambda value: value >= 1, "at least 1"),
     "temperature": (lambda value: 0 <= value <= HOTTEST, f"from 0 to {HOTTEST}"),
     "top_p": (lambda value: 0 < value <= 1, "above 0, at most 1"),
-    "best_of": (lambda value: 1 <= value <= MOST_CANDIDATES, f"from 1 to {MOST_CANDIDATES}"),
-    "n": (lambda value: 1 <= value <= MOST_CANDIDATES, f"from 1 to {MOST_CANDIDATES}"),
-    "top_logprobs": (lambda value: 0 <= value <= MOST_ALTERNATIVES, f"from 0 to {MOST_ALTERNATIVES}"),
+    "best_of": (lambda value: 1 <= value <= MAX_CANDIDATES, f"from 1 to {MAX_CANDIDATES}"),
+    "n": (lambda value: 1 <= value <= MAX_CANDIDATES, f"from 1 to {MAX_CANDIDATES}"),
+    "top_logprobs": (lambda value: 0 <= value <= MAX_ALTERNATIVES, f"from 0 to {MAX_ALTERNATIVES}"),
 }
 
 

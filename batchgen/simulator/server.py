@@ -30,7 +30,7 @@ from batchgen.simulator.responses import RejectedError
 from batchgen.simulator.shapes import Shape
 
 LEDGER_PATH = "/ledger"
-LARGEST_BODY = 64 * 2**20
+MAX_BODY = 64 * 2**20
 MODELS = msgspec.json.encode({"models": [{"id": model.NAME, "name": "Built-in n-gram model"}]})
 _BACKLOG = 4096
 """Connections that may wait to be accepted: a client may open all of its own at once."""
@@ -53,7 +53,7 @@ def make_app(options: ServerOptions | None = None) -> web.Application:
     """Returns the server's application, with an empty ledger. Loads the model now, not at the first request."""
     model.load()
     options = options or ServerOptions()
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_refusals_in_contract])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_refusals_in_contract])
     app[LEDGER], app[ADMISSION], app[FAULTS] = Ledger(), options.admission(), options.fault_source()
     app[SHAPE] = options.shape()
     if options.outages:

@@ -23,7 +23,7 @@ def test_entries_fit_each_other(kind: Kind):
     policy = kind.policy
     assert policy.scope is not Scope.RUN or policy.tries is Tries.ONCE, "what ends the run is not tried again"
     assert policy.scope is not Scope.SERVER or policy.tries is not Tries.ONCE, "the next attempt may be answered"
-    assert policy.billed is Billed.NO or policy.left, "what never left cost nothing"
+    assert policy.billed is Billed.NO or policy.reaches_server, "what never left cost nothing"
     assert policy.billed is not Billed.MAYBE or policy.tries is Tries.FEW, "each retry may buy the answer again"
     assert not policy.slows or policy.scope is Scope.SERVER
 

@@ -13,7 +13,7 @@ from made import Bench
 from table import Line
 
 GROUPS = 400
-MOST_CPU, MOST_BYTES = 2.0, 1.2
+MAX_CPU, MAX_BYTES = 2.0, 1.2
 
 
 def lines(bench: Bench) -> Iterator[Line]:
@@ -27,10 +27,10 @@ def lines(bench: Bench) -> Iterator[Line]:
             cost(sys.executable, HERE / "parquet_alone.py", folder, str(groups), told)
             rounds.append([float(value) for value in told.read_text().split()])
         ours, reference = (median(values) for values in zip(*rounds, strict=True))
-        target = f"<= {MOST_CPU:.0f} x pyarrow's"
+        target = f"<= {MAX_CPU:.0f} x pyarrow's"
         yield Line(f"Parquet, row groups: {groups}, CPU", f"{1000 * ours:.0f} ms", target, ours / reference)
     note("  an object")
     cost(sys.executable, HERE / "object_alone.py", folder, folder / "object.txt")
     fetched, size = map(int, (folder / "object.txt").read_text().split())
     shutil.rmtree(folder)
-    yield Line("Parquet object, bytes fetched", f"{fetched:,}", f"<= {MOST_BYTES} x its size", fetched / size)
+    yield Line("Parquet object, bytes fetched", f"{fetched:,}", f"<= {MAX_BYTES} x its size", fetched / size)

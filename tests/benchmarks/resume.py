@@ -19,7 +19,7 @@ from made import Bench
 from table import Line
 
 COMMANDS = {"plan": ("plan",), "run": ("run", "--quiet")}
-MOST_SECONDS, MOST_BYTES = 15, 100
+MAX_SECONDS, MAX_BYTES = 15, 100
 
 
 def costs(bench: Bench, rows: int) -> dict[str, Cost]:
@@ -39,10 +39,10 @@ def lines(bench: Bench) -> Iterator[Line]:
     less, more = costs(bench, few), costs(bench, many)
     for command in COMMANDS:
         wall = more[command].wall
-        yield Line(f"{command}, all but ten of {many:,} done", f"{wall:.1f} s", f"<= {MOST_SECONDS} s")
+        yield Line(f"{command}, all but ten of {many:,} done", f"{wall:.1f} s", f"<= {MAX_SECONDS} s")
     for command in COMMANDS:
         size = bytes_a_row(more[command], less[command], many)
-        target = "in full only" if bench.quick else f"<= {MOST_BYTES} bytes"  # few rows do not fill the buffers
+        target = "in full only" if bench.quick else f"<= {MAX_BYTES} bytes"  # few rows do not fill the buffers
         yield Line(f"{command}, memory a row beyond {few:,} rows", f"{size:.0f} bytes", target)
 
 

@@ -18,7 +18,7 @@ from machine import ENVIRONMENT, HERE, core
 
 NGINX = shutil.which("nginx", path=f"{ENVIRONMENT.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 CHARACTERS = 400
-LONGEST_PARAMETER = 2000
+MAX_PARAMETER = 2000
 """Of nginx's configuration, before its backslashes are doubled: it reads no longer ones than 4,096 bytes."""
 PATIENCE = 10.0
 
@@ -92,7 +92,7 @@ def own(answer: bytes | int, seconds: float = 0.0) -> Iterator[Served]:
 
 def _configuration(folder: str, port: int, body: str) -> str:
     """A body that is longer than a parameter may be is put together of several."""
-    pieces = [body[at : at + LONGEST_PARAMETER] for at in range(0, len(body), LONGEST_PARAMETER)]
+    pieces = [body[at : at + MAX_PARAMETER] for at in range(0, len(body), MAX_PARAMETER)]
     return _CONFIGURATION.format(
         folder=folder,
         port=port,

@@ -40,7 +40,7 @@ sys.addaudithook(step)
 salvage(Path(sys.argv[1]))
 """
 """Salvages a file, and is killed before the given step."""
-MOST_STEPS = 30
+MAX_STEPS = 30
 ANSWERS = 200
 
 
@@ -88,7 +88,7 @@ def saved(damaged, tmp_path_factory) -> list[bytes]:
 
 def killed_salvages(damaged: Path, folder: Path, links: str) -> Iterator[Path]:
     """Yields what a salvage leaves that is killed before its first step, its second, and so on."""
-    for step in range(MOST_STEPS):
+    for step in range(MAX_STEPS):
         path = copied(damaged, folder / str(step))
         ended = subprocess.run([sys.executable, "-c", KILLED, path, str(step), links], check=False)
         if ended.returncode == 0:

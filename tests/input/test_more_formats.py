@@ -192,7 +192,7 @@ def test_archives_that_are_not_whole(tmp_path, pack, suffix):
 
 def test_an_archive_that_unfolds_beyond_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(bounds, "UNFOLDS_FROM", 1 << 20)
-    monkeypatch.setattr(bounds, "MOST_UNFOLDED", 100)
+    monkeypatch.setattr(bounds, "MAX_UNFOLDED", 100)
     squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
     content = squeezed.compress(b"a\n" + b"1\n" * 2_000_000) + squeezed.flush()
     assert "that decompress to more than" in refused(tmp_path, "in.csv.gz", content)

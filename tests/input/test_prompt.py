@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchgen.errors import UsageError
 from batchgen.input.prompt_template import PromptError, Template
-from batchgen.input.template.growth import MOST_CHARS
+from batchgen.input.template.growth import MAX_CHARS
 
 
 def rendered(text: str, dtypes: dict | None = None, **cells: object) -> str:
@@ -418,8 +418,8 @@ def test_a_prompt_with_nothing_in_it(text):
 
 
 def test_a_prompt_may_not_grow_without_end():
-    cell = "x" * (MOST_CHARS // 2)
-    assert len(rendered("{{ a }}{{ a }}", a=cell)) == MOST_CHARS
+    cell = "x" * (MAX_CHARS // 2)
+    assert len(rendered("{{ a }}{{ a }}", a=cell)) == MAX_CHARS
     with pytest.raises(PromptError, match="longer than 16,777,216 characters"):
         rendered("{{ a }}{{ a }}.", a=cell)
 

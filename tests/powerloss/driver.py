@@ -50,7 +50,7 @@ def _drive(order: dict) -> None:
 
 
 def _mark_acknowledgements(mark: Callable[..., None], *, early: bool) -> None:
-    """`Checkpoint.add` returns when the COMMIT has; the pump's slots are released after that."""
+    """`Checkpoint.add` returns when the COMMIT has; the dispatcher's slots are released after that."""
     add = Checkpoint.add
 
     @functools.wraps(add)

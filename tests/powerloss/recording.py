@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DRIVER = "powerloss.driver"
 HUNG = 120
 """Seconds after which a recording that should have ended fails; nothing is measured by it."""
-LARGEST_WRITE = 1 << 26
+MAX_WRITE = 1 << 26
 UNHALTED = "--seccomp-bpf"
 """Does not halt at what is not traced, which takes a third less time; and cannot kill (strace 6.1)."""
 
@@ -71,7 +71,7 @@ def record_sessions(work: Work, url: str, scratch: Path, sessions: list[Session]
 
 def _run_traced(order: dict, trace: Path, kill: int | None) -> None:
     traced = ",".join((*MODELLED, *MOVES, *COPIES, *UNMODELLED))
-    options = ["-f", "-qq", "-y", "-xx", "-s", str(LARGEST_WRITE), "-o", trace]
+    options = ["-f", "-qq", "-y", "-xx", "-s", str(MAX_WRITE), "-o", trace]
     options += ["-e", f"trace={traced}", "-e", "signal=none", "-e", "raw=read"]
     options += [UNHALTED] if kill is None else ["-e", f"inject=fdatasync:signal=SIGKILL:when={kill}"]
     ended = subprocess.run(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support import report_browser
 from support.built_in import serving
 
-from batchgen.reporting.in_flight import Cause, InFlight, Move
+from batchgen.checkpoint.schema import ConcurrencyChange
+from batchgen.reporting.in_flight import Cause, InFlight
 from batchgen.reporting.plots import SIZES, in_flight_over_time, plot
 from batchgen.reporting.timeline import Timeline
 
@@ -21,10 +22,10 @@ FOUND = InFlight(
     4,
     8.0,
     [
-        Move(1.0, 8, 10.0, 0.4, "the server has room for more"),
-        Move(3.0, 16, 20.0, 0.4, "the server has room for more"),
-        Move(4.0, 9, 20.0, 0.8, "more in flight only waits longer"),
-        Move(6.0, 9, 20.0, 0.4, "the same again"),
+        ConcurrencyChange(1.0, 8, 10.0, 0.4, "the server has room for more"),
+        ConcurrencyChange(3.0, 16, 20.0, 0.4, "the server has room for more"),
+        ConcurrencyChange(4.0, 9, 20.0, 0.8, "more in flight only waits longer"),
+        ConcurrencyChange(6.0, 9, 20.0, 0.4, "the same again"),
     ],
     (0.4, None, 0.8, 0.45),
 )
@@ -56,7 +57,7 @@ def test_what_is_drawn_is_what_was_found():
 
 
 def test_the_drawings_share_one_clock():
-    many = FOUND.__class__(4, 8.0, [Move(1.0, 1024, 1.0, 1.0, "x")], FOUND.latencies)
+    many = FOUND.__class__(4, 8.0, [ConcurrencyChange(1.0, 1024, 1.0, 1.0, "x")], FOUND.latencies)
     lefts = {
         svg.find("path[@class='ground']").get("d").split(" ")[0]
         for svg in svgs(plot("", *in_flight_over_time(many, NIGHT)).wide)
@@ -77,7 +78,7 @@ MOVES = st.lists(st.tuples(st.floats(0, 100), st.integers(1, 1024)), min_size=1,
 
 @given(MOVES, st.integers(1, 120))
 def test_means_by_bin_keep_the_area(moves, bins):
-    found = InFlight(4, 100.0, [Move(at, most, 1.0, 1.0, "") for at, most in sorted(moves)], ())
+    found = InFlight(4, 100.0, [ConcurrencyChange(at, most, 1.0, 1.0, "") for at, most in sorted(moves)], ())
     edges = [100.0 * at / bins for at in range(bins + 1)]
     means = found.means(edges)
     area = sum((to - start) * number for start, to, number, _ in found.steps())
@@ -90,7 +91,7 @@ def test_means_by_bin_keep_the_area(moves, bins):
 
 @given(MOVES)
 def test_whatever_was_found_the_picture_is_whole(moves):
-    found = InFlight(4, 100.0, [Move(at, most, 1.0, 1.0, "") for at, most in sorted(moves)], (0.5,) * 4)
+    found = InFlight(4, 100.0, [ConcurrencyChange(at, most, 1.0, 1.0, "") for at, most in sorted(moves)], (0.5,) * 4)
     time = Timeline(100.0, 25.0, (1, 2, 3, 4), (0,) * 4, (), ())
     shown = plot("", *in_flight_over_time(found, time))
     for size, drawn in zip(SIZES, (shown.wide, shown.narrow), strict=True):

@@ -1,4 +1,4 @@
-"""The pump on a simulated clock: hours of a service's moods in no time. What it does for real, all other tests see."""
+"""The dispatcher on a simulated clock: hours of a service's moods in no time. What it does for real, all other tests see."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.checkpoint.schema import Record
-from batchgen.errors import EngineGone
-from batchgen.runner.rehearsal import _NoInFlightLog
+from batchgen.errors import EngineGone, InputChanged, UsageError
+from batchgen.runner.rehearsal import NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.interfaces import Attempt, Save
 from batchgen.send.limits import Budget, RateLimiter
@@ -38,8 +38,8 @@ class Night:
         tasks = [
             Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(rows)
         ]
-        self.pump = pumped(tasks, self._attempt, Budget(), self.stats, self._unfit)
-        self.ended = self.pump.clock()
+        self.dispatcher = dispatched(tasks, self._attempt, Budget(), self.stats, self._unfit)
+        self.ended = self.dispatcher.clock()
 
     async def _attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
         now = asyncio.get_running_loop().time()
@@ -52,23 +52,25 @@ class Night:
         return Answer(b"", 1, 20)
 
 
-def pumped(
+def dispatched(
     tasks: list[Task], attempt: Attempt, budget: Budget, stats: Stats | None = None, unfit: int = 0
 ) -> Dispatcher:
     """All of them, sent on a simulated clock."""
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         more = {"budget": budget, "stats": stats or Stats(todo=len(tasks)), "retries": Retries(6, 60, unfit)}
-        pump = pump_of(tasks, attempt, runner.get_loop().time, lambda _: asyncio.sleep(0), **more)
-        runner.run(pump.run())
-    return pump
+        dispatcher = dispatcher_of(tasks, attempt, runner.get_loop().time, lambda _: asyncio.sleep(0), **more)
+        runner.run(dispatcher.run())
+    return dispatcher
 
 
-def pump_of(tasks: list[Task], attempt: Attempt, clock: Callable[[], float], save: Save, **more: object) -> Dispatcher:
+def dispatcher_of(
+    tasks: list[Task], attempt: Attempt, clock: Callable[[], float], save: Save, **more: object
+) -> Dispatcher:
     given = {
         "batches": iter([tasks]),
         "attempt": attempt,
         "save": save,
-        "flight": _NoInFlightLog(),
+        "flight": NoInFlightLog(),
         "limits": RateLimiter(None, None, clock()),
         "budget": Budget(),
         "retries": Retries(6, 60),
@@ -110,11 +112,11 @@ def test_unfit_texts_are_answers_that_are_asked_for_again():
     """They slow nobody down, are no outage, and take the tokens of an answer and no more."""
     unfit = Failure(Kind.UNFIT, "too short", 200, answer=Answer(b"", 1, 20))
     night = Night(500, 0, math.inf, unfit, unfit=2)
-    assert night.pump.stopped is None
+    assert night.dispatcher.stopped is None
     assert night.stats.failed == 500
     assert set(night.tries.values()) == {3}
     assert night.ended == pytest.approx(1500 * 0.01 / 32, rel=0.1)
-    assert night.pump.budget.spent_tokens == pytest.approx(1500 * (5 + 20))
+    assert night.dispatcher.budget.spent_tokens == pytest.approx(1500 * (5 + 20))
 
 
 @pytest.mark.parametrize("others_serve", [False, True])
@@ -142,19 +144,19 @@ def test_a_budget_is_passed_by_no_more_than_was_in_flight(sent, counted, seed):
         return Answer(b"", sent, (4 if counted else sent) * each, 5 if counted else None)
 
     tasks = [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 200, (0.001, 0.001), candidates=4) for n in range(2000)]
-    pump = pumped(tasks, attempt, Budget(cost=10.0))
-    assert pump.stopped == "the budget of $10.00 is spent, by estimate"
+    dispatcher = dispatched(tasks, attempt, Budget(cost=10.0))
+    assert dispatcher.stopped == "the budget of $10.00 is spent, by estimate"
     assert billed <= 10 + most * 0.205
-    assert pump.budget.spent_cost == pytest.approx(billed)
+    assert dispatcher.budget.spent_cost == pytest.approx(billed)
 
 
 def test_what_may_have_been_read_before_it_left_again_is_in_the_budget():
     async def attempt(*_: object, **__: object) -> Answer:
         return Answer(b"", 1, 50, 5).after(resent=2, lost=1)
 
-    pump = pumped([Task(bytes(16), b"", "m", None, 0, 5, 50, (0.001, 0.001))], attempt, Budget())
-    assert pump.budget.spent_requests == 3
-    assert pump.budget.spent_cost == pytest.approx(2 * 0.055)
+    dispatcher = dispatched([Task(bytes(16), b"", "m", None, 0, 5, 50, (0.001, 0.001))], attempt, Budget())
+    assert dispatcher.budget.spent_requests == 3
+    assert dispatcher.budget.spent_cost == pytest.approx(2 * 0.055)
 
 
 ENDS = [
@@ -187,23 +189,54 @@ def test_failures_that_were_set_aside_are_stored_however_the_run_ends(end):
             running.cancel()
             await asyncio.sleep(1)
         if number == 9 and end == "its requests are cancelled":
-            pump.stop("no more")
-            asyncio.get_running_loop().call_later(0.15, pump.abort)
+            dispatcher.stop("no more")
+            asyncio.get_running_loop().call_later(0.15, dispatcher.abort)
             return Failure(Kind.KEY, "401", 401)
         return Failure(Kind.KEY, "401", 401) if number == 9 and end == "stopped by an answer" else Answer(b"", 1, 20)
 
     async def run() -> None:
         nonlocal running
-        running = asyncio.create_task(pump.run())
+        running = asyncio.create_task(dispatcher.run())
         with suppress(EngineGone, asyncio.CancelledError):
             await running
 
     tasks = [Task(bytes([n] * 16), bytes([n]), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(10)]
     running: asyncio.Task[None]
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        pump = pump_of(tasks, attempt, runner.get_loop().time, save)
+        dispatcher = dispatcher_of(tasks, attempt, runner.get_loop().time, save)
         runner.run(run())
     failures = [record for record in saved if record.status == 404]
     assert sorted(record.key[0] for record in failures) == list(range(1, 9))
     assert {record.final for record in failures} == {end == "all is done"}
-    assert pump.stats.failed == (8 if end == "all is done" else 0)
+    assert dispatcher.stats.failed == (8 if end == "all is done" else 0)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "stopped"),
+    [
+        (InputChanged(), "the input changed while the job was at work"),
+        (UsageError("rows.csv: cannot be read"), "the input cannot be read again: rows.csv: cannot be read"),
+    ],
+    ids=["it changed", "a disk fails"],
+)
+def test_an_input_that_fails_amid_a_run_cancels_nothing_that_is_in_flight(trouble, stopped):
+    saved: list[bytes] = []
+
+    async def save(record: Record) -> None:
+        await asyncio.sleep(0)
+        saved.append(record.key)
+
+    async def attempt(*_: object, **__: object) -> Answer:
+        await asyncio.sleep(60)
+        return Answer(b"", 1, 20)
+
+    def batches() -> Iterator[list[Task]]:
+        yield tasks
+        raise trouble
+
+    tasks = [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(20)]
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        sent = dispatcher_of(tasks, attempt, runner.get_loop().time, save, batches=batches())
+        runner.run(sent.run())
+    assert sent.stopped == stopped
+    assert sorted(saved) == [task.key for task in tasks], "all were paid for"

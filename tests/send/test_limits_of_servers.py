@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
-from batchgen.runner.rehearsal import _NoInFlightLog
+from batchgen.runner.rehearsal import NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
@@ -135,11 +135,11 @@ def night(server, rows: int, latency: float, seed: int, **refusal) -> tuple[floa
 
     async def run() -> float:
         tasks = [Task(n.to_bytes(16, "big"), b"", "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(rows)]
-        pump = Dispatcher(
+        dispatcher = Dispatcher(
             batches=iter([tasks]),
             attempt=attempt,
             save=lambda _: asyncio.sleep(0),
-            flight=_NoInFlightLog(),
+            flight=NoInFlightLog(),
             limits=RateLimiter(None, None, now()),
             budget=Budget(),
             retries=Retries(6, 60),
@@ -148,7 +148,7 @@ def night(server, rows: int, latency: float, seed: int, **refusal) -> tuple[floa
             stops=Stops(kinds_of(Scope.RUN), 360),
             clock=lambda: now() + next(read) * 1e-9,  # no two readings are the same
         )
-        await pump.run()
+        await dispatcher.run()
         return now()
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:

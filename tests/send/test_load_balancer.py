@@ -27,7 +27,7 @@ from batchgen.send.limits import RateLimiter
 MODEL_GONE = error_body("fail.notFound", "Model m not found")
 
 
-def roster(count: int) -> ServerPool:
+def pool_of(count: int) -> ServerPool:
     return ServerPool([Server() for _ in range(count)])
 
 
@@ -42,7 +42,7 @@ def ask(some: ServerPool, now: float = 0.0, tried: frozenset[int] = frozenset())
 
 
 def test_the_freest_is_asked_and_equals_take_turns():
-    some = roster(3)
+    some = pool_of(3)
     assert [ask(some) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
     some.end(1)
     assert [ask(some), ask(some)] == [1, 0]
@@ -50,7 +50,7 @@ def test_the_freest_is_asked_and_equals_take_turns():
 
 @given(st.lists(st.integers(0, 4), max_size=60))
 def test_no_sound_server_has_two_requests_more_than_another(ends):
-    some = roster(3)
+    some = pool_of(3)
     in_flight: list[int] = []
     for end in ends:
         in_flight.append(ask(some))
@@ -61,7 +61,7 @@ def test_no_sound_server_has_two_requests_more_than_another(ends):
 
 
 def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
-    some = roster(2)
+    some = pool_of(2)
     now, rests = 0.0, []
     for _ in range(9):
         some.begin(0)
@@ -79,7 +79,7 @@ def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
 
 
 def test_requests_that_fail_together_make_one_rest():
-    some = roster(2)
+    some = pool_of(2)
     for _ in range(50):
         some.begin(0)
     for end in range(50):
@@ -92,7 +92,7 @@ def test_requests_that_fail_together_make_one_rest():
 
 
 def test_a_server_that_asks_for_rest_gets_it_within_bounds():
-    some = roster(1)
+    some = pool_of(1)
     some.mark_down(0, 0.0, 0.0, 7.0)
     assert some.servers[0].cooldown == 7.0
     some.mark_down(0, 8.0, 8.0, 1e9)
@@ -100,7 +100,7 @@ def test_a_server_that_asks_for_rest_gets_it_within_bounds():
 
 
 def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
-    some = roster(3)
+    some = pool_of(3)
     for at in range(3):
         some.mark_down(at, 0.0, 0.0)
     assert [ask(some) for _ in range(4)] == [0, 1, 2, 0]
@@ -111,7 +111,7 @@ def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
 
 
 def test_failures_without_an_answer_between_make_a_server_sick():
-    some = roster(2)
+    some = pool_of(2)
     for _ in range(5):
         for _ in range(FAILURES_IN_A_ROW - 1):
             some.failed(0, 0.0, 0.0, at_once=False)
@@ -180,7 +180,7 @@ def three():
         yield a, b, c
 
 
-def fleet(urls: list[str], clock=time.monotonic, **more) -> LoadBalancer:
+def balancer_of(urls: list[str], clock=time.monotonic, **more) -> LoadBalancer:
     return LoadBalancer(connection(*urls, **more), clock)
 
 
@@ -197,7 +197,7 @@ def body(n: int) -> bytes:
 
 async def test_what_could_not_be_sent_goes_to_another_at_once(three):
     urls = [closed(), three[0].url, closed(), three[1].url]
-    async with fleet(urls) as some:
+    async with balancer_of(urls) as some:
         outcomes = await asyncio.gather(*(some.attempt(body(n), "m") for n in range(40)))
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert (three[0].served + three[1].served).total() == 40
@@ -206,7 +206,7 @@ async def test_what_could_not_be_sent_goes_to_another_at_once(three):
 
 async def test_where_nobody_can_be_reached_the_failure_is_the_pumps():
     urls = [closed(), closed()]
-    async with fleet(urls) as some:
+    async with balancer_of(urls) as some:
         told = [await some.attempt(body(n), "m") for n in range(3)]
     assert {failure.kind for failure in told} == {Kind.UNSENT}
     assert all(any(failure.message.startswith(f"{url}: no connection") for url in urls) for failure in told)
@@ -224,7 +224,7 @@ async def test_a_refusal_is_the_servers_while_another_serves_and_then_the_runs(t
     now = 0.0
     for server in three[:2]:
         server.script = lambda *_: action
-    async with fleet([server.url for server in three], clock=lambda: now) as some:
+    async with balancer_of([server.url for server in three], clock=lambda: now) as some:
         told = [await some.attempt(body(n), "m") for n in range(9)]
         assert [failure.kind for failure in told[:2]] == [Kind.TRANSIENT] * 2
         assert all(isinstance(outcome, Answer) for outcome in told[2:]), "the refusing two rest"
@@ -246,7 +246,7 @@ async def test_what_one_that_served_refuses_goes_to_another_at_once(three, actio
     """Its rows are answered, and it gets no more of them."""
     good, bad = three[:2]
     bad.script = lambda n, _: action if n > 20 else None
-    async with fleet([good.url, bad.url], clock=lambda: 0.0) as some:
+    async with balancer_of([good.url, bad.url], clock=lambda: 0.0) as some:
         told = [await some.attempt(body(n), "m") for n in range(100)]
     assert all(isinstance(one, Answer) for one in told)
     assert (bad.served.total(), bad.requests - 20 <= FAILURES_IN_A_ROW) == (20, True)
@@ -257,7 +257,7 @@ async def test_what_one_that_served_refuses_goes_to_another_at_once(three, actio
 async def test_what_two_refuse_alike_is_the_rows(three, action):
     for server in three[:2]:
         server.script = lambda _, asked: action if asked["prompt"] == "prompt 50" else None
-    async with fleet([server.url for server in three[:2]], clock=lambda: 0.0) as some:
+    async with balancer_of([server.url for server in three[:2]], clock=lambda: 0.0) as some:
         told = [await some.attempt(body(n), "m") for n in range(100)]
         assert not any(server.cooldown for server in some.pool.servers)
     assert [n for n, one in enumerate(told) if not isinstance(one, Answer)] == [50]
@@ -266,7 +266,7 @@ async def test_what_two_refuse_alike_is_the_rows(three, action):
 
 async def test_what_may_leave_only_once_comes_again_later(three):
     good, bad = three[:2]
-    async with fleet([bad.url, good.url], clock=lambda: 0.0) as some:
+    async with balancer_of([bad.url, good.url], clock=lambda: 0.0) as some:
         assert isinstance(await some.attempt(body(0), "m"), Answer)
         bad.script = lambda *_: Status(404)
         told = [await some.attempt(body(n), "m", fresh=True) for n in (1, 2)]
@@ -277,7 +277,7 @@ async def test_what_may_leave_only_once_comes_again_later(three):
 async def test_one_that_refuses_what_others_answer_refuses_no_run_while_those_are_away(three):
     good, bad = three[:2]
     now = 0.0
-    async with fleet([good.url, bad.url], clock=lambda: now) as some:
+    async with balancer_of([good.url, bad.url], clock=lambda: now) as some:
         for n in range(2):
             assert isinstance(await some.attempt(body(n), "m"), Answer)
         bad.script = lambda *_: Status(404)
@@ -326,7 +326,7 @@ CANCELLED = {
 async def test_what_is_cancelled_at_the_second_server_cost_nothing_unless_the_first_may_have_read_it(
     first, raised, left
 ):
-    some = fleet(["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    some = balancer_of(["http://127.0.0.1:1", "http://127.0.0.1:2"])
     some._clients = [first, Opening()]
     some.pool.servers[0].has_answered = True
     attempt = asyncio.create_task(some.attempt(body(0), "m"))
@@ -341,7 +341,7 @@ async def test_what_is_cancelled_at_the_second_server_cost_nothing_unless_the_fi
 
 async def test_a_rows_own_model_is_no_servers_fault(three):
     three[0].script = lambda *_: Status(404, MODEL_GONE)
-    async with fleet([server.url for server in three], refusals=frozenset({Kind.KEY})) as some:
+    async with balancer_of([server.url for server in three], fatal_kinds=frozenset({Kind.KEY})) as some:
         assert (await some.attempt(body(0), "m")).kind is Kind.MODEL
         assert not some.pool.servers[0].cooldown
 
@@ -350,7 +350,7 @@ async def test_a_rows_own_model_is_no_servers_fault(three):
 async def test_nobody_waits_for_one_that_is_busy(three, status):
     three[0].script = lambda *_: Status(status, headers={"Retry-After": "20"})
     now = 0.0
-    async with fleet([server.url for server in three[:2]], clock=lambda: now) as some:
+    async with balancer_of([server.url for server in three[:2]], clock=lambda: now) as some:
         told = await some.attempt(body(0), "m")
         assert (told.status, told.others_serve, told.retry_after) == (status, True, None)
         assert [isinstance(await some.attempt(body(n), "m"), Answer) for n in range(1, 5)] == [True] * 4
@@ -361,7 +361,7 @@ async def test_nobody_waits_for_one_that_is_busy(three, status):
 
 async def test_a_broken_server_rests_after_a_few_failures(three):
     three[0].script = lambda *_: Raw(b"garbage")
-    async with fleet([server.url for server in three[:2]]) as some:
+    async with balancer_of([server.url for server in three[:2]]) as some:
         told = [await some.attempt(body(n), "m") for n in range(20)]
     assert [getattr(one, "kind", None) for one in told].count(Kind.UNUSABLE) == FAILURES_IN_A_ROW
     assert three[1].served.total() == 20 - FAILURES_IN_A_ROW

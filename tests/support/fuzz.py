@@ -31,7 +31,7 @@ from batchgen.api.writer import judge
 from batchgen.errors import UsageError
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import open_source
-from batchgen.input.template.growth import MOST_CHARS
+from batchgen.input.template.growth import MAX_CHARS
 from batchgen.job.job import NAME
 from batchgen.job.load import read_job
 from batchgen.job.sections import PLACEHOLDER, Input
@@ -251,7 +251,7 @@ def template(data: bytes) -> None:
         if isinstance(prompt, PromptError):
             assert str(prompt)
         else:
-            assert 0 < len(prompt) <= MOST_CHARS
+            assert 0 < len(prompt) <= MAX_CHARS
             assert "49" not in prompt or "49" in text or "*" in text, "a cell was taken for a template"
             prompt.encode()
 

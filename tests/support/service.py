@@ -30,7 +30,7 @@ PATH = "/v1/completions"
 KEY = "test-key-4f1d0c"
 PATIENCE = 30.0
 """Seconds that a test waits for what must happen; a bound for broken code, never a measure of it."""
-LARGEST_BODY = 64 << 20
+MAX_BODY = 64 << 20
 
 DOCUMENT = yaml.safe_load((Path(__file__).parent / "writer_completions_openapi.yaml").read_text(encoding="utf-8"))
 _REGISTRY = Registry().with_resource("urn:api", DRAFT4.create_resource(DOCUMENT))
@@ -363,7 +363,7 @@ class Service:
         self._stop = asyncio.Event()
         self.released = asyncio.Event()
         self._joined = asyncio.Event()
-        app = web.Application(client_max_size=LARGEST_BODY)
+        app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._on_request)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.05)
         await runner.setup()

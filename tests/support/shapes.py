@@ -14,7 +14,7 @@ from support.connections import connection
 
 from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
 from batchgen.job.sections import AUTO_MOST
-from batchgen.runner.rehearsal import _NoInFlightLog
+from batchgen.runner.rehearsal import NoInFlightLog
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.engines.load_balancer import LoadBalancer
@@ -188,11 +188,11 @@ async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> 
 
 async def _dispatch(attempt, limits, concurrency, seconds, played, watched) -> None:
     clock = asyncio.get_running_loop().time
-    pump = Dispatcher(
+    dispatcher = Dispatcher(
         batches=_batches(),
         attempt=attempt,
         save=lambda _: asyncio.sleep(0),
-        flight=_NoInFlightLog(),
+        flight=NoInFlightLog(),
         limits=limits,
         budget=Budget(deadline=seconds),
         retries=Retries(6, 60),
@@ -204,10 +204,10 @@ async def _dispatch(attempt, limits, concurrency, seconds, played, watched) -> N
 
     async def watch() -> None:
         while True:
-            played.in_flight.append((clock(), pump.stats.in_flight))
+            played.in_flight.append((clock(), dispatcher.stats.in_flight))
             watched()
             await asyncio.sleep(0.5)
 
     watching = asyncio.create_task(watch())
-    await pump.run()
+    await dispatcher.run()
     watching.cancel()

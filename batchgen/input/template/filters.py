@@ -27,7 +27,7 @@ TEXTS = frozenset({
     "split", "striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap",
 })  # fmt: skip
 """Filters of a text. Of any other value they receive its printed text."""
-SLOW, MOST_SLOW = frozenset({"wordwrap", "urlize", "striptags", "title"}), 4_000_000
+SLOW, MAX_SLOW = frozenset({"wordwrap", "urlize", "striptags", "title"}), 4_000_000
 _IN_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
 
@@ -206,8 +206,8 @@ def _counted(name: str, filter_: Callable[..., Any], growth: Growth) -> Callable
             value.refuse()
         elif name == "list" and isinstance(value, Sized):
             growth.take(ITEM_CHARS * len(value))
-        elif name in SLOW and isinstance(value, str) and len(value) > MOST_SLOW:
-            raise TemplateFault(f"{name} of a text of more than {MOST_SLOW:,} characters")
+        elif name in SLOW and isinstance(value, str) and len(value) > MAX_SLOW:
+            raise TemplateFault(f"{name} of a text of more than {MAX_SLOW:,} characters")
         made = filter_(*args, **kwargs)
         return growth.take_made(list(made) if name in LAZY and not isinstance(made, str) else made)
 

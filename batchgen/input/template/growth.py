@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
-from batchgen.input.template.values import MOST_CHARS, TemplateFault
+from batchgen.input.template.values import MAX_CHARS, TemplateFault
 
-MOST_MADE = 16 * MOST_CHARS
+MAX_MADE = 16 * MAX_CHARS
 """Characters of all texts that a template makes for a row, intermediate ones included."""
-MOST_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 """Rounds of loops per row: a loop over long lists ends in an error instead of running all night."""
 STEPS_A_CALL = 5
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 """Seconds of a core, per row."""
 LOOKS_EVERY = 256
 """Steps between two looks at the clock."""
@@ -26,7 +26,7 @@ SHORT = 256
 """Characters of a text that is made without being counted as a step."""
 ITEM_CHARS = 8
 """Characters that take as much memory as an item of a list."""
-MOST_WIDTH = 1_000_000
+MAX_WIDTH = 1_000_000
 """Characters to which a text may be padded."""
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"})
 
@@ -39,33 +39,33 @@ class Growth:
 
     def reset(self) -> None:
         """Starts another row."""
-        self._steps, self._chars = MOST_STEPS, MOST_MADE
-        self._look_at, self._since = MOST_STEPS - LOOKS_EVERY, 0.0
+        self._steps, self._chars = MAX_STEPS, MAX_MADE
+        self._look_at, self._since = MAX_STEPS - LOOKS_EVERY, 0.0
 
     def step(self, count: int = 1) -> None:
         """Raises TemplateFault when no step is left, or no time."""
         self._steps -= count
         if self._steps < 0:
-            raise TemplateFault(f"the template does not end: more than {MOST_STEPS:,} rounds of loops and calls")
+            raise TemplateFault(f"the template does not end: more than {MAX_STEPS:,} rounds of loops and calls")
         if self._steps < self._look_at:
             self._look()
 
     def _look(self) -> None:
         now = time.thread_time()
         self._look_at, self._since = self._steps - LOOKS_EVERY, self._since or now
-        if now - self._since > MOST_SECONDS:
-            raise TemplateFault(f"the template takes more than {MOST_SECONDS:.0f} s for one row")
+        if now - self._since > MAX_SECONDS:
+            raise TemplateFault(f"the template takes more than {MAX_SECONDS:.0f} s for one row")
 
     def take(self, size: int) -> None:
         """Counts a text of so many characters, or what takes as much memory. Raises TemplateFault if that is too
         much."""
         self._chars -= size
-        if size > MOST_CHARS:
-            raise TemplateFault(f"the prompt is longer than {MOST_CHARS:,} characters")
+        if size > MAX_CHARS:
+            raise TemplateFault(f"the prompt is longer than {MAX_CHARS:,} characters")
         if size > SHORT:
             self.step()
         if self._chars < 0:
-            raise TemplateFault(f"the template makes texts of more than {MOST_MADE:,} characters")
+            raise TemplateFault(f"the template makes texts of more than {MAX_MADE:,} characters")
 
     def take_made(self, made: Any) -> Any:
         """Counts what a call or a filter has made, and returns it."""
@@ -86,7 +86,7 @@ class Growth:
         kept, size = [], 0
         for chunk in chunks:
             size += len(chunk)
-            if size > MOST_CHARS:
+            if size > MAX_CHARS:
                 break
             kept.append(chunk)
         self.take(size)
@@ -128,5 +128,5 @@ class Growth:
 
 def refuse_wide(*widths: Any) -> None:
     """Raises TemplateFault if any of them is a number beyond measure."""
-    if any(isinstance(width, int) and width > MOST_WIDTH for width in widths):
-        raise TemplateFault(f"a text would be padded to more than {MOST_WIDTH:,} characters")
+    if any(isinstance(width, int) and width > MAX_WIDTH for width in widths):
+        raise TemplateFault(f"a text would be padded to more than {MAX_WIDTH:,} characters")

@@ -24,7 +24,7 @@ from batchgen.input.template.kinds import (
 )
 from batchgen.input.template.values import Clock, Duration, Moment, TemplateFault, nanoseconds_of, refuse_vast
 
-MOST_BITS = 100_000
+MAX_BITS = 100_000
 """The most bits of a whole number."""
 EXACT = decimal.Context(prec=200)
 """A decimal of a Parquet file has 76 digits at most."""
@@ -153,5 +153,5 @@ def _refuse_beyond_measure(sign: str, left: Any, right: Any, growth: Growth) -> 
         growth.take(len(left) + len(right))
     elif isinstance(left, int) and isinstance(right, int) and sign in {"*", "**"}:
         bits = left.bit_length() * right if sign == "**" else left.bit_length() + right.bit_length()
-        if bits > MOST_BITS:
-            raise TemplateFault(f"a number of more than {MOST_BITS:,} bits")
+        if bits > MAX_BITS:
+            raise TemplateFault(f"a number of more than {MAX_BITS:,} bits")

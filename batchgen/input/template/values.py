@@ -15,7 +15,7 @@ from jinja2 import Undefined, UndefinedError
 
 _SECOND = 1_000_000_000
 """In nanoseconds."""
-MOST_CHARS, MOST_ITEMS = 16 << 20, 2_000_000
+MAX_CHARS, MAX_ITEMS = 16 << 20, 2_000_000
 """Of a prompt, and of any text or list that a template makes on the way."""
 
 
@@ -185,8 +185,8 @@ def refuse_vast(value: Any) -> None:
         chars += len(one) if isinstance(one, str) else 0
         if isinstance(one, CONTAINERS):
             waiting += one if not isinstance(one, Mapping) else [*one.keys(), *one.values()]
-        if items + len(waiting) > MOST_ITEMS or chars > MOST_CHARS:
-            raise TemplateFault(f"a list of more than {MOST_CHARS:,} characters or {MOST_ITEMS:,} items")
+        if items + len(waiting) > MAX_ITEMS or chars > MAX_CHARS:
+            raise TemplateFault(f"a list of more than {MAX_CHARS:,} characters or {MAX_ITEMS:,} items")
 
 
 def nanoseconds_of(value: dt.timedelta) -> int:

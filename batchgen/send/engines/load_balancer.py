@@ -26,7 +26,7 @@ from batchgen.send.engines.server_pool import Server, ServerPool
 @dataclass
 class LoadBalancer:
     """Several clients as one: like a Client, an asynchronous context with `attempt`. A failure among the connection's
-    `refusals` ends the run if no other server is up."""
+    `fatal_kinds` ends the run if no other server is up."""
 
     connection: Connection
     clock: Callable[[], float] = time.monotonic
@@ -129,7 +129,7 @@ class LoadBalancer:
             self.pool.unanswered(at, begun, now)
         elif failure.kind is Kind.BUSY:
             self.pool.refused(at, begun, now, beside)
-        refused = failure.kind in self.connection.refusals and not self._may_be_the_row(at, failure)
+        refused = failure.kind in self.connection.fatal_kinds and not self._may_be_the_row(at, failure)
         told = replace(
             failure,
             kind=Kind.TRANSIENT if refused and self.pool.others_may_serve(at) else failure.kind,

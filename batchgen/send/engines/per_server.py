@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import itemgetter
 
+from batchgen.checkpoint.schema import ConcurrencyChange
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.server_pool import Server
-from batchgen.send.measurement import Moved
 
 
 class ConcurrencyPerServer:
@@ -17,8 +17,8 @@ class ConcurrencyPerServer:
 
     def __init__(self, servers: Sequence[Server], names: Sequence[str]) -> None:
         self._servers, self._names = servers, names
-        self._moves: list[Moved] = []
-        self._last: dict[int, Moved] = {}  # each server's last move
+        self._moves: list[ConcurrencyChange] = []
+        self._last: dict[int, ConcurrencyChange] = {}  # each server's last move
         self._seen = [0] * len(servers)  # how many moves of each are among `_moves`
 
     def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
@@ -32,7 +32,7 @@ class ConcurrencyPerServer:
         return max(1, sum(one.in_flight for one in self._servers) + free)
 
     @property
-    def moves(self) -> Sequence[Moved]:
+    def moves(self) -> Sequence[ConcurrencyChange]:
         """Returns every server's moves in their order. Each says what all servers together have since, and why."""
         new = []
         for at, one in enumerate(self._servers):
