@@ -41,9 +41,8 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from msgspec.structs import replace
 
-from batchgen.api.body import MIN_COMPRESSED_BYTES, compress, to_columns
+from batchgen.api.body import to_columns
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
 from batchgen.checkpoint.schema import (
@@ -264,7 +263,7 @@ class Checkpoint:
         """Commits records under the given ids, which must grow. Returns how many records there were."""
         if not records:
             return 0
-        compressed = [(id_, _compressed(record)) for id_, record in records]
+        compressed = [(id_, record.compressed()) for id_, record in records]
         attempts = [(id_, *record.columns()) for id_, record in compressed]
         bodies = [(id_, *to_columns(record.body)) for id_, record in compressed if record.body is not None]
         with self._machine_refusals():
@@ -296,8 +295,3 @@ class Checkpoint:
             self._witness.record(self._highest_id())  # whatever becomes of the rest, nothing that was dropped is missed
             self._db.execute("COMMIT")
             self._db.execute("VACUUM")
-
-
-def _compressed(record: Record) -> Record:
-    body = record.body
-    return record if body is None or len(body) < MIN_COMPRESSED_BYTES else replace(record, body=compress(body))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from isal import isal_zlib
+from msgspec.structs import replace
 
-from batchgen.api.body import Body, to_columns
+from batchgen.api.body import MIN_COMPRESSED_BYTES, Body, compress, to_columns
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
@@ -126,6 +127,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         size, data = to_columns(self.body)
         columns = msgspec.structs.astuple(self)[:-1]
         return *columns, checksum((*columns, size, data is None), data)
+
+    def compressed(self) -> Record:
+        """Returns the record with its body compressed, if that is long enough to gain by it."""
+        body = self.body
+        return self if body is None or len(body) < MIN_COMPRESSED_BYTES else replace(self, body=compress(body))
 
 
 def checksum(columns: tuple[Any, ...], data: bytes | None) -> int:
