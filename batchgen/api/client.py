@@ -21,8 +21,9 @@ from batchgen.api.credentials import Redactor
 from batchgen.api.encodings import decompressed
 from batchgen.api.error_responses import classify
 from batchgen.api.exchange import Sendings
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.pool import pool_of
 from batchgen.api.timeouts import Deadlines
 from batchgen.api.tls import trust

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from batchgen.api.dialects import WRITER, Dialect
-from batchgen.api.outcome import Kind, Scope, kinds_of
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.proxy import Proxy
 
 

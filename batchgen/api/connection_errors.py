@@ -8,7 +8,8 @@ import ssl
 import aiohttp
 
 from batchgen.api.exchange import NotHttp, Sendings
-from batchgen.api.outcome import Failure, Kind, Scope, status_policy
+from batchgen.api.failure_kinds import Kind, Scope, status_policy
+from batchgen.api.outcome import Failure
 
 WRONG_LOGIN = frozenset({401, 407})
 """What proxies answer to a wrong password: 407 by RFC 9110, 401 as tinyproxy has it."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from batchgen.api.error_body import ErrorBody, describe, read_error
-from batchgen.api.outcome import Failure, Kind, status_policy
+from batchgen.api.failure_kinds import Kind, status_policy
+from batchgen.api.outcome import Failure
 
 QUOTA_CODES = frozenset({
     "CompletionModelQuotaError", "fail.model.quotaExceeded",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Failure
 
 
 class NeverSent(asyncio.CancelledError):

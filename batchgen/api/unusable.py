@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from batchgen.api.body import decompress
 from batchgen.api.error_body import MAX_MESSAGE_CHARS, ErrorBody, describe, read_error, visible_text
 from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, names_the_model
-from batchgen.api.outcome import Answer, Failure, Kind, status_policy
+from batchgen.api.failure_kinds import Kind, status_policy
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import FILTERED, WHOLE
 
 _WORDS = [

@@ -13,7 +13,7 @@ from itertools import islice
 
 import polars as pl
 
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.checkpoint.row_key import KEY_BYTES
 from batchgen.checkpoint.schema import DAMAGED, OK
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.types import is_cut_off
 from batchgen.job.answer_columns import AnswerColumn, values_in, without_fence
 from batchgen.job.checks import Check, schema_validator

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.api.outcome import Billed, Kind
+from batchgen.api.failure_kinds import Billed, Kind
 from batchgen.api.types import CUT_OFF
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchgen.api.outcome import STATUSES, Kind
+from batchgen.api.failure_kinds import STATUSES, Kind
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK
 from batchgen.job.sections import Limits
 from batchgen.reporting.facts import Facts

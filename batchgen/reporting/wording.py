@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.checkpoint.schema import OK
 from batchgen.ui import humanize
 

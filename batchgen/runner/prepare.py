@@ -16,8 +16,8 @@ import polars as pl
 from batchgen.api.connection import Connection
 from batchgen.api.credentials import check_key, read_key
 from batchgen.api.dialects import Dialect
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.models import DEPRECATED
-from batchgen.api.outcome import Kind, Scope, kinds_of
 from batchgen.api.proxy import Proxy, proxy_of
 from batchgen.api.tls import trust
 from batchgen.checkpoint.state_files import StateFiles

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from batchgen.api.outcome import Billed, Kind
+from batchgen.api.failure_kinds import Billed, Kind
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from batchgen import event_loop
-from batchgen.api.outcome import Answer, Scope, kinds_of
+from batchgen.api.failure_kinds import Scope, kinds_of
+from batchgen.api.outcome import Answer
 from batchgen.checkpoint.schema import Record
 from batchgen.job.sections import Limits as LimitSettings
 from batchgen.job.sections import Until

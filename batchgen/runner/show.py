@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from batchgen.api.outcome import Answer, Billed, Kind
+from batchgen.api.failure_kinds import Billed, Kind
+from batchgen.api.outcome import Answer
 from batchgen.api.token_counts import tokens_of
 from batchgen.api.usage import billed_tokens
 from batchgen.checkpoint.index import Index, join

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from batchgen.api.outcome import Billed, Failure, Kind, Scope, status_policy
+from batchgen.api.failure_kinds import Billed, Kind, Scope, status_policy
+from batchgen.api.outcome import Failure
 from batchgen.send.limits import RateLimiter
 from batchgen.send.task import Task
 

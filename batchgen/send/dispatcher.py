@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from batchgen.api.failure_kinds import Billed, Kind, Scope
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.usage import billed_tokens
 from batchgen.errors import INPUT_CHANGED, BatchgenError, InputChanged, UsageError
 from batchgen.send.blame import Blame

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
-from batchgen.api.outcome import Billed, Failure, Kind, Tries
+from batchgen.api.failure_kinds import Billed, Kind, Tries
+from batchgen.api.outcome import Failure
 
 MAX_BILLED_TRIES = 5
 """The most attempts at a row that end possibly billed: repeating such a request may buy the answer again."""

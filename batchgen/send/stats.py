@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from batchgen.api.outcome import Answer, Billed, Failure, Kind
+from batchgen.api.failure_kinds import Billed, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.usage import billed_tokens
 from batchgen.send.task import Task
 

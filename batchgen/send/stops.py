@@ -11,7 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.outcome import Failure, Kind, Scope
+from batchgen.api.failure_kinds import Kind, Scope
+from batchgen.api.outcome import Failure
 from batchgen.ui.humanize import duration
 
 REJECTED_ROWS = 12

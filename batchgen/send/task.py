@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from batchgen.api.body import Body
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.checkpoint.schema import OK, Record
 
 

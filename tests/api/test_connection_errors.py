@@ -8,7 +8,8 @@ from support.wire import Wire, http, tls
 
 from batchgen.api.connection_errors import failure_of
 from batchgen.api.exchange import Sendings
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Failure
 from batchgen.api.pool import pool_of
 
 

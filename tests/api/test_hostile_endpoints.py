@@ -48,7 +48,8 @@ from support.wire import (
 from batchgen.api import outcome as outcomes
 from batchgen.api import types
 from batchgen.api.client import Client
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Failure
 from batchgen.api.pool import TEST_ONLY
 
 

@@ -15,8 +15,9 @@ from support.service import Reset, Status
 from batchgen.api import chat, openai
 from batchgen.api.dialects import OPENAI, OPENAI_CHAT, WRITER_CHAT
 from batchgen.api.error_responses import classify
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.openai import judge, read_answer
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import NULL
 from batchgen.output.decode import answers
 

@@ -13,7 +13,7 @@ import pytest
 from support.connections import connection
 
 from batchgen.api.client import Client
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.resolver import Resolver
 
 SILENT = """

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from batchgen.api import sse
 from batchgen.api.dialects import WRITER_CHAT
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import read_answer
 from batchgen.api.writer import judge
 

@@ -17,8 +17,9 @@ from support.pythons import READS_DEEP
 
 from batchgen.api.dialects import WRITER
 from batchgen.api.error_responses import classify, retry_after
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.models import DEPRECATED, estimate_tokens
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import PATH, VENDOR_URL, CompletionRequest, read_answer
 from batchgen.api.writer import judge
 from batchgen.job import job

@@ -46,7 +46,8 @@ from support.wire import (
 
 from batchgen.api.client import Client
 from batchgen.api.credentials import Redactor, read_key
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Failure
 from batchgen.errors import UsageError
 from batchgen.job.load import read_job
 from batchgen.runner.prepare import connection_of, key_of, prepare

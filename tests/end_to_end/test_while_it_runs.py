@@ -15,7 +15,7 @@ import pytest
 from conftest import COMMAND
 from support.service import Hold
 
-from batchgen.api.outcome import Kind
+from batchgen.api.failure_kinds import Kind
 from batchgen.reporting.wording import MEANINGS
 from batchgen.storage.atomic import replacing
 

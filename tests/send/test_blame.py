@@ -10,7 +10,8 @@ import pytest
 from support.own_server import OwnServer
 from support.service import Raw, Reset, Status, error_body
 
-from batchgen.api.outcome import Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Failure
 from batchgen.job.sections import Until
 from batchgen.send.blame import Blame
 from batchgen.send.limits import RateLimiter

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
+from batchgen.api.outcome import Answer, Failure
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import EngineGone, InputChanged, UsageError
 from batchgen.runner.rehearsal import NoInFlightLog

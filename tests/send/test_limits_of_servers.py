@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
+from batchgen.api.outcome import Answer, Failure
 from batchgen.runner.rehearsal import NoInFlightLog
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget, RateLimiter

@@ -16,8 +16,9 @@ from support.connections import connection
 from support.own_server import OwnServer
 from support.service import Delay, Hold, Raw, Service, Status, error_body
 
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
 from batchgen.send.engines.per_server import ConcurrencyPerServer

@@ -23,8 +23,9 @@ from support.service import PATIENCE, Hold, Service
 
 from batchgen._version import __version__
 from batchgen.api.connection import Connection
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Kind
+from batchgen.api.outcome import Answer
 from batchgen.errors import EngineGone
 from batchgen.job.engine import Ray as RaySettings
 from batchgen.send.engines.build import PACKAGE

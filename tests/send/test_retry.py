@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.outcome import Failure, Kind, Scope, kinds_of
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
+from batchgen.api.outcome import Failure
 from batchgen.send.retry import BUSY_FACTOR, MAX_BILLED_TRIES, Retries
 
 MANY = 1000

@@ -25,7 +25,8 @@ import polars as pl
 from batchgen.api import sse
 from batchgen.api.dialects import WRITER
 from batchgen.api.error_responses import classify, retry_after
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import LogProbs, read_answer
 from batchgen.api.writer import judge
 from batchgen.errors import UsageError

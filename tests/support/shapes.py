@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from support.connections import connection
 
-from batchgen.api.outcome import Answer, Failure, Kind, Scope, kinds_of
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
+from batchgen.api.outcome import Answer, Failure
 from batchgen.job.sections import AUTO_MOST
 from batchgen.runner.rehearsal import NoInFlightLog
 from batchgen.send.concurrency import AdaptiveConcurrency

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from batchgen.api.connection import Connection
+from batchgen.api.failure_kinds import Billed, Kind, Scope, status_policy
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Billed, Failure, Kind, Scope, status_policy
+from batchgen.api.outcome import Answer, Failure
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import Server, ServerPool

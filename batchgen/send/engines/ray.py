@@ -16,8 +16,9 @@ from itertools import count
 from typing import Any, Self
 
 from batchgen.api.connection import Connection
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.never_sent import NeverSent
-from batchgen.api.outcome import Answer, Failure, Kind
+from batchgen.api.outcome import Answer, Failure
 from batchgen.errors import BatchgenError, EngineGone, MachineRefused
 from batchgen.job.engine import Ray as RaySettings
 from batchgen.send.engines.build import build

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.api import outcome
-from batchgen.api.outcome import POLICIES, STATUSES, Billed, Kind, Scope, Tries, status_policy
+from batchgen.api import failure_kinds
+from batchgen.api.failure_kinds import POLICIES, STATUSES, Billed, Kind, Scope, Tries, status_policy
 
-PACKAGE = Path(outcome.__file__).parent.parent
-ELSEWHERE = sorted(path for path in PACKAGE.rglob("*.py") if path != Path(outcome.__file__))
+PACKAGE = Path(failure_kinds.__file__).parent.parent
+ELSEWHERE = sorted(path for path in PACKAGE.rglob("*.py") if path != Path(failure_kinds.__file__))
 
 
 def test_every_kind_has_its_policy_and_every_policy_its_words():
