@@ -12,17 +12,15 @@ import polars as pl
 
 from batchgen.checkpoint.index import Index, State
 from batchgen.checkpoint.schema import Run, Start
-from batchgen.errors import InputChanged
-from batchgen.input.request import PreparedRequest
-from batchgen.input.texts import texts
+from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.output import destination
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
-from batchgen.runner.prepare import PreparedJob, today
+from batchgen.runner.prepare import today
 from batchgen.runner.signals import Signals
-from batchgen.runner.trial_result import Asked, Attempt, Trial, TriedRow, tried_row
+from batchgen.runner.trial_result import Attempt, Trial, TriedRow, tried_row
 from batchgen.send.engines import local
 from batchgen.storage import folders
 
@@ -46,7 +44,8 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     rows = choose(plan, count, anywhere=anywhere)
     if rows.is_empty():
         return Trial(job.name, [])
-    asked = dict(_requests(setup, rows))
+    found = read_rows(setup.source, setup.requests, rows.sort().to_list())
+    chosen = {row.at: row for batch in found for row in batch}
     folders.refuse_full(job.state_folder, rows.len())
     continues = reader.continued_run(plan.requests) is not None
     start = Start(not job.reuse, None, plan.requests if continues else "")  # the next run has a date of its own
@@ -59,7 +58,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     finally:
         checkpoint.end_run(run, now(), "stopped", learned)
     stopped = describe_fatal(sent.fatal, job) if sent.fatal is not None else sent.stopped
-    shown = [*_shown(held, run, plan, rows, asked)]
+    shown = [*_shown(held, run, plan, rows, chosen)]
     return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.fatal is not None, is_gone=sent.is_gone)
 
 
@@ -79,21 +78,6 @@ def only(plan: Plan, rows: pl.Series) -> Plan:
     return dataclasses.replace(plan, rows=plan.rows.with_columns(todo=todo), order=order)
 
 
-def _requests(setup: PreparedJob, rows: pl.Series) -> Iterator[tuple[int, Asked]]:
-    """Yields the request of each of these rows, with the row's number. Raises InputChanged."""
-    id_, start, wanted = setup.job.input.id, 0, rows.sort().to_list()
-    for frame, numbers in setup.source.numbered():
-        here = [row for row in wanted if start <= row < start + frame.height]
-        some = frame[[row - start for row in here]]
-        names = texts(some[id_]).to_list() if id_ else [None] * len(here)
-        for row, name, made in zip(here, names, setup.requests.of(some), strict=True):
-            if not isinstance(made, PreparedRequest):
-                raise InputChanged
-            yield row, Asked(numbers[row - start], name, made)
-        start += frame.height
-    setup.source.verify()
-
-
 def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult:
     from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a trial sends nothing
 
@@ -105,7 +89,9 @@ def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult
     return sent
 
 
-def _shown(held: OpenedJob, run: Run, plan: Plan, rows: pl.Series, asked: Mapping[int, Asked]) -> Iterator[TriedRow]:
+def _shown(
+    held: OpenedJob, run: Run, plan: Plan, rows: pl.Series, chosen: Mapping[int, ChosenRow]
+) -> Iterator[TriedRow]:
     """Yields the rows with what became of them."""
     job, reader = held.setup.job, held.reader
     keys = plan.rows.select("hi", "lo")[rows]
@@ -113,4 +99,4 @@ def _shown(held: OpenedJob, run: Run, plan: Plan, rows: pl.Series, asked: Mappin
     for row, id_, state in zip(rows, found["record"], found["state"], strict=True):
         record = reader.records([id_]).get(id_)  # each alone: one may have 64 MB
         answer = reader.answer(record) if record is not None and state in (State.DONE, State.FAILED) else None
-        yield tried_row(job, asked[row], Attempt(State(state), record, answer))
+        yield tried_row(job, chosen[row], Attempt(State(state), record, answer))

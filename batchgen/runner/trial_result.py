@@ -11,6 +11,7 @@ from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import OK, ROWS_FAILED, EngineGone, ServiceRefused, Stopped
+from batchgen.input.chosen_rows import ChosenRow
 from batchgen.input.request import PreparedRequest
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
@@ -97,14 +98,6 @@ class Trial(Renderable):
         return Panel(self.name, f"{pluralize(len(self.rows), 'row')} tried", about, lines, severity, pairs=pairs)
 
 
-class Asked(NamedTuple):
-    """A row to try: its number in the input's files, its `input.id`, and its request."""
-
-    row: int
-    id: str | None
-    request: PreparedRequest
-
-
 class Attempt(NamedTuple):
     """The state of a row after a trial. `record`: its last attempt there; `answer`: the answer to it."""
 
@@ -113,15 +106,15 @@ class Attempt(NamedTuple):
     answer: RawCompletion | None
 
 
-def tried_row(job: Job, asked: Asked, attempt: Attempt) -> TriedRow:
+def tried_row(job: Job, row: ChosenRow, attempt: Attempt) -> TriedRow:
     """Makes the row that is shown."""
-    (state, record, answer), request = attempt, asked.request
+    (state, record, answer), request = attempt, row.request
     is_chat = request.roles[0] is not None
     messages = [{"role": str(role), "content": text} for role, text in zip(request.roles, request.texts, strict=True)]
     status = {State.DONE: "ok", State.FAILED: "failed"}.get(state, "pending")
     tried = TriedRow(
-        row=asked.row,
-        id=asked.id,
+        row=row.number,
+        id=row.name,
         prompt=None if is_chat else request.texts[0],
         messages=messages if is_chat else None,
         status=status,
