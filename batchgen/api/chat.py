@@ -95,6 +95,10 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
         return "".join([part.text for part in content]) if isinstance(content, list) else content or ""
 
 
+class _ProviderFields(msgspec.Struct, frozen=True, gc=False):
+    native_finish_reason: Any = None
+
+
 class _Choice(msgspec.Struct, frozen=True, gc=False):
     """Reads a choice. Whole answers have `message`, events have `delta`; Writer's older streams have `message`."""
 
@@ -103,6 +107,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     index: int | None = None
     logprobs: msgspec.Raw = NULL
     finish_reason: str | None = None
+    provider_specific_fields: msgspec.Raw = NULL
 
     @property
     def _content(self) -> _Message | None:
@@ -120,6 +125,17 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     @property
     def refusal(self) -> str | None:
         return None if self._content is None else _text_of(self._content.refusal)
+
+    @property
+    def native_reason(self) -> str | None:
+        """Returns the finish reason of the server behind LiteLLM's proxy, where that keeps it: in whole answers."""
+        if self.provider_specific_fields is NULL:
+            return None
+        try:
+            reason = msgspec.json.decode(self.provider_specific_fields, type=_ProviderFields).native_finish_reason
+        except ValueError:
+            return None
+        return reason if isinstance(reason, str) else None
 
 
 class _Completion(sse.ErrorFields, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from batchgen.api.outcome import Answer, Failure
 from batchgen.api.repair import decoded
 from batchgen.api.sse import NULL
 from batchgen.api.token_counts import tokens_of
-from batchgen.api.types import WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
+from batchgen.api.types import BROKEN, WHOLE, RawChoice, RawCompletion, is_cut_off, is_json
 from batchgen.api.unusable import broken_off, content_refusal, error_within, unreadable, unusable
 
 NO_REASON = (
@@ -45,6 +45,8 @@ class ChoicePart(Protocol):
     def reasoning(self) -> str | None: ...
     @property
     def refusal(self) -> str | None: ...
+    @property
+    def native_reason(self) -> str | None: ...
 
 
 class ParsedBody(NamedTuple):
@@ -132,7 +134,7 @@ def _read_whole(body: bytes, whole: AnswerPart) -> ParsedBody:
             RawChoice(one.text or "", in_contract_shape(one.logprobs), one.finish_reason or None, one.reasoning)
             for one in parts
         ],
-        [one.finish_reason or None for one in parts],
+        [_own_reason(one) or one.finish_reason or None for one in parts],
         whole.model,
         whole.usage,
         next((one.refusal for one in parts if one.refusal), None),
@@ -157,6 +159,12 @@ def _read_stream(body: bytes, decoder: msgspec.json.Decoder[Any]) -> ParsedBody:
     choices = [_joined(parts[index]) for index in sorted(parts)]
     refusals = "".join([one.refusal or "" for index in sorted(parts) for one in parts[index]])
     return ParsedBody(choices, [one.finish_reason for one in choices], model, usage, refusals or None, error)
+
+
+def _own_reason(part: ChoicePart) -> str | None:
+    """Returns why the model's server broke an answer off that a gateway says is whole."""
+    native = part.native_reason
+    return native if native in BROKEN else None
 
 
 def _joined(parts: list[ChoicePart]) -> RawChoice:

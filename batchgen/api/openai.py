@@ -59,6 +59,10 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     def refusal(self) -> None:
         return None
 
+    @property
+    def native_reason(self) -> None:
+        return None
+
 
 class _Completion(sse.ErrorFields, frozen=True, gc=False):
     """Reads a whole answer, or one event of a stream."""

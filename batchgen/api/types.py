@@ -104,6 +104,8 @@ WHOLE = frozenset({
 when it is restarted, answers what is in flight with status 200, half a text and `abort`."""
 CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 """Finish reasons of answers that were cut at the maximum length."""
+BROKEN = frozenset({"abort", "repetition"})
+"""Finish reasons of vLLM that LiteLLM's proxy calls `stop`: a whole chat from it has them under another name."""
 FILTERED = "content_filter"
 
 _raw = msgspec.json.Decoder(RawCompletion)

@@ -165,6 +165,28 @@ def test_an_answer_that_never_says_why_it_ended_is_not_whole(dialect, reason):
     assert (told.kind, told.is_systematic, "no finish_reason" in told.message) == (Kind.UNUSABLE, True, True)
 
 
+@pytest.mark.parametrize(
+    ("said_behind", "is_kept"),
+    [
+        pytest.param({"native_finish_reason": "abort"}, False, id="vLLM was stopped amid it"),
+        pytest.param({"native_finish_reason": "repetition"}, False, id="vLLM cut a text that went in circles"),
+        pytest.param({"native_finish_reason": "end_turn"}, True, id="another name for a good end"),
+        pytest.param({"native_finish_reason": 7, "other": []}, True, id="no word"),
+        pytest.param({"refusal": None}, True, id="nothing of it"),
+        pytest.param(["abort"], True, id="something else in its place"),
+        pytest.param(None, True, id="null"),
+    ],
+)
+def test_a_stop_of_a_gateway_is_not_believed_against_the_server_behind_it(said_behind, is_kept):
+    """As LiteLLM's proxy 1.108.7 has it (findings/litellm_finish_reason.sh)."""
+    choice = {"message": {"content": "half"}, "finish_reason": "stop", "provider_specific_fields": said_behind}
+    told = chat.judge(encoded({"choices": [choice]}))
+    assert isinstance(told, Answer) == is_kept
+    if isinstance(told, Failure):
+        assert told.kind is Kind.UNUSABLE
+        assert said_behind["native_finish_reason"] in told.message
+
+
 def test_a_stream_that_never_says_why_it_ended_may_have_been_cut():
     told = judge(b'data: {"choices":[{"text":"half"}]}\n\ndata: [DONE]\n\n')
     assert isinstance(told, Failure)
