@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import BATCH_ROWS, ROW_BYTES, Schema, unfolds_too_far
+from batchgen.input.bounds import ROW_BYTES, Schema, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
@@ -41,13 +41,12 @@ class Arrow:
         with _opened(path) as reader:
             for batch in _record_batches(reader):
                 _refuse_unfolding(path, ROW_BYTES * (row + batch.num_rows))
-                for piece in slices(to_frame(validated(path, batch, row))):
-                    for frame in piece.iter_slices(BATCH_ROWS):
-                        refuse_long(path, frame, row)
-                        row += frame.height
-                        unfolded += int(frame.estimated_size())
-                        _refuse_unfolding(path, unfolded)
-                        yield frame if list(schema) == frame.columns else frame.select(list(schema))
+                for frame in slices(to_frame(validated(path, batch, row))):
+                    refuse_long(path, frame, row)
+                    row += frame.height
+                    unfolded += int(frame.estimated_size())
+                    _refuse_unfolding(path, unfolded)
+                    yield frame if list(schema) == frame.columns else frame.select(list(schema))
 
 
 @contextmanager

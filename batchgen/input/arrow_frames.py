@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_types import holds_uuids, is_zone, offset, readable, refuse_unreadable
-from batchgen.input.bounds import BATCH_BYTES, MAX_CELL, UUID, Schema
+from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, UUID, Schema
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import first_line
 
@@ -110,9 +110,9 @@ def _with_texts(cells: pl.Expr, dtype: Any) -> pl.Expr:
 
 
 def slices(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yields the frame in slices of at most a batch's bytes."""
+    """Yields the frame in slices of at most a batch's rows and bytes."""
     size = int(frame.estimated_size())
-    yield from frame.iter_slices(max(1, frame.height * BATCH_BYTES // max(size, 1)))
+    yield from frame.iter_slices(max(1, min(BATCH_ROWS, frame.height * BATCH_BYTES // max(size, 1))))
 
 
 def refuse_long(path: File, frame: pl.DataFrame, before: int) -> None:

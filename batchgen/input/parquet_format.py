@@ -7,7 +7,7 @@ beyond all measure is refused. Never holds more than a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import ROW_BYTES, Schema, unfolds_too_far
+from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
-from batchgen.input.parquet_steps import broken_column, intervals, open_parquet, planned_reads
+from batchgen.input.parquet_steps import TOGETHER, broken_column, intervals, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import pluralize
@@ -56,8 +56,9 @@ class Parquet:
         with refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
             unfolded = row = due = 0
             for groups, step in planned_reads(source, file):
-                for batch in file.iter_batches(step, row_groups=groups, use_threads=False):
-                    for frame in slices(to_frame(validated(path, batch, row))):
+                decoded = file.iter_batches(step, row_groups=groups, use_threads=False)
+                for table in _gathered(_validated(path, decoded, row)):
+                    for frame in slices(to_frame(table)):
                         refuse_long(path, frame, row)
                         row += frame.height
                         unfolded += int(frame.estimated_size()) + ROW_BYTES * frame.height
@@ -68,6 +69,27 @@ class Parquet:
                     raise UsageError(
                         f"{path}: damaged Parquet: it holds {row:,} of the {pluralize(due, 'row')} that its footer says"
                     )
+
+
+def _validated(path: File, batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa.Table]:
+    for batch in batches:
+        yield validated(path, batch, before)
+        before += batch.num_rows
+
+
+def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yields the tables, several as one up to TOGETHER rows or BATCH_BYTES: to make a frame of one takes as long as
+    some thousand rows do."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        waiting.append(table)
+        rows, size = rows + table.num_rows, size + table.nbytes
+        if rows >= TOGETHER or size >= BATCH_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 @contextmanager

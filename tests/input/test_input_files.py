@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -907,6 +908,16 @@ def test_parquet_rows_stay_in_order_across_row_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_steps, "BATCH_ROWS", 100)
     pl.DataFrame({"n": range(5000)}).write_parquet(tmp_path / "in.parquet", row_group_size=333)
     assert frame_of(opened(tmp_path, "in.parquet"))["n"].to_list() == list(range(5000))
+
+
+def test_many_small_row_groups_make_few_frames_and_none_is_too_large(tmp_path):
+    """Texts that are all different, so that one of them may be as long as all, for all that the footer says."""
+    rows = pl.DataFrame({"n": [f"{n:06d} {'word ' * 20}" for n in range(20_000)]})
+    pq.write_table(rows.to_arrow(), tmp_path / "in.parquet", row_group_size=500)
+    frames = list(opened(tmp_path, "in.parquet").batches())
+    assert_frame_equal(pl.concat(frames), rows)
+    assert max(frame.height for frame in frames) == 4096
+    assert len(frames) <= 8, "not one for each row group, or for a few"
 
 
 def test_parquet_that_is_refused(tmp_path):
