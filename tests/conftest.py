@@ -34,13 +34,15 @@ POOLS = ["connection", "session"]
 
 QUICK = {"api", "job", "send", "ui"}
 """Rooms whose tests are quick where they start no process and no server."""
-SLOW = {"batchgen", "called", "start", "service", "store", "each_pool", "certificates"}
+SLOW = {"batchgen", "called", "start", "service", "store", "each_pool", "certificates", "night", "slow", "nodes"}
+"""Fixtures that start a process or a server."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what a person waits for after each change: `pytest -m quick`."""
     for item in items:
-        if item.path.parent.name in QUICK and not SLOW & set(getattr(item, "fixturenames", ())):
+        starts_something = SLOW & set(getattr(item, "fixturenames", ()))
+        if item.path.parent.name in QUICK and not starts_something and item.get_closest_marker("simulated") is None:
             item.add_marker(pytest.mark.quick)
 
 

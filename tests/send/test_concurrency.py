@@ -52,6 +52,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("shape", "latency", "tokens", "best"), SHAPES)
 def test_after_a_minute_it_is_as_good_as_the_best_fixed_number_and_stays_there(shape, latency, tokens, best, seed):
@@ -95,6 +96,7 @@ def test_latencies_that_differ_much_are_not_taken_for_a_queue(seed):
     assert auto.throughput(40, 90) >= 0.9 * fixed.throughput(40, 90)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize(
     ("slots", "seconds", "deviation"),
     [
@@ -118,6 +120,7 @@ def test_a_pace_that_changes_by_itself_is_not_taken_for_a_queue(slots, seconds, 
     assert statistics.mean(slower) <= 2.6, slower
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("capacity", "slower"),
@@ -134,6 +137,7 @@ def test_a_capacity_that_drifts_is_followed(capacity, slower, seed):
     assert not auto.late()
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("slots", [(4, 32), (8, 8), (2, 16, 40)])
 def test_several_servers_get_as_many_as_each_has_slots(slots, seed):
@@ -146,6 +150,7 @@ def test_several_servers_get_as_many_as_each_has_slots(slots, seed):
         assert 0.95 * one <= statistics.mean(numbers) <= 1.3 * one + 1
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("slots", "takes", "begins"),

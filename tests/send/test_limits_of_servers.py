@@ -21,6 +21,8 @@ from batchgen.send.stops import Stops
 from batchgen.send.task import Task
 from batchgen.simulator.clock import SimulatedLoop
 
+pytestmark = pytest.mark.simulated
+
 
 def now() -> float:
     return asyncio.get_running_loop().time()
