@@ -66,8 +66,8 @@ class Preflight:
 
 
 def checksums(made: PreparedBatch) -> list[int]:
-    """Returns a checksum of each body. What is made later for the same row is compared with it: that takes a quarter of
-    the time that a digest does."""
+    """Returns a checksum of each body. What is made later for the same row is compared with it: that takes a fifth to a
+    quarter of the time that a digest does."""
     return list(map(crc32, made.bodies))
 
 

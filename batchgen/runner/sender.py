@@ -231,8 +231,8 @@ async def _run_until_end(dispatcher: Dispatcher) -> bool:
 
 @asynccontextmanager
 async def _ticking(*calls: tuple[float, Callable[[], None]]) -> AsyncIterator[None]:
-    """Calls each function every so many seconds while the block runs. One that fails is called again, and the first of
-    its failures in a row is told."""
+    """Calls each function every so many seconds while the block runs. One that fails is called again; of failures in a
+    row, the first is logged."""
 
     async def tick(seconds: float, call: Callable[[], None]) -> None:
         has_failed = False

@@ -11,14 +11,14 @@ from batchgen.errors import MachineRefused
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """A request that waits for its outcome. `asked_at`: in seconds of the loop's clock. `has_left`: an actor has it."""
+    """A request that waits for its outcome. `asked_at`: in seconds of the loop's clock. `was_sent`: an actor has it."""
 
     body: bytes
     model: str
     fresh: bool
     asked_at: float
     ended: asyncio.Future[Answer | Failure]
-    has_left: bool = False
+    was_sent: bool = False
 
     @property
     def is_cancelled(self) -> bool:

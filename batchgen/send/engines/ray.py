@@ -86,7 +86,7 @@ class Actors:
         try:
             return await request.ended
         except asyncio.CancelledError:
-            if request.has_left:
+            if request.was_sent:
                 raise
             raise NeverSent from None
 
@@ -234,7 +234,7 @@ class _ActorSlot:
                 if request.is_cancelled:
                     continue
                 number = next(self._numbers)
-                request.has_left = True
+                request.was_sent = True
                 self._in_flight[number] = request
                 requests.append((number, request.body, request.model, request.fresh))
             self._outbox.clear()
