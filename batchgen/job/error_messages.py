@@ -76,7 +76,7 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     if kind == "model_type" and len(loc) == 1 and isinstance(given, str) and "@" not in given and loc[0] in _FIRST:
         return f"should be a mapping; did you mean `{loc[0]}: {{{_FIRST[loc[0]]}: {given:.60}}}`?"
     if kind == "missing":
-        return "missing"
+        return "missing (a chat has messages)" if loc == ("prompt",) else "missing"
     if kind == "literal_error" and loc[-1] == "[key]":
         known = re.findall(r"'(\w+)'", mistake["ctx"]["expected"])
         what = "role" if loc[0] == "messages" else "request field"

@@ -18,8 +18,10 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from batchgen.api.dialects import Dialect
 from batchgen.api.types import VENDOR_HOST, VENDOR_URL
@@ -67,7 +69,9 @@ class Job(Renderable, Section):
 
     name: str = Field("", pattern=NAME, description="default: the file's stem")
     input: Input
-    prompt: Text | None = Field(None, description="a Jinja template; the row's columns are its names")
+    prompt: Text | None = Field(
+        None, validate_default=True, description="a Jinja template; the row's columns are its names"
+    )
     messages: Annotated[list[Message], Field(min_length=1)] | None = Field(
         None, description="in place of prompt, a chat: templates by role (system, user, assistant), one a message"
     )
@@ -122,18 +126,26 @@ class Job(Renderable, Section):
     @classmethod
     def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
         if isinstance(values, dict):
-            context(info)["text_files"] = files_named(values)
             values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
+            context(info).update(text_files=files_named(values), is_chat="messages" in values)
             return {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", context(info)["stem"]), **values}
         return values
+
+    @field_validator("prompt")
+    @classmethod
+    def _is_in_place_of_messages(cls, prompt: str | None, info: ValidationInfo) -> str | None:
+        """Checks that there is either a prompt or messages."""
+        is_chat = context(info)["is_chat"]
+        if prompt is None and not is_chat:
+            raise PydanticCustomError("missing", "missing (a chat has messages)")
+        if prompt is not None and is_chat:
+            raise ValueError("is given beside messages: give only one of them")
+        return prompt
 
     @model_validator(mode="after")
     def _agrees(self, info: ValidationInfo) -> Self:
         """Checks the sections against each other; each mistake is reported at its place."""
         self._text_files = context(info).get("text_files", {})
-        if (self.prompt is None) == (self.messages is None):
-            both = "is given beside messages: give only one of them" if self.prompt else "missing (a chat has messages)"
-            raise validation_error(("prompt",), both)
         refuse_unknown(self.request, self.columns, self.dialect)
         if self.request.response_format == "json_schema" and self.check.json_schema is None:
             message = "json_schema sends check.json_schema along, and the job has none"

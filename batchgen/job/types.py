@@ -16,7 +16,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def context(info: ValidationInfo) -> dict[str, Any]:
-    """Returns `folder` and `stem` of the job file."""
+    """Returns `folder` and `stem` of the job file, and what its checks have noted so far."""
     return info.context or {}
 
 

@@ -432,6 +432,16 @@ def test_all_mistakes_are_told_in_the_files_order(tmp_path):
     ]
 
 
+def test_all_that_is_missing_is_told_beside_the_mistakes(tmp_path):
+    told = refused(tmp_path, "input: {path: in.csv}\nlimits: {concurency: 4}\n").splitlines()
+    assert [line.split(": ", 1)[1] for line in told] == [
+        "limits.concurency: unknown key; did you mean concurrency?",
+        "prompt: missing (a chat has messages)",
+        "request: missing",
+        "output: missing",
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n", "5", "null"])
 def test_a_file_that_is_no_mapping(tmp_path, text):
     assert refused(tmp_path, text).startswith("job.yaml: a job file is a mapping")
