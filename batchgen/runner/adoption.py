@@ -36,16 +36,25 @@ class Offer(NamedTuple):
 
 
 def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
-    """Returns the other checkpoints that hold the most answers to these rows (`hi`, `lo`). It searches the job's state
-    folder, and the usual one if the job sets another. None for the built-in model, whose answers cost nothing."""
+    """Returns the other checkpoints that hold the most answers to these rows (`hi`, `lo`). None for the built-in model,
+    whose answers cost nothing."""
     if job.is_local:
         return []
-    places = {job.state_folder, job.output.usual_state_folder}
-    others = [path for place in places for path in place.glob("*.sqlite") if not folders.is_same(path, job.checkpoint)]
+    others = [path for path in _checkpoints(job) if not folders.is_same(path, job.checkpoint)]
     latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_CHECKPOINTS]
     found = [_offer(path, rows) for path in latest]
     useful = [offer for offer in found if offer is not None and offer.answers]
     return sorted(useful, key=lambda offer: -offer.answers)[:SHOWN_OFFERS]
+
+
+def _checkpoints(job: Job) -> set[Path]:
+    """Returns those in the job's state folder and in the usual one; and those of the job's name around them, where its
+    output may have been before: in the folder above, beside, or below."""
+    usual = job.output.usual_state_folder
+    own = f"{usual.name}/{job.checkpoint.name}"
+    here, above = usual.parent, usual.parent.parent
+    places = (job.state_folder, "*.sqlite"), (usual, "*.sqlite"), (here, f"*/{own}"), (above, own), (above, f"*/{own}")
+    return {path for place, names in places for path in place.glob(names)}
 
 
 def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:

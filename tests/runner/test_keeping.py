@@ -381,6 +381,14 @@ def test_what_lies_beside_is_said_before_anything_is_sent(job, called, service, 
     assert "holds answers to 60 of these 60 rows, which would be bought again: `--adopt" in said
 
 
+@pytest.mark.parametrize("path", ["out2/job.parquet", "out/new/job.parquet", "job.parquet"])
+def test_who_moves_the_output_is_told_where_the_answers_are(job, called, service, complete, path):
+    moved = job(ROWS, output={"path": path})
+    said = " ".join(called("plan", moved).stdout.split())
+    assert f"{job.checkpoint} (of the job job) holds answers to 60 of these 60 rows" in said
+    assert called("run", moved, "--adopt", job.checkpoint, "--json").json["sent"] == 0
+
+
 def test_what_is_no_checkpoint_is_not_adopted(job, called, complete):
     ended = called("run", complete, "--adopt", job.folder / "rows.csv")
     assert (ended.returncode, "is not a checkpoint" in ended.stderr) == (2, True)
