@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchgen.api.outcome import Answer
+from batchgen.api.token_counts import tokens_of
+from batchgen.api.types import RawCompletion
 from batchgen.ui.humanize import dollars, pluralize
 
 
@@ -54,12 +56,20 @@ class Usage:
 NOTHING = Usage()
 
 
-def billed_tokens(answer: Answer, candidates: int) -> int:
+def billed_tokens(answer: Answer, candidates: int, longest: int) -> int:
     """Returns the tokens of all answers that were generated for a request. If the service does not count them, an
-    answer that was not sent (`best_of`) is assumed to be as long as those that were."""
-    if answer.prompt_tokens is not None or candidates <= answer.choices:
+    answer that was not sent (`best_of`) is assumed to be as long as those that were, and an estimate is at most
+    what the request allows: `longest` tokens for all candidates."""
+    if answer.prompt_tokens is not None:
         return answer.tokens
-    return -(-answer.tokens * candidates // answer.choices)
+    made = max(candidates, answer.choices)
+    return min(-(-answer.tokens * made // answer.choices), longest * made // candidates)
+
+
+def stored_answer(read: RawCompletion) -> Answer:
+    """Returns a stored answer as it was when it came, without its body."""
+    texts = [choice.text for choice in read.choices]
+    return Answer(b"", len(texts), *tokens_of(texts, read.usage))
 
 
 def spent(run: Usage, in_all: Usage) -> str | None:

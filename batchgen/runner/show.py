@@ -17,8 +17,7 @@ import polars as pl
 
 from batchgen.api.failure_kinds import Billed, Kind
 from batchgen.api.outcome import Answer
-from batchgen.api.token_counts import tokens_of
-from batchgen.api.usage import billed_tokens
+from batchgen.api.usage import billed_tokens, stored_answer
 from batchgen.checkpoint.index import Index, join
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record
@@ -147,7 +146,8 @@ def _attempt(setup: PreparedJob, request: PreparedRequest, record: Record, reade
     price = price_of(setup.job, request.model)
     tokens = prompt = None
     if answer is not None:
-        prompt, tokens = answer.prompt_tokens or request.prompt_tokens, billed_tokens(answer, request.candidates)
+        prompt = answer.prompt_tokens or request.prompt_tokens
+        tokens = billed_tokens(answer, request.candidates, request.answer_tokens)
     elif _may_be_billed(record):
         prompt, tokens = request.prompt_tokens, request.answer_tokens
     return ShownAttempt(
@@ -173,10 +173,7 @@ def _may_be_billed(record: Record) -> bool:
 def _billed_answer(record: Record, reader: Reader) -> Answer | None:
     """Returns the answer; None if there is none, or none that could be used."""
     read = None if _may_be_billed(record) else reader.answer(record)
-    if read is None:
-        return None
-    texts = [choice.text for choice in read.choices]
-    return Answer(b"", len(texts), *tokens_of(texts, read.usage))
+    return None if read is None else stored_answer(read)
 
 
 def _row(setup: PreparedJob, row: ChosenRow, seen: _Seen) -> ShownRow:

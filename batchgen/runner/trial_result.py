@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.token_counts import tokens_of
 from batchgen.api.types import RawCompletion
-from batchgen.api.usage import NOTHING, Usage
+from batchgen.api.usage import NOTHING, Usage, billed_tokens, stored_answer
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Record
 from batchgen.errors import OK, ROWS_FAILED, EngineGone, ServiceRefused, Stopped
@@ -25,7 +24,8 @@ from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity
 class TriedRow:
     """A row that was tried. `row`: its number in the input's files, from 1; `id`: its `input.id`. It has either
     `prompt` or `messages` (role and content). `prompt_tokens`, `completion_tokens`: as the service counts them
-    (`counted`), else by estimate. `cost`: US dollars of this answer, None if the price is unknown."""
+    (`counted`), else by estimate; of all answers that were made (`best_of`). `cost`: US dollars of these, None if the
+    price is unknown."""
 
     row: int
     id: str | None
@@ -125,9 +125,9 @@ def tried_row(job: Job, row: ChosenRow, attempt: Attempt) -> TriedRow:
 
 
 def _answered(tried: TriedRow, job: Job, asked: PreparedRequest, record: Record, answer: RawCompletion) -> TriedRow:
-    first = answer.choices[0]
-    tokens, counted = tokens_of([choice.text for choice in answer.choices], answer.usage)
-    prompt = asked.prompt_tokens if counted is None else counted
+    first, stored = answer.choices[0], stored_answer(answer)
+    tokens = billed_tokens(stored, asked.candidates, asked.answer_tokens)
+    prompt = stored.prompt_tokens or asked.prompt_tokens
     price = price_of(job, asked.model)
     return replace(
         tried,
@@ -136,7 +136,7 @@ def _answered(tried: TriedRow, job: Job, asked: PreparedRequest, record: Record,
         finish_reason=first.finish_reason,
         prompt_tokens=prompt,
         completion_tokens=tokens,
-        counted=counted is not None,
+        counted=stored.prompt_tokens is not None,
         cost=None if price is None else prompt * price[0] + tokens * price[1],
         latency_s=record.latency,
     )

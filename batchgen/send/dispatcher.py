@@ -206,7 +206,8 @@ class Dispatcher:
             self._correct(task, outcome)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
-            prompt, tokens = answer.prompt_tokens or task.prompt_tokens, billed_tokens(answer, task.candidates)
+            prompt = answer.prompt_tokens or task.prompt_tokens
+            tokens = billed_tokens(answer, task.candidates, task.answer_tokens)
             self._settle(task, prompt + tokens, task.cost(tokens, prompt))
             self.limits.answered(now, sent_at, task.answer_tokens, tokens, task.beside)
             self.budget.observe(now - sent_at)

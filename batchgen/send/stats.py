@@ -69,7 +69,7 @@ class Stats:
         used if the service does not count them."""
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or task.prompt_tokens
-        self.answer_tokens += billed_tokens(answer, task.candidates)
+        self.answer_tokens += billed_tokens(answer, task.candidates, task.answer_tokens)
         self.counted += answer.prompt_tokens is not None
         self.without_log_probs += not answer.has_log_probs
         self.several += answer.choices > task.candidates

@@ -144,6 +144,26 @@ def test_the_lines_of_progress_say_what_the_run_and_its_job_have_spent(job, serv
     assert first["cost"] > 0
 
 
+@pytest.mark.parametrize("most", [1, 7, 5_000], ids=lambda most: f"of at most {most:,} tokens")
+def test_an_estimate_is_at_most_what_the_plan_says(job, service, called, most):
+    """The service counts nothing, and its texts have some 24 tokens by our estimate."""
+    request = {"model": "palmyra-x5", "max_tokens": most}
+    path = job(rows_of(30), prices=PRICES, request=request, until={"cost": 30 * (most + 30) / 1000})
+    planned = called("plan", path, "--json").json
+    ended = called("run", path, "--json").json
+    assert (ended["exit_code"], ended["ok"]) == (0, 30)
+    assert used(ended) <= planned["tokens"]
+    assert ended["cost"] <= planned["cost"]
+    assert ended["answer_tokens"] == 30 * most or most > 24
+
+
+def test_a_trial_says_what_its_candidates_cost(job, service, called):
+    path = job(rows_of(3), prices=PRICES, request={"model": "palmyra-x5", "max_tokens": 50, "best_of": 4})
+    row = json.loads(called("try", path, "-n", "1", "--json").stdout)
+    assert row["prompt_tokens"] + row["completion_tokens"] == used(called("status", path, "--json").json["in_all"])
+    assert row["cost"] == pytest.approx((row["prompt_tokens"] + row["completion_tokens"]) / 1000)
+
+
 def test_candidates_that_are_not_sent_are_in_the_cost_and_the_budget(job, service, called):
     """Of `best_of: 4` four answers are made and billed, and one comes."""
     one = called("run", job(rows_of(30), prices=PRICES), "--json").json
