@@ -177,6 +177,11 @@ def test_the_job_file_page_names_every_job_of_the_repository():
     assert sorted(named) == sorted(f"jobs/{path.name}" for path in (ROOT / "jobs").glob("*.yaml"))
 
 
+def test_the_job_file_page_has_the_second_job_of_the_chain_as_it_is():
+    (block,) = [text for text in blocks(TEXTS["docs/job-file.md"], "yaml") if "name: judged" in text]
+    assert yaml.safe_load(block) == yaml.safe_load((ROOT / "jobs" / "judged.yaml").read_text(encoding="utf-8"))
+
+
 PASSED_OVER = {"environ", "engine"}
 """Parameters for those who work on the code: the environment, and where attempts are made."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from batchgen.cli.streams import say, say_written
@@ -35,7 +37,7 @@ def init(name: str | None, path: str | None) -> None:
         say(f"warning: {note}", err=True)
     for file in written:
         say_written(file)
-    say(f"next: batchgen run {written[0]} --local")
+    say(f"next: {shlex.join(['batchgen', 'run', str(written[0]), '--local'])}")
 
 
 @click.command()

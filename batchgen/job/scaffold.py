@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def job_file(name: str) -> Path:
 
 def job_text(file: Path, input_keys: str, prompt: str) -> str:
     """Returns the text of a job file. `input_keys` and `prompt` are lines of YAML, indented by two spaces."""
-    return _JOB.format(file=file, name=file.stem, input=input_keys, prompt=prompt)
+    return _JOB.format(file=shlex.quote(str(file)), name=file.stem, input=input_keys, prompt=prompt)
 
 
 def write(name: str) -> list[Path]:

@@ -74,6 +74,7 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*) *:")
+_PLACEHOLDER = re.compile(r"\{(date|name)\}")
 _TEXTS = ("prompt",)
 """Top-level keys that hold a text, in which YAML's own marks are likely."""
 
@@ -83,6 +84,8 @@ def _meant(text: str, mark: Any) -> str:
     lines = text.splitlines()[: 1 + (0 if mark is None else mark.line)]
     keys = [found[1] for line in lines if (found := _KEY.match(line))]
     key = keys[-1] if keys else ""
+    if lines and _PLACEHOLDER.search(lines[-1]):
+        return "; put a path with {date} or {name} in quotes"
     if key not in _TEXTS:
         return ""
     return f"; put the text in quotes (and double those within it), or below `{key}: |`, each line of it indented"

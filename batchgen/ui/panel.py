@@ -20,7 +20,7 @@ from batchgen.ui.terminal import Screen, cut, inert, wrap
 
 LABEL_COLUMNS = 12
 """Columns before a line's text."""
-BAR_COLUMNS = 50
+BAR_COLUMNS, MIN_BAR_COLUMNS = 50, 10
 TEXT_LINES, TEXT_COLUMNS, TEXT_CHARS = 6, 75, 3000
 """How much of a longer text is shown: lines and columns as plain text, characters in a notebook."""
 SCREEN_LINES = 16
@@ -168,12 +168,13 @@ def _line(line: PanelLine, screen: Screen) -> str:
 
 
 def _bar(share: float, severity: Severity, screen: Screen) -> str:
-    done = round(share * BAR_COLUMNS)
+    columns = min(BAR_COLUMNS, max(screen.width or 0, MIN_BAR_COLUMNS + 9) - 9)  # beside the share
+    done = int(share * columns)  # rounded down: what is full has nothing left
     full, empty = (
         screen.paint("█" * done, fg=severity.value[0] or None),
-        screen.paint("░" * (BAR_COLUMNS - done), dim=True),
+        screen.paint("░" * (columns - done), dim=True),
     )
-    return f"  {full}{empty}  {100 * share:.0f} %"
+    return f"  {full}{empty}  {int(100 * share)} %"
 
 
 def _excerpt(text: TextBlock, screen: Screen) -> str:

@@ -111,6 +111,15 @@ def test_colour_is_ours_alone():
     assert told.count("\\x1b[32mgood") == 4
 
 
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize(("share", "percent"), [(0.0, 0), (308 / 309, 99), (0.995, 99), (1.0, 100)])
+def test_a_bar_is_full_once_nothing_is_left(width, share, percent):
+    *_, bar = Panel("seo", "running", "", [], share=share).text(Screen(width)).splitlines()
+    assert bar.endswith(f" {percent} %")
+    assert ("░" not in bar) == (share == 1)
+    assert display_width(bar) <= width
+
+
 def test_a_whole_text_is_whole_in_a_pipe_and_begins_on_a_screen():
     text = "\n".join(f"line {number} " + "word " * 40 for number in range(30))
     panel = Panel("seo row 1", "ok", "", [], texts=(TextBlock("answer", text, is_whole=True),))

@@ -53,6 +53,13 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
     assert planned.json["rows"] == sum(batch.height for batch in open_source(read_job(job).input).batches())
 
 
+def test_the_next_command_can_be_typed(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = called("init", "my jobs/new").stdout
+    assert told.endswith("next: batchgen run 'my jobs/new.yaml' --local\n")
+    assert "batchgen plan 'my jobs/new.yaml'" in (tmp_path / "my jobs" / "new.yaml").read_text(encoding="utf-8")
+
+
 def test_names_stand_in_the_job_as_they_are_read(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Größen.csv").write_text("Größe;Länge\n1;2\n2;2\n", encoding="utf-8")
