@@ -55,9 +55,12 @@ class AnswerMeter:
         self._pieces.append(measured(*_filtered(ids, answers, chosen)))
 
     def sample(self) -> AnswerSample:
-        """Returns the measures. An answer that several rows share is one."""
-        answers = pl.concat(self._pieces).unique("id").sort("id")
-        return AnswerSample(answers, answers.height if self._every == 1 else self._of)
+        """Returns the measures. An answer that several rows share is one. How many there are of a sample is told by how
+        many rows share one in it."""
+        rows = pl.concat(self._pieces)
+        answers = rows.unique("id").sort("id")
+        of = round(self._of * answers.height / rows.height) if rows.height else self._of
+        return AnswerSample(answers, answers.height if self._every == 1 else of)
 
 
 def measured(ids: pl.Series, answers: DecodedAnswers) -> pl.DataFrame:

@@ -129,6 +129,8 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
     waiting: list[pa.Table] = []
     size = rows = 0
     for table in tables:
+        if not table.num_rows:
+            continue  # pyarrow refuses an empty group
         waiting.append(table)
         size, rows = size + table.nbytes, rows + table.num_rows
         if size >= ROW_GROUP_BYTES or rows >= ROW_GROUP_ROWS:

@@ -134,6 +134,6 @@ class Summary(Renderable):
 
 def kept_out(rejected: list[str], partial: str | None) -> list[PanelLine]:
     """Returns why results did not replace the existing output."""
-    kept = "the existing output was left unchanged"
+    kept = "these results have not taken the output's place"
     lines = [PanelLine("rejected", "\n".join([*rejected, kept]), Severity.BAD)] if rejected else []
     return [*lines, *([PanelLine("partial", partial, Severity.WAIT)] if partial else [])]

@@ -87,7 +87,7 @@ class Trial(Renderable):
         """Returns how many have their text, what it took, and each row's prompt beside its answer."""
         ok, severity = self._count("ok"), Severity.GOOD if self.exit_code == OK else Severity.BAD
         if not self.rows:
-            return Panel(self.name, "nothing to try", ": every row has its answer", [], Severity.GOOD)
+            return Panel(self.name, "nothing to try", ": no row waits for an answer", [], Severity.GOOD)
         counts = {status: self._count(status) for status in ("failed", "pending")}
         others = "".join(f", {count:,} {status}" for status, count in counts.items() if count)
         used = f"{self.usage.amounts()} ({self.usage.source()})" if self.usage.answers else "nothing"

@@ -52,6 +52,7 @@ def test_a_long_name_of_a_model_is_cut():
         pytest.param(4, [1, 2, None, 4], [1, 2, 4], 3, id="a row without an answer does not count"),
         pytest.param(4, [7, 8, 7, 8], [7, 8], 2, id="an answer that rows share counts once"),
         pytest.param(21, list(range(1, 22)), [4, 8, 12, 16, 20], 21, id="of many, one of each four"),
+        pytest.param(40, [one for one in range(1, 21) for _ in range(2)], [8, 16], 20, id="of many that two rows share each"),
         pytest.param(4, [None] * 4, [], 0, id="no answer at all"),
     ],
 )  # fmt: skip

@@ -92,6 +92,16 @@ def test_rows_of_one_status(job, called, mixed, suffix, status, rows):
     assert f"{' '.join(read(target)['id'])}: {ended.stdout.partition(': ')[2].strip()}" == rows
 
 
+@pytest.mark.parametrize("suffix", ["csv", "xlsx", "jsonl", "parquet"])
+def test_a_status_that_no_row_has(job, called, service, suffix):
+    path, target = job([{"id": "r0", "name": "tent"}]), job.folder / f"x.{suffix}"
+    assert called("run", path).returncode == 0
+    ended = called("export", path, "-o", target, "--status", "failed")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "0 rows" in ended.stdout
+    assert suffix == "jsonl" or read(target).height == 0
+
+
 def read(path) -> pl.DataFrame:
     if path.suffix == ".csv":
         return pl.read_csv(path)
