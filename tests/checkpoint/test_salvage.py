@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from batchgen.errors import MachineRefused
 IN_FILE, IN_LOG = 60, 20
 """Attempts that a killed run has left in the database, and in its log."""
 KILLED = """
-import errno, os, signal, sys
+import errno, os, shutil, signal, sys
 from pathlib import Path
 from batchgen.checkpoint.salvage import salvage
 
-left, has_links = int(sys.argv[2]), sys.argv[3] == "with links"
-def step(event, arguments):
+source, folder, has_links = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "with links"
+def hook(event, arguments):
     global left
     if event == "os.link" and not has_links:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -36,10 +35,21 @@ def step(event, arguments):
         left -= 1
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(step)
-salvage(Path(sys.argv[1]))
+
+for step in range(int(sys.argv[4])):
+    path = shutil.copytree(source, folder / str(step)) / "job.sqlite"
+    if (child := os.fork()) == 0:
+        left = step
+        sys.addaudithook(hook)
+        salvage(path)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != -signal.SIGKILL:
+        sys.exit(code)
+sys.exit("it never ends")
 """
-"""Salvages a file, and is killed before the given step."""
+"""Salvages copies of a file: each in a process that is killed before its first step, its second, and so on, until one
+comes to its end."""
 MAX_STEPS = 30
 ANSWERS = 200
 
@@ -86,17 +96,14 @@ def saved(damaged, tmp_path_factory) -> list[bytes]:
     return keys
 
 
-def killed_salvages(damaged: Path, folder: Path, links: str) -> Iterator[Path]:
-    """Yields what a salvage leaves that is killed before its first step, its second, and so on."""
-    for step in range(MAX_STEPS):
-        path = copied(damaged, folder / str(step))
-        ended = subprocess.run([sys.executable, "-c", KILLED, path, str(step), links], check=False)
-        if ended.returncode == 0:
-            assert step > 4
-            return
-        assert ended.returncode == -signal.SIGKILL
-        yield path
-    pytest.fail("it never ends")
+def killed_salvages(damaged: Path, folder: Path, links: str) -> list[Path]:
+    """What a salvage leaves that is killed before its first step, its second, and so on."""
+    source, left = copied(damaged, folder / "source").parent, folder / "left"
+    left.mkdir()
+    subprocess.run([sys.executable, "-c", KILLED, source, left, links, str(MAX_STEPS)], check=True)
+    *killed, _ = sorted(left.iterdir(), key=lambda one: int(one.name))
+    assert len(killed) > 4
+    return [one / "job.sqlite" for one in killed]
 
 
 @pytest.mark.parametrize("links", ["with links", "without links"])

@@ -37,8 +37,8 @@ def chat(job, server, rows=ROWS, request=None, **sections):
     return path
 
 
-def run(batchgen, server, path, *options):
-    return batchgen("run", *options, path, env={"WRITER_BASE_URL": server.url})
+def run(command, server, path, *options):
+    return command("run", *options, path, env={"WRITER_BASE_URL": server.url})
 
 
 def body_of(row, request):
@@ -71,11 +71,11 @@ def outcome(row, request):
 
 @pytest.mark.parametrize("stream", [pytest.param(False, id="whole"), pytest.param(True, id="streamed")])
 @pytest.mark.parametrize("logprobs", [pytest.param(False, id="plain"), pytest.param(True, id="log-probs")])
-def test_each_row_has_its_own_answer_and_all_that_was_said_of_it(job, server, batchgen, stream, logprobs):
+def test_each_row_has_its_own_answer_and_all_that_was_said_of_it(job, server, called, stream, logprobs):
     request = {**({"stream": True} if stream else {}), **({"logprobs": True} if logprobs else {})}
     request |= {"seed": 7, "top_logprobs": 2} if server.api == "openai" and logprobs else {}
     path = chat(job, server, request=request)
-    ended = run(batchgen, server, path, "--json")
+    ended = run(called, server, path, "--json")
     assert (ended.returncode, server.violations, server.strays) == (1, [], [])
     rows = job.rows()
     wanted = [outcome(row, request) for row in ROWS]
@@ -92,13 +92,13 @@ def test_each_row_has_its_own_answer_and_all_that_was_said_of_it(job, server, ba
     assert ended.json["prompt_tokens"] == sum(one["prompt_tokens"] for one in used)
     assert ended.json["answer_tokens"] == sum(one["completion_tokens"] for one in used)
     assert ended.json["counted"] == len(used)
-    again = run(batchgen, server, path, "--no-retry-failed", "--json")
+    again = run(called, server, path, "--no-retry-failed", "--json")
     assert (again.json["sent"], job.rows()) == (0, rows), "nothing is bought twice"
 
 
-def test_what_is_sent_is_what_the_job_says(job, server, batchgen):
+def test_what_is_sent_is_what_the_job_says(job, server, called):
     path = chat(job, server, ROWS[:1], request={"stream": True, "temperature": 0.5, "n": 2})
-    assert run(batchgen, server, path).returncode == 0
+    assert run(called, server, path).returncode == 0
     sent = {"temperature": 0.5, "n": 2, "stream": True, "stream_options": {"include_usage": True}}
     assert server.bodies == [body_of(ROWS[0], sent)]
 
@@ -118,24 +118,24 @@ def test_several_answers_a_row(job, server, batchgen):
         ]
 
 
-def test_choices_that_never_come_are_missed(job, server, batchgen):
+def test_choices_that_never_come_are_missed(job, server, called):
     """`transformers serve` 5.24.0 takes `n` and answers once."""
     server.script = lambda _, body: chat_server_raw(chat_server.answer({**body, "n": 1}))
-    ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"n": 2}))
+    ended = run(called, server, chat(job, server, ROWS[:1], request={"n": 2}))
     assert ended.returncode == 0
     assert "request.n: no answer of the server had more than one choice" in ended.stderr
 
 
-def test_log_probs_that_are_declined_are_not_missed(job, server, batchgen):
-    ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"logprobs": False}))
+def test_log_probs_that_are_declined_are_not_missed(job, server, called):
+    ended = run(called, server, chat(job, server, ROWS[:1], request={"logprobs": False}))
     assert (ended.returncode, "logprobs" in ended.stderr) == (0, False)
 
 
-def test_an_answer_that_has_to_be_complete(job, server, batchgen):
+def test_an_answer_that_has_to_be_complete(job, server, called):
     """It fails at once; without the check, the same answer is a text, and not bought again."""
     rows = [row for row in ROWS if row["note"] in ("plain", "cut me")]
     path = chat(job, server, rows, check={"complete": True})
-    ended = run(batchgen, server, path, "--json")
+    ended = run(called, server, path, "--json")
     cut = [row for row in rows if row["note"] == "cut me"]
     assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), len(rows))
     errors = [row["error"] for row in job.rows() if row["error"]]
@@ -143,44 +143,44 @@ def test_an_answer_that_has_to_be_complete(job, server, batchgen):
         f"cut: cut off after {chat_server.usage(body_of(row, {}))['completion_tokens']} tokens" for row in cut
     ]
     path = chat(job, server, rows)
-    ended = run(batchgen, server, path, "--json")
+    ended = run(called, server, path, "--json")
     assert (ended.returncode, ended.json["ok"], ended.json["sent"]) == (0, len(rows), 0)
     path = chat(job, server, rows, check={"complete": True})
-    ended = run(batchgen, server, path, "--no-retry-failed", "--json")
+    ended = run(called, server, path, "--no-retry-failed", "--json")
     assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), 0)
 
 
-def test_texts_in_files_of_their_own(job, server, batchgen):
+def test_texts_in_files_of_their_own(job, server, called):
     """An edited file is an edited prompt: what it made is sent anew."""
     folder = job.folder / "prompts"
     folder.mkdir()
     (folder / "task.j2").write_text("\ufeffWrite about {{ name }}.\n", encoding="utf-8")
     messages = [{"system": "Be brief."}, {"user": {"file": "prompts/task.j2"}}]
     path = chat(job, server, ROWS[:3], messages=messages)
-    assert run(batchgen, server, path).returncode == 0
+    assert run(called, server, path).returncode == 0
     assert server.bodies[0]["messages"][1] == {"role": "user", "content": "Write about tent 0."}
     (folder / "task.j2").write_text("Write of {{ name }}.")
-    assert run(batchgen, server, path, "--json").json["sent"] == 3
+    assert run(called, server, path, "--json").json["sent"] == 3
     (folder / "task.j2").write_text("Write of\n{{ nam }}.")
-    ended = run(batchgen, server, path)
+    ended = run(called, server, path)
     assert (ended.returncode, len(server.bodies)) == (2, 6)
     assert "prompts/task.j2: line 2: " in ended.stderr
     assert "name" in ended.stderr
 
 
-def test_extra_fields_and_a_row_s_own(job, batchgen):
+def test_extra_fields_and_a_row_s_own(job, called):
     """`extra` is sent as it stands, and part of what a row's answer belongs to."""
     with ChatServer("openai") as server:
         rows = [{**row, "many": "2" if n else "", "sure": "true"} for n, row in enumerate(ROWS[:2])]
         extra = {"extra": {"chat_template_kwargs": {"enable_thinking": False, "prompt": ""}}}
         own = {"n": "many", "logprobs": "sure"}
         path = chat(job, server, rows, request=extra, columns=own)
-        assert run(batchgen, server, path).returncode == 0
+        assert run(called, server, path).returncode == 0
         sent = {"logprobs": True, **extra["extra"]}
         bodies = sorted(server.bodies, key=lambda body: "n" in body)
         assert bodies == [body_of(rows[0], sent), body_of(rows[1], {**sent, "n": 2})]
         path = chat(job, server, rows, request={"extra": {"chat_template_kwargs": {}}}, columns=own)
-        assert run(batchgen, server, path, "--json").json["sent"] == 2
+        assert run(called, server, path, "--json").json["sent"] == 2
 
 
 SCHEMA = {
@@ -294,12 +294,12 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("sections", "said"), REFUSALS)
-def test_what_cannot_be_meant_is_refused_before_anything_is_sent(job, batchgen, sections, said):
+def test_what_cannot_be_meant_is_refused_before_anything_is_sent(job, called, sections, said):
     with ChatServer("writer") as server:
         path = chat(job, server, ROWS[:1], **{k: v for k, v in sections.items() if k != "prompt"})
         if "prompt" in sections:
             path.write_text(path.read_text() + "prompt: x\n")
-        ended = run(batchgen, server, path)
+        ended = run(called, server, path)
         assert (ended.returncode, server.requests, ended.stdout) == (2, 0, "")
         assert said in ended.stderr
 
@@ -313,27 +313,27 @@ EXTRAS = [
 
 
 @pytest.mark.parametrize(("extra", "said"), EXTRAS)
-def test_a_field_that_is_known_is_no_extra(job, batchgen, extra, said):
+def test_a_field_that_is_known_is_no_extra(job, called, extra, said):
     with ChatServer("openai") as server:
-        ended = run(batchgen, server, chat(job, server, ROWS[:1], request={"extra": extra}))
+        ended = run(called, server, chat(job, server, ROWS[:1], request={"extra": extra}))
         assert (ended.returncode, server.requests) == (2, 0)
         assert said in ended.stderr
 
 
-def test_what_completions_lack_is_an_extra_field(job, batchgen):
+def test_what_completions_lack_is_an_extra_field(job, called):
     """As the message says that refuses `request.response_format`: llama.cpp's completions take it."""
     extra = {"response_format": {"type": "json_object"}, "stream_options": {"include_usage": True}}
     endpoint = {"api": "openai", "url": "http://127.0.0.1:9"}
     path = job(ROWS[:1], request={"max_tokens": 50, "extra": extra}, endpoint=endpoint)
-    ended = batchgen("plan", path)
+    ended = called("plan", path)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_an_input_that_has_such_columns_keeps_them(job, server, batchgen):
+def test_an_input_that_has_such_columns_keeps_them(job, server, called):
     """As before there were these results: the job goes on, and says what it leaves out."""
     rows = [{**row, "reasoning": f"why {row['id']}", "Finish_Reason": "x"} for row in ROWS[:2]]
     path = chat(job, server, [{**row, "note": "think"} for row in rows])
-    ended = run(batchgen, server, path)
+    ended = run(called, server, path)
     assert ended.returncode == 0
     found = job.rows()
     assert [row["reasoning"] for row in found] == ["why 000", "why 001"]
