@@ -82,7 +82,7 @@ class Story:
     def kill(self):
         wanted = self.write()
         before = self.billed()
-        ended = self.driver("run", self.work, self.server.url, self.dice.uniform(0, 0.12))
+        ended = self.driver("run", self.work, self.server.url, cpu=self.dice.uniform(0, 0.12))
         bought = self.billed() - before
         stored = self.stored()
         assert self.done <= stored, "nothing that was stored is lost"

@@ -39,13 +39,13 @@ KILLS = 50
 
 
 class Aim:
-    """When to kill, in seconds: later after a kill that came before the rename, sooner after one behind it."""
+    """When to kill, in seconds of CPU time: later after a kill that came before the rename, sooner after one behind it."""
 
     def __init__(self, longest: float) -> None:
         self._dice = random.Random(11)
         self._longest = longest
 
-    def after(self) -> float:
+    def cpu(self) -> float:
         return self._longest * self._dice.uniform(0.3, 1)
 
     def saw(self, *, new: bool) -> None:
@@ -94,7 +94,7 @@ def test_killed_throughout_the_target_is_the_old_file_or_the_new_one(finished, d
     seen: Counter[str] = Counter()
     for kill in range(KILLS):
         work.result.write_bytes(short)
-        ended = driver("export", work, built_in.url, after=aim.after(), target=str(work.result))
+        ended = driver("export", work, built_in.url, cpu=aim.cpu(), target=str(work.result))
         now = work.result.read_bytes()
         assert now in (short, new), f"kill {kill}: neither the old file nor the new one"
         assert pq.read_table(work.result).num_rows in (150, len(asked))
@@ -122,7 +122,7 @@ def test_a_run_killed_while_it_publishes_leaves_the_old_file_or_a_whole_new_one(
     seen: Counter[str] = Counter()
     for _ in range(30):
         was = work.result.stat().st_ino
-        driver("run", work, built_in.url, after=aim.after())
+        driver("run", work, built_in.url, cpu=aim.cpu())
         new = work.result.stat().st_ino != was
         aim.saw(new=new)
         seen["new" if new else "old"] += 1

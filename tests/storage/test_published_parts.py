@@ -155,7 +155,7 @@ def test_killed_throughout_the_folder_is_the_old_one_or_the_new_one(tmp_path, dr
         with replacing_folder(work.result) as folder:
             for name, data in old.items():
                 (folder / name).write_bytes(data)
-        ended = driver("run", work, "http://127.0.0.1:9", after=longest * dice.uniform(0.3, 1))
+        ended = driver("run", work, "http://127.0.0.1:9", cpu=longest * dice.uniform(0.3, 1))
         now = is_new()
         assert ended.killed or now, ended.error
         left = [path for path in work.result.parent.iterdir() if path.suffix in (".tmp", ".old")]

@@ -1,8 +1,4 @@
-"""What the durability tests share: real jobs, the built-in server and its ledger, and a driver that kills.
-
-Run as a script it is the driver: a process that has imported batchgen once and forks a child for every order
-it reads on its standard input, so that hundreds of `kill -9` cost no interpreter's start each.
-"""
+"""What the durability tests share: real jobs, the built-in server and its ledger, and a driver that kills."""
 
 from __future__ import annotations
 
@@ -11,13 +7,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-import logging
 import math
 import os
 import re
-import select
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -40,11 +33,11 @@ from batchgen.api.types import CompletionRequest, read_answer
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.row_key import Identity, occurrence_key
 from batchgen.checkpoint.schema import OK, Record
-from batchgen.errors import BatchgenError
 from batchgen.runner.summary import Summary
 from batchgen.simulator import model
 
 BATCHGEN = Path(sys.executable).with_name("batchgen")
+DRIVER = Path(__file__).with_name("driver.py")
 TOKENS = 6
 SEED = 7
 HUNG = 60
@@ -283,15 +276,15 @@ class Ended:
 
 
 class Driver:
-    """Forks children that run or export a job; kills them after so many seconds, if they still live then, with
-    SIGKILL or with the signal `number`."""
+    """Forks children that run or export a job. `cpu` kills one when it has used so many seconds of CPU time, which is at
+    the same place on a busy machine; `after` sends it the signal `number` after so many seconds, if it still lives."""
 
     def __init__(self) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True)
+        self._process = subprocess.Popen([sys.executable, DRIVER], stdin=pipe, stdout=pipe, text=True)
 
-    def __call__(self, what: str, work: Work, url: str, after: float | None = None, **more) -> Ended:
-        return Ended(self._order({"what": what, "job": str(work.job), "url": url, "after": after, **more}))
+    def __call__(self, what: str, work: Work, url: str, **more) -> Ended:
+        return Ended(self._order({"what": what, "job": str(work.job), "url": url, **more}))
 
     def storm(self, work: Work, url: str, starts: int, *, refused: str) -> list[Ended]:
         """So many runs of one job at the same moment. Each that is refused adds a line to the file `refused`."""
@@ -354,64 +347,3 @@ def wait_for(happened, what: str) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01)
-
-
-def _child(order: dict, pipe: int) -> None:
-    """The forked child's whole life."""
-    environment = {"WRITER_BASE_URL": order["url"], "WRITER_API_KEY": "any"}
-    try:
-        if order["what"] == "run":
-            summary = commands.run(order["job"], quiet=True, environ=environment)
-            said = {"summary": dataclasses.asdict(summary), "exit_code": summary.exit_code}
-        else:
-            commands.export(order["job"], order["target"], environ=environment)
-            said = {"exit_code": 0}
-    except BatchgenError as error:
-        said = {"error": str(error), "exit_code": error.exit_code}
-        if "refused" in order:
-            with Path(order["refused"]).open("a") as file:
-                file.write("refused\n")
-    except BaseException as error:  # noqa: BLE001  it is told, and fails the test
-        said = {"crash": repr(error)}
-    os.write(pipe, json.dumps(said).encode())
-
-
-def _fork(order: dict) -> tuple[int, int]:
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        try:
-            _child(order, write)
-        finally:
-            os._exit(0)
-    os.close(write)
-    return pid, read
-
-
-def _collect(pid: int, read: int) -> dict:
-    with open(read, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    return {"killed": not said, **(json.loads(said) if said else {})}
-
-
-def _drive(order: dict) -> dict | list[dict]:
-    if "starts" in order:
-        return [_collect(*child) for child in [_fork(order) for _ in range(order["starts"])]]
-    pid, read = _fork(order)
-    select.select([read], [], [], order["after"])
-    if order["after"] is not None:
-        os.kill(pid, order.get("number", signal.SIGKILL))
-    return _collect(pid, read)
-
-
-def _main() -> None:
-    logging.getLogger("batchgen").addHandler(logging.NullHandler())
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(_drive(json.loads(line))) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _main()
