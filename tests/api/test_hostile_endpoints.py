@@ -60,6 +60,11 @@ def likely(logprob: bytes) -> bytes:
     return b'{"choices": [{"text": "good", "log_probs": {"content": [%s, %s], "refusal": null}}]}' % (tokens, last)
 
 
+async def bomb(asked: Asked, writer: Writer) -> None:
+    packed = await asyncio.to_thread(gzip.compress, bytes(1 << 28))  # made when asked for: it takes a second
+    await says(http(packed, "Content-Encoding: gzip"))(asked, writer)
+
+
 def text(value: str) -> tuple[str, str]:
     return "ok", value
 
@@ -76,7 +81,7 @@ ANSWERS: dict[str, tuple[Answer, tuple[str, str]]] = {
     "deflate": (says(http(zlib.compress(GOOD), "Content-Encoding: deflate")), text("good")),
     "br": (says(http(b"\x0b\x15\x80" + GOOD[:9] + b"\x03", "Content-Encoding: br")), UNUSABLE),
     "named gzip, and is not": (says(http(GOOD, "Content-Encoding: gzip")), text("good")),
-    "a bomb of gzip": (says(http(gzip.compress(bytes(1 << 28), 9), "Content-Encoding: gzip")), UNUSABLE),
+    "a bomb of gzip": (bomb, UNUSABLE),
     # bodies that were cut
     "shorter than its length": (says(http(GOOD, f"Content-Length: {len(GOOD) + 1}", length=False)), UNANSWERED),
     "whole JSON, and a length beyond it": (says(http(GOOD, "Content-Length: 9999", length=False)), UNANSWERED),
@@ -335,20 +340,22 @@ finally:
     with open("/proc/self/status", encoding="utf-8") as file:
         print(next(line for line in file if line.startswith("VmHWM:")).split()[1], file=sys.stderr)
 """
-MEGABYTE = b" " * (1 << 20)
+WITHOUT_END = endless(CHUNKED, chunk(b" " * (1 << 20)))
+AS_LARGE_AS_MAY_BE = says(http(b'{"choices": [{"text": "' + b"x" * (60 << 20) + b'"}]}'))
 
 
-@pytest.mark.usefixtures("each_pool")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
-    ("answer", "rows", "code", "megabytes"),
+    ("pool", "answer", "end"),
     [
-        pytest.param(endless(CHUNKED, chunk(MEGABYTE)), 64, 4, 700, id="without an end"),
-        pytest.param(says(http(b'{"choices": [{"text": "' + b"x" * (60 << 20) + b'"}]}')), 8, 0, 1000, id="as large as may be"),
+        pytest.param("connection", WITHOUT_END, (64, 4, 700), id="without an end"),
+        pytest.param("session", WITHOUT_END, (64, 4, 700), id="without an end, the other way to POST"),
+        pytest.param("connection", AS_LARGE_AS_MAY_BE, (8, 0, 1000), id="as large as may be"),
     ],
-)  # fmt: skip
-def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, answer, rows, code, megabytes):
+)
+def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, pool, answer, end):
     """While they are read, kept, and published."""
+    rows, code, megabytes = end
     asked = [{"id": str(n), "name": f"row {n}"} for n in range(rows)]
     path = job(
         asked,
@@ -358,7 +365,7 @@ def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, 
     )
     with Wire() as wire:
         wire.default = answer
-        env = {"HOME": str(tmp_path), "WRITER_API_KEY": KEY, "WRITER_BASE_URL": wire.url}
+        env = {"HOME": str(tmp_path), "WRITER_API_KEY": KEY, "WRITER_BASE_URL": wire.url, TEST_ONLY: pool}
         done = subprocess.run(
             [sys.executable, "-c", PEAK, "run", path, "--quiet"],
             capture_output=True,
@@ -375,6 +382,7 @@ def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, 
 # certificates
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("pair", "trusted", "code"),
     [
@@ -386,11 +394,11 @@ def test_answers_beyond_measure_on_every_slot_take_little_memory(job, tmp_path, 
         pytest.param("stranger", "ca.pem", 4, id="another host's"),
     ],
 )
-def test_a_certificate_is_verified(job, start, certificates, pair, trusted, code):
+def test_a_certificate_is_verified(job, called, certificates, pair, trusted, code):
     endpoint = {} if trusted is None else {"ca_file": str(certificates / trusted)}
     with Wire(tls=tls(certificates / f"{pair}.pem")) as wire:
         path = job(ROWS, **QUICK, endpoint={"url": wire.url, **endpoint})
-        said = ended(start("run", path, env={"PYTHONHTTPSVERIFY": "0"}))
+        said = called("run", path)
     assert said.returncode == code, said.stderr
     if code:
         assert "nothing gets through: the server's certificate is not trusted" in said.stdout
@@ -401,6 +409,13 @@ def test_a_certificate_is_verified(job, start, certificates, pair, trusted, code
         assert [row["text"] for row in job.rows()] == [f"about {row['name']}" for row in ROWS]
     assert "Traceback" not in said.stderr
     assert "SSL" not in said.stderr
+
+
+def test_the_environment_turns_no_verification_off(job, start, certificates):
+    with Wire(tls=tls(certificates / "own.pem")) as wire:
+        path = job(ROWS, **QUICK, endpoint={"url": wire.url})
+        said = ended(start("run", path, env={"PYTHONHTTPSVERIFY": "0"}))
+    assert (said.returncode, wire.heads) == (4, []), said.stderr
 
 
 # proxies

@@ -401,10 +401,21 @@ def test_completion_imports_nothing_heavy(tmp_path):
         ),
     ],
 )
-def test_paths_open_where_the_terminal_says_that_it_can(env, opens, job, service):
+def test_paths_open_where_the_terminal_says_that_it_can(env, opens, monkeypatch):
+    for name in ("TERM", "NO_COLOR", "VTE_VERSION", "TERM_PROGRAM", "TMUX"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = terminal_of(WIDTH)
+    with open(ours), open(theirs, "w") as stream:  # noqa: PTH123
+        assert screen(stream).links == opens
+
+
+@pytest.mark.parametrize(("program", "opens"), [("vscode", True), ("Apple_Terminal", False)])
+def test_paths_of_a_run_open(program, opens, job, service):
     """A real run on a real pseudo-terminal; what is read is the same."""
     path = job([{"id": "1", "name": "a shelf"}], output={"path": "out folder/ö.parquet"})
-    shown = Shown("run", path, url=service.url, WRITER_API_KEY=service.key, **env)
+    shown = Shown("run", path, url=service.url, WRITER_API_KEY=service.key, TERM_PROGRAM=program)
     assert shown.end() == 0
     links = re.findall(r"\x1b\]8;;file://([^/]*)(/[^\x1b]*)\x1b\\([^\x1b]*)\x1b\]8;;\x1b\\", shown.said)
     if not opens:
@@ -428,13 +439,13 @@ LINK = re.compile(r"\x1b\]8;;file://[^/]*(/[^\x1b]*)\x1b\\([^\x1b]*)\x1b\]8;;\x1
         pytest.param("init", ["made/letters"], "made/letters.yaml", id="a new job"),
     ],
 )
-def test_every_command_links_the_files_that_it_names(command, options, file, job, service, monkeypatch):
+def test_every_command_links_the_files_that_it_names(command, options, file, job, called, monkeypatch):
     path = job([{"id": "1", "name": "a shelf"}])
     monkeypatch.chdir(job.folder)
     Path("made").mkdir()
-    assert Shown("run", path, url=service.url, WRITER_API_KEY=service.key).end() == 0
+    assert called("run", path).returncode == 0
     named = [] if command == "init" else [path]
-    shown = Shown(command, *named, *options, url=service.url, TERM="xterm-kitty")
+    shown = Shown(command, *named, *options, url="http://127.0.0.1:9", TERM="xterm-kitty")
     assert shown.end() == 0
     assert str(job.folder / file) in {unquote(target) for target, _ in LINK.findall(shown.said)}
 

@@ -41,7 +41,7 @@ def always(actions):
 
 
 @pytest.fixture
-def run(job, service, batchgen):
+def run(job, service, called):
     """`run(rows, script)`: writes the job with small retries and runs it; the summary with `--json`."""
 
     def start(rows, script=None, *arguments, **sections):
@@ -49,7 +49,7 @@ def run(job, service, batchgen):
         path = job(rows, **sections)
         if script is not None:
             service.script = script
-        return batchgen("run", path, *arguments)
+        return called("run", path, *arguments)
 
     return start
 

@@ -254,7 +254,7 @@ def test_choices_past_the_first_are_kept(job, service, batchgen):
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
-def test_all_nine_fields_are_sent_as_the_job_and_the_row_have_them(kind, job, service, batchgen):
+def test_all_nine_fields_are_sent_as_the_job_and_the_row_have_them(kind, job, service, called):
     request = {
         "model": "palmyra-x5", "max_tokens": 9_000_000_000, "temperature": 0.7, "top_p": 0.9, "stop": ["\n\n", "."],
         "best_of": 1, "random_seed": -42, "stream": False,
@@ -268,7 +268,7 @@ def test_all_nine_fields_are_sent_as_the_job_and_the_row_have_them(kind, job, se
         {"id": "1", "name": "a", **dict.fromkeys(columns.values(), "")},
         {"id": "2", "name": "b", **{columns[name]: value for name, value in own.items()}},
     ]
-    ended = batchgen("run", job(rows, kind=kind, request=request, columns=columns, limits={"concurrency": 1}))
+    ended = called("run", job(rows, kind=kind, request=request, columns=columns, limits={"concurrency": 1}))
     assert ended.returncode == 0, ended.stderr
     typed = {
         "model": "palmyra-x4", "max_tokens": 7, "temperature": 0, "top_p": 0.25, "stop": "END",
@@ -278,8 +278,8 @@ def test_all_nine_fields_are_sent_as_the_job_and_the_row_have_them(kind, job, se
     assert [row["model"] for row in job.rows()] == [served_model("palmyra-x5"), "palmyra-x4"]
 
 
-def test_one_row_without_max_tokens_is_sent_without_it_and_warned_of(job, service, batchgen):
-    ended = batchgen("run", job(products(1), request={"max_tokens": None}))
+def test_one_row_without_max_tokens_is_sent_without_it_and_warned_of(job, service, called):
+    ended = called("run", job(products(1), request={"max_tokens": None}))
     assert service.bodies == [{"model": "palmyra-x5", "prompt": "Write about product 0."}]
     assert "max_tokens" in ended.stderr
     assert "100 tokens" in ended.stderr
@@ -288,30 +288,30 @@ def test_one_row_without_max_tokens_is_sent_without_it_and_warned_of(job, servic
     assert len(job.rows()) == 1
 
 
-def test_no_rows_are_an_empty_file_of_the_right_shape(job, service, batchgen):
-    ended = batchgen("run", job([]), "--json")
+def test_no_rows_are_an_empty_file_of_the_right_shape(job, service, called):
+    ended = called("run", job([]), "--json")
     assert (ended.returncode, service.requests, ended.json["rows"]) == (0, 0, 0)
     assert job.table().schema.names == ["id", "name", *RESULTS.names]
     assert pa.schema(list(job.table().schema)[2:]).equals(RESULTS)
     assert job.rows() == []
 
 
-def test_the_files_of_a_glob_are_read_in_order(job, service, batchgen):
+def test_the_files_of_a_glob_are_read_in_order(job, service, called):
     path = job(products(5), input={"path": "part-*.csv"})
     source = job.folder / "rows.csv"
     for number in (2, 1, 3):
         job.write(products(5, 5 * number))
         source.rename(job.folder / f"part-{number}.csv")
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert [row["id"] for row in job.rows()] == [row["id"] for row in products(15, 5)]
     assert_answered(job.rows())
 
 
-def test_columns_may_be_typed_and_renamed(job, service, batchgen):
+def test_columns_may_be_typed_and_renamed(job, service, called):
     rows = [{"id": "007", "text": "tent", "price": "69.00"}, {"id": "008", "text": "stove", "price": ""}]
     prompt = "{{ source }}{% if price %} at {{ '%.1f' | format(price) }}{% endif %}"
     path = job(rows, prompt=prompt, input={"schema": {"price": "Float64"}, "rename": {"text": "source"}})
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert sorted(service.asked) == ["stove", "tent at 69.0"]
     assert job.table().schema.names[:4] == ["id", "source", "price", "text"]
     assert job.table()["price"].type == pa.float64()
@@ -421,10 +421,10 @@ def test_plan_knows_the_documented_limits_of_the_vendor(job, service, called):
 # again: what is bought, and what is not
 
 
-def test_rows_may_be_inserted_removed_reordered_and_edited(job, service, batchgen, called):
+def test_rows_may_be_inserted_removed_reordered_and_edited(job, service, called):
     rows = products(40)
     path = job(rows)
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert_sent(service, rows)
 
     edited = [{**row, "name": f"better {row['name']}"} for row in rows[30:33]]
@@ -432,7 +432,7 @@ def test_rows_may_be_inserted_removed_reordered_and_edited(job, service, batchge
     changed = [new[0], *reversed(rows[10:30]), new[1], *edited, *rows[33:], new[2], *rows[:5], new[3]]
     job.write(changed)
     service.forget()
-    ran = batchgen("run", path, "--json").json
+    ran = called("run", path, "--json").json
     assert_sent(service, [*edited, *new])
     assert (ran["rows"], ran["sent"], ran["reused"]) == (len(changed), 7, len(changed) - 7)
     assert [row["id"] for row in job.rows()] == [row["id"] for row in changed]
@@ -446,13 +446,13 @@ def test_rows_may_be_inserted_removed_reordered_and_edited(job, service, batchge
     assert_answered(job.rows())
 
 
-def test_repeated_rows_are_each_bought_once(job, service, batchgen, called):
+def test_repeated_rows_are_each_bought_once(job, service, called):
     """Three rows of one prompt are three answers, and each row keeps its own."""
     names = ["tent", "stove", "tent", "map", "tent"]
     rows = [{"id": f"{n}", "name": name} for n, name in enumerate(names)]
     path = job(rows)
     service.script = lambda n, _: Raw(json.dumps({"choices": [{"text": f"answer {n}"}]}).encode())
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert_sent(service, rows)
     texts = [row["text"] for row in job.rows()]
     assert len(set(texts)) == 5
@@ -465,9 +465,9 @@ def test_repeated_rows_are_each_bought_once(job, service, batchgen, called):
     assert {row["text"] for row in job.rows()} > set(texts)
 
 
-def test_another_model_parameter_or_endpoint_buys_anew(job, service, batchgen, called):
+def test_another_model_parameter_or_endpoint_buys_anew(job, service, called):
     rows = products(2)
-    first = batchgen("run", job(rows), "--json").json
+    first = called("run", job(rows), "--json").json
     assert (first["sent"], first["reused"]) == (2, 0)
     elsewhere = {"endpoint": {"url": service.url.replace("127.0.0.1", "localhost")}}
     for change in ({"request": {"model": "palmyra-x4"}}, {"request": {"temperature": 0.5}}, elsewhere):
@@ -478,36 +478,36 @@ def test_another_model_parameter_or_endpoint_buys_anew(job, service, batchgen, c
         assert {row["model"] for row in job.rows()} == {served_model(model)}
 
 
-def test_a_named_endpoint_may_move(job, service, batchgen, called):
+def test_a_named_endpoint_may_move(job, service, called):
     path = job(products(2), endpoint={"name": "writer"})
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     moved = {"WRITER_BASE_URL": service.url.replace("127.0.0.1", "localhost")}
     assert called("run", path, "--json", env=moved).json["sent"] == 0
 
 
-def test_fresh_and_reuse_false_buy_anew_and_an_unfinished_run_goes_on(job, service, batchgen, called):
+def test_fresh_and_reuse_false_buy_anew_and_an_unfinished_run_goes_on(job, service, called):
     rows = products(12)
     path = job(rows)
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert called("run", path, "--fresh", "--json").json["sent"] == 12
     assert service.asked == Counter(map(prompt_of, rows * 2))
 
     path = job(rows, reuse=False)
     service.forget()
     service.script = lambda n, _: Status(401, error_body("Unauthorized", "no")) if n > 6 else None
-    assert batchgen("run", path).returncode == 4
+    assert called("run", path).returncode == 4
     service.script = None
     assert called("run", path, "--json").json["reused"] == 6
     assert service.served == Counter(map(prompt_of, rows))
     assert_answered(job.rows())
 
 
-def test_failed_rows_are_tried_again_unless_told_not_to(job, service, batchgen, called):
+def test_failed_rows_are_tried_again_unless_told_not_to(job, service, called):
     rows = products(5)
     path = job(rows)
     bad = prompt_of(rows[3])
     service.script = lambda _, body: Status(422, error_body("BadRequest", "no")) if body["prompt"] == bad else None
-    assert batchgen("run", path).returncode == 1
+    assert called("run", path).returncode == 1
 
     service.forget()
     left = called("run", path, "--no-retry-failed", "--json")
@@ -515,7 +515,7 @@ def test_failed_rows_are_tried_again_unless_told_not_to(job, service, batchgen, 
     assert job.rows()[3]["status"] == "failed"
     assert job.rows()[3]["text"] is None
 
-    assert batchgen("run", path).returncode == 0
+    assert called("run", path).returncode == 0
     assert_sent(service, [rows[3]])
     assert_answered(job.rows())
     assert [row["attempts"] for row in job.rows()] == [1, 1, 1, 2, 1]

@@ -51,14 +51,20 @@ def late(rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, pa.array(["a", "x" * 2_000_000]))
 
 
+def lists(rows: int) -> pa.Array:
+    return pa.ListArray.from_arrays(
+        pa.array(range(0, 1000 * rows + 1, 1000), pa.int32()), pa.repeat("y" * 1000, 1000 * rows)
+    )
+
+
 BOMBS = {
     "a kilobyte, ten million times": lambda path: pq.write_table(pa.table({"name": repeated("x" * 1000, 10_000_000)}), path),
     "ten megabytes, ten thousand times": lambda path: pq.write_table(pa.table({"name": repeated("x" * 10_000_000, 10_000)}), path),
     "after a long fuse": lambda path: pq.write_table(pa.table({"name": late(20_000)}), path, store_schema=False),
     "each like the one before": lambda path: pq.write_table(
-        pa.table({"name": pa.repeat("z" * 1_000_000, 2000)}), path, use_dictionary=False, column_encoding={"name": "DELTA_BYTE_ARRAY"}
+        pa.table({"name": pa.repeat("z" * 1_000_000, 1200)}), path, use_dictionary=False, column_encoding={"name": "DELTA_BYTE_ARRAY"}
     ),
-    "lists of lists": lambda path: pq.write_table(pa.table({"name": pa.array([["y" * 1000] * 1000] * 3000)}), path),
+    "lists of lists": lambda path: pq.write_table(pa.table({"name": lists(1200)}), path),
     "truth, a hundred million times": lambda path: pq.write_table(pa.table({"name": pa.repeat(pa.scalar(value=True), 100_000_000)}), path),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from batchgen import commands
+from batchgen.__main__ import spare_imports
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.in_flight import InFlightLog
 from batchgen.checkpoint.schema import OK
@@ -33,6 +34,7 @@ class Weakness(enum.StrEnum):
 
 def _drive(order: dict) -> None:
     """One start of the job, with markers, and with what it is to leave out left out."""
+    spare_imports()
     descriptor = os.open(order["markers"], os.O_WRONLY)
 
     def mark(**said: object) -> None:
