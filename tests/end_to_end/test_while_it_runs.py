@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 
 import pytest
+from aiohttp import web
 from conftest import COMMAND
 from support.service import Hold
 
@@ -27,11 +28,21 @@ def waiting(service, after: int):
     return lambda n, _: Hold() if n > after else None
 
 
+async def briefly(exchange) -> web.Response:
+    """The same short answer to each of thousands, once the test says so."""
+    await exchange.service.released.wait()
+    return web.json_response({"choices": [{"text": "brief"}], "model": "m"})
+
+
+def many_waiting(after: int):
+    return lambda n, _: briefly if n > after else None
+
+
 def test_an_input_that_is_edited_costs_nothing_of_what_is_in_flight(job, service, start, ended, called):
     """More rows than are read ahead, so that the change is met while it sends."""
     many = [{"id": f"{number:05}", "name": f"product {number}"} for number in range(9000)]
     path = job(many, limits={"concurrency": 20})
-    service.script = waiting(service, 50)
+    service.script = many_waiting(50)
     running = start("run", path, "--json")
     service.wait(lambda service: service.in_flight == 20)
     job.write([{**row, "name": row["name"] + "!"} if number > 4200 else row for number, row in enumerate(many)])
@@ -41,7 +52,6 @@ def test_an_input_that_is_edited_costs_nothing_of_what_is_in_flight(job, service
     assert "the input changed while the job was at work" in said.json["stopped"]
     assert said.json["ok"] >= 70, "what was in flight ended, and is kept"
     assert len(job.rows()) == 9000, "published by the input as it is now"
-    service.script = None
     before = service.requests
     assert called("run", path, "--json").json["ok"] == 9000
     assert service.requests == 9000 + (before - said.json["ok"])
@@ -69,7 +79,7 @@ def break_in_place(path, line):
 )
 def test_an_input_that_is_broken_costs_nothing_of_what_is_in_flight(job, service, start, ended, line, given):
     path = job(LONG, limits={"concurrency": 20}, input=given)
-    service.script = waiting(service, 50)
+    service.script = many_waiting(50)
     running = start("run", path, "--json")
     service.wait(lambda service: service.in_flight == 20)
     break_in_place(job.folder / "rows.csv", line)

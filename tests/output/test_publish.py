@@ -35,7 +35,7 @@ from batchgen import commands
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.schema import OK, Record
 
-KILLS = 50
+KILLS = 30
 
 
 class Aim:
@@ -120,7 +120,7 @@ def test_a_run_killed_while_it_publishes_leaves_the_old_file_or_a_whole_new_one(
     before = work.table()
     aim = Aim(0.15)
     seen: Counter[str] = Counter()
-    for _ in range(30):
+    for _ in range(20):
         was = work.result.stat().st_ino
         driver("run", work, built_in.url, cpu=aim.cpu())
         new = work.result.stat().st_ino != was

@@ -109,7 +109,7 @@ def test_latencies_that_differ_much_are_not_taken_for_a_queue(seed):
         pytest.param(8, 1.0, 0.15, id="8 slots, a little, every second"),
         pytest.param(8, 1.0, 0.3, id="8 slots, every second"),
         pytest.param(8, 5.0, 0.3, id="8 slots, every five seconds"),
-        pytest.param(100, 2.0, 0.3, id="100 slots, every two seconds"),
+        pytest.param(40, 2.0, 0.3, id="40 slots, every two seconds"),
         pytest.param(8, 1.0, 0.6, id="8 slots, much, every second"),
     ],
 )
