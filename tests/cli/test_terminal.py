@@ -402,10 +402,7 @@ def test_completion_imports_nothing_heavy(tmp_path):
     ],
 )
 def test_paths_open_where_the_terminal_says_that_it_can(env, opens, monkeypatch):
-    for name in ("TERM", "NO_COLOR", "VTE_VERSION", "TERM_PROGRAM", "TMUX"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", env)
     ours, theirs = terminal_of(WIDTH)
     with open(ours), open(theirs, "w") as stream:  # noqa: PTH123
         assert screen(stream).links == opens
