@@ -61,8 +61,7 @@ class Tries(enum.Enum):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """Says what follows from a kind of failure. `is_doubtful`: it may concern this row or all rows, which the outcomes
-    of other rows show. `reaches_server`: the request
-    reached the server. `slows`: all rows wait, not only this one.
+    of other rows show. `reaches_server`: the request reached the server. `slows`: all rows wait, not only this one.
     `is_the_servers`: of several servers, it counts against the one that was asked. `meaning` and `advice` are for
     people; `{key_source}` in an advice stands for where the key is read from."""
 

@@ -129,7 +129,6 @@ class Requests:
         self._identity = Identity(endpoint)
         self._fields = {name: _adapter(name, job.dialect) for name in job.columns}
         self._sources = list(job.columns.values())
-        self._truths = {"stream", *(["logprobs"] if job.dialect.is_chat else [])}
         for name, column in job.columns.items():
             require_column(column, columns, f"columns.{name}")
 
@@ -203,7 +202,7 @@ class Requests:
             if value is None or value == "":
                 continue
             try:
-                own[name] = adapter.validate_python(value if name in self._truths else _no_number(value))
+                own[name] = adapter.validate_python(_no_number(value))
             except ValidationError as error:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
                 raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
