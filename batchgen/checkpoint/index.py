@@ -20,6 +20,8 @@ from batchgen.checkpoint.schema import DAMAGED, OK
 KEYS_PER_CHUNK, KEYS_PER_LOOKUP = 10_000, 100_000
 """Keys that are read at once, and keys that are looked up at once. A larger lookup takes less time a key, and a few
 megabytes."""
+BYTES_PER_SPLIT = 2 << 20
+"""Keys that are split at once: a split takes about a millisecond, however few they are."""
 
 
 class State(enum.IntEnum):
@@ -35,16 +37,24 @@ class Index:
     """The newest answer of every key, else its last attempt. Attempts up to `floor` count as requests, but their
     answers are not reused; nor are damaged ones."""
 
-    def __init__(self, states: Iterable[tuple[bytes, int, str, int, int]], floor: int) -> None:
-        """Builds the index. `states`: (key, id, outcome, final, attempts), ordered by id."""
+    def __init__(
+        self,
+        states: Iterable[tuple[bytes, int, str, int, int]],
+        floor: int,
+        answered_at_once: Iterable[tuple[bytes, Sequence[int]]] = (),
+    ) -> None:
+        """Builds the index. `states`: (key, id, outcome, final, attempts), ordered by id. `answered_at_once`: joined
+        keys, with their ids, of further attempts that were a row's first, and an answer."""
         columns = Columns(id=pl.Int64, state=pl.UInt8, attempts=pl.UInt32)
+        for joined, some in answered_at_once:
+            columns.add(joined, id=some, state=[State.DONE], attempts=[1])
         iterator, done = iter(states), State.DONE
         while chunk := list(islice(iterator, KEYS_PER_CHUNK)):
             keys, ids, outcomes, finals, attempts = zip(*chunk, strict=True)
             ended = zip(outcomes, finals, strict=True)
             state = [done if outcome == OK else _state(outcome, final) for outcome, final in ended]
             columns.add(_joined(keys), id=ids, state=state, attempts=attempts)
-        self._frame = columns.frame(ordered=True)
+        self._frame = columns.frame(by_key=True)
         if floor:
             reusable = pl.when(pl.col("id") > floor).then(pl.col("state")).otherwise(pl.lit(State.NEW, pl.UInt8))
             self._frame = self._frame.with_columns(state=reusable)
@@ -125,9 +135,7 @@ def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _joined(keys: Sequence[bytes]) -> bytes:
     """Joins the keys; a damaged one becomes a key that matches no row."""
-    if set(map(len, keys)) != {KEY_BYTES}:
-        keys = [key if len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys]
-    return b"".join(keys)
+    return b"".join([key if isinstance(key, bytes) and len(key) == KEY_BYTES else bytes(KEY_BYTES) for key in keys])
 
 
 _DAMAGED = 9
@@ -157,33 +165,52 @@ class Columns:
     def __init__(self, **types: type[pl.DataType]) -> None:
         self._types = types
         self._pieces: dict[str, list[pl.Series]] = {name: [] for name in ("hi", "lo", *types)}
+        self._unsplit = bytearray()
 
     def add(self, keys: bytes, **values: Sequence[int]) -> None:
-        """Appends rows. `keys`: joined bytes; every column gets one value a key."""
-        for name, half in split(keys).items():
-            self._pieces[name].append(half)
+        """Appends rows. `keys`: joined bytes; every column gets one value a key, or one for all. What is not of
+        the column's type, as damage leaves it, is 0."""
+        self._unsplit += keys
+        if len(self._unsplit) >= BYTES_PER_SPLIT:
+            self._split()
         for name, dtype in self._types.items():
-            self._pieces[name].append(pl.Series(name, values[name], dtype=dtype))
+            self._pieces[name].append(_column(name, values[name], dtype, len(keys) // KEY_BYTES))
 
-    def frame(self, *, ordered: bool = False) -> pl.DataFrame:
-        """Returns all rows as they came, or in the order of `hi`. Frees the pieces on the way, so that two copies never
-        exist at once."""
-        order = _order(self._concat("hi")) if ordered else None
+    def _split(self) -> None:
+        for name, half in split(bytes(self._unsplit)).items():
+            self._pieces[name].append(half)
+        self._unsplit.clear()
+
+    def frame(self, *, by_key: bool = False) -> pl.DataFrame:
+        """Returns all rows as they came, or in the order of `hi`, those of one key by `id`. Frees the pieces on the
+        way, so that two copies never exist at once."""
+        self._split()
+        order = _order(self._whole("hi"), self._whole("id")) if by_key else None
         columns = (self._pop(name) for name in ("hi", "lo", *self._types))
-        return pl.DataFrame([column if order is None else column.gather(order) for column in columns])
+        return pl.DataFrame([column.rechunk() if order is None else column.gather(order) for column in columns])
 
-    def _concat(self, name: str) -> pl.Series:
+    def _whole(self, name: str) -> pl.Series:
+        """Returns a column in its pieces: one piece of all would be another copy."""
         dtype = self._types.get(name, pl.UInt64)
-        return pl.concat([pl.Series(name, dtype=dtype), *self._pieces[name]], rechunk=True)
+        return pl.concat([pl.Series(name, dtype=dtype), *self._pieces[name]], rechunk=False)
 
     def _pop(self, name: str) -> pl.Series:
-        column = self._concat(name)
+        column = self._whole(name)
         del self._pieces[name]
         return column
 
 
-def _order(keys: pl.Series) -> pl.Series:
-    """Returns the row numbers in the order of their keys; rows of one key as they came."""
+def _column(name: str, values: Sequence[int], dtype: type[pl.DataType], rows: int) -> pl.Series:
+    column = pl.Series(name, values, dtype=dtype, strict=False)
+    column = column.fill_null(0) if column.null_count() else column
+    return column if len(values) == rows else column.new_from_index(0, rows)
+
+
+def _order(keys: pl.Series, ids: pl.Series) -> pl.Series:
+    """Returns the row numbers in the order of their keys; rows of one key by their ids."""
+    if not ids.is_sorted():
+        by_id = ids.arg_sort()
+        return by_id.gather(_order(keys.gather(by_id), ids.gather(by_id)))
     ordered = (
         some.arg_true().to_frame().select(pl.first().sort_by(keys.filter(some), maintain_order=True))
         for some in sixteenths(keys)

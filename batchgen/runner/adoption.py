@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.index import Index, State, split
+from batchgen.checkpoint.index import State, split
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
@@ -61,7 +61,7 @@ def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
     try:
         with StateFiles(path).open_readonly(without_trace=True) as reader:
             owner = reader.owner()
-            states = Index(reader.states(), 0).find(rows["hi"], rows["lo"])["state"]
+            states = reader.index(0).find(rows["hi"], rows["lo"])["state"]
     except BatchgenError:  # damaged, or not a checkpoint: nothing is offered
         return None
     return Offer(path, owner.name if owner else path.stem, int((states == State.DONE).sum()))
@@ -78,7 +78,7 @@ def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
             raise UsageError(f"{path}: --adopt: is not a checkpoint: name one, such as out/.batchgen/seo.sqlite")
     if folders.is_same(path, checkpoint.path):
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
-    known = Index(reader.states(), 0)
+    known = reader.index(0)
     adopted = 0
     other_state = StateFiles(path)
     if other_state.is_running():

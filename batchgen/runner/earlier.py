@@ -70,7 +70,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         refuse_anothers_checkpoint(setup.job, reader.owner())
         yield EarlierRuns(
             partial(reader.next_date, today()),
-            Index(reader.states(), reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
+            reader.index(reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
             True,  # noqa: FBT003  it has run
             reader.row_names(),
             reader.median_latency(),

@@ -22,7 +22,7 @@ def prune(setup: PreparedJob, agree: Callable[[int], bool]) -> int:
     NotRunYet, AlreadyRunning, and UsageError if no answer fits because the endpoint is another one."""
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with held(setup) as (checkpoint, reader):
-        index = Index(reader.states(), 0)
+        index = reader.index(0)
         unused = [*index.orphans(_used_keys(setup, reader, index)), *index.superseded()]
         if not unused or not agree(len(unused)):
             return 0

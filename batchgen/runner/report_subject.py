@@ -25,7 +25,7 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> Subject:
         warn_if_elsewhere(setup)
         index = Index((), 0)
         with suppress(NotRunYet), setup.state.open_readonly() as reader:
-            index = Index(reader.states(), 0)
+            index = reader.index(0)
         made = make_plan(job, setup.source, setup.requests, index, iter(()), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)

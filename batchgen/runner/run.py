@@ -16,7 +16,6 @@ import polars as pl
 from batchgen.api.connection import Connection
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
 from batchgen.errors import (
@@ -148,7 +147,7 @@ class Runner:
         rows = plan.rows.select(name for name in PUBLISHED_COLUMNS if name in plan.rows.columns)
         if self._reader.last_id() <= run.first:
             return rows
-        new = Index(self._reader.states(after=run.first), run.floor).find(plan.rows["hi"], plan.rows["lo"])
+        new = self._reader.index(run.floor, after=run.first).find(plan.rows["hi"], plan.rows["lo"])
         new = new[plan.rows["answered_by"]] if "answered_by" in plan.rows.columns else new
         newer = (
             pl.when(new["record"] > 0).then(new[name]).otherwise(pl.col(name)).alias(name)

@@ -46,7 +46,7 @@ def show(setup: PreparedJob, which: RowSelection) -> Iterator[ShownRow]:
             refuse_anothers_checkpoint(setup.job, reader.owner())
         last = reader.last_run() if reader is not None else None
         floor = last.floor if last is not None else 0
-        index = Index(reader.states() if reader is not None else (), floor)
+        index = reader.index(floor) if reader is not None else Index((), 0)
         plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
         rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.checker)
     states = which.states

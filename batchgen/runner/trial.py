@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.checkpoint.index import Index, State
+from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Run, Start
 from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.output import destination
@@ -95,7 +95,7 @@ def _shown(
     """Yields the rows with what became of them."""
     job, reader = held.setup.job, held.reader
     keys = plan.rows.select("hi", "lo")[rows]
-    found = Index(reader.states(after=run.first), run.floor).find(keys["hi"], keys["lo"])
+    found = reader.index(run.floor, after=run.first).find(keys["hi"], keys["lo"])
     for row, id_, state in zip(rows, found["record"], found["state"], strict=True):
         record = reader.records([id_]).get(id_)  # each alone: one may have 64 MB
         answer = reader.answer(record) if record is not None and state in (State.DONE, State.FAILED) else None

@@ -15,7 +15,7 @@ OUTCOMES = st.sampled_from([OK, "transient", "invalid", "unanswered", "interrupt
 @st.composite
 def attempts(draw) -> list[tuple[bytes, int, str, int, int]]:
     """(key, id, outcome, final, requests sent), with ids that grow, by id, as the reader tells them."""
-    rows = draw(st.lists(st.tuples(KEYS, OUTCOMES, st.integers(0, 1), st.integers(1, 100)), max_size=60))
+    rows = draw(st.lists(st.tuples(KEYS, OUTCOMES, st.integers(0, 1), st.integers(1, 3)), max_size=60))
     ids = sorted(draw(st.sets(st.integers(1, 2**40), min_size=len(rows), max_size=len(rows))))
     return [(key, id_, outcome, final, sent) for id_, (key, outcome, final, sent) in zip(ids, rows, strict=True)]
 
@@ -47,14 +47,22 @@ def found(index: Index, keys: list[bytes]) -> list[tuple[int, int, int]]:
     return frame.rows()
 
 
+def in_parts(told: list[tuple[bytes, int, str, int, int]], floor: int) -> Index:
+    """The index of the same attempts, where rows' first attempts that were answers come as joined keys, in two parts."""
+    first = [(key, id_) for key, id_, outcome, _, sent in told if (outcome, sent) == (OK, 1)]
+    half = len(first) // 2
+    joined = [(b"".join(key for key, _ in some), [id_ for _, id_ in some]) for some in (first[:half], first[half:])]
+    return Index([one for one in told if (one[2], one[4]) != (OK, 1)], floor, joined)
+
+
 @given(attempts(), st.lists(KEYS, max_size=60), st.sampled_from([0, 2**20, 2**39, 2**41]))
 @settings(deadline=None, max_examples=300)
 def test_it_finds_what_a_dictionary_finds(told, asked, floor):
     known = expected(told, floor)
-    index = Index(told, floor)
     asked = [*asked, *known]
-    assert found(index, asked) == [known.get(key, (0, 0, 0)) for key in asked]
-    assert index.done() == sum(state == State.DONE for _, state, _ in known.values())
+    for index in (Index(told, floor), in_parts(told, floor)):
+        assert found(index, asked) == [known.get(key, (0, 0, 0)) for key in asked]
+        assert index.done() == sum(state == State.DONE for _, state, _ in known.values())
 
 
 def test_keys_that_are_looked_up_in_parts_are_found_in_their_order(monkeypatch):

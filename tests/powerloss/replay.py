@@ -194,13 +194,13 @@ def recover(path: Path) -> Recovered:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(Checkpoint(path)) as checkpoint, closing(Reader(path)) as reader:
         opening.recover(SimpleNamespace(state=StateFiles(path)), checkpoint, reader)
-        states = list(reader.states())
         answers: dict[bytes, list[str]] = {}
-        for record in reader.records([id_ for _, id_, *_ in states]).values():
+        for record in reader.records(range(1, reader.last_id() + 1)).values():
             if record.outcome == OK and record.body is not None:
                 answers.setdefault(record.key, []).append(hashlib.sha256(record.body).hexdigest())
     with closing(apsw.Connection(str(path))) as db:
+        last = dict(db.execute("SELECT key, outcome FROM attempts ORDER BY id"))
         said = db.execute("PRAGMA quick_check").fetchone()[0]
     if said != "ok":
         raise apsw.CorruptError(said)
-    return Recovered(answers, {key: outcome for key, _, outcome, *_ in states})
+    return Recovered(answers, last)

@@ -122,7 +122,7 @@ class Work:
 
 def records(reader: Reader) -> list[Record]:
     """All that read back whole, in the order of the commits."""
-    ids = sorted(id_ for _, id_, *_ in reader.states())
+    ids = range(1, reader.last_id() + 1)
     found: dict[int, Record] = {}
     for start in range(0, len(ids), 500):
         found |= reader.records(ids[start : start + 500])
