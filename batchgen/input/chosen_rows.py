@@ -25,8 +25,8 @@ class ChosenRow(NamedTuple):
 def read_rows(source: Source, requests: Requests, rows: Sequence[int]) -> Iterator[list[ChosenRow]]:
     """Yields these of the job's rows, batch by batch. `rows`: counted from 0, in order. Raises InputChanged if they
     no longer exist."""
-    start = done = 0
-    for frame, numbers in source.numbered() if rows else ():
+    done, start = 0, source.start_of(min(rows, default=0))
+    for frame, numbers in source.numbered(start) if rows else ():
         end = bisect_left(rows, start + frame.height)
         if here := rows[done:end]:
             places = [at - start for at in here]

@@ -6,8 +6,10 @@ trailing comma. Rows of empty cells at the end of a file, as spreadsheets leave 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
 import polars as pl
 
@@ -32,6 +34,7 @@ class Csv:
         self._passed_over: dict[str, int] = {}
         self._controls: dict[str, str] = {}
         self._may_be_cp1252 = may_be_cp1252(dialect.encoding)
+        self._blocks: dict[str, list[int]] = {}
 
     def schema(self, paths: Sequence[File]) -> Schema:
         return common_schema(paths, self._schema)
@@ -46,9 +49,12 @@ class Csv:
         self._unnamed.add(f"{path}:1", [name for name in unnamed if name not in empty], len(names) - len(empty))
         return {name: pl.String() for name in names if name not in empty}
 
-    def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
+    def batches(self, path: File, schema: Schema, row: int = 0) -> Iterator[pl.DataFrame]:
+        """Yields a file's rows, as `Format` says, from `start_of(path, row)` on."""
         columns, empty = list(schema), 0
-        for frame in csv_records.batches(path, self._dialect, partial(unique_names, f"{path}:1")):
+        blocks = self._blocks.setdefault(str(path), [])
+        skip = self._blocks_before(path, row)
+        for frame in csv_records.batches(path, self._dialect, partial(unique_names, f"{path}:1"), blocks, skip):
             filled = frame.height - _empty_at_end(frame)
             if self._may_be_cp1252 and str(path) not in self._controls:
                 self._look_for_controls(path, frame)
@@ -58,8 +64,17 @@ class Csv:
                 yield rows if rows.columns == columns else rows.select(columns)
                 empty = 0
             empty += frame.height - filled
-        if empty:
+        if empty and not skip:
             self._passed_over[str(path)] = empty
+
+    def start_of(self, path: File, row: int) -> int:
+        """Returns the first row of the block with this row, or an earlier row: from there on it can be read again
+        without those before, if the file was read already."""
+        return sum(self._blocks.get(str(path), [])[: self._blocks_before(path, row)])
+
+    def _blocks_before(self, path: File, row: int) -> int:
+        """Returns how many blocks end before this row."""
+        return bisect_right(list(accumulate(self._blocks.get(str(path), []))), row)
 
     def _look_for_controls(self, path: File, frame: pl.DataFrame) -> None:
         for column in frame:
@@ -87,7 +102,7 @@ def _empty(path: File, dialect: CsvDialect, names: list[str]) -> set[str]:
     empty = set(names)
     if not empty:
         return empty
-    for frame in csv_records.batches(path, dialect, partial(unique_names, f"{path}:1")):
+    for frame in csv_records.batches(path, dialect, partial(unique_names, f"{path}:1"), []):
         empty = {name for name in empty if frame[name].null_count() == frame.height}
         if not empty:
             break

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import BinaryIO, Self
 
 import polars as pl
@@ -70,20 +71,30 @@ def header(path: File, dialect: CsvDialect) -> list[str]:
         return next(_records(lines, lines.separator(dialect.separator)), [])
 
 
-def batches(path: File, dialect: CsvDialect, named: Callable[[list[str]], list[str]]) -> Iterator[pl.DataFrame]:
-    """Yields all columns and rows below the header. `named`: returns the columns' names for the header's cells."""
+def batches(
+    path: File, dialect: CsvDialect, named: Callable[[list[str]], list[str]], blocks: list[int], skip: int = 0
+) -> Iterator[pl.DataFrame]:
+    """Yields all columns and rows below the header. `named`: returns the columns' names for its cells. `blocks`: gets
+    the rows of each block, up to the first that cannot be read at once. `skip`: of these, passes over so many."""
     with closing(_opened(path, dialect)) as file:
         lines = _Lines(path, file, BLOCK)
         separator = lines.separator(dialect.separator)
         records = _records(lines, separator)
         schema: Schema = dict.fromkeys(named(next(records, [])), pl.String())
         lines.put_back()
+        for rows in blocks[:skip]:
+            lines.block()
+            lines.pass_over(rows)
+        number: float = skip
         while True:
             frame = None if lines.opened else _at_once(lines.block(), schema, separator)
             if frame is not None:
+                blocks += [frame.height] if number == len(blocks) else []
+                number += 1
                 lines.pass_over(frame.height)
                 yield from frame.iter_slices(BATCH_ROWS)
             elif batch := list(_bounded(records, lines)):
+                number = inf
                 yield _frame(batch, schema)
             else:
                 return

@@ -17,6 +17,7 @@ import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
+from batchgen.input.csv_format import Csv
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
 from batchgen.input.where import Condition, RowFault
@@ -95,18 +96,25 @@ class Source:
         for batch in self.numbered():
             yield batch.frame
 
-    def numbered(self) -> Iterator[Batch]:
-        """Yields what `batches` yields, with the rows' numbers. Raises as it does."""
+    def numbered(self, start: int = 0) -> Iterator[Batch]:
+        """Yields what `batches` yields, with the rows' numbers. Raises as it does. `start`: what `start_of` returned:
+        the first row."""
         try:
-            yield from self._numbered()
+            yield from self._numbered(start)
         except UsageError:
             self.verify()
             raise
 
-    def _numbered(self) -> Iterator[Batch]:
+    def start_of(self, row: int) -> int:
+        """Returns the row, not after this one, from which on a part of the input can be read again. Rows are counted
+        from 0 over the job's rows."""
+        is_whole = self.condition is None and self.spec.parsed_shard.of == 1 and len(self.files) == 1
+        return self.format.start_of(self.files[0], row) if isinstance(self.format, Csv) and is_whole else 0
+
+    def _numbered(self, start: int) -> Iterator[Batch]:
         left, shard = self.spec.limit, self.spec.parsed_shard
-        row, met = 1, 0
-        for raw in self._raw_batches():
+        row, met = 1 + start, start
+        for raw in self._raw_batches(start):
             rows = Batch(raw, pl.int_range(row, row + raw.height, dtype=pl.Int64, eager=True))
             row += raw.height
             if self.condition is not None:
@@ -132,15 +140,20 @@ class Source:
             raise UsageError(f"{self.spec.path}: row {rows.numbers[fault.at]:,}: input.where: {fault}") from None
         return rows if met.len() == rows.frame.height else Batch(rows.frame[met], rows.numbers.gather(met))
 
-    def _raw_batches(self) -> Iterator[pl.DataFrame]:
+    def _raw_batches(self, start: int) -> Iterator[pl.DataFrame]:
         try:
             for file, keys in zip(self.files, self.keys, strict=True):
                 named = [pl.lit(value, pl.String).alias(name) for name, value in keys.items()]
-                for frame in self.format.batches(file, self.raw):
+                for frame in self._file_batches(file, start):
                     yield frame.with_columns(named) if named else frame
         except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             said = getattr(error, "strerror", None) or first_line(error)
             raise UsageError(f"{self.spec.path}: cannot be read: {said}") from None
+
+    def _file_batches(self, file: File, start: int) -> Iterator[pl.DataFrame]:
+        if start and isinstance(self.format, Csv):
+            return self.format.batches(file, self.raw, start)
+        return self.format.batches(file, self.raw)
 
     def _typed(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
         for name, wanted in self.spec.types.items():

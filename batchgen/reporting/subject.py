@@ -33,8 +33,8 @@ class InputIndex:
         rows = self.records.to_frame("id").with_row_index("row").filter(pl.col("id").is_in(list(ids)))
         wanted: dict[int, int] = dict(rows.unique("id", keep="first", maintain_order=True).iter_rows())
         found: dict[int, tuple[int, str]] = {}
-        start = 0
-        for frame, numbers in self.source.numbered() if wanted else ():
+        start = self.source.start_of(min(wanted, default=0))
+        for frame, numbers in self.source.numbered(start) if wanted else ():
             if here := [row for row in wanted if start <= row < start + frame.height]:
                 made = self.requests.of(frame[[row - start for row in here]])
                 found |= {

@@ -49,8 +49,8 @@ def _portions(rows: pl.DataFrame, order: pl.Series) -> Iterator[pl.Series]:
 def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl.Series) -> Iterator[dict[int, Task]]:
     """Yields the tasks of some rows by number, in input order. `chosen`: a boolean for each row of the input."""
     prices = {model: price_of(job, model) or (0.0, 0.0) for model in plan.models}
-    start, left = 0, int(chosen.sum())
-    for frame in source.batches():
+    left, start = int(chosen.sum()), source.start_of(chosen.arg_max() or 0)  # of the first that is true
+    for frame, _ in source.numbered(start):
         rows, here = plan.rows.slice(start, frame.height), chosen.slice(start, frame.height)
         if rows.height != frame.height:
             source.verify()

@@ -52,6 +52,52 @@ def refused(folder: Path, name: str, content: bytes, **spec: object) -> str:
     return str(told.value).replace(f"{folder}/", "")
 
 
+def numbered_rows(source: Source, start: int = 0) -> list[tuple]:
+    """Each row with its number in the files before it."""
+    batches = source.numbered(start)
+    return [row for frame, numbers in batches for row in frame.select(numbers.alias("#"), pl.all()).rows()]
+
+
+LINES = [f"{n},cell {n}" for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "spec", "from_rows"),
+    [
+        pytest.param(LINES, {}, {0: 0, 20: 11, 59: 51}, id="plain"),
+        pytest.param([*LINES[:40], '40,"two\nlines"', *LINES[41:]], {}, {59: 51}, id="a cell of two lines"),
+        pytest.param([*LINES[:20], "", *LINES[21:]], {}, {58: 11}, id="from a blank line on another reader"),
+        pytest.param([*LINES[:30], *[","] * 12, *LINES[42:], *[","] * 9], {}, {59: 50}, id="empty rows"),
+        pytest.param(LINES, {"limit": 40}, {39: 31}, id="a limit"),
+        pytest.param(LINES, {"shard": "2/3"}, {19: 0}, id="a shard is read from its beginning"),
+        pytest.param(LINES, {"where": "n != '7'"}, {58: 0}, id="so is what a condition chooses"),
+    ],
+)
+def test_what_was_read_once_can_be_read_again_from_near_any_row(tmp_path, monkeypatch, lines, spec, from_rows):
+    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    (tmp_path / "in.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in lines))
+    source = opened(tmp_path, "in.csv", **spec)
+    assert source.start_of(10**6) == 0, "nothing was read yet"
+    every = numbered_rows(source)
+    told = source.notes
+    for row in range(len(every)):
+        start = source.start_of(row)
+        assert 0 <= start <= row
+        assert numbered_rows(source, start) == every[start:]
+    assert source.notes == told
+    assert {row: source.start_of(row) for row in from_rows} == from_rows
+
+
+def test_of_several_files_all_are_read_again(tmp_path, monkeypatch):
+    """The first may end in empty rows, which are none."""
+    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in [*LINES, *[","] * 30]))
+    source = opened(tmp_path, "*.csv")
+    assert frame_of(source).height == 2 * len(LINES)
+    assert source.start_of(100) == 0
+
+
 @pytest.fixture
 def small_batches(monkeypatch):
     monkeypatch.setattr(ndjson_format, "BATCH_ROWS", 3)
