@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from batchgen.api.dialects import Dialect
-from batchgen.api.models import estimate_tokens
+from batchgen.api.models import estimate_all
 from batchgen.checkpoint.row_key import Identity
 from batchgen.input.bounds import BATCH_BYTES, Schema
 from batchgen.input.prompt_template import PromptError, Template
@@ -150,14 +150,15 @@ class Requests:
     def _batch(
         self, columns: Sequence[Sequence[str | PromptError]], around: Sequence[BodyTemplate | PromptError]
     ) -> PreparedBatch:
-        errors = _errors([*columns, around])
+        unsure = [column for column in columns if not isinstance(column, list)]  # a list of prompts has no error
+        errors = _errors([*unsure, around] if self._fields else unsure)
         texts: Any = [_without(errors, column) for column in columns]
         templates: Any = _without(errors, around)
         if self._fields:
             bodies = [one.body(row) for one, row in zip(templates, zip(*texts, strict=True), strict=True)]
         else:
             bodies = self._shared.bodies(texts)
-        tokens = [list(map(estimate_tokens, column)) for column in texts]
+        tokens = list(map(estimate_all, texts))
         total = tokens[0] if len(tokens) == 1 else list(map(sum, zip(*tokens, strict=True)))
         return PreparedBatch(self._identity, bodies, texts, self._roles, total, templates, errors)
 
@@ -229,7 +230,7 @@ def _portions(columns: Sequence[Iterable[str | PromptError]]) -> Iterator[Sequen
 
 def _errors(columns: Sequence[Sequence[object]]) -> dict[int, RowError]:
     """Returns the first error of each row that has one."""
-    if PromptError not in map(type, chain.from_iterable(columns)):
+    if not any(PromptError in set(map(type, column)) for column in columns):
         return {}
     found = ([one for one in row if isinstance(one, PromptError)] for row in zip(*columns, strict=True))
     return {at: RowError(str(errors[0])) for at, errors in enumerate(found) if errors}

@@ -18,7 +18,7 @@ from support.pythons import READS_DEEP
 from batchgen.api.dialects import WRITER
 from batchgen.api.error_responses import classify, retry_after
 from batchgen.api.failure_kinds import Kind
-from batchgen.api.models import DEPRECATED, estimate_tokens
+from batchgen.api.models import DEPRECATED, estimate_all, estimate_tokens
 from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import PATH, VENDOR_URL, CompletionRequest, read_answer
 from batchgen.api.writer import judge
@@ -434,3 +434,4 @@ def test_each_deprecated_model_has_a_replacement_that_is_none():
 @settings(deadline=None)
 def test_tokens_are_estimated_from_bytes(text):
     assert (estimate_tokens(text) - 1) * 4 < len(text.encode()) <= estimate_tokens(text) * 4
+    assert estimate_all([text, "", text]) == [estimate_tokens(text), 0, estimate_tokens(text)]
