@@ -20,7 +20,7 @@ from batchgen.checkpoint.schema import DAMAGED, OK
 KEYS_PER_CHUNK, KEYS_PER_LOOKUP = 10_000, 100_000
 """Keys that are read at once, and keys that are looked up at once. A larger lookup takes less time a key, and a few
 megabytes."""
-BYTES_PER_SPLIT = 2 << 20
+BYTES_PER_SPLIT = 1 << 20
 """Keys that are split at once: a split takes about a millisecond, however few they are."""
 
 

@@ -32,8 +32,8 @@ STATE = "key, id, outcome, final, attempts"
 """The columns of an attempt that an index is made of."""
 AT_ONCE = f"outcome = '{OK}' AND attempts = 1 AND octet_length(key) = {KEY_BYTES}"
 """A condition for an attempt that was a row's first, and an answer; false or null for all others."""
-KEYS_PER_READ = 131_072
-"""Keys that are joined by one read: two megabytes."""
+KEYS_PER_READ = 32_768
+"""Keys that are joined by one read: half a megabyte."""
 BYTES_PER_READ, RECORDS_PER_READ = 4 << 20, 4096
 """The most bytes of answers in memory at once, and the most records of one read. A larger answer is read alone."""
 SPARSEST = 1.5
