@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchgen import commands
-from batchgen.checkpoint.state_files import StateFiles
+from batchgen.checkpoint.schema import LOCK
 from batchgen.errors import AlreadyRunning, ServiceRefused, UsageError
 from batchgen.input.file_hints import closest_name
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Request
+from batchgen.storage import file_lock, folders
 from batchgen.storage.atomic import replacing
 from batchgen.ui.humanize import first_line
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = ".batchgen"
 """Of the working folder: where a table, its checkpoint and its results are kept."""
+TABLES = "tables"
+"""Within it: the tables, where no name of a job makes one of them another's results."""
 _REQUEST = set(Request.model_fields)
 _OWN = {"job", "limit", "local", "name", "quiet"}
 _INPUT, _OUTPUT = {"id", "limit", "rename", "where"}, {"columns"}
@@ -66,13 +69,19 @@ def generate(
     """
     table = _as_polars(frame)
     _refuse_unkept(table)
-    made = _job(job, name, settings, table.columns)
-    state = StateFiles.for_job(made.for_local_model() if local else made)
-    if state.is_running():
-        raise AlreadyRunning(f"{made.name}: a run of this name is at work: wait for its end, or give another name")
-    _keep(table, Path(made.input.path))
-    ended = commands.run(made, local=local, limit=limit, quiet=quiet)
-    return _answered(ended, quiet=quiet)
+    made = _job(job, name, settings, table.columns, local=local)
+    kept = Path(made.input.path)
+    folders.make([kept.parent])
+    try:
+        with file_lock.exclusive(kept.with_suffix(LOCK)):  # else another's table, or results, could take their place
+            with replacing(kept) as file:
+                table.write_parquet(file)
+            ended = commands.run(made, local=local, limit=limit, quiet=quiet)
+            return _answered(ended, quiet=quiet)
+    except AlreadyRunning:
+        raise AlreadyRunning(
+            f"{made.name}: a run of this name is at work: wait for its end, or give another name"
+        ) from None
 
 
 def _job(
@@ -80,8 +89,11 @@ def _job(
     name: str | None,
     settings: Mapping[str, Any],
     columns: Sequence[str],
+    *,
+    local: bool,
 ) -> Job:
-    """Returns the job of a table with these columns: the settings laid over those of the given job."""
+    """Returns the job of a table with these columns: the settings laid over those of the given job. `local`: the
+    table is that of a run on the built-in model."""
     _refuse_unknown(settings)
     values = {} if given is None else as_job(given).settings()
     sections = {key: value for key, value in settings.items() if key not in _REQUEST}
@@ -98,7 +110,7 @@ def _job(
     rows = {"id": row_id if row_id in columns else None, **_given(settings, "input", _INPUT)}
     output = {"columns": False, **values.get("output", {}), **_given(settings, "output", _OUTPUT)}
     output |= {"path": str(kept / f"{called}.parquet"), "state": str(kept), "rows_per_file": None}
-    table = {**rows, "path": str(kept / f"{called}.input.parquet")}
+    table = {**rows, "path": str(kept / TABLES / f"{called}{'.local' if local else ''}.parquet")}
     return as_job({"report": False, **values, "name": called, "input": table, "output": output})
 
 
@@ -185,13 +197,6 @@ def _refuse_unkept(frame: pl.DataFrame) -> None:
     odd = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
     if odd:
         raise UsageError(f"frame: column {odd[0]!r} holds Python objects: {_REMEDY}")
-
-
-def _keep(frame: pl.DataFrame, path: Path) -> None:
-    """Writes the table where the run reads it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        frame.write_parquet(file)
 
 
 def _answered(ended: Summary, *, quiet: bool) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
+from batchgen.runner.endpoints import refuse_built_in
 from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan, refuse_too_long
 from batchgen.runner.prepare import PreparedJob, today
@@ -68,6 +69,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         return
     with reader_context as reader:
         refuse_anothers_checkpoint(setup.job, reader.owner())
+        refuse_built_in(setup, reader.endpoints())
         yield EarlierRuns(
             partial(reader.next_date, today()),
             reader.index(reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),

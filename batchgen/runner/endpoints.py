@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from batchgen.errors import NotRunYet
+from batchgen.errors import NotRunYet, UsageError
+from batchgen.job.job import LOCAL
 from batchgen.runner.prepare import PreparedJob
 
 VARIABLE = "WRITER_BASE_URL"
@@ -21,6 +22,21 @@ def other_endpoint(setup: PreparedJob, known: Sequence[str]) -> str | None:
     if not known or setup.identity in known:
         return None
     return f"{_where(setup, known)}, and answers are reused at the same address only: {_remedy(setup)}"
+
+
+def refuse_built_in(setup: PreparedJob, known: Sequence[str]) -> None:
+    """Raises UsageError if a run on the built-in model meets bought answers, or the reverse: the checkpoint of
+    `seo --local` is that of a job named seo.local, too."""
+    job = setup.job
+    if not known or setup.identity in known or LOCAL not in (setup.identity, *known):
+        return
+    whole = job.name.removesuffix(".local")
+    if whole == job.name:
+        return
+    holds = f"answers that were bought, of a job named {job.name}"
+    holds = holds if job.is_local else f"the built-in model's answers, of a job named {whole}"
+    adopt = ", or take it over with --adopt" if job.file else ""
+    raise UsageError(f"{job.checkpoint}: holds {holds}: give one of the two another name{adopt}")
 
 
 def is_from_environment(setup: PreparedJob) -> bool:

@@ -21,7 +21,7 @@ from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
 from batchgen.runner.earlier import plan_after
-from batchgen.runner.endpoints import other_endpoint
+from batchgen.runner.endpoints import other_endpoint, refuse_built_in
 from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, nothing_to_send
 from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
@@ -66,11 +66,12 @@ def opened(
 @contextmanager
 def held(setup: PreparedJob, *, adopt: bool = False) -> Iterator[tuple[Checkpoint, Reader]]:
     """Yields the job's checkpoint, locked for this process. Raises as `open_for_run`, and UsageError if it is another
-    job file's, unless that is to be adopted."""
+    job file's, or holds bought answers where the built-in model answers, or the reverse; unless it is to be adopted."""
     with setup.state.open_for_run() as (checkpoint, reader):
         owner = reader.owner()
         if not adopt:
             refuse_anothers_checkpoint(setup.job, owner)
+            refuse_built_in(setup, reader.endpoints())
         ours = owner_of(setup.job, setup.job.state_folder)
         if owner != ours:
             checkpoint.set_owner(ours)
