@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,12 @@ from batchgen import commands
 from batchgen.checkpoint.schema import LOCK
 from batchgen.errors import AlreadyRunning, ServiceRefused, UsageError
 from batchgen.input.file_hints import closest_name
+from batchgen.input.python_tables import as_polars
 from batchgen.job.job import Job
 from batchgen.job.load import as_job
 from batchgen.job.sections import Request
 from batchgen.storage import file_lock, folders
 from batchgen.storage.atomic import replacing
-from batchgen.ui.humanize import first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +32,6 @@ _REQUEST = set(Request.model_fields)
 _OWN = {"job", "limit", "local", "name", "quiet"}
 _INPUT, _OUTPUT = {"id", "limit", "rename", "where"}, {"columns"}
 """The settings of a job's input and output that a table has, too."""
-_REMEDY = "make it text, numbers or dates first"
 
 
 def generate(
@@ -67,8 +65,7 @@ def generate(
     Raises UsageError where the table or a setting is wrong, and ServiceRefused where the service refuses the run: what
     was answered before is kept.
     """
-    table = _as_polars(frame)
-    _refuse_unkept(table)
+    table = as_polars(frame)
     made = _job(job, name, settings, table.columns, local=local)
     kept = Path(made.input.path)
     folders.make([kept.parent])
@@ -95,9 +92,10 @@ def _job(
     """Returns the job of a table with these columns: the settings laid over those of the given job. `local`: the
     table is that of a run on the built-in model."""
     _refuse_unknown(settings)
+    own_rows, own_output = _given(settings, "input", _INPUT), _given(settings, "output", _OUTPUT)
     values = {} if given is None else as_job(given).settings()
-    sections = {key: value for key, value in settings.items() if key not in _REQUEST}
-    request = {key: value for key, value in settings.items() if key in _REQUEST}
+    sections = {key: value for key, value in settings.items() if key not in {*_REQUEST, "request"}}
+    request = _section(settings, "request") | {key: value for key, value in settings.items() if key in _REQUEST}
     for key, value in sections.items():
         both = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
         values[key] = {**values[key], **value} if both else value
@@ -107,8 +105,8 @@ def _job(
         raise UsageError("name: missing, or not a name: it is what the work is resumed by, such as name='seo'")
     kept = Path(FOLDER).absolute()
     row_id = values.get("input", {}).get("id")
-    rows = {"id": row_id if row_id in columns else None, **_given(settings, "input", _INPUT)}
-    output = {"columns": False, **values.get("output", {}), **_given(settings, "output", _OUTPUT)}
+    rows = {"id": row_id if row_id in columns else None, **own_rows}
+    output = {"columns": False, **values.get("output", {}), **own_output}
     output |= {"path": str(kept / f"{called}.parquet"), "state": str(kept), "rows_per_file": None}
     table = {**rows, "path": str(kept / TABLES / f"{called}{'.local' if local else ''}.parquet")}
     return as_job({"report": False, **values, "name": called, "input": table, "output": output})
@@ -126,77 +124,21 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
 
 def _given(settings: Mapping[str, Any], section: str, known: set[str]) -> dict[str, Any]:
     """Returns a section of the settings. Raises UsageError for keys that say where a file lies: here are none."""
-    given = settings.get(section, {})
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{section}: should be a dict of settings")
+    given = _section(settings, section)
     for key in given:
         if key not in known:
             names = ", ".join(sorted(known))
             raise UsageError(
                 f"{section}.{key}: a table has no such setting, it is kept in {FOLDER}; known here: {names}"
             )
+    return given
+
+
+def _section(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
+    given = settings.get(section, {})
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{section}: should be a dict of settings")
     return dict(given)
-
-
-def _as_polars(frame: Any) -> pl.DataFrame:
-    import polars as pl  # noqa: PLC0415  `import batchgen` waits for nothing
-
-    if isinstance(frame, pl.DataFrame | pl.LazyFrame):
-        return frame.lazy().collect()
-    if isinstance(frame, Sequence) and not isinstance(frame, str | bytes):
-        if not all(isinstance(row, Mapping) for row in frame):
-            raise UsageError("frame: a list should hold a dict for each row")
-        return _read(lambda: pl.DataFrame(list(frame), infer_schema_length=None))
-    kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
-    if kind == "pandas.DataFrame":
-        return _from_pandas(frame)
-    if not hasattr(frame, "__arrow_c_stream__") or kind == "pandas.Series":
-        what = kind.removeprefix("builtins.")
-        raise UsageError(f"frame: should be a table (polars, pandas, pyarrow, DuckDB) or a list of dicts, not {what}")
-    return _read(lambda: pl.DataFrame(frame))
-
-
-def _from_pandas(frame: Any) -> pl.DataFrame:
-    """Returns the table; each level of its index that has a name is a column, too."""
-    import polars as pl  # noqa: PLC0415  as above
-
-    levels = [name for name in frame.index.names if name is not None]
-    names = [*levels, *frame.columns]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UsageError(f"frame: column {twice[0]!r} is there twice: rename one")
-    whole = frame.reset_index(level=levels) if levels else frame
-    periods = [name for name in whole.columns if str(whole[name].dtype).startswith("period")]
-    if periods:
-        raise UsageError(f"frame: column {str(periods[0])!r} holds periods: {_REMEDY}")
-    try:
-        return pl.DataFrame(whole)
-    except Exception:  # as below
-        for name in whole.columns:
-            _read(partial(pl.DataFrame, whole[[name]]), f"column {str(name)!r}")
-        raise
-
-
-def _read(make: Callable[[], pl.DataFrame], what: str = "a column") -> pl.DataFrame:
-    """Makes the table. Raises UsageError if a library refuses its values."""
-    try:
-        return make()
-    except Exception as error:  # noqa: BLE001  each library has its own
-        reason = first_line(error)
-        raise UsageError(
-            f"frame: {what} holds values of several kinds, or Python objects: {_REMEDY} ({reason:.200})"
-        ) from None
-
-
-def _refuse_unkept(frame: pl.DataFrame) -> None:
-    """Raises UsageError for a table that Parquet cannot hold."""
-    import polars as pl  # noqa: PLC0415  as above
-
-    if not frame.width:
-        raise UsageError("frame: has no columns")
-    odd = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
-    if odd:
-        raise UsageError(f"frame: column {odd[0]!r} holds Python objects: {_REMEDY}")
 
 
 def _answered(ended: Summary, *, quiet: bool) -> pl.DataFrame:

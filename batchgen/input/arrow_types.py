@@ -28,15 +28,14 @@ _REFUSED: dict[str, Callable[[Any], bool]] = {
 """Types that polars panics at or does not know, and that pyarrow (26.0.1) does not turn into others."""
 
 
-def refuse_unreadable(path: File, schema: pa.Schema) -> None:
-    """Raises UsageError for a column of a type, or with a name, that cannot be read."""
+def refuse_unreadable(path: File | str, schema: pa.Schema) -> None:
+    """Raises UsageError for a column of a type, or with a name, that cannot be read. `path`: the file, or what else
+    the table is called."""
     for at, field in enumerate(schema, 1):
         if (what := _unreadable_name(field)) is not None:
-            raise UsageError(f"{path}: column {at} has {what}: write the file anew without it")
+            raise UsageError(f"{path}: column {at} has {what}: write the table anew without it")
         if (what := _unreadable(field.type)) is not None:
-            raise UsageError(
-                f"{path}: column {field.name!r} holds {what}: write it as text, or leave it out of the file"
-            )
+            raise UsageError(f"{path}: column {field.name!r} holds {what}: write it as text, or leave it out")
 
 
 def _unreadable_name(field: Any) -> str | None:

@@ -125,6 +125,8 @@ class Job(Renderable, Section):
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_file(cls, values: Any, info: ValidationInfo) -> Any:
+        if info.context is None:
+            raise UsageError("Job: is what `read_job` returns; each function takes a dict of settings in its place")
         if isinstance(values, dict):
             values = {key: value for key, value in values.items() if value is not None}  # `until:` and nothing after it
             context(info).update(text_files=files_named(values), is_chat="messages" in values)

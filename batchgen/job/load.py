@@ -56,8 +56,10 @@ def as_job(given: str | Path | Job | Mapping[str, Any]) -> Job:
     relative to the working folder. Raises UsageError with one line for each mistake."""
     if isinstance(given, Job):
         return given
-    if not isinstance(given, Mapping):
+    if isinstance(given, str | os.PathLike):
         return read_job(given)
+    if not isinstance(given, Mapping):
+        raise UsageError(f"a job should be a file's path, a Job, or a dict of settings, not {type(given).__name__}")
     name = given.get("name")
     if not isinstance(name, str):
         raise UsageError("name: missing: a job without a file needs a name, by which it is resumed")

@@ -21,6 +21,7 @@ def context(info: ValidationInfo) -> dict[str, Any]:
 
 
 def relative_to_job(path: Any, info: ValidationInfo) -> Any:
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(path, str) or not path.strip() or "\x00" in path:
         raise ValueError("should be a path")
     if is_url(path):

@@ -73,6 +73,12 @@ def confidence(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _content(frame: pl.DataFrame) -> pl.Expr:
     """Returns the tokens of the answers. Raises UsageError if the frame does not have them."""
-    if "log_probs" not in frame.columns:
-        raise UsageError("frame: has no column log_probs: give what `load` or `generate` returned")
+    given = "give what `load` or `generate` returned"
+    if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
+        raise UsageError(f"frame: should be a polars frame, not {type(frame).__name__}: {given}")
+    schema = frame.collect_schema()
+    if "log_probs" not in schema:
+        raise UsageError(f"frame: has no column log_probs: {given}")
+    if not isinstance(schema["log_probs"], pl.Struct):
+        raise UsageError(f"frame: its column log_probs is no longer as it was ({schema['log_probs']}): {given}")
     return pl.col("log_probs").struct.field("content")

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -130,6 +132,28 @@ WRONG = [
     pytest.param(ROWS, {"lokal": True}, "lokal: unknown key; did you mean local?", id="a keyword that is none"),
     pytest.param(ROWS, {"limits": {"concurrency": 0}}, "limits.concurrency: ", id="a wrong setting"),
     pytest.param([{"o": object()}], {}, "column 'o' holds Python objects", id="objects"),
+    pytest.param(
+        duckdb.sql("SELECT 'tent' AS name, INTERVAL 1 DAY AS i"),
+        {},
+        "frame: column 'i' holds intervals",
+        id="intervals",
+    ),
+    pytest.param(
+        pa.table({"d": pa.array([Decimal("1" * 50)], pa.decimal256(60))}),
+        {},
+        "frame: column 'd' holds decimals of 60 digits",
+        id="long decimals",
+    ),
+    pytest.param(
+        pd.DataFrame({"d": pd.Series([Decimal("1" * 50)], dtype=pd.ArrowDtype(pa.decimal256(60)))}),
+        {},
+        "frame: column 'd' holds values",
+        id="long decimals of pandas",
+    ),
+    pytest.param(ROWS, {"output": "x.parquet"}, "output: should be a dict of settings", id="a path for a section"),
+    pytest.param(ROWS, {"input": "x.csv"}, "input: should be a dict of settings", id="a file for a section"),
+    pytest.param(ROWS, {"request": "palmyra-x5"}, "request: should be a dict of settings", id="a model for a section"),
+    pytest.param(ROWS, {"job": 5}, "a job should be a file's path, a Job, or a dict of settings, not int", id="no job"),
 ]
 
 
@@ -138,6 +162,11 @@ def test_what_is_wrong_is_said_before_anything_is_sent(table, more, said, servic
     with pytest.raises(batchgen.UsageError, match=said.replace("(", r"\(")):
         batchgen.generate(table, **{**ASKED, **more}, quiet=True)
     assert service.requests == 0
+
+
+def test_dicts_without_keys_are_json_text_as_those_of_a_job_file(service):
+    frame = batchgen.generate([{"name": "tent", "price": 1, "meta": {}}], **ASKED, quiet=True)
+    assert frame["meta"].to_list() == ["{}"]
 
 
 def test_a_refusal_of_the_service_is_raised_and_what_came_before_is_kept(service):
@@ -165,6 +194,15 @@ def test_the_commands_take_a_dict_and_a_job(job, service):
     assert batchgen.run(batchgen.read_job(path), quiet=True, adopt=True).name == "job"
     with pytest.raises(batchgen.UsageError, match="name: missing"):
         batchgen.plan({"prompt": "x"})
+
+
+def test_a_job_of_paths_and_one_that_nobody_read(job):
+    path = job(ROWS, kind="ndjson", input={"path": "rows.ndjson", "id": "name"})
+    settings = {**batchgen.read_job(path).settings(), "name": "mine"}
+    settings["input"] = {**settings["input"], "path": Path(settings["input"]["path"])}
+    assert batchgen.plan(settings).plan.todo == 6
+    with pytest.raises(batchgen.UsageError, match="Job: is what `read_job` returns"):
+        batchgen.Job(**settings)
 
 
 def test_an_index_that_has_a_name_is_a_column(service):

@@ -18,7 +18,9 @@ from typing import Self
 
 import matplotlib.image
 import nbformat
+import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from IPython.lib.pretty import pretty
 from jupyter_client.manager import KernelManager
@@ -282,6 +284,20 @@ def test_without_html_a_value_shows_itself_as_text(write, shop):
 def test_a_frame_without_log_probs_is_refused(of):
     with pytest.raises(batchgen.UsageError, match="frame: has no column log_probs: give what `load` or `generate`"):
         of(pl.DataFrame({"name": ["a"]}))
+
+
+@pytest.mark.parametrize("of", [batchgen.tokens, batchgen.confidence])
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        pytest.param(pd.DataFrame({"log_probs": [None]}), "should be a polars frame, not DataFrame", id="pandas"),
+        pytest.param(pa.table({"log_probs": [None]}), "should be a polars frame, not Table", id="pyarrow"),
+        pytest.param(pl.DataFrame({"log_probs": ["[]"]}), "its column log_probs is no longer", id="read from a CSV"),
+    ],
+)
+def test_what_is_no_frame_of_results_is_refused(of, frame, said):
+    with pytest.raises(batchgen.UsageError, match=f"^frame: {said}.*: give what `load` or `generate` returned"):
+        of(frame)
 
 
 def test_a_long_prompt_is_not_poured_into_the_notebook():
