@@ -1,10 +1,12 @@
-"""Makes a polars frame of a table that Python has; or refuses it by column."""
+"""Makes a polars frame of a table that Python has, with the same values; or refuses it by column, or by row."""
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Number
 from typing import Any, TypeVar
 
 import polars as pl
@@ -15,6 +17,9 @@ from batchgen.ui.humanize import first_line
 
 T = TypeVar("T")
 _REMEDY = "make it text, numbers or dates first"
+_EXACT: tuple[set[type], ...] = ({str}, {int}, {float}, {bool})
+"""Kinds of values that, alone in a column, no type of polars changes."""
+_COMPARED: tuple[type, ...] = (Number, str, bytes, dt.date, dt.time, dt.timedelta)
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
@@ -59,9 +64,39 @@ def _from_arrow(frame: Any) -> pl.DataFrame:
 
 
 def _from_dicts(rows: list[Any]) -> pl.DataFrame:
+    """Returns the table. Raises UsageError for values that would not stay what they are beside the column's others."""
     if not all(isinstance(row, Mapping) for row in rows):
         raise UsageError("frame: a list should hold a dict for each row")
-    return _read(lambda: pl.DataFrame(rows, infer_schema_length=None))
+    frame = _read(lambda: pl.DataFrame(rows, infer_schema_length=None))
+    for name, dtype in frame.schema.items():
+        given = [row.get(name) for row in rows]
+        if dtype == pl.Object or {*map(type, given)} - {type(None)} in _EXACT:
+            continue
+        for number, (value, kept) in enumerate(zip(given, frame[name].to_list(), strict=True), 1):
+            if not _is_same(value, kept):
+                raise UsageError(
+                    f"frame: row {number:,}: column {name!r} holds {value!r:.60}, which would become {kept!r:.60} "
+                    f"beside values of other kinds: {_REMEDY}"
+                )
+    return frame
+
+
+def _is_same(given: Any, kept: Any) -> bool:
+    """Returns whether a column keeps a value. Its text may stand for it: `5`, `true`, `NaN`. Objects of other kinds
+    are polars' own matter."""
+    if isinstance(kept, dict) and isinstance(given, Mapping):
+        return all(_is_same(value, kept.get(key)) for key, value in given.items())
+    if isinstance(kept, list) and hasattr(given, "__len__"):
+        return len(given) == len(kept) and all(map(_is_same, given, kept))
+    if not isinstance(given, _COMPARED) and not _is_truth(given):
+        return True
+    if isinstance(kept, str) and not isinstance(given, str):
+        return kept.casefold() == str(given).casefold()
+    return _is_truth(given) == _is_truth(kept) and bool(given == kept or given != given)  # noqa: PLR0124  NaN
+
+
+def _is_truth(value: Any) -> bool:
+    return type(value).__name__ in ("bool", "bool_")  # NumPy's, too
 
 
 def _from_pandas(frame: Any) -> pl.DataFrame:

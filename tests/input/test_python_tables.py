@@ -1,19 +1,59 @@
-"""Tables that Python has: made frames that Parquet holds."""
+"""Tables that Python has: a list of dicts keeps its values, or is refused by row and column."""
 
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
+import batchgen
 from batchgen.input.python_tables import as_polars
 
-KEYLESS = [
+CHANGED = [
+    pytest.param(
+        [0.5, 9007199254740993], "9007199254740993, which would become 9007199254740992.0", id="a long number"
+    ),
+    pytest.param(["a", 1.0], "1.0, which would become '1'", id="a fraction among texts"),
+    pytest.param([2, True], "True, which would become 1", id="a truth among numbers"),
+    pytest.param([5, dt.timedelta(days=1)], "which would become 86400000000", id="a duration among numbers"),
+    pytest.param(["b", b"a"], "'b', which would become b'b'", id="bytes among texts"),
+    pytest.param([0.5, Decimal("0.1")], "Decimal('0.1'), which would become 0.1", id="a decimal among fractions"),
+    pytest.param([{"n": 0.5}, {"n": True}], "{'n': True}, which would become {'n': 1.0}", id="within objects"),
+    pytest.param([[{"n": 2}], [{"n": True}]], "[{'n': True}], which would become [{'n': 1}]", id="within lists"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), CHANGED)
+def test_what_a_type_would_change_is_refused_by_row_and_column(values, said):
+    row = 1 if said.startswith("'b'") else 2
+    with pytest.raises(batchgen.UsageError) as refused:
+        as_polars([{"it": value} for value in values])
+    assert f"frame: row {row}: column 'it' holds " in str(refused.value)
+    assert said in str(refused.value)
+
+
+KEPT = [
+    pytest.param([1, 0.5, None], [1.0, 0.5, None], id="numbers that a float holds"),
+    pytest.param([1, "a", True], ["1", "a", "true"], id="texts, and what has its text"),
+    pytest.param(["a", 0.25], ["a", "0.25"], id="a fraction that has its text"),
+    pytest.param([float("nan"), 0.5], None, id="no number"),
+    pytest.param([float("nan"), "a"], ["NaN", "a"], id="no number, among texts"),
+    pytest.param([2**63, 1], [2**63, 1], id="large numbers"),
+    pytest.param([{"a": 1}, {"b": (1, 2)}], [{"a": 1, "b": None}, {"a": None, "b": [1, 2]}], id="objects, unlike"),
+    pytest.param([np.float64(1), 0.5, np.int64(3)], [1.0, 0.5, 3.0], id="NumPy's numbers"),
+    pytest.param([np.array([1, 2]), [3]], [[1, 2], [3]], id="NumPy's lists"),
+    pytest.param([pd.Timestamp("2026-01-01"), dt.datetime(2026, 1, 2)], None, id="times of pandas"),  # noqa: DTZ001
     pytest.param([{}, None], ["{}", None], id="dicts without keys are text"),
     pytest.param([{"a": {}, "b": 1}], ['{"a":{},"b":1}'], id="within others, too"),
 ]
 
 
-@pytest.mark.parametrize(("values", "kept"), KEYLESS)
-def test_what_parquet_cannot_hold(values, kept):
-    assert as_polars([{"it": value} for value in values])["it"].to_list() == kept
+@pytest.mark.parametrize(("values", "kept"), KEPT)
+def test_values_that_stay_what_they_are(values, kept):
+    made = as_polars([{"it": value} for value in values])["it"].to_list()
+    assert made == kept if kept is not None else len(made) == len(values)
 
 
 def test_a_column_alone():
