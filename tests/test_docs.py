@@ -216,12 +216,16 @@ def test_the_readme_names_every_result_column_in_order():
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [*RESULTS.names, MORE_CHOICES.name]
 
 
-def test_the_readme_python_runs(tmp_path: Path):
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
+def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path):
     for folder in ("jobs", "sample_data"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    code = "\n".join(blocks(README, "python"))
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    assert pl.read_parquet(tmp_path / "out" / "seo.local.parquet")["text"].null_count() == 0
+    code = "\n".join(blocks(TEXTS[page], "python"))
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    made = list(tmp_path.glob("out/seo.local*.parquet"))
+    assert made
+    assert [pl.read_parquet(path)["text"].null_count() for path in made] == [0] * len(made)
 
 
 def test_the_architecture_names_every_room_in_order():
