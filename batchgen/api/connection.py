@@ -13,7 +13,8 @@ from batchgen.api.proxy import Proxy
 class Connection:
     """Describes the way to a service. It is made once for a run. A pickle of it holds the key.
 
-    `urls`: addresses of servers, which share the requests. `key`: empty if none is sent. `connect`, `total`: time-outs
+    `urls`: addresses of servers, which share the requests. `is_local`: the built-in model answers, in the process that
+    makes the attempts; it has no address. `key`: empty if none is sent. `connect`, `total`: time-outs
     in seconds. `slots`: the most requests in flight. `ca_file`: certificates to trust in place of the system's.
     `fatal_kinds`: failures that end the run. `secret_variables`: names of environment variables that hold secrets,
     which no other process may inherit.
@@ -24,6 +25,7 @@ class Connection:
     connect: float
     total: float
     dialect: Dialect = WRITER
+    is_local: bool = False
     slots: int = 64
     ca_file: str | None = None
     proxy: Proxy | None = None

@@ -39,7 +39,7 @@ CHARS_PER_TOKEN = 4
 @dataclass(frozen=True)
 class PreparedJob:
     """A job that fits its input. `job` has the limits in force. `urls`: the service's addresses; the built-in model has
-    none yet. `checker` is None if the job checks no text."""
+    none. `checker` is None if the job checks no text."""
 
     job: Job
     urls: tuple[str, ...]
@@ -152,6 +152,7 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
         connect=job.timeout.connect,
         total=job.timeout.total,
         dialect=setup.dialect,
+        is_local=job.is_local,
         slots=job.limits.most_in_flight,
         ca_file=endpoint.ca_file,
         proxy=_proxy(job, setup.urls, environ),

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.api.connection import Connection
@@ -41,7 +41,6 @@ from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
-from batchgen.simulator.child import child
 
 CHECK_SECONDS = 2.0
 """Seconds between two checks whether the checkpoint is still in its place."""
@@ -84,32 +83,14 @@ class Sender:
     def run(self, plan: Plan, rate: float | None, found: int | None, *, quiet: bool) -> SendResult:
         """Sends the plan's rows. `rate`: requests a minute, and `found`: how many in flight, as an earlier run learned.
         Raises MachineRefused if answers cannot be stored."""
-        with (
-            self._service() as connection,
-            closing(InFlightLog(self.setup.state.in_flight, self.setup.job.limits.most_in_flight)) as flight,
-        ):
-            return event_loop.run(self._dispatch(plan, connection, flight, rate, found, quiet=quiet))
-
-    @contextmanager
-    def _service(self) -> Iterator[Connection]:
-        """Yields the way to the service. The built-in one runs while the block does."""
-        if not self.setup.job.is_local:
-            yield self.connection
-            return
-        with child() as url:
-            yield replace(self.connection, urls=(url,))
+        most = self.setup.job.limits.most_in_flight
+        with closing(InFlightLog(self.setup.state.in_flight, most)) as flight:
+            return event_loop.run(self._dispatch(plan, flight, rate, found, quiet=quiet))
 
     async def _dispatch(
-        self,
-        plan: Plan,
-        connection: Connection,
-        flight: InFlightLog,
-        rate: float | None,
-        found: int | None,
-        *,
-        quiet: bool,
+        self, plan: Plan, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
-        job, granted = self.setup.job, self.setup.job.limits
+        connection, job, granted = self.connection, self.setup.job, self.setup.job.limits
         stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
         is_priced = all(price_of(job, model) is not None for model in plan.models)
 

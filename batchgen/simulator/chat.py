@@ -12,6 +12,7 @@ import msgspec
 
 from batchgen.api.types import SERVER_MAX_TOKENS, TokenLogProb
 from batchgen.simulator import chat_responses, model, requests, response_format
+from batchgen.simulator.answers import Answer, RejectedError
 from batchgen.simulator.chat_responses import Choice, Header, Usage
 from batchgen.simulator.draw import TOP, Draw
 from batchgen.simulator.json_writer import JsonWriter
@@ -20,7 +21,6 @@ from batchgen.simulator.model import LONGEST, Generated, Sampling
 from batchgen.simulator.ngram import tokenize
 from batchgen.simulator.requests import OpenAIChatRequest, WriterChatRequest
 from batchgen.simulator.response_format import Guide
-from batchgen.simulator.responses import Answer, RejectedError
 from batchgen.simulator.schema import UnsupportedSchemaError
 from batchgen.simulator.sentences import Generation
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from batchgen.api.models import estimate_tokens
-from batchgen.api.types import CompletionRequest
-from batchgen.simulator import model, requests
-from batchgen.simulator.responses import Answer, RejectedError
+from batchgen.api.types import PATH, CompletionRequest
+from batchgen.simulator import chat, model, requests
+from batchgen.simulator.answers import Answer, RejectedError
 
 GUARDRAIL = "fail.guardrail.blocked"
 
@@ -50,3 +51,10 @@ class Completion:
 
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
+
+ENDPOINTS: dict[str, Callable[[bytes], Exchange]] = {
+    PATH: Completion,
+    chat.PATH: chat.WriterChat,
+    chat.OPENAI_PATH: chat.OpenAIChat,
+}
+"""The class that reads the requests of each path."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from batchgen.api.types import CompletionRequest, Int32, Int64
-from batchgen.simulator.responses import RejectedError
+from batchgen.simulator.answers import RejectedError
 
 HOTTEST = 2.0
 MAX_CANDIDATES = 20

@@ -11,14 +11,10 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
-from batchgen.api import sse
-from batchgen.api.types import Choice, Completion
-from batchgen.simulator import model
+from batchgen.simulator.answers import Answer, RejectedError
 
 DRIP = 1 / 50
 """Seconds between the bytes of an answer that drips."""
@@ -26,84 +22,13 @@ GARBAGE = b"<html><body><h1>Welcome</h1>Please accept our terms of use.</body></
 """An answer as a captive portal replaces it."""
 
 
-class RejectedError(Exception):
-    """Refuses a request with the contract's error body. `key`: the field at fault. `retry_after`: whole seconds."""
-
-    def __init__(
-        self, status: int, tpe: str, description: str, key: str | None = None, retry_after: int | None = None
-    ) -> None:
-        super().__init__(description)
-        self.status, self.tpe, self.description, self.key = status, tpe, description, key
-        self.retry_after = retry_after
-
-    def response(self, *, is_openai: bool = False) -> web.Response:
-        response = json(self._as_openai() if is_openai else self._as_writer(), self.status)
-        if self.retry_after is not None:
-            response.headers["Retry-After"] = str(self.retry_after)
-        return response
-
-    def _as_writer(self) -> dict[str, object]:
-        error = {"description": self.description, "key": self.key, "extras": None}
-        return {"tpe": self.tpe, "errors": [error], "extras": None}
-
-    def _as_openai(self) -> dict[str, object]:
-        return {"error": {"message": self.description, "type": self.tpe, "param": self.key, "code": self.status}}
-
-
-def json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-TPES = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    402: "PaymentRequired",
-    403: "Forbidden",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    413: "PayloadTooLarge",
-    415: "InvalidContentType",
-    429: "fail.tooManyRequests",
-}
-SLOW_DOWN = frozenset({429, 503})
-"""Statuses with a `Retry-After`."""
-
-
-def tpe(status: int) -> str:
-    return TPES.get(status, "BadRequest" if status < 500 else "InternalServerError")  # noqa: PLR2004  the class
-
-
-def on_demand(status: int) -> RejectedError:
-    """Returns the error for a status that was ordered. Its words must not name the model: such an error stops a run."""
-    retry_after = 1 if status in SLOW_DOWN else None
-    return RejectedError(status, tpe(status), f"fault {status}, on demand", retry_after=retry_after)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Holds an answer as it is sent: whole, or an event for each token. A stream has no other end mark than the end of
-    its body: the contract documents none."""
-
-    pieces: list[bytes]
-    content_type: str
-
-    @classmethod
-    def for_choice(cls, choice: Choice, *, streamed: bool) -> Answer:
-        if not streamed:
-            whole = msgspec.json.encode(Completion(choices=[choice], model=model.NAME))
-            return cls([whole], "application/json")
-        events = [b"data: " + msgspec.json.encode(sse.Event(value)) + b"\n\n" for value in _values(choice)]
-        return cls(events, "text/event-stream")
-
-    @property
-    def whole(self) -> bytes:
-        return b"".join(self.pieces)
-
-
-def _values(choice: Choice) -> list[str]:
-    """Returns the text by tokens. An empty text is one empty event: a stream must have one."""
-    tokens = choice.log_probs.content if choice.log_probs else None
-    return [t.token for t in tokens or ()] or [""]
+def refusal(rejected: RejectedError, *, is_openai: bool = False) -> web.Response:
+    """Returns the contract's error."""
+    body = rejected.body(is_openai=is_openai)
+    response = web.Response(body=body, status=rejected.status, content_type="application/json")
+    if rejected.retry_after is not None:
+        response.headers["Retry-After"] = str(rejected.retry_after)
+    return response
 
 
 async def send(request: web.Request, answer: Answer) -> web.StreamResponse:

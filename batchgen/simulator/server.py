@@ -16,17 +16,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import event_loop
-from batchgen.api.types import PATH
 from batchgen.errors import UsageError
-from batchgen.simulator import model, responses
-from batchgen.simulator.chat import OPENAI_PATH, OpenAIChat, WriterChat
-from batchgen.simulator.chat import PATH as CHAT_PATH
-from batchgen.simulator.exchange import Completion, Exchange
+from batchgen.simulator import answers, model, responses
+from batchgen.simulator.answers import RejectedError
+from batchgen.simulator.chat import OPENAI_PATH
+from batchgen.simulator.exchange import ENDPOINTS, Exchange
 from batchgen.simulator.faults import REFUSAL, FaultSource, Outages
 from batchgen.simulator.ledger import Ledger, digest
 from batchgen.simulator.limits import Admission
 from batchgen.simulator.options import ServerOptions
-from batchgen.simulator.responses import RejectedError
 from batchgen.simulator.shapes import Shape
 
 LEDGER_PATH = "/ledger"
@@ -36,12 +34,6 @@ _BACKLOG = 4096
 """Connections that may wait to be accepted: a client may open all of its own at once."""
 _SHUTDOWN = 2.0
 """Seconds for answers in flight when the server stops."""
-ENDPOINTS: dict[str, Callable[[bytes], Exchange]] = {
-    PATH: Completion,
-    CHAT_PATH: WriterChat,
-    OPENAI_PATH: OpenAIChat,
-}
-"""The class that reads the requests of each path."""
 
 LEDGER = web.AppKey("ledger", Ledger)
 ADMISSION = web.AppKey("admission", Admission)
@@ -74,9 +66,10 @@ async def _refusals_in_contract(request: web.Request, handler: Handler) -> web.S
     except ConnectionResetError:
         return web.Response()  # the client has gone
     except RejectedError as rejected:
-        return rejected.response(is_openai=is_openai)
+        return responses.refusal(rejected, is_openai=is_openai)
     except web.HTTPException as error:  # aiohttp's own: no such path, no such method, a body too large
-        response = RejectedError(error.status, responses.tpe(error.status), error.reason).response(is_openai=is_openai)
+        in_contract = RejectedError(error.status, answers.tpe(error.status), error.reason)
+        response = responses.refusal(in_contract, is_openai=is_openai)
         response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return response
 
@@ -135,7 +128,7 @@ def _admit(app: web.Application, exchange: Exchange) -> None:
     refusal = app[ADMISSION].admit(_now(), exchange.prompt_tokens, ledger.in_flight)
     if refusal is not None:
         ledger.refuse()
-        raise RejectedError(429, responses.TPES[429], refusal.reason, retry_after=refusal.retry_after)
+        raise RejectedError(429, answers.TPES[429], refusal.reason, retry_after=refusal.retry_after)
 
 
 async def _answer(request: web.Request, exchange: Exchange) -> web.StreamResponse:
@@ -146,7 +139,7 @@ async def _answer(request: web.Request, exchange: Exchange) -> web.StreamRespons
     if draw.fault is not None:
         ledger.faults[draw.fault] += 1
     if draw.status is not None:
-        raise responses.on_demand(draw.status)
+        raise answers.on_demand(draw.status)
     answer, tokens = exchange.refuse() if draw.fault == REFUSAL else exchange.answer()
     ledger.billed[name] += 1
     request.app[ADMISSION].charge(_now(), tokens)

@@ -283,31 +283,3 @@ async def test_serve_says_when_the_port_is_taken():
     assert b"error: " in err
     assert port.encode() in err
     assert b"Traceback" not in err
-
-
-async def test_the_child_leaves_ctrl_c_to_its_parent_and_ends_with_its_stdin():
-    process, url = await started(sys.executable, "-m", "batchgen.simulator", stdin=asyncio.subprocess.PIPE)
-    process.send_signal(signal.SIGINT)
-    assert await answers(url)
-    process.stdin.close()
-    assert await ended(process) == (0, b"", b"")
-
-
-PARENT = """
-import sys
-from batchgen.simulator.child import child
-with child() as url:
-    print(url, flush=True)
-    sys.stdin.read()
-"""
-
-
-async def test_the_child_ends_with_its_parent_however_that_ends():
-    process, url = await started(sys.executable, "-c", PARENT, stdin=asyncio.subprocess.PIPE)
-    assert await answers(url)
-    process.kill()
-    # Both hold this pipe: it ends when the last of them has.
-    assert await asyncio.wait_for(process.stderr.read(), 30) == b""
-    await process.wait()
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await answers(url)
