@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -85,13 +84,24 @@ class Distribution:
 
     def _top(self) -> list[tuple[float, str]]:
         if self._sorted is None:
-            self._sorted = sorted(((p, token) for token, p in self.explicit.items() if p > 0), reverse=True)
+            self._sorted = sorted([(p, token) for token, p in self.explicit.items() if p > 0], reverse=True)
         return self._sorted
 
     def _merged(self, lower: Iterator[tuple[float, str]]) -> Iterator[tuple[float, str]]:
         explicit, floor = self.explicit, self.floor
-        others = ((p * floor, token) for p, token in lower if token not in explicit)
-        return heapq.merge(self._top(), others, reverse=True)
+        own = iter(self._top())
+        first = next(own, None)
+        for p, token in lower:
+            if token in explicit:
+                continue
+            other = (p * floor, token)
+            while first is not None and first > other:
+                yield first
+                first = next(own, None)
+            yield other
+        if first is not None:
+            yield first
+            yield from own
 
     def mass(self, power: float) -> float:
         """Returns the sum of p ** power over the vocabulary, without iterating over it."""
@@ -104,7 +114,7 @@ class Distribution:
     def ranks(self, power: float) -> Ranks:
         """Returns the most probable tokens, HEAD at most, with the sums of p ** power. They are cached."""
         if (ranks := self._ranks.get(power)) is None:
-            ranks = _kept(self._ranks, power, Ranks(islice(self.ranked(), HEAD), power))
+            ranks = _kept(self._ranks, power, Ranks(islice(self.ranked(), HEAD), power, self.mass(power)))
         return ranks
 
     def _sum(self, power: float) -> float:
@@ -125,15 +135,16 @@ def _kept(cache: dict[float, T], power: float, value: T) -> T:
 
 class Ranks:
     """The most probable tokens of a distribution, as far as they were asked for, with the sums of p ** `power` up to
-    each."""
+    each. `mass`: the sum of all."""
 
-    __slots__ = ("_power", "_ranked", "_tops", "ranks", "sums")
+    __slots__ = ("_power", "_ranked", "_shown", "mass", "ranks", "sums")
 
-    def __init__(self, ranked: Iterator[tuple[float, str]], power: float) -> None:
+    def __init__(self, ranked: Iterator[tuple[float, str]], power: float, mass: float) -> None:
+        self.mass = mass
         self.ranks: list[tuple[float, str]] = []
         self.sums: list[float] = []
         self._ranked, self._power = ranked, power
-        self._tops: dict[int, list[TopLogProb]] = {}
+        self._shown: dict[tuple[int, int], TokenLogProb] = {}
 
     def reach(self, target: float, least: int) -> bool:
         """Reads on until the sum exceeds `target`, and there are at least so many. Returns whether it got there."""
@@ -147,11 +158,13 @@ class Ranks:
             sums.append(total)
         return True
 
-    def top(self, shown: int) -> list[TopLogProb]:
-        """Returns the first ones as they are reported with each token."""
-        if (top := self._tops.get(shown)) is None:
-            top = self._tops[shown] = [_alternative(rank) for rank in self.ranks[:shown]]
-        return top
+    def token(self, at: int, top: int) -> TokenLogProb:
+        """Returns the token of a rank as it is reported, with so many alternatives."""
+        if (shown := self._shown.get((at, top))) is None:
+            drawn = _alternative(self.ranks[at])
+            alternatives = [_alternative(rank) for rank in self.ranks[:top]]
+            shown = self._shown[at, top] = TokenLogProb(drawn.token, drawn.logprob, drawn.bytes, alternatives)
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +185,12 @@ class Draw:
 
     def token(self, distribution: Distribution, u: float) -> TokenLogProb:
         """Returns the token on which `u`, in [0, 1), falls. Reads no more ranks than it needs."""
-        target = distribution.mass(self.power) * (self.top_p if self.top_p < 1 else u)
         found = distribution.ranks(self.power)
+        target = found.mass * (self.top_p if self.top_p < 1 else u)
         if not found.reach(target, self.top):
-            found = Ranks(distribution.ranked_uncached(), self.power)
+            found = Ranks(distribution.ranked_uncached(), self.power, found.mass)
             found.reach(target, self.top)
-        p, token = found.ranks[self._index(found.sums, target, u)]
-        return TokenLogProb(token, _log(p), utf8(token), found.top(self.top))
+        return found.token(self._index(found.sums, target, u), self.top)
 
     def _index(self, sums: list[float], target: float, u: float) -> int:
         last = min(bisect_left(sums, target), len(sums) - 1)  # rounding may leave `target` past the end

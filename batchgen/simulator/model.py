@@ -11,6 +11,7 @@ import functools
 import importlib.resources
 import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -183,13 +184,14 @@ def generate(generation: Callable[[], Generation], sampling: Sampling, seed: str
     content: list[TokenLogProb] = []
     text = ""
     running = generation()
+    stop, longest = re.compile("|".join(map(re.escape, sampling.stops))), max(map(len, sampling.stops), default=0)
     try:
         distribution = next(running)
         while (drawn := sampling.draw.token(distribution, rng.random())).token != END:
             content.append(drawn)
             text += drawn.token
-            if (end := _first_stop(text, len(drawn.token), sampling.stops)) is not None:
-                return Generated(_cut(content, end), is_cut=False)
+            if longest and (found := stop.search(text, len(text) - len(drawn.token) - longest + 1)):
+                return Generated(_cut(content, found.start()), is_cut=False)
             if len(content) == limit:
                 return Generated(content, is_cut=True)
             distribution = running.send(drawn.token)
@@ -202,12 +204,6 @@ def _mean_log_probability(generated: Generated) -> float:
     """Returns the mean in nats; for an empty text the lowest number there is."""
     content = generated.content
     return sum(t.logprob or 0.0 for t in content) / len(content) if content else -math.inf
-
-
-def _first_stop(text: str, added: int, stops: tuple[str, ...]) -> int | None:
-    """Returns where the first stop string begins that the last `added` characters completed."""
-    found = [text.find(stop, max(0, len(text) - added - len(stop) + 1)) for stop in stops]
-    return min([at for at in found if at >= 0], default=None)
 
 
 def _cut(content: list[TokenLogProb], end: int) -> list[TokenLogProb]:

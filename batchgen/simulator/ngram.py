@@ -59,9 +59,9 @@ class NGram:
 
     def _make(self, history: tuple[str, ...]) -> Distribution:
         followers = self.followers[history]
-        weight = self._backoff_weights[len(history) - 1] * len(followers)
+        total, weight = followers.total(), self._backoff_weights[len(history) - 1] * len(followers)
         lower = self._distribution(history[1:]) if history[1:] else self.lower
-        return Distribution.mixed(shares(followers), followers.total() / (followers.total() + weight), lower)
+        return Distribution.mixed(shares(followers), total / (total + weight), lower)
 
     def known(self, token: str) -> str:
         """Returns the token; RARE for one that nothing follows in the documents."""
@@ -69,6 +69,8 @@ class NGram:
 
     def after(self, history: tuple[str, ...]) -> Distribution:
         """Returns the distribution of the next token after an answer's last tokens, as many as there are orders."""
-        while history not in self.followers and len(history) > 1:
+        while history not in self.followers:
+            if len(history) == 1:
+                return self._distribution((RARE,))
             history = history[1:]
-        return self._distribution(history if history in self.followers else (RARE,))
+        return self._distribution(history)

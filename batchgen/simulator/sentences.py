@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias
 
 from batchgen.simulator.draw import Distribution
-from batchgen.simulator.ngram import END, NGram, tokenize
+from batchgen.simulator.ngram import END, RARE, NGram, tokenize
 
 Generation: TypeAlias = Generator[Distribution, str, None]
 """An answer that is being drawn. It yields the distribution of each next token, is sent the token that was drawn, and
@@ -33,34 +33,33 @@ class Stage:
 
     def __init__(self, sentences: Sequence[Sequence[str]], lower: Distribution) -> None:
         self.ngram = NGram(sentences, lower, BACKOFF_WEIGHTS)
-        self._slots: defaultdict[str, set[str]] = defaultdict(set)
+        slots: defaultdict[str, set[str]] = defaultdict(set)
         for history, followers in self.ngram.followers.items():
-            self._slots[history[-1]] |= {w for w in followers if _SLOT.fullmatch(w)}
+            slots[history[-1]] |= {w for w in followers if _SLOT.fullmatch(w)}
+        self._slots, self._rare_slots = dict(slots), slots[RARE]
         inner = {token for sentence in sentences for token in sentence[:-1]}
         self.ends = {sentence[-1] for sentence in sentences} - inner
 
-    def after(self, history: tuple[str, ...], values: Mapping[str, list[str]]) -> Distribution:
-        """Returns the distribution of the next token. A slot's probability goes to the first token of its value."""
-        written = self.ngram.after(history)
-        if not (slots := self._slots_after(history)):
-            return written
-        explicit = dict.fromkeys(slots, 0.0)
-        for slot in slots:
-            first = values[slot][0]
-            explicit[first] = explicit.get(first, written.probability(first)) + written.probability(slot)
-        return Distribution(explicit, 1.0, written)
+    def slots_after(self, history: tuple[str, ...]) -> set[str]:
+        return self._slots.get(history[-1], self._rare_slots)
 
-    def slot(self, history: tuple[str, ...], token: str, values: Mapping[str, list[str]]) -> str | None:
-        """Returns the slot that `token` begins; None if it is an ordinary word."""
-        begun = [slot for slot in self._slots_after(history) if values[slot][0] == token]
-        if not begun:
-            return None
-        written = self.ngram.after(history)
-        likeliest = max([token, *begun], key=lambda t: (written.probability(t), t))
-        return None if likeliest == token else likeliest
 
-    def _slots_after(self, history: tuple[str, ...]) -> set[str]:
-        return self._slots.get(self.ngram.known(history[-1]), set())
+def _with_values(written: Distribution, slots: set[str], values: Mapping[str, list[str]]) -> Distribution:
+    """Returns the distribution in which a slot's probability goes to the first token of its value."""
+    explicit = dict.fromkeys(slots, 0.0)
+    for slot in slots:
+        first = values[slot][0]
+        explicit[first] = explicit.get(first, written.probability(first)) + written.probability(slot)
+    return Distribution(explicit, 1.0, written)
+
+
+def _begun(written: Distribution, slots: set[str], token: str, values: Mapping[str, list[str]]) -> str | None:
+    """Returns the slot that `token` begins; None if it is an ordinary word."""
+    begun = [slot for slot in slots if values[slot][0] == token]
+    if not begun:
+        return None
+    likeliest = max([token, *begun], key=lambda t: (written.probability(t), t))
+    return None if likeliest == token else likeliest
 
 
 class Values(dict[str, list[str]]):
@@ -86,8 +85,12 @@ def generate(stages: Sequence[Stage], values: Values) -> Generation:
 def _sentence(stage: Stage, values: Values, ends: set[str]) -> Generation:
     history = stage.ngram.start
     while history[-1] not in ends:
-        token = yield stage.after(history, values)
-        slot = stage.slot(history, token, values)
+        written = stage.ngram.after(history)
+        if not (slots := stage.slots_after(history)):
+            history = (*history[1:], (yield written))
+            continue
+        token = yield _with_values(written, slots, values)
+        slot = _begun(written, slots, token, values)
         departed = (yield from phrase(values[slot][1:], stage.ngram.lower)) if slot else None
         history = (*history[1:], departed or slot or token)
 

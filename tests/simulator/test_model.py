@@ -4,6 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -65,11 +66,9 @@ def test_probabilities_sum_to_one_all_along_an_answer(prompt):
 def replayed(prompt, tokens):
     """Each token of an answer, and the distribution it was drawn from."""
     generation = MODEL.generation(prompt)
-    distribution = next(generation)
-    for t in tokens:
-        yield distribution, t
-        if t is not tokens[-1]:
-            distribution = generation.send(t.token)
+    yield next(generation), tokens[0]
+    for before, t in pairwise(tokens):
+        yield generation.send(before.token), t
 
 
 def hold_to_one(distribution):
