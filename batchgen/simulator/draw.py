@@ -185,16 +185,15 @@ class Draw:
 
     def token(self, distribution: Distribution, u: float) -> TokenLogProb:
         """Returns the token on which `u`, in [0, 1), falls. Reads no more ranks than it needs."""
-        found = distribution.ranks(self.power)
-        target = found.mass * (self.top_p if self.top_p < 1 else u)
+        found, is_nucleus = distribution.ranks(self.power), self.top_p < 1
+        target = found.mass * (self.top_p if is_nucleus else u)
         if not found.reach(target, self.top):
             found = Ranks(distribution.ranked_uncached(), self.power, found.mass)
             found.reach(target, self.top)
-        return found.token(self._index(found.sums, target, u), self.top)
-
-    def _index(self, sums: list[float], target: float, u: float) -> int:
-        last = min(bisect_left(sums, target), len(sums) - 1)  # rounding may leave `target` past the end
-        return bisect_left(sums, u * sums[last]) if self.top_p < 1 else last
+        sums = found.sums
+        if (at := bisect_left(sums, target)) == len(sums):
+            at -= 1  # rounding may leave `target` past the end
+        return found.token(bisect_left(sums, u * sums[at]) if is_nucleus else at, self.top)
 
 
 @functools.lru_cache(maxsize=16384)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias
 
 from batchgen.simulator.draw import Distribution
-from batchgen.simulator.ngram import END, RARE, NGram, tokenize
+from batchgen.simulator.ngram import END, MAX_HISTORIES, RARE, NGram, tokenize
 
 Generation: TypeAlias = Generator[Distribution, str, None]
 """An answer that is being drawn. It yields the distribution of each next token, is sent the token that was drawn, and
@@ -37,20 +37,26 @@ class Stage:
         for history, followers in self.ngram.followers.items():
             slots[history[-1]] |= {w for w in followers if _SLOT.fullmatch(w)}
         self._slots, self._rare_slots = dict(slots), slots[RARE]
+        self.after = functools.lru_cache(MAX_HISTORIES)(self._after)
         inner = {token for sentence in sentences for token in sentence[:-1]}
         self.ends = {sentence[-1] for sentence in sentences} - inner
 
-    def slots_after(self, history: tuple[str, ...]) -> set[str]:
-        return self._slots.get(history[-1], self._rare_slots)
+    def _after(self, history: tuple[str, ...]) -> tuple[Distribution, Distribution, set[str]]:
+        """Returns the distribution of the next token as it is written, with slots; without them; and the slots."""
+        written, slots = self.ngram.after(history), self._slots.get(history[-1], self._rare_slots)
+        words = Distribution(dict.fromkeys(slots, 0.0), 1.0, written) if slots else written
+        return written, words, slots
 
 
-def _with_values(written: Distribution, slots: set[str], values: Mapping[str, list[str]]) -> Distribution:
+def _with_values(
+    written: Distribution, words: Distribution, slots: set[str], values: Mapping[str, list[str]]
+) -> Distribution:
     """Returns the distribution in which a slot's probability goes to the first token of its value."""
-    explicit = dict.fromkeys(slots, 0.0)
+    explicit: dict[str, float] = {}
     for slot in slots:
         first = values[slot][0]
         explicit[first] = explicit.get(first, written.probability(first)) + written.probability(slot)
-    return Distribution(explicit, 1.0, written)
+    return Distribution(explicit, 1.0, words)
 
 
 def _begun(written: Distribution, slots: set[str], token: str, values: Mapping[str, list[str]]) -> str | None:
@@ -85,11 +91,11 @@ def generate(stages: Sequence[Stage], values: Values) -> Generation:
 def _sentence(stage: Stage, values: Values, ends: set[str]) -> Generation:
     history = stage.ngram.start
     while history[-1] not in ends:
-        written = stage.ngram.after(history)
-        if not (slots := stage.slots_after(history)):
+        written, words, slots = stage.after(history)
+        if not slots:
             history = (*history[1:], (yield written))
             continue
-        token = yield _with_values(written, slots, values)
+        token = yield _with_values(written, words, slots, values)
         slot = _begun(written, slots, token, values)
         departed = (yield from phrase(values[slot][1:], stage.ngram.lower)) if slot else None
         history = (*history[1:], departed or slot or token)
