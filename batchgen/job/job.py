@@ -249,8 +249,8 @@ class Job(Renderable, Section):
         return self._mode.is_local
 
     def addresses(self, environ: Mapping[str, str]) -> tuple[str, ...]:
-        """Returns the service's address, or those of several servers, sorted; none for the built-in model, which has
-        one once it is started. Raises UsageError if WRITER_BASE_URL is used and is not a valid address."""
+        """Returns the service's address, or those of several servers, sorted; none for the built-in model. Raises
+        UsageError if WRITER_BASE_URL is used and is not a valid address."""
         if self.is_local:
             return ()
         if self.endpoint.urls:
