@@ -15,6 +15,7 @@ from typing import Self
 import aiohttp
 
 from batchgen import __version__
+from batchgen.api import sse
 from batchgen.api.connection import Connection
 from batchgen.api.connection_errors import failure_of
 from batchgen.api.credentials import Redactor
@@ -80,23 +81,24 @@ class Client:
         """Makes the attempt. `model` is the one that the body names. `fresh`: over a connection of its own. Every way
         in which it can end is a value. Raises NeverSent if it is cancelled before any of it left."""
         sendings = Sendings()
+        chunks: list[bytes] = []
         task = self._deadlines.begin()
         try:
             outcome = await self._pool.post(
                 body,
-                lambda status, headers, payload: self._read_outcome(status, headers, payload, body, model),
+                lambda status, headers, payload: self._read_outcome(status, headers, payload, body, model, chunks),
                 sendings,
                 fresh=fresh or (bool(self._resent) and hash(body) in self._resent),
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):
-                outcome = self._late(sendings)
+                outcome = self._whole(chunks) or self._late(sendings)
             elif sendings.sent:
                 raise
             else:
                 raise NeverSent from None
         except (aiohttp.ClientError, OSError) as error:
-            outcome = self._all_redacted(failure_of(error, sendings))
+            outcome = self._whole(chunks) or self._all_redacted(failure_of(error, sendings))
         finally:
             self._deadlines.end(task)
         if sendings.sent == 1 and isinstance(outcome, Answer):
@@ -114,18 +116,24 @@ class Client:
         return Failure(Kind.UNSENT, f"no connection within {self._total:g} s")
 
     async def _read_outcome(
-        self, status: int, headers: Mapping[str, str], payload: aiohttp.StreamReader, request: bytes, model: str
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        payload: aiohttp.StreamReader,
+        request: bytes,
+        model: str,
+        chunks: list[bytes],
     ) -> Answer | Failure:
-        """Reads the body of an answer, and returns the outcome."""
+        """Reads the body of an answer, and returns the outcome. If the connection breaks, or time is over, `chunks`
+        holds what has come of a 200's body, unless that is compressed."""
         answer: bytes | None
-        small = int(headers.get("Content-Length", MAX_ANSWER)) < self._small
-        if small:
-            answer = payload.read_nowait() if payload.is_eof() else await payload.read()
+        answered = status in ANSWERED
+        if payload.is_eof() and int(headers.get("Content-Length", MAX_ANSWER)) < self._small:
+            answer = payload.read_nowait()
         else:
-            answer = await self._read(payload)
+            answer = await self._read(payload, chunks if answered and "Content-Encoding" not in headers else [])
         if answer is not None and "Content-Encoding" in headers:
             answer = decompressed(answer, headers["Content-Encoding"], MAX_ANSWER)
-        answered = status in ANSWERED
         if answer is None:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", status)
@@ -141,6 +149,16 @@ class Client:
         if isinstance(outcome, Answer):
             return self._cut_off(answer) or outcome
         return self._all_redacted(outcome)
+
+    def _whole(self, chunks: list[bytes]) -> Answer | Failure | None:
+        """Returns the answer, or the refusal that was billed, in what has come of a body, if that is whole by its own
+        marks, whatever became of the connection: it is complete JSON, or a stream to `[DONE]` of which each choice says
+        why it ended. A stream without finish reasons is whole only by the connection's end."""
+        body = b"".join(chunks)
+        if not body or not (is_json(body) or (self._dialect.is_done is None and sse.is_done(body))):
+            return None
+        outcome = self._outcome_of_200(self._redacted(body))
+        return outcome if isinstance(outcome, Answer) or outcome.answer is not None else None
 
     def _redacted(self, answer: bytes) -> bytes:
         for redactor in self._redactors:
@@ -162,16 +180,23 @@ class Client:
             return unusable(answer, "the answer broke off: [DONE], which ended others, is missing")
         return None
 
-    async def _read(self, payload: aiohttp.StreamReader) -> bytes | None:
-        """Returns the body; None if it is larger than MAX_ANSWER. Few large ones are read at a time."""
-        chunks: list[bytes] = []
+    async def _read(self, payload: aiohttp.StreamReader, chunks: list[bytes]) -> bytes | None:
+        """Returns the body; None if it is larger than MAX_ANSWER. Few large ones are read at a time. If an error ends
+        it, `chunks` holds what has come."""
         size = 0
         async with AsyncExitStack() as permits:
-            async for chunk in payload.iter_any():
-                if size < self._small <= size + len(chunk):
-                    await permits.enter_async_context(self._large)
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_ANSWER:
-                    return None
-            return b"".join(chunks)
+            try:
+                async for chunk in payload.iter_any():
+                    if size < self._small <= size + len(chunk):
+                        await permits.enter_async_context(self._large)
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MAX_ANSWER:
+                        return None
+            except BaseException:
+                payload.set_exception(None)  # type: ignore[arg-type]  # with one, it hands out nothing more
+                chunks.append(payload.read_nowait())
+                raise
+            body = b"".join(chunks)
+            chunks.clear()  # large ones would be held twice
+            return body

@@ -1,0 +1,89 @@
+"""An answer that says itself that it is whole is one, whatever became of its connection: it is paid for by then."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from support.connections import connection
+from support.wire import CHUNKED, EVENTS, Wire, chunk, completion, http, says
+
+from batchgen.api.client import Client
+from batchgen.api.dialects import OPENAI, OPENAI_CHAT, WRITER, Dialect
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Answer
+
+pytestmark = pytest.mark.usefixtures("each_pool")
+LONG = "Content-Length: 99999"
+
+
+def event(text: str = "", reason: str | None = None, index: int = 0) -> bytes:
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": reason}
+    return b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode()
+
+
+TEXT, STOP, DONE = event("Hello ") + event("world."), event(reason="stop"), b"data: [DONE]\n\n"
+WRITERS = b'data: {"value": "Hello "}\n\ndata: {"value": "world."}\n\n'
+WHOLE = json.dumps({"choices": [{"text": "Hello world.", "finish_reason": "stop"}]}).encode()
+REFUSED = json.dumps({"choices": [{"message": {"refusal": "I will not."}, "finish_reason": "stop"}]}).encode()
+
+
+def streamed(events: bytes) -> list[bytes]:
+    """A stream whose last chunk never comes."""
+    return [CHUNKED, *(chunk(one + b"\n\n") for one in events.split(b"\n\n") if one)]
+
+
+def longer(body: bytes, *headers: str) -> list[bytes]:
+    return [http(body, LONG, *headers, length=False)]
+
+
+# the dialect, and what comes before the connection breaks, or stays open without a word -> whether it is an answer
+CASES: dict[str, tuple[Dialect, list[bytes], bool]] = {
+    "a stream to its end mark": (OPENAI_CHAT, streamed(TEXT + STOP + DONE), True),
+    "one whose length says more": (OPENAI_CHAT, longer(TEXT + STOP + DONE, EVENTS), True),
+    "one with two choices": (OPENAI_CHAT, streamed(TEXT + event("Hi", "stop", 1) + STOP + DONE), True),
+    "one before its end mark: a choice may be missing": (OPENAI_CHAT, streamed(TEXT + STOP), False),
+    "one before its choice has ended": (OPENAI_CHAT, streamed(TEXT), False),
+    "an end mark, and no reason": (OPENAI_CHAT, streamed(TEXT + DONE), False),
+    "one choice of two ended": (OPENAI_CHAT, streamed(TEXT + event("Hi", None, 1) + STOP + DONE), False),
+    "one that ends with an error": (OPENAI_CHAT, streamed(TEXT + b'data: {"error": {"message": "no"}}\n\n' + DONE), False),
+    "JSON": (OPENAI, longer(WHOLE), True),
+    "JSON in chunks": (OPENAI, [CHUNKED + chunk(WHOLE[:20]), chunk(WHOLE[20:])], True),
+    "JSON, cut": (OPENAI, longer(WHOLE[:-1]), False),
+    "JSON without a reason": (OPENAI, longer(completion("Hello world.")), False),
+    "JSON, compressed": (OPENAI, longer(gzip.compress(WHOLE), "Content-Encoding: gzip"), False),
+    "JSON that is an error": (OPENAI, longer(b'{"error": {"message": "no"}}'), False),
+    "JSON under another status": (OPENAI, [http(WHOLE, LONG, length=False, status="500 No")], False),
+    "Writer's JSON": (WRITER, longer(completion("Hello world.")), True),
+    "Writer's JSON, cut": (WRITER, longer(completion("Hello world.")[:-1]), False),
+    "a stream of Writer's, which marks no end": (WRITER, streamed(WRITERS), False),
+    "one with the end mark": (WRITER, streamed(WRITERS + DONE), False),
+    "nothing": (OPENAI, [CHUNKED], False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["broken", "silent"])
+@pytest.mark.parametrize("case", CASES)
+async def test_an_answer_is_whole_by_its_own_marks(case, closes):
+    dialect, pieces, is_answer = CASES[case]
+    with Wire() as wire:
+        wire.default = says(*pieces, close=closes)
+        patience = {} if closes else {"patience": 1.0}
+        async with Client(connection(wire.url, dialect=dialect, **patience)) as client:
+            outcome = await client.attempt(b'{"prompt": "x"}', "m")
+    if is_answer:
+        assert isinstance(outcome, Answer), outcome
+        assert dialect.read_answer(outcome.body).choices[0].text == "Hello world."
+    else:
+        assert not isinstance(outcome, Answer)
+        assert outcome.kind is Kind.UNANSWERED
+
+
+async def test_a_refusal_that_is_whole_was_billed_and_is_kept():
+    with Wire() as wire:
+        wire.default = says(*longer(REFUSED))
+        async with Client(connection(wire.url, dialect=OPENAI_CHAT)) as client:
+            outcome = await client.attempt(b'{"prompt": "x"}', "m")
+    assert not isinstance(outcome, Answer)
+    assert (outcome.kind, outcome.body) == (Kind.REFUSED, REFUSED)
