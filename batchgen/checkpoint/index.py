@@ -95,6 +95,12 @@ class Index:
             state=pl.when(answer.is_null()).then("state").otherwise(pl.lit(State.DONE, pl.UInt8)),
         )
 
+    def others(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Returns the attempts after the floor that have the key of one of these rows, and are not its `record`: their
+        `hi`, `lo`, `id` and `state`."""
+        of_rows = self._frame.join(rows, on=["hi", "lo"], how="semi").filter(pl.col("state") != State.NEW)
+        return of_rows.join(rows, left_on="id", right_on="record", how="anti").select("hi", "lo", "id", "state")
+
     def orphans(self, keys: pl.DataFrame) -> pl.Series:
         """Returns ids of attempts whose key is not in `keys` (`hi`, `lo`), or that lie at or below the floor."""
         under = pl.col("state") == State.NEW
@@ -102,12 +108,10 @@ class Index:
             [self._frame.filter(under), self._frame.filter(~under).join(keys, on=["hi", "lo"], how="anti")]
         )["id"]
 
-    def superseded(self) -> list[int]:
-        """Returns ids of answers whose key has a newer one, which is used instead."""
+    def superseded(self) -> pl.DataFrame:
+        """Returns the answers whose key has a newer one: their `hi`, `lo` and `id`."""
         done = self._frame.lazy().filter(pl.col("state") == State.DONE)
-        newest = pl.col("id").max().over("hi", "lo")
-        older = done.filter(pl.col("id") < newest).select("id").collect()["id"].to_list()
-        return [id_ for id_ in older if id_ not in set(self._answers["id"])]
+        return done.filter(pl.col("id") < pl.col("id").max().over("hi", "lo")).select("hi", "lo", "id").collect()
 
     def done(self) -> int:
         """Returns how many keys have an answer."""

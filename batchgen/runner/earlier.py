@@ -23,8 +23,8 @@ from batchgen.runner.recheck import recheck_states
 if TYPE_CHECKING:
     from batchgen.runner.rehearsal import Rehearsal
 
-Recheck = Callable[[pl.DataFrame], pl.DataFrame]
-"""Returns a plan's rows with `state` by the present check."""
+Recheck = Callable[[pl.DataFrame, Index], pl.DataFrame]
+"""Returns a plan's rows with their answers by the present check."""
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,10 @@ def make_plan(
     known_names: Iterator[str],
     *,
     retry_failed: bool,
-    recheck: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    recheck: Callable[[pl.DataFrame, Index], pl.DataFrame] | None = None,
 ) -> Plan:
-    """Makes the plan. `recheck`: returns the rows with `state` by the present check. Raises UsageError if a row has no
-    valid request; its message names the first such rows and counts them all."""
+    """Makes the plan. `recheck`: returns the rows with their answers by the present check. Raises UsageError if a row
+    has no valid request; its message names the first such rows and counts them all."""
     seen = preflight(job, source, requests)
     _refuse_unpriced(job, seen)
     rows = seen.columns.frame()
@@ -92,7 +92,7 @@ def make_plan(
     rows = with_occurrence_keys(rows)
     rows = rows.hstack(index.find(rows["hi"], rows["lo"]))
     answered = int((rows["state"] == State.DONE).sum())
-    rows = recheck(rows) if recheck else rows
+    rows = recheck(rows, index) if recheck else rows
     rows = rows if first is None else share_answers(rows, first)
     keep = [State.DONE] if retry_failed else [State.DONE, State.FAILED]
     rows = rows.with_columns(todo=~pl.col("state").is_in([int(s) for s in keep]) & is_sent(rows))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from batchgen.checkpoint.index import Index
+from batchgen.checkpoint.index import Index, State
 from batchgen.checkpoint.reader import Reader
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
@@ -15,6 +15,7 @@ from batchgen.runner.endpoints import is_from_environment, why_none_fits
 from batchgen.runner.opening import held
 from batchgen.runner.preflight import preflight
 from batchgen.runner.prepare import PreparedJob
+from batchgen.runner.recheck import recheck_states
 
 
 def prune(setup: PreparedJob, agree: Callable[[int], bool]) -> int:
@@ -23,11 +24,21 @@ def prune(setup: PreparedJob, agree: Callable[[int], bool]) -> int:
     setup.state.open_readonly().close()  # raises where there is none yet, before one is made
     with held(setup) as (checkpoint, reader):
         index = reader.index(0)
-        unused = [*index.orphans(_used_keys(setup, reader, index)), *index.superseded()]
+        used = _used_keys(setup, reader, index)
+        unused = [*index.orphans(used), *_superseded(setup, reader, index, used)]
         if not unused or not agree(len(unused)):
             return 0
         checkpoint.drop(unused)
         return len(unused)
+
+
+def _superseded(setup: PreparedJob, reader: Reader, index: Index, used: pl.DataFrame) -> pl.Series:
+    """Returns the answers in whose place a newer one serves, by the present check."""
+    older = index.superseded()
+    rows = used.join(older, on=["hi", "lo"], how="semi")
+    rows = recheck_states(rows.hstack(index.find(rows["hi"], rows["lo"])), index, reader, setup.checker)
+    served = rows.filter(pl.col("state") == State.DONE).select("hi", "lo", "record")
+    return older.join(served, on=["hi", "lo"]).filter(pl.col("id") < pl.col("record"))["id"]
 
 
 def _used_keys(setup: PreparedJob, reader: Reader, index: Index) -> pl.DataFrame:

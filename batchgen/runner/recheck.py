@@ -7,21 +7,28 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from batchgen.api.failure_kinds import Billed, Kind
-from batchgen.checkpoint.index import State
+from batchgen.checkpoint.index import Index, State
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import Record
 from batchgen.job.checker import Checker
 from batchgen.send.check import checked_answer
 
+_TEXTS = [kind for kind in Kind if kind.policy.billed is Billed.YES]
+"""Outcomes of attempts whose text failed the check when it came."""
 
-def recheck_states(rows: pl.DataFrame, reader: Reader, checker: Checker | None) -> pl.DataFrame:
-    """Returns a plan's rows with `state` by the present check. A stored text that passes is an answer, even if it
-    failed when it came; an answer that does not pass is a failure. With a check it reads every stored text. A body that
-    an earlier version could not read, and this one can, is an answer, too."""
+
+def recheck_states(rows: pl.DataFrame, index: Index, reader: Reader, checker: Checker | None) -> pl.DataFrame:
+    """Returns a plan's rows with `state` and `record` by the present check. A stored text that passes is an answer,
+    even if it failed when it came; an answer that does not pass is a failure. With a check it reads every stored text.
+    A body that an earlier version could not read, and this one can, is an answer, too. Where a row's text does not
+    serve, the newest other one that does takes its place."""
     if checker is None and rows["state"].is_in([State.DONE, State.NEW]).all():
         return rows
-    rows = _reread(rows, reader)
-    with_text = reader.ids_of(*(kind for kind in Kind if kind.policy.billed is Billed.YES))
+    return _with_other_texts(_by_present_check(_reread(rows, reader), reader, checker), index, reader, checker)
+
+
+def _by_present_check(rows: pl.DataFrame, reader: Reader, checker: Checker | None) -> pl.DataFrame:
+    with_text = reader.ids_of(*_TEXTS)
     unfit = rows["record"].is_in(with_text) & (rows["state"] != State.NEW)
     if checker is None:
         passes = unfit
@@ -45,6 +52,34 @@ def _reread(rows: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     readable = [id_ for _, records, _ in pieces for id_, record in records.items() if reader.is_answer(record)]
     done = pl.lit(State.DONE, pl.UInt8)
     return rows.with_columns(state=pl.when(pl.col("record").is_in(readable)).then(done).otherwise(pl.col("state")))
+
+
+def _with_other_texts(rows: pl.DataFrame, index: Index, reader: Reader, checker: Checker | None) -> pl.DataFrame:
+    """Returns the rows, each without an answer with the newest text of its own that serves, if there is one: a check
+    that was stricter, a fresh run or damage may have put others before it. Most plans have nothing to look for."""
+    without = rows.filter(pl.col("state").is_in([State.OPEN, State.FAILED]))
+    others = index.others(without) if without.height else without
+    if others.is_empty():
+        return rows
+    texts = (pl.col("state") == State.DONE) | pl.col("id").is_in(reader.ids_of(Kind.UNUSABLE, *_TEXTS))
+    others = others.filter(texts)
+    pieces = reader.record_batches(others["id"].to_list())
+    serving = [id_ for _, records, _ in pieces for id_ in _serving(records, reader, checker)]
+    newest = others.filter(pl.col("id").is_in(serving)).group_by("hi", "lo").agg(pl.col("id").max())
+    other = rows.select("hi", "lo").join(newest, on=["hi", "lo"], how="left", maintain_order="left")["id"]
+    done = pl.lit(State.DONE, pl.UInt8)
+    return rows.with_columns(
+        record=pl.when(other.is_null()).then("record").otherwise(other),
+        state=pl.when(other.is_null()).then("state").otherwise(done),
+    )
+
+
+def _serving(records: Mapping[int, Record], reader: Reader, checker: Checker | None) -> list[int]:
+    """Returns the attempts whose text is readable, and passes."""
+    sound = {id_: one for id_, one in records.items() if one.outcome != Kind.UNUSABLE or reader.is_answer(one)}
+    if checker is None:
+        return [id_ for id_, record in sound.items() if reader.answer(record) is not None]
+    return [id_ for id_, passes in zip(sound, _passing([*sound], sound, reader, checker), strict=True) if passes]
 
 
 def _passing(ids: Sequence[int], records: Mapping[int, Record], reader: Reader, checker: Checker) -> pl.Series:

@@ -185,7 +185,9 @@ class Runner:
     def _discard_damaged(self, published: PublishResult) -> None:
         """Discards damaged answers; the next pass buys them again."""
         for row in published.damaged.values():
-            log.warning("warning: %s: its stored answer is damaged and is bought again", row)
+            log.warning(
+                "warning: %s: its stored answer is damaged and is bought again, unless an older one serves", row
+            )
         keys = self._reader.keys_of(list(published.damaged))
         known = self._reader.attempts_of(list(keys.values()))
         at, error = now(), "the stored answer was damaged"

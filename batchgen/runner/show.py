@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -47,10 +48,11 @@ def show(setup: PreparedJob, which: RowSelection) -> Iterator[ShownRow]:
         last = reader.last_run() if reader is not None else None
         floor = last.floor if last is not None else 0
         index = reader.index(floor) if reader is not None else Index((), 0)
-        plan = make_plan(setup.job, setup.source, setup.requests, index, iter(()), retry_failed=True)
-        rows = plan.rows if which.names or reader is None else recheck_states(plan.rows, reader, setup.checker)
-    states = which.states
-    places = named_rows(setup.source, which.names) if which.names else rows["state"].is_in(states).arg_true().to_list()
+        recheck = partial(recheck_states, reader=reader, checker=setup.checker) if reader and not which.names else None
+        given = setup.job, setup.source, setup.requests, index, iter(())
+        plan = make_plan(*given, retry_failed=True, recheck=recheck)
+    states = plan.rows["state"]
+    places = named_rows(setup.source, which.names) if which.names else states.is_in(which.states).arg_true().to_list()
     return _shown(setup, plan, floor, places)
 
 
@@ -106,8 +108,9 @@ def _looked_up(
     """Returns the rows as the checkpoint has them at this moment."""
     keys = [join(hi, lo) for hi, lo in known.select("hi", "lo").iter_rows()]
     states = reader.states_of(keys)
-    found = Index(states, floor).find(known["hi"], known["lo"])
-    known = recheck_states(known.with_columns(found["record"], found["state"]), reader, setup.checker)
+    index = Index(states, floor)
+    found = index.find(known["hi"], known["lo"])
+    known = recheck_states(known.with_columns(found["record"], found["state"]), index, reader, setup.checker)
     ids: dict[bytes, list[int]] = defaultdict(list)
     for key, id_, *_ in states:
         ids[key].append(id_)
