@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from batchgen.job.job import Job
 from batchgen.job.job_files import find_job_file
 from batchgen.job.load import as_job
-from batchgen.runner import adoption
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.opening import opened
 from batchgen.runner.prepare import prepare
 from batchgen.send.engines import local as here
 from batchgen.ui import logs
-from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
@@ -33,8 +30,6 @@ JobLike = str | Path | Job | Mapping[str, Any]
 relative to the working folder, and `name` is needed)."""
 MIN_REST = 10
 """Times as long as a look at a large checkpoint took: watching a run must not slow it down."""
-
-log = logging.getLogger("batchgen")
 
 
 def _named(given: JobLike) -> str:
@@ -91,11 +86,11 @@ def run(
         job = _load(path, limit, local=local)
         after.set_job(job)
         with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, connection, checkpoint, reader):
-            if take_in is not None:
-                taken = adoption.adopt(Path(take_in).absolute(), checkpoint, reader)
-                log.info("%s: took in %s of %s", job.name, pluralize(taken, "answer"), Path(take_in).absolute())
             runner = Runner(setup, connection, checkpoint, reader, signals, engine)
-            after.summary = runner.run(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
+            path_in = None if take_in is None else Path(take_in).absolute()
+            after.summary = runner.run(
+                fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt, take_in=path_in
+            )
     return after.summary
 
 

@@ -104,8 +104,8 @@ class History(Database):
     def next_floor(self, *, reuse: bool, fresh: bool = False, first: int | None = None) -> int:
         """Returns the id up to which a run that starts now reuses no answer. It is 0 unless the run is fresh, or its
         job reuses nothing. Such a run skips the answers that existed when it first began, however often it was
-        interrupted."""
-        if reuse and not fresh:
+        interrupted. Before the first run there are only answers that were taken in for it."""
+        if (reuse and not fresh) or self.last_run() is None:
             return 0
         continues = self.unfinished_fresh_run(first)
         return continues.floor if continues is not None else self.last_id()

@@ -193,6 +193,10 @@ class Reader(History):
         sql = f"SELECT id FROM attempts WHERE outcome IN ({placeholders(outcomes)})"  # noqa: S608  question marks
         return self._query(_first_column, sql, outcomes)
 
+    def with_body(self) -> list[int]:
+        """Returns the ids of the attempts whose body is stored: it was billed, whatever became of it."""
+        return self._query(_first_column, "SELECT id FROM bodies ORDER BY id", ())
+
     def record_batches(self, ids: Sequence[int]) -> Iterator[RecordBatch]:
         """Yields the attempts in their order, in batches whose bodies fit into BYTES_PER_READ."""
         start, few = 0, RECORDS_PER_READ

@@ -13,7 +13,7 @@ import polars as pl
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import State, split
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import OK
+from batchgen.checkpoint.schema import OK, Record
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
@@ -68,9 +68,9 @@ def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
 
 
 def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
-    """Copies another checkpoint's answers to keys that have none here. Returns how many. Raises UsageError if there is
-    no such checkpoint or a run of its job is active, AlreadyRunning if one begins meanwhile, MachineRefused if it
-    cannot be read."""
+    """Copies what another checkpoint has bought for keys that have no answer here: answers, and texts that did not pass
+    its job's check, since they may pass this one's. Returns how many. Raises UsageError if there is no such checkpoint
+    or a run of its job is active, AlreadyRunning if one begins meanwhile, MachineRefused if it cannot be read."""
     if not path.is_file():
         raise UsageError(f"{path}: --adopt: no such file")
     with path.open("rb") as file:
@@ -78,20 +78,31 @@ def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:
             raise UsageError(f"{path}: --adopt: is not a checkpoint: name one, such as out/.batchgen/seo.sqlite")
     if folders.is_same(path, checkpoint.path):
         raise UsageError(f"{path}: --adopt: is the job's own checkpoint")
-    known = reader.index(0)
+    known, before = reader.index(0), _without_answer(reader)
     adopted = 0
     other_state = StateFiles(path)
     if other_state.is_running():
         raise UsageError(f"{path}: --adopt: a run of its job is active: wait until it has ended")
     with file_lock.exclusive(other_state.lock), other_state.open_readonly() as other:
-        for _, records, _ in other.record_batches(other.ids_of(OK)):
-            answers = list(records.values())
-            keys = pl.DataFrame(split(b"".join([record.key for record in answers])))
+        for _, records, _ in other.record_batches(other.with_body()):
+            bought = [record for record in records.values() if _identity(record) not in before]
+            keys = pl.DataFrame(split(b"".join([record.key for record in bought])))
             new = known.find(keys["hi"], keys["lo"])["state"] != State.DONE
-            added = [record for record, is_new in zip(answers, new, strict=True) if is_new]
+            added = [record for record, is_new in zip(bought, new, strict=True) if is_new]
             checkpoint.add(added)
             adopted += len(added)
     return adopted
+
+
+def _without_answer(reader: Reader) -> set[tuple[bytes, int]]:
+    """Returns the attempts that have a body and are no answers: taken in before, they are not taken in again."""
+    answers = set(reader.ids_of(OK))
+    texts = [id_ for id_ in reader.with_body() if id_ not in answers]
+    return {_identity(record) for _, records, _ in reader.record_batches(texts) for record in records.values()}
+
+
+def _identity(record: Record) -> tuple[bytes, int]:
+    return record.key, record.finished_at
 
 
 def message(offer: Offer, rows: int, job: Job) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -33,6 +34,7 @@ from batchgen.output import destination
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
+from batchgen.runner import adoption
 from batchgen.runner.opening import earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
@@ -43,6 +45,7 @@ from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import EngineFactory
 from batchgen.storage import folders
+from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
     from batchgen.send.limits import Budget
@@ -77,24 +80,34 @@ class Runner:
         self._budget: Budget | None = None
         self._run: Run | None = None
 
-    def run(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool = False) -> Summary:
-        """Runs the job. `adopt`: also where the output's path holds another job's results.
+    def run(
+        self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool = False, take_in: Path | None = None
+    ) -> Summary:
+        """Runs the job. `adopt`: also where the output's path holds another job's results. `take_in`: another
+        checkpoint, whose answers it takes in.
 
         Raises BatchgenError if there is nothing to sum up: before anything was sent, or on a broken machine.
         """
         try:
-            return self._run_passes(fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt)
+            interrupted = recover(self._setup, self._checkpoint, self._reader)
+            floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
+            if take_in is not None:  # above the floor: they are taken in to be used
+                taken = adoption.adopt(take_in, self._checkpoint, self._reader)
+                log.info("%s: took in %s of %s", self._job.name, pluralize(taken, "answer"), take_in)
+            return self._run_passes(
+                floor, interrupted, fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt
+            )
         except (BatchgenError, OSError):
             if self._run is not None:
                 with suppress(BatchgenError):  # the machine may refuse this, too
                     self._checkpoint.end_run(self._run, now(), "stopped", self._sent.learned)
             raise
 
-    def _run_passes(self, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool) -> Summary:
+    def _run_passes(
+        self, floor: int, interrupted: int, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool
+    ) -> Summary:
         started = time.monotonic()
-        interrupted = recover(self._setup, self._checkpoint, self._reader)
         continues = fresh and self._reader.unfinished_fresh_run(self._job.first) is not None
-        floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
         date = None
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
