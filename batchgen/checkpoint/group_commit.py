@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from batchgen.checkpoint.checkpoint import Checkpoint
@@ -23,8 +24,10 @@ class GroupCommit:
     """A queue of records to commit, used from one event loop, as a context. `save` returns when the record's COMMIT has
     returned."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, before: Callable[[], None] = lambda: None) -> None:
+        """`before`: called in the event loop before each COMMIT, when its records are complete."""
         self._checkpoint = checkpoint
+        self._before = before
         self._waiting: list[Waiting] = []
         self._batches: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._is_busy = False
@@ -60,6 +63,7 @@ class GroupCommit:
         batch, self._waiting = self._waiting, []
         self._is_busy = bool(batch)
         if batch:
+            self._before()
             self._batches.put(batch)
 
     def _settle(self, batch: list[Waiting]) -> None:

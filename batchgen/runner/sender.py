@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from batchgen import event_loop
 from batchgen.api.connection import Connection
@@ -44,8 +45,9 @@ from batchgen.send.stops import Stops
 
 CHECK_SECONDS = 2.0
 """Seconds between two checks whether the checkpoint is still in its place."""
-PROGRESS_SECONDS = 0.5
-"""Seconds between two updates of the progress, which is stored with the next answers."""
+OUTLOOK_SECONDS = 0.5
+"""Seconds between two updates of the rate and the remaining time, which are stored with the next answers. The usage is
+stored with all."""
 CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
 
 
@@ -98,19 +100,16 @@ class Sender:
             cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
             return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
 
-        def store_progress() -> None:
-            now = time.monotonic()
-            moves = limits.auto.moves if limits.auto else ()
-            stats.most = limits.auto.most if limits.auto else 0
-            rate, left = outlook.rate(stats, now), outlook.seconds(stats, now)
-            self.checkpoint.set_progress(self.record, usage(), rate or None, left, moves)
+        def keep_usage() -> None:
+            self.checkpoint.set_usage(self.record, usage())
 
         limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
-        async with GroupCommit(self.checkpoint) as writer, self.engine(connection, job.engine) as engine:
+        async with GroupCommit(self.checkpoint, keep_usage) as writer, self.engine(connection, job.engine) as engine:
             if granted.concurrency == "auto":
                 limits.auto = _concurrency(engine, connection, found)
             dispatcher = self._dispatcher(plan, engine.attempt, writer.save, flight, limits, stats)
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
+            look_ahead = partial(self._look_ahead, outlook, limits, stats)
             view = progress(
                 job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
             )
@@ -118,17 +117,25 @@ class Sender:
                 with self.signals.handling(dispatcher), self._sharing(limits, connection) as look:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
-                    stored, counted = (PROGRESS_SECONDS, store_progress), (other_runs.COUNT_SECONDS, look)
+                    stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     async with _ticking(shown, counted, stored, checked):
                         is_gone = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
-                store_progress()
+                look_ahead()
+                keep_usage()
         learned = limits.learned()
         self._refuse_lost_checkpoint()
         return SendResult(
             stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_gone
         )
+
+    def _look_ahead(self, outlook: RemainingTime, limits: RateLimiter, stats: Stats) -> None:
+        """Keeps the current rate and the remaining time for the next COMMIT."""
+        now = time.monotonic()
+        moves = limits.auto.moves if limits.auto else ()
+        stats.most = limits.auto.most if limits.auto else 0
+        self.checkpoint.set_outlook(outlook.rate(stats, now) or None, outlook.seconds(stats, now), moves)
 
     def _dispatcher(
         self, plan: Plan, attempt: Attempt, save: Save, flight: InFlightLog, limits: RateLimiter, stats: Stats

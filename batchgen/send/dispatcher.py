@@ -213,9 +213,10 @@ class Dispatcher:
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered(sent_at)
+            self.stats.billed(outcome, task)  # before it is stored: its COMMIT has the usage with it
             await self.save(to_record(task, outcome, now - sent_at, self._wall()))
             await self._parked.settle(sent_at)  # a later request was answered: they are the rows' own
-            self.stats.answered(outcome, task)
+            self.stats.ok += task.rows
         else:
             await self._fail(task, outcome, sent_at, now)
         self.flight.end(slot)

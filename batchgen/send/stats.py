@@ -59,11 +59,6 @@ class Stats:
         self.resent += outcome.resent
         self.lost += outcome.lost
 
-    def answered(self, answer: Answer, task: Task) -> None:
-        """Counts an answer that serves, and the rows that share it."""
-        self.ok += task.rows
-        self.billed(answer, task)
-
     def billed(self, answer: Answer, task: Task) -> None:
         """Counts an answer that was paid for, whether it serves or not. The task's estimate of the prompt tokens is
         used if the service does not count them."""

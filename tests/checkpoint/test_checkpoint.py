@@ -836,7 +836,8 @@ def test_no_move_is_passed_over_that_comes_while_others_are_stored(tmp_path):
     with closing(Checkpoint(path)) as checkpoint:
         run = checkpoint.start_run(0, "2026-01-01", floor=0, rows=0, todo=0)
         for n in range(2):
-            checkpoint.set_progress(run, NOTHING, None, None, moves)
+            checkpoint.set_usage(run, NOTHING)
+            checkpoint.set_outlook(None, None, moves)
             checkpoint.add([record(n)])
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM in_flight").fetchone() == (2,)

@@ -2,10 +2,12 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 from support.own_server import OwnServer
-from support.service import Raw
+from support.service import PATIENCE, Raw
 
 PRICES = {"palmyra-x5": {"input": 1000.0, "output": 1000.0}}
 """A thousandth of a dollar a token, so that sums can be seen."""
@@ -102,6 +104,23 @@ def test_a_killed_runs_spending_is_not_lost(job, service, start, called):
     assert status["state"] == "killed"
     assert status["usage"]["answers"] > 0, "of what was committed with the last answers"
     assert re.search(r"spent +[\d,]+ tokens", called("status", path).stdout)
+
+
+def test_each_stored_answer_of_a_killed_run_is_counted(job, service, start, called):
+    """However soon after an answer the process dies."""
+    path = job(rows_of(90), prices=PRICES, limits={"concurrency": 4})
+    for until in (25, 50, 75):
+        process = start("run", path, "--quiet")
+        service.wait(lambda service, until=until: service.requests >= until)
+        process.kill()
+        process.wait(PATIENCE)
+        with closing(sqlite3.connect(job.checkpoint)) as db:
+            (stored,) = db.execute("SELECT count(*) FROM attempts WHERE outcome = 'ok'").fetchone()
+        in_all = called("status", path, "--json").json["in_all"]
+        assert in_all["answers"] == stored > 0
+        assert in_all["cost"] >= used(in_all) / 1000, "what was in flight may have been billed"
+    ended = called("run", path, "--json").json
+    assert (ended["ok"], ended["in_all"]["answers"]) == (90, 90)
 
 
 def test_the_rest_of_a_stopped_run_is_not_compared_by_its_counts(job, service, called):
