@@ -18,7 +18,7 @@ from batchgen.api.body import MIN_COMPRESSED_BYTES, Body, compress, to_columns
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x62617467  # "batg"
 OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
-LOCK, IN_FLIGHT = ".lock", ".flight"
+LOCK, IN_FLIGHT, PUBLISHING = ".lock", ".flight", ".publish"
 """Suffixes of the files beside the database."""
 
 SCHEMA = f"""

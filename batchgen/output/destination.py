@@ -6,15 +6,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from batchgen.checkpoint.schema import PUBLISHING
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
-from batchgen.storage import folders, object_store
+from batchgen.storage import file_lock, folders, object_store
 from batchgen.storage.atomic import discard, machine_refusals, try_out
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location, ObjectUrl, to_location
@@ -25,15 +26,20 @@ log = logging.getLogger("batchgen")
 @dataclass(frozen=True)
 class Destination:
     """A place for results. `rows_per_file`: rows of each part of a folder; None: one file. `scratch`: a local
-    folder. `is_own`: it is the job's own place, next to which results may appear; `is_gated`: also rejected ones;
-    `is_compared`: the gate compares them with earlier ones."""
+    folder. `lock`: of the job's own place, next to which results may appear; None: another place. `is_gated`: also
+    rejected ones may; `is_compared`: the gate compares them with earlier ones."""
 
     place: Location
     rows_per_file: int | None
     scratch: Path
-    is_own: bool = False
+    lock: Path | None = None
     is_gated: bool = False
     is_compared: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Returns whether it is the job's own place."""
+        return self.lock is not None
 
     @property
     def is_folder(self) -> bool:
@@ -71,7 +77,7 @@ class Destination:
 
         from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415
 
-        where = replace(self, place=place, is_own=False)
+        where = replace(self, place=place, lock=None)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
             with find(str(where.place)).files[-1].open("rb") as file, open_parquet(file) as last:
@@ -141,6 +147,13 @@ class Destination:
         with machine_refusals(self.place), self._draft() as draft:
             yield draft
 
+    def in_turn(self) -> AbstractContextManager[None]:
+        """Keeps other commands from putting results into the job's own place while the block runs: what stands there is
+        compared and replaced in one step."""
+        if self.lock is None:
+            return nullcontext()
+        return file_lock.in_turn(self.lock, f"{self.place}: waits for another command that puts results there")
+
     def _draft(self) -> AbstractContextManager[Draft]:
         if isinstance(self.place, Path):
             return folder_beside(self.place) if self.is_folder else file_beside(self.place)
@@ -154,10 +167,20 @@ def of(job: Job, date: str) -> Destination:
         job.output_path(date),
         job.output.rows_per_file,
         job.state_folder,
-        is_own=True,
+        lock=_lock(job.state_folder, job.name),
         is_gated=is_gated,
         is_compared=is_gated and job.gate.max_drift is not None,
     )
+
+
+def of_whole(job: Job, place: Location) -> Destination:
+    """Returns the place for the merged results of a job's shards."""
+    lock = _lock(job.state_folder, job.whole_name)
+    return Destination(place, job.output.rows_per_file, job.state_folder, lock=lock)
+
+
+def _lock(folder: Path, name: str) -> Path:
+    return folder / f"{name}{PUBLISHING}"
 
 
 def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destination:

@@ -90,9 +90,10 @@ def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, A
         with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
             file.write(_count(_woven(opened, schema), done, name, selected=selected))
             _refuse_missing(done.rows, opened)
-            done.settle(to, rejected=[])  # each shard's results have passed the gate
-            file.finish(done.metadata)
-            draft.put(done.path)
+            with to.in_turn():
+                done.settle(to, rejected=[])  # each shard's results have passed the gate
+                file.finish(done.metadata)
+                draft.put(done.path)
     return done
 
 

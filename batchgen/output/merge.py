@@ -131,4 +131,4 @@ def _whole_place(job: Job, dates: set[str]) -> Destination:
     if len(dates) > 1:
         raise UsageError("the shards' results are of several dates: name the output with -o")
     place = job.output_path(dates.pop(), whole=True)
-    return Destination(place, job.output.rows_per_file, job.state_folder, is_own=True)
+    return destination.of_whole(job, place)

@@ -166,15 +166,18 @@ def publish(
     with to.draft() as draft, writer_for(to, draft, schema) as file:
         file.write(selection.pieces(_tables(answered, whole, done, stats), names))
         answered.refuse_changed(done.rows)
-        done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
-        file.finish(done.metadata)
-        draft.put(done.path)
+        with to.in_turn():
+            done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
+            file.finish(done.metadata)
+            draft.put(done.path)
+            if to.is_own and done.path == to.place:
+                _drop_beside(to, answered.source)
     if selection.statuses is not None:
         done.keep(selection.statuses)
     return done
 
 
-def drop_beside(to: Destination, source: Source) -> None:
+def _drop_beside(to: Destination, source: Source) -> None:
     """Removes what the gate rejected earlier, and incomplete results, once a later run's exist."""
     to.drop_beside(to.partial, source, PARTIAL_KEY.encode())
     to.drop_beside(to.rejected, source, REJECTED_KEY.encode())

@@ -6,16 +6,19 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
+from batchgen.output.destination import Destination
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
-from batchgen.runner.prepare import prepare
+from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.publish import publish_run
 
 log = logging.getLogger("batchgen")
@@ -48,5 +51,13 @@ def export_job(
         to = given or destination.of(job, last.date)
         if given is None:
             refuse_anothers_results(job, to.place)
-        made = plan_from(setup, reader, last.floor, retry_failed=True)
-        return publish_run(setup, made.rows, made.models, reader, last, to, selection=selection)
+        before = reader.last_id()
+        done = _publish(setup, reader, last, to, selection)
+        if done.partial is not None and reader.last_id() > before:  # a run has put more there meanwhile
+            done = _publish(setup, reader, last, to, selection)
+        return done
+
+
+def _publish(setup: PreparedJob, reader: Reader, run: Run, to: Destination, selection: Selection) -> PublishResult:
+    made = plan_from(setup, reader, run.floor, retry_failed=True)
+    return publish_run(setup, made.rows, made.models, reader, run, to, selection=selection)

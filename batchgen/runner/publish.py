@@ -15,7 +15,7 @@ from batchgen.errors import UsageError
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.output.gate import GateStats, last_good
-from batchgen.output.publish import AnsweredRows, PublishResult, drop_beside, publish
+from batchgen.output.publish import AnsweredRows, PublishResult, publish
 from batchgen.output.selection import ALL, Selection
 from batchgen.runner.owner import owner_of
 from batchgen.runner.prepare import PreparedJob
@@ -46,12 +46,8 @@ def publish_run(
     if in_place and own.is_gated:
         stats = GateStats(job.gate, last_good(job, run.date) if own.is_compared else None)
     answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.checker)
-    done = publish(
-        answered, own if in_place else to, file_metadata(setup, run, to.place), stats=stats, selection=selection
-    )
-    if in_place and not done.rejected and not done.partial:
-        drop_beside(own, setup.source)
-    return done
+    about = file_metadata(setup, run, to.place)
+    return publish(answered, own if in_place else to, about, stats=stats, selection=selection)
 
 
 def _is_same(one: Location, other: Location) -> bool:

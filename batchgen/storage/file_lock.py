@@ -1,4 +1,4 @@
-"""One run a job: an flock on a file that is never unlinked.
+"""One run a job, and one publication at a time: an flock on a file that is never unlinked.
 
 The kernel releases the lock of a killed process, so nothing here expires and nothing is cleaned up. The lock belongs to
 the open file. So the inode is compared after locking: a lock on a file that was replaced since is worthless. Children
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from batchgen.errors import AlreadyRunning, MachineRefused
@@ -33,6 +34,8 @@ sys.exit({ACQUIRED_EXIT_CODE})
 LOCK_TRIES = 4
 """How often a run tries, 20 ms apart: `is_held` takes the lock for an instant."""
 
+log = logging.getLogger("batchgen")
+
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
@@ -50,7 +53,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 def _lock(path: Path) -> int:
     for attempt in range(LOCK_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_current(descriptor, path):
@@ -62,6 +65,37 @@ def _lock(path: Path) -> int:
             time.sleep(0.02 * (attempt < LOCK_TRIES - 1))
         os.close(descriptor)
     raise AlreadyRunning(f"another run of this job holds {path}")
+
+
+@contextmanager
+def in_turn(path: Path, waits: str) -> Iterator[None]:
+    """Holds the lock while the block runs, once no other process does: `waits` is logged if one does now. Without a
+    lock where the file cannot be locked, such as in a folder that only others may write."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.callback(os.close, _lock_in_turn(path, waits))
+        yield
+
+
+def _lock_in_turn(path: Path, waits: str) -> int:
+    while True:
+        descriptor = _open(path)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info(waits)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_current(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def _is_current(descriptor: int, path: Path) -> bool:

@@ -211,7 +211,7 @@ def test_the_file_tells_its_job_and_no_secret(job, service, batchgen):
     ours = {
         "out/job.parquet",
         "out/job.report.html",
-        *(f"out/.batchgen/job.{suffix}" for suffix in ("sqlite", "lock", "flight")),
+        *(f"out/.batchgen/job.{suffix}" for suffix in ("sqlite", "lock", "flight", "publish")),
     }
     assert job.files() <= {"job.yaml", "rows.csv", *ours}
 

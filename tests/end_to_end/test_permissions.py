@@ -240,6 +240,7 @@ def test_a_path_with_dots_is_where_it_leads(job, called):
     assert sorted(job.files()) == [
         "far/.batchgen/job.flight",
         "far/.batchgen/job.lock",
+        "far/.batchgen/job.publish",
         "far/.batchgen/job.sqlite",
         "far/job.parquet",
         "job.yaml",

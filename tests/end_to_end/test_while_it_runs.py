@@ -17,6 +17,7 @@ from conftest import COMMAND
 from support.service import Hold
 
 from batchgen.api.failure_kinds import Kind
+from batchgen.output.destination import Destination
 from batchgen.reporting.wording import MEANINGS
 from batchgen.storage.atomic import replacing
 
@@ -290,3 +291,50 @@ def test_another_user_is_told_in_a_line(command, job, called):
     assert said.returncode in (2, 5), said.stdout + said.stderr
     assert "Traceback" not in said.stderr
     assert str(job.checkpoint.parent) in said.stderr
+
+
+def test_an_export_that_is_slow_leaves_a_run_its_results(job, service, start, called, monkeypatch):
+    """The run ends while the export, which has read fewer answers, has compared them with what stands there, and is
+    about to put them in place."""
+    path = job(ROWS)
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.served.total() == 10 and service.in_flight == 8)
+    real, said = os.fsync, []
+
+    def slow_sync(descriptor):
+        if not said:
+            service.release()
+            said.append(True)
+            for line in running.stderr:  # to its end, or until it waits
+                if "waits for another command that puts results there" in line:
+                    said.append(line)
+                    break
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow_sync)
+    exported = called("export", path)
+    running.communicate()
+    assert (running.returncode, exported.returncode) == (0, 0)
+    assert [row["status"] for row in job.rows()] == ["ok"] * len(ROWS)
+    assert said[1:], "it waited"
+    assert not job.output.with_name("job.partial.parquet").exists()
+
+
+def test_an_export_that_a_run_overtakes_takes_in_what_the_run_bought(job, service, start, called, monkeypatch):
+    path = job(ROWS)
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.served.total() == 10 and service.in_flight == 8)
+    real = Destination.in_turn
+
+    def overtaken(to):
+        if running.poll() is None:
+            service.release()
+            running.communicate()
+        return real(to)
+
+    monkeypatch.setattr(Destination, "in_turn", overtaken)
+    assert called("export", path).returncode == 0
+    assert [row["status"] for row in job.rows()] == ["ok"] * len(ROWS)
+    assert not job.output.with_name("job.partial.parquet").exists()

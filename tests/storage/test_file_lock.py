@@ -149,6 +149,26 @@ def test_a_lock_that_cannot_be_made_is_refused(tmp_path, trouble):
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.parametrize("trouble", ["a folder", "no folder"])
+def test_who_only_reads_a_job_publishes_without_a_lock(tmp_path, trouble):
+    path = tmp_path / "none" / "lock"
+    if trouble == "a folder":
+        path.mkdir(parents=True)
+    with file_lock.in_turn(path, "waits"):
+        assert not file_lock.is_held(path)
+
+
+def test_turns(tmp_path):
+    """The second waits until the first has ended."""
+    path = tmp_path / "lock"
+    with held(path, then="sys.stdin.readline(); print('ends', flush=True)") as first:
+        threading.Timer(0.2, lambda: first.stdin.write("\n") and first.stdin.flush()).start()
+        with file_lock.in_turn(path, "waits"):
+            assert first.stdout.readline() == "ends\n"
+            with pytest.raises(AlreadyRunning), file_lock.exclusive(path):
+                pass
+
+
 def test_threads_of_one_process_exclude_each_other_too(tmp_path):
     path = tmp_path / "lock"
     ended: Counter[str] = Counter()
