@@ -20,6 +20,7 @@ from batchgen.input.bounds import Schema
 from batchgen.input.csv_format import Csv
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
+from batchgen.input.row_checksum import RowChecksum
 from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
 from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint
@@ -96,11 +97,11 @@ class Source:
         for batch in self.numbered():
             yield batch.frame
 
-    def numbered(self, start: int = 0) -> Iterator[Batch]:
+    def numbered(self, start: int = 0, whole: RowChecksum | None = None) -> Iterator[Batch]:
         """Yields what `batches` yields, with the rows' numbers. Raises as it does. `start`: what `start_of` returned:
-        the first row."""
+        the first row. `whole`: the rows of all shards are added to it."""
         try:
-            yield from self._numbered(start)
+            yield from self._numbered(start, whole)
         except UsageError:
             self.verify()
             raise
@@ -111,7 +112,7 @@ class Source:
         is_whole = self.condition is None and self.spec.parsed_shard.of == 1 and len(self.files) == 1
         return self.format.start_of(self.files[0], row) if isinstance(self.format, Csv) and is_whole else 0
 
-    def _numbered(self, start: int) -> Iterator[Batch]:
+    def _numbered(self, start: int, whole: RowChecksum | None) -> Iterator[Batch]:
         left, shard = self.spec.limit, self.spec.parsed_shard
         row, met = 1 + start, start
         for raw in self._raw_batches(start):
@@ -120,6 +121,8 @@ class Source:
             if self.condition is not None:
                 rows = self._meeting(self._final(rows))
             taken = rows.frame.height if left is None else min(left - met, rows.frame.height)
+            if whole is not None:
+                whole.add(rows.frame.head(taken))
             own = rows.every(shard.of, shard.first(met), taken)
             met += taken
             if own.frame.height:

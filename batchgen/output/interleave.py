@@ -23,7 +23,7 @@ from batchgen.job.shard import Shard, row_name
 from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination, exists
 from batchgen.output.parquet_writer import ParquetWriter
-from batchgen.output.publish import METADATA_KEY, PublishResult
+from batchgen.output.publish import METADATA_KEY, WHOLE_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
 from batchgen.output.selection import Piece
 from batchgen.storage.listing import find
@@ -41,6 +41,11 @@ class ShardFile:
     @property
     def schema(self) -> pa.Schema:
         return self.parts[0].schema_arrow.remove_metadata()
+
+    @property
+    def whole(self) -> bytes | None:
+        """Returns the checksum of the whole input's rows; None in results of before 0.6.2."""
+        return (self.parts[-1].metadata.metadata or {}).get(WHOLE_KEY.encode())
 
     @property
     def rows(self) -> int:
@@ -86,6 +91,7 @@ def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, A
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
+        _refuse_other_rows(opened)
         selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
         with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
             file.write(_count(_woven(opened, schema), done, name, selected=selected))
@@ -144,6 +150,17 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
             raise UsageError(
                 f"{shown.place}: has {pluralize(shown.rows, 'row')} where a shard of {pluralize(whole, 'row')} in all "
                 f"has {due:,}: the input changed between the runs; run all shards again"
+            )
+
+
+def _refuse_other_rows(opened: Sequence[ShardFile]) -> None:
+    """Raises UsageError if the shards were read from inputs that differ: a row may be in two shards, or in none."""
+    known = [shown for shown in opened if shown.whole is not None]
+    for shown in known:
+        if shown.whole != known[0].whole:
+            raise UsageError(
+                f"{shown.place}: is a shard of other rows than {known[0].place.name}: the input changed between the "
+                "runs; run all shards again"
             )
 
 

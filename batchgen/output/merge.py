@@ -100,16 +100,25 @@ def _about(job: Job, date: str) -> dict[str, Any]:
 
 
 def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
-    """Raises UsageError if one was published from more or other rows than the first, such as by --limit."""
-    own = {"path", "shard"}  # another machine may have the input elsewhere
-    inputs = [
-        {key: value for key, value in one["settings"]["input"].items() if key not in own and value is not None}
-        for one in said  # a key that is not set may be missing: earlier versions do not know it
-    ]
-    for file, own_input in zip(files, inputs, strict=True):
-        if own_input != inputs[0]:
-            odd = next(key for key in {**own_input, **inputs[0]} if own_input.get(key) != inputs[0].get(key))
-            raise UsageError(f"{file}: was made with another input.{odd} than {files[0].name}: run it again")
+    """Raises UsageError if one was published from more or other rows than the first, such as by --limit, or with other
+    prompts or requests."""
+    made = [_made_of(one["settings"]) for one in said]
+    for file, own in zip(files, made, strict=True):
+        if own != made[0]:
+            odd = next(key for key in {**own, **made[0]} if own.get(key) != made[0].get(key))
+            raise UsageError(f"{file}: was made with another {odd} than {files[0].name}: run all shards again")
+
+
+def _made_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns what rows and requests are made of, by its place in the job file. The input may lie elsewhere on another
+    machine, which may have a server of its own. What is not set is left out: earlier versions do not know it."""
+    sections = {name: settings.get(name) or {} for name in ("input", "request", "columns")}
+    schema = (settings.get("check") or {}).get("json_schema") if settings["request"].get("response_format") else None
+    fields = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    texts = {name: settings.get(name) for name in ("prompt", "messages")}
+    own = {"input.path", "input.shard"}
+    every = {**texts, **fields, "check.json_schema": schema}
+    return {key: value for key, value in every.items() if key not in own and value is not None}
 
 
 def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.reader import BYTES_PER_READ, Reader
 from batchgen.errors import InputChanged
+from batchgen.input.row_checksum import RowChecksum
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.checker import Checker
@@ -43,6 +44,8 @@ REJECTED_KEY = "batchgen.rejected"
 """Metadata key of a file that the gate rejected: the reasons, as a JSON list."""
 PARTIAL_KEY = "batchgen.partial"
 """Metadata key of an incomplete file that did not replace one with more texts: the reason."""
+WHOLE_KEY = "batchgen.whole"
+"""Metadata key of a shard's results: the checksum of the whole input's rows."""
 SHOWN_FAILURES = 5
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AHEAD, LONG = 2, 4096
@@ -55,7 +58,7 @@ class PublishResult:
     """What was published. `answers`: their measures. `cut_off`: answers that ended at their maximum length. `damaged`:
     the ids of attempts whose stored answer cannot be read any more, with the row. `rejected`: why the gate did not let
     the file replace the last good one. `partial`: why it did not replace one with more texts, if rows are unanswered
-    here. In both cases `path` is next to that one."""
+    here. In both cases `path` is next to that one. `whole`: of a shard, the checksum of the rows of all shards."""
 
     path: Location
     answers: AnswerSample | None = None
@@ -69,6 +72,7 @@ class PublishResult:
     damaged: dict[int, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
     partial: str | None = None
+    whole: RowChecksum | None = None
 
     def fail(self, row: str, reason: str, error: str) -> None:
         self.failed += 1
@@ -108,10 +112,12 @@ class PublishResult:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Returns what the file says of its place, if it is beside that of the last good ones."""
+        """Returns what the file says of the whole input, and of its place, if it is beside that of the last good
+        ones."""
+        whole = {WHOLE_KEY: str(self.whole)} if self.whole is not None else {}
         if self.rejected:
-            return {REJECTED_KEY: json.dumps(self.rejected)}
-        return {PARTIAL_KEY: self.partial} if self.partial else {}
+            return {**whole, REJECTED_KEY: json.dumps(self.rejected)}
+        return {**whole, PARTIAL_KEY: self.partial} if self.partial else whole
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def publish(
     to.refuse(answered.source)
     if selection.statuses is None:
         refuse_rows(to, answered.rows.height)
-    done = PublishResult(to.place)
+    done = PublishResult(to.place, whole=RowChecksum() if answered.source.spec.shard else None)
     whole = answered.schema(about)
     names = selection.names(whole.names, left_out(to))
     schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
@@ -188,7 +194,7 @@ def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stat
     source = answered.source
     as_json = json_columns(source.columns)
     meter = AnswerMeter(answered.rows.height)
-    for frame, numbers in source.numbered():
+    for frame, numbers in source.numbered(whole=done.whole):
         inputs = arrow(frame, as_json)
         names = texts(frame[source.spec.id]) if source.spec.id else None
         start = 0

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,12 +13,14 @@ from support.service import Raw, Status, error_body, expected_answer
 from support.store import Store
 
 import batchgen as package
+from batchgen.input.row_checksum import RowChecksum
 from batchgen.input.source import open_source
 from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import interleave
 from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination
+from batchgen.output.publish import WHOLE_KEY
 from batchgen.output.schema import LOG_PROBS
 
 PARTS = st.integers(1, 40).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of)))
@@ -377,3 +380,69 @@ def test_a_page_that_is_damaged_leaves_the_old_file(shards, job):
         "job.parquet",
         *(path.name for path in some.results),
     }
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_a_checksum_of_rows_does_not_know_of_batches(cut, other):
+    texts = ["", None, "a", "ü\0", "b\n"] * 4
+    frame = pl.DataFrame({"a": texts, "n": range(20), "x": [0.5] * 20})
+    whole, pieces, less = RowChecksum(), RowChecksum(), RowChecksum()
+    whole.add(frame)
+    for piece in (frame.head(cut), frame.slice(cut)):
+        pieces.add(piece)
+    assert str(pieces) == str(whole)
+    less.add(frame.filter(pl.int_range(pl.len()) != other))
+    assert (str(less) == str(whole)) == (other == 20)
+
+
+SAME_NUMBER = [*rows(8)[1:], {"id": "new", "name": "product new"}]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_input_that_lost_a_row_and_got_another_is_refused(shards, job, kind):
+    """Row after row has moved from one shard to the other: one is in both, others are in none."""
+    some = shards(2).write(rows(8), kind=kind).run()
+    job.write(SAME_NUMBER, kind)
+    assert some.called("run", some.files[1], "--quiet").returncode == 0
+    said = refused(some, some.files)
+    assert "job-2-of-2.parquet: is a shard of other rows than job-1-of-2.parquet: the input changed" in said
+    assert some.run().merge().returncode == 0
+    assert [row["id"] for row in job.rows()] == [row["id"] for row in SAME_NUMBER]
+
+
+@pytest.mark.parametrize(
+    ("odd", "changed"),
+    [
+        ("prompt", {"prompt": "A haiku on {{ name }}."}),
+        ("request.max_tokens", {"request": {"max_tokens": 51}}),
+        ("request.temperature", {"request": {"temperature": 0.5}}),
+        ("columns.model", {"columns": {"model": "name"}}),
+    ],
+)
+def test_shards_of_other_requests_are_refused(shards, odd, changed):
+    some = shards(2).write(rows(4)).run()
+    some.write(rows(4), **changed)
+    assert some.called("run", some.files[1], "--quiet").returncode == 0
+    assert f"job-2-of-2.parquet: was made with another {odd} than job-1-of-2.parquet" in refused(some, some.files)
+    assert some.run().merge().returncode == 0
+
+
+def test_shards_that_differ_in_what_makes_no_request_are_merged(shards, job):
+    """Each machine may have its own rate, and the input at a path of its own."""
+    some = shards(2).write(rows(4)).run()
+    copy = job.folder / "copy.csv"
+    copy.write_bytes((job.folder / "rows.csv").read_bytes())
+    some.write(rows(4), input={"path": "copy.csv"}, limits={"concurrency": 2}, check={"min_chars": 1})
+    assert some.called("run", some.files[1], "--quiet").returncode == 0
+    assert some.merge().returncode == 0
+    assert [row["id"] for row in job.rows()] == [f"r{n}" for n in range(4)]
+
+
+def test_results_of_before_the_checksum_are_merged_as_they_were(shards, job):
+    some = shards(2).write(rows(8)).run()
+    old = pq.read_table(some.results[0])
+    pq.write_table(old, some.results[0])  # which drops what stands beside the schema
+    assert pq.read_metadata(some.results[0]).metadata.get(WHOLE_KEY.encode()) is None
+    job.write(SAME_NUMBER)
+    assert some.called("run", some.files[1], "--quiet").returncode == 0
+    assert some.merge().returncode == 0
