@@ -1,7 +1,7 @@
 """Merges the results of an input's shards, in the order of the whole input: row r is row r // n of shard r % n + 1.
 
-Appears whole, as published results do, and is read back first. Holds a few hundred rows of each shard, and one or two
-row groups of the output.
+Appears whole, as published results do, and is read back first. Holds a few hundred rows of each shard, one or two row
+groups of the output, and a hash of each row's name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import BATCH_ROWS
+from batchgen.input.texts import texts
 from batchgen.job.shard import Shard, row_name
 from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination, exists
@@ -94,7 +95,8 @@ def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, A
         _refuse_other_rows(opened)
         selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
         with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
-            file.write(_count(_woven(opened, schema), done, name, selected=selected))
+            woven = _distinct(_woven(opened, schema), name)
+            file.write(_count(woven, done, name, selected=selected))
             _refuse_missing(done.rows, opened)
             with to.in_turn():
                 done.settle(to, rejected=[])  # each shard's results have passed the gate
@@ -200,6 +202,23 @@ def _with_all(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _distinct(tables: Iterator[pa.Table], name: str | None) -> Iterator[pa.Table]:
+    """Yields the tables. Raises UsageError at the end if two rows have one name, as a job without shards does."""
+    hashes = [pl.Series(dtype=pl.UInt64)]
+    for table in tables:
+        if name is not None:
+            hashes.append(texts(pl.Series(table[name])).hash())
+        yield table
+    names = pl.concat(hashes)
+    again = (~names.is_first_distinct()).arg_true()
+    if again.len():
+        first = names.index_of(names[again[0]])
+        raise UsageError(
+            f"rows {(first or 0) + 1:,} and {again[0] + 1:,} of the whole have the same {name}, which is input.id: "
+            "mend the input, or leave input.id out, and run all shards again"
+        )
 
 
 def _count(tables: Iterator[pa.Table], done: PublishResult, name: str | None, *, selected: bool) -> Iterator[Piece]:

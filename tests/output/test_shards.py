@@ -443,6 +443,16 @@ def test_results_of_before_the_checksum_are_merged_as_they_were(shards, job):
     old = pq.read_table(some.results[0])
     pq.write_table(old, some.results[0])  # which drops what stands beside the schema
     assert pq.read_metadata(some.results[0]).metadata.get(WHOLE_KEY.encode()) is None
-    job.write(SAME_NUMBER)
+    job.write([*rows(7), {"id": "r7", "name": "product new"}])
     assert some.called("run", some.files[1], "--quiet").returncode == 0
     assert some.merge().returncode == 0
+
+
+def test_a_name_that_two_shards_share_is_refused(shards, job):
+    """Within a shard, or without shards, it is refused before anything is sent."""
+    given = [*rows(6), {"id": "r1", "name": "product new"}, {"id": "r7", "name": "product 7"}]
+    some = shards(2).write(given).run()
+    assert "rows 2 and 7 of the whole have the same id, which is input.id" in refused(some, some.files)
+    some.write(given, input={"id": None})
+    assert some.run().merge().returncode == 0
+    assert [row["id"] for row in job.rows()] == [row["id"] for row in given]
