@@ -63,6 +63,12 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
+def api_and_label(identity: str) -> tuple[Literal["writer", "openai"], str]:
+    """Returns what `Endpoint.identity` made an identity of."""
+    label = identity.removeprefix("openai ")
+    return ("writer" if label == identity else "openai"), label
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[
     Annotated[Address, Tag("one")] | Annotated[list[Address], Field(min_length=1), Tag("many")],
@@ -110,9 +116,9 @@ class Endpoint(Section):
         if len(set(self.urls)) < len(self.urls):
             raise validation_error(("url",), "holds an address twice")
         if len(self.urls) > 1 and self.name is None:
-            raise validation_error(
-                ("name",), "name is missing: several servers need one, by which their answers stay known"
-            )
+            why = "name is missing: several servers need one, by which their answers stay known"
+            earlier = f'the answers of a job that has run at one of them serve under `name: "{self.urls[0]}"`'
+            raise validation_error(("name",), f"{why}; {earlier}")
         return self
 
     @property

@@ -33,7 +33,7 @@ from batchgen.job.endpoint import Endpoint, endpoint_url
 from batchgen.job.engine import Engine
 from batchgen.job.messages import Message, MessageTemplate, Text, files_named, templates_of
 from batchgen.job.notify import Notify
-from batchgen.job.request_fields import for_built_in_model, refuse_unknown
+from batchgen.job.request_fields import in_dialect, refuse_unknown
 from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
 from batchgen.job.types import JobPath, Section, context, validation_error
 from batchgen.storage.location import Location, is_url
@@ -232,7 +232,7 @@ class Job(Renderable, Section):
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
-                "request": for_built_in_model(self.request, dialect),
+                "request": in_dialect(self.request, dialect),
                 "columns": {name: column for name, column in self.columns.items() if dialect.has(name)},
                 "limits": Limits(concurrency=self.limits.concurrency),
                 "notify": Notify(),

@@ -41,6 +41,6 @@ def given(request: Request) -> list[str]:
     return [name for name, value in request if value is not None]
 
 
-def for_built_in_model(request: Request, dialect: Dialect) -> Request:
-    """Returns what of a request the built-in model takes, which speaks writer's dialects."""
+def in_dialect(request: Request, dialect: Dialect) -> Request:
+    """Returns a request with those of its fields alone that the dialect has."""
     return Request(**{name: value for name, value in request if dialect.has(name)})

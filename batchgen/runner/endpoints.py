@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
 from batchgen.errors import NotRunYet, UsageError
+from batchgen.job.endpoint import api_and_label
 from batchgen.job.job import LOCAL
 from batchgen.runner.prepare import PreparedJob
 
@@ -21,7 +23,7 @@ def other_endpoint(setup: PreparedJob, known: Sequence[str]) -> str | None:
     its runs."""
     if not known or setup.identity in known:
         return None
-    return f"{_where(setup, known)}, and answers are reused at the same address only: {_remedy(setup)}"
+    return f"{_where(setup, known)}, and answers are reused at the same one only: {_remedy(setup, known)}"
 
 
 def refuse_built_in(setup: PreparedJob, known: Sequence[str]) -> None:
@@ -52,18 +54,34 @@ def why_none_fits(setup: PreparedJob, known: Sequence[str], answers: int) -> str
         if known
         else f"not one of {answers:,} stored answers fits the input at {setup.endpoint}: they may be another address's"
     )
-    return f"nothing was dropped: {where}: {_remedy(setup)}; or remove {setup.job.checkpoint} if they are of no use"
+    remedy = _remedy(setup, known)
+    return f"nothing was dropped: {where}: {remedy}; or remove {setup.job.checkpoint} if they are of no use"
 
 
 def _where(setup: PreparedJob, known: Sequence[str]) -> str:
-    others = " and ".join(known[:SHOWN]) + (" and others" if len(known) > SHOWN else "")
-    return f"the stored answers are from {others}, not from {setup.endpoint}"
+    others = " and ".join(_named(setup, one) for one in known[:SHOWN]) + (" and others" if len(known) > SHOWN else "")
+    return f"the stored answers are from {others}, not from {_named(setup, setup.identity, *known)}"
 
 
-def _remedy(setup: PreparedJob) -> str:
-    if is_from_environment(setup):
+def _named(setup: PreparedJob, identity: str, *others: str) -> str:
+    """Returns what people call an endpoint; with its API, if that is what distinguishes it from ours or from these."""
+    api, label = api_and_label(identity)
+    apis = {api_and_label(one)[0] for one in (setup.identity, *others)}
+    return label if apis == {api} else f"{label} (api: {api})"
+
+
+def _remedy(setup: PreparedJob, known: Sequence[str]) -> str:
+    is_address = all("://" in api_and_label(one)[1] for one in known)
+    if is_from_environment(setup) and is_address:
         return f"set {VARIABLE} as it was for the run"
-    return "set endpoint.name to what the answers belong to, where the address changes"
+    others = ", or another of these" if len(known) > 1 else ""
+    return f"to use them, write `endpoint: {{{_keys(setup, known[0])}}}`{others}, whatever its address is now"
+
+
+def _keys(setup: PreparedJob, identity: str) -> str:
+    """Returns what a job file has to say for answers to be this endpoint's."""
+    api, label = api_and_label(identity)
+    return f"{'' if api == setup.job.endpoint.api else f'api: {api}, '}name: {json.dumps(label, ensure_ascii=False)}"
 
 
 def warn_if_elsewhere(setup: PreparedJob) -> None:

@@ -1,4 +1,4 @@
-"""Drops stored answers that no row of the input uses. Keeps those that a missing variable alone makes look unused."""
+"""Drops stored answers that no row of the input uses. Keeps those that another address alone makes look unused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from batchgen.checkpoint.index import Index, State
 from batchgen.checkpoint.reader import Reader
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
+from batchgen.job.endpoint import api_and_label
+from batchgen.job.job import Job
+from batchgen.job.request_fields import in_dialect
 from batchgen.runner.duplicates import with_occurrence_keys
 from batchgen.runner.endpoints import is_from_environment, why_none_fits
 from batchgen.runner.opening import held
@@ -42,22 +45,30 @@ def _superseded(setup: PreparedJob, reader: Reader, index: Index, used: pl.DataF
 
 
 def _used_keys(setup: PreparedJob, reader: Reader, index: Index) -> pl.DataFrame:
-    """Returns the keys (`hi`, `lo`) of the input's rows; if a variable names the endpoint, at each endpoint that runs
-    were made at."""
-    ours = _keys_at(setup, setup.identity)
-    if not is_from_environment(setup):
-        return ours
-    known = reader.endpoints()
-    if setup.identity not in known and (known or _fits_none(index, ours)):
+    """Returns the keys (`hi`, `lo`) of the input's rows at each endpoint that runs were made at."""
+    ours, known = _keys_at(setup, setup.identity), reader.endpoints()
+    may_be_elsewhere = known or (is_from_environment(setup) and _fits_none(index, ours))
+    if setup.identity not in known and may_be_elsewhere:
         raise UsageError(why_none_fits(setup, known, index.done()))
     others = [_keys_at(setup, identity) for identity in known if identity != setup.identity]
     return pl.concat([ours, *others])
 
 
 def _keys_at(setup: PreparedJob, identity: str) -> pl.DataFrame:
-    requests = Requests(setup.job, setup.source.columns, identity)
-    rows = with_occurrence_keys(preflight(setup.job, setup.source, requests).columns.frame())
+    job = _at(setup.job, identity)
+    requests = Requests(job, setup.source.columns, identity)
+    rows = with_occurrence_keys(preflight(job, setup.source, requests).columns.frame())
     return rows.select("hi", "lo")
+
+
+def _at(job: Job, identity: str) -> Job:
+    """Returns the job with the requests that it makes at an endpoint, which may speak another API."""
+    api, _ = api_and_label(identity)
+    if api == job.endpoint.api:
+        return job
+    there = job.model_copy(update={"endpoint": job.endpoint.model_copy(update={"api": api})})
+    columns = {name: column for name, column in job.columns.items() if there.dialect.has(name)}
+    return there.model_copy(update={"request": in_dialect(job.request, there.dialect), "columns": columns})
 
 
 def _fits_none(index: Index, keys: pl.DataFrame) -> bool:

@@ -3,6 +3,8 @@
 import sqlite3
 
 import pytest
+import yaml
+from support.own_server import OwnServer
 from support.service import Service
 
 ROWS = [{"id": str(n), "name": f"tent {n}"} for n in range(12)]
@@ -52,14 +54,67 @@ def test_an_edited_prompt_is_pruned_at_its_own_address(job, called, complete):
     assert "dropped 12" in called("prune", complete, "--yes").stdout
 
 
-def test_an_address_in_the_job_file_is_meant(job, called, service):
+@pytest.mark.parametrize("name", [None, "gpu"])
+def test_another_address_in_the_job_file_drops_nothing(name, job, called, service):
+    """Told what to write, one writes it, and has them all again."""
     path = job(ROWS, endpoint={"url": service.url})
     assert called("run", path).returncode == 0
-    moved = job(ROWS, endpoint={"url": "http://127.0.0.1:9"})
-    plan = called("plan", moved, "--json").json
+    moved = {"url": "http://127.0.0.1:9"} | ({"name": name} if name else {})
+    job(ROWS, endpoint=moved)
+    plan = called("plan", path, "--json").json
     assert plan["todo"] == 12
-    assert any(service.url in warning and "endpoint.name" in warning for warning in plan["warnings"])
-    assert "dropped 12" in called("prune", moved, "--yes").stdout
+    line = f'`endpoint: {{name: "{service.url}"}}`'
+    (warning,) = plan["warnings"]
+    assert f"from {service.url}, not from {name or moved['url']}" in warning
+    assert line in warning
+    ended = called("prune", path, "--yes")
+    assert (ended.returncode, "nothing was dropped" in ended.stderr, line in ended.stderr) == (2, True, True)
+    job(ROWS, endpoint=moved | yaml.safe_load(line.strip("`"))["endpoint"])
+    assert called("plan", path, "--json").json["reused"] == 12
+    assert called("prune", path, "--yes").stdout == "nothing dropped\n"
+
+
+def test_who_grows_from_one_own_server_to_two_keeps_the_answers(job, called):
+    """As each message on the way says."""
+    with OwnServer() as one, OwnServer() as two:
+        path = job(ROWS, endpoint={"api": "openai", "url": f"{one.url}/v1"})
+        assert called("run", path).returncode == 0
+        both = {"api": "openai", "url": [one.url, two.url]}
+        said = f'name: "{one.url}"'
+        assert f"`{said}`" in called("plan", job(ROWS, endpoint=both)).stderr
+        job(ROWS, endpoint={**both, "name": "gpus"})
+        ended = called("prune", path, "--yes")
+        assert f"from {one.url}, not from gpus: to use them, write `endpoint: {{{said}}}`" in ended.stderr
+        job(ROWS, endpoint={**both, **yaml.safe_load(said)})
+        assert called("plan", path, "--json").json["reused"] == 12
+
+
+def test_a_job_that_has_run_at_both_keeps_what_fits_at_either(job, called, service):
+    with Service() as other:
+        here, there = {"url": service.url}, {"url": other.url}
+        path = job(ROWS, endpoint=here)
+        assert called("run", path).returncode == 0
+        job(ROWS, endpoint=there)
+        assert called("run", path).returncode == 0
+        job(ROWS[:10], endpoint=there)
+        assert "dropped 4" in called("prune", path, "--yes").stdout
+        job(ROWS[:10], endpoint=here)
+        assert called("plan", path, "--json").json["reused"] == 10
+
+
+def test_a_job_that_has_run_by_both_apis_keeps_what_fits_by_either(job, called, service):
+    with OwnServer() as own:
+        path = job(ROWS, endpoint={"url": service.url}, request={"temperature": 0.5})
+        assert called("run", path).returncode == 0
+        moved = job(ROWS, endpoint={"api": "openai", "url": own.url}, request={"temperature": 0.5})
+        refused = called("prune", moved, "--yes").stderr
+        assert f"from {service.url} (api: writer), not from {own.url} (api: openai)" in refused
+        assert f'`endpoint: {{api: writer, name: "{service.url}"}}`' in refused
+        assert called("run", moved).returncode == 0
+        assert called("prune", moved, "--yes").stdout == "nothing dropped\n"
+        job(ROWS, endpoint={"url": service.url}, request={"temperature": 0.5})
+        assert called("prune", path, "--yes").stdout == "nothing dropped\n"
+        assert called("plan", path, "--json").json["reused"] == 12
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "show", "export", "report"])
