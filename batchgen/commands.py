@@ -85,8 +85,8 @@ def run(
     with notifications.notifying(environ) as after, Signals() as signals:
         job = _load(path, limit, local=local)
         after.set_job(job)
-        with opened(job, environ, _named(path), engine, adopt=adopt) as (setup, connection, checkpoint, reader):
-            runner = Runner(setup, connection, checkpoint, reader, signals, engine)
+        with opened(job, environ, _named(path), engine, adopt=adopt) as held:
+            runner = Runner(held, signals, engine)
             path_in = None if take_in is None else Path(take_in).absolute()
             after.summary = runner.run(
                 fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt, take_in=path_in

@@ -3,6 +3,7 @@ Sends nothing."""
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from batchgen.checkpoint.in_flight import clear, leftovers
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import INTERRUPTED, Record, Run, Start
 from batchgen.job.job import Job
+from batchgen.job.sections import Until
 from batchgen.output import destination
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
@@ -28,6 +30,7 @@ from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare,
 from batchgen.runner.recheck import recheck_states
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
+from batchgen.send.limits import Budget
 from batchgen.storage import folders
 from batchgen.ui.humanize import pluralize
 
@@ -35,12 +38,14 @@ log = logging.getLogger("batchgen")
 
 
 class OpenedJob(NamedTuple):
-    """A prepared job under its lock. `checkpoint` and `reader` are open on the same file."""
+    """A prepared job under its lock. `checkpoint` and `reader` are open on the same file. `budget`: of the run, whose
+    time began with the command."""
 
     setup: PreparedJob
     connection: Connection
     checkpoint: Checkpoint
     reader: Reader
+    budget: Budget
 
 
 @contextmanager
@@ -49,6 +54,7 @@ def opened(
 ) -> Iterator[OpenedJob]:
     """Checks everything that needs no look at a row, then locks the job. `file`: how messages name the job file. Raises
     as `held`, and UsageError, MachineRefused."""
+    budget = budget_of(job.until)
     key = key_of(job, environ)
     setup = prepare(job, environ, file)
     connection = connection_of(setup, key, environ)
@@ -60,7 +66,14 @@ def opened(
     if warning := folders.network_warning(job.state_folder):
         log.warning("warning: %s", warning)
     with held(setup, adopt=adopt) as (checkpoint, reader):
-        yield OpenedJob(setup, connection, checkpoint, reader)
+        yield OpenedJob(setup, connection, checkpoint, reader, budget)
+
+
+def budget_of(until: Until) -> Budget:
+    """Returns the budget of a run that starts now, for all of its passes together: to plan takes of its time, too."""
+    seconds = until.seconds(dt.datetime.now().astimezone())
+    deadline = None if seconds is None else time.monotonic() + seconds
+    return Budget(deadline, until.requests, until.tokens, until.cost)
 
 
 @contextmanager

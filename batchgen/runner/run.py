@@ -10,14 +10,10 @@ import logging
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.api.connection import Connection
 from batchgen.api.usage import NOTHING
-from batchgen.checkpoint.checkpoint import Checkpoint
-from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
 from batchgen.errors import (
     INPUT_CHANGED,
@@ -35,20 +31,17 @@ from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner import adoption
-from batchgen.runner.opening import earlier_rate, now, plan_from, recover, start_run, warn
+from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
 from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
-from batchgen.runner.prepare import PreparedJob, reopen, today
+from batchgen.runner.prepare import reopen, today
 from batchgen.runner.publish import PUBLISHED_COLUMNS, publish_run
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.send.engines.local import EngineFactory
 from batchgen.storage import folders
 from batchgen.ui.humanize import pluralize
-
-if TYPE_CHECKING:
-    from batchgen.send.limits import Budget
 
 MAX_PUBLISH_TRIES = 3
 """How often results are published again because the input changed meanwhile."""
@@ -58,26 +51,14 @@ log = logging.getLogger("batchgen")
 
 
 class Runner:
-    """One run, under the lock. `checkpoint` and `reader` are open on the job's own file."""
+    """One run, under the lock."""
 
-    def __init__(
-        self,
-        setup: PreparedJob,
-        connection: Connection,
-        checkpoint: Checkpoint,
-        reader: Reader,
-        signals: Signals,
-        engine: EngineFactory,
-    ) -> None:
-        self._setup = setup
-        self._job = setup.job
-        self._connection = connection
-        self._checkpoint = checkpoint
-        self._reader = reader
+    def __init__(self, held: OpenedJob, signals: Signals, engine: EngineFactory) -> None:
+        self._setup, self._connection, self._checkpoint, self._reader, self._budget = held
+        self._job = held.setup.job
         self._signals = signals
         self._engine = engine
         self._sent = Passes()
-        self._budget: Budget | None = None
         self._run: Run | None = None
 
     def run(
@@ -146,9 +127,8 @@ class Runner:
         warn(self._setup, plan, self._checkpoint, self._reader, interrupted)
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
-        from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a run sends nothing
+        from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a run sends nothing
 
-        self._budget = self._budget or budget_of(self._job.until)
         ours = self._setup, self._connection, self._checkpoint, self._signals, self._engine
         sender = Sender(*ours, self._budget, run, self._reader.total_usage())
         sent = sender.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
@@ -217,7 +197,6 @@ class Runner:
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
-        spent = self._budget is not None and self._budget.is_spent
         fresh, usage = sent.total(lambda stats: stats.ok), sum(sent.usages, NOTHING)
         return Summary(
             name=self._job.name,
@@ -246,7 +225,7 @@ class Runner:
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
             answers=sent.total(lambda stats: stats.answers),
-            runs_left=-(-published.pending // fresh) if spent and fresh and published.pending else None,
+            runs_left=-(-published.pending // fresh) if self._budget.is_spent and fresh and published.pending else None,
             show_failed=self._job.command("show", "--failed") if published.failed else None,
         )
 

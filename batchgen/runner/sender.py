@@ -6,7 +6,6 @@ Holds no lock and publishes nothing: `run` does, before and after.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,7 +23,7 @@ from batchgen.checkpoint.in_flight import InFlightLog
 from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.prices import price_of
-from batchgen.job.sections import AUTO_MOST, Until
+from batchgen.job.sections import AUTO_MOST
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.progress import progress
@@ -198,13 +197,6 @@ def _concurrency(engine: Engine, connection: Connection, found: int | None) -> F
     if isinstance(engine, LoadBalancer):
         return engine.find_concurrency(AUTO_MOST, found)
     return AdaptiveConcurrency(AUTO_MOST, found, connection.total)
-
-
-def budget_of(until: Until) -> Budget:
-    """Returns the budget of a run that starts now, for all of its passes together."""
-    seconds = until.seconds(dt.datetime.now().astimezone())
-    deadline = None if seconds is None else time.monotonic() + seconds
-    return Budget(deadline, until.requests, until.tokens, until.cost)
 
 
 async def _run_until_end(dispatcher: Dispatcher) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -> Trial:
     """Sends `count` of the rows that have no answer yet: those that a run would send first, or random ones
     (`anywhere`). Raises BatchgenError if nothing was sent, or on a broken machine."""
-    setup, _, checkpoint, reader = held
+    setup, checkpoint, reader = held.setup, held.checkpoint, held.reader
     job = setup.job
     interrupted = recover(setup, checkpoint, reader)
     floor = reader.next_floor(reuse=job.reuse)
@@ -79,11 +79,11 @@ def only(plan: Plan, rows: pl.Series) -> Plan:
 
 
 def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult:
-    from batchgen.runner.sender import Sender, budget_of  # noqa: PLC0415  it takes long, and many a trial sends nothing
+    from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a trial sends nothing
 
-    setup, connection, checkpoint, reader = held
+    setup, connection, checkpoint, reader, budget = held
     ours = setup, connection, checkpoint, signals, local.engine
-    sender = Sender(*ours, budget_of(setup.job.until), run, reader.total_usage())
+    sender = Sender(*ours, budget, run, reader.total_usage())
     sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=False)
     warn_of_oddities(sent, setup.job)
     return sent

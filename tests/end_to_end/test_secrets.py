@@ -50,10 +50,12 @@ from batchgen.api.failure_kinds import Kind
 from batchgen.api.outcome import Failure
 from batchgen.errors import UsageError
 from batchgen.job.load import read_job
+from batchgen.runner.opening import OpenedJob
 from batchgen.runner.prepare import connection_of, key_of, prepare
 from batchgen.runner.run import Runner
 from batchgen.runner.signals import Signals
 from batchgen.send.engines import local
+from batchgen.send.limits import Budget
 
 CANARY = "sk-canary/7f3a+91c2==e4%5b&<d8>"
 """No two encodings of it are alike."""
@@ -361,7 +363,7 @@ def test_no_object_shows_it(job, tmp_path):
     key = key_of(made, environ)
     connection = connection_of(setup, key, environ)
     client = Client(connection)
-    night = Runner(setup, connection, None, None, Signals(), local.engine)
+    night = Runner(OpenedJob(setup, connection, None, None, Budget()), Signals(), local.engine)
     assert key == CANARY
     for shown in (made, setup, connection, client, night):
         assert_nowhere(repr(shown), str(shown), f"{shown!r}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import pytest
 from support.service import PATIENCE, Hold, Raw, Status, expected_answer
+
+from batchgen.runner import opening
 
 COUNT = 12
 
@@ -205,3 +208,18 @@ def test_a_chat_on_the_built_in_model(job, service, called):
     assert shown["finish_reason"] in {"stop", "length"}
     plain = called("try", path, "-n", "1", "--local").stdout
     assert "system: Be short." in plain
+
+
+@pytest.mark.parametrize("command", ["run", "try"])
+def test_a_deadline_that_passes_while_the_rows_are_checked_has_come(job, called, service, monkeypatch, command):
+    path = job(rows_of(), until={"after": "1s"})
+    plan_after = opening.plan_after
+
+    def slow(*given, **named):
+        time.sleep(1.1)
+        return plan_after(*given, **named)
+
+    monkeypatch.setattr(opening, "plan_after", slow)
+    ended = called(command, path)
+    assert (ended.returncode, service.requests) == (3, 0), ended.stderr
+    assert "the deadline has come" in ended.stdout + ended.stderr
