@@ -61,17 +61,9 @@ class Reader(History):
         super().__init__(path, without_trace=without_trace, salvage=salvage)
         self._dialect = dialect
 
-    def outcomes_of(self, run: Run) -> dict[tuple[str, bool], int]:
-        """Counts a run's attempts by (outcome, whether final)."""
-        sql = "SELECT outcome, final, count(*) FROM attempts WHERE id > ? GROUP BY 1, 2"
-        return {(outcome, bool(final)): count for outcome, final, count in self._all(sql, (run.first,))}
-
-    def rows_beside(self, run: Run) -> dict[tuple[str, bool], int]:
-        """Counts the further rows that share a run's attempts, by (outcome, whether final)."""
-        if not self.has_shared():
-            return {}
-        sql = "SELECT outcome, final, sum(rows - 1) FROM attempts JOIN shared USING (key) WHERE id > ? GROUP BY 1, 2"
-        return {(outcome, bool(final)): rows for outcome, final, rows in self._all(sql, (run.first,))}
+    def attempts_by(self, run: Run) -> int:
+        """Counts a run's attempts, and its notes about earlier ones."""
+        return int(self._all("SELECT count(*) FROM attempts WHERE id > ?", (run.first,))[0][0])
 
     def has_shared(self) -> bool:
         """Returns whether rows of the last run share answers."""

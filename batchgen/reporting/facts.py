@@ -15,10 +15,11 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.output.answer_sample import AnswerSample
+from batchgen.reporting.counts import Counts, counts_of
 from batchgen.reporting.figures import Figures, Worked, figures_of, last_good, worked_of
 from batchgen.reporting.in_flight import InFlight, in_flight_of
 from batchgen.reporting.queries import AttemptRange, ReportReader
-from batchgen.reporting.rows import Counts, Reason, Sample, counts_of, group_texts_of, reasons_of, samples_of
+from batchgen.reporting.rows import Reason, Sample, group_texts_of, reasons_of, samples_of
 from batchgen.reporting.spent import Spent, spent_of
 from batchgen.reporting.subject import Subject
 from batchgen.reporting.texts import Group, look, outliers, repeated

@@ -1,4 +1,4 @@
-"""The rows of a report: how many ended how, why they failed, and some to read."""
+"""The rows of a report: why they failed, and some to read."""
 
 from __future__ import annotations
 
@@ -6,25 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchgen.checkpoint.schema import OK, Run
-from batchgen.output.publish import PublishResult
+from batchgen.checkpoint.schema import OK
 from batchgen.reporting.queries import Message, ReportReader, RowOutcome
 from batchgen.reporting.subject import InputIndex
 from batchgen.reporting.texts import Group, Outlier
 from batchgen.reporting.wording import TEXT_CHARS
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Counts of rows. `new`: those of the `ok` ones that the last run bought."""
-
-    rows: int
-    ok: int
-    new: int
-    reused: int
-    failed: int
-    pending: int
-    gone: int
 
 
 @dataclass(frozen=True)
@@ -52,22 +38,6 @@ class Sample:
     latency: float | None
     attempts: int
     mean_logprob: float | None
-
-
-def counts_of(run: Run, ends: Sequence[RowOutcome], published: PublishResult | None) -> Counts:
-    """Counts rows. The run knows how many rows it had and how many were to be done; the others were answered, or failed
-    and were not tried again. Further attempts belong to rows that the input no longer has."""
-    new, old = (sum(e.rows for e in ends if e.outcome == OK and e.is_new is is_new) for is_new in (True, False))
-    failed = sum(e.rows for e in ends if e.final and e.outcome != OK and e.is_new)
-    reused = min(run.rows - run.todo, old)
-    left_alone = run.rows - run.todo - reused
-    pending = max(run.todo - new - failed, 0)
-    gone = old - reused
-    if published is not None:  # whose check may take a text that it did not take before
-        ok = published.ok
-        new = min(new, ok)
-        return Counts(published.rows, ok, new, ok - new, published.failed, published.pending, gone)
-    return Counts(run.rows, reused + new, new, reused, failed + left_alone, pending, gone)
 
 
 def reasons_of(ends: Sequence[RowOutcome], messages: Sequence[Message]) -> list[Reason]:

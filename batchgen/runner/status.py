@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from dataclasses import dataclass
 
 from batchgen.api.usage import NOTHING, Usage, spent
-from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
+from batchgen.reporting.counts import counts_of
+from batchgen.reporting.queries import AttemptRange, ReportReader
 from batchgen.ui.humanize import approximately, duration, inflect, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 
@@ -84,24 +84,23 @@ def status_of(job: Job) -> Status:
     """Returns the status, also during a run. Raises NotRunYet if the job has not run."""
     state = StateFiles.for_job(job)
     live = state.is_running()
-    with state.open_readonly() as reader:
+    with state.open_as(ReportReader) as reader:
         last = reader.latest()
-        counts = reader.outcomes_of(last)
-        sent, rows = sum(counts.values()), Counter(counts) + Counter(reader.rows_beside(last))
+        current = AttemptRange(last.floor, reader.last_id())
+        reader.gather_stories(current)
+        counts = counts_of(last, reader.row_outcomes(current, last.first), published=None)
+        sent = reader.attempts_by(last)
         rate, left_s = reader.outlook(last)
         in_flight, why = reader.in_flight(last) or (None, None)
         usage, in_all = reader.usage(last) or NOTHING, reader.total_usage()
-    ok = sum(n for (outcome, _), n in rows.items() if outcome == OK)
-    failed = sum(n for (outcome, final), n in rows.items() if final and outcome != OK)
     live = live or state.is_running()  # looked at twice: a run that ends or begins meanwhile was not killed
-    left = last.todo - ok - failed
     return Status(
         name=job.name,
         state=RUNNING if live else last.outcome or "killed",
         rows=last.rows,
-        done=last.rows - last.todo + ok,
-        failed=failed,
-        left=left,
+        done=counts.ok,
+        failed=counts.failed,
+        left=counts.pending,
         sent=sent,
         rate=rate if live else None,
         left_s=left_s if live else None,

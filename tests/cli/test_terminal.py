@@ -239,7 +239,7 @@ def test_watching_looks_until_the_run_has_ended(tmp_path, server, monkeypatch):
     rests: list[float] = []
     with start("run", work.job, "--quiet", url=server.url) as process:
         wait_for(lambda: len(work.answers()) == 4, "four answers")
-        look = Reader.outcomes_of
+        look = Reader.attempts_by
 
         def ends_meanwhile(reader, run):
             counts = look(reader, run)
@@ -247,7 +247,7 @@ def test_watching_looks_until_the_run_has_ended(tmp_path, server, monkeypatch):
             process.wait(HUNG)
             return counts
 
-        monkeypatch.setattr(Reader, "outcomes_of", ends_meanwhile)
+        monkeypatch.setattr(Reader, "attempts_by", ends_meanwhile)
         first, last = commands.watch(work.job, sleep=rests.append)
     assert (first.state, first.done, first.left) == ("running", 4, 8)
     assert (last.state, last.done, last.left, last.rate) == ("finished", 12, 0, None)

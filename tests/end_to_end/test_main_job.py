@@ -514,6 +514,8 @@ def test_failed_rows_are_tried_again_unless_told_not_to(job, service, called):
     assert (left.returncode, left.json["failed"], service.requests) == (1, 1, 0)
     assert job.rows()[3]["status"] == "failed"
     assert job.rows()[3]["text"] is None
+    status = called("status", path, "--json").json
+    assert [status[count] for count in ("rows", "done", "failed", "left")] == [5, 4, 1, 0]
 
     assert called("run", path).returncode == 0
     assert_sent(service, [rows[3]])
