@@ -34,8 +34,8 @@ RECORDS_PER_COMMIT = 500
 
 
 def salvage(path: Path) -> tuple[int, int]:
-    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost), the latter by the highest
-    id found. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
+    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost): of the latter those before
+    the last that can be found. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     with file_lock.exclusive(StateFiles(path).lock):
@@ -43,13 +43,13 @@ def salvage(path: Path) -> tuple[int, int]:
         repaired = path.with_name(f".{path.name}.salvaged")
         _remove(repaired)  # of a salvage that was killed
         try:
-            saved, highest = _repair(path, repaired)
+            saved, lost = _repair(path, repaired)
             remove_beside(repaired)  # what is in the file alone
             replace_damaged(path, repaired)
         except BaseException:
             _remove(repaired)
             raise
-    return saved, highest - saved
+    return saved, lost
 
 
 def _remove(database: Path) -> None:
@@ -58,7 +58,7 @@ def _remove(database: Path) -> None:
 
 
 def _repair(path: Path, repaired: Path) -> tuple[int, int]:
-    """Writes what can be read to a new checkpoint. Returns (attempts saved, highest id found)."""
+    """Writes what can be read to a new checkpoint. Returns (attempts saved, attempts lost)."""
     with (
         _padded(path) as readable,
         closing(open_readonly(readable, "mode=ro")) as db,
@@ -96,11 +96,14 @@ def _copy(path: Path, db: apsw.Connection, most: int, checkpoint: Checkpoint) ->
     refuse_later(path, db, schema)
     upgrade = ROW_MIGRATIONS.get(schema, _unchanged)
     last = _or_none(lambda: db.execute("SELECT max(id) FROM attempts").get)
-    saved = highest = 0
+    saved = lost = unreadable = 0
     batch: list[tuple[int, Record]] = []
-    for id_, record in _readable(db, most if last is None else last, upgrade):
+    for id_, record in _attempts(db, most if last is None else last, upgrade):
+        if record is None:
+            unreadable += 1
+            continue
         batch.append((id_, record))
-        highest = id_
+        lost = unreadable
         if len(batch) == RECORDS_PER_COMMIT:
             saved += checkpoint.add_with_ids(batch)
             batch = []
@@ -108,18 +111,20 @@ def _copy(path: Path, db: apsw.Connection, most: int, checkpoint: Checkpoint) ->
     for table in ("runs", "starts", "owner", "endpoints", "progress", "in_flight"):
         for row in _or_none(lambda table=table: query(db, list, f"SELECT * FROM {table}")) or []:  # type: ignore[misc]  # noqa: S608
             checkpoint.put_row(table, (*row, None) if table == "runs" and len(row) < len(Run._fields) else row)
-    return saved, max(highest, last or 0)
+    return saved, lost if last is None else unreadable
 
 
 def _unchanged(row: Row) -> Row:
     return row
 
 
-def _readable(db: apsw.Connection, last: int, upgrade: Callable[[Row], Row]) -> Iterator[tuple[int, Record]]:
-    """Yields the readable records. `upgrade`: converts a row to this version's schema."""
+def _attempts(db: apsw.Connection, last: int, upgrade: Callable[[Row], Row]) -> Iterator[tuple[int, Record | None]]:
+    """Yields the attempts with their ids: None for one that cannot be read. Ids that were dropped are passed over.
+    `upgrade`: converts a row to this version's schema."""
     for id_ in range(1, last + 1):
         rows = _or_none(lambda id_=id_: query(db, list, f"SELECT {RECORD_SQL} WHERE a.id = ?", (id_,)))  # type: ignore[misc]
-        yield from parse_records(map(upgrade, rows or []))[0].items()
+        if rows != []:
+            yield id_, parse_records(map(upgrade, rows or []))[0].get(id_)
 
 
 def _or_none(read: Callable[[], Any]) -> Any:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing, suppress
@@ -158,6 +159,18 @@ def test_wherever_the_disk_fills_up_every_answer_stays(tmp_path):
                 one.unlink()
             assert not list(disk.glob(".job*"))
     assert outcomes == {5, (ANSWERS, 0)}
+
+
+def test_what_was_dropped_is_not_lost(tmp_path):
+    path = tmp_path / "job.sqlite"
+    made(path, [record(n) for n in range(9)])
+    with closing(Checkpoint(path)) as checkpoint:
+        checkpoint.drop([1, 4, 5])
+    assert salvage(path) == (6, 0)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE attempts SET crc = crc + 1 WHERE id IN (2, 9)")
+        db.commit()
+    assert salvage(path) == (4, 2)
 
 
 NEARLY_FULL = """
