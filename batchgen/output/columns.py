@@ -91,6 +91,13 @@ class ResultColumns:
         reasons: Any = pc.utf8_lower(self.answers.finish_reason)
         return int(pc.sum(pc.is_in(reasons, pa.array(sorted(CUT_OFF)))).as_py() or 0)
 
+    @property
+    def empty(self) -> int:
+        """Returns how many texts have no character."""
+        texts: Any = self.good
+        empty: Any = pa.scalar("")
+        return int(pc.sum(pc.equal(texts, empty)).as_py() or 0)
+
     def columns(self, names: Sequence[str]) -> list[pa.Array[Any]]:
         """Returns result columns by name."""
         known, made = self._known(), self._typed()

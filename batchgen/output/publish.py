@@ -55,10 +55,11 @@ encoding takes longest."""
 
 @dataclass
 class PublishResult:
-    """What was published. `answers`: their measures. `cut_off`: answers that ended at their maximum length. `damaged`:
-    the ids of attempts whose stored answer cannot be read any more, with the row. `rejected`: why the gate did not let
-    the file replace the last good one. `partial`: why it did not replace one with more texts, if rows are unanswered
-    here. In both cases `path` is next to that one. `whole`: of a shard, the checksum of the rows of all shards."""
+    """What was published. `answers`: their measures. `cut_off`: answers that ended at their maximum length. `empty`:
+    texts without a character. `damaged`: the ids of attempts whose stored answer cannot be read any more, with the row.
+    `rejected`: why the gate did not let the file replace the last good one. `partial`: why it did not replace one with
+    more texts, if rows are unanswered here. In both cases `path` is next to that one. `whole`: of a shard, the checksum
+    of the rows of all shards."""
 
     path: Location
     answers: AnswerSample | None = None
@@ -67,6 +68,7 @@ class PublishResult:
     failed: int = 0
     pending: int = 0
     cut_off: int = 0
+    empty: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
@@ -250,4 +252,5 @@ def _count(done: PublishResult, results: ResultColumns, numbers: pl.Series, name
             done.pending += 1
     done.rows += len(results.ids)
     done.cut_off += results.cut_off
+    done.empty += results.empty
     done.ok = done.rows - done.failed - done.pending

@@ -224,6 +224,7 @@ class Runner:
             cost=usage.cost,
             in_all=self._reader.total_usage(),
             cut_off=published.cut_off,
+            empty=published.empty,
             answers=sent.total(lambda stats: stats.answers),
             runs_left=-(-published.pending // fresh) if self._budget.is_spent and fresh and published.pending else None,
             show_failed=self._job.command("show", "--failed") if published.failed else None,

@@ -14,15 +14,15 @@ from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 class Summary(Renderable):
     """The summary of a run. Counts are of rows, except `sent`, `retries` and `possibly_billed`: requests of this run.
 
-    `reused`: answered in an earlier run. `cut_off`: answers that ended at their longest length. `interrupted`: requests
-    that were in flight when an earlier run was killed, and may have been billed without an answer. `stopped`: why it
-    ended early, else None. `rejected`: why the gate kept the last good output in its place. `partial`: why results with
-    more texts stay in their place while rows are unanswered here. In both cases `path` is the file beside it. `report`:
-    the page's path, None if there is none. Tokens are of this run's answered requests (`answers`): as the service
-    counts them for `counted` of these, else by estimate. `cost`: US dollars of all that this run sent, an upper bound
-    for requests without an answer; None if a price is unknown. `in_all`: the same of all runs of the job.
-    `show_failed`: the command that shows every failed row; None if there is none. `runs_left`: the runs that the rest
-    would take, if each has the budget that ended this one; None if no budget did.
+    `reused`: answered in an earlier run. `cut_off`: answers that ended at their longest length. `empty`: texts without
+    a character. `interrupted`: requests that were in flight when an earlier run was killed, and may have been billed
+    without an answer. `stopped`: why it ended early, else None. `rejected`: why the gate kept the last good output in
+    its place. `partial`: why results with more texts stay in their place while rows are unanswered here. In both cases
+    `path` is the file beside it. `report`: the page's path, None if there is none. Tokens are of this run's answered
+    requests (`answers`): as the service counts them for `counted` of these, else by estimate. `cost`: US dollars of all
+    that this run sent, an upper bound for requests without an answer; None if a price is unknown. `in_all`: the same of
+    all runs of the job. `show_failed`: the command that shows every failed row; None if there is none. `runs_left`: the
+    runs that the rest would take, if each has the budget that ended this one; None if no budget did.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Summary(Renderable):
     answers: int = 0
     show_failed: str | None = None
     runs_left: int | None = None
+    empty: int = 0
 
     def panel(self) -> Panel:
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
@@ -63,6 +64,7 @@ class Summary(Renderable):
             PanelLine("reused", f"{pluralize(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
             *([PanelLine("cut off", self._cut_off(), Severity.WAIT)] if self.cut_off else []),
+            *([PanelLine("empty", self._empty(), Severity.WAIT)] if self.empty else []),
             PanelLine("time", f"{duration(self.seconds)}{self._rate()}; {self._requests()}{self._spent()}"),
             path_line("results", self.path),
             *([path_line("report", self.report)] if self.report else []),
@@ -109,6 +111,9 @@ class Summary(Renderable):
     def _cut_off(self) -> str:
         ended = inflect(self.cut_off, "answer was cut at its longest", "answers were cut at their longest")
         return f"{self.cut_off:,} {ended}: raise request.max_tokens; see finish_reason, and check.complete"
+
+    def _empty(self) -> str:
+        return f"{pluralize(self.empty, 'text')} {inflect(self.empty, 'is', 'are')} empty: see check.min_chars"
 
     def _failures(self) -> str:
         if not self.failed:

@@ -523,6 +523,22 @@ def test_failed_rows_are_tried_again_unless_told_not_to(job, service, called):
     assert [row["attempts"] for row in job.rows()] == [1, 1, 1, 2, 1]
 
 
+def test_texts_that_are_empty_are_told(job, service, called):
+    """They are answers, and count as texts, unless the job checks them."""
+    empty = Raw(json.dumps({"choices": [{"text": ""}], "model": "m"}).encode())
+    service.script = lambda n, _: empty if n < 3 else None
+    path = job(products(5), report=True)
+    ended = called("run", path)
+    assert ended.returncode == 0
+    assert "2 texts are empty: see check.min_chars" in " ".join(ended.stdout.split())
+    assert "2 are empty." in (job.folder / "out" / "job.report.html").read_text()
+    again = called("run", path, "--json").json
+    assert (again["ok"], again["empty"], again["sent"]) == (5, 2, 0)
+    job(products(5), check={"min_chars": 1})
+    checked = called("run", path, "--json").json
+    assert (checked["ok"], checked["empty"], checked["sent"]) == (5, 0, 2)
+
+
 def test_date_and_name_stand_in_the_path_and_a_resumed_run_keeps_its_date(job, service, batchgen):
     """Two time zones, 26 hours apart: it is never the same day in both."""
     west, east = {"TZ": "AAA+12"}, {"TZ": "BBB-14"}
