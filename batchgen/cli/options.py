@@ -15,7 +15,9 @@ JOB = click.argument("job", type=click.Path(), shell_complete=job_files)
 LOCAL = click.option(
     "--local", is_flag=True, help="Use the built-in model, free; its results have a path of their own."
 )
-LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
+LIMIT = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="A trial: the first N rows only. Nobody is notified of it."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 RETRY_FAILED = click.option(
     "--retry-failed/--no-retry-failed", default=True, help="Try rows again that failed in an earlier run."

@@ -1,7 +1,7 @@
 """Writes the metrics of a run, and notifies its webhook, however the run ended.
 
 Never changes how the run ends: a failure here is one line of warning. A run that finds another one active does neither,
-and a trial on the built-in model notifies nobody.
+nor does a trial: one on the built-in model, or of the first rows alone.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Notifications:
         check(job)
 
     def send(self, exit_code: int, message: str) -> None:
-        """Writes the metrics, which are local and quick, then notifies the webhook."""
+        """Writes the metrics, which are local and quick, then notifies the webhook. Does neither for the first rows
+        alone: their success would be taken for the whole job's."""
         job, seconds = self.job, time.monotonic() - self.started
-        if job is None:
+        if job is None or job.first is not None:
             return
         with _harmless("the metrics were not written"):
             if job.metrics is not None:

@@ -185,11 +185,14 @@ def test_the_address_is_in_no_file_and_no_line(job, service, called, hook):
     assert SECRET not in ended.stdout + ended.stderr + repr(read_job(job.folder / "job.yaml"))
 
 
-def test_a_trial_on_the_built_in_model_tells_nobody(job, service, called, hook):
+@pytest.mark.parametrize("trial", [["--local"], ["--limit", "2"], ["--limit", "6"]], ids=" ".join)
+def test_a_trial_tells_nobody(job, service, called, hook, trial):
     path = job(ROWS, notify={"url": hook.url, "on": ["always"]}, metrics="job.prom")
-    assert called("run", path, "--local").returncode == 0
+    assert called("run", path, *trial).returncode == 0
     assert hook.told == []
     assert not (job.folder / "job.prom").exists()
+    assert called("run", path).returncode == 0
+    assert (len(hook.told), metrics(job)["batchgen_rows"][("ok",)]) == (1, 6)
 
 
 def test_a_run_that_finds_another_at_work_leaves_it_to_that_one(job, service, called, hook):
