@@ -62,9 +62,9 @@ def run(
     """Runs a job, or resumes it, and publishes its results.
 
     `path`: a job file, a `Job`, or a dict of its settings. `local`: on the built-in model, free, with results of its
-    own. `fresh`: buys every row anew. `limit`: the first so many rows only. `retry_failed`: tries rows again that
-    failed in an earlier run. `quiet`: shows no progress. `engine`: where attempts are made. `adopt`: takes over a
-    checkpoint or results that are another job's. `take_in`: a checkpoint whose answers become this job's, too.
+    own. `fresh`: buys every row anew. `limit`: the first so many rows only, as a trial. `retry_failed`: tries rows
+    again that failed in an earlier run. `quiet`: shows no progress. `engine`: where attempts are made. `adopt`: takes
+    over a checkpoint or results that are another job's. `take_in`: a checkpoint whose answers become this job's, too.
 
     >>> ended = batchgen.run("jobs/seo.yaml", local=True, limit=20)
     >>> ended.ok, ended.failed, ended.stopped

@@ -209,13 +209,13 @@ class Job(Renderable, Section):
         return self.model_dump(by_alias=True, exclude_defaults=True)
 
     def with_limit(self, limit: int | None) -> Self:
-        """Returns the job with its first rows only; their results have a path of their own (`input.limit` differs: it
-        is the job's own setting). Raises UsageError if the limit is not a number of rows."""
+        """Returns the job with so many of its first rows only; their results have a path of their own (`input.limit`
+        differs: it is the job's own setting). Raises UsageError if the limit is not a number of rows."""
         if limit is None:
             return self
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
-        limited = self.model_copy(update={"input": self.input.model_copy(update={"limit": limit})})
+        limited = self.model_copy(update={"input": self.input.first(limit)})
         limited._mode = self._mode._replace(first=limit)  # noqa: SLF001  as above
         return limited
 

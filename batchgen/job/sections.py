@@ -98,6 +98,11 @@ class Input(Section):
     def parsed_shard(self) -> Shard:
         return WHOLE if self.shard is None else Shard.read(self.shard)
 
+    def first(self, rows: int) -> Self:
+        """Returns the input with so many of its first rows at most: of those that it has with its limit and shard."""
+        limit = self.parsed_shard.whole(rows)
+        return self.model_copy(update={"limit": min(limit, self.limit or limit)})
+
 
 class Request(Section):
     """The request, sent as it stands; the API's own names. What is left out is not sent."""

@@ -39,6 +39,10 @@ class Shard:
         """Returns how many of so many rows it has."""
         return len(range(self.number - 1, whole, self.of))
 
+    def whole(self, rows: int) -> int:
+        """Returns how many rows the whole has up to the last of so many of its own."""
+        return (rows - 1) * self.of + self.number
+
 
 WHOLE = Shard(1, 1)
 

@@ -35,6 +35,12 @@ def test_a_shards_rows_are_every_nth_of_the_whole(part, rows, start):
     )
 
 
+@given(PARTS, st.integers(1, 300))
+def test_so_many_rows_of_the_whole_hold_so_many_of_a_shard(part, rows):
+    assert part.rows(part.whole(rows)) == rows
+    assert part.rows(part.whole(rows) - 1) == rows - 1
+
+
 @given(PARTS)
 def test_a_shard_is_read_as_it_is_written(part):
     assert Shard.read(str(part)) == part
@@ -62,6 +68,27 @@ def test_every_row_is_in_one_shard(large, of, limit):
             batches = [frame["a"].to_list() for frame in source(large, shard=f"{number}/{of}", limit=limit).batches()]
             assert [value for batch in batches for value in batch] == wanted[number - 1 :: of]
             assert all(batches)
+
+
+@pytest.mark.parametrize(
+    ("part", "first", "wanted"),
+    [
+        ({"limit": 5}, 8, [0, 1, 2, 3, 4]),
+        ({"limit": 8}, 5, [0, 1, 2, 3, 4]),
+        ({"shard": "4/4"}, 3, [3, 7, 11]),
+        ({"shard": "2/16"}, 8, [1]),
+        ({"shard": "2/3", "limit": 8}, 2, [1, 4]),
+        ({"shard": "2/3", "limit": 8}, 4, [1, 4, 7]),
+    ],
+)
+def test_the_first_rows_are_the_jobs_own(job, called, part, first, wanted):
+    """Those that a run sends without --limit."""
+    path = job(rows(12), input={"path": "rows.csv", "id": "id", **part})
+    assert called("plan", path, "--limit", first, "--json").json["rows"] == len(wanted)
+    ended = called("run", path, "--limit", first, "--json")
+    assert (ended.returncode, ended.json["rows"]) == (0, len(wanted))
+    assert [row["id"] for row in job.rows(Path(ended.json["path"]))] == [f"r{n}" for n in wanted]
+    assert called("plan", path, "--json").json["gone"] == 0, "each answer is one of the job's"
 
 
 def test_a_row_is_named_by_its_number_in_the_whole(large, job, called):
