@@ -42,9 +42,11 @@ class SendingRun:
 
 @dataclass(frozen=True)
 class Facts:
-    """`run`: the last one. `sending`: the last one that sent something, None if none did. `repeats`: (groups, rows that
-    share their text, different texts). `rows_of`: the input row of an attempt, by its id."""
+    """`fingerprint`: the checkpoint's, by which a later run finds the page up to date. `run`: the last one. `sending`:
+    the last one that sent something, None if none did. `repeats`: (groups, rows that share their text, different
+    texts). `rows_of`: the input row of an attempt, by its id."""
 
+    fingerprint: str
     job: Job
     endpoint: str
     state: str
@@ -70,6 +72,7 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
     runs = reader.runs()
     if not runs:
         raise NotRunYet(f"{reader.path}: the job has not run yet")
+    fingerprint = reader.fingerprint()  # before all else: what is stored meanwhile makes the page an old one
     last, published = runs[-1], subject.published
     current = AttemptRange(last.floor, reader.last_id())
     worked = worked_of(reader, runs, current.to)
@@ -80,6 +83,7 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
     repeats = repeated(looked)
     samples, rows_of = samples_of(reader, subject.input, outliers(looked, repeats[0]), messages)
     return Facts(
+        fingerprint=fingerprint,
         job=subject.job,
         endpoint=subject.endpoint,
         state=last.outcome or ("running" if StateFiles(reader.path).is_running() else "killed"),

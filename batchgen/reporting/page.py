@@ -27,6 +27,7 @@ from batchgen.ui.terminal import inert
 def render(facts: Facts, folder: Path) -> str:
     """Returns the page. `folder`: where it will be; its link to the results begins there."""
     page = {
+        "fingerprint": facts.fingerprint,
         "title": f"{facts.job.name} \u00b7 report",
         "name": facts.job.name,
         "tone": tone(facts),

@@ -96,10 +96,12 @@ class ReportReader(Reader):
         rows = self._optional("in_flight", sql, (run.id,))
         return int(rows[0][0]) if rows else None
 
-    def last_finished_at(self) -> int:
-        """Returns when the last attempt of all ended, in microseconds; 0 if there is none."""
-        rows = self._all("SELECT finished_at FROM attempts ORDER BY id DESC LIMIT 1", {})
-        return int(rows[0][0]) if rows else 0
+    def fingerprint(self) -> str:
+        """Returns a value that changes when the rows of the last run are others, its end is, or there are new attempts.
+        Raises NotRunYet."""
+        last = self.latest()
+        start = self.start_of(last)
+        return f"{start.input if start else ''} {last.outcome} {self.last_id()}"
 
     def gather_stories(self, span: AttemptRange) -> None:
         """Gathers all attempts of the rows that had anything but an answer in the span; the queries below use them."""

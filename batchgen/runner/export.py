@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from batchgen.output.destination import Destination
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
+from batchgen.runner.last_run import as_last_run
 from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.publish import publish_run
-
-log = logging.getLogger("batchgen")
 
 
 def export_job(
@@ -39,13 +37,7 @@ def export_job(
         last = reader.latest()
         if given is None:
             refuse_anothers_checkpoint(job, reader.owner())
-        start = reader.start_of(last)
-        first = start.first if start else None
-        if first is not None:
-            log.warning(
-                "warning: only the rows of the last run, which had --limit %d; without it, a run has all", first
-            )
-        job = job.with_limit(first)
+        job = as_last_run(job, reader)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from batchgen.reporting.write import path_of, write
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000
+ROWS = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -396,18 +396,60 @@ def test_a_job_may_do_without(job, service, called):
 
 
 def test_a_page_that_has_seen_all_stands_where_nothing_was_sent(job, service, called):
-    path = job([{"id": f"r{n}", "name": f"shelf {n}"} for n in range(8)], report=True)
+    path = job(ROWS, report=True)
     page = job.folder / "out" / "job.report.html"
-    assert called("run", path).returncode == 0
-    page.write_text("read, and kept", encoding="utf-8")
+    called("run", job(ROWS[:5], report=True))
+    of_five = page.read_text(encoding="utf-8")
+    assert called("run", job(ROWS, report=True)).returncode == 0
+    page.write_text(page.read_text(encoding="utf-8") + "<p>read, and kept</p>", encoding="utf-8")
     assert str(page) in called("run", path).stdout
-    assert page.read_text(encoding="utf-8") == "read, and kept"
-    os.utime(page, (1, 1))  # as if the run that sent them had been killed before it wrote its own
+    assert "read, and kept" in page.read_text(encoding="utf-8")
+    page.write_text(
+        of_five, encoding="utf-8"
+    )  # as if the run that sent the rest had been killed before it wrote its own
     assert called("run", path).returncode == 0
     assert "All 8 rows have their text." in page_of(page).text
     page.unlink()
     assert called("run", path).returncode == 0
     assert page.exists()
+
+
+def test_a_page_of_other_rows_does_not_stand(job, service, called):
+    """Though nothing was sent after it was made."""
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", job(ROWS, report=True)).returncode == 0
+    for rows in (ROWS[:5], ROWS[3:], ROWS[:5], ROWS):
+        assert called("run", job(rows, report=True), "--json").json["sent"] == 0
+        assert f"All {len(rows)} rows have their text." in page_of(page).text
+    assert "shelf 0" in page_of(page).text
+
+
+def test_a_page_does_not_stand_where_answers_were_taken_in(job, service, called):
+    assert called("run", job(ROWS, name="other", output={"path": "out/other.parquet"})).returncode == 0
+    path = job(ROWS, until={"requests": 3}, report=True)
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 3
+    assert "3 of 8 rows" in page_of(page).text
+    ended = called("run", path, "--adopt", job.checkpoint.with_name("other.sqlite"), "--json")
+    assert (ended.returncode, ended.json["sent"]) == (0, 0)
+    assert "All 8 rows have their text." in page_of(page).text
+
+
+def test_a_report_after_a_limited_run_is_beside_its_results(job, service, called):
+    path = job(ROWS, report=True)
+    assert called("run", path).returncode == 0
+    whole = job.folder / "out" / "job.report.html"
+    before = whole.read_bytes()
+    assert called("run", path, "--limit", "3").returncode == 0
+    first = job.folder / "out" / "job.first-3.report.html"
+    first.unlink()
+    ended = called("report", path)
+    assert (ended.returncode, str(first) in ended.stdout) == (0, True)
+    assert "warning: only the rows of the last run, which had --limit 3; without it, a run has all" in ended.stderr
+    page = page_of(first)
+    assert "All 3 rows have their text." in page.text
+    assert page.links == ["job.first-3.parquet"]
+    assert whole.read_bytes() == before
 
 
 @pytest.mark.parametrize("broken", ["a folder", "a bug"])
