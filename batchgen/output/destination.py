@@ -14,10 +14,11 @@ from batchgen.checkpoint.schema import PUBLISHING
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
+from batchgen.job.sections import Input
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
 from batchgen.storage import file_lock, folders, object_store
 from batchgen.storage.atomic import discard, machine_refusals, try_out
-from batchgen.storage.listing import find
+from batchgen.storage.listing import find, would_find
 from batchgen.storage.location import Location, ObjectUrl, to_location
 
 log = logging.getLogger("batchgen")
@@ -69,6 +70,8 @@ class Destination:
                 _refuse_path(there, is_folder=self.is_folder)
             if source is not None:
                 _refuse_input(there, source)
+                if isinstance(there, Path) and not self.is_folder:
+                    refuse_as_input(there, source.spec, "output.path")
 
     def drop_beside(self, place: Location, source: Source, key: bytes) -> None:
         """Removes what an earlier run left at such a place, once a later run's results exist. Never removes the
@@ -194,6 +197,12 @@ def from_option(job: Job, output: str | Path, suffixes: Sequence[str]) -> Destin
             f"{output}: should end in {', '.join(suffixes[:-1])}{' or ' if suffixes[1:] else ''}{suffixes[-1]}"
         )
     return Destination(where.absolute() if isinstance(where, Path) else where, None, job.state_folder)
+
+
+def refuse_as_input(path: Path, spec: Input, key: str) -> None:
+    """Raises UsageError if a file there would be among the input's at the next run. `key`: what sets its path."""
+    if would_find(spec.path, path):
+        raise UsageError(f"{path}: lies in input.path, and would be read as input: choose another {key}")
 
 
 def exists(there: Location) -> bool:

@@ -28,6 +28,7 @@ from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import advised_rename, left_out, refuse_collisions
+from batchgen.output.destination import refuse_as_input
 from batchgen.output.input_columns import json_columns
 from batchgen.simulator.model import NAME as BUILT_IN
 from batchgen.storage.settings import secret_variables
@@ -78,6 +79,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     trust(job.endpoint.ca_file)
     _proxy(job, urls, environ)
     _refuse_unwritable_names(job)
+    _refuse_own_files_as_input(job)
     source = open_source(job.input)
     refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
     if job.priority is not None:
@@ -108,6 +110,13 @@ def _refuse_unwritable_names(job: Job) -> None:
                 f"{key}: {shown}: the name of a folder is not UTF-8: rename it, or set output.path and output.state "
                 "to folders whose names are; nothing was sent"
             ) from None
+
+
+def _refuse_own_files_as_input(job: Job) -> None:
+    """Raises UsageError if a later run would find what this one leaves for itself or others among its input."""
+    refuse_as_input(job.checkpoint, job.input, "output.state")
+    if job.metrics is not None:
+        refuse_as_input(Path(job.metrics), job.input, "metrics")
 
 
 def _refuse_unordered(priority: str, source: Source) -> None:

@@ -15,12 +15,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from batchgen.errors import UsageError
 from batchgen.storage import delta, lakes, object_store
+from batchgen.storage.folders import is_same
 from batchgen.storage.location import ObjectUrl, is_url
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
@@ -89,7 +91,7 @@ def _find_paths(pattern: str) -> Found:
         files = delta.files_in_force(path)
         shown = [(file, file.parts[len(path.parts) :]) for file in files]
         return _checked_found(shown, pattern, "")
-    root, below = (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
+    root, below = _root_and_pattern(path)
     lakes.refuse_above(root)
     _refuse_closed(root, below)
     found = _walk(root, below) if "**" in below else _glob(root, below)
@@ -97,6 +99,24 @@ def _find_paths(pattern: str) -> Found:
     matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
     lakes.refuse_below(root, [path for path, _ in matching])
     return _checked_found(matching, pattern, _suggestion(path))
+
+
+def would_find(pattern: str, path: Path) -> bool:
+    """Returns whether `find` would list a file of this path, once it exists, among those of a folder or glob. Where a
+    folder cannot be read, `find` says so."""
+    given = Path(pattern)
+    with suppress(OSError):
+        if is_url(pattern) or given.is_file() or lakes.is_a(lakes.DELTA, given):
+            return False
+        root, below = _root_and_pattern(given)
+        parts = next((path.relative_to(folder).parts for folder in path.parents if is_same(folder, root)), ())
+        return bool(parts) and _matches(parts, below) and _is_shown(parts, below)
+    return False
+
+
+def _root_and_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Returns the folder of a folder or glob, and what a path within it has to match."""
+    return (path, ("**", "*")) if path.is_dir() else _fixed_path(path.parts)
 
 
 def _walk(root: Path, below: tuple[str, ...]) -> Iterator[Path]:

@@ -159,6 +159,73 @@ def test_a_job_on_a_folder(job, called, service):
         assert (ended.returncode, "is in the input's folder" in ended.stderr) == (2, True), ended.stderr
 
 
+@pytest.fixture
+def fed(job):
+    """A job that reads a folder, or what fits a glob."""
+    (job.folder / "in" / "sub").mkdir(parents=True)
+    for name in ("in/a.csv", "in/sub/b.csv"):
+        (job.folder / name).write_text("id,name\n1,shelf\n", encoding="utf-8")
+
+    def write(path: str, **sections):
+        return job([{"id": "1"}], input={"path": path, "id": None}, **sections)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("path", "sections", "key"),
+    [
+        ("in", {"metrics": "in/job.prom"}, "metrics"),
+        ("in", {"metrics": "in/sub/job.prom"}, "metrics"),
+        ("in/sub/../", {"metrics": "in/job.prom"}, "metrics"),
+        ("in/*", {"metrics": "in/job.prom"}, "metrics"),
+        ("in", {"output": {"state": "in"}}, "output.state"),
+        ("in", {"output": {"state": "in/state"}}, "output.state"),
+        ("in/**", {"output": {"state": "in"}}, "output.state"),
+        ("in/*", {"output": {"path": "in/job.parquet"}}, "output.path"),
+    ],
+)
+def test_what_the_job_writes_is_never_its_input(fed, called, service, path, sections, key):
+    """It is refused by the first run, not by every later one alone."""
+    given = fed(path, **sections)
+    for command in ("plan", "run"):
+        ended = called(command, given)
+        assert ended.returncode == 2, ended.stderr
+        assert f"would be read as input: choose another {key}" in ended.stderr
+    assert service.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "sections"),
+    [
+        ("in", {"output": {"state": "in/.batchgen"}, "metrics": "in/_metrics/job.prom"}),
+        ("in/*.csv", {"output": {"state": "in"}, "metrics": "in/job.prom"}),
+        ("in/*", {"output": {"state": "in/state"}, "metrics": "in/sub/job.prom"}),
+        ("in/*", {"output": {"path": "in/parts", "rows_per_file": 9}}),
+        ("in/a.csv", {"output": {"path": "in/job.parquet", "state": "in"}, "metrics": "in/job.prom"}),
+        ("in/*.csv", {"output": {"path": "in/job.csv.parquet"}}),
+    ],
+)
+def test_what_is_not_read_may_lie_beside_the_input(job, fed, called, path, sections):
+    given = fed(path, **sections)
+    (job.folder / "in" / "_metrics").mkdir()
+    for command in ("plan", "run", "run", "plan"):
+        ended = called(command, given)
+        assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("path", "command", "name"), [
+    ("in", "report", "in/r.html"), ("in/*", "report", "in/r.html"), ("in", "export", "in/x.csv"), ("in/*", "export", "in/x.csv"),
+])  # fmt: skip
+def test_nothing_is_written_for_the_next_run_to_read(job, fed, called, path, command, name):
+    given = fed(path)
+    assert called("run", given).returncode == 0
+    ended = called(command, given, "-o", job.folder / name)
+    assert (ended.returncode, "would be read as input" in ended.stderr) == (2, True), ended.stderr
+    assert not (job.folder / name).exists()
+    assert called("plan", given).returncode == 0
+
+
 HINTED = {
     "beside each other": ({"a.csv": [1], "b.csv": [2], "read.me": ""}, "in/*.csv"),
     "deeper": ({"a.csv": [1], "sub/b.csv": [2], "sub/deep/c.csv": [3], "read.me": ""}, "in/**/*.csv"),
