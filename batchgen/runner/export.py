@@ -15,7 +15,7 @@ from batchgen.output.destination import Destination
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
-from batchgen.runner.last_run import as_last_run
+from batchgen.runner.last_run import as_last_run, warn_if_limited
 from batchgen.runner.opening import plan_from
 from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import PreparedJob, prepare
@@ -38,6 +38,7 @@ def export_job(
         if given is None:
             refuse_anothers_checkpoint(job, reader.owner())
         job = as_last_run(job, reader)
+        warn_if_limited(job)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)

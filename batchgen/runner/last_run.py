@@ -11,9 +11,14 @@ log = logging.getLogger("batchgen")
 
 
 def as_last_run(job: Job, reader: Reader) -> Job:
-    """Returns the job with the rows that its last run had, and warns if these are only the first. Raises NotRunYet."""
+    """Returns the job with the rows that its last run had. Raises NotRunYet."""
     start = reader.start_of(reader.latest())
-    first = start.first if start else None
-    if first is not None:
-        log.warning("warning: only the rows of the last run, which had --limit %d; without it, a run has all", first)
-    return job.with_limit(first)
+    return job.with_limit(start.first if start else None)
+
+
+def warn_if_limited(job: Job) -> None:
+    """Warns if these are only the first rows."""
+    if job.first is not None:
+        log.warning(
+            "warning: only the rows of the last run, which had --limit %d; without it, a run has all", job.first
+        )

@@ -13,7 +13,7 @@ from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.job import Job
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner.endpoints import warn_if_elsewhere
-from batchgen.runner.last_run import as_last_run
+from batchgen.runner.last_run import as_last_run, warn_if_limited
 from batchgen.runner.plan import make_plan
 from batchgen.runner.prepare import prepare
 
@@ -26,6 +26,7 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> Subject:
     index = Index((), 0)
     with suppress(NotRunYet), StateFiles.for_job(job).open_readonly() as reader:
         job = as_last_run(job, reader)
+        warn_if_limited(job)
         index = reader.index(0)
     try:
         setup = prepare(job, environ, file)

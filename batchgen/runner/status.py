@@ -10,6 +10,7 @@ from batchgen.checkpoint.state_files import StateFiles
 from batchgen.job.job import Job
 from batchgen.reporting.counts import counts_of
 from batchgen.reporting.queries import AttemptRange, ReportReader
+from batchgen.runner.last_run import as_last_run
 from batchgen.ui.humanize import approximately, duration, inflect, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, path_line
 
@@ -85,7 +86,7 @@ def status_of(job: Job) -> Status:
     state = StateFiles.for_job(job)
     live = state.is_running()
     with state.open_as(ReportReader) as reader:
-        last = reader.latest()
+        last, as_run = reader.latest(), as_last_run(job, reader)
         current = AttemptRange(last.floor, reader.last_id())
         reader.gather_stories(current)
         counts = counts_of(last, reader.row_outcomes(current, last.first), published=None)
@@ -105,7 +106,7 @@ def status_of(job: Job) -> Status:
         rate=rate if live else None,
         left_s=left_s if live else None,
         started_at=dt.datetime.fromtimestamp(last.started_at / 1e6, dt.UTC).isoformat(timespec="seconds"),
-        partial=_partial(job, last.date),
+        partial=_partial(as_run, last.date),
         usage=usage,
         in_all=in_all,
         in_flight=in_flight,

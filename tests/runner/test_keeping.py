@@ -79,6 +79,16 @@ def test_results_with_more_texts_stay_where_rows_are_unanswered(how, gate, job, 
         assert called("status", path, "--json").json["partial"] == str(partial)
 
 
+def test_the_status_of_a_limited_run_is_about_its_own_results(job, called, service, complete):
+    edit(complete, "Write about", "Write much about")
+    service.script = lambda n, _: Status(400) if n > 90 else None
+    assert called("run", complete).returncode == 1
+    assert called("status", complete, "--json").json["partial"].endswith("job.partial.parquet")
+    assert called("run", complete, "--limit", "5").returncode == 0
+    said = called("status", complete, "--json").json
+    assert (said["rows"], said["partial"]) == (5, None)
+
+
 def test_a_later_run_that_is_complete_replaces_and_removes_what_was_partial(job, called, service, complete):
     edit(complete, "Write about", "Write much about")
     service.script = lambda n, _: Status(400) if n > 70 else None
