@@ -24,7 +24,6 @@ from batchgen.api.client import Client
 from batchgen.api.outcome import Answer
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.send.window import CongestionWindow
 
 pytestmark = pytest.mark.usefixtures("each_pool")
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
@@ -187,37 +186,6 @@ def test_a_gateways_lost_patience_may_have_been_billed(status, job, service, cal
     service.script = script
     ended = called("run", job(rows_of(10), **SMALL), "--json")
     assert (ended.returncode, ended.json["ok"], ended.json["possibly_billed"]) == (0, 10, 10)
-
-
-def test_what_is_found_of_a_servers_slots():
-    """Eight at work: the ninth is refused, and so is every one that comes while eight are there."""
-    window = CongestionWindow()
-    for beside in range(9, 17):
-        window.refused(0.1, 0.0, beside)
-    assert window.max_in_flight == 8
-    for number in range(8):
-        window.answered(1.0 + number / 10, 8)
-    assert window.max_in_flight > 8, "tried once more"
-    window.refused(2.0, 1.9, 9)
-    assert window.max_in_flight == 8
-
-
-def test_refusals_beside_few_are_about_the_rate():
-    window = CongestionWindow()
-    window.refused(0.1, 0.0, 2)
-    assert window.max_in_flight == float("inf")
-
-
-def test_time_outs_amid_answers_narrow_what_is_in_flight():
-    window = CongestionWindow()
-    for number in range(20):
-        window.answered(number / 4, 64)
-    for _ in range(44):
-        window.unanswered(5.0, 0.0)
-    assert window.max_in_flight == 10, "as many as were answered in half of the time-out"
-    assert window.late == 44
-    window.unanswered(20.0, 15.0)
-    assert window.max_in_flight == 10, "nobody was answered: that is an outage, and nothing about how many"
 
 
 # connections

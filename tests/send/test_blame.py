@@ -77,6 +77,26 @@ def test_of_two_rows_at_fault_the_one_that_is_left_is_alone():
     assert rows[1].own_failures == 2
 
 
+@pytest.mark.parametrize(
+    ("others", "resent", "charged"),
+    [
+        pytest.param(0, 0, 2, id="the doubtful failure before it, too"),
+        pytest.param(15, 0, 1, id="not the doubtful one, for an outage began with it"),
+        pytest.param(0, 2, 2 * 3, id="once for each connection that the request was sent over"),
+    ],
+)
+def test_what_a_row_is_charged_with_once_it_is_at_fault(others, resent, charged):
+    """It fails while nobody is answered, as do `others`; and again, after some were answered."""
+    blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.TRANSIENT, "no", 500, resent=resent)
+    row, *rest = (Task(bytes([n] * 16), b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0) for n in range(1 + others))
+    for one in (row, *rest):
+        blame.weigh(one, failure, 1.0, 100)
+    assert row.tries == {}
+    blame.answered(2.0)
+    blame.weigh(row, failure, 3.0, 100)
+    assert row.tries == {failure.cause: charged}
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service, called):
     service.script = always(Reset(), "shelf 7", "shelf 14")

@@ -34,6 +34,7 @@ class Night:
         random.seed(seed)  # the jitter's
         self._away, self._back, self._failure, self._unfit = away, back, failure, unfit
         self.sent_at: list[float] = []
+        self.sent: list[bytes] = []
         self.tries: Counter[bytes] = Counter()
         self.stats = Stats(todo=rows)
         tasks = [
@@ -45,6 +46,7 @@ class Night:
     async def _attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
         now = asyncio.get_running_loop().time()
         self.sent_at.append(now)
+        self.sent.append(body)
         self.tries[body] += 1
         if self._away <= now < self._back:
             await asyncio.sleep(0.01)
@@ -107,6 +109,16 @@ def test_an_outage_is_met_by_a_trickle_and_its_end_by_all(failure):
     assert len(within) <= 53
     after = [moment for moment in night.sent_at if 62 <= moment < 67]
     assert len(after) > 100, "five seconds after it is back"
+    assert night.stats.trouble == ""
+
+
+@pytest.mark.parametrize("failure", AWAY.values(), ids=AWAY)
+def test_no_row_uses_up_its_tries_on_an_outage_while_new_ones_can_ask(failure):
+    night = Night(2000, 2, 62, failure)
+    probes = [body for moment, body in zip(night.sent_at, night.sent, strict=True) if 4 <= moment < 62]
+    assert len(probes) > 10
+    assert all(night.sent.index(probe) >= night.sent.index(probes[0]) for probe in probes), "new rows, all of them"
+    assert len(set(probes)) == len(probes), "each once"
 
 
 def test_unfit_texts_are_answers_that_are_asked_for_again():
@@ -149,6 +161,86 @@ def test_a_budget_is_passed_by_no_more_than_was_in_flight(sent, counted, seed):
     assert dispatcher.stopped == "the budget of $10.00 is spent, by estimate"
     assert billed <= 10 + most * 0.205
     assert dispatcher.budget.spent_cost == pytest.approx(billed)
+
+
+def tasks_of(count: int) -> list[Task]:
+    """They take 5 tokens and up to 200, each for a tenth of a cent."""
+    return [Task(n.to_bytes(16, "big"), bytes([n]), "m", None, 0, 5, 200, (0.001, 0.001)) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "until", "attempts"),
+    [
+        pytest.param(
+            Failure(Kind.BUSY, "429", 429), {"tokens": 5000, "cost": 5.0}, 120, id="a refusal takes no tokens"
+        ),
+        pytest.param(AWAY["503"], {"tokens": 5000, "cost": 5.0}, 120, id="nor does an error"),
+        pytest.param(AWAY["nobody listens"], {"requests": 100}, 100, id="what never left is no request"),
+    ],
+)
+def test_what_is_not_billed_takes_nothing_of_the_budget(failure, until, attempts):
+    """100 rows take 2,500 tokens in 100 requests, beside the first 20, which fail."""
+    sent = 0
+
+    async def attempt(*_: object, **__: object) -> Answer | Failure:
+        nonlocal sent
+        sent += 1
+        if sent <= 20:
+            return failure
+        await asyncio.sleep(0.2)
+        return Answer(b"", 1, 20, 5)
+
+    tasks = tasks_of(100)
+    budget = Budget(**until)
+    dispatcher = dispatched(tasks, attempt, budget)
+    assert (dispatcher.stopped, dispatcher.stats.ok) == (None, 100)
+    assert budget.spent_tokens == pytest.approx(100 * (5 + 20))
+    assert sum(task.attempts for task in tasks) == attempts
+
+
+def test_a_budget_of_requests_leaves_all_slots_at_work_to_its_end():
+    """What might have left twice, and did not, is given back."""
+
+    async def attempt(*_: object, **__: object) -> Answer:
+        await asyncio.sleep(1)
+        return Answer(b"", 1, 20, 5)
+
+    tasks = tasks_of(100)
+    assert dispatched(tasks, attempt, Budget(requests=100)).stats.ok == 100
+    assert {task.beside for task in tasks[32:]} == {32}
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"),
+    [
+        pytest.param(30, 30, id="30 s are waited for"),
+        pytest.param(300, 60, id="300 s: no wait is longer than max_wait"),
+        pytest.param(7200, 2, id="2 h, beyond all patience: asked again soon, for the next such answers end the run"),
+    ],
+)
+def test_a_row_waits_as_the_service_asks(asked, waited):
+    sent_at: list[float] = []
+
+    async def attempt(*_: object, **__: object) -> Answer | Failure:
+        sent_at.append(asyncio.get_running_loop().time())
+        return Failure(Kind.BUSY, "429", 429, asked) if len(sent_at) == 1 else Answer(b"", 1, 20, 5)
+
+    assert dispatched(tasks_of(1), attempt, Budget()).stats.ok == 1
+    assert sent_at[1] - sent_at[0] == pytest.approx(waited, abs=0.01)
+
+
+def test_a_row_that_has_failed_for_good_no_longer_speaks_for_a_service_that_is_away():
+    """Of two rows without an answer one is refused, and the other is alone: it fails, too, and the run ends in order."""
+
+    async def attempt(body: bytes, *_: object, **__: object) -> Answer | Failure:
+        if body[0] == 8:
+            await asyncio.sleep(0.5)
+            return Failure(Kind.TRANSIENT, "500", 500)
+        await asyncio.sleep(0.2 if body[0] < 8 else 0.5)
+        return Failure(Kind.INVALID, "400", 400) if body[0] == 9 else Answer(b"", 1, 20, 5)
+
+    dispatcher = dispatched(tasks_of(10), attempt, Budget())
+    assert (dispatcher.stopped, dispatcher.stats.ok, dispatcher.stats.failed) == (None, 8, 2)
 
 
 def test_what_may_have_been_read_before_it_left_again_is_in_the_budget():
@@ -210,6 +302,34 @@ def test_failures_that_were_set_aside_are_stored_however_the_run_ends(end):
     assert sorted(record.key[0] for record in failures) == list(range(1, 9))
     assert {record.final for record in failures} == {end == "all is done"}
     assert dispatcher.stats.failed == (8 if end == "all is done" else 0)
+
+
+def test_an_answer_that_comes_after_the_stop_blames_no_row_for_what_ended_the_run():
+    """A 404 is set aside after 1 s, the run ends by a 401 after 3 s, and what was sent between them is answered."""
+    saved: list[Record] = []
+
+    async def save(record: Record) -> None:
+        saved.append(record)
+
+    async def attempt(body: bytes, *_: object, **__: object) -> Answer | Failure:
+        seconds, failure = [
+            (0, None),
+            (1, Failure(Kind.MISDIRECTED, "404", 404)),
+            (3, Failure(Kind.KEY, "401", 401)),
+            (3, None),
+        ][body[0]]
+        await asyncio.sleep(seconds)
+        return failure or Answer(b"", 1, 20, 5)
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        dispatcher = dispatcher_of(tasks_of(4), attempt, runner.get_loop().time, save, concurrency=2)
+        runner.run(dispatcher.run())
+    assert [(record.key[-1], record.status, record.final) for record in saved] == [
+        (0, 200, True),
+        (2, 401, False),
+        (1, 404, False),
+        (3, 200, True),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,26 @@ def test_an_outage_is_a_trickle_of_probes_until_an_answer_comes():
     assert limits.wait(70, 0) <= 0
 
 
+@pytest.mark.parametrize(
+    ("is_slow", "sent", "is_open"),
+    [
+        pytest.param(False, 100, True, id="nobody is answered: after 16 failures"),
+        pytest.param(True, 100, False, id="a slow answer from before the first came meanwhile: 16 of 100 are too few"),
+        pytest.param(True, 32, True, id="half of all that was sent since are enough"),
+    ],
+)
+def test_a_few_quick_failures_among_slow_answers_are_no_outage(is_slow, sent, is_open):
+    breaker = CircuitBreaker()
+    breaker.failed(10.0)
+    for _ in range(sent):
+        breaker.take(10.5)
+    if is_slow:
+        assert not breaker.answered(sent_at=5.0)
+    for _ in range(CircuitBreaker.TO_OPEN - 1):
+        breaker.failed(11.0)
+    assert bool(breaker.times_opened) is is_open
+
+
 def test_an_answer_between_begins_the_count_anew():
     limits = RateLimiter(None, None, 0)
     for _ in range(10):

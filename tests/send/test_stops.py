@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from support.service import Raw, Reset, Status, expected_answer
 
+from batchgen.api.failure_kinds import Kind, Scope, kinds_of
+from batchgen.api.outcome import Failure
 from batchgen.send import retry
 from batchgen.send.circuit_breaker import CircuitBreaker
+from batchgen.send.stops import IDENTICAL_ANSWERS, REJECTED_ROWS, Stops
 
 
 def rows_of(count: int) -> list[dict]:
@@ -15,6 +18,58 @@ def rows_of(count: int) -> list[dict]:
 
 def texts(rows: list[dict]) -> list[str]:
     return [expected_answer(f"Write about {row['name']}.")["text"] for row in rows]
+
+
+# The rules: what happens, a second apart, ends the run with the last of it, or does not
+
+LONG_WAIT = Failure(Kind.BUSY, "429", 429, 7200)
+BUSY = Failure(Kind.BUSY, "429", 429)
+BLOCKED = Failure(Kind.KEY, "403", 403)
+ANSWER = -1.0
+"""A request that was sent a second ago is answered."""
+LATE_ANSWER = -1000.0
+"""The same of one that was sent before everything else."""
+
+
+def invalid(count: int, message: str) -> list[Failure]:
+    return [Failure(Kind.INVALID, message.format(number), 400) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "events", "ends"),
+    [
+        pytest.param(8, [LONG_WAIT] * 3, True, id="three waits beyond patience"),
+        pytest.param(8, [LONG_WAIT] * 2 + [ANSWER] + [LONG_WAIT] * 2, False, id="an answer between them"),
+        pytest.param(8, [BUSY] * 362, True, id="refused for longer than patience"),
+        pytest.param(8, [BUSY] * 361 + [ANSWER] + [BUSY] * 361, False, id="twice for as long as patience"),
+        pytest.param(8, [ANSWER] + [BLOCKED] * REJECTED_ROWS, True, id="the key is refused for many rows"),
+        pytest.param(
+            8, [ANSWER] + [BLOCKED] * (REJECTED_ROWS - 1), False, id="for one row less: it may be their words"
+        ),
+        pytest.param(8, [ANSWER] + [BLOCKED] * 11 + [ANSWER, BLOCKED], False, id="others are answered meanwhile"),
+        pytest.param(8, [ANSWER] + [BLOCKED] * 11 + [LATE_ANSWER, BLOCKED], True, id="that was sent before them"),
+        pytest.param(40, [ANSWER] + [BLOCKED] * 40, True, id="40 at once: for as many rows"),
+        pytest.param(40, [ANSWER] + [BLOCKED] * 39, False, id="for one row less, which may have been sent with them"),
+        pytest.param(8, invalid(IDENTICAL_ANSWERS, "row {} is bad"), True, id="the same but for numbers, for all rows"),
+        pytest.param(8, invalid(IDENTICAL_ANSWERS - 1, "row {} is bad"), False, id="for one row less"),
+        pytest.param(
+            8,
+            [one for word in "abc" for one in invalid(IDENTICAL_ANSWERS - 1, word)],
+            False,
+            id="as many of three kinds",
+        ),
+        pytest.param(200, invalid(50, "bad"), True, id="200 at once: for a quarter of them"),
+        pytest.param(200, invalid(49, "bad"), False, id="for one row less of them"),
+    ],
+)
+def test_what_ends_a_run(concurrency, events, ends):
+    stops, ended_after = Stops(kinds_of(Scope.RUN), 360, concurrency), []
+    for now, event in enumerate(events):
+        if isinstance(event, float):
+            stops.answered(now + event)
+        elif stops.failed(now.to_bytes(16, "big"), event, float(now), outage=0.0, is_burst=True):
+            ended_after.append(now + 1)
+    assert ended_after == ([len(events)] if ends else [])
 
 
 @pytest.mark.parametrize("status", [500, 503])
