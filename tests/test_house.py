@@ -48,8 +48,10 @@ def imported(module: tuple[str, ...]) -> set[str]:
     tree = ast.parse(PACKAGE.joinpath(*module).with_suffix(".py").read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "batchgen":
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            here = ["batchgen", *module[: len(module) - node.level]] if node.level else []
+            of = ".".join([*here, *filter(None, [node.module])])
+            names |= {f"{of}.{alias.name}" for alias in node.names if of.split(".")[0] == "batchgen"}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "batchgen"}
     return {name.removeprefix("batchgen.") for name in names} - {"__version__"}
