@@ -283,10 +283,18 @@ def test_a_stream_without_its_end_is_a_cut_once_one_has_had_it(job, service, cal
     assert {row["text"] for row in job.rows()} == {"whole"}
 
 
-def test_what_an_earlier_version_could_not_use_is_read_again_and_not_bought(job, called):
+@pytest.mark.parametrize(
+    ("again", "sections", "bought"),
+    [
+        pytest.param([], {}, 0, id="and not bought"),
+        pytest.param(["--fresh"], {}, 5, id="but not by a fresh run, which buys all"),
+        pytest.param(["--fresh"], {"check": {"min_chars": 1}}, 5, id="nor by one that checks what is stored"),
+    ],
+)
+def test_what_an_earlier_version_could_not_use_is_read_again(again, sections, bought, job, called):
     """Written as if by a version that knew no chunk without a text."""
     with OwnServer() as own:
-        path = job(rows_of(5), **SMALL, endpoint={"api": "openai", "url": own.url})
+        path = job(rows_of(5), **SMALL, **sections, endpoint={"api": "openai", "url": own.url})
         own.script = told_to(Raw(b'{"choices": []}'), "shelf 2")
         assert called("run", path).returncode == 1
         with closing(Reader(job.checkpoint)) as reader:
@@ -297,8 +305,8 @@ def test_what_an_earlier_version_could_not_use_is_read_again_and_not_bought(job,
             checkpoint.add([replace(record, body=body, attempts=record.attempts + 1)])
         own.script = None
         before = own.requests
-        ended = called("run", path, "--json")
-        assert (ended.returncode, ended.json["ok"], own.requests) == (0, 5, before), ended.stderr
+        ended = called("run", path, *again, "--json")
+        assert (ended.returncode, ended.json["ok"], own.requests - before) == (0, 5, bought), ended.stderr
     assert all(row["text"] for row in job.rows())
 
 

@@ -15,6 +15,8 @@ from batchgen.errors import UsageError
 from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.job.job import Job
 
+LARGEST = 2**32 - 1
+"""What a plan's columns hold."""
 ENDPOINT = "https://api.writer.com"
 ALL = {
     "model": "palmyra-x5",
@@ -353,3 +355,14 @@ def test_rows_without_a_request_keep_their_place_among_those_that_have_one():
     assert [one for one in batch.requests() if isinstance(one, PreparedRequest)] == alone
     assert [isinstance(one, RowError) for one in batch.requests()] == [False, True, True, True, False]
     assert [batch.digests(), batch.prompt_tokens] == [[r.digest for r in alone], [r.prompt_tokens for r in alone]]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "longest"),
+    [
+        pytest.param({"max_tokens": 300, "best_of": 2}, 600, id="of two answers"),
+        pytest.param({"max_tokens": 2**33}, LARGEST, id="more than a plan's columns hold"),
+    ],
+)
+def test_the_longest_answer_fits_into_a_plan(request_fields, longest):
+    assert one({"model": "m", **request_fields}).answer_tokens == longest

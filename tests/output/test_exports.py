@@ -52,6 +52,20 @@ def cells(path) -> list[tuple]:
 # Which columns, which rows
 
 
+def test_a_file_of_ones_own_is_replaced_by_fewer_texts_too(job, service, called):
+    """The job's own results would stay."""
+    target = job.folder / "mine.parquet"
+    assert called("run", job(products(4))).returncode == 0
+    assert called("export", job.folder / "job.yaml", "-o", target).returncode == 0
+    path = job(products(4), prompt="Write much about {{ name }}.")
+    called("run", path, "--limit", "1")
+    job(products(4), prompt="Write much about {{ name }}.", until={"requests": 1}, limits={"concurrency": 1})
+    assert called("run", path).returncode == 3
+    called("export", path, "-o", target)
+    assert sum(row["status"] == "ok" for row in job.rows(target)) == 2
+    assert {name for name in job.files() if name.startswith("mine")} == {"mine.parquet"}
+
+
 def test_an_export_of_a_limited_run_says_so(job, service, called):
     """Also where a whole run was before it."""
     path = job(products(4))

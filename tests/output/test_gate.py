@@ -372,6 +372,18 @@ def test_a_share_that_is_just_met_passes(percent):
     assert gate.max_drift == percent / 1000
 
 
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        pytest.param({"min_done": "50%"}, "no row is done", id="a share of nothing"),
+        pytest.param({"max_failed": "0%"}, "no row is done", id="none that may fail"),
+        pytest.param({"min_rows": 1, "min_done": "50%"}, "there are 0 rows; gate.min_rows asks for 1", id="a row"),
+    ],
+)
+def test_an_input_without_rows_passes_no_gate(gate, said):
+    assert GateStats(Gate.model_validate(gate), None).reasons(0, 0, 0) == [said]
+
+
 def test_pieces_are_judged_as_the_whole(tmp_path):
     texts = ["a", None, "bb", "a", "ccc", None, "bb", "a"]
     occurrence = [0, 0, 0, 1, 0, 0, 0, 0]

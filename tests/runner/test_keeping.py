@@ -1,5 +1,6 @@
 """What is good stays: less never replaces more, nothing is bought twice, and no job takes what is another's."""
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -7,7 +8,7 @@ from contextlib import closing
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from support.service import Status, error_body
+from support.service import Raw, Status, error_body
 
 from batchgen import commands
 from batchgen.errors import UsageError
@@ -397,6 +398,16 @@ def test_who_moves_the_output_is_told_where_the_answers_are(job, called, service
     said = " ".join(called("plan", moved).stdout.split())
     assert f"{job.checkpoint} (of the job job) holds answers to 60 of these 60 rows" in said
     assert called("run", moved, "--adopt", job.checkpoint, "--json").json["sent"] == 0
+
+
+def test_what_is_adopted_replaces_none_of_the_jobs_own_answers(job, called, service, complete):
+    service.script = lambda *_: Raw(json.dumps({"choices": [{"text": "newer"}], "model": "served"}).encode())
+    newer = {"name": "newer", "output": {"path": "out/newer.parquet"}}
+    assert called("run", job(ROWS[:10], **newer)).returncode == 0
+    ended = called("run", job(ROWS, **newer), "--adopt", job.checkpoint, "--json")
+    assert (ended.returncode, ended.json["sent"], ended.json["ok"]) == (0, 0, 60)
+    found = job.rows(job.folder / "out" / "newer.parquet")
+    assert [row["text"] == "newer" for row in found] == [True] * 10 + [False] * 50
 
 
 def test_what_is_no_checkpoint_is_not_adopted(job, called, complete):

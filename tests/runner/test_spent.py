@@ -42,6 +42,18 @@ def test_a_run_and_its_job_in_all_add_up_and_status_says_the_same(job, service, 
     assert f"{all_tokens}, {all_cost}" in page
 
 
+def test_what_is_bought_again_for_a_damaged_answer_is_counted_once(job, service, called):
+    """Two new rows in a first pass, and the damaged one in a second."""
+    path = job(rows_of(10), prices=PRICES)
+    assert called("run", path).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint, isolation_level=None)) as db:
+        db.execute("UPDATE bodies SET body = x'00' WHERE id = 3")
+    job(rows_of(12), prices=PRICES)
+    night = called("run", path, "--json").json
+    assert (night["ok"], night["sent"]) == (12, 3)
+    assert night["cost"] == pytest.approx(used(night) / 1000)
+
+
 def test_a_night_of_nothing_spends_nothing_and_still_tells_the_job(job, service, called):
     path = job(rows_of(3), prices=PRICES)
     first = called("run", path, "--json").json

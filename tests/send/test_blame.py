@@ -108,6 +108,15 @@ def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_row_that_was_tried_before_fails_when_it_alone_is_left_though_others_were_answered(job, service, called):
+    service.script = always(Status(500), "shelf 0")
+    one = {**SMALL, "limits": {"concurrency": 1}}
+    assert called("run", job(rows_of(1), **one, until={"requests": 1})).returncode == 3
+    ended = called("run", job(rows_of(2)[::-1], **one), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 1, 1), ended.stderr
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_service_that_goes_away_when_few_rows_are_left_ends_the_run(job, service, called):
     service.script = lambda n, _: Reset() if n > 56 else None
     ended = called("run", job(rows_of(60), **SMALL), "--json")
