@@ -49,7 +49,15 @@ from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.group_commit import GroupCommit
 from batchgen.checkpoint.index import State, split
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.schema import APPLICATION_ID, LOCK, LONG, OK, SCHEMA_VERSION, Record
+from batchgen.checkpoint.schema import (
+    APPLICATION_ID,
+    LOCK,
+    LONG,
+    OK,
+    SCHEMA_VERSION,
+    ConcurrencyChange,
+    Record,
+)
 from batchgen.errors import MachineRefused
 
 BODY = b'{"choices":[{"text":"a text","log_probs":null}],"model":"palmyra-x5"}'
@@ -841,3 +849,25 @@ def test_no_move_is_passed_over_that_comes_while_others_are_stored(tmp_path):
             checkpoint.add([record(n)])
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM in_flight").fetchone() == (2,)
+
+
+def test_the_moves_of_a_runs_second_pass_are_stored_from_the_first_one_on(tmp_path):
+    path = tmp_path / "c.sqlite"
+    with closing(Checkpoint(path)) as checkpoint:
+        run = checkpoint.start_run(0, "2026-01-01", floor=0, rows=0, todo=0)
+        for n, many in enumerate((3, 2)):
+            moves = [ConcurrencyChange(10.0 * n + move, 2.0, 3.0, 4.0, f"{n}") for move in range(many)]
+            checkpoint.set_progress(run, NOTHING, None, None, moves)
+            checkpoint.add([record(n)])
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT why, count(*) FROM in_flight GROUP BY why").fetchall() == [("0", 3), ("1", 2)]
+
+
+def test_after_a_commit_that_failed_nothing_of_it_is_there_and_the_next_one_is_whole(tmp_path):
+    path = tmp_path / "c.sqlite"
+    with closing(Checkpoint(path)) as checkpoint:
+        checkpoint.add([record(0)])
+        with pytest.raises(MachineRefused):
+            checkpoint.add_with_ids([(2, record(1)), (1, record(2))])  # an id that is taken
+        checkpoint.add([record(3)])
+    assert [one.key for one in read(path)] == [record(n).key for n in (0, 3)]
