@@ -273,6 +273,26 @@ def test_a_folder_of_parts_in_a_store(job, store, called, monkeypatch):
     assert library.load(output["path"])["id"].to_list() == [row["id"] for row in ROWS], "a part counts twice"
 
 
+def test_of_parts_that_no_manifest_lists_only_stale_ones_of_the_same_folder_go(job, store, called, monkeypatch):
+    """A recent one may be being uploaded, and what lies deeper is another's."""
+    path = job(ROWS[:8], output={"path": f"s3://{BUCKET}/out/job", "rows_per_file": 8})
+    assert called("run", path).returncode == 0
+    (before,) = (name for name in store.names() if "part-" in name)
+    unlisted, deeper = "out/job/part-00007-theirs.parquet", before.replace("out/job", "out/job/deeper")
+    for name in (unlisted, deeper, "out/job/notes.parquet"):
+        store.put(name, store.get(before))
+    assert called("export", path).returncode == 0
+    left = {*store.names()}
+    assert {unlisted, deeper, "out/job/notes.parquet"} < left
+    assert before not in left
+    monkeypatch.setattr("batchgen.output.draft.STALE", dt.timedelta(days=-1))
+    assert called("export", path).returncode == 0
+    left = {*store.names()}
+    assert {deeper, "out/job/notes.parquet"} < left
+    assert unlisted not in left
+    assert len(left) == 2 + 2, "the manifest, and the part that it lists"
+
+
 REFUSALS = {
     "no such bucket": ({"path": "s3://nowhere-at-all/job.parquet"}, {}, None, "there is no bucket s3://nowhere-at-all"),
     "refused": ({"path": OUTPUT}, {}, Refusal(403, "InvalidAccessKeyId"), "refuses (403 InvalidAccessKeyId): check AWS_"),
