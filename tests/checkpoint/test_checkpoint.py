@@ -794,7 +794,7 @@ def test_a_disk_that_fills_while_a_run_sends(tmp_path):
         assert built_in.settled()["billed"] <= len(asked) + 8
         assert max(built_in.ledger()["prompts"][digest(prompt)] for prompt in asked) <= 2
         assert [row["text"] for row in work.table()] == [expected(prompt) for prompt in asked]
-        assert {path.name for path in disk.iterdir()} == {"job.sqlite", "job.lock", "job.flight"}
+        assert {path.name for path in disk.iterdir()} == {"job.sqlite", "job.lock", "job.flight", "job.publish"}
 
 
 def test_every_file_of_the_state_is_the_owners_alone_after_a_run(tmp_path):
@@ -857,7 +857,8 @@ def test_the_moves_of_a_runs_second_pass_are_stored_from_the_first_one_on(tmp_pa
         run = checkpoint.start_run(0, "2026-01-01", floor=0, rows=0, todo=0)
         for n, many in enumerate((3, 2)):
             moves = [ConcurrencyChange(10.0 * n + move, 2.0, 3.0, 4.0, f"{n}") for move in range(many)]
-            checkpoint.set_progress(run, NOTHING, None, None, moves)
+            checkpoint.set_usage(run, NOTHING)
+            checkpoint.set_outlook(None, None, moves)
             checkpoint.add([record(n)])
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT why, count(*) FROM in_flight GROUP BY why").fetchall() == [("0", 3), ("1", 2)]
