@@ -35,6 +35,11 @@ def is_free(level: Level, before: Level) -> bool:
     return level.worth(before) >= WELL_WORTH
 
 
+def is_faster(level: Level, base: float, pace: Pace) -> bool:
+    """Returns whether answers surely come sooner than without a queue: then the server has become faster."""
+    return level.latency < (1 - 2 * level.with_error(pace.deviation).error) * base < math.inf
+
+
 def has_no_queue(level: Level, high: Level) -> bool:
     """Returns whether more surely brought more: then `level` has no queue."""
     return high.number > level.number and high.surely_worth(level) >= WORTH
@@ -46,7 +51,7 @@ def waits_less(low: Level, high: Level, pace: Pace) -> bool:
     if are_alike(low, high):
         return True
     doubt = high.doubt(low.with_error(pace.deviation))
-    return high.worth(low) < IN_VAIN + (doubt if pace.is_steady else -doubt)
+    return high.worth(low) < IN_VAIN - (0 if pace.is_steady else doubt)
 
 
 def are_alike(low: Level, high: Level) -> bool:

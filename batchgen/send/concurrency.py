@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from batchgen.checkpoint.schema import ConcurrencyChange
-from batchgen.send.hill_climb import HillClimb, Phase
-from batchgen.send.measurement import Level, Round, Weights
+from batchgen.send.hill_climb import HillClimb
+from batchgen.send.measurement import FIRST_DEVIATION, Level, Round, Weights
 from batchgen.send.other_runs import Others
+from batchgen.send.phase import Phase
 
 START = 4
 FEW, FEWEST = 16, 8
@@ -46,7 +47,7 @@ class AdaptiveConcurrency:
         self._climb = HillClimb(min(self.start or START, self.ceiling), self.ceiling, self.total)
         self._weights = Weights()
         self._changed_at, self._cut_at, self._took, self._late = -math.inf, -math.inf, 0.0, 0
-        self._is_held_back = False
+        self._is_held_back, self._deviation = False, FIRST_DEVIATION
         self._round: Round | None = None
         self._begin()
 
@@ -100,13 +101,15 @@ class AdaptiveConcurrency:
         if self._round is None:
             self._passed += 1
             if self._passed >= self._stale and now - self._changed_at >= SETTLING:
-                self._round = Round(now)
+                self._round = Round(now, self._deviation)
             return
         self._round.add(max(now - sent_at, 1e-6), tokens, self._weights.of(tokens))
         self._round.beside += beside + self._climb.others.in_flight
         self._round.full += beside >= self.most
         least = max(FEWEST, self.most / 4) if self._climb.is_stepping else max(FEW, self.most)
-        if self._round.is_enough(now, least, self._climb.wanted_error, self._climb.pace):
+        if self._round.count < least:
+            return
+        if self._round.is_enough(now, self._climb.wanted_error(self._round.mean), self._climb.pace):
             self._end(self._round, now)
 
     def unanswered(self, now: float, sent_at: float) -> None:
@@ -126,9 +129,9 @@ class AdaptiveConcurrency:
 
     def _end(self, measured: Round, now: float) -> None:
         """Ends a round: takes its measure, and follows what is decided."""
-        before, level = self.most, measured.level(self._weights)
+        before, level = self.most, measured.level()
         self._weights.learn(measured.latencies, measured.tokens)
-        self._late = 0
+        self._late, self._deviation = 0, measured.deviation()
         self._is_held_back = 2 * measured.full < measured.count
         if self._is_held_back:  # by something else: nothing was tried
             self._begin()

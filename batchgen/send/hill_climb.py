@@ -9,7 +9,6 @@ show is looked at again before the number follows it, unless the pace is known t
 
 from __future__ import annotations
 
-import enum
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from batchgen.send.comparison import (
     are_alike,
     brings_less,
     has_no_queue,
+    is_faster,
     is_free,
     is_surely_worth,
     is_worth,
@@ -26,6 +26,7 @@ from batchgen.send.comparison import (
 )
 from batchgen.send.measurement import Level, Pace, mean_level
 from batchgen.send.other_runs import Others
+from batchgen.send.phase import Phase
 
 QUEUE = 1.12
 """Requests in flight for each one at work: a short queue, so that the server is never idle, and a change is seen."""
@@ -41,27 +42,11 @@ STEADY = 8
 """Rounds at one number whose mean is what more is compared with."""
 PATIENCE, MAX_PATIENT = 6.0, 3.0
 """The most seconds between two attempts to find room for more; and so many times as many where few are in flight."""
+CHECK_STEP, UNCHECKED = 1.5, 12
+"""The divisor by which the number is lowered to see how long answers take without a queue; and after how many attempts
+in vain that is done again, or at once where the server has changed, or seemed to."""
 HELD_ERROR = 0.02
 """The error that is wanted of a round's mean latency, unless the number has just been raised."""
-
-
-class Phase(enum.Enum):
-    """What the next round is to show. `precision`: if the number has just been raised, the divisor of the step's
-    logarithm that makes the error which is wanted of the round. `is_found`: the number is the one that was found,
-    perhaps with a few more that are tried."""
-
-    CLIMBING = "do many more bring more?", 4, False
-    TRYING = "is there room for a few more?", 8, True
-    VERIFYING = "do fewer bring as much?", None, True
-    LOWERED = "do fewer wait less?", None, False
-    RETURNED = "did fewer wait less by chance?", None, False
-    HOLDING = "is the queue still short?", None, True
-    DOUBTING = "is the queue still too long?", None, True
-    LIMITED = "is the queue short, at as many as another limit has left?", None, True
-
-    def __init__(self, _question: str, precision: int | None, is_found: bool) -> None:  # noqa: FBT001  a row of the table
-        self.precision = precision
-        self.is_found = is_found
 
 
 @dataclass
@@ -86,17 +71,19 @@ class HillClimb:
     _low: Level | None = None  # where fewer waited less
     _tries: int = 0
     _tried_at: float = 0.0
+    _unchecked: int = 0  # attempts since fewer were tried
 
     @property
     def is_stepping(self) -> bool:
         """Returns whether the number has just been raised: then few answers show enough."""
-        return self.phase.precision is not None
+        return self.phase in {Phase.CLIMBING, Phase.TRYING}
 
-    @property
-    def wanted_error(self) -> float:
-        """Returns the error of a round's mean latency that is small enough, as a share of it."""
+    def wanted_error(self, latency: float) -> float:
+        """Returns the error of a round's mean latency that is small enough, as a share of it: the farther the mean is
+        above the latency without a queue, the larger."""
         precision = self.phase.precision
-        return HELD_ERROR if precision is None else math.log(self._factor) / precision
+        least = HELD_ERROR if precision is None else math.log(self._factor) / precision
+        return max(least, math.log(latency / self.base) / 16) if self.base < math.inf else least
 
     @property
     def has_settled(self) -> bool:
@@ -158,14 +145,21 @@ class HillClimb:
         if before is None or level.number <= before.number:
             self._before = level
             self._climb(level, self._factor)
+        elif is_faster(level, min(self.base, before.latency), self.pace):
+            self.move(self.number, Phase.CLIMBING, level, "")
+            self._before, self._unchecked = None, UNCHECKED  # what was measured before is of a slower server
         elif is_worth(level, before):
+            self._unchecked = UNCHECKED if len(self._rounds) > 1 else self._unchecked  # it has changed meanwhile
             self._found_room(level, before, 2.0)
         elif self._is_sure:
             self._settle(level)
 
     def _tried(self, level: Level) -> None:
         before = self._before or level
-        if level.number > before.number and is_surely_worth(level, before, self.pace):
+        if is_faster(level, self.base, self.pace):  # nothing was tried
+            self.base, self._unchecked = self.base * level.latency / before.latency, UNCHECKED
+            self.move(min(self.number, round(before.number)), Phase.HOLDING, level, "the server is faster")
+        elif level.number > before.number and is_surely_worth(level, before, self.pace):
             self._found_room(level, before, 1.5)
         else:
             self._settle(level)
@@ -176,9 +170,9 @@ class HillClimb:
         self._climb(level, factor)
 
     def _climb(self, level: Level, factor: float) -> None:
-        self._before, self._factor = level, factor
-        most = max(self.number + self.others.runs, round(self.number * factor))
-        if most > self.ceiling or 3 * factor * level.latency > self.total:
+        self._before, self._factor = level, min(factor, self.total / level.latency / 3)
+        most = max(self.number + self.others.runs, int(self.number * self._factor))
+        if most > self.ceiling or self._factor < STEP:
             self.base = min(self.base, level.latency)
             self.move(self.number, Phase.HOLDING, level, "as many as there may be")
         else:
@@ -199,9 +193,9 @@ class HillClimb:
         """Returns how many keep the server as busy as it is, with a short queue."""
         return max(1, int(QUEUE * level.throughput * self.base + 0.05))
 
-    def _lower(self, level: Level, most: int) -> None:
-        self._high, self._before = level, None
-        self.move(max(1, most), Phase.LOWERED, level, "answers wait")
+    def _lower(self, level: Level, most: int, why: str = "answers wait") -> None:
+        self._high, self._before, self._factor = level, None, max(self.number / max(1, most), STEP)
+        self.move(max(1, most), Phase.LOWERED, level, why)
 
     def _verified(self, now: float, level: Level) -> None:
         """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
@@ -219,18 +213,27 @@ class HillClimb:
         self._held(now, level)
 
     def _held(self, now: float, level: Level) -> None:
-        pace = self.pace.deviation
-        if level.latency < (1 - 2 * level.with_error(pace).error) * self.base < math.inf:
-            self.base = min(self.base, (1 + 2 * pace) * level.latency)  # beside a queue, or the server is faster now
+        error = level.with_error(self.pace.deviation).error
+        if (1 + 2 * error) * level.latency < self.base < math.inf:  # beside a queue, or the server is faster now
+            self.base, self._unchecked = (1 + error) * level.latency, UNCHECKED
         queue = level.latency / self.base if self.base < math.inf else 1.0
         if self._is_long(level) and self.phase is not Phase.DOUBTING:
             self.move(self.number, Phase.DOUBTING, level, "")  # it may have changed since
         elif self._is_long(level):
-            self._lower(level, max(self._needed(level), round(self.number / MAX_LOWERED)))
+            most = max(self._needed(level), round(self.number / MAX_LOWERED))
+            self._lower(level, min(most, int(self.number / STEP)))  # by enough that it shows
+        elif self._is_check_due:
+            self._lower(level, round(self.number / CHECK_STEP), "is this the shortest latency?")
         elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self.others.is_looking:
             self._try_more(level)
         else:
             self.move(self.number, Phase.HOLDING, level, "")
+
+    @property
+    def _is_check_due(self) -> bool:
+        """Returns whether to see again how long answers take without a queue: only a steady pace shows it."""
+        is_due = self._unchecked >= UNCHECKED and self.pace.is_steady
+        return is_due and self.number > 1 and self.others.runs == 1
 
     def _is_long(self, level: Level) -> bool:
         """Returns whether the queue is too long."""
@@ -244,7 +247,7 @@ class HillClimb:
         return large * min(PATIENCE, 0.5 * 2.0**self._tries * level.latency)
 
     def _try_more(self, level: Level) -> None:
-        self._tries = min(self._tries + 1, 10)
+        self._tries, self._unchecked = min(self._tries + 1, 10), self._unchecked + 1
         self._before = mean_level(self._rounds)
         self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), MAX_STEP)
         most = max(self.number + self.others.runs, round(self.number * self._factor))
@@ -263,8 +266,9 @@ class HillClimb:
                 self._low = level
                 self.move(round(high.number), Phase.RETURNED, level, "was it by chance?")
         elif self._is_sure:
-            self.base = max(self.base, level.latency)
-            self.move(max(self.number, round(high.number)), Phase.HOLDING, level, "fewer in flight wait as long")
+            self.base = (max if self._is_long(high) else min)(self.base, level.latency)
+            self._unchecked = 0
+            self.move(max(self.number, round(high.number)), Phase.HOLDING, level, "fewer in flight bring less")
 
     def _look_for_base(self, level: Level, high: Level) -> None:
         """Lowers the number until more bring more: then there is no queue."""
@@ -281,5 +285,5 @@ class HillClimb:
         if waits_less(low, level, self.pace):
             self.move(max(1, round(low.number)), Phase.HOLDING, level, "answers wait")
         else:
-            self.base = max(self.base, low.latency)
+            self.base, self._unchecked = max(self.base, low.latency), UNCHECKED
             self._hold(now, level)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 LITTLE = 0.5
 """The least sum of squares of relative token counts that is informative."""
-PRIOR = 8, 0.3
-"""So many latencies of this relative deviation are added to the measured ones: a few alike prove nothing."""
+PRIOR, FIRST_DEVIATION = 8, 0.3
+"""So many latencies of the last round's relative deviation are added to the measured ones: a few alike prove nothing;
+and the deviation before the first round."""
 FEW_CHANGES, LAST_CHANGES, CAPACITY_CHANGES = 4, 12, 2
 """Changes from round to round by which a pace is judged; and how many of them may be changes of the capacity."""
 NEAR = 1.2
@@ -61,23 +62,31 @@ def mean_level(levels: Iterable[Level]) -> Level:
 
 @dataclass
 class Round:
-    """The answers of one round. `beside`: the sum of the requests in flight when each was sent; `full`: how many were
-    sent when as many were in flight as there might be. `since`: when it began."""
+    """The answers of one round. `since`: when it began. `known`: the relative deviation of latencies in the last round.
+    `beside`: the sum of the requests in flight when each was sent; `full`: how many were sent when as many were in
+    flight as there might be."""
 
     since: float = 0.0
+    known: float = FIRST_DEVIATION
     beside: int = 0
     full: int = 0
     latencies: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
-    _sum: float = 0.0
+    _sum: float = 0.0  # of latencies, and of weights; then of their squares and products
+    _weight: float = 0.0
     _squares: float = 0.0
+    _weight_squares: float = 0.0
+    _products: float = 0.0
 
     def add(self, latency: float, tokens: float, weight: float) -> None:
         """Adds an answer. `weight`: its latency's share of the mean, by its tokens."""
         self.latencies.append(latency)
         self.tokens.append(tokens)
-        self._sum += latency / weight
-        self._squares += (latency / weight) ** 2
+        self._sum += latency
+        self._weight += weight
+        self._squares += latency * latency
+        self._weight_squares += weight * weight
+        self._products += latency * weight
 
     @property
     def count(self) -> int:
@@ -85,25 +94,32 @@ class Round:
 
     @property
     def mean(self) -> float:
-        return self._sum / self.count
+        """Returns the mean latency, weighed by tokens."""
+        return self._sum / self._weight
+
+    @property
+    def spread(self) -> float:
+        """Returns the sum of the squares by which latencies differ from what their tokens explain, in means."""
+        squares = self._squares / self.mean**2 - 2 * self._products / self.mean + self._weight_squares
+        return max(squares, 0.0)
 
     def error(self) -> float:
-        """Returns the standard error of the mean latency, as a share of it, before it is known how latencies differ."""
-        variance = (self._squares - self._sum * self.mean) / (self.mean * self.mean) + PRIOR[0] * PRIOR[1] ** 2
-        return math.sqrt(max(variance, 0.0) / (self.count + PRIOR[0]) / self.count)
+        """Returns the standard error of the mean latency, as a share of it."""
+        return self.deviation() * math.sqrt(self.count) / self._weight
 
-    def is_enough(self, now: float, least: float, error: float, pace: Pace) -> bool:
-        """Returns whether it has that many answers and at most that error, or has lasted as long as it may. Where the
-        pace changes, the error says little."""
-        is_precise = self.count >= least and self.error() <= error and pace.deviation <= STEADY_PACE
-        return is_precise or (self.count >= least and now - self.since > max(LONGEST, 4 * self.mean))
+    def deviation(self) -> float:
+        """Returns the relative deviation of the latencies."""
+        return math.sqrt((self.spread + PRIOR * self.known**2) / (self.count + PRIOR))
 
-    def level(self, weights: Weights) -> Level:
-        """Returns what was measured, weighed by tokens."""
-        weighed = [weights.of(tokens) for tokens in self.tokens]
-        latency = sum(self.latencies) / sum(weighed)
-        spread = sum((one / weight / latency - 1) ** 2 for one, weight in zip(self.latencies, weighed, strict=True))
-        return Level(self.beside / self.count, latency, math.sqrt(spread) / self.count)
+    def is_enough(self, now: float, error: float, pace: Pace) -> bool:
+        """Returns whether it has at most that error, or has lasted as long as it may. Where the pace changes, the error
+        says little."""
+        is_precise = self.error() <= error and pace.deviation <= STEADY_PACE
+        return is_precise or now - self.since > max(LONGEST, 4 * self.mean)
+
+    def level(self) -> Level:
+        """Returns what was measured."""
+        return Level(self.beside / self.count, self.mean, self.error())
 
 
 @dataclass
@@ -146,6 +162,8 @@ class Weights:
     mean: float = 1.0
     _covariance: float = 0.0
     _variance: float = 0.0
+    _count: float = 0.0
+    _tokens: float = 0.0
 
     def of(self, tokens: float) -> float:
         return max(1 - self.share + self.share * tokens / self.mean, 0.05)
@@ -153,8 +171,8 @@ class Weights:
     def learn(self, latencies: list[float], tokens: list[float]) -> None:
         count = len(tokens)
         mean, latency = max(sum(tokens) / count, 1e-9), max(sum(latencies) / count, 1e-9)
-        if not self._variance:
-            self.mean = mean
+        self._count, self._tokens = 0.98 * self._count + count, 0.98 * self._tokens + sum(tokens)
+        self.mean = max(self._tokens / self._count, 1e-9)
         pairs = [(t / mean - 1, one / latency - 1) for one, t in zip(latencies, tokens, strict=True)]
         self._covariance = 0.98 * self._covariance + sum(t * one for t, one in pairs)
         self._variance = 0.98 * self._variance + sum(t * t for t, _ in pairs)

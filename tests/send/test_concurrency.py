@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from support.connections import connection
 from support.service import Delay
-from support.shapes import Unsteady, play, play_several, play_together
+from support.shapes import ByTokens, Drifting, Unsteady, play, play_several, play_together
 
 from batchgen.send.concurrency import START, AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
@@ -140,6 +140,30 @@ def test_a_capacity_that_drifts_is_followed(capacity, slower, seed):
     auto = play(Slots(capacity), about(0.4), exactly(50), None, 120, seed)
     assert auto.throughput(75, 115) >= 0.93 * last / 0.4
     assert auto.latency(75, 115) <= slower * 0.4
+    assert not auto.late()
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_server_that_warms_up_keeps_no_queue_of_that_time(seed):
+    """While it becomes faster, more in flight seem to be why."""
+    auto = play(Drifting(32, lambda now: max(1, 6 - now / 6)), about(0.4), exactly(50), None, 130, seed)
+    assert auto.throughput(70, 120) >= 0.97 * 32 / 0.4
+    assert auto.latency(70, 120) <= 1.9 * 0.4
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_few_long_answers_among_short_ones_are_not_taken_for_more_work_done(seed):
+    auto = play(ByTokens(16, 100), exactly(0.05), lambda dice: 20 if dice.random() < 0.7 else 300, None, 180, seed)
+    assert auto.throughput(90, 170) >= 0.93 * 16 / (0.05 + 1.04)
+    assert statistics.mean(auto.numbers(90, 170)) <= 2 * 16
+
+
+@pytest.mark.simulated
+def test_answers_of_a_minute_leave_room_for_more_though_doubling_could_exceed_the_time_out():
+    auto = play(Slots(((0, 16),)), about(60.0), exactly(50), None, 1900)
+    assert auto.throughput(900, 1800) >= 0.9 * 16 / 60
     assert not auto.late()
 
 

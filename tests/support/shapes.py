@@ -42,6 +42,28 @@ class Unsteady(Slots):
         await super().work(seconds * dice.lognormvariate(0, self._deviation), tokens)
 
 
+class Drifting(Slots):
+    """A server that warms up, or slows down: answers take so many times as long, by the seconds since the start."""
+
+    def __init__(self, slots: int, slowness: Callable[[float], float]) -> None:
+        super().__init__(((0, slots),))
+        self._slowness = slowness
+
+    async def work(self, seconds: float, tokens: int) -> None:
+        await super().work(seconds * self._slowness(asyncio.get_running_loop().time()), tokens)
+
+
+class ByTokens(Slots):
+    """A server whose answers take as long as they have tokens."""
+
+    def __init__(self, slots: int, per_second: float) -> None:
+        super().__init__(((0, slots),))
+        self._per_second = per_second
+
+    async def work(self, seconds: float, tokens: int) -> None:
+        await super().work(seconds + tokens / self._per_second, tokens)
+
+
 @dataclass
 class Played:
     """`answers`: when each came, its latency, and whether in time; `in_flight`: every half second."""
