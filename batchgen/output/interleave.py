@@ -45,7 +45,7 @@ class ShardFile:
 
     @property
     def whole(self) -> bytes | None:
-        """Returns the checksum of the whole input's rows; None in results of before 0.6.2."""
+        """Returns the checksum of the whole input's rows; None in results of before 0.7.0."""
         return (self.parts[-1].metadata.metadata or {}).get(WHOLE_KEY.encode())
 
     @property
