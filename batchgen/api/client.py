@@ -58,7 +58,7 @@ class Client:
         self._open = partial(pool_of, self._url, headers, connect=connection.connect, trust=trusted, proxy=proxy)
         self._marks_ends = False
         self._resent: set[int] = set()
-        """Hashes of requests that ended a kept connection. They may be the cause: from then on they get fresh ones."""
+        """Hashes of requests that ended a kept connection. They may be the cause: from then on they get new ones."""
         login = [proxy.login] if proxy is not None and proxy.login is not None else []
         self._redactors = [Redactor(secret) for secret in [key, *login]]
         self._small = max(MIN_SMALL, min(MAX_SMALL, MAX_SHARED // connection.slots))
@@ -77,9 +77,9 @@ class Client:
         self._deadlines.close()
         await self._pool.__aexit__()
 
-    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
-        """Makes the attempt. `model` is the one that the body names. `fresh`: over a connection of its own. Every way
-        in which it can end is a value. Raises NeverSent if it is cancelled before any of it left."""
+    async def attempt(self, body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure:
+        """Makes the attempt. `model` is the one that the body names. `new_connection`: over a connection of its own.
+        Every way in which it can end is a value. Raises NeverSent if it is cancelled before any of it left."""
         sendings = Sendings()
         chunks: list[bytes] = []
         task = self._deadlines.begin()
@@ -88,7 +88,7 @@ class Client:
                 body,
                 lambda status, headers, payload: self._read_outcome(status, headers, payload, body, model, chunks),
                 sendings,
-                fresh=fresh or (bool(self._resent) and hash(body) in self._resent),
+                new_connection=new_connection or (bool(self._resent) and hash(body) in self._resent),
             )
         except asyncio.CancelledError:
             if self._deadlines.missed(task):

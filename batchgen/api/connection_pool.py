@@ -38,7 +38,7 @@ TIME_TO_CLOSE = 0.1
 AT_ONCE = 1.0
 """Seconds of idleness after which an ended connection says nothing about the next one."""
 TRIED_ANEW = 200
-"""Requests over fresh connections, after which keeping one is tried again."""
+"""Requests over new connections, after which keeping one is tried again."""
 POLL_HANGUP = getattr(select, "POLLRDHUP", 0)
 
 
@@ -95,7 +95,7 @@ class ConnectionPool:
         self._connect = connect
         self._trust = trust
         self._proxy = proxy
-        self._wanted = self._gone = self._fresh = 0  # kept connections, those of them that had ended, and fresh ones
+        self._wanted = self._gone = self._new = 0  # kept connections, those of them that had ended, and new ones
         self._has_kept = False
         """Whether the server has been seen to keep a connection after a stream."""
         self._idle: list[_KeptConnection] = []
@@ -127,14 +127,14 @@ class ConnectionPool:
         await self._connector.close()
         await asyncio.sleep(0)
 
-    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
+    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, new_connection: bool = False) -> T:
         """Returns what `read` makes of the answer. The connection is kept if the answer was read to its end. Raises as
         Pool does.
 
         A kept connection may be closed while a request is on its way. Then the request is sent again at once, over a
-        fresh one; whether the server read it the first time is unknown. If a server closes many, each request gets a
-        fresh connection, as with `fresh`."""
-        link = None if fresh or self._needs_fresh() else await self._kept()
+        new one; whether the server read it the first time is unknown. If a server closes many, each request gets a
+        new connection, as with `new_connection`."""
+        link = None if new_connection or self._needs_new_connection() else await self._kept()
         while True:
             is_kept = link is not None
             link = link or _KeptConnection(await self._connected())
@@ -165,13 +165,13 @@ class ConnectionPool:
         """Returns whether the server closes connections that it should keep."""
         return self._gone >= FEW_GONE and self._gone > self._wanted / 5
 
-    def _needs_fresh(self) -> bool:
-        """Returns whether this request needs a fresh connection, since kept ones get closed. Sometimes one is tried."""
+    def _needs_new_connection(self) -> bool:
+        """Returns whether this request needs a new connection, since kept ones get closed. Sometimes one is tried."""
         if not self._closes():
             return False
-        self._fresh += 1
-        if self._fresh >= TRIED_ANEW:
-            self._fresh = self._gone = self._wanted = 0
+        self._new += 1
+        if self._new >= TRIED_ANEW:
+            self._new = self._gone = self._wanted = 0
             self._has_kept = False
         return True
 

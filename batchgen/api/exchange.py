@@ -45,7 +45,7 @@ class Pool(Protocol):
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:
-        """Returns what `read` makes of the answer. Raises NotHttp, or what aiohttp's session raises. `fresh`: uses no
-        connection that was kept."""
+    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, new_connection: bool = False) -> T:
+        """Returns what `read` makes of the answer. Raises NotHttp, or what aiohttp's session raises. `new_connection`:
+        uses none that was kept."""
         ...

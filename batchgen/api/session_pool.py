@@ -63,7 +63,7 @@ class SessionPool:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, fresh: bool = False) -> T:  # noqa: ARG002
+    async def post(self, body: bytes, read: Read[T], sendings: Sendings, *, new_connection: bool = False) -> T:  # noqa: ARG002
         try:
             async with self._session.post(
                 self._url,

@@ -134,7 +134,7 @@ def _play(
     chance = random.Random(0)
     stats = Stats(todo=len(rows))
 
-    async def attempt(body: bytes, model: str, *, fresh: bool = False) -> Answer:  # noqa: ARG001
+    async def attempt(body: bytes, model: str, *, new_connection: bool = False) -> Answer:  # noqa: ARG001
         latency, tokens = chance.choice(played)
         await asyncio.sleep(latency)
         return Answer(b"", 1, tokens)

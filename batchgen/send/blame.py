@@ -56,7 +56,7 @@ class Blame:
         if (is_away or is_limit) and not task.failed_before:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
-        causes = (failure.cause,) * (1 + failure.resent)  # what ends over a fresh connection, too, does so by no chance
+        causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
         if not may_be_the_service or self._is_at_fault(task, failure, now):
             self._charge(task, causes)
         else:

@@ -18,8 +18,8 @@ def with_check(attempt: Attempt, checker: Checker | None, read: Callable[[bytes]
     if checker is None:
         return attempt
 
-    async def judged(body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
-        outcome = await attempt(body, model, fresh=fresh)
+    async def judged(body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure:
+        outcome = await attempt(body, model, new_connection=new_connection)
         if isinstance(outcome, Failure):
             return outcome
         body = decompress(outcome.body)

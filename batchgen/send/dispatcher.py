@@ -193,7 +193,7 @@ class Dispatcher:
         self.flight.begin(slot, task.key, task.attempts)
         sent_at = self.clock()
         try:
-            outcome = await self.attempt(task.body, task.model, fresh=not task.may_resend)
+            outcome = await self.attempt(task.body, task.model, new_connection=not task.may_resend)
         except NeverSent as never:
             self._correct(task, never.failure)
             self._settle(task, 0, 0)

@@ -18,9 +18,10 @@ Save = Callable[[Record], Awaitable[None]]
 class Attempt(Protocol):
     """Sends a body that asks for a model."""
 
-    def __call__(self, body: bytes, model: str, *, fresh: bool = False) -> Awaitable[Answer | Failure]:
-        """`fresh`: over a connection of its own, so that it leaves once at most; over a kept one that was closed, it
-        may leave twice. Raises NeverSent if it is cancelled before any of the request left, or may be billed."""
+    def __call__(self, body: bytes, model: str, *, new_connection: bool = False) -> Awaitable[Answer | Failure]:
+        """`new_connection`: over a connection of its own, so that it leaves once at most; over a kept one that was
+        closed, it may leave twice. Raises NeverSent if it is cancelled before any of the request left, or may
+        be billed."""
         ...
 
 

@@ -19,7 +19,7 @@ def was_sent(outcome: Answer | Failure) -> bool:
 @dataclass
 class Stats:
     """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
-    `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over fresh
+    `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over new
     connections, because kept ones were closed; `lost`: those of them that may have been read all the same. `counted`:
     answers whose tokens the service counted. `several`: answers of more choices than requested; `single`: of
     one. `most`: how many requests may be in flight, if the run finds that number itself. `trouble`: what currently

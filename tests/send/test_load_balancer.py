@@ -270,7 +270,7 @@ async def test_what_may_leave_only_once_comes_again_later(three):
     async with balancer_of([bad.url, good.url], clock=lambda: 0.0) as some:
         assert isinstance(await some.attempt(body(0), "m"), Answer)
         bad.script = lambda *_: Status(404)
-        told = [await some.attempt(body(n), "m", fresh=True) for n in (1, 2)]
+        told = [await some.attempt(body(n), "m", new_connection=True) for n in (1, 2)]
     assert [getattr(one, "kind", None) for one in told] == [None, Kind.TRANSIENT]
     assert (good.requests, bad.requests) == (1, 2)
 

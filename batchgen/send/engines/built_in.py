@@ -29,7 +29,7 @@ class BuiltInModel:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:  # noqa: ARG002
+    async def attempt(self, body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure:  # noqa: ARG002
         """Answers one request at a time: between two, the loop does what else is due. Raises NeverSent if it is
         cancelled before its turn."""
         try:

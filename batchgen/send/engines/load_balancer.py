@@ -57,27 +57,29 @@ class LoadBalancer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
-        """Returns the outcome: every way an attempt can end is a value. A failure names its server. `fresh`: over a
-        connection of its own, as it is once it has left. Raises NeverSent if it is cancelled before a server could bill
-        it."""
+    async def attempt(self, body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure:
+        """Returns the outcome: every way an attempt can end is a value. A failure names its server. `new_connection`:
+        over a connection of its own, as it is once it has left. Raises NeverSent if it is cancelled before a server
+        could bill it."""
         asked: dict[int, float] = {}
-        outcome = await self._reach(body, model, asked, fresh=fresh)
+        outcome = await self._reach(body, model, asked, new_connection=new_connection)
         if isinstance(outcome, Answer) or not _is_in_doubt(outcome):
             return outcome
-        if not fresh and not outcome.resent:
+        if not new_connection and not outcome.resent:
             return await self._ask_another(outcome, body, model, asked)
         is_the_runs = outcome.kind.policy.scope is Scope.RUN  # it may leave no more now, but again later
         return replace(outcome, kind=Kind.TRANSIENT) if is_the_runs else outcome
 
-    async def _reach(self, body: bytes, model: str, asked: dict[int, float], *, fresh: bool) -> Answer | Failure:
+    async def _reach(
+        self, body: bytes, model: str, asked: dict[int, float], *, new_connection: bool
+    ) -> Answer | Failure:
         """Asks one untried server after the other until the request has left. Adds to `asked` when each was asked."""
         outcome: Answer | Failure = Failure(Kind.UNSENT, "no other server is free")
         resent = lost = 0  # by servers tried before
         while (at := self.pool.choose(self.clock(), asked.keys())) is not None:
             asked[at] = self.clock()
             try:
-                outcome = await self._ask(at, body, model, fresh=fresh or resent > 0)
+                outcome = await self._ask(at, body, model, new_connection=new_connection or resent > 0)
             except NeverSent:
                 if lost:  # a server tried before may have read it
                     raise asyncio.CancelledError from None
@@ -94,7 +96,7 @@ class LoadBalancer:
         say the same, it is the row's."""
         at, begun = next(reversed(asked.items()))
         try:
-            second = await self._reach(body, model, asked, fresh=True)
+            second = await self._reach(body, model, asked, new_connection=True)
         except NeverSent as never:
             raise NeverSent(never.failure.resent + 1) from None
         if isinstance(second, Answer):
@@ -105,12 +107,12 @@ class LoadBalancer:
             self.pool.mark_up(next(reversed(asked)))
         return second.after(second.resent + 1, second.lost)
 
-    async def _ask(self, at: int, body: bytes, model: str, *, fresh: bool) -> Answer | Failure:
+    async def _ask(self, at: int, body: bytes, model: str, *, new_connection: bool) -> Answer | Failure:
         begun = self.clock()
         self.pool.begin(at)
         beside = self.pool.servers[at].in_flight
         try:
-            outcome = await self._clients[at].attempt(body, model, fresh=fresh)
+            outcome = await self._clients[at].attempt(body, model, new_connection=new_connection)
         finally:
             self.pool.end(at)
         if isinstance(outcome, Answer):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """The engine's part that the dispatcher calls."""
 
-    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure: ...
+    async def attempt(self, body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure: ...
 
 
 EngineFactory = Callable[[Connection, EngineSettings], AbstractAsyncContextManager[Engine]]

@@ -15,7 +15,7 @@ class PendingRequest:
 
     body: bytes
     model: str
-    fresh: bool
+    new_connection: bool
     asked_at: float
     ended: asyncio.Future[Answer | Failure]
     was_sent: bool = False

@@ -74,13 +74,13 @@ class Actors:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.leave()
 
-    async def attempt(self, body: bytes, model: str, *, fresh: bool = False) -> Answer | Failure:
+    async def attempt(self, body: bytes, model: str, *, new_connection: bool = False) -> Answer | Failure:
         """Makes an attempt, like the local engine. Raises EngineGone if the cluster is lost, or no actor can be
         replaced; NeverSent if it is cancelled before an actor was given the request."""
         if self._broken is not None:
             raise self._broken
         loop = asyncio.get_running_loop()
-        request = PendingRequest(body, model, fresh, loop.time(), loop.create_future())
+        request = PendingRequest(body, model, new_connection, loop.time(), loop.create_future())
         self._waiting.append(request)
         self._hand_out()
         try:
@@ -236,7 +236,7 @@ class _ActorSlot:
                 number = next(self._numbers)
                 request.was_sent = True
                 self._in_flight[number] = request
-                requests.append((number, request.body, request.model, request.fresh))
+                requests.append((number, request.body, request.model, request.new_connection))
             self._outbox.clear()
             if requests:
                 await (await self._call(partial(actor.take.remote, requests)))

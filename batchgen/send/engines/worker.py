@@ -65,9 +65,9 @@ class Worker:
             self._some.clear()
         return ended
 
-    async def _attempt(self, number: int, body: bytes, model: str, fresh: bool) -> None:  # noqa: FBT001  a Request
+    async def _attempt(self, number: int, body: bytes, model: str, new_connection: bool) -> None:  # noqa: FBT001  a Request
         try:
-            outcome = await self._engine.attempt(body, model, fresh=fresh)
+            outcome = await self._engine.attempt(body, model, new_connection=new_connection)
         except Exception as error:  # noqa: BLE001  the caller must learn of it; its text may hold anything
             self._end(number, MachineRefused(f"an attempt broke off in its worker: {type(error).__name__}"))
         else:
