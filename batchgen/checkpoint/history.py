@@ -81,16 +81,16 @@ class History(Database):
     def unfinished_run(self) -> Run | None:
         """Returns the last run over all rows if it did not finish, else None."""
         for run, start in self._runs():
-            if start.first is None:
+            if start.first_rows is None:
                 return run if run.outcome != "finished" else None
         return None
 
-    def unfinished_fresh_run(self, first: int | None = None) -> Run | None:
+    def unfinished_fresh_run(self, first_rows: int | None = None) -> Run | None:
         """Returns the fresh run that a fresh run with this limit would continue: one since the last finished run over
         all rows. A finished trial of the first rows ends it for those rows only."""
         for run, start in self._runs():
-            is_over = run.outcome == "finished"
-            if is_over and (start.first is None or (start.fresh and first is not None and first <= start.first)):
+            had_these = start.fresh and first_rows is not None and first_rows <= (start.first_rows or 0)
+            if run.outcome == "finished" and (start.first_rows is None or had_these):
                 return None
             if start.fresh:
                 return run
@@ -101,13 +101,13 @@ class History(Database):
         for run in map(Run._make, self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1000")):
             yield run, self.start_of(run) or Start(bool(run.floor) and run.floor == run.first, None, "")
 
-    def next_floor(self, *, reuse: bool, fresh: bool = False, first: int | None = None) -> int:
+    def next_floor(self, *, reuse: bool, fresh: bool = False, first_rows: int | None = None) -> int:
         """Returns the id up to which a run that starts now reuses no answer. It is 0 unless the run is fresh, or its
         job reuses nothing. Such a run skips the answers that existed when it first began, however often it was
         interrupted. Before the first run there are only answers that were taken in for it."""
         if (reuse and not fresh) or self.last_run() is None:
             return 0
-        continues = self.unfinished_fresh_run(first)
+        continues = self.unfinished_fresh_run(first_rows)
         return continues.floor if continues is not None else self.last_id()
 
     def next_date(self, today: str, requests: str) -> str:

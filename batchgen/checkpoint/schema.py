@@ -172,15 +172,15 @@ def insert(table: str) -> str:
 
 
 class Start(NamedTuple):
-    """The options of a run. `first`: how many rows the command line limited it to. `input`: a digest of all requests
-    that it was to make."""
+    """The options of a run. `first_rows`: how many rows the command line limited it to. `input`: a digest of all
+    requests that it was to make."""
 
     fresh: bool
-    first: int | None
+    first_rows: int | None
     input: str
 
 
-DEFAULT_START = Start(fresh=False, first=None, input="")
+DEFAULT_START = Start(fresh=False, first_rows=None, input="")
 
 
 class ConcurrencyChange(NamedTuple):

@@ -53,15 +53,15 @@ def _metrics_path(path: str) -> str:
 
 
 class Mode(NamedTuple):
-    """How a command changes a job; no key of a job file sets this. `first`: only so many of its first rows."""
+    """How a command changes a job; no key of a job file sets this. `first_rows`: only so many of its first rows."""
 
     is_local: bool = False
-    first: int | None = None
+    first_rows: int | None = None
 
     @property
     def mark(self) -> str:
         """Returns what distinguishes its results' path from the job's own."""
-        return (".local" if self.is_local else "") + (f".first-{self.first}" if self.first else "")
+        return (".local" if self.is_local else "") + (f".first-{self.first_rows}" if self.first_rows else "")
 
 
 class Job(Renderable, Section):
@@ -216,13 +216,13 @@ class Job(Renderable, Section):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
         limited = self.model_copy(update={"input": self.input.first(limit)})
-        limited._mode = self._mode._replace(first=limit)  # noqa: SLF001  as above
+        limited._mode = self._mode._replace(first_rows=limit)  # noqa: SLF001  as above
         return limited
 
     @property
-    def first(self) -> int | None:
+    def first_rows(self) -> int | None:
         """Returns how many rows `with_limit` left; None for all that the job has."""
-        return self._mode.first
+        return self._mode.first_rows
 
     def for_local_model(self) -> Self:
         """Returns the same job for the built-in model: without limits and notifications, with results and a checkpoint

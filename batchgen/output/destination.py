@@ -165,7 +165,7 @@ class Destination:
 
 def of(job: Job, date: str) -> Destination:
     """Returns the destination of a run that began on that date (ISO)."""
-    is_gated = job.gate.is_set and job.first is None  # the first rows alone are a trial
+    is_gated = job.gate.is_set and job.first_rows is None  # the first rows alone are a trial
     return Destination(
         job.output_path(date),
         job.output.rows_per_file,

@@ -72,7 +72,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         refuse_built_in(setup, reader.endpoints())
         yield EarlierRuns(
             partial(reader.next_date, today()),
-            reader.index(reader.next_floor(reuse=setup.job.reuse, first=setup.job.first)),
+            reader.index(reader.next_floor(reuse=setup.job.reuse, first_rows=setup.job.first_rows)),
             True,  # noqa: FBT003  it has run
             reader.row_names(),
             reader.median_latency(),

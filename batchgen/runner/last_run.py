@@ -13,12 +13,12 @@ log = logging.getLogger("batchgen")
 def as_last_run(job: Job, reader: Reader) -> Job:
     """Returns the job with the rows that its last run had. Raises NotRunYet."""
     start = reader.start_of(reader.latest())
-    return job.with_limit(start.first if start else None)
+    return job.with_limit(start.first_rows if start else None)
 
 
 def warn_if_limited(job: Job) -> None:
     """Warns if these are only the first rows."""
-    if job.first is not None:
+    if job.first_rows is not None:
         log.warning(
-            "warning: only the rows of the last run, which had --limit %d; without it, a run has all", job.first
+            "warning: only the rows of the last run, which had --limit %d; without it, a run has all", job.first_rows
         )

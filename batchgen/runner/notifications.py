@@ -57,7 +57,7 @@ class Notifications:
         """Writes the metrics, which are local and quick, then notifies the webhook. Does neither for the first rows
         alone: their success would be taken for the whole job's."""
         job, seconds = self.job, time.monotonic() - self.started
-        if job is None or job.first is not None:
+        if job is None or job.first_rows is not None:
             return
         with _harmless("the metrics were not written"):
             if job.metrics is not None:

@@ -71,7 +71,7 @@ class Runner:
         """
         try:
             interrupted = recover(self._setup, self._checkpoint, self._reader)
-            floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first=self._job.first)
+            floor = self._reader.next_floor(reuse=self._job.reuse, fresh=fresh, first_rows=self._job.first_rows)
             if take_in is not None:  # above the floor: they are taken in to be used
                 taken = adoption.adopt(take_in, self._checkpoint, self._reader)
                 log.info("%s: took in %s of %s", self._job.name, pluralize(taken, "answer"), take_in)
@@ -88,7 +88,7 @@ class Runner:
         self, floor: int, interrupted: int, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool
     ) -> Summary:
         started = time.monotonic()
-        continues = fresh and self._reader.unfinished_fresh_run(self._job.first) is not None
+        continues = fresh and self._reader.unfinished_fresh_run(self._job.first_rows) is not None
         date = None
         while True:
             plan = self.plan(floor, retry_failed=retry_failed)
@@ -100,7 +100,7 @@ class Runner:
                     refuse_anothers_results(self._job, to.place)
                 self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
-            start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)
+            start = Start(fresh or not self._job.reuse, self._job.first_rows, plan.requests)
             run = start_run(self._checkpoint, self._setup, plan, date, floor, start)
             self._run = run
             self._signals.defer()
