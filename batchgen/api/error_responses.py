@@ -44,7 +44,15 @@ def classify(
         kind = Kind.INVALID
     elif status in (400, 422, 500) and _is_of_the_key(error, request):
         kind = Kind.KEY
+    elif is_context_full(error):
+        kind = Kind.BUSY
     return Failure(kind, _message(status, headers, error, body), status, retry_after(headers, now), body)
+
+
+def is_context_full(error: ErrorBody) -> bool:
+    """Returns whether all requests at work were given up by llama.cpp's server, since together they filled the context
+    that its slots share. Fewer at once fit. (A request that is too long by itself is refused in other words.)"""
+    return error.description == "Context size has been exceeded."
 
 
 def _is_of_the_key(error: ErrorBody, request: bytes) -> bool:

@@ -166,7 +166,7 @@ POLICIES = {
         scope=Scope.ROW,
         billed=Billed.YES,
         meaning="the answer was cut at its longest, and the job's check wants it complete: billed",
-        advice="raise request.max_tokens",
+        advice="raise request.max_tokens, or the model's context where fewer tokens came",
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from batchgen.api.body import decompress
 from batchgen.api.error_body import MAX_MESSAGE_CHARS, ErrorBody, describe, read_error, visible_text
-from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, names_the_model
+from batchgen.api.error_responses import GUARDRAIL_CODES, QUOTA_CODES, is_context_full, names_the_model
 from batchgen.api.failure_kinds import Kind, status_policy
 from batchgen.api.outcome import Answer, Failure
 from batchgen.api.types import FILTERED, WHOLE
@@ -29,7 +29,7 @@ def error_within(data: bytes, body: bytes, *, had_text: bool = False) -> Failure
     """Returns the failure for an error inside a 200. `data`: the part that reports it. `body`: all of it. `had_text`:
     some text came before, so the answer was billed, and broke off."""
     error = read_error(data)
-    if had_text:
+    if had_text and not is_context_full(error):
         return unusable(body, f"the answer broke off: {describe(200, error, data)}")
     return Failure(
         _kind(error), f"an error inside of a {describe(200, error, data)}"[:MAX_MESSAGE_CHARS], 200, body=body
@@ -42,6 +42,8 @@ def _kind(error: ErrorBody) -> Kind:
         return Kind.QUOTA
     if error.codes & GUARDRAIL_CODES:
         return Kind.REFUSED
+    if is_context_full(error):
+        return Kind.BUSY
     if error.statuses:
         return status_policy(error.statuses[0]).kind
     if names_the_model(error, None):

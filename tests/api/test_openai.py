@@ -1,12 +1,15 @@
 """Own servers: OpenAI's `/v1/completions` read into the contract's types, its errors, and whole jobs against a strict
 server that answers as vLLM does."""
 
+import asyncio
 import datetime as dt
 import json
 from collections import Counter
+from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.own_server import OwnServer, answer, events, expected_column, pieces, usage
@@ -268,6 +271,7 @@ ERRORS = [
     ("LiteLLM's completions: no such model", 400, {"error": {"message": "400: {'error': '/completions: Invalid model name passed in model=m. Call `/v1/models` to view available models for your key.'}", "type": "None", "param": "None", "code": "400"}}, Kind.MODEL),
     ("LiteLLM without its database: a wrong key", 400, {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}, Kind.KEY),
     ("an error that is a list", 400, {"error": ["x"]}, Kind.INVALID),
+    ("llama.cpp: the context that all share is full", 500, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}, Kind.BUSY),
 ]  # fmt: skip
 
 
@@ -333,6 +337,43 @@ def test_a_job_that_streams(job, own, called):
         assert row["log_probs"] == expected_column(prompt_of(row), 1)
     assert called("report", path).returncode == 0
     assert "product" in (job.folder / "out" / "job.report.html").read_text(encoding="utf-8")
+
+
+@dataclass
+class SharedContext:
+    """llama.cpp's server (xllamacpp 2026.10.11549), whose slots share one context: what fills it ends all that is at
+    work, by a 500 or within the stream."""
+
+    room: int
+    at_work: list[asyncio.Event] = field(default_factory=list)
+
+    async def __call__(self, exchange):
+        given_up = asyncio.Event()
+        self.at_work.append(given_up)
+        if len(self.at_work) > self.room:
+            for one in self.at_work:
+                one.set()
+        try:
+            async with asyncio.timeout(0.02):
+                await given_up.wait()
+        except TimeoutError:
+            return await exchange.answer()
+        finally:
+            self.at_work.remove(given_up)
+        if not exchange.body.get("stream"):
+            return web.json_response(ERRORS[-1][2], status=500)
+        first = events(exchange.body).partition(b"\n\n")[0]
+        body = first + b"\n\ndata: " + encoded(ERRORS[-1][2]) + b"\n\n"
+        return web.Response(body=body, content_type="text/event-stream")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_no_row_fails_since_others_filled_the_context(job, own, called, stream):
+    context = SharedContext(room=2)
+    own.script = lambda *_: context
+    path = job(rows(40), request={"stream": stream}, endpoint=endpoint(own), limits={"concurrency": 4})
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], len(own.bodies) > 40) == (0, 40, True)
 
 
 def test_the_servers_own_count_settles_the_limits(job, own, called):
