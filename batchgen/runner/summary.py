@@ -110,7 +110,7 @@ class Summary(Renderable):
 
     def _cut_off(self) -> str:
         ended = inflect(self.cut_off, "answer was cut at its longest", "answers were cut at their longest")
-        return f"{self.cut_off:,} {ended}: raise request.max_tokens or the model's context; see completion_tokens"
+        return f"{self.cut_off:,} {ended}: raise request.max_tokens; see finish_reason, and check.complete"
 
     def _empty(self) -> str:
         return f"{pluralize(self.empty, 'text')} {inflect(self.empty, 'is', 'are')} empty: see check.min_chars"
