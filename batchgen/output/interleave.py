@@ -23,8 +23,9 @@ from batchgen.input.texts import texts
 from batchgen.job.shard import Shard, row_name
 from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination, exists
+from batchgen.output.owner import METADATA_KEY
 from batchgen.output.parquet_writer import ParquetWriter
-from batchgen.output.publish import METADATA_KEY, WHOLE_KEY, PublishResult
+from batchgen.output.publish import WHOLE_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
 from batchgen.output.selection import Piece
 from batchgen.storage.listing import find

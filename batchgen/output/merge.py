@@ -20,6 +20,7 @@ from batchgen.output.destination import Destination, exists, from_option
 from batchgen.output.draft import PARQUET
 from batchgen.output.interleave import interleave, read_metadata
 from batchgen.output.publish import PublishResult
+from batchgen.storage import folders
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
 
@@ -122,18 +123,13 @@ def _made_of(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None:
-    if any(to.place == file or _is_same(to.place, file) for file in files):
+    if any(folders.is_same(to.place, file) for file in files):
         raise UsageError(f"{to.place}: is the input or a shard's results: choose another name")
     try:
         source = open_source(job.input)
     except UsageError:
         source = None
     to.refuse(source)
-
-
-def _is_same(one: Location, other: Location) -> bool:
-    both = isinstance(one, Path) and isinstance(other, Path) and one.exists() and other.exists()
-    return both and one.samefile(other)  # type: ignore[union-attr, arg-type]
 
 
 def _whole_place(job: Job, dates: set[str]) -> Destination:

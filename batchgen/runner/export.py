@@ -12,12 +12,12 @@ from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
+from batchgen.output.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.last_run import as_last_run, warn_if_limited
 from batchgen.runner.opening import plan_from
-from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.publish import publish_run
 

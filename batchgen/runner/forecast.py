@@ -12,10 +12,10 @@ from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.output import destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import earlier_runs, rehearsed
 from batchgen.runner.endpoints import other_endpoint
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.plan import Plan, with_prompts
 from batchgen.runner.prepare import PreparedJob, today, warnings
 from batchgen.storage import folders

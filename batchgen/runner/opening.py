@@ -20,11 +20,11 @@ from batchgen.checkpoint.schema import INTERRUPTED, Record, Run, Start
 from batchgen.job.job import Job
 from batchgen.job.sections import Until
 from batchgen.output import destination
+from batchgen.output.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
 from batchgen.runner.earlier import plan_after
 from batchgen.runner.endpoints import other_endpoint, refuse_built_in
-from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, nothing_to_send
 from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
 from batchgen.runner.recheck import recheck_states

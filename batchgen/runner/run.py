@@ -27,12 +27,12 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.output import destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner import adoption
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import reopen, today

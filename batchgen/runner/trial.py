@@ -14,8 +14,8 @@ from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Run, Start
 from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.output import destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import today

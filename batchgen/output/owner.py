@@ -17,6 +17,9 @@ from batchgen.job.job import Job
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
 
+METADATA_KEY = b"batchgen"
+"""Metadata key of results: what they were made of, and by which job."""
+
 
 def owner_of(job: Job, folder: Path | None) -> Owner:
     """Returns the job as an owner. `folder`: the folder of what it owns; None if that is not on this machine."""
@@ -71,7 +74,7 @@ def _owner_of_results(place: Location) -> Owner | None:
     """Returns the owner; None if there are no readable results of batchgen."""
     try:
         with find(str(place)).files[-1].open("rb") as file:
-            metadata: dict[str, Any] = json.loads(_metadata(file)[b"batchgen"])
+            metadata: dict[str, Any] = json.loads(_metadata(file)[METADATA_KEY])
         return Owner(metadata["job"], metadata.get("file"))
     except (OSError, BatchgenError, ValueError, KeyError, TypeError):
         return None
