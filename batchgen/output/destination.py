@@ -56,14 +56,19 @@ class Destination:
         """Returns the place of results that have rows without a text, and fewer texts than the existing ones."""
         return self._beside("partial")
 
+    @property
+    def places(self) -> list[Location]:
+        """Returns every place where a run may put results: this one, and what is beside the job's own."""
+        beside = [self.partial, *([self.rejected] if self.is_gated else [])]
+        return [self.place, *(beside if self.is_own else [])]
+
     def _beside(self, mark: str) -> Location:
         return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
     def refuse(self, source: Source | None) -> None:
         """Raises UsageError if the results cannot stand there, whatever the machine does. `source`: the input; None if
         it is not on this machine, where it cannot be overwritten."""
-        beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
-        for there in (self.place, *beside):
+        for there in self.places:
             if isinstance(there, Path):
                 folders.refuse_in_the_way(there.parent)
                 _refuse_name(there, self.place)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from batchgen.checkpoint.schema import Owner
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
+from batchgen.output.destination import Destination
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
 
@@ -38,15 +39,17 @@ def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
         )
 
 
-def refuse_anothers_results(job: Job, place: Location) -> None:
-    """Raises UsageError if the output's path holds results of another job."""
-    folder = place.parent if isinstance(place, Path) else None
-    owner = _owner_of_results(place)
-    if owner is not None and not _is_own(job, owner, folder):
-        raise UsageError(
-            f"{place}: holds the results of {_describe(owner, folder)}, not of {_describe_own(job)}: give this job an "
-            f"`output: {{path: ...}}` of its own, or replace them with --adopt"
-        )
+def refuse_anothers_results(job: Job, to: Destination) -> None:
+    """Raises UsageError if a place where a run of the job may put results holds those of another job."""
+    for place in to.places:
+        folder = place.parent if isinstance(place, Path) else None
+        owner = _owner_of_results(place)
+        if owner is not None and not _is_own(job, owner, folder):
+            beside = "" if place == to.place else ", whose results may go there until they replace the last good ones"
+            raise UsageError(
+                f"{place}: holds the results of {_describe(owner, folder)}, not of {_describe_own(job)}{beside}: give "
+                f"this job an `output: {{path: ...}}` of its own, or replace them with --adopt"
+            )
 
 
 def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:

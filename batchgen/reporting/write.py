@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
-from batchgen.job.job import Job
+from batchgen.job.job import LOCAL, Job
 from batchgen.output.destination import refuse_as_input
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.subject import Subject
@@ -23,11 +23,14 @@ log = logging.getLogger("batchgen")
 
 
 def path_of(job: Job, date: str) -> Path:
-    """Returns the page's path: beside the results of a run of that date; beside the checkpoint if those are in an
-    object store."""
+    """Returns the page's path: beside the results of a run of that date. If those are in an object store, it is beside
+    the checkpoint, and its name begins with the job's: other jobs' results may have the same name in another folder."""
     where = job.output_path(date)
-    folder = where.parent if isinstance(where, Path) else job.state_folder
-    return folder / f"{where.name.removesuffix('.parquet')}.report{SUFFIX}"
+    page = f"{where.name.removesuffix('.parquet')}.report{SUFFIX}"
+    if isinstance(where, Path):
+        return where.parent / page
+    name = job.name.removesuffix(f".{LOCAL}")
+    return job.state_folder / (page if page.startswith(name) else f"{name}.{page}")
 
 
 def write(subject: Subject, path: Path | None = None) -> Path:

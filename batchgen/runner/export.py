@@ -43,7 +43,7 @@ def export_job(
         warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)
         if given is None:
-            refuse_anothers_results(job, to.place)
+            refuse_anothers_results(job, to)
         before = reader.last_id()
         done = _publish(setup, reader, last, to, selection)
         if done.partial is not None and reader.last_id() > before:  # a run has put more there meanwhile

@@ -201,7 +201,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         date = known.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
-    refuse_anothers_results(job, to.place)
+    refuse_anothers_results(job, to)
     beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
     return Forecast(
         name=job.name,

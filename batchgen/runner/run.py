@@ -97,7 +97,7 @@ class Runner:
                 to = destination.of(self._job, date)
                 to.refuse(self._setup.source)
                 if not adopt:
-                    refuse_anothers_results(self._job, to.place)
+                    refuse_anothers_results(self._job, to)
                 self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first, plan.requests)

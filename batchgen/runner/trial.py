@@ -39,7 +39,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     date = reader.next_date(today(), plan.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
-    refuse_anothers_results(job, to.place)
+    refuse_anothers_results(job, to)
     warn(setup, plan, checkpoint, reader, interrupted)
     rows = choose(plan, count, anywhere=anywhere)
     if rows.is_empty():

@@ -551,6 +551,18 @@ def test_it_links_no_results_that_are_not_there(job, service, called):
     assert page_of(job.folder / "out" / "job.report.html").links == []
 
 
+def test_two_jobs_with_results_of_one_name_in_a_store_have_a_page_each(job):
+    """Their pages lie in one folder on this machine."""
+    rows = [{"id": "1", "name": "a shelf"}]
+    outputs = {"seo": "s3://shelf/seo/{date}.parquet", "faq": "s3://shelf/faq/{date}.parquet"}
+    jobs = [read_job(job(rows, name=name, output={"path": path})) for name, path in outputs.items()]
+    names = [path_of(one, "2026-09-21").name for one in jobs]
+    assert names == ["seo.2026-09-21.report.html", "faq.2026-09-21.report.html"]
+    named = read_job(job(rows, name="seo", output={"path": "s3://shelf/seo-{date}.parquet"}))
+    assert path_of(named.for_local_model(), "2026-09-21").name == "seo-2026-09-21.local.report.html"
+    assert path_of(named, "2026-09-21") == job.folder / ".batchgen" / "seo-2026-09-21.report.html"
+
+
 def test_it_appears_whole_or_not_at_all(stored, monkeypatch):
     stored.run([attempt(n) for n in range(6)], 6, 6, NOW)
     target = path_of(stored.job, "2026-09-21")

@@ -306,6 +306,34 @@ def test_two_jobs_with_one_output_do_not_replace_each_other(job, called, service
     assert called("run", complete).returncode == 2, "now it is the other's"
 
 
+@pytest.mark.parametrize(
+    ("beside", "gate"), [("job.partial", {}), ("job.rejected", {"max_failed": "50%"})], ids=["partial", "rejected"]
+)
+def test_what_is_not_put_in_place_takes_no_other_jobs(beside, gate, job, called, service, complete):
+    """Its results lie where this job's go that do not replace the last good ones."""
+    theirs = job.folder / "out" / f"{beside}.parquet"
+    assert called("run", job(ROWS, name=beside, output={"path": str(theirs)})).returncode == 0
+    before = theirs.read_bytes()
+    path = job(ROWS, gate=gate, prompt=EDITED)
+    sent = service.requests
+    service.script = lambda n, _: Status(400) if n % 4 else None
+    for command in (["plan"], ["try"], ["export"], ["run"], ["run", "--fresh"]):
+        ended = called(*command, path)
+        assert ended.returncode == 2, command
+        for words in (str(theirs), f"holds the results of the job {beside}", "may go there", "output: {path: ...}"):
+            assert words in ended.stderr
+    assert service.requests == sent
+    assert theirs.read_bytes() == before
+    assert called("run", path, "--adopt").returncode == 1
+    assert 0 < texts(job, theirs) < 60
+
+
+def test_a_job_that_is_not_gated_has_no_rejected_results(job, called, service, complete):
+    theirs = job.folder / "out" / "job.rejected.parquet"
+    assert called("run", job(ROWS, name="job.rejected", output={"path": str(theirs)})).returncode == 0
+    assert called("run", complete, "--fresh").returncode == 0
+
+
 def test_two_job_files_with_one_name_do_not_share_a_checkpoint(job, called, service, complete):
     edit(complete, "input:", "name: job\ninput:")
     copy = complete.with_name("copy.yaml")
