@@ -181,9 +181,9 @@ def of(job: Job, date: str) -> Destination:
     )
 
 
-def of_whole(job: Job, place: Location) -> Destination:
-    """Returns the place for the merged results of a job's shards."""
-    lock = _lock(job.state_folder, job.whole_name)
+def of_whole(job: Job, date: str) -> Destination:
+    """Returns the place for the merged results of a job's shards, of runs that began on that date (ISO)."""
+    place, lock = job.output_path(date, whole=True), _lock(job.state_folder, job.whole_name)
     return Destination(place, job.output.rows_per_file, job.state_folder, lock=lock)
 
 

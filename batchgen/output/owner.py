@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +17,8 @@ from batchgen.checkpoint.schema import Owner
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
 from batchgen.output.destination import Destination
+from batchgen.output.draft import FIRST_PART
+from batchgen.storage import folders
 from batchgen.storage.listing import find
 from batchgen.storage.location import Location
 
@@ -40,16 +44,50 @@ def refuse_anothers_checkpoint(job: Job, owner: Owner | None) -> None:
 
 
 def refuse_anothers_results(job: Job, to: Destination) -> None:
-    """Raises UsageError if a place where a run of the job may put results holds those of another job."""
+    """Raises UsageError if a place where a run of the job may put results holds those of another job, or lies among
+    their parts."""
+    refuse_among_parts(to.place, [])
     for place in to.places:
-        folder = place.parent if isinstance(place, Path) else None
-        owner = _owner_of_results(place)
-        if owner is not None and not _is_own(job, owner, folder):
+        if made := _made_by(place):
+            instead = "give this job an `output: {path: ...}` of its own, or replace them with --adopt"
             beside = "" if place == to.place else ", whose results may go there until they replace the last good ones"
-            raise UsageError(
-                f"{place}: holds the results of {_describe(owner, folder)}, not of {_describe_own(job)}{beside}: give "
-                f"this job an `output: {{path: ...}}` of its own, or replace them with --adopt"
-            )
+            _refuse_others([job], made[:1], place, f"{beside}: {instead}")
+
+
+def refuse_anothers_whole(shards: Sequence[Job], to: Destination) -> None:
+    """Raises UsageError if a place for the merged results of these shards holds those of others."""
+    whole = shards[0].model_copy(update={"name": shards[0].whole_name})
+    for place in to.places:
+        if made := _made_by(place):
+            instead = "merge into another file with -o; if these may be replaced, move them away"
+            _refuse_others([whole, *shards], made, place, f": {instead}")
+
+
+def refuse_among_parts(there: Location, own: Iterable[Destination]) -> None:
+    """Raises UsageError if a file there would lie in a folder of results, which the next run replaces as a whole: in
+    one of these, which need not exist yet, or in that of any job on this machine."""
+    if isinstance(there, Path):
+        there = there.parent.resolve() / there.name
+    for place in (place for results in own if results.is_folder for place in results.places):
+        if folders.is_below(there, place):
+            raise _among_parts(there, place)
+    for folder in there.parents if isinstance(there, Path) else ():
+        if (folder / FIRST_PART).is_file() and _is_folder_of_results(folder):
+            raise _among_parts(there, folder)
+
+
+def _among_parts(there: Location, folder: Location) -> UsageError:
+    return UsageError(
+        f"{there}: lies in {folder}, a folder of results, which a run replaces as a whole: choose a place outside of it"
+    )
+
+
+def _refuse_others(jobs: Sequence[Job], owners: Sequence[Owner], place: Location, then: str) -> None:
+    """Raises UsageError if none of the jobs is one of the owners."""
+    folder = place.parent if isinstance(place, Path) else None
+    if not any(_is_own(job, owner, folder) for job in jobs for owner in owners):
+        owner = _describe(owners[0], folder)
+        raise UsageError(f"{place}: holds the results of {owner}, not of {_describe_own(jobs[0])}{then}")
 
 
 def _is_own(job: Job, owner: Owner, folder: Path | None) -> bool:
@@ -73,14 +111,29 @@ def _describe_own(job: Job) -> str:
     return f"{job.name} ({job.file})" if job.file else job.name
 
 
-def _owner_of_results(place: Location) -> Owner | None:
-    """Returns the owner; None if there are no readable results of batchgen."""
+def _made_by(place: Location) -> list[Owner]:
+    """Returns the owner of results, and those of the shards that they were merged of. None if there are no readable
+    results of batchgen."""
     try:
-        with find(str(place)).files[-1].open("rb") as file:
-            metadata: dict[str, Any] = json.loads(_metadata(file)[METADATA_KEY])
-        return Owner(metadata["job"], metadata.get("file"))
-    except (OSError, BatchgenError, ValueError, KeyError, TypeError):
-        return None
+        said = _origin(place)
+        return [Owner(one["job"], one.get("file")) for one in (said, *said.get("merged", ()))]
+    except (OSError, BatchgenError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _is_folder_of_results(folder: Path) -> bool:
+    """Returns whether these are the parts of one job's results: of its own making, not exported one by one."""
+    with suppress(OSError, BatchgenError, ValueError, KeyError, TypeError, AttributeError):
+        said = _origin(folder)
+        return any(one["settings"]["output"]["rows_per_file"] for one in (said.get("merged") or [said]))
+    return False
+
+
+def _origin(place: Location) -> dict[str, Any]:
+    """Returns what results say of their origin. Raises OSError, UsageError, ValueError, KeyError."""
+    with find(str(place)).files[-1].open("rb") as file:
+        said: dict[str, Any] = json.loads(_metadata(file)[METADATA_KEY])
+    return said
 
 
 def _metadata(file: BinaryIO) -> dict[bytes, bytes]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import LOCAL, Job
-from batchgen.output.destination import refuse_as_input
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.subject import Subject
 from batchgen.storage.atomic import replacing
@@ -41,8 +40,6 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
-    if path is not None:
-        refuse_as_input(path.absolute(), subject.job.input, "file for the report")
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 

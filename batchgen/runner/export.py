@@ -12,7 +12,7 @@ from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
-from batchgen.output.owner import refuse_anothers_checkpoint, refuse_anothers_results
+from batchgen.output.owner import refuse_among_parts, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
@@ -37,7 +37,9 @@ def export_job(
         last = reader.latest()
         if given is None:
             refuse_anothers_checkpoint(job, reader.owner())
-        job = as_last_run(job, reader)
+        whole, job = job, as_last_run(job, reader)
+        if given is not None:
+            refuse_among_parts(given.place, [destination.of(one, last.date) for one in (whole, job)])
         warn_if_limited(job)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)

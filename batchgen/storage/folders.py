@@ -93,6 +93,13 @@ def is_within(path: Path, folder: Path) -> bool:
     return any(is_same(parent, folder) for parent in path.parents)
 
 
+def is_below(there: Location, folder: Location) -> bool:
+    """Returns whether a place lies below a folder, here or in a store."""
+    if isinstance(there, Path) and isinstance(folder, Path):
+        return is_within(there, folder)
+    return str(there).startswith(f"{folder}/")
+
+
 def sync(path: Path) -> None:
     """Returns when the folder's entries, or the file's bytes, are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
