@@ -58,7 +58,7 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     job, target = subject.job, path_of(subject.job, date)
     judged = job.gate.is_set or job.check.is_set  # by what may have changed
     try:
-        if sent or judged or not _is_up_to_date(target, job):
+        if sent or judged or not _is_up_to_date(target, subject):
             write(subject, target)
     except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
@@ -69,9 +69,9 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     return None
 
 
-def _is_up_to_date(page: Path, job: Job) -> bool:
+def _is_up_to_date(page: Path, subject: Subject) -> bool:
     """Returns whether the page shows what one that is made now would show."""
     if not page.exists():
         return False
-    with StateFiles.for_job(job).open_as(ReportReader) as reader:
-        return reader.fingerprint() in page.read_text(encoding="utf-8", errors="replace")
+    with StateFiles.for_job(subject.job).open_as(ReportReader) as reader:
+        return subject.fingerprint(reader.fingerprint()) in page.read_text(encoding="utf-8", errors="replace")
