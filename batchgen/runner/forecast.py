@@ -202,7 +202,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
     to = destination.of(job, date)
     to.refuse(setup.source)
     refuse_anothers_results(job, to)
-    beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
+    beside = [] if known.has_run else adoption.offers(setup, made.rows.filter("todo"))
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),

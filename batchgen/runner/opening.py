@@ -125,7 +125,7 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
             "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
         )
     is_new = reader.last_run() is None
-    for offer in adoption.offers(setup.job, plan.rows.filter("todo", record=0)) if is_new else ():
+    for offer in adoption.offers(setup, plan.rows.filter("todo", record=0)) if is_new else ():
         log.warning("warning: %s", adoption.message(offer, plan.rows.height, setup.job))
     if moved := other_endpoint(setup, reader.endpoints()):
         log.warning("warning: %s", moved)
