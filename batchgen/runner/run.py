@@ -27,6 +27,7 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.output import destination
+from batchgen.output.destination import Destination
 from batchgen.output.owner import refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
@@ -108,6 +109,8 @@ class Runner:
                 self._send(plan, run, quiet=quiet)
             rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, mean_tokens(plan.rows)
             del plan  # memory that publishing can use
+            if not adopt:
+                self._refuse_taken(destination.of(self._job, date))
             rows, published = self._publish(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
                 break
@@ -147,6 +150,13 @@ class Runner:
             for name in ("record", "state")
         )
         return rows.with_columns(newer)
+
+    def _refuse_taken(self, to: Destination) -> None:
+        """Raises Stopped if another job has put its results there while this one was at work."""
+        try:
+            refuse_anothers_results(self._job, to)
+        except UsageError as error:
+            raise Stopped(f"{error}; every answer is kept") from None
 
     def _publish(
         self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool

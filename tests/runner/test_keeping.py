@@ -8,7 +8,7 @@ from contextlib import closing
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from support.service import Raw, Status, error_body
+from support.service import Hold, Raw, Status, error_body
 
 from batchgen import commands
 from batchgen.errors import UsageError
@@ -332,6 +332,25 @@ def test_a_job_that_is_not_gated_has_no_rejected_results(job, called, service, c
     theirs = job.folder / "out" / "job.rejected.parquet"
     assert called("run", job(ROWS, name="job.rejected", output={"path": str(theirs)})).returncode == 0
     assert called("run", complete, "--fresh").returncode == 0
+
+
+def test_results_that_another_job_has_put_there_meanwhile_stay(job, service, start, called, ended):
+    """Neither was there when the other began."""
+    service.script = lambda _, body: Hold() if body["prompt"].startswith("Write much") else None
+    slow = start("run", job(ROWS, name="slow", prompt=EDITED))
+    service.wait(lambda service: service.in_flight == 8)
+    assert called("run", job(ROWS, name="quick")).returncode == 0
+    before = job.output.read_bytes()
+    service.release()
+    stopped = ended(slow)
+    assert (stopped.returncode, "holds the results of the job quick" in stopped.stderr) == (3, True), stopped.stderr
+    assert job.output.read_bytes() == before
+    again = called(
+        "run",
+        job(ROWS, name="slow", prompt=EDITED, output={"path": "out/slow.parquet", "state": "out/.batchgen"}),
+        "--json",
+    )
+    assert (again.returncode, again.json["sent"], again.json["ok"]) == (0, 0, 60), "nothing is bought twice"
 
 
 def test_two_job_files_with_one_name_do_not_share_a_checkpoint(job, called, service, complete):
