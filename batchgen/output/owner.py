@@ -114,6 +114,8 @@ def _describe_own(job: Job) -> str:
 def _made_by(place: Location) -> list[Owner]:
     """Returns the owner of results, and those of the shards that they were merged of. None if there are no readable
     results of batchgen."""
+    if isinstance(place, Path) and not place.exists():
+        return []  # `find` would take brackets in its name for a pattern
     try:
         said = _origin(place)
         return [Owner(one["job"], one.get("file")) for one in (said, *said.get("merged", ()))]
