@@ -18,7 +18,7 @@ from batchgen.job.sections import Input
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
 from batchgen.storage import file_lock, folders, object_store
 from batchgen.storage.atomic import discard, machine_refusals, try_out
-from batchgen.storage.listing import find, would_find
+from batchgen.storage.listing import files_at, would_find
 from batchgen.storage.location import Location, ObjectUrl, to_location
 
 log = logging.getLogger("batchgen")
@@ -88,7 +88,7 @@ class Destination:
         where = replace(self, place=place, lock=None)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
-            with find(str(where.place)).files[-1].open("rb") as file, open_parquet(file) as last:
+            with files_at(where.place)[-1].open("rb") as file, open_parquet(file) as last:
                 is_ours = key in (last.metadata.metadata or {})
             if is_ours:
                 where.remove()

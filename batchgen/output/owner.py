@@ -19,7 +19,7 @@ from batchgen.job.job import Job
 from batchgen.output.destination import Destination
 from batchgen.output.draft import FIRST_PART
 from batchgen.storage import folders
-from batchgen.storage.listing import find
+from batchgen.storage.listing import files_at
 from batchgen.storage.location import Location
 
 METADATA_KEY = b"batchgen"
@@ -114,8 +114,6 @@ def _describe_own(job: Job) -> str:
 def _made_by(place: Location) -> list[Owner]:
     """Returns the owner of results, and those of the shards that they were merged of. None if there are no readable
     results of batchgen."""
-    if isinstance(place, Path) and not place.exists():
-        return []  # `find` would take brackets in its name for a pattern
     try:
         said = _origin(place)
         return [Owner(one["job"], one.get("file")) for one in (said, *said.get("merged", ()))]
@@ -133,7 +131,7 @@ def _is_folder_of_results(folder: Path) -> bool:
 
 def _origin(place: Location) -> dict[str, Any]:
     """Returns what results say of their origin. Raises OSError, UsageError, ValueError, KeyError."""
-    with find(str(place)).files[-1].open("rb") as file:
+    with files_at(place)[-1].open("rb") as file:
         said: dict[str, Any] = json.loads(_metadata(file)[METADATA_KEY])
     return said
 
