@@ -185,17 +185,19 @@ class Client:
         """Returns the body; None if it is larger than MAX_ANSWER. Few large ones are read at a time. If an error ends
         it, `chunks` holds what has come. After a stream's end mark nothing is waited for: some servers leave the body
         open. The pool keeps no connection whose body has not ended."""
-        size, mark = 0, sse.EndMark()
+        size, mark = 0, None
         async with AsyncExitStack() as permits:
             try:
                 async for chunk in payload.iter_any():
                     if size < self._small <= size + len(chunk):
                         await permits.enter_async_context(self._large)
+                    if not chunks and not chunk.startswith(b"{"):
+                        mark = sse.EndMark()
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > MAX_ANSWER:
                         return None
-                    if mark.comes_with(chunk) and not await _ends(payload):
+                    if mark is not None and mark.comes_with(chunk) and not await _ends(payload):
                         break
             except BaseException:
                 payload.set_exception(None)  # type: ignore[arg-type]  # with one, it hands out nothing more

@@ -127,9 +127,13 @@ class EndMark:
         self._tail = b""
 
     def comes_with(self, piece: bytes) -> bool:
-        """Returns whether the stream has said it by the end of this piece. No text can look like it."""
-        window = self._tail + (piece if DONE in piece else piece[:_TAIL_BYTES])
-        self._tail = (window if len(piece) < _TAIL_BYTES else piece)[-_TAIL_BYTES:]
+        """Returns whether the stream has said it by the end of this piece. No text can look like it. Where it is cut,
+        its end is a short piece: nothing needs to follow."""
+        if len(piece) >= _TAIL_BYTES and DONE not in piece:  # nearly always
+            self._tail = piece[-_TAIL_BYTES:]
+            return False
+        window = self._tail + piece
+        self._tail = window[-_TAIL_BYTES:]
         return DONE in window and _DONE_LINE.search(window) is not None
 
 
