@@ -13,7 +13,7 @@ from batchgen.job.job_files import find_job_file
 from batchgen.job.load import as_job
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.opening import opened
-from batchgen.runner.prepare import prepare
+from batchgen.runner.prepare import prepare, refuse_misplaced
 from batchgen.send.engines import local as here
 from batchgen.ui import logs
 
@@ -215,6 +215,8 @@ def report(
     from batchgen.runner.report_subject import subject_of
 
     job = _load(path, None, local=local)
+    if output is not None:
+        refuse_misplaced(job, Path(output).absolute(), "file for the report")
     return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)
 
 

@@ -6,8 +6,12 @@ The docstring of each class is its default message.
 
 from __future__ import annotations
 
+from typing import Self
+
 OK = 0
 ROWS_FAILED = 1
+_CHANGED = "changed while the job was at work"
+INPUT_CHANGED = f"the input {_CHANGED}"
 
 
 class BatchgenError(Exception):
@@ -28,8 +32,10 @@ class UsageError(BatchgenError):
 class InputChanged(UsageError):
     """The input changed while the job was at work; every answer is kept: run it again."""
 
-
-INPUT_CHANGED = "the input changed while the job was at work"
+    @classmethod
+    def of(cls, path: str) -> Self:
+        """Returns the error of the input at this path."""
+        return cls(f"{path}: {_CHANGED}; every answer is kept: run it again")
 
 
 class Stopped(BatchgenError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
@@ -36,6 +36,8 @@ ANSWERED = frozenset({200, 201, 202, 203})
 MAX_ANSWER = 64 << 20
 LARGE_AT_ONCE = 4
 """How many answers may be read at the same time that are larger than a slot's share of memory."""
+TIME_TO_END = 0.1
+"""Seconds in which the body of a stream ends after its end mark, so that the connection may be used again."""
 MAX_SHARED, MAX_SMALL, MIN_SMALL = 256 << 20, 2 << 20, 256 << 10
 
 
@@ -152,10 +154,9 @@ class Client:
 
     def _whole(self, chunks: list[bytes]) -> Answer | Failure | None:
         """Returns the answer, or the refusal that was billed, in what has come of a body, if that is whole by its own
-        marks, whatever became of the connection: it is complete JSON, or a stream to `[DONE]` of which each choice says
-        why it ended. A stream without finish reasons is whole only by the connection's end."""
+        marks, whatever became of the connection: it is complete JSON, or a stream to `[DONE]`."""
         body = b"".join(chunks)
-        if not body or not (is_json(body) or (self._dialect.is_done is None and sse.is_done(body))):
+        if not body or not (is_json(body) or sse.is_done(body)):
             return None
         outcome = self._outcome_of_200(self._redacted(body))
         return outcome if isinstance(outcome, Answer) or outcome.answer is not None else None
@@ -182,17 +183,22 @@ class Client:
 
     async def _read(self, payload: aiohttp.StreamReader, chunks: list[bytes]) -> bytes | None:
         """Returns the body; None if it is larger than MAX_ANSWER. Few large ones are read at a time. If an error ends
-        it, `chunks` holds what has come."""
-        size = 0
+        it, `chunks` holds what has come. After a stream's end mark nothing is waited for: some servers leave the body
+        open. The pool keeps no connection whose body has not ended."""
+        size, mark = 0, None
         async with AsyncExitStack() as permits:
             try:
                 async for chunk in payload.iter_any():
                     if size < self._small <= size + len(chunk):
                         await permits.enter_async_context(self._large)
+                    if not chunks and not chunk.startswith(b"{"):
+                        mark = sse.EndMark()
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > MAX_ANSWER:
                         return None
+                    if mark is not None and mark.comes_with(chunk) and not await _ends(payload):
+                        break
             except BaseException:
                 payload.set_exception(None)  # type: ignore[arg-type]  # with one, it hands out nothing more
                 chunks.append(payload.read_nowait())
@@ -200,3 +206,12 @@ class Client:
             body = b"".join(chunks)
             chunks.clear()  # large ones would be held twice
             return body
+
+
+async def _ends(payload: aiohttp.StreamReader) -> bool:
+    """Returns whether a body ends within a moment."""
+    if not payload.is_eof():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TIME_TO_END):
+                await payload.wait_eof()
+    return payload.is_eof()

@@ -17,7 +17,8 @@ from batchgen.api.repair import decoded
 DONE = b"[DONE]"
 NULL = msgspec.Raw(b"null")
 ERROR = b"error"
-_DONE_LAST = re.compile(rb"[\r\n]data: ?\[DONE\]\s*\Z")
+_DONE_LINE = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
+_TAIL_BYTES = 64
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NOTHING = {b"null", b'""', b"{}", b"[]", b"false", b"0"}
 
@@ -71,12 +72,11 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yields the name and the data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html,
     9.2.6). A stray field `error`, with which llama.cpp's server ends a broken stream, is an event of that name.
 
-    Unlike a browser, it yields a last event without its blank line. Raises ValueError if an event was cut earlier.
+    Unlike a browser, it yields a last event without its blank line. Raises ValueError at the end if an event was cut
+    earlier.
     """
     name, data = b"", list[bytes]()
     lines = _LINE_END.split(body.removeprefix(b"\xef\xbb\xbf"))
-    if lines[-1] and b"data:".startswith(lines[-1]):
-        raise ValueError("the stream was cut in the middle of an event")
     for line in (*lines, b""):
         if not line:
             if data and not _is_foreign(name, data):
@@ -88,6 +88,8 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
             name = line[6:].strip().lower()
         elif line.startswith(b"error:"):
             yield ERROR, line[6:].strip()
+    if lines[-1] and b"data:".startswith(lines[-1]):
+        raise ValueError("the stream was cut in the middle of an event")
 
 
 def _is_foreign(name: bytes, data: list[bytes]) -> bool:
@@ -116,9 +118,28 @@ def read(body: bytes) -> Streamed:
     return Streamed("".join(values), error, is_done)
 
 
+class EndMark:
+    """Looks for `[DONE]` in a body that comes piece by piece."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def comes_with(self, piece: bytes) -> bool:
+        """Returns whether the stream has said it by the end of this piece. No text can look like it. Where it is cut,
+        its end is a short piece: nothing needs to follow."""
+        if len(piece) >= _TAIL_BYTES and DONE not in piece:  # nearly always
+            self._tail = piece[-_TAIL_BYTES:]
+            return False
+        window = self._tail + piece
+        self._tail = window[-_TAIL_BYTES:]
+        return DONE in window and _DONE_LINE.search(window) is not None
+
+
 def is_done(body: bytes) -> bool:
     """Returns whether the stream ends with `[DONE]`. Its last bytes mostly tell: no text can look like them."""
-    if _DONE_LAST.search(body[-64:]):
+    if _DONE_LINE.search(body[-_TAIL_BYTES:]):
         return True
     try:
         return DONE in body and read(body).is_done

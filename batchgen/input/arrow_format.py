@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import ROW_BYTES, Schema, unfolds_too_far
+from batchgen.input.bounds import ROW_BYTES, Schema, unfolding, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
@@ -81,4 +81,4 @@ def _record_batches(reader: Any) -> Iterator[pa.RecordBatch]:
 
 def _refuse_unfolding(path: File, size: int) -> None:
     if unfolds_too_far(size, size_of(path)):
-        raise UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size / 1e9:,.0f} GB")
+        raise unfolding(path, size)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from batchgen.errors import UsageError
+from batchgen.storage.listing import File, size_of
+
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
@@ -21,3 +24,8 @@ UUID = pl.Extension("arrow.uuid", pl.Binary(), "")
 def unfolds_too_far(size: float, packed: float) -> bool:
     """Returns whether so many bytes are more than `packed` bytes may decompress to."""
     return size > UNFOLDS_FROM and size > MAX_UNFOLDED * packed
+
+
+def unfolding(path: File, size: float) -> UsageError:
+    """Returns the error of a file that decompresses to so many bytes, or more."""
+    return UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size // 1e9:,.0f} GB")

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import unfolds_too_far
+from batchgen.input.bounds import unfolding, unfolds_too_far
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import first_line
@@ -91,8 +91,7 @@ class _Decompressed(io.RawIOBase):
             raise self._damaged(error) from None
         self._given += len(data)
         if unfolds_too_far(self._given, self._size):
-            size = f"{self._size / 1e6:,.1f} MB"
-            raise UsageError(f"{self._file}: {size} that decompress to more than a thousand times that")
+            raise unfolding(self._file, self._given)
         buffer[: len(data)] = data
         return len(data)
 

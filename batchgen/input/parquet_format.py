@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, unfolds_too_far
+from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, unfolding, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.input.parquet_steps import TOGETHER, broken_column, intervals, open_parquet, planned_reads
@@ -136,7 +136,4 @@ def _refuse_unfolding(path: File, size: float) -> None:
 
 
 def _bomb(path: File, size: float) -> UsageError:
-    return UsageError(
-        f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to {size / 1e9:,.0f} GB: write what repeats into the "
-        "prompt, and leave the column out"
-    )
+    return UsageError(f"{unfolding(path, size)}: write what repeats into the prompt, and leave the column out")

@@ -182,7 +182,7 @@ class Source:
         with suppress(UsageError, OSError):
             if fingerprint(self.files) == self.fingerprint:
                 return
-        raise InputChanged(f"{self.spec.path}: changed while the job was at work; every answer is kept: run it again")
+        raise InputChanged.of(self.spec.path)
 
 
 def open_source(spec: Input) -> Source:

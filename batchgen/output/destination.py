@@ -18,7 +18,7 @@ from batchgen.job.sections import Input
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
 from batchgen.storage import file_lock, folders, object_store
 from batchgen.storage.atomic import discard, machine_refusals, try_out
-from batchgen.storage.listing import find, would_find
+from batchgen.storage.listing import files_at, would_find
 from batchgen.storage.location import Location, ObjectUrl, to_location
 
 log = logging.getLogger("batchgen")
@@ -56,14 +56,19 @@ class Destination:
         """Returns the place of results that have rows without a text, and fewer texts than the existing ones."""
         return self._beside("partial")
 
+    @property
+    def places(self) -> list[Location]:
+        """Returns every place where a run may put results: this one, and what is beside the job's own."""
+        beside = [self.partial, *([self.rejected] if self.is_gated else [])]
+        return [self.place, *(beside if self.is_own else [])]
+
     def _beside(self, mark: str) -> Location:
         return self.place.with_name(f"{self.place.stem}.{mark}{self.place.suffix}")
 
     def refuse(self, source: Source | None) -> None:
         """Raises UsageError if the results cannot stand there, whatever the machine does. `source`: the input; None if
         it is not on this machine, where it cannot be overwritten."""
-        beside = [self.partial, *([self.rejected] if self.is_gated else [])] if self.is_own else []
-        for there in (self.place, *beside):
+        for there in self.places:
             if isinstance(there, Path):
                 folders.refuse_in_the_way(there.parent)
                 _refuse_name(there, self.place)
@@ -83,7 +88,7 @@ class Destination:
         where = replace(self, place=place, lock=None)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
-            with find(str(where.place)).files[-1].open("rb") as file, open_parquet(file) as last:
+            with files_at(where.place)[-1].open("rb") as file, open_parquet(file) as last:
                 is_ours = key in (last.metadata.metadata or {})
             if is_ours:
                 where.remove()
@@ -176,9 +181,9 @@ def of(job: Job, date: str) -> Destination:
     )
 
 
-def of_whole(job: Job, place: Location) -> Destination:
-    """Returns the place for the merged results of a job's shards."""
-    lock = _lock(job.state_folder, job.whole_name)
+def of_whole(job: Job, date: str) -> Destination:
+    """Returns the place for the merged results of a job's shards, of runs that began on that date (ISO)."""
+    place, lock = job.output_path(date, whole=True), _lock(job.state_folder, job.whole_name)
     return Destination(place, job.output.rows_per_file, job.state_folder, lock=lock)
 
 

@@ -26,6 +26,8 @@ from batchgen.storage.object_store import Object
 
 PARQUET = ".parquet"
 PART = re.compile(r"part-\d{5,}(-\w+)?\.parquet")
+FIRST_PART = f"part-{0:05}{PARQUET}"
+"""The first part of a folder on this machine."""
 STALE = dt.timedelta(days=1)
 """After this time nobody is still uploading a part that no manifest lists."""
 

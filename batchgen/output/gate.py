@@ -17,7 +17,7 @@ from batchgen.job.dated_path import DatedPath
 from batchgen.job.job import Job
 from batchgen.storage import object_store
 from batchgen.storage.atomic import machine_refusals
-from batchgen.storage.listing import File, find
+from batchgen.storage.listing import File, files_at
 from batchgen.storage.location import Location, ObjectUrl
 from batchgen.ui.humanize import inflect, pluralize
 
@@ -113,7 +113,7 @@ def distance(one: pl.Series, other: pl.Series) -> float:
 def lengths_in(place: Location) -> pl.Series | None:
     """Returns the characters of each text in results, read row group by row group; None if they cannot be read."""
     try:
-        pieces = [piece for one in find(str(place)).files for piece in _lengths(one)]
+        pieces = [piece for one in files_at(place) for piece in _lengths(one)]
     except (OSError, UsageError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         log.warning("warning: %s: gate.max_drift is not checked: no results can be read there: %s", place, error)
         return None
@@ -123,7 +123,7 @@ def lengths_in(place: Location) -> pl.Series | None:
 def texts_in(place: Location) -> int:
     """Returns how many rows of results have their text; 0 if there are none, or none that can be read."""
     try:
-        return sum(_texts(one) for one in find(str(place)).files)
+        return sum(_texts(one) for one in files_at(place))
     except (OSError, BatchgenError, pa.ArrowException, pl.exceptions.PolarsError):
         return 0
 

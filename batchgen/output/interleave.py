@@ -23,11 +23,12 @@ from batchgen.input.texts import texts
 from batchgen.job.shard import Shard, row_name
 from batchgen.output.column_names import ANSWER_DETAILS
 from batchgen.output.destination import Destination, exists
+from batchgen.output.owner import METADATA_KEY
 from batchgen.output.parquet_writer import ParquetWriter
-from batchgen.output.publish import METADATA_KEY, WHOLE_KEY, PublishResult
+from batchgen.output.publish import WHOLE_KEY, PublishResult
 from batchgen.output.schema import MORE_CHOICES
 from batchgen.output.selection import Piece
-from batchgen.storage.listing import find
+from batchgen.storage.listing import files_at
 from batchgen.storage.location import Location
 from batchgen.ui.humanize import first_line, inflect, pluralize
 
@@ -122,7 +123,7 @@ def _opened(place: Location) -> Iterator[ShardFile]:
         with _reading(place):
             if not exists(place):
                 raise FileNotFoundError
-            files = [stack.enter_context(file.open("rb")) for file in find(str(place)).files]
+            files = [stack.enter_context(file.open("rb")) for file in files_at(place)]
             parts = [stack.enter_context(pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)) for file in files]
         yield ShardFile(place, parts)
 

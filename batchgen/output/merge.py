@@ -19,7 +19,9 @@ from batchgen.output import destination
 from batchgen.output.destination import Destination, exists, from_option
 from batchgen.output.draft import PARQUET
 from batchgen.output.interleave import interleave, read_metadata
+from batchgen.output.owner import refuse_among_parts, refuse_anothers_whole
 from batchgen.output.publish import PublishResult
+from batchgen.storage import folders
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
 
@@ -33,10 +35,19 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
     if local:
         shards = [job.for_local_model() for job in shards]
     dates = [_date(job) for job in shards]
-    files = [job.output_path(date) for job, date in zip(shards, dates, strict=True)]
-    said = [_about(job, date) for job, date in zip(shards, dates, strict=True)]
+    own = [destination.of(job, date) for job, date in zip(shards, dates, strict=True)]
+    files = [one.place for one in own]
+    said = [_about(job, one) for job, one in zip(shards, own, strict=True)]
     _refuse_unlike(files, said)
-    to = from_option(shards[0], output, (PARQUET,)) if output is not None else _whole_place(shards[0], set(dates))
+    wholes = [destination.of_whole(shards[0], date) for date in sorted(set(dates))]
+    if output is not None:
+        to = from_option(shards[0], output, (PARQUET,))
+        refuse_among_parts(to.place, [*own, *wholes])
+    elif len(wholes) > 1:
+        raise UsageError("the shards' results are of several dates: name the output with -o")
+    else:
+        (to,) = wholes
+        refuse_anothers_whole(shards, to)
     _refuse_target(to, files, shards[0])
     merged = {"version": __version__, "job": shards[0].whole_name, "merged": said}
     return interleave(files, to, merged, shards[0].input.id)
@@ -82,8 +93,7 @@ def _date(job: Job) -> str:
         return reader.latest().date
 
 
-def _about(job: Job, date: str) -> dict[str, Any]:
-    own = destination.of(job, date)
+def _about(job: Job, own: Destination) -> dict[str, Any]:
     file = own.place
     with machine_refusals(file):
         if exists(own.rejected):
@@ -122,22 +132,10 @@ def _made_of(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_target(to: Destination, files: Sequence[Location], job: Job) -> None:
-    if any(to.place == file or _is_same(to.place, file) for file in files):
+    if any(folders.is_same(to.place, file) for file in files):
         raise UsageError(f"{to.place}: is the input or a shard's results: choose another name")
     try:
         source = open_source(job.input)
     except UsageError:
         source = None
     to.refuse(source)
-
-
-def _is_same(one: Location, other: Location) -> bool:
-    both = isinstance(one, Path) and isinstance(other, Path) and one.exists() and other.exists()
-    return both and one.samefile(other)  # type: ignore[union-attr, arg-type]
-
-
-def _whole_place(job: Job, dates: set[str]) -> Destination:
-    if len(dates) > 1:
-        raise UsageError("the shards' results are of several dates: name the output with -o")
-    place = job.output_path(dates.pop(), whole=True)
-    return destination.of_whole(job, place)

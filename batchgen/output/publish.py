@@ -33,13 +33,13 @@ from batchgen.output.destination import Destination
 from batchgen.output.formats import left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, json_columns, plain_type
+from batchgen.output.owner import METADATA_KEY
 from batchgen.output.schema import MORE_CHOICES, RESULTS
 from batchgen.output.selection import ALL, Piece, Selection
 from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
 from batchgen.ui.humanize import inflect, pluralize
 
-METADATA_KEY = b"batchgen"
 REJECTED_KEY = "batchgen.rejected"
 """Metadata key of a file that the gate rejected: the reasons, as a JSON list."""
 PARTIAL_KEY = "batchgen.partial"
@@ -148,7 +148,7 @@ class AnsweredRows:
         """Raises InputChanged if the input is not what it was, or had so many rows when it was read."""
         self.source.verify()
         if rows != self.rows.height:
-            raise InputChanged(f"{self.source.spec.path}: changed while the job was at work; run it again")
+            raise InputChanged.of(self.source.spec.path)
 
 
 def publish(

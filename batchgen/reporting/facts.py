@@ -72,7 +72,8 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
     runs = reader.runs()
     if not runs:
         raise NotRunYet(f"{reader.path}: the job has not run yet")
-    fingerprint = reader.fingerprint()  # before all else: what is stored meanwhile makes the page an old one
+    # Before all else: what is stored meanwhile makes the page an old one.
+    fingerprint = subject.fingerprint(reader.fingerprint())
     last, published = runs[-1], subject.published
     current = AttemptRange(last.floor, reader.last_id())
     worked = worked_of(reader, runs, current.to)

@@ -97,8 +97,8 @@ class ReportReader(Reader):
         return int(rows[0][0]) if rows else None
 
     def fingerprint(self) -> str:
-        """Returns a value that changes when the rows of the last run are others, its end is, or there are new attempts.
-        Raises NotRunYet."""
+        """Returns a value that changes when the requests of the last run are others, its end is, or there are new
+        attempts. Raises NotRunYet."""
         last = self.latest()
         start = self.start_of(last)
         return f"{start.input if start else ''} {last.outcome} {self.last_id()}"

@@ -3,6 +3,7 @@ input alone."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import polars as pl
 from batchgen.input.request import PreparedRequest, Requests, RowError
 from batchgen.input.source import Source
 from batchgen.job.job import Job
+from batchgen.storage.listing import size_of
 
 if TYPE_CHECKING:
     from batchgen.output.publish import PublishResult
@@ -26,6 +28,11 @@ class InputIndex:
     requests: Requests
     records: pl.Series
     prompt_tokens: float | None
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Returns a value that changes with the rows' order, and with their numbers in the files."""
+        in_order = pl.DataFrame({"id": self.records}).with_row_index("row").hash_rows()
+        return int(in_order.sum()), [(str(file), size_of(file)) for file in self.source.files]
 
     def find(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
         """Returns the number in the files and the prompt of each row whose last attempt is one of these; of rows that
@@ -56,6 +63,14 @@ class Subject:
     endpoint: str
     input: InputIndex | None = None
     published: PublishResult | None = None
+
+    def fingerprint(self, of_checkpoint: str) -> str:
+        """Returns a value that changes with what a page shows: `of_checkpoint` tells of the attempts, the rest is the
+        job's settings, its rows in their order, and why the last results are not in their place."""
+        kept_out = (self.published.partial, self.published.rejected) if self.published else (None, [])
+        rows = self.input.fingerprint() if self.input else None
+        shown = f"{self.job.model_dump_json(by_alias=True)} {kept_out} {rows}"
+        return f"{of_checkpoint} {hashlib.blake2b(shown.encode(), digest_size=8).hexdigest()}"
 
 
 def mean_tokens(rows: pl.DataFrame) -> float | None:

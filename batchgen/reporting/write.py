@@ -12,7 +12,6 @@ from pathlib import Path
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
-from batchgen.output.destination import refuse_as_input
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.subject import Subject
 from batchgen.storage.atomic import replacing
@@ -38,8 +37,6 @@ def write(subject: Subject, path: Path | None = None) -> Path:
     """
     if path is not None and (path.suffix != SUFFIX or path.is_dir()):
         raise UsageError(f"{path}: should be a file that ends in {SUFFIX}")
-    if path is not None:
-        refuse_as_input(path.absolute(), subject.job.input, "file for the report")
     from batchgen.reporting.facts import gather  # noqa: PLC0415  many a run leaves the last one's page
     from batchgen.reporting.page import render  # noqa: PLC0415
 
@@ -58,7 +55,7 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     job, target = subject.job, path_of(subject.job, date)
     judged = job.gate.is_set or job.check.is_set  # by what may have changed
     try:
-        if sent or judged or not _is_up_to_date(target, job):
+        if sent or judged or not _is_up_to_date(target, subject):
             write(subject, target)
     except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
@@ -69,9 +66,9 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     return None
 
 
-def _is_up_to_date(page: Path, job: Job) -> bool:
+def _is_up_to_date(page: Path, subject: Subject) -> bool:
     """Returns whether the page shows what one that is made now would show."""
     if not page.exists():
         return False
-    with StateFiles.for_job(job).open_as(ReportReader) as reader:
-        return reader.fingerprint() in page.read_text(encoding="utf-8", errors="replace")
+    with StateFiles.for_job(subject.job).open_as(ReportReader) as reader:
+        return subject.fingerprint(reader.fingerprint()) in page.read_text(encoding="utf-8", errors="replace")

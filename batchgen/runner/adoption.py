@@ -17,6 +17,8 @@ from batchgen.checkpoint.schema import OK, Record
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
+from batchgen.runner.prepare import PreparedJob
+from batchgen.runner.recheck import recheck_states
 from batchgen.storage import file_lock, folders
 from batchgen.ui.humanize import inflect
 
@@ -35,14 +37,15 @@ class Offer(NamedTuple):
     answers: int
 
 
-def offers(job: Job, rows: pl.DataFrame) -> list[Offer]:
+def offers(setup: PreparedJob, rows: pl.DataFrame) -> list[Offer]:
     """Returns the other checkpoints that hold the most answers to these rows (`hi`, `lo`). None for the built-in model,
     whose answers cost nothing."""
+    job = setup.job
     if job.is_local:
         return []
     others = [path for path in _checkpoints(job) if not folders.is_same(path, job.checkpoint)]
     latest = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_CHECKPOINTS]
-    found = [_offer(path, rows) for path in latest]
+    found = [_offer(path, setup, rows.select("hi", "lo")) for path in latest]
     useful = [offer for offer in found if offer is not None and offer.answers]
     return sorted(useful, key=lambda offer: -offer.answers)[:SHOWN_OFFERS]
 
@@ -57,14 +60,19 @@ def _checkpoints(job: Job) -> set[Path]:
     return {path for place, names in places for path in place.glob(names)}
 
 
-def _offer(path: Path, rows: pl.DataFrame) -> Offer | None:
+def _offer(path: Path, setup: PreparedJob, rows: pl.DataFrame) -> Offer | None:
+    """Returns what a checkpoint holds for these rows: answers, and texts that failed its job's check and pass this
+    job's."""
     try:
-        with StateFiles(path).open_readonly(without_trace=True) as reader:
-            owner = reader.owner()
-            states = reader.index(0).find(rows["hi"], rows["lo"])["state"]
+        with StateFiles(path, setup.dialect).open_readonly(without_trace=True) as reader:
+            owner, index = reader.owner(), reader.index(0)
+            known = rows.hstack(index.find(rows["hi"], rows["lo"]))
+            failed = known.filter(pl.col("state").is_in([State.OPEN, State.FAILED]))
+            passed = recheck_states(failed, index, reader, setup.checker) if failed.height else failed
     except BatchgenError:  # damaged, or not a checkpoint: nothing is offered
         return None
-    return Offer(path, owner.name if owner else path.stem, int((states == State.DONE).sum()))
+    answers = sum(int((one["state"] == State.DONE).sum()) for one in (known, passed))
+    return Offer(path, owner.name if owner else path.stem, answers)
 
 
 def adopt(path: Path, checkpoint: Checkpoint, reader: Reader) -> int:

@@ -14,8 +14,8 @@ from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
+from batchgen.output.owner import refuse_anothers_checkpoint
 from batchgen.runner.endpoints import refuse_built_in
-from batchgen.runner.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan, refuse_too_long
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.recheck import recheck_states

@@ -12,12 +12,12 @@ from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
+from batchgen.output.owner import refuse_among_parts, refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
 from batchgen.runner.last_run import as_last_run, warn_if_limited
 from batchgen.runner.opening import plan_from
-from batchgen.runner.owner import refuse_anothers_checkpoint, refuse_anothers_results
 from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.publish import publish_run
 
@@ -37,13 +37,15 @@ def export_job(
         last = reader.latest()
         if given is None:
             refuse_anothers_checkpoint(job, reader.owner())
-        job = as_last_run(job, reader)
+        whole, job = job, as_last_run(job, reader)
+        if given is not None:
+            refuse_among_parts(given.place, [destination.of(one, last.date) for one in (whole, job)])
         warn_if_limited(job)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
         to = given or destination.of(job, last.date)
         if given is None:
-            refuse_anothers_results(job, to.place)
+            refuse_anothers_results(job, to)
         before = reader.last_id()
         done = _publish(setup, reader, last, to, selection)
         if done.partial is not None and reader.last_id() > before:  # a run has put more there meanwhile

@@ -12,10 +12,10 @@ from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.history import LearnedRate
 from batchgen.job.sections import Limits
 from batchgen.output import destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import earlier_runs, rehearsed
 from batchgen.runner.endpoints import other_endpoint
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.plan import Plan, with_prompts
 from batchgen.runner.prepare import PreparedJob, today, warnings
 from batchgen.storage import folders
@@ -201,8 +201,8 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         date = known.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
-    refuse_anothers_results(job, to.place)
-    beside = [] if known.has_run else adoption.offers(job, made.rows.filter("todo"))
+    refuse_anothers_results(job, to)
+    beside = [] if known.has_run else adoption.offers(setup, made.rows.filter("todo"))
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),

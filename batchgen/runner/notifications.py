@@ -18,6 +18,7 @@ from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
 from batchgen.job.job import Job
 from batchgen.runner import metrics
+from batchgen.runner.prepare import refuse_misplaced
 from batchgen.runner.signals import Signals
 from batchgen.runner.summary import Summary
 from batchgen.storage import folders
@@ -28,13 +29,14 @@ log = logging.getLogger("batchgen")
 
 
 def check(job: Job) -> None:
-    """Raises UsageError if the metrics cannot be written, before anything is spent."""
+    """Raises UsageError if the metrics cannot be written, or are not to lie there, before anything is spent."""
     if job.metrics is None:
         return
     path = Path(job.metrics)
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: is not a regular file: choose another path for metrics")
     folders.refuse_unwritable(path.parent)
+    refuse_misplaced(job, path, "metrics")
 
 
 @dataclass
@@ -49,9 +51,12 @@ class Notifications:
 
     def set_job(self, job: Job) -> None:
         """Sets the job whose end is reported. Raises UsageError as `check` does, and if an address is missing."""
-        self.job = job
-        self.address = job.notify.address(self.environ)
-        check(job)
+        self.job = job.model_copy(update={"metrics": None})  # until it is known that they may lie there
+        try:
+            check(job)
+            self.job = job
+        finally:
+            self.address = job.notify.address(self.environ)
 
     def send(self, exit_code: int, message: str) -> None:
         """Writes the metrics, which are local and quick, then notifies the webhook. Does neither for the first rows

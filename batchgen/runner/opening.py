@@ -20,11 +20,11 @@ from batchgen.checkpoint.schema import INTERRUPTED, Record, Run, Start
 from batchgen.job.job import Job
 from batchgen.job.sections import Until
 from batchgen.output import destination
+from batchgen.output.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
 from batchgen.runner.earlier import plan_after
 from batchgen.runner.endpoints import other_endpoint, refuse_built_in
-from batchgen.runner.owner import owner_of, refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, nothing_to_send
 from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
 from batchgen.runner.recheck import recheck_states
@@ -125,7 +125,7 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
             "warning: an earlier run was killed with %s in flight: possibly billed, sent again", f"{interrupted:,}"
         )
     is_new = reader.last_run() is None
-    for offer in adoption.offers(setup.job, plan.rows.filter("todo", record=0)) if is_new else ():
+    for offer in adoption.offers(setup, plan.rows.filter("todo", record=0)) if is_new else ():
         log.warning("warning: %s", adoption.message(offer, plan.rows.height, setup.job))
     if moved := other_endpoint(setup, reader.endpoints()):
         log.warning("warning: %s", moved)

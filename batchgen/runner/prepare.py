@@ -27,9 +27,11 @@ from batchgen.input.source import Source, open_source, require_column
 from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
 from batchgen.job.job import Job, is_vendor
+from batchgen.output import destination
 from batchgen.output.column_names import advised_rename, left_out, refuse_collisions
 from batchgen.output.destination import refuse_as_input
 from batchgen.output.input_columns import json_columns
+from batchgen.output.owner import refuse_among_parts
 from batchgen.simulator.model import NAME as BUILT_IN
 from batchgen.storage.settings import secret_variables
 
@@ -79,7 +81,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     trust(job.endpoint.ca_file)
     _proxy(job, urls, environ)
     _refuse_unwritable_names(job)
-    _refuse_own_files_as_input(job)
+    refuse_misplaced(job, job.checkpoint, "output.state")
     source = open_source(job.input)
     refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
     if job.priority is not None:
@@ -112,11 +114,11 @@ def _refuse_unwritable_names(job: Job) -> None:
             ) from None
 
 
-def _refuse_own_files_as_input(job: Job) -> None:
-    """Raises UsageError if a later run would find what this one leaves for itself or others among its input."""
-    refuse_as_input(job.checkpoint, job.input, "output.state")
-    if job.metrics is not None:
-        refuse_as_input(Path(job.metrics), job.input, "metrics")
+def refuse_misplaced(job: Job, path: Path, key: str) -> None:
+    """Raises UsageError if a later run would find a file of this one's among its input, or among its results. `key`:
+    what sets its path."""
+    refuse_as_input(path, job.input, key)
+    refuse_among_parts(path, [destination.of(job, today())])
 
 
 def _refuse_unordered(priority: str, source: Source) -> None:

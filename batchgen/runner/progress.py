@@ -23,7 +23,7 @@ from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.2
 WIDGET_SECONDS = 1.0
-BAR_FORMAT = "{desc} {percentage:3.0f} % |{bar}| {n:,} of {total:,} {unit}{postfix}"
+BAR_FORMAT = "{desc} |{bar}| {n:,} of {total:,} {unit}{postfix}"
 
 log = logging.getLogger("batchgen")
 
@@ -68,9 +68,9 @@ class ProgressBar:
     every = BAR_SECONDS
 
     def __init__(self, name: str, stats: Stats, outlook: RemainingTime, spending: Spending) -> None:
-        self._outlook, self._spending = outlook, spending
+        self._name, self._outlook, self._spending = name, outlook, spending
         self._bar = self._new(
-            total=stats.todo, desc=name, unit=inflect(stats.todo, "row", "rows"), bar_format=BAR_FORMAT
+            total=stats.todo, desc=self._title(stats), unit=inflect(stats.todo, "row", "rows"), bar_format=BAR_FORMAT
         )
         self._messages = self._redirected_log()
         self._messages.__enter__()
@@ -85,6 +85,10 @@ class ProgressBar:
 
         return logging_redirect_tqdm(loggers=[log])  # messages are printed above the bar
 
+    def _title(self, stats: Stats) -> str:
+        """Returns the name and the percentage that is done. tqdm's own would be rounded up to 100."""
+        return f"{self._name} {_percentage(stats):3d} %"
+
     def show(self, stats: Stats) -> None:
         with suppress(OSError, ValueError):
             now = time.monotonic()
@@ -92,6 +96,7 @@ class ProgressBar:
             parts = [f"{rate:,.1f} rows/s" if rate else "", f"{duration(left)} left" if rate and left else ""]
             cost = self._spending()[0].cost
             parts += [dollars(cost) if cost else "", _troubles(stats)]
+            self._bar.set_description_str(self._title(stats), refresh=False)
             self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)
             self._bar.update(stats.ok + stats.failed - self._bar.n)
 
@@ -157,7 +162,7 @@ class LogLines:
             self._name,
             f"{done:,}",
             pluralize(stats.todo, "row"),
-            100 * done // max(stats.todo, 1),
+            _percentage(stats),
             rate,
             "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
             "".join(f"; {part}" for part in further),
@@ -166,6 +171,11 @@ class LogLines:
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
+
+
+def _percentage(stats: Stats) -> int:
+    """Returns how much is done, rounded down: 100 says that nothing is left."""
+    return 100 * (stats.todo - stats.left) // max(stats.todo, 1)
 
 
 def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict[str, float | None]:

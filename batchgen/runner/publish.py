@@ -15,9 +15,9 @@ from batchgen.errors import UsageError
 from batchgen.output import destination
 from batchgen.output.destination import Destination
 from batchgen.output.gate import GateStats, last_good
+from batchgen.output.owner import owner_of
 from batchgen.output.publish import AnsweredRows, PublishResult, publish
 from batchgen.output.selection import ALL, Selection
-from batchgen.runner.owner import owner_of
 from batchgen.runner.prepare import PreparedJob
 from batchgen.storage import folders
 from batchgen.storage.location import Location
@@ -39,7 +39,7 @@ def publish_run(
     """Publishes the results. At the job's own place the gate applies, and results with more texts are not replaced.
     Raises as `publish` does."""
     job, own = setup.job, destination.of(setup.job, run.date)
-    in_place = _is_same(to.place, own.place)
+    in_place = folders.is_same(to.place, own.place)
     if in_place and not selection.is_all:
         raise UsageError(f"{own.place}: is the job's own output: name another file for some of its columns or rows")
     stats = None
@@ -48,12 +48,6 @@ def publish_run(
     answered = AnsweredRows(setup.source, rows, setup.answer_models(models), reader, setup.checker)
     about = file_metadata(setup, run, to.place)
     return publish(answered, own if in_place else to, about, stats=stats, selection=selection)
-
-
-def _is_same(one: Location, other: Location) -> bool:
-    if isinstance(one, Path) and isinstance(other, Path):
-        return one.resolve() == other.resolve() or folders.is_same(one, other)
-    return one == other
 
 
 def file_metadata(setup: PreparedJob, run: Run, there: Location) -> dict[str, Any]:

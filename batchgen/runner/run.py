@@ -27,12 +27,13 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.output import destination
+from batchgen.output.destination import Destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner import adoption
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import reopen, today
@@ -97,7 +98,7 @@ class Runner:
                 to = destination.of(self._job, date)
                 to.refuse(self._setup.source)
                 if not adopt:
-                    refuse_anothers_results(self._job, to.place)
+                    refuse_anothers_results(self._job, to)
                 self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first_rows, plan.requests)
@@ -108,6 +109,8 @@ class Runner:
                 self._send(plan, run, quiet=quiet)
             rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, mean_tokens(plan.rows)
             del plan  # memory that publishing can use
+            if not adopt:
+                self._refuse_taken(destination.of(self._job, date))
             rows, published = self._publish(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
                 break
@@ -147,6 +150,13 @@ class Runner:
             for name in ("record", "state")
         )
         return rows.with_columns(newer)
+
+    def _refuse_taken(self, to: Destination) -> None:
+        """Raises Stopped if another job has put its results there while this one was at work."""
+        try:
+            refuse_anothers_results(self._job, to)
+        except UsageError as error:
+            raise Stopped(f"{error}; every answer is kept") from None
 
     def _publish(
         self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool

@@ -28,7 +28,7 @@ from batchgen.input.request import PreparedRequest
 from batchgen.job.prices import price_of
 from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.columns import ResultColumns
-from batchgen.runner.owner import refuse_anothers_checkpoint
+from batchgen.output.owner import refuse_anothers_checkpoint
 from batchgen.runner.plan import Plan, make_plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.recheck import recheck_states

@@ -79,7 +79,7 @@ def _tasks(
 ) -> Iterator[tuple[int, Task]]:
     """Yields each row's number and task. `facts`: of each row its number, its name and what is planned. Takes as many
     as there are requests."""
-    changed = InputChanged(f"{job.input.path}: changed while the job was at work; every answer is kept: run it again")
+    changed = InputChanged.of(job.input.path)
     if made.errors:
         raise changed
     requests = zip(made.bodies, checksums(made), made.prompt_tokens, made.around, strict=True)

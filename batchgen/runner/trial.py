@@ -14,8 +14,8 @@ from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Run, Start
 from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.output import destination
+from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.owner import refuse_anothers_results
 from batchgen.runner.passes import describe_fatal, warn_of_oddities
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import today
@@ -39,7 +39,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     date = reader.next_date(today(), plan.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
-    refuse_anothers_results(job, to.place)
+    refuse_anothers_results(job, to)
     warn(setup, plan, checkpoint, reader, interrupted)
     rows = choose(plan, count, anywhere=anywhere)
     if rows.is_empty():

@@ -232,8 +232,9 @@ def _remove_stale_temporaries(path: Path) -> None:
     if the process was killed before the new one was in place. An old folder that was copied first replaces `path`:
     `path` may be half removed."""
     for suffix in (COPY_SUFFIX, OLD_SUFFIX, NEW_SUFFIX, TRIAL_SUFFIX):
-        for left in path.parent.glob(f".{_escape_glob(_name_start(path))}.*{suffix}"):
-            pid = left.name.split(".")[-2]
+        begin = f".{_name_start(path)}."
+        for left in path.parent.glob(f"{_escape_glob(begin)}*{suffix}"):
+            pid = left.name[len(begin) : -len(suffix)]  # what else begins so is another file's
             if not pid.isdigit() or _is_alive(int(pid)) or _is_locked(left):
                 continue
             if suffix == COPY_SUFFIX:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
+from batchgen.storage.location import Location, ObjectUrl
 
 MACHINE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """Errors that no change of the job file fixes."""
@@ -68,11 +69,14 @@ def refuse_special(path: Path) -> None:
         raise MachineRefused(f"{path}: is not a regular file; move it")
 
 
-def is_same(one: Path, other: Path) -> bool:
-    """Returns whether two paths are the same file or folder: by a link, or on a file system that ignores case."""
-    if one == other:
-        return True
-    return one.exists() and other.exists() and (one.samefile(other) or _differ_by_case_alone(one, other))
+def is_same(one: Location, other: Location) -> bool:
+    """Returns whether two places are the same file or folder: by a link, or on a file system that ignores case. Either
+    may not exist yet."""
+    if one == other or isinstance(one, ObjectUrl) or isinstance(other, ObjectUrl):
+        return one == other
+    if not (one.exists() and other.exists()):
+        return one.resolve() == other.resolve()
+    return one.samefile(other) or _differ_by_case_alone(one, other)
 
 
 def _differ_by_case_alone(one: Path, other: Path) -> bool:
@@ -87,6 +91,13 @@ def _differ_by_case_alone(one: Path, other: Path) -> bool:
 def is_within(path: Path, folder: Path) -> bool:
     """Returns whether a path lies below a folder, as `is_same` compares; the path need not exist."""
     return any(is_same(parent, folder) for parent in path.parents)
+
+
+def is_below(there: Location, folder: Location) -> bool:
+    """Returns whether a place lies below a folder, here or in a store."""
+    if isinstance(there, Path) and isinstance(folder, Path):
+        return is_within(there, folder)
+    return str(there).startswith(f"{folder}/")
 
 
 def sync(path: Path) -> None:

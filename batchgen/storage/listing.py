@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from batchgen.errors import UsageError
 from batchgen.storage import delta, lakes, object_store
 from batchgen.storage.folders import is_same
-from batchgen.storage.location import ObjectUrl, is_url
+from batchgen.storage.location import Location, ObjectUrl, is_url
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
 
@@ -55,6 +55,14 @@ def find(pattern: str) -> Found:
     except OSError as error:
         where = pattern if is_url(pattern) else error.filename or pattern
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from None
+
+
+def files_at(place: Location) -> tuple[File, ...]:
+    """Returns the files of a place whose name is no pattern, such as that of results: brackets may stand in it. Raises
+    UsageError as `find` does."""
+    if isinstance(place, Path) and not place.exists():
+        raise UsageError(f"{place}: no such file")
+    return find(str(place)).files
 
 
 def fingerprint(files: tuple[File, ...]) -> Fingerprint:

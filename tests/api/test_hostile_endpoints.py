@@ -75,6 +75,8 @@ def text(value: str) -> tuple[str, str]:
     return "ok", value
 
 
+MARKED = SSE + b"data: [DONE]\n\n"
+"""A stream with its end mark. Once one had it, no other is whole without."""
 UNUSABLE = "failed", "unusable: "
 DEEP = ("ok", "good") if READS_DEEP else UNUSABLE
 UNANSWERED = "failed", "unanswered: "
@@ -94,7 +96,7 @@ ANSWERS: dict[str, tuple[Answer, tuple[str, str]]] = {
     "chunks without the last": (says(CHUNKED + chunk(GOOD)), text("good")),
     "a length beyond it, cut within": (says(http(GOOD[:-1], "Content-Length: 9999", length=False)), UNANSWERED),
     "gzip, and a length beyond it": (says(http(gzip.compress(GOOD), "Content-Encoding: gzip", "Content-Length: 9999", length=False)), UNANSWERED),
-    "events in chunks without the last, and their end mark": (says(CHUNKED + chunk(SSE + b"data: [DONE]\n\n")), UNANSWERED),
+    "events in chunks without the last, and their end mark": (says(CHUNKED + chunk(MARKED)), text("once")),
     "cut within a chunk": (says(CHUNKED + chunk(GOOD)[:-10]), UNANSWERED),
     "cut within a chunk's size": (says(CHUNKED + b"4"), UNANSWERED),
     "no length, cut within JSON": (says(http(GOOD[:-2], length=False)), UNUSABLE),
@@ -105,7 +107,7 @@ ANSWERS: dict[str, tuple[Answer, tuple[str, str]]] = {
     "events cut within a name": (says(http(SSE + b"dat", EVENTS, length=False)), UNUSABLE),
     "events cut within the end mark": (says(http(SSE + b"data: [DO", EVENTS, length=False)), UNUSABLE),
     "events in chunks, cut between them": (says(CHUNKED + chunk(SSE)), UNANSWERED),
-    "events in pieces": (says(http(b"", EVENTS, length=False), *(SSE[n : n + 1] for n in range(len(SSE)))), text("once")),
+    "events in pieces": (says(http(b"", EVENTS, length=False), *(MARKED[n : n + 1] for n in range(len(MARKED)))), text("once")),
     "a chunk for each byte": (says(CHUNKED, *(chunk(GOOD[n : n + 1]) for n in range(len(GOOD))), b"0\r\n\r\n"), text("good")),
     # what never ends
     "a drip": (endless(http(b"", length=False), b" ", every=1), UNANSWERED),

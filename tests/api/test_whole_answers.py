@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 
 import pytest
 from support.connections import connection
-from support.wire import CHUNKED, EVENTS, Wire, chunk, completion, http, says
+from support.service import PATIENCE
+from support.wire import CHUNKED, EVENTS, Wire, Writer, chunk, completion, endless, http, says
 
 from batchgen.api.client import Client
 from batchgen.api.dialects import OPENAI, OPENAI_CHAT, WRITER, Dialect
@@ -58,7 +60,7 @@ CASES: dict[str, tuple[Dialect, list[bytes], bool]] = {
     "Writer's JSON": (WRITER, longer(completion("Hello world.")), True),
     "Writer's JSON, cut": (WRITER, longer(completion("Hello world.")[:-1]), False),
     "a stream of Writer's, which marks no end": (WRITER, streamed(WRITERS), False),
-    "one with the end mark": (WRITER, streamed(WRITERS + DONE), False),
+    "one with the end mark": (WRITER, streamed(WRITERS + DONE), True),
     "nothing": (OPENAI, [CHUNKED], False),
 }  # fmt: skip
 
@@ -77,7 +79,60 @@ async def test_an_answer_is_whole_by_its_own_marks(case, closes):
         assert dialect.read_answer(outcome.body).choices[0].text == "Hello world."
     else:
         assert not isinstance(outcome, Answer)
-        assert outcome.kind is Kind.UNANSWERED
+        ended = not closes and DONE.strip() in b"".join(pieces)
+        assert outcome.kind is (Kind.UNUSABLE if ended else Kind.UNANSWERED), "it is judged as it is, once it has ended"
+
+
+def split(events: bytes) -> list[bytes]:
+    """A stream that is cut anywhere, the end mark too; its last chunk never comes."""
+    return [CHUNKED, *(chunk(events[at : at + 7]) for at in range(0, len(events), 7))]
+
+
+KEPT = CHUNKED.replace(b"Connection: close\r\n", b"")
+
+
+@pytest.mark.parametrize("dialect", [WRITER, OPENAI_CHAT], ids=lambda one: one.name)
+@pytest.mark.parametrize("cut", [streamed, split])
+@pytest.mark.parametrize(
+    "behind", [b"", b": ping\n\n", b'data: {"value": "no"}\n\n'], ids=["nothing", "a ping", "more"]
+)
+async def test_a_stream_has_ended_with_its_end_mark(dialect, cut, behind):
+    """The server leaves the body open, and says nothing more: no answer waits for the time-out."""
+    events = (WRITERS if dialect is WRITER else TEXT + STOP) + DONE + behind
+    with Wire() as wire:
+        wire.default = says(*cut(events), close=False)
+        async with Client(connection(wire.url, dialect=dialect, patience=3600)) as client, asyncio.timeout(PATIENCE):
+            outcomes = [await client.attempt(b'{"prompt": "x"}', "m") for _ in range(3)]
+        assert wire.opened == 3, "a connection whose answer has not ended serves no other"
+    for outcome in outcomes:
+        assert isinstance(outcome, Answer), outcome
+        assert dialect.read_answer(outcome.body).choices[0].text == "Hello world."
+
+
+async def test_pings_behind_the_end_mark_hold_nothing_up():
+    with Wire() as wire:
+        wire.default = endless(CHUNKED + chunk(TEXT + STOP + DONE), chunk(b": ping\n\n"), every=0.02)
+        async with (
+            Client(connection(wire.url, dialect=OPENAI_CHAT, patience=3600)) as client,
+            asyncio.timeout(PATIENCE),
+        ):
+            assert isinstance(await client.attempt(b'{"prompt": "x"}', "m"), Answer)
+
+
+@pytest.mark.usefixtures("keeping_pool")
+async def test_a_body_that_ends_a_moment_later_leaves_the_connection():
+    async def late_end(_: object, writer: Writer) -> None:
+        for piece in (KEPT + chunk(TEXT + STOP + DONE), b"0\r\n\r\n"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    with Wire() as wire:
+        wire.default = late_end
+        async with Client(connection(wire.url, dialect=OPENAI_CHAT)) as client:
+            for _ in range(5):
+                assert isinstance(await client.attempt(b'{"prompt": "x"}', "m"), Answer)
+        assert wire.opened == 1
 
 
 async def test_a_refusal_that_is_whole_was_billed_and_is_kept():

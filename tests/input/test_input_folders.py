@@ -193,6 +193,7 @@ def test_what_the_job_writes_is_never_its_input(fed, called, service, path, sect
         assert ended.returncode == 2, ended.stderr
         assert f"would be read as input: choose another {key}" in ended.stderr
     assert service.requests == 0
+    assert not list(given.parent.rglob("*.prom")), "nor does it say there how it ended"
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,49 @@ def test_a_choice_never_takes_the_place_of_the_jobs_own_output(job, called, mixe
     assert job.output.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["export", "report"])
+@pytest.mark.parametrize("name", ["part-00000", "x", "below/x"])
+@pytest.mark.parametrize("folder", ["job", "job.partial", "link", "job.first-2"])
+def test_no_export_among_parts(job, called, service, folder, name, command):
+    path = job([{"id": f"{n}", "name": f"shelf {n}"} for n in range(4)], output={"path": "out/job", "rows_per_file": 3})
+    assert called("run", path, "--limit", "2").returncode == 0
+    (job.folder / "out" / "link").symlink_to(job.folder / "out" / "job")
+    before = job.files()
+    where = job.folder / "out" / folder / f"{name}{'.parquet' if command == 'export' else '.html'}"
+    ended = called(command, path, "-o", where)
+    assert (ended.returncode, "a folder of results" in ended.stderr) == (2, True), ended.stderr
+    assert {name for name in job.files() if ".sqlite" not in name} == {name for name in before if ".sqlite" not in name}
+    assert called("run", path).returncode == 0
+
+
+def test_parts_that_were_exported_one_by_one_are_no_folder_of_results(job, called, mixed):
+    for number in range(3):
+        assert called("export", mixed, "-o", job.folder / "all" / f"part-0000{number}.parquet").returncode == 0
+
+
+@pytest.mark.parametrize("sections", [{"metrics": "out/job/job.prom"}, {"output": {"state": "out/job/state"}}])
+def test_no_files_of_a_job_among_its_parts(job, called, service, sections):
+    output = {"path": "out/job", "rows_per_file": 3, **sections.pop("output", {})}
+    path = job([{"id": "1", "name": "shelf"}], output=output, **sections)
+    for command in ("plan", "run"):
+        ended = called(command, path)
+        assert (ended.returncode, "a folder of results" in ended.stderr) == (2, True), ended.stderr
+    assert service.requests == 0
+    assert not any(name.startswith("out/job") for name in job.files()), "nor does it say there how it ended"
+
+
+def test_no_job_among_the_parts_of_another(job, called, service):
+    assert (
+        called("run", job([{"id": "1", "name": "shelf"}], output={"path": "out/job", "rows_per_file": 3})).returncode
+        == 0
+    )
+    output = {"path": "out/job/other.parquet", "state": "state"}
+    for command in ("plan", "run"):
+        ended = called(command, job([{"id": "2", "name": "shelf"}], name="other", output=output))
+        assert (ended.returncode, "a folder of results" in ended.stderr) == (2, True), ended.stderr
+    assert service.requests == 1
+
+
 def test_from_python(job, called, mixed, pointing, tmp_path):
     done = commands.export(mixed, job.folder / "x.jsonl", columns=["id", "text"], status="ok,pending", environ=pointing)
     assert (done.rows, done.ok, done.failed, done.pending, done.reasons) == (4, 2, 0, 2, {})

@@ -140,7 +140,12 @@ def test_stale_temporaries_go_and_others_stay(finished, driver, built_in):
         dead.wait(HUNG)
     stale = folder / f".{name}.{dead.pid}.tmp"
     living = folder / f".{name}.{os.getpid()}.tmp"
-    others = [folder / f".other.parquet.{dead.pid}.tmp", folder / f".{name}.tmp", folder / f".{name}.x.tmp"]
+    others = [
+        folder / f".other.parquet.{dead.pid}.tmp",
+        folder / f".{name}.tmp",
+        folder / f".{name}.x.tmp",
+        folder / f".{name}.x.{dead.pid}.tmp",
+    ]
     for path in (stale, living, *others):
         path.write_bytes(b"half a file")
     assert driver("run", work, built_in.url).exit_code == 0

@@ -322,6 +322,61 @@ def test_where_to(shards, job):
     assert not job.output.exists()
 
 
+def test_a_merge_takes_no_place_of_another_job(shards, job):
+    before = job(rows(3), name="whole")
+    some = shards(2)
+    assert some.called("run", before, "--quiet").returncode == 0
+    kept = job.output.read_bytes()
+    some.write(rows(4)).run()
+    ended = some.merge()
+    assert (ended.returncode, "holds the results of the job whole" in ended.stderr) == (2, True), ended.stderr
+    assert job.output.read_bytes() == kept
+    assert some.merge("-o", job.output).returncode == 0, "by name it may"
+    assert some.merge().returncode == 0, "what was merged of the same shards is replaced"
+    renamed = [file.rename(file.with_name(f"new-{file.name}")) for file in some.files]
+    assert some.called("merge", *renamed).returncode == 0
+    job.output.unlink()
+    assert some.called("run", before, "--quiet").returncode == 0
+    before.unlink()
+    assert some.called("merge", *renamed).returncode == 0, "the other job is gone"
+
+
+def test_a_merge_takes_no_place_of_another_jobs_incomplete_results(shards, job):
+    theirs = job.output.with_name("job.partial.parquet")
+    some = shards(2)
+    other = job(rows(3), name="job.partial", output={"path": str(theirs)})
+    assert some.called("run", other, "--quiet").returncode == 0
+    ended = some.write(rows(4)).run().merge()
+    assert (ended.returncode, "holds the results of the job job.partial" in ended.stderr) == (2, True), ended.stderr
+
+
+def test_a_job_that_was_cut_into_shards_is_replaced_by_them(shards, job):
+    """Its file is the first shard's now."""
+    some = shards(2)
+    path = job(rows(4), name="seo.1")
+    assert some.called("run", path, "--quiet").returncode == 0
+    assert some.write(rows(4)).run().merge().returncode == 0
+
+
+@pytest.mark.parametrize("through", ["the folder", "a link"])
+@pytest.mark.parametrize("name", ["part-00000.parquet", "x.parquet", "below/x.parquet"])
+@pytest.mark.parametrize("folder", ["job-2-of-2", "job", "of another job"])
+def test_no_merge_among_parts(shards, job, folder, name, through):
+    output = {"path": "out/job", "rows_per_file": 3}
+    some = shards(2)
+    other = job(rows(4), name="other", output={**output, "path": "out/of another job"})
+    assert some.called("run", other, "--quiet").returncode == 0
+    some.write(rows(8), output=output).run()
+    place = job.folder / "out" / folder
+    if through == "a link":
+        (job.folder / "link").symlink_to(place)
+        place = job.folder / "link"
+    before = job.files()
+    ended = some.merge("-o", place / name)
+    assert (ended.returncode, "a folder of results, which a run replaces as a whole" in ended.stderr) == (2, True)
+    assert job.files() == before
+
+
 def refused(some: Shards, files: list[Path]) -> str:
     ended = some.called("merge", *files)
     assert ended.returncode == 2

@@ -424,6 +424,54 @@ def test_a_page_of_other_rows_does_not_stand(job, service, called):
     assert "shelf 0" in page_of(page).text
 
 
+def test_a_page_of_other_row_numbers_does_not_stand(job, service, called):
+    service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
+    page = job.folder / "out" / "job.report.html"
+    rows = [{"id": "", "name": name} for name in ("lamp", "tent", "boat", "oar")]
+    given = {"input": {"id": None}, "report": True}
+    assert called("run", job(rows, **given)).returncode == 1
+    assert "400row 1" in page_of(page).text
+    for at in (3, 2):
+        moved = [*rows[1 : at + 1], rows[0], *rows[at + 1 :]]
+        ended = called("run", job(moved, **given), "--no-retry-failed", "--json")
+        assert (ended.json["sent"], ended.json["failed"]) == (0, 1)
+        assert f"400row {at + 1}" in page_of(page).text
+
+
+def test_a_page_of_rows_that_others_moved_does_not_stand(job, service, called):
+    """Rows that are not the job's count in the numbers."""
+    service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
+    page = job.folder / "out" / "job.report.html"
+    rows = [{"id": "", "name": name} for name in ("lamp", "tent")]
+    given = {"input": {"id": None, "where": "name <> 'boat'"}, "report": True}
+    assert called("run", job(rows, **given)).returncode == 1
+    ended = called("run", job([{"id": "", "name": "boat"}, *rows], **given), "--no-retry-failed", "--json")
+    assert (ended.json["sent"], ended.json["failed"]) == (0, 1)
+    assert "400row 2" in page_of(page).text
+
+
+def test_a_page_of_other_settings_does_not_stand(job, service, called):
+    page = job.folder / "out" / "job.report.html"
+    for dollars in (1, 1000):
+        prices = {"palmyra-x5": {"input": dollars, "output": dollars}}
+        assert called("run", job(ROWS, prices=prices, report=True)).returncode == 0
+        assert f"output: {dollars}.0" in page_of(page).text
+    assert service.requests == len(ROWS)
+
+
+def test_a_page_of_results_that_were_kept_out_does_not_stand_once_they_are_in_place(job, service, called):
+    path = job(ROWS, report=True)
+    page = job.folder / "out" / "job.report.html"
+    assert called("run", path).returncode == 0
+    service.script = lambda _, body: Status(400) if "shelf 3" in body["prompt"] else None
+    path = job(ROWS, prompt="Sing of {{ name }}.", report=True)
+    assert called("run", path).returncode == 1
+    assert "keeps its 8 texts" in page_of(page).text
+    job.output.unlink()
+    assert called("run", path, "--no-retry-failed", "--json").json["sent"] == 0
+    assert "keeps its 8 texts" not in page_of(page).text
+
+
 def test_a_page_does_not_stand_where_answers_were_taken_in(job, service, called):
     assert called("run", job(ROWS, name="other", output={"path": "out/other.parquet"})).returncode == 0
     path = job(ROWS, until={"requests": 3}, report=True)

@@ -73,6 +73,32 @@ def test_texts_that_failed_the_old_check_may_pass_the_new_one(job, called, servi
     assert [row["text"] for row in job.rows()] == ["a text of some size"] * 3
 
 
+@pytest.mark.parametrize(
+    ("check", "wanted"),
+    [({"min_chars": 10}, 3), ({"min_chars": 5}, 4), ({}, 4), ({"min_chars": 50}, 2)],
+    ids=["one passes", "both pass", "no check", "none passes"],
+)
+def test_texts_that_pass_the_new_check_are_offered(check, wanted, job, called, service):
+    """They are paid for, as answers are: two of the four rows failed the old check."""
+    texts = {"row 0": "a text of some size", "row 1": "short"}
+    long = "a text that every check passes, since it has more than a hundred characters " * 2
+
+    def script(_, body):
+        text = texts.get(body["prompt"].removeprefix("Write about ").removesuffix("."), long)
+        return Raw(json.dumps({"choices": [{"text": text}], "model": "m"}).encode())
+
+    service.script = script
+    rows = [*ROWS, {"id": "3", "name": "row 3"}]
+    path = job(rows, check={"min_chars": 100, "retries": 0})
+    assert called("run", path).returncode == 1
+    job.output.unlink()
+    new = job(rows, name="newer", check=check)
+    for command in ("plan", "run"):
+        ended = called(command, new, *["--limit", "4"] * (command == "run"))
+        said = " ".join((ended.stdout + ended.stderr).split())
+        assert f"holds answers to {wanted} of these 4 rows, which would be bought again" in said, said
+
+
 def test_nothing_is_taken_in_twice(job, called, service):
     service.script = lambda *_: Raw(b'{"choices": [{"text": "short"}], "model": "m"}')
     path = job(ROWS, check={"min_chars": 100, "retries": 0})

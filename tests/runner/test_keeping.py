@@ -8,7 +8,7 @@ from contextlib import closing
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from support.service import Raw, Status, error_body
+from support.service import Hold, Raw, Status, error_body
 
 from batchgen import commands
 from batchgen.errors import UsageError
@@ -304,6 +304,61 @@ def test_two_jobs_with_one_output_do_not_replace_each_other(job, called, service
     assert called("run", other, "--adopt").returncode == 0
     assert service.requests == 120
     assert called("run", complete).returncode == 2, "now it is the other's"
+
+
+@pytest.mark.parametrize(
+    ("beside", "gate"), [("job.partial", {}), ("job.rejected", {"max_failed": "50%"})], ids=["partial", "rejected"]
+)
+def test_what_is_not_put_in_place_takes_no_other_jobs(beside, gate, job, called, service, complete):
+    """Its results lie where this job's go that do not replace the last good ones."""
+    theirs = job.folder / "out" / f"{beside}.parquet"
+    assert called("run", job(ROWS, name=beside, output={"path": str(theirs)})).returncode == 0
+    before = theirs.read_bytes()
+    path = job(ROWS, gate=gate, prompt=EDITED)
+    sent = service.requests
+    service.script = lambda n, _: Status(400) if n % 4 else None
+    for command in (["plan"], ["try"], ["export"], ["run"], ["run", "--fresh"]):
+        ended = called(*command, path)
+        assert ended.returncode == 2, command
+        for words in (str(theirs), f"holds the results of the job {beside}", "may go there", "output: {path: ...}"):
+            assert words in ended.stderr
+    assert service.requests == sent
+    assert theirs.read_bytes() == before
+    assert called("run", path, "--adopt").returncode == 1
+    assert 0 < texts(job, theirs) < 60
+
+
+def test_a_job_that_is_not_gated_has_no_rejected_results(job, called, service, complete):
+    theirs = job.folder / "out" / "job.rejected.parquet"
+    assert called("run", job(ROWS, name="job.rejected", output={"path": str(theirs)})).returncode == 0
+    assert called("run", complete, "--fresh").returncode == 0
+
+
+def test_results_that_another_job_has_put_there_meanwhile_stay(job, service, start, called, ended):
+    """Neither was there when the other began."""
+    service.script = lambda _, body: Hold() if body["prompt"].startswith("Write much") else None
+    slow = start("run", job(ROWS, name="slow", prompt=EDITED))
+    service.wait(lambda service: service.in_flight == 8)
+    assert called("run", job(ROWS, name="quick")).returncode == 0
+    before = job.output.read_bytes()
+    service.release()
+    stopped = ended(slow)
+    assert (stopped.returncode, "holds the results of the job quick" in stopped.stderr) == (3, True), stopped.stderr
+    assert job.output.read_bytes() == before
+    again = called(
+        "run",
+        job(ROWS, name="slow", prompt=EDITED, output={"path": "out/slow.parquet", "state": "out/.batchgen"}),
+        "--json",
+    )
+    assert (again.returncode, again.json["sent"], again.json["ok"]) == (0, 0, 60), "nothing is bought twice"
+
+
+def test_brackets_in_a_name_mean_no_other_file(job, called, service):
+    assert called("run", job(ROWS, name="one", output={"path": "out/job1.parquet"})).returncode == 0
+    service.script = lambda n, _: Status(400) if n % 4 else None
+    ended = called("run", job(ROWS, name="other", prompt=EDITED, output={"path": "out/job[1].parquet"}))
+    assert (ended.returncode, "partial" in ended.stdout) == (1, False), ended.stderr
+    assert 0 < texts(job, job.folder / "out" / "job[1].parquet") < 60
 
 
 def test_two_job_files_with_one_name_do_not_share_a_checkpoint(job, called, service, complete):
