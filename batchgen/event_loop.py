@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import gc
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -23,8 +25,24 @@ def run(main: Coroutine[Any, Any, T], factory: Factory | None = None) -> T:
 
 
 def _run(main: Coroutine[Any, Any, T], factory: Factory | None) -> T:
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with _collecting(), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
+
+
+@contextmanager
+def _collecting() -> Iterator[None]:
+    """Has garbage collected where the collector rests (`__main__`): failed requests make some. What was there before
+    is none, and is not looked through."""
+    if gc.isenabled():
+        yield
+        return
+    gc.freeze()
+    gc.enable()
+    try:
+        yield
+    finally:
+        gc.disable()
+        gc.unfreeze()
 
 
 def _at_work() -> bool:
