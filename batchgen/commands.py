@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 from batchgen.job.job import Job
 from batchgen.job.job_files import find_job_file
 from batchgen.job.load import as_job
-from batchgen.runner.endpoints import warn_if_elsewhere
-from batchgen.runner.opening import opened
-from batchgen.runner.prepare import prepare, refuse_misplaced
 from batchgen.send.engines import local as here
 from batchgen.ui import logs
 
@@ -79,6 +76,7 @@ def run(
     Raises BatchgenError where there is nothing to sum up: the job or its input is wrong, another run of it is at work,
     this machine refuses, or an interrupt came before anything was sent."""
     from batchgen.runner import notifications
+    from batchgen.runner.opening import opened
     from batchgen.runner.run import Runner
     from batchgen.runner.signals import Signals
 
@@ -100,6 +98,7 @@ def try_rows(
     """Sends so many rows that have no answer yet, the first or any of them (`random`), and publishes nothing. What
     they buy is the job's. Checks all that a run checks; raises as `run`."""
     from batchgen.runner import notifications, trial
+    from batchgen.runner.opening import opened
     from batchgen.runner.signals import Signals
 
     with Signals() as signals:
@@ -133,6 +132,7 @@ def plan(
     """
     from batchgen.runner import notifications
     from batchgen.runner.forecast import forecast_of
+    from batchgen.runner.prepare import prepare
 
     job = _load(path, limit, local=local)
     notifications.check(job)
@@ -176,6 +176,8 @@ def show(
     first. `rows`: their numbers, from 1, or their `input.id`; or all that `failed`, or all `pending` ones. Leaves no
     trace. Raises UsageError if a row does not exist."""
     from batchgen.runner import show
+    from batchgen.runner.endpoints import warn_if_elsewhere
+    from batchgen.runner.prepare import prepare
     from batchgen.runner.row_selection import RowSelection
 
     which = RowSelection(rows, failed, pending)
@@ -212,6 +214,7 @@ def report(
     """Writes a report of the last run, or of the active one, as an HTML page. Returns its path. Raises BatchgenError if
     there is no run."""
     from batchgen.reporting import write as reports
+    from batchgen.runner.prepare import refuse_misplaced
     from batchgen.runner.report_subject import subject_of
 
     job = _load(path, None, local=local)
@@ -230,6 +233,7 @@ def prune(
     `environ` names.
     """
     from batchgen.runner import prune as pruning
+    from batchgen.runner.prepare import prepare
 
     job = _load(path, None, local=local)
     return pruning.prune(prepare(job, environ, _named(path)), agree)

@@ -102,17 +102,23 @@ def test_modules_and_functions_can_be_seen_whole():
         pytest.param("--help", {"polars", "pydantic", "pyarrow", "shutil"}, id="help needs next to nothing"),
         pytest.param("plan", {"aiohttp", "asyncio", "tqdm", "pyarrow", "numpy"}, id="a plan makes no results"),
         pytest.param(
+            "plan --limit 1", {"aiohttp", "asyncio", "pyarrow"}, id="nor do those that stand there change that"
+        ),
+        pytest.param("status", {"polars", "pyarrow", "jinja2", "asyncio"}, id="a status reads no row"),
+        pytest.param(
             "run", {"aiohttp", "asyncio", "tqdm", "batchgen.reporting.page"}, id="a night of nothing sends nothing"
         ),
         pytest.param(
-            "run --fresh", {"numpy", "pandas", "aiohttp"}, id="the built-in model needs no HTTP, and results no numpy"
+            "run --fresh",
+            {"numpy", "pandas", "aiohttp", "tqdm"},
+            id="the built-in model needs no HTTP, and results no numpy",
         ),
     ],
 )
 def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[str], job, batchgen):
     """Importing is nearly all that a small job's plan takes."""
     path = job([{"id": "1", "name": "stove"}])
-    if command == "run":
+    if command in ("run", "status", "plan --limit 1"):
         assert batchgen("run", "--local", path).returncode == 0
     asked = [command] if command == "--help" else [*command.split(), "--local", str(path)]
     told = (
@@ -121,6 +127,17 @@ def test_no_command_waits_for_what_it_does_not_need(command: str, spared: set[st
     )
     ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert not spared & set(ended.stderr.split())
+
+
+def test_garbage_is_collected_while_requests_are_sent_and_in_a_notebook_as_ever():
+    told = (
+        "import gc\nfrom batchgen import event_loop\nfrom batchgen.__main__ import spare_the_collector\n"
+        "async def at_work(): return gc.isenabled(), gc.get_freeze_count() > 0\n"
+        "print(gc.isenabled(), event_loop.run(at_work()), gc.isenabled())\nspare_the_collector()\n"
+        "print(gc.isenabled(), event_loop.run(at_work()), gc.isenabled(), gc.get_freeze_count())"
+    )
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["True (True, False) True", "False (True, True) False 0"]
 
 
 def test_what_is_left_at_the_end_is_not_gone_over_once_more():

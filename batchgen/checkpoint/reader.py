@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
@@ -21,10 +21,12 @@ from batchgen.api.dialects import WRITER, Dialect
 from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
-from batchgen.checkpoint.index import Index
 from batchgen.checkpoint.row_key import KEY_BYTES
 from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum
 from batchgen.checkpoint.sqlite import placeholders
+
+if TYPE_CHECKING:
+    from batchgen.checkpoint.index import Index
 
 RECORD_SQL = "a.*, b.size, b.body FROM attempts a LEFT JOIN bodies b USING (id)"
 """The SELECT list of a record: an attempt's columns and its body's."""
@@ -71,6 +73,8 @@ class Reader(History):
 
     def index(self, floor: int, *, after: int = 0) -> Index:
         """Returns the index of every attempt after an id. Answers up to `floor` are not reused."""
+        from batchgen.checkpoint.index import Index  # noqa: PLC0415  polars takes long, and who counts rows needs none
+
         span = after, self.last_id()  # of what is committed now: a run may add more meanwhile
         return Index(chain.from_iterable(self._states(*span)), floor, self._answered_at_once(*span))
 

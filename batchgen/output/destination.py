@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchgen.checkpoint.schema import PUBLISHING
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
-from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.sections import Input
 from batchgen.output.draft import PART, Draft, file_beside, folder_beside, to_upload
@@ -20,6 +20,9 @@ from batchgen.storage import file_lock, folders, object_store
 from batchgen.storage.atomic import discard, machine_refusals, try_out
 from batchgen.storage.listing import files_at, would_find
 from batchgen.storage.location import Location, ObjectUrl, to_location
+
+if TYPE_CHECKING:
+    from batchgen.input.source import Source
 
 log = logging.getLogger("batchgen")
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import polars as pl
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchgen.api.failure_kinds import STATUSES, Kind
 from batchgen.checkpoint.reader import Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CHUNK = 10_000
 MESSAGES = 3
@@ -217,6 +218,8 @@ class ReportReader(Reader):
 
 
 def _times(rows: Iterable[tuple[int, float]]) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415  it takes long, and a status needs none
+
     finished, latency = array("q"), array("d")
     for at, seconds in rows:
         finished.append(at)

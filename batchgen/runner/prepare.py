@@ -32,7 +32,7 @@ from batchgen.output.column_names import advised_rename, left_out, refuse_collis
 from batchgen.output.destination import refuse_as_input
 from batchgen.output.input_columns import json_columns
 from batchgen.output.owner import refuse_among_parts
-from batchgen.simulator.model import NAME as BUILT_IN
+from batchgen.simulator import MODEL as BUILT_IN
 from batchgen.storage.settings import secret_variables
 
 CHARS_PER_TOKEN = 4

@@ -9,9 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, NoReturn, Protocol
-
-from tqdm import TqdmWarning, tqdm
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from batchgen.api.usage import Usage, spent
 from batchgen.runner.remaining_time import RemainingTime
@@ -19,6 +17,9 @@ from batchgen.send.stats import Stats
 from batchgen.ui import logs
 from batchgen.ui.humanize import approximately, dollars, duration, inflect, pluralize
 from batchgen.ui.terminal import DEFAULT_COLUMNS, screen
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.2
@@ -76,6 +77,8 @@ class ProgressBar:
         self._messages.__enter__()
 
     def _new(self, **how: Any) -> tqdm[NoReturn]:
+        from tqdm import tqdm  # noqa: PLC0415  most runs are nobody's to watch
+
         bar: tqdm[NoReturn] = tqdm(file=sys.stderr, **how)
         bar.dynamic_ncols = _columns  # type: ignore[assignment]  # as tqdm itself does
         return bar
@@ -119,6 +122,8 @@ class NotebookWidget(ProgressBar):
     every = WIDGET_SECONDS
 
     def _new(self, **how: Any) -> tqdm[NoReturn]:
+        from tqdm import TqdmWarning  # noqa: PLC0415  see above
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TqdmWarning)
             from tqdm.auto import tqdm as automatic  # noqa: PLC0415  it looks for ipywidgets, and warns, when imported

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from batchgen.api.body import decompress
 from batchgen.api.outcome import Answer, Failure
 from batchgen.api.token_counts import token_counts
 from batchgen.api.types import RawCompletion
 from batchgen.job.checker import CheckedAnswer, Checker
-from batchgen.send.interfaces import Attempt
+
+if TYPE_CHECKING:
+    from batchgen.send.interfaces import Attempt
 
 
 def with_check(attempt: Attempt, checker: Checker | None, read: Callable[[bytes], RawCompletion]) -> Attempt:

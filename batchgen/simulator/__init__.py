@@ -2,3 +2,5 @@
 
 It replaces the service in trials and tests, and never pretends to be it: its model is called `local-ngram`.
 """
+
+MODEL = "local-ngram"

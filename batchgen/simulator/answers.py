@@ -8,7 +8,7 @@ import msgspec
 
 from batchgen.api import sse
 from batchgen.api.types import Choice, Completion
-from batchgen.simulator import model
+from batchgen.simulator import MODEL
 
 TPES = {
     400: "BadRequest",
@@ -68,7 +68,7 @@ class Answer:
     @classmethod
     def for_choice(cls, choice: Choice, *, streamed: bool) -> Answer:
         if not streamed:
-            whole = msgspec.json.encode(Completion(choices=[choice], model=model.NAME))
+            whole = msgspec.json.encode(Completion(choices=[choice], model=MODEL))
             return cls([whole], "application/json")
         events = [b"data: " + msgspec.json.encode(sse.Event(value)) + b"\n\n" for value in _values(choice)]
         return cls(events, "text/event-stream")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from batchgen.api.types import SERVER_MAX_TOKENS, TokenLogProb
-from batchgen.simulator import chat_responses, model, requests, response_format
+from batchgen.simulator import MODEL, chat_responses, model, requests, response_format
 from batchgen.simulator.answers import Answer, RejectedError
 from batchgen.simulator.chat_responses import Choice, Header, Usage
 from batchgen.simulator.draw import TOP, Draw
@@ -73,7 +73,7 @@ class Chat:
     def _encode(self, choices: list[Choice], tokens: list[list[TokenLogProb]]) -> tuple[Answer, int]:
         spent = sum(map(len, tokens))
         usage = Usage(self.prompt_tokens, spent, self.prompt_tokens + spent)
-        header = Header(f"chatcmpl-{digest(self.text)[:24]}", int(time.time()), model.NAME)
+        header = Header(f"chatcmpl-{digest(self.text)[:24]}", int(time.time()), MODEL)
         if not self._request.stream:
             return Answer([chat_responses.whole(header, choices, usage)], "application/json"), spent
         options = self._request.stream_options

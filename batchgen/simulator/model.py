@@ -24,7 +24,6 @@ from batchgen.simulator.ledger import digest
 from batchgen.simulator.ngram import CONTENT_WORD, END, NGram, shares, tokenize
 from batchgen.simulator.sentences import Generation
 
-NAME = "local-ngram"
 LONGEST = 8192
 """Tokens of the longest answer, whatever `max_tokens` says."""
 

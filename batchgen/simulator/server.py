@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from batchgen import event_loop
 from batchgen.errors import UsageError
-from batchgen.simulator import answers, model, responses
+from batchgen.simulator import MODEL, answers, model, responses
 from batchgen.simulator.answers import RejectedError
 from batchgen.simulator.chat import OPENAI_PATH
 from batchgen.simulator.exchange import ENDPOINTS, Exchange
@@ -29,7 +29,7 @@ from batchgen.simulator.shapes import Shape
 
 LEDGER_PATH = "/ledger"
 MAX_BODY = 64 * 2**20
-MODELS = msgspec.json.encode({"models": [{"id": model.NAME, "name": "Built-in n-gram model"}]})
+MODELS = msgspec.json.encode({"models": [{"id": MODEL, "name": "Built-in n-gram model"}]})
 _BACKLOG = 4096
 """Connections that may wait to be accepted: a client may open all of its own at once."""
 _SHUTDOWN = 2.0

@@ -192,7 +192,7 @@ def test_a_librarys_panic_is_a_line(job, called, monkeypatch):
     """Which is no Exception."""
     path = job([{"id": "1", "name": "shelf"}])
     far = pl.Series([2**31 - 1]).cast(pl.Int32).cast(pl.Date)
-    monkeypatch.setattr("batchgen.commands.prepare", lambda *_: far.cast(pl.String))
+    monkeypatch.setattr("batchgen.runner.prepare.prepare", lambda *_: far.cast(pl.String))
     ended = called("plan", path)
     assert ended.returncode == 5
     assert (
