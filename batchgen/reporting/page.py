@@ -59,7 +59,7 @@ def render(facts: Facts, folder: Path) -> str:
 
 def _page() -> Template:
     source = resources.files("batchgen.reporting").joinpath("report.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, optimized=False).from_string(source)
 
 
 def _inert(value: Any) -> Any:

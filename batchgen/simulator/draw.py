@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -63,11 +63,11 @@ class Distribution:
         if self._is_reused:
             return self._cached()
         self._is_reused = True
-        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked())
+        return self._over(None if self.lower is None else self.lower.ranked())
 
     def _cached(self) -> Iterator[tuple[float, str]]:
         if self._rest is None:
-            self._rest = self._merged(self.lower.ranked()) if self.lower is not None else iter(self._top())
+            self._rest = self._over(None if self.lower is None else self.lower.ranked())
         at = 0
         while at < HEAD:
             if at == len(self._head):
@@ -80,28 +80,16 @@ class Distribution:
 
     def ranked_uncached(self) -> Iterator[tuple[float, str]]:
         """Yields as `ranked` does, without the cache."""
-        return iter(self._top()) if self.lower is None else self._merged(self.lower.ranked_uncached())
+        return self._over(None if self.lower is None else self.lower.ranked_uncached())
 
     def _top(self) -> list[tuple[float, str]]:
         if self._sorted is None:
             self._sorted = sorted([(p, token) for token, p in self.explicit.items() if p > 0], reverse=True)
         return self._sorted
 
-    def _merged(self, lower: Iterator[tuple[float, str]]) -> Iterator[tuple[float, str]]:
-        explicit, floor = self.explicit, self.floor
-        own = iter(self._top())
-        first = next(own, None)
-        for p, token in lower:
-            if token in explicit:
-                continue
-            other = (p * floor, token)
-            while first is not None and first > other:
-                yield first
-                first = next(own, None)
-            yield other
-        if first is not None:
-            yield first
-            yield from own
+    def _over(self, lower: Iterator[tuple[float, str]] | None) -> Iterator[tuple[float, str]]:
+        own = self._top()
+        return iter(own) if lower is None else _merged(own, self.explicit, self.floor, lower)
 
     def mass(self, power: float) -> float:
         """Returns the sum of p ** power over the vocabulary, without iterating over it."""
@@ -123,6 +111,26 @@ class Distribution:
             return own
         hidden = sum(math.pow(self.lower.probability(token), power) for token in self.explicit)
         return own + math.pow(self.floor, power) * max(0.0, self.lower.mass(power) - hidden)
+
+
+def _merged(
+    own: list[tuple[float, str]], explicit: Container[str], floor: float, lower: Iterator[tuple[float, str]]
+) -> Iterator[tuple[float, str]]:
+    """Yields a layer's own ranks among those of the lower layers. It does not hold the distribution, which may hold it:
+    so a prompt's distributions go when their last user goes, and leave the garbage collector nothing to do."""
+    mine = iter(own)
+    first = next(mine, None)
+    for p, token in lower:
+        if token in explicit:
+            continue
+        other = (p * floor, token)
+        while first is not None and first > other:
+            yield first
+            first = next(mine, None)
+        yield other
+    if first is not None:
+        yield first
+        yield from mine
 
 
 def _kept(cache: dict[float, T], power: float, value: T) -> T:
