@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from batchgen.simulator.draw import Distribution
 
@@ -23,9 +23,9 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def shares(counts: Counter[str]) -> dict[str, float]:
+def shares(counts: Mapping[str, int]) -> dict[str, float]:
     """Returns each token's share of all counts; they sum to 1."""
-    total = counts.total()
+    total = sum(counts.values())
     return {token: count / total for token, count in counts.items()}
 
 
@@ -45,23 +45,27 @@ class NGram:
         self.lower, self._backoff_weights = lower, backoff_weights
         self.order = len(backoff_weights)
         self.start = (START,) * self.order
-        self.followers: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        self.followers: defaultdict[tuple[str, ...], dict[str, int]] = defaultdict(dict)  # a Counter takes long to make
         counts: Counter[str] = Counter()
         for tokens in documents:
             counts.update(tokens)
             self._learn([*self.start, *tokens, END])
         for token in [t for t, count in counts.items() if count == 1 and t.strip().isalpha()]:
-            self.followers[RARE,].update(self.followers[token,])
+            rare = self.followers[RARE,]
+            for follower, count in self.followers[token,].items():
+                rare[follower] = rare.get(follower, 0) + count
         self._distribution = functools.cache(self._make)
 
     def _learn(self, tokens: list[str]) -> None:
         for at in range(self.order, len(tokens)):
-            for length in range(1, self.order + 1):
-                self.followers[tuple(tokens[at - length : at])][tokens[at]] += 1
+            token = tokens[at]
+            for start in range(at - self.order, at):
+                counts = self.followers[tuple(tokens[start:at])]
+                counts[token] = counts.get(token, 0) + 1
 
     def _make(self, history: tuple[str, ...]) -> Distribution:
         followers = self.followers[history]
-        total, weight = followers.total(), self._backoff_weights[len(history) - 1] * len(followers)
+        total, weight = sum(followers.values()), self._backoff_weights[len(history) - 1] * len(followers)
         lower = self._distribution(history[1:]) if history[1:] else self.lower
         return Distribution.mixed(shares(followers), total / (total + weight), lower)
 
