@@ -29,7 +29,7 @@ def lines(bench: Bench) -> Iterator[Line]:
     for name, wall in zip(COMMANDS, found, strict=True):
         yield Line(f"batchgen {name}", f"{1000 * wall:.0f} ms", f"<= {MOST:.0f}", wall / nothing)
     yield _of("plan", _plan(bench), f"< {MAX_CPU:.0f} s")
-    yield _of("a night of nothing to do", _nothing_to_do(bench), "")
+    yield from _after_a_run(bench)
 
 
 def _plan(bench: Bench) -> list[Cost]:
@@ -39,13 +39,17 @@ def _plan(bench: Bench) -> list[Cost]:
     return found
 
 
-def _nothing_to_do(bench: Bench) -> list[Cost]:
+def _after_a_run(bench: Bench) -> Iterator[Line]:
     job = made.prepared(bench, ROWS, "start")
-    command = (BATCHGEN, "run", "--quiet", "--local", job)
-    cost(*command)  # the last ten
-    found = _repeated(bench, *command)
+    cost(BATCHGEN, "run", "--quiet", "--local", job)  # the last ten
+    commands = {
+        "a night of nothing to do": ("run", "--quiet"),
+        "plan beside its results": ("plan",),
+        "status": ("status",),
+    }
+    for what, command in commands.items():
+        yield _of(what, _repeated(bench, BATCHGEN, *command, "--local", job), "")
     shutil.rmtree(job.parent)
-    return found
 
 
 def _repeated(bench: Bench, *command: str | Path) -> list[Cost]:
