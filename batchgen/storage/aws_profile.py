@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchgen.errors import UsageError
+
+if TYPE_CHECKING:
+    import configparser
 
 _ELSEWHERE = (
     "AWS_ACCESS_KEY_ID",
@@ -51,6 +54,8 @@ def _section(environ: Mapping[str, str], kind: str, name: str) -> Mapping[str, s
 
 
 def _parsed(environ: Mapping[str, str], kind: str) -> configparser.ConfigParser:
+    import configparser  # noqa: PLC0415  most jobs use no store
+
     variable = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}[kind]
     path = Path(environ.get(variable) or Path(environ.get("HOME", "~")) / ".aws" / kind).expanduser()
     parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="\0")
