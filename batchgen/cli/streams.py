@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn, TextIO
@@ -84,6 +83,8 @@ def flush_or_discard() -> None:
 
 def log(*, quiet: bool = False, verbose: bool = False) -> None:
     """Sends the log to stderr, in the form that `--log-format` sets."""
+    import logging
+
     from batchgen.ui import logs
 
     kind = click.get_current_context().meta["log_format"]
@@ -101,6 +102,8 @@ def _logged_as_object(message: str, **numbers: int) -> bool:
 
 def log_end(summary: Summary) -> None:
     """Logs the summary as the last object, if the log consists of JSON objects."""
+    import logging
+
     from batchgen.cli import render
     from batchgen.ui import logs
 
