@@ -94,7 +94,7 @@ def _read(values: Sequence[bytes]) -> tuple[Any, Any, Any]:
     """Returns `choices`, one at least in each, `model` and `usage`. Raises ArrowInvalid if a value is no answer, or
     its log-probs are not of the contract's shape."""
     data = b"\n".join(values)
-    if b"\\u" in data and _AWKWARD.search(data):
+    if b"\\" in data and _AWKWARD.search(data):
         data = b"\n".join([_plain(value) if _AWKWARD.search(value) else value for value in values])
     batch = max(1, BATCH_BYTES * len(values) // max(1, len(data)))
     table = pa.RecordBatchReader.from_stream(read_json(data, _COMPLETION, batch_size=batch)).read_all()
