@@ -13,16 +13,22 @@ SURELY_WORTH, WELL_WORTH = 0.5, 0.9
 """The share that a small step must surely bring; and the share that shows that there was no queue at all."""
 IN_VAIN = 0.25
 """The share below which more only wait longer."""
+UNKNOWN_PACE = 0.14
+"""How much the pace may have changed between two numbers, while nothing tells it."""
+MUCH_FASTER = 0.15
+"""The share by which latency must fall, so that the server has become faster. Less may be a queue that is gone."""
 FLAT = 0.03
 """The share of the throughput below which a gain is not worth a queue."""
 ALIKE = 1.12
 """Numbers that differ by a smaller factor are alike."""
 
 
-def is_worth(level: Level, before: Level) -> bool:
-    """Returns whether a large step brought enough. If that is in doubt, it did: a queue shows clearly at the next
-    one."""
-    return level.worth(before) + level.doubt(before) >= WORTH
+def is_worth(level: Level, before: Level, pace: Pace) -> bool:
+    """Returns whether a large step brought enough: most of the ideal gain, perhaps, since a queue shows clearly at the
+    next step; or surely some of it, as where a larger batch takes longer."""
+    perhaps = level.worth(before) + level.doubt(before)
+    surely = level.with_error(max(pace.deviation, UNKNOWN_PACE)).surely_worth(before)
+    return perhaps >= WORTH or surely >= IN_VAIN
 
 
 def is_surely_worth(level: Level, before: Level, pace: Pace) -> bool:
@@ -36,8 +42,9 @@ def is_free(level: Level, before: Level) -> bool:
 
 
 def is_faster(level: Level, base: float, pace: Pace) -> bool:
-    """Returns whether answers surely come sooner than without a queue: then the server has become faster."""
-    return level.latency < (1 - 2 * level.with_error(pace.deviation).error) * base < math.inf
+    """Returns whether answers surely come much sooner than without a queue: then the server has become faster."""
+    less = max(2 * level.with_error(pace.deviation).error, MUCH_FASTER)
+    return level.latency < (1 - less) * base < math.inf
 
 
 def has_no_queue(level: Level, high: Level) -> bool:

@@ -148,7 +148,7 @@ class HillClimb:
         elif is_faster(level, min(self.base, before.latency), self.pace):
             self.move(self.number, Phase.CLIMBING, level, "")
             self._before, self._unchecked = None, UNCHECKED  # what was measured before is of a slower server
-        elif is_worth(level, before):
+        elif is_worth(level, before, self.pace):
             self._unchecked = UNCHECKED if len(self._rounds) > 1 else self._unchecked  # it has changed meanwhile
             self._found_room(level, before, 2.0)
         elif self._is_sure:

@@ -107,6 +107,10 @@ class Batching(_Changing):
                 heapq.heapify(self._ends)
                 self._changed()
 
+    def _share(self, requests: int) -> float:
+        """Returns what each of so many requests gets of the speed that it would have alone."""
+        return min(1.0, self._number() / requests)
+
     def _pass(self) -> None:
         now = asyncio.get_running_loop().time()
         self._given += self._speed * (now - self._at)
@@ -118,7 +122,7 @@ class Batching(_Changing):
             _, _, done = heapq.heappop(self._ends)
             if not done.done():
                 done.set_result(None)
-        self._speed = self._per_second * min(1.0, self._number() / max(len(self._ends), 1))
+        self._speed = self._per_second * self._share(max(len(self._ends), 1))
         if self._timer is not None:
             self._timer.cancel()
         if self._ends:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from support.connections import connection
 from support.service import Delay
-from support.shapes import ByTokens, Drifting, Unsteady, play, play_several, play_together
+from support.shapes import ByTokens, Drifting, SoftBatching, Unsteady, play, play_several, play_together
 
 from batchgen.send.concurrency import START, AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
@@ -93,6 +93,27 @@ def test_a_change_of_capacity_is_followed(shape, latency, tokens, numbers):
         found = statistics.mean(auto.numbers(begin + 15, begin + 40))
         assert abs(math.log(found / after)) < abs(math.log(found / before))
     assert not auto.late()
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("seed", [5, 6])
+def test_room_that_is_four_times_as_large_is_not_taken_for_a_faster_server(seed):
+    """The queue is gone, and so answers come sooner."""
+    auto = play(Slots(((0, 10), (60, 40))), about(0.5), exactly(50), None, 125, seed)
+    assert auto.throughput(85, 120) >= 0.97 * 40 / 0.5
+
+
+@pytest.mark.simulated
+def test_a_batch_without_a_clear_limit_is_used_well():
+    """Each request more slows the others down, and brings a little less than the one before."""
+    shares = []
+    for knee, best in ((16, 64), (40, 160)):
+        for seed in range(1, 6):
+            fixed = play(SoftBatching(knee), exactly(0.05), between(20, 80), best, 90, seed)
+            auto = play(SoftBatching(knee), exactly(0.05), between(20, 80), None, 150, seed)
+            shares.append(auto.throughput(80, 140) / fixed.throughput(20, 80))
+            assert auto.latency(80, 140) <= 0.7 * fixed.latency(20, 80)
+    assert statistics.mean(shares) >= 0.82, shares
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])

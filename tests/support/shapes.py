@@ -26,7 +26,7 @@ from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.send.task import Task
 from batchgen.simulator.clock import SimulatedLoop
-from batchgen.simulator.shapes import Shape, Slots
+from batchgen.simulator.shapes import Batching, Shape, Slots
 
 
 class Unsteady(Slots):
@@ -62,6 +62,16 @@ class ByTokens(Slots):
 
     async def work(self, seconds: float, tokens: int) -> None:
         await super().work(seconds + tokens / self._per_second, tokens)
+
+
+class SoftBatching(Batching):
+    """A batch with no clear limit: each request more slows the others down, and brings a little less than the last."""
+
+    def __init__(self, knee: int) -> None:
+        super().__init__(((0, knee),), 50)
+
+    def _share(self, requests: int) -> float:
+        return self._number() / requests * (1 - math.exp(-requests / self._number()))
 
 
 @dataclass
