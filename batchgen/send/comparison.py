@@ -47,11 +47,6 @@ def is_faster(level: Level, base: float, pace: Pace) -> bool:
     return level.latency < (1 - less) * base < math.inf
 
 
-def has_no_queue(level: Level, high: Level) -> bool:
-    """Returns whether more surely brought more: then `level` has no queue."""
-    return high.number > level.number and high.surely_worth(level) >= WORTH
-
-
 def waits_less(low: Level, high: Level, pace: Pace) -> bool:
     """Returns whether fewer requests wait less than more did, and bring as much. Where the pace changes by itself, it
     must be sure. If they are not fewer, since other runs have more, nothing was tried, and they do."""

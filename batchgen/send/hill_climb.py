@@ -17,7 +17,6 @@ from typing import assert_never
 from batchgen.send.comparison import (
     are_alike,
     brings_less,
-    has_no_queue,
     is_faster,
     is_free,
     is_surely_worth,
@@ -271,8 +270,8 @@ class HillClimb:
             self.move(max(self.number, round(high.number)), Phase.HOLDING, level, "fewer in flight bring less")
 
     def _look_for_base(self, level: Level, high: Level) -> None:
-        """Lowers the number until more bring more: then there is no queue."""
-        if self.number > 1 and not has_no_queue(level, high):
+        """Lowers the number until fewer bring less: then there is no queue."""
+        if self.number > 1 and not brings_less(level, high):
             self._lower(level, self.number // 2)
         else:
             self.base = level.latency

@@ -79,6 +79,12 @@ def test_few_slots_are_found_too(slots):
     assert statistics.mean(auto.numbers(40, 110)) <= slots + 1
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_server_of_few_slow_slots_is_not_left_idle(seed):
+    auto = play(Slots(((0, 3),)), about(8.0), exactly(50), None, 300, seed)
+    assert auto.throughput(120, 280) >= 0.7 * 3 / 8
+
+
 @pytest.mark.parametrize(
     ("shape", "latency", "tokens", "numbers"),
     [
@@ -142,7 +148,7 @@ def test_a_pace_that_changes_by_itself_is_not_taken_for_a_queue(slots, seconds, 
         auto = play(Unsteady(slots, seconds, deviation), about(0.4), exactly(50), None, 130, seed)
         shares.append(auto.throughput(60, 120) / fixed.throughput(60, 120))
         slower.append(auto.latency(60, 120) / fixed.latency(60, 120))
-    assert statistics.mean(shares) >= 0.9, shares
+    assert statistics.mean(shares) >= 0.85, shares
     assert min(shares) >= 0.7, shares
     assert statistics.mean(slower) <= 2.6, slower
 
