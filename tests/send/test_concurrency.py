@@ -113,13 +113,12 @@ def test_room_that_is_four_times_as_large_is_not_taken_for_a_faster_server(seed)
 def test_a_batch_without_a_clear_limit_is_used_well():
     """Each request more slows the others down, and brings a little less than the one before."""
     shares = []
-    for knee, best in ((16, 64), (40, 160)):
-        for seed in range(1, 6):
-            fixed = play(SoftBatching(knee), exactly(0.05), between(20, 80), best, 90, seed)
-            auto = play(SoftBatching(knee), exactly(0.05), between(20, 80), None, 150, seed)
-            shares.append(auto.throughput(80, 140) / fixed.throughput(20, 80))
-            assert auto.latency(80, 140) <= 0.7 * fixed.latency(20, 80)
-    assert statistics.mean(shares) >= 0.82, shares
+    for seed in range(1, 5):
+        fixed = play(SoftBatching(40), exactly(0.05), between(20, 80), 160, 50, seed)
+        auto = play(SoftBatching(40), exactly(0.05), between(20, 80), None, 90, seed)
+        shares.append(auto.throughput(50, 85) / fixed.throughput(20, 45))
+        assert auto.latency(50, 85) <= 0.75 * fixed.latency(20, 45)
+    assert statistics.mean(shares) >= 0.83, shares
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
