@@ -112,7 +112,7 @@ def _describe_own(job: Job) -> str:
 
 
 def _made_by(place: Location) -> list[Owner]:
-    """Returns the owner of results, and those of the shards that they were merged of. None if there are no readable
+    """Returns the owner of results, and those of the shards that they were merged of; none if there are no readable
     results of batchgen."""
     try:
         said = _origin(place)
