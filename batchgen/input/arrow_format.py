@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import ROW_BYTES, Schema, unfolding, unfolds_too_far
+from batchgen.input.bounds import ROW_BYTES, Schema, refuse_unfolding
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
@@ -40,12 +40,12 @@ class Arrow:
         row = unfolded = 0
         with _opened(path) as reader:
             for batch in _record_batches(reader):
-                _refuse_unfolding(path, ROW_BYTES * (row + batch.num_rows))
+                refuse_unfolding(path, ROW_BYTES * (row + batch.num_rows))
                 for frame in slices(to_frame(validated(path, batch, row))):
                     refuse_long(path, frame, row)
                     row += frame.height
                     unfolded += int(frame.estimated_size())
-                    _refuse_unfolding(path, unfolded)
+                    refuse_unfolding(path, unfolded)
                     yield frame if list(schema) == frame.columns else frame.select(list(schema))
 
 
@@ -77,8 +77,3 @@ def _record_batches(reader: Any) -> Iterator[pa.RecordBatch]:
         yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
     else:
         yield from reader
-
-
-def _refuse_unfolding(path: File, size: int) -> None:
-    if unfolds_too_far(size, size_of(path)):
-        raise unfolding(path, size)

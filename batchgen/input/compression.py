@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import unfolding, unfolds_too_far
+from batchgen.input.bounds import refuse_unfolding
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import first_line
@@ -90,8 +90,7 @@ class _Decompressed(io.RawIOBase):
                 raise
             raise self._damaged(error) from None
         self._given += len(data)
-        if unfolds_too_far(self._given, self._size):
-            raise unfolding(self._file, self._given)
+        refuse_unfolding(self._file, self._given, self._size)
         buffer[: len(data)] = data
         return len(data)
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from xml.parsers import expat
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import unfolding, unfolds_too_far
+from batchgen.input.bounds import refuse_unfolding
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import first_line
@@ -238,8 +238,7 @@ def _archive(path: File, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             unfolded = sum(one.file_size for one in archive.infolist())
-            if unfolds_too_far(unfolded, size_of(path) / 10):  # a tenth of it: a sheet is held whole
-                raise unfolding(path, unfolded)
+            refuse_unfolding(path, unfolded, size_of(path) / 10)  # a tenth of it: a sheet is held whole
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
         raise UsageError(f"{path}: damaged workbook: {first_line(error)}") from None

@@ -57,7 +57,7 @@ def after_run(subject: Subject, date: str, *, sent: bool) -> str | None:
     try:
         if sent or judged or not _is_up_to_date(target, subject):
             write(subject, target)
-    except (BatchgenError, OSError) as error:  # the input's files may be gone by now
+    except BatchgenError as error:
         log.warning("warning: there is no report of this run: %s", error)
     except Exception as error:  # noqa: BLE001  the results are there, and whole
         log.warning("warning: there is no report of this run: %s: %.200s", type(error).__name__, error)
