@@ -24,8 +24,11 @@ def endpoint_url(url: str) -> str:
 
 
 def _address(url: str) -> str:
-    parts_of(url, "an address such as https://api.writer.com")
-    return url.rstrip("/")
+    url, path = url.rstrip("/"), parts_of(url, "an address such as https://api.writer.com").path.rstrip("/")
+    for dialect in (*COMPLETIONS.values(), *CHATS.values()):
+        if path.endswith(dialect.path):
+            raise ValueError(f"should end before {dialect.path}, which each request adds by itself")
+    return url
 
 
 def crosses_in_the_clear(url: str) -> bool:
