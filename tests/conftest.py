@@ -23,8 +23,8 @@ from support.wire import certificates  # noqa: F401  a fixture
 from batchgen.api.pool import TEST_ONLY
 from batchgen.cli import main
 
-settings.register_profile("no deadlines", deadline=None)  # many share this machine
-settings.load_profile("no deadlines")
+settings.register_profile("many runs", deadline=None, max_examples=50)  # each run draws others; many share this machine
+settings.load_profile("many runs")
 COMMAND = str(Path(sys.executable).with_name("batchgen"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is started would not hear it, as it should
 KEPT = {"PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START", TEST_ONLY}

@@ -46,7 +46,7 @@ def body_of(parts: list[list[bytes]], end: bytes) -> bytes:
     st.sampled_from([0, 1, 2]),
     st.sampled_from([b"", b"\xef\xbb\xbf"]),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_what_is_encoded_is_decoded(told, end, done, missing_ends, mark):
     parts = [lines for _, lines in told] + ([[b"data: [DONE]"]] if done else [])
     body = body_of(parts, end)
@@ -62,7 +62,7 @@ def test_what_is_encoded_is_decoded(told, end, done, missing_ends, mark):
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4), LINE_ENDS, st.booleans(), st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_a_cut_stream_is_refused_or_ends_between_events(values, end, done, data):
     parts = [[b"data: " + encoded(value, raw=True, indent=None)] for value in values]
     body = body_of(parts + ([[b"data: [DONE]"]] if done else []), end)

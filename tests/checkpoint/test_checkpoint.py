@@ -372,7 +372,7 @@ def test_a_damaged_body_damages_the_row_and_no_other(tmp_path, damage, body):
         assert reader.records([1, 2, 3]) == {1: before[0], 3: before[2]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.data())
 def test_any_flipped_bit_of_the_file_is_found_out(data):
     """In a payload it costs the row, in SQLite's own structure the file is refused; a wrong answer comes of none."""

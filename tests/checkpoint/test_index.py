@@ -56,7 +56,7 @@ def in_parts(told: list[tuple[bytes, int, str, int, int]], floor: int) -> Index:
 
 
 @given(attempts(), st.lists(KEYS, max_size=60), st.sampled_from([0, 2**20, 2**39, 2**41]))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_it_finds_what_a_dictionary_finds(told, asked, floor):
     known = expected(told, floor)
     asked = [*asked, *known]

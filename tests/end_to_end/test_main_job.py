@@ -148,8 +148,7 @@ def parallel(n: int, _: dict) -> Gather | None:
     return Gather(8) if n <= 8 else None
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
-@pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
+@pytest.mark.parametrize(("kind", "stream"), [("csv", False), ("parquet", True), ("ndjson", False)])
 def test_every_row_has_its_own_text_and_log_probs(kind, stream, job, service, batchgen, called):
     expected, written = main_input(kind)
     path = job(written, kind=kind, prompt=TEMPLATE, request={"stream": stream})

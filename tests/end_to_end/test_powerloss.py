@@ -17,11 +17,11 @@ from support.durability import Service, Work, digest, keys, prompts, run, servic
 from batchgen.checkpoint.in_flight import InFlightLog, leftovers
 
 SEED = 20
-STATES = 1_500
+STATES = 800
 """Distinct crash states, at least, that a sound recording must survive."""
 WEAK_STATES = 600
 """Until which a weakness must be found."""
-FOLDER_STATES = 700
+FOLDER_STATES = 400
 PART_ROWS = 25
 ROWS = 60
 MORE_ROWS = 100
@@ -31,7 +31,7 @@ KILLED_AT = 10
 ROWS / CONCURRENCY, which are the commits that it makes at least."""
 SHORT_LOG = 30
 """Pages after which SQLite moves the log into the database, instead of 1,000: a dozen times in a recording."""
-RESUMED = 6
+RESUMED = 4
 """Crash states that the real command line resumes, against the server's ledger."""
 
 needs_strace = pytest.mark.skipif(refused() is not None, reason=str(refused()))

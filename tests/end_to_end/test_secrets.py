@@ -552,7 +552,7 @@ AGAIN = [
     ways=st.tuples(st.sampled_from(sorted(ESCAPES)), st.sampled_from(AGAIN)),
     around=st.sampled_from(["", "x", '"', "\\n", "%20", "&amp;"]),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_the_key_is_taken_out_however_it_is_escaped(key, ways, around):
     """Once, or twice over, as JSON within JSON or a page that shows a page."""
     redactor = Redactor(key)
@@ -572,7 +572,7 @@ def refuse_key(redactor: Redactor, key: str, written: str, around: str) -> None:
 
 
 @given(key=KEYS, said=st.text(max_size=60))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_what_holds_no_key_is_left_as_it_is(key, said):
     if key not in said:
         assert Redactor(key).answer(said.encode()) == said.encode()

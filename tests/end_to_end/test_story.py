@@ -185,7 +185,7 @@ def server():
         yield server
 
 
-@pytest.mark.parametrize("number", range(int(os.environ.get("STORIES", "10"))))
+@pytest.mark.parametrize("number", range(int(os.environ.get("STORIES", "6"))))
 def test_any_story_ends_well(tmp_path, server, driver, number):
     story = Story(tmp_path, server, driver, random.Random(number))
     for step in story.dice.choices(STEPS, k=25):

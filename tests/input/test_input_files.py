@@ -265,7 +265,7 @@ def tables(draw) -> tuple[list[str], list[list[str]], bool, str, int]:
 
 
 @given(tables())
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=125, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, table):
     names, rows, marked, end, quoting = table
     with (tmp_path / "in.csv").open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
@@ -320,7 +320,7 @@ def test_any_table_of_texts_is_read_as_it_was_written(tmp_path, small_batches, t
     block=st.integers(1, 80),
 )
 @example(header="a", lines=["7", "", "7"], end="\n", block=40)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeypatch, header, lines, end, block):
     """Blocks of a few bytes, with and without quotes: the rows, or what is said, are those of the exact reader alone."""
     path = tmp_path / "in.csv"
@@ -383,7 +383,7 @@ def test_compressed_data_are_no_csv(tmp_path, magic):
 
 
 @given(st.lists(st.sampled_from([b'""', b'"', b",", b"\n", b"\r\n", b"a"]), max_size=14).map(b"".join))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_many_quotes_and_few_tell_the_same_of_where_cells_end(block):
     """Two ways to look for it, of which the one for many quotes takes a fifth of the time."""
     with pytest.MonkeyPatch.context() as patch:
@@ -395,7 +395,7 @@ def test_many_quotes_and_few_tell_the_same_of_where_cells_end(block):
 
 
 @given(st.binary(max_size=120))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_a_table_or_refused_with_the_file(tmp_path, small_batches, content):
     for name in ("in.csv", "in.ndjson", "in.parquet"):
         (tmp_path / name).write_bytes(content)
@@ -899,7 +899,7 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.fixed_dictionaries({"a": VALUES, "b": st.just("text")}), min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_objects_are_rows_or_refused(tmp_path, small_batches, objects):
     (tmp_path / "in.ndjson").write_text("".join(json.dumps(o) + "\n" for o in objects), encoding="utf-8")
     try:

@@ -120,7 +120,7 @@ def test_columns_of_bytes_are_no_text():
 
 
 @given(st.text(min_size=1))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_cell_stands_in_the_prompt_byte_for_byte(cell):
     if cell.isspace():
         with pytest.raises(PromptError, match="empty"):
@@ -338,7 +338,7 @@ CELLS = st.none() | st.text(max_size=5) | st.sampled_from(["{{ b }}", "\n", " ",
 
 
 @given(pieces=st.lists(PIECES, max_size=6), rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 def test_a_template_of_texts_and_columns_is_joined_as_it_would_be_rendered(pieces, rows):
     """What polars joins, or leaves to the engine, is what the engine makes of every row."""
     frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.String}, orient="row")
@@ -360,7 +360,7 @@ def test_columns_of_text_and_whole_numbers_are_joined(text, at_once):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_what_is_joined_and_what_is_rendered_are_one_whatever_the_types(data):
     """The fast path and the engine, over tables of every type, with nulls."""
     chosen = data.draw(st.lists(st.sampled_from(VALUES), min_size=1, max_size=4))
@@ -691,7 +691,7 @@ def test_a_value_is_json_of_its_digits(value, dtype, shown):
     st.floats(width=32, allow_nan=False, allow_infinity=False)
     | st.floats(width=16, allow_nan=False, allow_infinity=False)
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_narrow_float_prints_the_fewest_digits_that_are_it(value):
     for dtype in (pl.Float32, pl.Float16):
         held = pl.Series([value], dtype=pl.Float64).cast(dtype)

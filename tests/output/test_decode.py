@@ -43,7 +43,7 @@ def plain(values: list) -> list:
 
 
 @given(st.lists(LOGS, max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_log_probs_come_out_as_they_went_in(values):
     column = log_probs(values)
     column.validate(full=True)
@@ -52,7 +52,7 @@ def test_log_probs_come_out_as_they_went_in(values):
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 400))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_answers_of_all_lengths_come_out_whatever_a_block_holds(lengths, block):
     values = [
         LogProbs([TokenLogProb("x" * (at % 7), -at / 3, None, [TopLogProb("\n", 0.0, [10])]) for at in range(length)])
@@ -69,7 +69,7 @@ ANSWER = st.none() | st.builds(
 
 
 @given(st.lists(ANSWER, max_size=5))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_answers_come_out_as_they_went_in(values):
     found = answers([value and msgspec.json.encode(value) for value in values])
     for column in found:

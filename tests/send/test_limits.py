@@ -40,7 +40,7 @@ def most_over(rate: float, times: list[float], costs: list[float]) -> float:
 
 
 @given(COSTS, RATES, st.lists(st.floats(0, 600), min_size=1, max_size=20), st.sampled_from([0, 1e6]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_no_window_grants_more_than_the_rate_and_a_small_burst(costs, rate, idle, start):
     times = sent(GcraPacer(rate, start), costs, idle, start)
     assert most_over(rate, times, costs) <= rate / 60 * BURST_SECONDS + TINY * sum(costs)
@@ -289,7 +289,7 @@ HAPPENINGS = st.lists(st.tuples(st.sampled_from("trafo"), st.floats(0, 86_400), 
 
 
 @given(HAPPENINGS, st.floats(1, 1e6) | st.none())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_days_of_anything_leave_limits_that_say_how_long_to_wait(happenings, learned):
     limits, now = RateLimiter(None, None, 0, learned), 0.0
     for what, passed, wait in happenings:
@@ -450,7 +450,7 @@ SPENDING = st.lists(st.tuples(st.floats(0, 500), st.floats(0, 2), st.floats(0, 1
 
 
 @given(SPENDING, st.integers(1, 50) | st.none(), st.floats(0, 5000) | st.none(), st.floats(0, 20) | st.none())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_a_budget_is_never_overrun(requests, most_requests, most_tokens, most_cost):
     """Requests that use no more than was reserved for them, and end in any order."""
     budget = Budget(requests=most_requests, tokens=most_tokens, cost=most_cost)

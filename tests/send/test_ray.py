@@ -41,15 +41,17 @@ CONCURRENCY = 32
 IN_FLIGHT = 16
 """Most in one actor."""
 SPREAD = {"engine": {"ray": {"actors": 2, "in_flight_per_actor": IN_FLIGHT}}}
-TWO_NODES = """
+CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
-few = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
+count = int(sys.argv[1])
+few = {"num_cpus": 2 // count, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
 cluster = Cluster(initialize_head=True, head_node_args=few)
-node = cluster.add_node(**few)
-print(cluster.address, node.node_id, flush=True)
+nodes = [cluster.add_node(**few) for _ in range(count - 1)]
+print(cluster.address, flush=True)
 sys.stdin.readline()
-cluster.remove_node(node, allow_graceful=False)
+for node in nodes:
+    cluster.remove_node(node, allow_graceful=False)
 print("gone", flush=True)
 sys.stdin.readline()
 cluster.shutdown()
@@ -57,19 +59,19 @@ cluster.shutdown()
 
 
 class Nodes:
-    """A cluster of two nodes with one CPU each."""
+    """A cluster of one node, or of two, with two CPUs in all."""
 
-    def __init__(self, **env: str) -> None:
+    def __init__(self, count: int, **env: str) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, "-c", TWO_NODES],
+            [sys.executable, "-c", CLUSTER, str(count)],
             stdin=pipe,
             stdout=pipe,
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "500", **env},
         )
-        self.address, self.node = self._process.stdout.readline().split()
+        self.address = self._process.stdout.readline().strip()
 
     def actors(self) -> list[int]:
         """The processes of those that are at work."""
@@ -127,7 +129,7 @@ def slow():
 
 @pytest.fixture(scope="module")
 def nodes():
-    nodes = Nodes()
+    nodes = Nodes(2)
     yield nodes
     nodes.close()
 
@@ -198,7 +200,7 @@ def test_the_head_and_its_actors_are_killed_and_what_has_arrived_is_published(tm
     """Ray itself would end this process a minute later, and its calls wait meanwhile."""
     asked = prompts(400, "jar")
     work = Work(tmp_path).write(asked, concurrency=CONCURRENCY, more=SPREAD)
-    nodes = Nodes()
+    nodes = Nodes(1)
     with start("run", work.job, "--json", "--engine", "ray", "--address", nodes.address, url=slow.url) as process:
         wait_for(bought(slow, asked, 60), "some answers")
         nodes.kill_the_head()
@@ -219,7 +221,7 @@ def test_nodes_with_another_commit_of_this_version_are_refused(tmp_path, slow):
     with (other / "batchgen" / "send" / "retry.py").open("a") as module:
         module.write("# of another commit\n")
     work = Work(tmp_path).write(prompts(20, "lid"), concurrency=CONCURRENCY, more=SPREAD)
-    nodes = Nodes(PYTHONPATH=str(other))
+    nodes = Nodes(1, PYTHONPATH=str(other))
     words = "run", work.job, "--engine", "ray", "--address", nodes.address
     with start(*words, url=slow.url, cwd=tmp_path) as process:  # Ray's actors look in a driver's folder first
         _, err = process.communicate(timeout=HUNG)

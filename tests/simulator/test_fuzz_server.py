@@ -130,27 +130,27 @@ def fuzz(folder: Path, url: str, *options: str, document: dict | None = None) ->
 
 def test_the_server_keeps_the_contract_whatever_it_is_asked(tmp_path):
     with serving() as url:
-        ended = fuzz(tmp_path, url, "--max-examples", "150")
+        ended = fuzz(tmp_path, url, "--max-examples", "80")
         with urllib.request.urlopen(f"{url}/ledger", timeout=PATIENCE) as response:
             answered = json.load(response)["billed"]
     assert ended.returncode == 0, ended.stdout + ended.stderr
     cases = re.search(r"(\d+) generated, (\d+) passed", ended.stdout)
     assert cases, ended.stdout
-    assert int(cases[2]) > 225
-    assert answered > 110, "most were answered, not refused"
+    assert int(cases[2]) > 120
+    assert answered > 60, "most were answered, not refused"
 
 
 @pytest.mark.parametrize("path", [WRITER, OPENAI])
 def test_the_chats_keep_their_contracts_whatever_they_are_asked(path, tmp_path):
     with serving() as url:
-        ended = fuzz(tmp_path, url, "--max-examples", "100", document=described_chat(path))
+        ended = fuzz(tmp_path, url, "--max-examples", "60", document=described_chat(path))
         with urllib.request.urlopen(f"{url}/ledger", timeout=PATIENCE) as response:
             answered = json.load(response)["billed"]
     assert ended.returncode == 0, ended.stdout + ended.stderr
     cases = re.search(r"(\d+) generated, (\d+) passed", ended.stdout)
     assert cases, ended.stdout
-    assert int(cases[2]) > 130
-    assert answered > 65, "most were answered, not refused"
+    assert int(cases[2]) > 75
+    assert answered > 40, "most were answered, not refused"
 
 
 BROKEN = {

@@ -91,7 +91,7 @@ SCHEMAS = st.recursive(LEAVES, larger, max_leaves=8)
 
 
 @given(SCHEMAS, st.sampled_from([PROMPT, "", "Write about tea."]), st.sampled_from([0, 0.7, 1, 2]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_is_written_is_what_the_schema_allows(schema, prompt, temperature):
     answer = written(schema, prompt, temperature=temperature)
     assert not answer.is_cut

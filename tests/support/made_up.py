@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 
-SOME = settings(deadline=None, max_examples=150)
+SOME = settings(deadline=None, max_examples=75)
 FEW = settings(deadline=None, max_examples=60)
 
 scalars = st.one_of(
