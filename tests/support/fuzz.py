@@ -7,11 +7,13 @@ of a few hundred made-up inputs each (`test_*_fuzz.py`, `test_terminal.py`).
 
 from __future__ import annotations
 
+import atexit
 import csv
 import datetime as dt
 import io
 import math
 import re
+import shutil
 import sys
 import tempfile
 import types
@@ -78,7 +80,9 @@ output:
 
 @cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="batchgen-fuzz-"))
+    folder = Path(tempfile.mkdtemp(prefix="batchgen-fuzz-"))
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def job_file(data: bytes) -> None:
