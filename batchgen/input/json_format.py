@@ -70,7 +70,7 @@ class _Text:
         self.text = self.text[self.at :] + decoded
         self.at = 0
 
-    def mark(self) -> str:
+    def peek(self) -> str:
         """Returns the next character that is not white space; empty at the end."""
         while True:
             if blank := _BLANK.match(self.text, self.at):
@@ -82,30 +82,30 @@ class _Text:
 
 def _elements(text: _Text) -> Iterator[str]:
     """Yields the text of each object of the list. Raises UsageError."""
-    if (first := text.mark()) != "[":
+    if (first := text.peek()) != "[":
         hint = "if it has one object a line, rename it to .ndjson; else extract the list (jq '.rows')"
         said = f"not a list of objects: {hint}" if first else "empty: not a list of objects"
         raise UsageError(f"{text.path}: {said}")
     text.at += 1
     row = 0
-    if text.mark() != "]":
+    if text.peek() != "]":
         while True:
             row += 1
             yield _element(text, row)
-            if text.mark() != ",":
+            if text.peek() != ",":
                 break
             text.at += 1
-            text.mark()
-    if text.mark() != "]":
+            text.peek()
+    if text.peek() != "]":
         raise UsageError(f"{text.path}: row {row:,}: {_fault(text)}")
     text.at += 1
-    if text.mark():
+    if text.peek():
         raise UsageError(f"{text.path}: something follows the list")
 
 
 def _fault(text: _Text) -> str:
-    mark = text.mark()
-    return f"{mark!r} follows instead of a comma or the end of the list" if mark else "the file ends within the list"
+    found = text.peek()
+    return f"{found!r} follows instead of a comma or the end of the list" if found else "the file ends within the list"
 
 
 def _element(text: _Text, row: int) -> str:

@@ -18,23 +18,23 @@ NOWHERE = (0, 0)
 """The line and column of what stands in no file."""
 
 
-def explain(error: ValidationError, marks: yaml.Marks, source: str, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, positions: yaml.Positions, source: str, model: type[BaseModel]) -> str:
     """Returns one line a mistake, in the file's order, what is missing last; a union's alternatives are joined by `or`.
-    `marks`: where keys stand in the file; NOWHERE for settings that come from no file."""
+    `positions`: where keys stand in the file; NOWHERE for settings that come from no file."""
     found: dict[yaml.Path, list[str]] = {}
     mistakes = error.errors(include_url=False)
     meant = {_meant(mistake, model) for mistake in mistakes}
     for mistake in mistakes:
         if mistake["type"] == "missing" and mistake["loc"] in meant:
             continue  # it is there, with a typing mistake that is reported
-        path = _marked(mistake["loc"], marks, missing=mistake["type"] == "missing")
+        path = _longest_path(mistake["loc"], positions, missing=mistake["type"] == "missing")
         texts = found.setdefault(path, [])
         text = _explain(mistake, model)
         if text not in texts:
             texts.append(text)
     lines = []
-    for path in sorted(found, key=lambda path: (path not in marks, _mark(path, marks))):
-        at = _mark(path, marks)
+    for path in sorted(found, key=lambda path: (path not in positions, _position(path, positions))):
+        at = _position(path, positions)
         where = source if at == NOWHERE else ":".join(map(str, (source, *at)))
         lines.append(f"{where}: {'.'.join(map(str, path))}: {_joined(found[path])}")
     return "\n".join(lines)
@@ -48,19 +48,19 @@ def _joined(texts: list[str]) -> str:
     return " or ".join([first, *(text.removeprefix("should be ") for text in others)]) + end
 
 
-def _marked(loc: tuple[Any, ...], marks: yaml.Marks, *, missing: bool) -> yaml.Path:
+def _longest_path(loc: tuple[Any, ...], positions: yaml.Positions, *, missing: bool) -> yaml.Path:
     """Returns the longest part of a pydantic location that exists in the file. A missing key does not, nor does a value
     that was made from another (a file's name)."""
-    if (missing and loc[:-1] in marks) or len(loc) == 1:
+    if (missing and loc[:-1] in positions) or len(loc) == 1:
         return loc
     path: yaml.Path = ()
     for key in loc:  # between the keys stand the names of a union's alternatives
-        path = (*path, key) if (*path, key) in marks else path
+        path = (*path, key) if (*path, key) in positions else path
     return path
 
 
-def _mark(path: yaml.Path, marks: yaml.Marks) -> tuple[int, int]:
-    return marks.get(path) or marks.get(path[:-1]) or (1, 1)
+def _position(path: yaml.Path, positions: yaml.Positions) -> tuple[int, int]:
+    return positions.get(path) or positions.get(path[:-1]) or (1, 1)
 
 
 _PATTERNS = {

@@ -59,7 +59,7 @@ class Mode(NamedTuple):
     first_rows: int | None = None
 
     @property
-    def mark(self) -> str:
+    def stem_suffix(self) -> str:
         """Returns what distinguishes its results' path from the job's own."""
         return (".local" if self.is_local else "") + (f".first-{self.first_rows}" if self.first_rows else "")
 
@@ -292,7 +292,7 @@ class Job(Renderable, Section):
         stem = self.output.path.removesuffix(".parquet")
         suffix = self.output.path[len(stem) :]
         shard = "" if is_told_by_name else self.input.parsed_shard.suffix
-        return DatedPath.parse(f"{stem}{shard}{self._mode.mark}{suffix}".replace("{name}", name))
+        return DatedPath.parse(f"{stem}{shard}{self._mode.stem_suffix}{suffix}".replace("{name}", name))
 
 
 def is_vendor(urls: Iterable[str]) -> bool:

@@ -37,7 +37,7 @@ def read_job(path: str | Path) -> Job:
         near = similar_job_file(path)
         hint = f"; did you mean {near}?" if near else ""
         raise UsageError(f"{source}: cannot be read: {error.strerror}{hint}") from None
-    values, marks = yaml.parse(text, source)
+    values, positions = yaml.parse(text, source)
     if not isinstance(values, dict):
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
     where = path.resolve()
@@ -45,7 +45,7 @@ def read_job(path: str | Path) -> Job:
         job = Job.model_validate(values, context={"folder": where.parent, "stem": where.stem}).with_shard_suffix()
         job._file = Path(os.path.abspath(path))  # noqa: PTH100, SLF001  links stay: an update may lead them elsewhere
     except ValidationError as error:
-        raise UsageError(error_messages.explain(error, marks, source, Job)) from None
+        raise UsageError(error_messages.explain(error, positions, source, Job)) from None
     if re.search(r"[ \t]#", text):
         job._cut_off = yaml.comment_after(text, "prompt")  # noqa: SLF001  as above
     return job
@@ -66,12 +66,12 @@ def as_job(given: str | Path | Job | Mapping[str, Any]) -> Job:
     try:
         return Job.model_validate(dict(given), context={"folder": Path.cwd(), "stem": name}).with_shard_suffix()
     except ValidationError as error:
-        raise UsageError(error_messages.explain(error, dict(_marks(given)), name, Job)) from None
+        raise UsageError(error_messages.explain(error, dict(_positions(given)), name, Job)) from None
 
 
-def _marks(value: Any, path: yaml.Path = ()) -> Iterator[tuple[yaml.Path, tuple[int, int]]]:
+def _positions(value: Any, path: yaml.Path = ()) -> Iterator[tuple[yaml.Path, tuple[int, int]]]:
     """Yields the path of each setting, as a file's have them, without a place."""
     yield path, error_messages.NOWHERE
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
-        yield from _marks(one, (*path, key))
+        yield from _positions(one, (*path, key))

@@ -20,7 +20,7 @@ MAX_NODES = 20_000
 MAX_DEPTH = 50
 
 Path = tuple[Hashable, ...]
-Marks = dict[Path, tuple[int, int]]
+Positions = dict[Path, tuple[int, int]]
 """Path of keys and indices -> (line, column), both from 1. A mapping's entry is marked at its key."""
 
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -31,15 +31,15 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-def parse(text: str, source: str) -> tuple[Any, Marks]:
-    """Returns the values of a YAML text, and their marks. Raises UsageError, which names `source`, line and column."""
+def parse(text: str, source: str) -> tuple[Any, Positions]:
+    """Returns the values of a YAML text, and where they stand. Raises UsageError with `source`, line and column."""
     if len(text) > MAX_BYTES:
         raise UsageError(f"{source}: larger than {MAX_BYTES:,} characters; a job file has a few dozen lines")
     try:
         _refuse_tags_and_depth(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         reader = _Reader(source, text)
-        return (None if node is None else reader.value(node, ())), reader.marks
+        return (None if node is None else reader.value(node, ())), reader.positions
     except yaml.MarkedYAMLError as error:
         is_of_a_text = (error.context or "").startswith("while scanning")  # which begins before
         meant = _meant(text, error.context_mark if is_of_a_text else error.problem_mark)
@@ -109,14 +109,14 @@ class _Reader:
     def __init__(self, source: str, text: str) -> None:
         self.source = source
         self.text = text
-        self.marks: Marks = {}
+        self.positions: Positions = {}
         self.nodes = 0
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise UsageError(f"{self.source}: more than {MAX_NODES:,} values once its aliases are expanded")
-        self.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        self.positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -131,11 +131,11 @@ class _Reader:
                 raise UsageError(f"{_at(self.source, key_node.start_mark)}: a key must be a plain word{meant}")
             key = key_node.value
             if key in values:
-                first = self.marks[(*path, key)][0]
+                first = self.positions[(*path, key)][0]
                 raise UsageError(
                     f"{_at(self.source, key_node.start_mark)}: {key}: repeated key; it is set already in line {first}"
                 )
-            self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            self.positions[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             values[key] = self.value(value_node, (*path, key))
         return values
 

@@ -35,22 +35,22 @@ _NEVER = Record(key=b"", outcome="", attempts=0, finished_at=None)  # type: igno
 class ResultColumns:
     """The result columns of some rows.
 
-    `known` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
+    `rows` are the plan's rows, with `model`, `record` and `state`; `models` what their model numbers stand for;
     `records` those that can be read, by id.
     `answers`: their columns. `good`: the fit texts, null if there is none. `without`: the rows of the nulls.
     """
 
     def __init__(
         self,
-        known: pl.DataFrame,
+        rows: pl.DataFrame,
         models: Sequence[str],
         records: Mapping[int, Record],
         reader: Reader,
         checker: Checker | None,
     ) -> None:
-        self.known = known
-        self.ids: list[int] = known["record"].to_list()
-        self.states: list[int] = known["state"].to_list()
+        self.rows = rows
+        self.ids: list[int] = rows["record"].to_list()
+        self.states: list[int] = rows["state"].to_list()
         self._models = models
         self._records = [records.get(id_, _NEVER) for id_ in self.ids]
         of_rows = zip(self._records, self.states, strict=True)
@@ -100,14 +100,14 @@ class ResultColumns:
 
     def columns(self, names: Sequence[str]) -> list[pa.Array[Any]]:
         """Returns result columns by name."""
-        known, made = self._known(), self._typed()
-        return [made[name] if name in made else known[name]() for name in names]
+        fixed, made = self._fixed(), self._typed()
+        return [made[name] if name in made else fixed[name]() for name in names]
 
-    def _known(self) -> dict[str, Callable[[], Any]]:
-        """Returns a function that makes each result column, by name."""
+    def _fixed(self) -> dict[str, Callable[[], Any]]:
+        """Returns a function that makes each column that every job has, by name."""
         records, answers = self._records, self.answers
         answered: Any = answers.text.is_valid()
-        planned = pa.array(self._models, pa.string()).take(self.known["model"].to_arrow())
+        planned = pa.array(self._models, pa.string()).take(self.rows["model"].to_arrow())
         return {
             "text": lambda: answers.text,
             "model": lambda: pc.if_else(answered, pc.coalesce(answers.model, planned), None),

@@ -201,12 +201,12 @@ def _tables(answered: AnsweredRows, schema: pa.Schema, done: PublishResult, stat
         names = texts(frame[source.spec.id]) if source.spec.id else None
         start = 0
         for results in _results(answered, answered.rows.slice(done.rows, frame.height)):
-            size = results.known.height
+            size = results.rows.height
             own = numbers.slice(start, size)
             _count(done, results, own, names.slice(start, size) if names is not None else None)
             meter.add(results.answered_by(), results.answers)
             if stats is not None:
-                stats.add(results.known, pl.Series(values=results.good, dtype=pl.String))
+                stats.add(results.rows, pl.Series(values=results.good, dtype=pl.String))
             columns = results.columns(schema.names[len(inputs.columns) :])
             yield Piece(own, pa.table([*inputs.slice(start, size).columns, *columns], names=schema.names))
             start += size

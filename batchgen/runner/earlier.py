@@ -85,9 +85,9 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         )
 
 
-def rehearsed(setup: PreparedJob, made: Plan, known: EarlierRuns) -> Rehearsal:
+def rehearsed(setup: PreparedJob, made: Plan, earlier: EarlierRuns) -> Rehearsal:
     """Plays the night on a simulated clock."""
     from batchgen.runner.rehearsal import rehearse  # noqa: PLC0415  most plans play none
 
-    learned = known.learned.per_minute if known.learned else None
-    return rehearse(setup, made, learned, known.in_flight, known.answers)
+    learned = earlier.learned.per_minute if earlier.learned else None
+    return rehearse(setup, made, learned, earlier.in_flight, earlier.answers)

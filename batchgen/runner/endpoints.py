@@ -18,19 +18,19 @@ SHOWN = 3
 log = logging.getLogger("batchgen")
 
 
-def other_endpoint(setup: PreparedJob, known: Sequence[str]) -> str | None:
-    """Warns if the job has run, and never at this endpoint: none of its answers serves there. `known`: the endpoints of
-    its runs."""
-    if not known or setup.identity in known:
+def other_endpoint(setup: PreparedJob, stored_at: Sequence[str]) -> str | None:
+    """Warns if the job has run, and never at this endpoint: none of its answers serves there. `stored_at`: the
+    endpoints of its runs."""
+    if not stored_at or setup.identity in stored_at:
         return None
-    return f"{_where(setup, known)}, and answers are reused at the same one only: {_remedy(setup, known)}"
+    return f"{_where(setup, stored_at)}, and answers are reused at the same one only: {_remedy(setup, stored_at)}"
 
 
-def refuse_built_in(setup: PreparedJob, known: Sequence[str]) -> None:
+def refuse_built_in(setup: PreparedJob, stored_at: Sequence[str]) -> None:
     """Raises UsageError if a run on the built-in model meets bought answers, or the reverse: the checkpoint of
     `seo --local` is that of a job named seo.local, too."""
     job = setup.job
-    if not known or setup.identity in known or LOCAL not in (setup.identity, *known):
+    if not stored_at or setup.identity in stored_at or LOCAL not in (setup.identity, *stored_at):
         return
     whole = job.name.removesuffix(".local")
     if whole == job.name:
@@ -47,20 +47,22 @@ def is_from_environment(setup: PreparedJob) -> bool:
     return not (setup.job.is_local or endpoint.name or endpoint.urls)
 
 
-def why_none_fits(setup: PreparedJob, known: Sequence[str], answers: int) -> str:
+def why_none_fits(setup: PreparedJob, stored_at: Sequence[str], answers: int) -> str:
     """Says why nothing is dropped, if no stored answer fits the input at this endpoint."""
     where = (
-        _where(setup, known)
-        if known
+        _where(setup, stored_at)
+        if stored_at
         else f"not one of {answers:,} stored answers fits the input at {setup.endpoint}: they may be another address's"
     )
-    remedy = _remedy(setup, known)
+    remedy = _remedy(setup, stored_at)
     return f"nothing was dropped: {where}: {remedy}; or remove {setup.job.checkpoint} if they are of no use"
 
 
-def _where(setup: PreparedJob, known: Sequence[str]) -> str:
-    others = " and ".join(_named(setup, one) for one in known[:SHOWN]) + (" and others" if len(known) > SHOWN else "")
-    return f"the stored answers are from {others}, not from {_named(setup, setup.identity, *known)}"
+def _where(setup: PreparedJob, stored_at: Sequence[str]) -> str:
+    others = " and ".join(_named(setup, one) for one in stored_at[:SHOWN]) + (
+        " and others" if len(stored_at) > SHOWN else ""
+    )
+    return f"the stored answers are from {others}, not from {_named(setup, setup.identity, *stored_at)}"
 
 
 def _named(setup: PreparedJob, identity: str, *others: str) -> str:
@@ -70,12 +72,12 @@ def _named(setup: PreparedJob, identity: str, *others: str) -> str:
     return label if apis == {api} else f"{label} (api: {api})"
 
 
-def _remedy(setup: PreparedJob, known: Sequence[str]) -> str:
-    is_address = all("://" in api_and_label(one)[1] for one in known)
+def _remedy(setup: PreparedJob, stored_at: Sequence[str]) -> str:
+    is_address = all("://" in api_and_label(one)[1] for one in stored_at)
     if is_from_environment(setup) and is_address:
         return f"set {VARIABLE} as it was for the run"
-    others = ", or another of these" if len(known) > 1 else ""
-    return f"to use them, write `endpoint: {{{_keys(setup, known[0])}}}`{others}, whatever its address is now"
+    others = ", or another of these" if len(stored_at) > 1 else ""
+    return f"to use them, write `endpoint: {{{_keys(setup, stored_at[0])}}}`{others}, whatever its address is now"
 
 
 def _keys(setup: PreparedJob, identity: str) -> str:

@@ -47,7 +47,7 @@ class Forecast(Renderable):
     @property
     def seconds(self) -> float | None:
         """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
-        is known."""
+        is earlier."""
         in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
         by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
@@ -196,13 +196,13 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
     job = setup.job
     descriptors.raise_limit(setup.job.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
-    with earlier_runs(setup, rehearse=rehearse) as known:
-        made = with_prompts(known.plan(setup, retry_failed=retry_failed), setup.source, setup.requests, prompts)
-        date = known.next_date(made.requests)
+    with earlier_runs(setup, rehearse=rehearse) as earlier:
+        made = with_prompts(earlier.plan(setup, retry_failed=retry_failed), setup.source, setup.requests, prompts)
+        date = earlier.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)
     refuse_anothers_results(job, to)
-    beside = [] if known.has_run else adoption.offers(setup, made.rows.filter("todo"))
+    beside = [] if earlier.has_run else adoption.offers(setup, made.rows.filter("todo"))
     return Forecast(
         name=job.name,
         path=str(job.output_path(date)),
@@ -210,14 +210,14 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         endpoint=setup.endpoint,
         plan=made,
         limits=setup.job.limits,
-        latency_s=known.latency,
-        learned=known.learned,
+        latency_s=earlier.latency,
+        learned=earlier.learned,
         warnings=[
             *warnings(setup, made.models, made.rows.height),
             *(adoption.message(offer, made.rows.height, job) for offer in beside),
-            *filter(None, [other_endpoint(setup, known.endpoints)]),
+            *filter(None, [other_endpoint(setup, earlier.endpoints)]),
             *to.obstacles(),
         ],
-        in_all=known.usage,
-        rehearsal=rehearsed(setup, made, known) if rehearse and made.todo else None,
+        in_all=earlier.usage,
+        rehearsal=rehearsed(setup, made, earlier) if rehearse and made.todo else None,
     )

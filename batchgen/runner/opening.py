@@ -98,9 +98,9 @@ def now() -> int:
 
 def recover(setup: PreparedJob, checkpoint: Checkpoint, reader: Reader) -> int:
     """Records the requests that were in flight when an earlier run was killed. Returns how many they were."""
-    marks = leftovers(setup.state.in_flight)
-    known = reader.attempts_of([key for key, _ in marks])
-    lost = [(key, attempt) for key, attempt in marks if attempt == known.get(key, 0) + 1]
+    left = leftovers(setup.state.in_flight)
+    recorded = reader.attempts_of([key for key, _ in left])
+    lost = [(key, attempt) for key, attempt in left if attempt == recorded.get(key, 0) + 1]
     error, at = "in flight when the run was killed: possibly billed, and the answer is lost", now()
     if lost:
         records = (Record(key=key, outcome=INTERRUPTED, attempts=n, error=error, finished_at=at) for key, n in lost)

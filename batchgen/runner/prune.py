@@ -46,11 +46,11 @@ def _superseded(setup: PreparedJob, reader: Reader, index: Index, used: pl.DataF
 
 def _used_keys(setup: PreparedJob, reader: Reader, index: Index) -> pl.DataFrame:
     """Returns the keys (`hi`, `lo`) of the input's rows at each endpoint that runs were made at."""
-    ours, known = _keys_at(setup, setup.identity), reader.endpoints()
-    may_be_elsewhere = known or (is_from_environment(setup) and _fits_none(index, ours))
-    if setup.identity not in known and may_be_elsewhere:
-        raise UsageError(why_none_fits(setup, known, index.done()))
-    others = [_keys_at(setup, identity) for identity in known if identity != setup.identity]
+    ours, stored_at = _keys_at(setup, setup.identity), reader.endpoints()
+    may_be_elsewhere = stored_at or (is_from_environment(setup) and _fits_none(index, ours))
+    if setup.identity not in stored_at and may_be_elsewhere:
+        raise UsageError(why_none_fits(setup, stored_at, index.done()))
+    others = [_keys_at(setup, identity) for identity in stored_at if identity != setup.identity]
     return pl.concat([ours, *others])
 
 

@@ -70,20 +70,20 @@ def _checkpoint(setup: PreparedJob) -> Iterator[Reader | None]:
 
 def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) -> Iterator[ShownRow]:
     for batch in read_rows(setup.source, setup.requests, places):
-        known = _with_keys_of_answers(plan.rows, [row.at for row in batch])
+        planned = _with_keys_of_answers(plan.rows, [row.at for row in batch])
         with _checkpoint(setup) as reader:
             shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []
             if reader is not None:
-                shown = _looked_up(setup, batch, known, plan.models, reader, floor)
+                shown = _looked_up(setup, batch, planned, plan.models, reader, floor)
         yield from shown
 
 
 def _with_keys_of_answers(rows: pl.DataFrame, places: Sequence[int]) -> pl.DataFrame:
     """Returns the rows at these places; `hi` and `lo` are the key of what was sent, where rows share an answer."""
-    known = rows[places]
+    planned = rows[places]
     if "answered_by" not in rows.columns:
-        return known
-    return known.with_columns(rows[half].gather(known["answered_by"]) for half in ("hi", "lo"))
+        return planned
+    return planned.with_columns(rows[half].gather(planned["answered_by"]) for half in ("hi", "lo"))
 
 
 class _Seen(NamedTuple):
@@ -100,34 +100,34 @@ _COLUMNS = ("text", "model", "finish_reason", "prompt_tokens", "completion_token
 def _looked_up(
     setup: PreparedJob,
     batch: list[ChosenRow],
-    known: pl.DataFrame,
+    planned: pl.DataFrame,
     models: tuple[str, ...],
     reader: Reader,
     floor: int,
 ) -> list[ShownRow]:
     """Returns the rows as the checkpoint has them at this moment."""
-    keys = [join(hi, lo) for hi, lo in known.select("hi", "lo").iter_rows()]
+    keys = [join(hi, lo) for hi, lo in planned.select("hi", "lo").iter_rows()]
     states = reader.states_of(keys)
     index = Index(states, floor)
-    found = index.find(known["hi"], known["lo"])
-    known = recheck_states(known.with_columns(found["record"], found["state"]), index, reader, setup.checker)
+    found = index.find(planned["hi"], planned["lo"])
+    planned = recheck_states(planned.with_columns(found["record"], found["state"]), index, reader, setup.checker)
     ids: dict[bytes, list[int]] = defaultdict(list)
     for key, id_, *_ in states:
         ids[key].append(id_)
     of_rows = [ids[key] for key in keys]
     attempts = _attempts(setup, batch, of_rows, reader)
-    results = _results(known, setup.answer_models(models), reader, setup)
+    results = _results(planned, setup.answer_models(models), reader, setup)
     attempted = zip(batch, results, of_rows, strict=True)
     return [_row(setup, row, _Seen(one, tuple(attempts[id_] for id_ in own))) for row, one, own in attempted]
 
 
 def _results(
-    known: pl.DataFrame, models: Sequence[str], reader: Reader, setup: PreparedJob
+    planned: pl.DataFrame, models: Sequence[str], reader: Reader, setup: PreparedJob
 ) -> Iterator[dict[str, Any]]:
     """Yields the result columns of each row, as they would be published."""
     start = 0
-    for ids, records, _ in reader.record_batches(known["record"].to_list()):
-        results = ResultColumns(known.slice(start, len(ids)), models, records, reader, setup.checker)
+    for ids, records, _ in reader.record_batches(planned["record"].to_list()):
+        results = ResultColumns(planned.slice(start, len(ids)), models, records, reader, setup.checker)
         columns = [column.to_pylist() for column in results.columns(list(_COLUMNS))]
         yield from (dict(zip(_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True))
         start += len(ids)

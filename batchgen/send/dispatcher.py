@@ -75,10 +75,10 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
-            await self._parked.settle(final=self.stopped is None)
+            await self._parked.record(final=self.stopped is None)
         except BaseException as error:  # noqa: BLE001  it is raised again
             with suppress(BatchgenError):  # it may be the store that ended the run
-                await self._parked.settle(final=False)
+                await self._parked.record(final=False)
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         finally:
             if self._next is not None:
@@ -196,7 +196,7 @@ class Dispatcher:
             outcome = await self.attempt(task.body, task.model, new_connection=not task.may_resend)
         except NeverSent as never:
             self._correct(task, never.failure)
-            self._settle(task, 0, 0)
+            self._give_back(task, 0, 0)
             self.flight.end(slot)
             raise
         finally:
@@ -208,14 +208,14 @@ class Dispatcher:
         if answer is not None:
             prompt = answer.prompt_tokens or task.prompt_tokens
             tokens = billed_tokens(answer, task.candidates, task.answer_tokens)
-            self._settle(task, prompt + tokens, task.cost(tokens, prompt))
+            self._give_back(task, prompt + tokens, task.cost(tokens, prompt))
             self.limits.answered(now, sent_at, task.answer_tokens, tokens, task.beside)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
             self._answered(sent_at)
             self.stats.billed(outcome, task)  # before it is stored: its COMMIT has the usage with it
             await self.save(to_record(task, outcome, now - sent_at, self._wall()))
-            await self._parked.settle(sent_at)  # a later request was answered: they are the rows' own
+            await self._parked.record(sent_at)  # a later request was answered: they are the rows' own
             self.stats.ok += task.rows
         else:
             await self._fail(task, outcome, sent_at, now)
@@ -236,7 +236,7 @@ class Dispatcher:
 
     async def _fail(self, task: Task, failure: Failure, sent_at: float, now: float) -> None:
         if failure.kind.policy.billed is not Billed.MAYBE and failure.answer is None:
-            self._settle(task, 0, 0)
+            self._give_back(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
         failure = self._blame.as_refusal(failure, now)
         self.stats.tries[failure.kind] += 1
@@ -259,7 +259,7 @@ class Dispatcher:
         if stop is not None:
             self.fatal = self.fatal or stop.fatal
             self.stop(stop.reason)
-            await self._parked.settle(final=False)  # they may concern every row
+            await self._parked.record(final=False)  # they may concern every row
         if delay is None and not stops:
             self.stats.failed += task.rows
             self._blame.failed(task.key)
@@ -287,7 +287,7 @@ class Dispatcher:
     def _wall(self) -> int:
         return int(self.wall() * 1_000_000)
 
-    def _settle(self, task: Task, tokens: float, cost: float) -> None:
+    def _give_back(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved and not used. Possibly billed attempts keep all of it."""
         self.limits.give_back(task.reserved - tokens)
         self.budget.give_back(task.reserved - tokens, task.reserved_cost - cost)

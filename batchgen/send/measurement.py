@@ -62,12 +62,13 @@ def mean_level(levels: Iterable[Level]) -> Level:
 
 @dataclass
 class Round:
-    """The answers of one round. `since`: when it began. `known`: the relative deviation of latencies in the last round.
+    """The answers of one round. `since`: when it began. `last_deviation`: the relative deviation of
+    latencies in the last round.
     `beside`: the sum of the requests in flight when each was sent; `full`: how many were sent when as many were in
     flight as there might be."""
 
     since: float = 0.0
-    known: float = FIRST_DEVIATION
+    last_deviation: float = FIRST_DEVIATION
     beside: int = 0
     full: int = 0
     latencies: list[float] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Round:
 
     def deviation(self) -> float:
         """Returns the relative deviation of the latencies."""
-        return math.sqrt((self.spread + PRIOR * self.known**2) / (self.count + PRIOR))
+        return math.sqrt((self.spread + PRIOR * self.last_deviation**2) / (self.count + PRIOR))
 
     def is_enough(self, now: float, error: float, pace: Pace) -> bool:
         """Returns whether it has at most that error, or has lasted as long as it may. Where the pace changes, the error

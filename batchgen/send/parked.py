@@ -23,7 +23,7 @@ class Parked:
         """Sets the failure of so many rows aside. `ended_at`: when its attempt did."""
         self._failures.append((ended_at, record, rows))
 
-    async def settle(self, before: float = math.inf, *, final: bool = True) -> None:
+    async def record(self, before: float = math.inf, *, final: bool = True) -> None:
         """Saves those whose attempts ended by `before`. `final`: the rows have failed. If it is cancelled, the others
         stay."""
         while self._failures and self._failures[0][0] <= before:

@@ -153,11 +153,11 @@ def test_what_yaml_is_refused(text, said):
     assert told.value.exit_code == 2
 
 
-def test_marks_are_where_the_keys_stand():
-    _, marks = yaml.parse("a: 1\nb:\n  c: [x,\n      y]\n", "job.yaml")
-    assert marks[("a",)] == (1, 1)
-    assert marks[("b", "c")] == (3, 3)
-    assert marks[("b", "c", 1)] == (4, 7)
+def test_positions_are_where_the_keys_stand():
+    _, positions = yaml.parse("a: 1\nb:\n  c: [x,\n      y]\n", "job.yaml")
+    assert positions[("a",)] == (1, 1)
+    assert positions[("b", "c")] == (3, 3)
+    assert positions[("b", "c", 1)] == (4, 7)
 
 
 @given(st.text(max_size=200))
