@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -233,7 +234,7 @@ def _remove_stale_temporaries(path: Path) -> None:
     `path` may be half removed."""
     for suffix in (COPY_SUFFIX, OLD_SUFFIX, NEW_SUFFIX, TRIAL_SUFFIX):
         begin = f".{_name_start(path)}."
-        for left in path.parent.glob(f"{_escape_glob(begin)}*{suffix}"):
+        for left in path.parent.glob(f"{glob.escape(begin)}*{suffix}"):
             pid = left.name[len(begin) : -len(suffix)]  # what else begins so is another file's
             if not pid.isdigit() or _is_alive(int(pid)) or _is_locked(left):
                 continue
@@ -255,10 +256,6 @@ def _is_locked(path: Path) -> bool:
         return not _lock(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _escape_glob(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _is_alive(pid: int) -> bool:
