@@ -11,16 +11,21 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from batchgen.api.dialects import CHATS, COMPLETIONS, Dialect
+from batchgen.api.types import VENDOR_HOST, VENDOR_URL
 from batchgen.job.types import JobPath, Section, VariableName, validation_error
 
 IN_THE_CLEAR = "should be https: the key would cross the network in the clear (http is for this machine only)"
+NO_PATH = f"should be {VENDOR_URL}: each request adds its path by itself"
 
 
 def endpoint_url(url: str) -> str:
     """Checks the address of a service that gets a key. Raises ValueError."""
-    if crosses_in_the_clear(_address(url)):
+    url = _address(url)
+    if crosses_in_the_clear(url):
         raise ValueError(IN_THE_CLEAR)
-    return url.rstrip("/")
+    if _is_path_of_vendor(url):
+        raise ValueError(NO_PATH)
+    return url
 
 
 def _address(url: str) -> str:
@@ -29,6 +34,12 @@ def _address(url: str) -> str:
         if path.endswith(dialect.path):
             raise ValueError(f"should end before {dialect.path}, which each request adds by itself")
     return url
+
+
+def _is_path_of_vendor(url: str) -> bool:
+    """Returns whether the address has a path on the vendor's host, such as the /v1 that other clients want."""
+    parts = urlsplit(url)
+    return parts.hostname == VENDOR_HOST and bool(parts.path)
 
 
 def crosses_in_the_clear(url: str) -> bool:
@@ -114,6 +125,8 @@ class Endpoint(Section):
         if self.has_key and any(map(crosses_in_the_clear, self.urls)):
             open_to = "" if not self.is_own_server else "; a server that wants no key may have http: leave the key out"
             raise validation_error(("url",), IN_THE_CLEAR + open_to)
+        if not self.is_own_server and any(map(_is_path_of_vendor, self.urls)):
+            raise validation_error(("url",), NO_PATH)
         if self.is_own_server and not self.urls:
             raise validation_error(("url",), "url is missing: api: openai needs the address of your server")
         if len(set(self.urls)) < len(self.urls):

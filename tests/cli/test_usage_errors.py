@@ -235,8 +235,10 @@ def test_an_input_of_bytes(job, refused):
         ("http://192.0.2.1", "should be https"),
         ("api.writer.com", "such as https://api.writer.com"),
         ("http://user:secret@127.0.0.1", "must not hold a user name or password"),
+        ("https://api.writer.com/v1", "should be https://api.writer.com: each request adds its path by itself"),
+        ("http://127.0.0.1/v1/completions", "should end before /v1/completions"),
     ],
-    ids=["plain http", "no scheme", "password"],
+    ids=["plain http", "no scheme", "password", "what other clients want", "one call's"],
 )
 def test_an_address_that_is_none_or_not_safe(url, says, job, refused):
     said = refused("run", job(products(3)), env={"WRITER_BASE_URL": url}, says=("WRITER_BASE_URL", says))

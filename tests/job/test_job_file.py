@@ -350,6 +350,7 @@ MISTAKES = [
     ("endpoint: {url: 'http://localhost@x.com'}", "job.yaml:8:12: endpoint.url: must not hold a user name", "this machine as user name"),
     ("endpoint: {url: 'https://x.com/?k=1'}", "job.yaml:8:12: endpoint.url: must not hold a query", "a query"),
     ("endpoint: {url: 'https://x.com/v1/completions/'}", "job.yaml:8:12: endpoint.url: should end before /v1/completions, which each request adds", "the address of one call"),
+    ("endpoint: {url: 'https://api.writer.com/v1'}", "job.yaml:8:12: endpoint.url: should be https://api.writer.com: each request adds its path", "the address that other clients want"),
     ("endpoint: {api: openai, url: 'http://gpu1:8000/v1/chat/completions'}", "job.yaml:8:25: endpoint.url: should end before /v1/chat/completions", "the address of a server's chats"),
     ("endpoint: {api: openai, name: n, url: ['http://a/v1', 'http://b/v1/completions']}", "job.yaml:8:55: endpoint.url.1: should end before /v1/completions", "the address of one call among several"),
     ("endpoint: {key_env: writer_key}", "job.yaml:8:12: endpoint.key_env: should be the NAME of an environment variable", "a variable in small letters"),
