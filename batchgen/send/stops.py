@@ -18,7 +18,8 @@ from batchgen.ui.humanize import duration
 REJECTED_ROWS = 12
 """After this many rows in a row with an error that could be one row's own, the error concerns all rows."""
 IDENTICAL_ANSWERS = 24
-"""A run that had no other answer ends after this many identical answers without a text."""
+"""A run that had no other answer ends after this many identical answers without a text; one that had others, after so
+many rows in a row that get the same one."""
 SYSTEMATIC = 3
 """The same, of failures by what is the same for all requests: what each asks for, the proxy, the certificate."""
 LONG_WAITS = 3
@@ -49,6 +50,7 @@ class Stops:
         self._rejected_at = -math.inf
         self._useless = self._systematic = 0
         self._identical: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._identical_at = -math.inf
         self._refused_since: float | None = None
         self._long_waits = 0
 
@@ -57,6 +59,8 @@ class Stops:
         self._refused_since, self._long_waits = None, 0
         if sent_at >= self._rejected_at:  # what was sent before says nothing of the service as it is now
             self._rejected.clear()
+        if sent_at >= self._identical_at:
+            self._identical.clear()
 
     def failed(self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool) -> Stop | None:
         """Counts a row's failure. Returns a Stop if it ends the run, else None. `outage`: seconds since the outage
@@ -68,7 +72,7 @@ class Stops:
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
         if self._answers:
-            return None
+            return self._unusable_amid_answers(key, failure, now) if failure.kind is Kind.UNUSABLE else None
         self._systematic += failure.is_systematic
         if self._systematic >= SYSTEMATIC:
             return Stop(failure.message, failure)
@@ -113,10 +117,24 @@ class Stops:
             self._useless += 1
             count, what = self._useless, "answers, and nothing in any of them can be used"
         else:
-            rows = self._identical[re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]]
-            rows.add(key)
-            count, what = len(rows), "requests, and each is answered so"
-        if count < max(IDENTICAL_ANSWERS, self.concurrency // 4):
-            return None
-        reason = f"{count} {what}: {failure.message}"
-        return Stop(reason, replace(failure, message=reason))
+            count, what = self._rows_alike(key, failure), "requests, and each is answered so"
+        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency // 4) else None
+
+    def _unusable_amid_answers(self, key: bytes, failure: Failure, now: float) -> Stop | None:
+        """Returns a Stop if as many rows in a row as are in flight get the same unusable answer, such as a page about
+        maintenance: they would all be bought again and again."""
+        if not self._identical:
+            self._identical_at = now
+        count, what = self._rows_alike(key, failure), "rows in a row, and nothing in any of their answers can be used"
+        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency) else None
+
+    def _rows_alike(self, key: bytes, failure: Failure) -> int:
+        """Counts the row. Returns how many rows got the same failure, but for numbers."""
+        rows = self._identical[re.sub(r"[0-9]+", "#", f"{failure.status} {failure.message}")[:60]]
+        rows.add(key)
+        return len(rows)
+
+
+def _alike(count: int, what: str, failure: Failure) -> Stop:
+    reason = f"{count} {what}: {failure.message}"
+    return Stop(reason, replace(failure, message=reason))

@@ -25,6 +25,7 @@ def texts(rows: list[dict]) -> list[str]:
 LONG_WAIT = Failure(Kind.BUSY, "429", 429, 7200)
 BUSY = Failure(Kind.BUSY, "429", 429)
 BLOCKED = Failure(Kind.KEY, "403", 403)
+PAGE = Failure(Kind.UNUSABLE, "a page of HTML: down until 04:00", 200)
 ANSWER = -1.0
 """A request that was sent a second ago is answered."""
 LATE_ANSWER = -1000.0
@@ -60,6 +61,11 @@ def invalid(count: int, message: str) -> list[Failure]:
         ),
         pytest.param(200, invalid(50, "bad"), True, id="200 at once: for a quarter of them"),
         pytest.param(200, invalid(49, "bad"), False, id="for one row less of them"),
+        pytest.param(8, [ANSWER] + [PAGE] * IDENTICAL_ANSWERS, True, id="a page for all rows, amid a night"),
+        pytest.param(8, [ANSWER] + [PAGE] * (IDENTICAL_ANSWERS - 1), False, id="a page for one row less"),
+        pytest.param(8, [ANSWER] + [PAGE] * 23 + [ANSWER, PAGE], False, id="a page, and others are answered meanwhile"),
+        pytest.param(8, [ANSWER] + [PAGE] * 23 + [LATE_ANSWER, PAGE], True, id="a page, and an answer from before it"),
+        pytest.param(40, [ANSWER] + [PAGE] * 39, False, id="a page for 39 rows of 40 at once"),
     ],
 )
 def test_what_ends_a_run(concurrency, events, ends):
@@ -70,6 +76,19 @@ def test_what_ends_a_run(concurrency, events, ends):
         elif stops.failed(now.to_bytes(16, "big"), event, float(now), outage=0.0, is_burst=True):
             ended_after.append(now + 1)
     assert ended_after == ([len(events)] if ends else [])
+
+
+def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_again(job, service, called):
+    """A 200 of HTML about maintenance: each such answer may be billed."""
+    service.script = lambda n, _: Raw(b"<html>back at 04:00</html>", "text/html") if n > 20 else None
+    ended = called("run", job(rows_of(200)), "--json")
+    assert (ended.returncode, ended.json["ok"]) == (4, 20), ended.stderr
+    assert "24 rows in a row, and nothing in any of their answers can be used: a page of HTML" in ended.json["stopped"]
+    assert ended.json["failed"] < 24
+    assert service.requests <= 20 + 3 * 24 + 8
+    service.script = None
+    ended = called("run", job.folder / "job.yaml", "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["reused"]) == (0, 200, 20)
 
 
 @pytest.mark.parametrize("status", [500, 503])
