@@ -285,7 +285,7 @@ class Checkpoint:
         return len(records)
 
     def put_row(self, table: str, row: Sequence[Any]) -> None:
-        """Inserts a row of another checkpoint into `runs`, or into a table beside the schema."""
+        """Inserts a row into a table beside the schema, or one of another checkpoint into `runs`."""
         with self._machine_refusals():
             self._db.execute(f"INSERT INTO {table} VALUES ({placeholders(row)})", row)  # noqa: S608
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from batchgen.api.usage import NOTHING, Usage
 from batchgen.checkpoint.database import Database
-from batchgen.checkpoint.schema import Owner, Run, Start
+from batchgen.checkpoint.schema import Owner, RowCounts, Run, Start
 from batchgen.errors import NotRunYet
 
 USAGE = "prompt_tokens, answer_tokens, answers, counted, cost"
@@ -60,6 +60,12 @@ class History(Database):
     def total_usage(self) -> Usage:
         """Returns what all runs together have used; older versions' runs are not included."""
         return sum((Usage(*row) for row in self._optional("progress", f"SELECT {USAGE} FROM progress")), NOTHING)  # noqa: S608
+
+    def published(self, run: Run) -> RowCounts | None:
+        """Returns how the rows stood when a run's results were published; None if they were not, or by an older
+        version."""
+        rows = self._optional("ends", "SELECT rows, ok, failed, pending FROM ends WHERE run = ?", (run.id,))
+        return RowCounts(*rows[0]) if rows else None
 
     def outlook(self, run: Run) -> tuple[float | None, float | None]:
         """Returns the last stored rate of a run in rows a second, and the seconds that were left."""

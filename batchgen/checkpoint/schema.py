@@ -98,6 +98,13 @@ CREATE TABLE IF NOT EXISTS in_flight ( -- how many there might be, where they ar
   why TEXT NOT NULL,
   PRIMARY KEY (run, at)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS ends ( -- how the rows stood when a run's results were published
+  run INTEGER PRIMARY KEY,
+  rows INTEGER NOT NULL,       -- of the input
+  ok INTEGER NOT NULL,         -- by the check that the job had then, as the others
+  failed INTEGER NOT NULL,
+  pending INTEGER NOT NULL
+) STRICT;
 """
 
 LONG = 4096
@@ -181,6 +188,15 @@ class Start(NamedTuple):
 
 
 DEFAULT_START = Start(fresh=False, first_rows=None, input="")
+
+
+class RowCounts(NamedTuple):
+    """How many rows there were when a run's results were published, and how they stood."""
+
+    rows: int
+    ok: int
+    failed: int
+    pending: int
 
 
 class ConcurrencyChange(NamedTuple):

@@ -5,13 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from batchgen.checkpoint.schema import OK, Run
+from batchgen.checkpoint.schema import OK, RowCounts, Run
 from batchgen.reporting.queries import RowOutcome
-
-if TYPE_CHECKING:
-    from batchgen.output.publish import PublishResult
 
 
 @dataclass(frozen=True)
@@ -27,9 +23,10 @@ class Counts:
     gone: int
 
 
-def counts_of(run: Run, ends: Sequence[RowOutcome], published: PublishResult | None) -> Counts:
+def counts_of(run: Run, ends: Sequence[RowOutcome], published: RowCounts | None) -> Counts:
     """Counts rows. The run knows how many rows it had and how many were to be done; the others were answered, or failed
-    and were not tried again. Further attempts belong to rows that the input no longer has."""
+    and were not tried again. Further attempts belong to rows that the input no longer has. `published`: how the rows
+    stood at the run's end, by the check that the job had then."""
     new, old = (sum(e.rows for e in ends if e.outcome == OK and e.is_new is is_new) for is_new in (True, False))
     failed = sum(e.rows for e in ends if e.final and e.outcome != OK and e.is_new)
     reused = min(run.rows - run.todo, old)
@@ -37,7 +34,7 @@ def counts_of(run: Run, ends: Sequence[RowOutcome], published: PublishResult | N
     pending = max(run.todo - new - failed, 0)
     gone = old - reused
     if published is not None:  # whose check may take a text that it did not take before
-        ok = published.ok
+        rows, ok, failed, pending = published
         new = min(new, ok)
-        return Counts(published.rows, ok, new, ok - new, published.failed, published.pending, gone)
+        return Counts(rows, ok, new, ok - new, failed, pending, gone)
     return Counts(run.rows, reused + new, new, reused, failed + left_alone, pending, gone)

@@ -80,6 +80,7 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
     first = min(worked[-1].span.after if worked else current.after, current.after)
     reader.gather_stories(AttemptRange(first, current.to))
     ends, messages = reader.row_outcomes(current, last.first), reader.messages(current)
+    counts = counts_of(last, ends, reader.published(last))
     looked = (published and published.answers) or look(reader, current)
     repeats = repeated(looked)
     samples, rows_of = samples_of(reader, subject.input, outliers(looked, repeats[0]), messages)
@@ -90,7 +91,7 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
         state=last.outcome or ("running" if StateFiles(reader.path).is_running() else "killed"),
         run=last,
         made_at=time.time_ns() // 1000,
-        counts=counts_of(last, ends, published),
+        counts=counts,
         rejected=published.rejected if published else [],
         partial=published.partial if published else None,
         results=published.path if published else subject.job.output_path(last.date),
@@ -99,7 +100,7 @@ def gather(reader: ReportReader, subject: Subject) -> Facts:
         looked=looked,
         repeats=repeats,
         group_texts=group_texts_of(reader, repeats[0]),
-        reasons=reasons_of(ends, messages) if published is None or published.failed else [],
+        reasons=reasons_of(ends, messages) if counts.failed else [],
         samples=samples,
         rows_of=rows_of,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from batchgen.api.usage import NOTHING
-from batchgen.checkpoint.schema import DAMAGED, Record, Run, Start
+from batchgen.checkpoint.schema import DAMAGED, Record, RowCounts, Run, Start
 from batchgen.errors import (
     INPUT_CHANGED,
     OK,
@@ -116,6 +116,8 @@ class Runner:
                 break
             self._discard_damaged(published)
             retry_failed = False  # failed rows have used up their tries
+        counts = RowCounts(published.rows, published.ok, published.failed, published.pending)
+        self._checkpoint.put_row("ends", (run.id, *counts))
         self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
         index = InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows

@@ -89,7 +89,7 @@ def status_of(job: Job) -> Status:
         last, as_run = reader.latest(), as_last_run(job, reader)
         current = AttemptRange(last.floor, reader.last_id())
         reader.gather_stories(current)
-        counts = counts_of(last, reader.row_outcomes(current, last.first), published=None)
+        counts = counts_of(last, reader.row_outcomes(current, last.first), reader.published(last))
         sent = reader.attempts_by(last)
         rate, left_s = reader.outlook(last)
         in_flight, why = reader.in_flight(last) or (None, None)
@@ -98,7 +98,7 @@ def status_of(job: Job) -> Status:
     return Status(
         name=job.name,
         state=RUNNING if live else last.outcome or "killed",
-        rows=last.rows,
+        rows=counts.rows,
         done=counts.ok,
         failed=counts.failed,
         left=counts.pending,

@@ -160,6 +160,27 @@ def test_a_stored_text_that_now_passes_is_not_bought_again(job, called, service,
     assert service.script.asked["short"] == 6
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        pytest.param({"min_chars": 100}, None, "All 2 rows have their text", id="removed"),
+        pytest.param(None, {"min_chars": 100}, "1 failed", id="that came later"),
+    ],
+)
+def test_status_and_report_count_by_the_check_that_the_run_had(job, called, service, before, after, said):
+    service.script = Texts(short=[SHORT])
+    given = rows("good", "short")
+    called("run", job(given, **({"check": before} if before else {})))
+    path = job(given, **({"check": after} if after else {}))
+    ended = called("run", path, "--json", "--no-retry-failed").json
+    assert ended["sent"] == 0
+    status = called("status", path, "--json").json
+    counted = {name: status[name] for name in ("rows", "done", "failed", "left")}
+    assert counted == {"rows": 2, "done": ended["ok"], "failed": ended["failed"], "left": 0}
+    assert called("report", path).returncode == 0
+    assert said in job.output.with_name("job.report.html").read_text(encoding="utf-8")
+
+
 def test_further_choices_of_an_unfit_answer_are_kept_too(job, called, service):
     choices = {"choices": [{"text": SHORT}, {"text": LONG}], "model": "served"}
     service.script = lambda *_: Raw(json.dumps(choices).encode())
