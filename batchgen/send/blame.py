@@ -11,6 +11,7 @@ from dataclasses import replace
 from batchgen.api.failure_kinds import Billed, Kind, Scope, status_policy
 from batchgen.api.outcome import Failure
 from batchgen.send.limits import RateLimiter
+from batchgen.send.stops import REJECTED_ROWS
 from batchgen.send.task import Task
 
 FAILURES_AMID_ANSWERS = 2
@@ -30,11 +31,14 @@ class Blame:
         self._answered_at = -math.inf
         self._failing: set[bytes] = set()
         """Rows that failed since the last answer, and are not done."""
+        self._overloaded: set[bytes] = set()
+        """Rows that met an overloaded server since the last answer."""
 
     def answered(self, now: float) -> None:
         self.answers += 1
         self._answered_at = now
         self._failing.clear()
+        self._overloaded.clear()
 
     def failed(self, key: bytes) -> None:
         """Counts a row that has failed for good: it no longer speaks for the others."""
@@ -51,9 +55,13 @@ class Blame:
         """Charges a failure to the row, unless it may be the service's. `left`: rows still to do."""
         policy = failure.kind.policy
         may_be_the_service = policy.scope is Scope.SERVER
-        is_limit = policy.slows and status_policy(failure.status).is_limit
+        is_overloaded = status_policy(failure.status).is_limit
+        is_limit = policy.slows and is_overloaded
         is_away = may_be_the_service and not policy.slows
-        if (is_away or is_limit) and not task.failed_before:
+        if is_overloaded:
+            self._overloaded.add(task.key)
+        speaks_for_all = not task.failed_before or self._are_all_refused(failure)  # else it may be this row once more
+        if (is_away or is_limit) and speaks_for_all:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
@@ -77,9 +85,13 @@ class Blame:
         has answered."""
         if self.answers > (task.answers or 0):
             return True
-        if failure.kind.policy.slows or not failure.kind.policy.reaches_server:
+        if failure.kind.policy.slows or not failure.kind.policy.reaches_server or self._are_all_refused(failure):
             return False  # the service has not seen the row
         alone = self.answers and self._failing == {task.key}
         if task.failed_before or (alone and (task.tried_before or task.own_failures)):
             return True
         return not self._limits.outage(now) and task.own_failures >= FAILURES_AMID_ANSWERS
+
+    def _are_all_refused(self, failure: Failure) -> bool:
+        """Returns whether so many rows in a row met an overloaded server that it is no row's doing."""
+        return status_policy(failure.status).is_limit and len(self._overloaded) >= REJECTED_ROWS

@@ -108,6 +108,27 @@ def test_a_row_that_failed_before_fails_again_when_it_alone_is_left(job, service
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_server_that_is_overloaded_fails_no_more_than_a_few_of_the_rows_that_failed_before(
+    job, service, called, attempts
+):
+    """A dozen rows that are told so, and nobody is answered: it is none of their doing."""
+    bad = [f"shelf {3 * number}" for number in range(40)]
+    service.script = always(Status(400, error_body("BadRequest", "no")), *bad)
+    path = job(rows_of(120), limits={"concurrency": 8}, retry={"attempts": attempts, "max_wait": 0.1})
+    assert called("run", path, "--json").json["failed"] == 40
+    service.forget()
+    service.script = always(Status(503))
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"]) == (3, 80), ended.stderr
+    assert ended.json["reasons"].get("transient", 0) < 12, "the others failed as before, or are to be done"
+    assert service.requests < 2 * 40, "three tries each would be more"
+    assert "no answer for" in ended.json["stopped"]
+    service.script = None
+    assert called("run", path, "--json").json["ok"] == 120
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_row_that_was_tried_before_fails_when_it_alone_is_left_though_others_were_answered(job, service, called):
     service.script = always(Status(500), "shelf 0")
     one = {**SMALL, "limits": {"concurrency": 1}}
