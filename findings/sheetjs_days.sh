@@ -4,9 +4,10 @@
 #
 # Guess: a day in a workbook is a number with a format; who writes it otherwise is understood, or refused. A column of days
 #        that is read has days in it.
-# Seen:  SheetJS writes such cells as ISO 8601 texts of the type "d", which the format allows and Excel reads. openpyxl reads
-#        them, and so does pandas with it. polars makes a column of days, and every one is null: no error, no
-#        warning. calamine hands out the texts. Without `cellDates` the same days are read by all of them.
+# Seen:  SheetJS writes such cells as ISO 8601 texts of the type "d" (2026-01-31T00:00:00.000Z), which the format allows and
+#        Excel reads. openpyxl reads them, and so does pandas with it. polars makes a column of days, and every one is
+#        null: no error, no warning. calamine hands out the texts. It is the Z: without it, as openpyxl writes them
+#        (`iso_dates`), or without `cellDates`, the same days are read by all of them.
 # So:    after `pl.read_excel` look for columns that are null throughout, or read such a file by `engine="openpyxl"`.
 set -eu
 folder=$(mktemp -d)
@@ -55,8 +56,13 @@ def read(path):
 
 
 print(*(f"{name} {version(name)}" for name in ("polars", "fastexcel", "python-calamine", "openpyxl")))
+book = openpyxl.Workbook()
+book.iso_dates = True
+for row in (["sku", "due"], ["a", DAYS[0]], ["b", DAYS[1]]):
+    book.active.append(row)
+book.save("openpyxl.xlsx")
 seen = {}
-for path in ("dates.xlsx", "numbers.xlsx"):
+for path in ("dates.xlsx", "numbers.xlsx", "openpyxl.xlsx"):
     for reader, cells in read(path).items():
         print(f"{path}, {reader}: {[cell and str(cell) for cell in cells]}")
         seen[path, reader.split(" Date")[0]] = [day(cell) for cell in cells]
@@ -64,5 +70,6 @@ right = ("openpyxl", 'polars, engine="openpyxl"')
 assert all(seen["dates.xlsx", reader] == DAYS for reader in right), "openpyxl reads them otherwise now"
 assert seen["dates.xlsx", "polars"] == [None, None], "polars reads them now"
 assert seen["dates.xlsx", "calamine"] == [f"{date}T00:00:00.000Z" for date in DAYS], "calamine reads them otherwise now"
-assert all(seen["numbers.xlsx", reader] == DAYS for reader in (*right, "polars", "calamine"))
+for path in ("numbers.xlsx", "openpyxl.xlsx"):
+    assert all(seen[path, reader] == DAYS for reader in (*right, "polars", "calamine")), path
 PYTHON

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -83,6 +84,8 @@ class Excel:
         where = f"{path}: sheet {name!r}"
         rows, left = self._cells(path, name)
         _refuse_no_days(where, rows, left, extent.no_days)
+        for row, column in (divmod(place, COLUMNS) for place in extent.iso_days):
+            rows[row][column - left] = _from_iso(rows[row][column - left])
         return self._columns(path, where, rows, left)
 
     def _chosen(self, path: File, parts: dict[str, str], file: Any) -> str:
@@ -146,6 +149,16 @@ def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Itera
                 f"{where}: cell {cell_name(row, column)} is a number that stands for no day: write the date as text; "
                 "a time below zero wants the format [h]:mm"
             )
+
+
+def _from_iso(cell: Any) -> Any:
+    """Returns the day or moment of a cell in ISO 8601 and UTC (`2024-02-29T00:00:00.000Z`), as SheetJS writes it.
+    calamine returns its text, and reads those without the Z. Other zones stay text: Excel's days have none."""
+    if isinstance(cell, str) and cell.endswith("Z"):
+        with suppress(ValueError):
+            moment = dt.datetime.fromisoformat(cell[:-1])
+            return moment if moment.time() != dt.time() else moment.date()
+    return cell
 
 
 def _refuse_zero_days(where: str, cells: list[Any], row: int, column: int) -> None:

@@ -39,13 +39,15 @@ _SHEETS = "/relationships/worksheet"
 class Extent:
     """The extent of a sheet. `cells`: how many are not empty. `right`, `bottom`: the last column and row, from 1.
     `last`: the name of the cell that is farthest. `no_days`: the places of numbers that stand for no day: below 0,
-    or that of 29 February 1900. A place is the row times COLUMNS, and the column, both from 0."""
+    or that of 29 February 1900. `iso_days`: those of days and times in ISO 8601. A place is the row
+    times COLUMNS, and the column, both from 0."""
 
     cells: int = 0
     right: int = 0
     bottom: int = 0
     last: str = ""
     no_days: array[int] = field(default_factory=lambda: array("Q"))
+    iso_days: array[int] = field(default_factory=lambda: array("Q"))
 
 
 def cell_name(row: int, column: int) -> str:
@@ -152,7 +154,13 @@ class _SheetScanner:
                 extent.last = self._name
             extent.bottom, extent.right = max(extent.bottom, self._row), max(extent.right, self._column)
             if self._kind == "n" and self._value[:1] in ("-", "6") and _stands_for_no_day(self._value):
-                extent.no_days.append((self._row - 1) * COLUMNS + self._column - 1)
+                extent.no_days.append(self._place)
+            elif self._kind == "d" and self._has_text:
+                extent.iso_days.append(self._place)
+
+    @property
+    def _place(self) -> int:
+        return (self._row - 1) * COLUMNS + self._column - 1
 
 
 def _stands_for_no_day(number: str) -> bool:

@@ -15,6 +15,10 @@ from batchgen.job.sections import Input
 DAY, MOMENT = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 23, 59, 59, 123000)  # noqa: DTZ001
 
 
+def iso(text):
+    return Raw(f'<c r="{{at}}" s="2" t="d"><v>{text}</v></c>')
+
+
 def opened(folder, **spec):
     return open_source(Input.model_validate({"path": "in.xlsx", **spec}, context={"folder": folder}))
 
@@ -39,6 +43,10 @@ def table(folder, rows, *, merged="", first=1, **spec):
         pytest.param([DAY, None, DAY], [DAY, None, DAY], pl.Date(), id="days"),
         pytest.param([DAY, MOMENT], [dt.datetime(2024, 2, 29), MOMENT], pl.Datetime("us"), id="days and moments"),  # noqa: DTZ001
         pytest.param([dt.time(6, 30)], [dt.time(6, 30)], pl.Time(), id="times of day"),
+        pytest.param([iso("2024-02-29T00:00:00.000Z"), None, DAY, iso("2024-02-29")], [DAY, None, DAY, DAY], pl.Date(), id="days in ISO 8601, as SheetJS writes them"),
+        pytest.param([iso("2024-02-29T23:59:59.123Z"), iso("2024-02-29")], [MOMENT, dt.datetime(2024, 2, 29)], pl.Datetime("us"), id="moments in ISO 8601"),  # noqa: DTZ001
+        pytest.param([iso("06:30:00"), dt.time(6, 30)], [dt.time(6, 30)] * 2, pl.Time(), id="times of day in ISO 8601, as openpyxl writes them"),
+        pytest.param([iso("2024-02-29T10:00:00+05:30"), iso("soon"), iso("")], ["2024-02-29T10:00:00+05:30", "soon"], pl.String(), id="what is no day in ISO 8601"),
         pytest.param([Raw('<c r="{at}" t="str"><f>""</f><v></v></c>'), "x"], [None, "x"], pl.String(), id="a formula's empty text"),
         pytest.param([formula("1+1", "2"), 3], [2, 3], pl.Int64(), id="a formula's result"),
         pytest.param([" a\nb ", "é🏕"], [" a\nb ", "é🏕"], pl.String(), id="white space and emoji"),
