@@ -2,9 +2,9 @@
 # Requests of different temperatures at `transformers serve --continuous-batching` (transformers 5.24.0, torch 2.13.0 on
 # the CPU; a model of random weights).
 #
-# Guess: `temperature`, `top_p` and `stop` are those of the request that they stand in, as they are without that flag.
-# Seen:  those of the first request after the start are everyone's until the server ends. Where that one had temperature
-#        0, nothing is ever drawn: any temperature and seed has the answer of 0. Where it had 1.5, temperature 0 gives
+# Guess: `temperature` and `stop` are those of the request that they stand in, as they are without that flag.
+# Seen:  the temperature of the first request after the start is everyone's until the server ends. Where it was 0,
+#        nothing is ever drawn: any temperature and seed has the answer of 0. Where it was 1.5, temperature 0 gives
 #        another answer each time. `stop` is not heeded. `max_tokens` is each request's. All this is answered by 200;
 #        its documentation of the flag speaks of throughput alone.
 # So:    start it anew for each job, and see that no health check or colleague asks it first; or leave the flag out, and
