@@ -6,7 +6,7 @@
 # Seen:  the temperature of the first request after the start is everyone's until the server ends. Where it was 0,
 #        nothing is ever drawn: any temperature and seed has the answer of 0. Where it was 1.5, temperature 0 gives
 #        another answer each time. `stop` is not heeded. `max_tokens` is each request's. All this is answered by 200;
-#        its documentation of the flag speaks of throughput alone.
+#        its documentation of the flag speaks of throughput and memory alone.
 # So:    start it anew for each job, and see that no health check or colleague asks it first; or leave the flag out, and
 #        have one answer at a time.
 set -eu
