@@ -53,7 +53,8 @@ class Blame:
         may_be_the_service = policy.scope is Scope.SERVER
         is_limit = policy.slows and status_policy(failure.status).is_limit
         is_away = may_be_the_service and not policy.slows
-        if (is_away or is_limit) and not task.failed_before:
+        speaks_for_all = not task.failed_before or not policy.reaches_server  # else it may be this row once more
+        if (is_away or is_limit) and speaks_for_all:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
