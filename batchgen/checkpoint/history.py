@@ -84,6 +84,12 @@ class History(Database):
         rows = self._optional("in_flight", "SELECT most FROM in_flight ORDER BY run DESC, at DESC LIMIT 1")
         return int(rows[0][0]) if rows else None
 
+    def last_date(self) -> str:
+        """Returns the date of the last run over all rows: trials since, of the first rows or of a few, have dates of
+        their own. That of the last trial where there was nothing else. Raises NotRunYet."""
+        wholes = (run.date for run, start in self._runs() if start.first_rows is None and start.input)
+        return next(wholes, self.latest().date)
+
     def unfinished_run(self) -> Run | None:
         """Returns the last run over all rows if it did not finish, else None."""
         for run, start in self._runs():

@@ -18,11 +18,12 @@ import apsw
 
 from batchgen.api.body import Body, decompress, from_columns
 from batchgen.api.dialects import WRITER, Dialect
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.outcome import Answer
 from batchgen.api.types import RawCompletion, is_json
 from batchgen.checkpoint.history import History
 from batchgen.checkpoint.row_key import KEY_BYTES
-from batchgen.checkpoint.schema import INTERRUPTED, OK, Record, Run, checksum
+from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Record, Run, checksum
 from batchgen.checkpoint.sqlite import placeholders
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ STATE = "key, id, outcome, final, attempts"
 """The columns of an attempt that an index is made of."""
 AT_ONCE = f"outcome = '{OK}' AND attempts = 1 AND octet_length(key) = {KEY_BYTES}"
 """A condition for an attempt that was a row's first, and an answer; false or null for all others."""
+NEVER_LEFT = tuple(str(kind) for kind in Kind if not kind.policy.reaches_server)
+"""Outcomes of attempts whose request never left."""
 KEYS_PER_READ = 32_768
 """Keys that are joined by one read: half a megabyte."""
 BYTES_PER_READ, RECORDS_PER_READ = 4 << 20, 4096
@@ -64,8 +67,11 @@ class Reader(History):
         self._dialect = dialect
 
     def attempts_by(self, run: Run) -> int:
-        """Counts a run's attempts, and its notes about earlier ones."""
-        return int(self._all("SELECT count(*) FROM attempts WHERE id > ?", (run.first,))[0][0])
+        """Counts a run's attempts whose request left. Its notes about earlier ones are none of them."""
+        others = (*NEVER_LEFT, INTERRUPTED, DAMAGED)
+        has_left = f"outcome = '{OK}' OR outcome NOT IN ({placeholders(others)})"  # most are answers: half the time
+        sql = f"SELECT count(*) FROM attempts WHERE id > ? AND ({has_left})"  # noqa: S608
+        return int(self._all(sql, (run.first, *others))[0][0])
 
     def has_shared(self) -> bool:
         """Returns whether rows of the last run share answers."""

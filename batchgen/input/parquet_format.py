@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +20,7 @@ from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slice
 from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, unfolding, unfolds_too_far
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
-from batchgen.input.parquet_steps import TOGETHER, broken_column, intervals, open_parquet, planned_reads
+from batchgen.input.parquet_steps import TOGETHER, broken_column, enums_as_text, intervals, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import pluralize
@@ -48,15 +49,19 @@ class Parquet:
             if broken := broken_column(file, size_of(path)):
                 raise UsageError(f"{path}: column {broken[0]!r} cannot be read: {broken[1]}")
             _refuse_impossible(path, file)
-            schema = columns_of(path, file.schema_arrow)
+            held = file.schema_arrow
+            for at, field in enums_as_text(file).items():
+                held = held.set(at, field)
+            schema = columns_of(path, held)
             self._intervals.update(dict.fromkeys(intervals(file), path))
             return schema
 
     def batches(self, path: File, schema: Schema) -> Iterator[pl.DataFrame]:
         with refusing(path, "damaged Parquet"), _opened_once(path) as (source, file):
             unfolded = row = due = 0
+            enums = enums_as_text(file)
             for groups, step in planned_reads(source, file):
-                decoded = file.iter_batches(step, row_groups=groups, use_threads=False)
+                decoded = _as_text(file.iter_batches(step, row_groups=groups, use_threads=False), enums)
                 for table in _gathered(_validated(path, decoded, row)):
                     for frame in slices(to_frame(table)):
                         refuse_long(path, frame, row)
@@ -69,6 +74,15 @@ class Parquet:
                     raise UsageError(
                         f"{path}: damaged Parquet: it holds {row:,} of the {pluralize(due, 'row')} that its footer says"
                     )
+
+
+def _as_text(batches: Iterable[pa.RecordBatch], enums: dict[int, Any]) -> Iterator[pa.RecordBatch]:
+    """Yields the batches with the bytes of enums as text, which is not looked at yet."""
+    for batch in batches:
+        read = batch
+        for at, field in enums.items():
+            read = read.set_column(at, field, read.column(at).view(field.type))
+        yield read
 
 
 def _validated(path: File, batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa.Table]:

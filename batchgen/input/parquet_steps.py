@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchgen.input.arrow_types import rebuilt
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File
@@ -53,6 +54,24 @@ def intervals(file: pq.ParquetFile) -> list[str]:
     """Returns the columns that hold Parquet's own intervals: pyarrow (26.0.1) reads their bytes."""
     paths = [f"{column.path}." for column in _columns(file) if column.converted_type == "INTERVAL"]
     return [name for name in file.schema_arrow.names if any(path.startswith(f"{name}.") for path in paths)]
+
+
+def enums_as_text(file: pq.ParquetFile) -> dict[int, Any]:
+    """Returns the columns that hold Parquet's enums, at any depth, by position, with these as text: so the format has
+    it, and pyarrow (26.0.1) reads their bytes."""
+    told = [column.logical_type.type == "ENUM" for column in _columns(file)]
+    if not any(told):
+        return {}
+    enums = iter(told)
+
+    def leaf(dtype: Any) -> Any:
+        if isinstance(dtype, pa.BaseExtensionType):
+            rebuilt(dtype.storage_type, leaf)  # it may be stored in several columns
+            return dtype
+        return pa.string() if next(enums, False) and pa.types.is_binary(dtype) else dtype
+
+    columns = [field.with_type(rebuilt(field.type, leaf)) for field in file.schema_arrow]
+    return {at: field for at, field in enumerate(columns) if field.type != file.schema_arrow.field(at).type}
 
 
 def _wrong(hollow: str, footer: pq.FileMetaData, columns: list[str] | None) -> str | None:

@@ -86,11 +86,11 @@ def _unsharded(job: Job) -> Input:
 
 
 def _date(job: Job) -> str:
-    """Returns the date of the last run, if the path of its results holds one."""
+    """Returns the date of the results in place, if their path holds one."""
     if "{date}" not in job.output.path:
         return ""
     with StateFiles.for_job(job).open_readonly() as reader:
-        return reader.latest().date
+        return reader.last_date()
 
 
 def _about(job: Job, own: Destination) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def _comparable(now: Figures, before: Figures) -> list[tuple[Any, ...]]:
     counts = [
         ("answers", now.ok, before.ok, whole),
         ("failed rows", now.failed, before.failed, whole),
-        ("requests", now.attempts, before.attempts, whole),
+        ("requests", now.requests, before.requests, whole),
         ("time", now.seconds, before.seconds, duration),
     ]
     return [

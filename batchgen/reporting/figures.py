@@ -32,7 +32,7 @@ class Figures:
     tries: Sequence[AttemptGroup]
     ok: int
     failed: int
-    attempts: int
+    requests: int
     seconds: float
     slowest: float
     every: int
@@ -88,7 +88,7 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
         tries=tries,
         ok=ok,
         failed=sum(kind.final for kind in tries if kind.outcome != OK),
-        attempts=sum(kind.attempts for kind in tries),
+        requests=sum(kind.attempts for kind in tries if kind.has_left),
         seconds=max(max(kind.finished_at for kind in tries) - run.started_at, 0) / 1e6,
         slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
         every=every,

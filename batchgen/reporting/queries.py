@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchgen.api.failure_kinds import STATUSES, Kind
-from batchgen.checkpoint.reader import Reader
+from batchgen.checkpoint.reader import NEVER_LEFT, Reader
 from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, OK, Run
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class AttemptGroup(NamedTuple):
     final: int
     finished_at: int
     slowest: float | None
+
+    @property
+    def has_left(self) -> bool:
+        """Returns whether the attempts' requests got as far as the server."""
+        return self.outcome not in NEVER_LEFT
 
     @property
     def is_refusal(self) -> bool:

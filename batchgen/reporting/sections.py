@@ -177,7 +177,7 @@ def _used(limits: Limits, figures: Figures, spent: Spent) -> list[dict[str, str]
     learned = limits.requests_per_minute is None and figures.run.learned
     tokens = spent.answer_tokens + (spent.prompt_tokens or 0)
     rates = [
-        ("requests a minute", figures.attempts / minutes, limits.requests_per_minute or figures.run.learned),
+        ("requests a minute", figures.requests / minutes, limits.requests_per_minute or figures.run.learned),
         ("tokens a minute", tokens / minutes, limits.tokens_per_minute),
     ]
     return [

@@ -268,5 +268,5 @@ def check_warnings(job: Job) -> list[str]:
     tokens = request.max_tokens or job.dialect.default_tokens
     if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
-        messages.append(f"check.min_chars: {longest}: no text may reach {least:,}: raise request.max_tokens")
+        messages.append(f"check.min_chars: {longest}, and a text should have {least:,}: raise request.max_tokens")
     return messages

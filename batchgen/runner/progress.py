@@ -187,7 +187,7 @@ def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict
     """Returns a line's numbers for machines: rows, requests, what the run has used, rows a second, and the seconds left
     if known."""
     counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
-    counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.retries.total()}
+    counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.repeated}
     usage = {"prompt_tokens": used.prompt_tokens, "answer_tokens": used.answer_tokens, "cost": used.cost}
     pace = {"rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}
     return {**counts, **usage, **pace}
@@ -195,6 +195,6 @@ def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict
 
 def _troubles(stats: Stats) -> str:
     found = [f"{stats.most:,} in flight at most"] if stats.most else []
-    counts = {"failed": stats.failed, "retries": stats.retries.total()}
+    counts = {"failed": stats.failed, "retries": stats.repeated}
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
     return ", ".join([*found, *parts, *([stats.trouble[:200]] if stats.trouble else [])])

@@ -21,7 +21,7 @@ from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import Source
 from batchgen.input.texts import has_polars_text, texts
 from batchgen.job import scaffold
-from batchgen.output.column_names import collisions
+from batchgen.output.column_names import collisions, left_out
 from batchgen.runner.csv_settings import csv_settings, source_of
 from batchgen.storage.listing import find
 from batchgen.storage.location import is_url
@@ -84,7 +84,7 @@ def _opened(path: str) -> Source:
         sheets = filled_sheets(found[0])
         settings |= {"sheet": max(sheets, key=sheets.__getitem__)} if len(sheets) > 1 else {}
     source = source_of(settings)
-    renames = {name: f"source_{name}" for name in collisions(list(source.columns))}
+    renames = {name: f"source_{name}" for name in (*collisions(source.columns), *left_out(source.columns))}
     if "row" in source.columns:
         renames["row"] = "row_"
     renames = {name: _free(new, source.columns) for name, new in renames.items()}

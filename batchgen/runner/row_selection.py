@@ -14,6 +14,7 @@ from batchgen.input.file_hints import closest_name
 from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
+from batchgen.ui.humanize import inflect
 
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
 """As a person writes it, and as messages do."""
@@ -83,5 +84,6 @@ def _numbered(source: Source) -> str:
     first, last, count = ends[0][0], ends[-1][1], sum(rows for *_, rows in ends)
     spec = source.spec
     why = [key for key, given in (("where", spec.where), ("limit", spec.limit), ("shard", spec.shard)) if given]
-    left_out = f" ({', '.join(f'input.{key}' for key in why)} leaves others out)" if why else ""
+    keys, leave = " and ".join(f"input.{key}" for key in why), inflect(len(why), "leaves", "leave")
+    left_out = f" ({keys} {leave} others out)" if why else ""
     return f"it has {count:,}, from row {first:,} to row {last:,}{left_out}"

@@ -222,7 +222,7 @@ class Runner:
             reasons=dict(published.reasons),
             failures=published.failures,
             sent=sent.total(lambda stats: stats.sent),
-            retries=sent.total(lambda stats: stats.retries.total() + stats.resent),
+            retries=sent.total(lambda stats: stats.repeated),
             possibly_billed=sent.total(lambda stats: stats.possibly_billed),
             interrupted=interrupted,
             seconds=seconds,

@@ -60,7 +60,9 @@ class Blame:
         is_away = may_be_the_service and not policy.slows
         if is_overloaded:
             self._overloaded.add(task.key)
-        speaks_for_all = not task.failed_before or self._are_all_refused(failure)  # else it may be this row once more
+        speaks_for_all = not task.failed_before or self._says_nothing_of_rows(
+            failure
+        )  # else it may be this row once more
         if (is_away or is_limit) and speaks_for_all:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
@@ -85,13 +87,15 @@ class Blame:
         has answered."""
         if self.answers > (task.answers or 0):
             return True
-        if failure.kind.policy.slows or not failure.kind.policy.reaches_server or self._are_all_refused(failure):
+        if failure.kind.policy.slows or self._says_nothing_of_rows(failure):
             return False  # the service has not seen the row
         alone = self.answers and self._failing == {task.key}
         if task.failed_before or (alone and (task.tried_before or task.own_failures)):
             return True
         return not self._limits.outage(now) and task.own_failures >= FAILURES_AMID_ANSWERS
 
-    def _are_all_refused(self, failure: Failure) -> bool:
-        """Returns whether so many rows in a row met an overloaded server that it is no row's doing."""
-        return status_policy(failure.status).is_limit and len(self._overloaded) >= REJECTED_ROWS
+    def _says_nothing_of_rows(self, failure: Failure) -> bool:
+        """Returns whether the server was not reached, or so many rows in a row met an overloaded one that it is no
+        row's doing."""
+        is_overload = status_policy(failure.status).is_limit and len(self._overloaded) >= REJECTED_ROWS
+        return is_overload or not failure.kind.policy.reaches_server

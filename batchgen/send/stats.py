@@ -49,6 +49,11 @@ class Stats:
         return self.todo - self.ok - self.failed
 
     @property
+    def repeated(self) -> int:
+        """Returns the requests that were sent again, for whatever reason."""
+        return self.retries.total() + self.resent
+
+    @property
     def possibly_billed(self) -> int:
         """Returns the requests without an answer that may have been billed."""
         return self.lost + sum(n for kind, n in self.tries.items() if kind.policy.billed is Billed.MAYBE)

@@ -225,3 +225,31 @@ def test_intervals_of_parquet_are_bytes_and_that_is_said(job, called):
     ended = called("run", path)
     assert (ended.returncode, said in ended.stderr) == (0, True), ended.stderr
     assert job.rows()[0]["a.b"] == bytes([0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])
+
+
+def write_enums(table: pa.Table, path: Any) -> None:
+    """Writes texts as Parquet's enums, by their number in the footer: no library here writes any."""
+    pq.write_table(table, path, store_schema=False)
+    held, (string, enum) = path.read_bytes(), (b"\x25\x00\x4c\x1c\x00\x00", b"\x25\x08\x4c\x4c\x00\x00")
+    path.write_bytes(held.replace(string, enum))
+    assert pq.read_schema(path).field("label").type == pa.binary()
+
+
+def test_enums_of_parquet_are_text(job, called):
+    path = job(
+        [], input={"path": "in.parquet", "id": "label", "where": "label <> 'ham'"}, prompt="{{ label }}: {{ tags }}"
+    )
+    labels, tags = ["spam", "ham", "egg"], [[{"tag": "a"}, {"tag": "b"}], None, []]
+    write_enums(pa.table({"label": labels, "n": [1, 2, 3], "tags": tags}), job.folder / "in.parquet")
+    planned = called("plan", path)
+    assert "| spam: [{'tag': 'a'}, {'tag': 'b'}]" in planned.stdout, planned.stdout + planned.stderr
+    assert called("run", path).returncode == 0
+    assert [(row["label"], row["n"], row["tags"]) for row in job.rows()] == [("spam", 1, tags[0]), ("egg", 3, [])]
+    assert pq.read_schema(job.output).field("label").type == pa.string()
+
+
+def test_enums_that_are_not_utf8_are_refused_with_their_row(job, called):
+    path = job([], input={"path": "in.parquet", "id": None}, prompt="{{ label }}")
+    write_enums(pa.table({"label": pa.array([b"spam", b"\xff"]).view(pa.string())}), job.folder / "in.parquet")
+    ended = called("plan", path)
+    assert (ended.returncode, "in.parquet: row 2: label: not UTF-8" in ended.stderr) == (2, True), ended.stderr

@@ -308,6 +308,24 @@ def test_paths_that_hold_a_name_or_a_date(shards, job):
     assert len(job.rows(found)) == 4
 
 
+@pytest.mark.parametrize("trial", [("run", "--limit", "2"), ("try", "-n", "1")], ids=["first rows", "a few"])
+def test_a_trial_on_a_later_day_leaves_the_results_that_are_merged(shards, job, monkeypatch, trial):
+    def day(date: str) -> None:
+        for room in ("runner.trial", "runner.run"):
+            monkeypatch.setattr(f"batchgen.{room}.today", lambda: date)
+
+    dated = {"path": "out/{date}/{name}.parquet"}
+    day("2026-01-05")
+    some = shards(2).write(rows(4), output=dated).run()
+    day("2026-01-06")
+    some.write(rows(6), output=dated)
+    for file in some.files:
+        assert some.called(trial[0], file, *trial[1:]).returncode == 0
+    ended = some.merge()
+    assert ended.returncode == 0, ended.stderr
+    assert len(job.rows(job.folder / "out/2026-01-05/seo.1.parquet")) == 4
+
+
 def test_where_to(shards, job):
     some = shards(2).write(rows(4)).run()
     assert some.merge("-o", job.folder / "x.parquet").returncode == 0

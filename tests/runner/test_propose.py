@@ -28,6 +28,7 @@ TABLE = "SKU,First Name,price\n001,Jörg,19.99\n002,Al,5.25\n"
         ("in.csv", b"n,a\n1,x\n1,x\n", {"schema": {"n": "Int64"}}),
         ("in.csv", b"zip,p,q,r\n01,1.10,1e3,\n02,2.5,5,7\n", {"id": "zip", "schema": {"r": "Int64"}}),
         ("in.csv", b"text,Status,row\na,b,1\nc,d,1\n", {"rename": {"text": "source_text", "Status": "source_Status", "row": "row_"}}),
+        ("in.csv", b"error,Reasoning\na,b\nc,d\n", {"rename": {"error": "source_error", "Reasoning": "source_Reasoning"}}),
         ("in.csv", b"a\nx\nx\n", {}),
         ("in.csv", b"a,,\nx,,\ny,,\n", {"separator": None, "id": "a"}),
         ("in.csv", b"question\nWhat, and why?\nWho, and when?\nWhat, who, when?\n", {"separator": ";"}),

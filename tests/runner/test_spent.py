@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from support.own_server import OwnServer
-from support.service import PATIENCE, Raw
+from support.service import PATIENCE, Raw, Reset, Status
 
 PRICES = {"palmyra-x5": {"input": 1000.0, "output": 1000.0}}
 """A thousandth of a dollar a token, so that sums can be seen."""
@@ -116,6 +116,25 @@ def test_a_killed_runs_spending_is_not_lost(job, service, start, called):
     assert status["state"] == "killed"
     assert status["usage"]["answers"] > 0, "of what was committed with the last answers"
     assert re.search(r"spent +[\d,]+ tokens", called("status", path).stdout)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_request_that_never_left_is_counted_nowhere(job, called):
+    path = job(rows_of(4), retry={"attempts": 2, "max_wait": 0.1}, report=True)
+    down = {"WRITER_BASE_URL": "http://127.0.0.1:9"}
+    told = called("run", path, "--json", env=down).json
+    assert (told["sent"], called("status", path, "--json", env=down).json["sent"]) == (0, 0)
+    assert "0 requests in" in (job.folder / "out" / "job.report.html").read_text()
+
+
+def test_the_last_line_of_progress_counts_as_the_summary_does(job, service, called):
+    """Two requests leave again over new connections, since the kept ones were closed, and one that was refused."""
+    wanted = {2: Reset(), 5: Reset(), 7: Status(500)}
+    service.script = lambda n, _: wanted.get(n)
+    ended = called("run", job(rows_of(8), limits={"concurrency": 1}), "--json", "--log-format", "json")
+    (last,) = [line for line in map(json.loads, ended.stderr.splitlines()) if "seconds_left" in line][-1:]
+    assert ended.json["retries"] == 3
+    assert (last["sent"], last["retries"]) == (ended.json["sent"], 3)
 
 
 def test_each_stored_answer_of_a_killed_run_is_counted(job, service, start, called):

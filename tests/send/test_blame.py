@@ -129,6 +129,18 @@ def test_a_server_that_is_overloaded_fails_no_more_than_a_few_of_the_rows_that_f
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("bad", [1, 12])
+def test_a_server_that_is_down_ends_a_run_that_has_only_rows_that_failed_before(job, service, called, bad):
+    """What never reaches the server says nothing of the row, and all of the server."""
+    service.script = always(Status(400, error_body("BadRequest", "no")), *[f"shelf {n}" for n in range(bad)])
+    path = job(rows_of(20), **SMALL, endpoint={"name": "ours"}, until={"after": "20s"})
+    assert called("run", path, "--json").json["failed"] == bad
+    ended = called("run", path, "--json", env={"WRITER_BASE_URL": "http://127.0.0.1:9"})
+    assert (ended.returncode, ended.json["failed"], ended.json["pending"]) == (3, 0, bad), ended.stderr
+    assert "no answer for" in ended.json["stopped"]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_row_that_was_tried_before_fails_when_it_alone_is_left_though_others_were_answered(job, service, called):
     service.script = always(Status(500), "shelf 0")
     one = {**SMALL, "limits": {"concurrency": 1}}
