@@ -16,8 +16,8 @@ class Failure:
     """Holds an attempt without a usable text. `retry_after`: seconds, as the server asked. `body`: as it came.
     `answer`: the one whose text failed the check. `others_serve`: it concerns one of several servers, so no other row
     need wait. `is_late`: no answer came in time. `is_systematic`: every request of the job will fail so, and the
-    message says what to do. `resent`: how often the request had left before, over connections that were closed; `lost`:
-    how many of these may have been read."""
+    message says what to do. `is_page`: a 200 with a page for people, or with nothing at all. `resent`: how often the
+    request had left before, over connections that were closed; `lost`: how many of these may have been read."""
 
     kind: Kind
     message: str
@@ -28,6 +28,7 @@ class Failure:
     others_serve: bool = False
     is_late: bool = False
     is_systematic: bool = False
+    is_page: bool = False
     resent: int = 0
     lost: int = 0
 

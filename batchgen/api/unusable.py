@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from batchgen.api.body import decompress
 from batchgen.api.error_body import MAX_MESSAGE_CHARS, ErrorBody, describe, read_error, visible_text
@@ -60,7 +61,8 @@ def unreadable(body: bytes, why: Exception | str) -> Failure:
         return error_within(body, body)
     reason = "nested absurdly deep" if isinstance(why, RecursionError) else str(why)
     page = visible_text(body)
-    return unusable(body, f"a page of HTML: {page}" if page else f"a 200 whose body is not the contract's: {reason}")
+    said = f"a page of HTML: {page}" if page else f"a 200 whose body is not the contract's: {reason}"
+    return replace(unusable(body, said), is_page=bool(page) or not body.strip())
 
 
 def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:

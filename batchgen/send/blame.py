@@ -60,10 +60,8 @@ class Blame:
         is_away = may_be_the_service and not policy.slows
         if is_overloaded:
             self._overloaded.add(task.key)
-        speaks_for_all = not task.failed_before or self._says_nothing_of_rows(
-            failure
-        )  # else it may be this row once more
-        if (is_away or is_limit) and speaks_for_all:
+        may_be_the_row = task.failed_before and not self._says_nothing_of_rows(failure)  # once more
+        if (is_away or is_limit) and not may_be_the_row:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance

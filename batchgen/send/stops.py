@@ -72,7 +72,7 @@ class Stops:
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
         if self._answers:
-            return self._unusable_amid_answers(key, failure, now) if failure.kind is Kind.UNUSABLE else None
+            return self._page_amid_answers(key, failure, now) if failure.is_page else None
         self._systematic += failure.is_systematic
         if self._systematic >= SYSTEMATIC:
             return Stop(failure.message, failure)
@@ -120,12 +120,12 @@ class Stops:
             count, what = self._rows_alike(key, failure), "requests, and each is answered so"
         return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency // 4) else None
 
-    def _unusable_amid_answers(self, key: bytes, failure: Failure, now: float) -> Stop | None:
-        """Returns a Stop if as many rows in a row as are in flight get the same unusable answer, such as a page about
-        maintenance: they would all be bought again and again."""
+    def _page_amid_answers(self, key: bytes, failure: Failure, now: float) -> Stop | None:
+        """Returns a Stop if as many rows in a row as are in flight get the same page in place of an answer, such as one
+        about maintenance: they would all be bought again and again. Other unusable answers may be the rows' own."""
         if not self._identical:
             self._identical_at = now
-        count, what = self._rows_alike(key, failure), "rows in a row, and nothing in any of their answers can be used"
+        count, what = self._rows_alike(key, failure), "rows in a row, each with no answer in its 200"
         return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency) else None
 
     def _rows_alike(self, key: bytes, failure: Failure) -> int:

@@ -25,7 +25,8 @@ def texts(rows: list[dict]) -> list[str]:
 LONG_WAIT = Failure(Kind.BUSY, "429", 429, 7200)
 BUSY = Failure(Kind.BUSY, "429", 429)
 BLOCKED = Failure(Kind.KEY, "403", 403)
-PAGE = Failure(Kind.UNUSABLE, "a page of HTML: down until 04:00", 200)
+PAGE = Failure(Kind.UNUSABLE, "a page of HTML: down until 04:00", 200, is_page=True)
+BROKEN = Failure(Kind.UNUSABLE, "the answer broke off: its finish_reason is 'repetition'", 200)
 ANSWER = -1.0
 """A request that was sent a second ago is answered."""
 LATE_ANSWER = -1000.0
@@ -66,6 +67,7 @@ def invalid(count: int, message: str) -> list[Failure]:
         pytest.param(8, [ANSWER] + [PAGE] * 23 + [ANSWER, PAGE], False, id="a page, and others are answered meanwhile"),
         pytest.param(8, [ANSWER] + [PAGE] * 23 + [LATE_ANSWER, PAGE], True, id="a page, and an answer from before it"),
         pytest.param(40, [ANSWER] + [PAGE] * 39, False, id="a page for 39 rows of 40 at once"),
+        pytest.param(8, [ANSWER] + [BROKEN] * 100, False, id="answers that break off, which may be the rows' own"),
     ],
 )
 def test_what_ends_a_run(concurrency, events, ends):
@@ -83,7 +85,7 @@ def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_a
     service.script = lambda n, _: Raw(b"<html>back at 04:00</html>", "text/html") if n > 20 else None
     ended = called("run", job(rows_of(200)), "--json")
     assert (ended.returncode, ended.json["ok"]) == (4, 20), ended.stderr
-    assert "24 rows in a row, and nothing in any of their answers can be used: a page of HTML" in ended.json["stopped"]
+    assert "24 rows in a row, each with no answer in its 200: a page of HTML" in ended.json["stopped"]
     assert ended.json["failed"] < 24
     assert service.requests <= 20 + 3 * 24 + 8
     service.script = None
