@@ -47,7 +47,7 @@ class Forecast(Renderable):
     @property
     def seconds(self) -> float | None:
         """Returns the longest time by the limits, the last answers' latency and the learned rate; None if none of them
-        is earlier."""
+        is known."""
         in_flight = math.inf if self.limits.concurrency == "auto" else self.limits.concurrency
         by_latency = (self.latency_s or 0) * self.plan.todo / in_flight
         by_rate = self.plan.todo * 60 / self.learned.per_minute if self.learned else 0
