@@ -64,7 +64,7 @@ class History(Database):
     def published(self, run: Run) -> RowCounts | None:
         """Returns how the rows stood when a run's results were published; None if they were not, or by an older
         version."""
-        rows = self._optional("ends", "SELECT rows, ok, failed, pending FROM ends WHERE run = ?", (run.id,))
+        rows = self._optional("published", "SELECT rows, ok, failed, pending FROM published WHERE run = ?", (run.id,))
         return RowCounts(*rows[0]) if rows else None
 
     def outlook(self, run: Run) -> tuple[float | None, float | None]:

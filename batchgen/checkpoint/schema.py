@@ -98,7 +98,7 @@ CREATE TABLE IF NOT EXISTS in_flight ( -- how many there might be, where they ar
   why TEXT NOT NULL,
   PRIMARY KEY (run, at)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS ends ( -- how the rows stood when a run's results were published
+CREATE TABLE IF NOT EXISTS published ( -- how the rows stood when a run's results were published
   run INTEGER PRIMARY KEY,
   rows INTEGER NOT NULL,       -- of the input
   ok INTEGER NOT NULL,         -- by the check that the job had then, as the others

@@ -117,7 +117,7 @@ class Runner:
             self._discard_damaged(published)
             retry_failed = False  # failed rows have used up their tries
         counts = RowCounts(published.rows, published.ok, published.failed, published.pending)
-        self._checkpoint.put_row("ends", (run.id, *counts))
+        self._checkpoint.put_row("published", (run.id, *counts))
         self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
         index = InputIndex(self._setup.source, self._setup.requests, rows["record"], prompt_tokens)
         del rows

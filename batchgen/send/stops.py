@@ -19,7 +19,7 @@ REJECTED_ROWS = 12
 """After this many rows in a row with an error that could be one row's own, the error concerns all rows."""
 IDENTICAL_ANSWERS = 24
 """A run that had no other answer ends after this many identical answers without a text; one that had others, after so
-many rows in a row that get the same one."""
+many rows in a row that get the same page."""
 SYSTEMATIC = 3
 """The same, of failures by what is the same for all requests: what each asks for, the proxy, the certificate."""
 LONG_WAITS = 3
