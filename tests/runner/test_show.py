@@ -122,6 +122,8 @@ def test_rows_left_out_of_the_job_are_told(job, called):
         called("show", path, "4").stderr
     )
     assert "row 5 (sku-5)" in called("show", path, "5").stdout
+    job(rows_of(9), input={"path": "rows.csv", "id": "id", "where": "id <> 'sku-4'", "limit": 5})
+    assert "(input.where and input.limit leave others out)" in called("show", path, "4").stderr
 
 
 def test_rows_that_send_the_same_have_their_own_answers(job, service, shown, called):

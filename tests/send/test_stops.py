@@ -80,12 +80,16 @@ def test_what_ends_a_run(concurrency, events, ends):
     assert ended_after == ([len(events)] if ends else [])
 
 
-def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_again(job, service, called):
-    """A 200 of HTML about maintenance: each such answer may be billed."""
-    service.script = lambda n, _: Raw(b"<html>back at 04:00</html>", "text/html") if n > 20 else None
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"<html>back at 04:00</html>", "a page of HTML"), (b"", "a 200 whose body is not the contract's")],
+)
+def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_again(job, service, called, body, said):
+    """A 200 of HTML about maintenance, or of nothing: each such answer may be billed."""
+    service.script = lambda n, _: Raw(body, "text/html") if n > 20 else None
     ended = called("run", job(rows_of(200)), "--json")
     assert (ended.returncode, ended.json["ok"]) == (4, 20), ended.stderr
-    assert "24 rows in a row, each with no answer in its 200: a page of HTML" in ended.json["stopped"]
+    assert f"24 rows in a row, each with no answer in its 200: {said}" in ended.json["stopped"]
     assert ended.json["failed"] < 24
     assert service.requests <= 20 + 3 * 24 + 8
     service.script = None
