@@ -36,8 +36,10 @@ class Condition:
             self._expression = pl.sql_expr(_TRUTH.sub(_of_any_row, text))
             self._refuse_unknown(columns)
             empty = pl.DataFrame(schema=columns)
-            self._expression = _expression(_as_sql(_parts(self._expression), empty))
-            dtype = empty.lazy().select(self._expression.alias("is_wanted")).collect_schema()["is_wanted"]
+            given = _parts(self._expression)
+            if (meant := _as_sql(given, empty)) != given:
+                self._expression = _expression(meant)
+            dtype = _dtype(self._expression, empty)
             empty.filter(self._expression)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             if "must be of type `Boolean`" in str(error):
@@ -102,6 +104,10 @@ def _expression(parts: Any) -> pl.Expr:
     return pl.Expr.deserialize(io.StringIO(json.dumps(parts)), format="json")
 
 
+def _dtype(expression: pl.Expr, empty: pl.DataFrame) -> pl.DataType:
+    return empty.lazy().select(expression.alias("value")).collect_schema()["value"]
+
+
 def _as_sql(part: Any, empty: pl.DataFrame) -> Any:
     """Returns part of a compiled expression that adds, subtracts and multiplies whole numbers as such of 64 bits.
     polars keeps to the bits that they are stored in, or that a function gives: of a short text, `length(name) - 100` is
@@ -125,11 +131,10 @@ def _wide(part: Any, empty: pl.DataFrame) -> Any:
     """Returns part of an expression, cast to 64 bits if it is a whole number of fewer; to 128 if it has no sign."""
     if "Literal" in part:
         return part
-    dtype = empty.lazy().select(_expression(part).alias("value")).collect_schema()["value"]
+    dtype = _dtype(_expression(part), empty)
     if not dtype.is_integer() or dtype in (pl.Int64, pl.Int128):
         return part
-    wide = "Int128" if dtype == pl.UInt64 else "Int64"
-    return {"Cast": {"expr": part, "dtype": {"Literal": wide}, "options": "Strict"}}
+    return _parts(_expression(part).cast(pl.Int128 if dtype == pl.UInt64 else pl.Int64))
 
 
 def _is_over_rows(part: Any) -> bool:
