@@ -21,8 +21,15 @@ from batchgen.ui.humanize import first_line
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
 _OVER_ROWS = "input.where: looks at each row alone: no sum, count, rank or subquery over several rows"
-_TRUTH = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\bis(\s+not)?\s+(true|false)\b""", re.IGNORECASE)
-"""What stands in quotes, or a test whether something is true, which polars takes for `=`: null of a null."""
+_QUOTED = r"""'(?:[^']|'')*'|"(?:[^"]|"")*\""""
+_TRUTH = re.compile(
+    rf"\b(?:[ir]?like|regexp)\s+(?:{_QUOTED}|\w+)\s+is(?P<of_pattern>\s+not)?\s+(?:true|false)\b|{_QUOTED}"
+    r"|\bis(?P<negation>\s+not)?\s+(?P<truth>true|false)\b",
+    re.IGNORECASE,
+)
+"""A test whether something is true, which polars takes for `=`: null of a null. Not one within quotes, nor behind a
+pattern: `<=>` would be the pattern's."""
+_PATTERN = "input.where: put what comes before '{}' into parentheses: polars leaves out the rows where it is null"
 _ENDLESS = "input.where: put each 'a is distinct from b' into parentheses: else all that follows is compared with a"
 _OF_SEVERAL = {"Agg", "Len", "Over", "Rank", "Shift", "Range", "Explode", "SubPlan", "Sort", "SortBy", "Filter"}
 """Parts of a compiled expression whose value for a row depends on other rows (polars 2.1.0)."""
@@ -92,8 +99,9 @@ class RowFault(Exception):
 
 def _of_any_row(found: re.Match[str]) -> str:
     """Returns `is [not] true` as a comparison that is true or false of each row, also of a null."""
-    negation, truth = found.groups()
-    return f"<=> {truth}{' = false' if negation else ''}" if truth else found[0]
+    if found["of_pattern"]:
+        raise UsageError(_PATTERN.format(re.split(r"\s+(?=is\s+not\s)", found[0], flags=re.IGNORECASE)[-1]))
+    return f"<=> {found['truth']}{' = false' if found['negation'] else ''}" if found["truth"] else found[0]
 
 
 def _parts(expression: pl.Expr) -> Any:

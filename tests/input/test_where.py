@@ -123,6 +123,9 @@ def test_a_column_may_be_called_as_an_aggregate(tmp_path):
         ("not vip IS\n FALSE or name = 'is true'", [1, 3]),
         ("name = 'it''s is not true'", []),
         ("small > 10 is not true and vip is not false", [1, 3]),
+        ("name like 'a%' is true", [2]),
+        ("name rlike 'long' is true and vip is not true", [2]),
+        ("(name like 'a%') is not true", [1, 3]),
         ("(vip is distinct from true) and large > 0", [2]),
         ("small - 100 > 0", [2]),
         ("100 - small < 0", [2]),
@@ -148,6 +151,15 @@ def test_what_is_true_and_what_a_number_is_does_not_depend_on_polars(tmp_path, w
     table.write_parquet(tmp_path / "in.parquet")
     source = open_source(Input.model_validate({"path": "in.parquet", "where": where}, context={"folder": tmp_path}))
     assert [number for batch in source.numbered() for number in batch.numbers] == numbers
+
+
+@pytest.mark.parametrize("of", ["name like 'a%'", "name RLIKE name", "name ilike 'a%' or name regexp 'it''s'"])
+def test_a_pattern_before_is_not_true_needs_parentheses(tmp_path, of):
+    """polars would take the pattern for part of the comparison."""
+    pl.DataFrame({"name": ["no"]}).write_parquet(tmp_path / "in.parquet")
+    where = {"path": "in.parquet", "where": f"{of} is not true"}
+    with pytest.raises(UsageError, match="put what comes before 'is not true' into parentheses"):
+        open_source(Input.model_validate(where, context={"folder": tmp_path}))
 
 
 def test_a_job_of_some_rows(job, called, service):
