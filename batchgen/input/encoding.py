@@ -21,6 +21,9 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_THREE_BYTES = re.compile("[\u0800-\uffff]")
+ENOUGH = 8
+"""Letters of three bytes after which a text is UTF-8: of other encodings of several bytes, two or three may look so."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -55,7 +58,7 @@ class _Reencoded(io.RawIOBase):
         self._refuse_other_width()
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._is_first = True
-        self._may_be_utf_8 = _is_of_one_byte(encoding)
+        self._may_be_utf_8 = _WIDE.fullmatch(name_of(encoding)) is None
         self._lines = 1
         self._ready = b""
 
@@ -82,13 +85,13 @@ class _Reencoded(io.RawIOBase):
         super().close()
 
     def _decoded(self, data: bytes) -> str:
+        if self._may_be_utf_8 and not data.isascii():
+            self._may_be_utf_8 = False
+            self._refuse_utf_8(data)
         try:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             raise self._not_of_it(error) from None
-        if self._may_be_utf_8 and not data.isascii():
-            self._may_be_utf_8 = False
-            self._refuse_utf_8(data)
         if self._is_first:
             text, self._is_first = text.removeprefix("\ufeff"), False
         self._lines += _line_ends(text)
@@ -113,8 +116,10 @@ class _Reencoded(io.RawIOBase):
     def _refuse_utf_8(self, data: bytes) -> None:
         """Raises UsageError if the first letters beyond ASCII are UTF-8, which nearly no other text looks like."""
         try:
-            codecs.getincrementaldecoder("utf-8")("strict").decode(data)
+            text = codecs.getincrementaldecoder("utf-8")("strict").decode(data)
         except UnicodeDecodeError:
+            return
+        if not _is_of_one_byte(self._encoding) and len(_THREE_BYTES.findall(text)) < ENOUGH:
             return
         at = next(at for at, byte in enumerate(data) if byte > 0x7F)  # noqa: PLR2004  the last of ASCII
         raise self._another(data, at, "looks like UTF-8: remove input.encoding")

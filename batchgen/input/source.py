@@ -29,14 +29,25 @@ from batchgen.ui.humanize import first_line
 _BOOLEANS = {"true": True, "false": False}
 _DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
 _MOMENTS = [f"{_DAY}{joint}{time}" for joint in "T " for time in _TIMES] + [_DAY]
+_YEAR, _MICROSECONDS = r"^\d{4}-", r"^[^.]*(?:\.\d{1,6}0*)?$"
+"""Of 24-01-31 polars (2.1.0) makes the year 24. It cuts off what is below a microsecond."""
+_LEAP_SECOND = ":60"
+"""Which polars makes the next minute."""
 _WRITTEN = {"Boolean": "true or false", "Date": "2026-01-31", "Datetime": "2026-01-31 22:00:00"}
 _PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess which of 01/02 is the month
     "Boolean": lambda c: c.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean),
-    "Date": lambda c: c.str.to_date(_DAY, strict=False),
-    "Datetime": lambda c: pl.coalesce([c.str.to_datetime(moment, strict=False, time_unit="us") for moment in _MOMENTS]),
+    "Date": lambda c: pl.when(c.str.contains(_YEAR)).then(c.str.to_date(_DAY, strict=False)),
+    "Datetime": lambda c: pl.when(_is_moment(c)).then(
+        pl.coalesce([c.str.to_datetime(moment, strict=False, time_unit="us") for moment in _MOMENTS])
+    ),
 }
 
 _NO_NUL = "which no table can hold: set input.encoding, if it is a CSV in UTF-16; else name it anew by input.rename"
+
+
+def _is_moment(column: pl.Expr) -> pl.Expr:
+    text = column.str
+    return text.contains(_YEAR) & text.contains(_MICROSECONDS) & ~text.contains(_LEAP_SECOND, literal=True)
 
 
 def _parsed(name: str, dtype: str, decimal: str | None) -> pl.Expr:

@@ -32,7 +32,8 @@ _CYCLE_DAYS, _CYCLE_YEARS = 146_097, 400
 def texts(column: pl.Series) -> pl.Series:
     """Returns a column's cells as texts. Nulls stay null."""
     dtype = column.dtype
-    if has_polars_text(column):
+    loses_digits = isinstance(dtype, pl.Time | pl.Float16)  # in polars' texts
+    if has_polars_text(column) and not loses_digits:
         return column if dtype == pl.String else column.cast(pl.String)
     if isinstance(dtype, pl.Extension):
         column = column.ext.storage()

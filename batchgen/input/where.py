@@ -1,7 +1,12 @@
-"""Selects rows by `input.where`, a condition in SQL. Each row is looked at alone."""
+"""Selects rows by `input.where`, a condition in SQL. Each row is looked at alone.
+
+Where polars (2.1.0) means something else than SQL, and would take other rows without a word, the condition is made to
+mean what SQL means by it.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
@@ -16,6 +21,16 @@ from batchgen.ui.humanize import first_line
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
 _OVER_ROWS = "input.where: looks at each row alone: no sum, count, rank or subquery over several rows"
+_QUOTED = r"""'(?:[^']|'')*'|"(?:[^"]|"")*\""""
+_TRUTH = re.compile(
+    rf"\b(?:[ir]?like|regexp)\s+(?:{_QUOTED}|\w+)\s+is(?P<of_pattern>\s+not)?\s+(?:true|false)\b|{_QUOTED}"
+    r"|\bis(?P<negation>\s+not)?\s+(?P<truth>true|false)\b",
+    re.IGNORECASE,
+)
+"""A test whether something is true, which polars takes for `=`: null of a null. Not one within quotes, nor behind a
+pattern: `<=>` would be the pattern's."""
+_PATTERN = "input.where: put what comes before '{}' into parentheses: polars leaves out the rows where it is null"
+_ENDLESS = "input.where: put each 'a is distinct from b' into parentheses: else all that follows is compared with a"
 _OF_SEVERAL = {"Agg", "Len", "Over", "Rank", "Shift", "Range", "Explode", "SubPlan", "Sort", "SortBy", "Filter"}
 """Parts of a compiled expression whose value for a row depends on other rows (polars 2.1.0)."""
 
@@ -25,10 +40,13 @@ class Condition:
 
     def __init__(self, text: str, columns: Schema) -> None:
         try:
-            self._expression = pl.sql_expr(text)
+            self._expression = pl.sql_expr(_TRUTH.sub(_of_any_row, text))
             self._refuse_unknown(columns)
             empty = pl.DataFrame(schema=columns)
-            dtype = empty.lazy().select(self._expression.alias("is_wanted")).collect_schema()["is_wanted"]
+            given = _parts(self._expression)
+            if (meant := _as_sql(given, empty)) != given:
+                self._expression = _expression(meant)
+            dtype = _dtype(self._expression, empty)
             empty.filter(self._expression)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             if "must be of type `Boolean`" in str(error):
@@ -36,7 +54,7 @@ class Condition:
             raise UsageError(f"input.where: {_explained(error)}") from None
         if dtype != pl.Boolean:
             raise UsageError(f"input.where: {text!r} is {dtype}, not a condition that is true or false")
-        if _is_over_rows(json.loads(self._expression.meta.serialize(format="json"))):
+        if _is_over_rows(_parts(self._expression)):
             raise UsageError(_OVER_ROWS)
 
     def _refuse_unknown(self, columns: Schema) -> None:
@@ -77,6 +95,54 @@ class RowFault(Exception):
     def __init__(self, at: int, said: str) -> None:
         super().__init__(said)
         self.at = at
+
+
+def _of_any_row(found: re.Match[str]) -> str:
+    """Returns `is [not] true` as a comparison that is true or false of each row, also of a null."""
+    if found["of_pattern"]:
+        raise UsageError(_PATTERN.format(re.split(r"\s+(?=is\s+not\s)", found[0], flags=re.IGNORECASE)[-1]))
+    return f"<=> {found['truth']}{' = false' if found['negation'] else ''}" if found["truth"] else found[0]
+
+
+def _parts(expression: pl.Expr) -> Any:
+    return json.loads(expression.meta.serialize(format="json"))
+
+
+def _expression(parts: Any) -> pl.Expr:
+    return pl.Expr.deserialize(io.StringIO(json.dumps(parts)), format="json")
+
+
+def _dtype(expression: pl.Expr, empty: pl.DataFrame) -> pl.DataType:
+    return empty.lazy().select(expression.alias("value")).collect_schema()["value"]
+
+
+def _as_sql(part: Any, empty: pl.DataFrame) -> Any:
+    """Returns part of a compiled expression that adds, subtracts and multiplies whole numbers as such of 64 bits.
+    polars keeps to the bits that they are stored in, or that a function gives: of a short text, `length(name) - 100` is
+    4,294,967,201. Raises UsageError if the condition was compiled in another order than SQL's."""
+    if isinstance(part, list):
+        return [_as_sql(one, empty) for one in part]
+    if not isinstance(part, dict) or "Column" in part or "Literal" in part:
+        return part
+    part = {key: _as_sql(value, empty) for key, value in part.items()}
+    match part:
+        case {"BinaryExpr": {"op": "EqValidity" | "NotEqValidity", "right": {"BinaryExpr": {"op": "And" | "Or"}}}}:
+            raise UsageError(_ENDLESS)
+        case {"BinaryExpr": {"op": "Plus" | "Minus" | "Multiply", "left": left, "right": right} as whole}:
+            return {"BinaryExpr": {**whole, "left": _wide(left, empty), "right": _wide(right, empty)}}
+        case {"Function": {"function": {"Sql": {"Binary": _}}, "input": numbers} as whole}:
+            return {"Function": {**whole, "input": [_wide(number, empty) for number in numbers]}}
+    return part
+
+
+def _wide(part: Any, empty: pl.DataFrame) -> Any:
+    """Returns part of an expression, cast to 64 bits if it is a whole number of fewer; to 128 if it has no sign."""
+    if "Literal" in part:
+        return part
+    dtype = _dtype(_expression(part), empty)
+    if not dtype.is_integer() or dtype in (pl.Int64, pl.Int128):
+        return part
+    return _parts(_expression(part).cast(pl.Int128 if dtype == pl.UInt64 else pl.Int64))
 
 
 def _is_over_rows(part: Any) -> bool:

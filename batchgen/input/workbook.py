@@ -1,8 +1,8 @@
 """Scans Excel workbooks before they are read, cell by cell.
 
-calamine (by python-calamine 0.9.1) makes an empty cell of an error, and of a formula that was never calculated. It ends
-the process if a cell is far from the others, since it allocates all cells in between. Such cells are refused here, by
-name. It makes another day of a number that stands for none; such numbers are listed.
+calamine (by python-calamine 0.9.1) makes an empty cell of an error, and of a formula without a result, where XlsxWriter
+writes 0. It ends the process if a cell is far from the others, since it allocates all cells in between. Such cells are
+refused here, by name. It makes another day of a number that stands for none; such numbers are listed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sheets(path: File, file: BinaryIO) -> dict[str, str]:
         raise UsageError(f"{path}: {identify(begin) or 'not an Excel workbook: rename it to what it is, such as .csv'}")
     with _archive(path, file) as archive:
         names = set(archive.namelist())
-        root = next((target for target in _related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
+        root = _root(path, archive)
         if root not in names:
             raise UsageError(f"{path}: not an Excel workbook: a zip archive of something else")
         folder, _, name = root.rpartition("/")
@@ -80,7 +80,7 @@ def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
             if name.endswith("sharedStrings.xml"):
                 for _ in _blocks(archive, name):  # against its checksum
                     pass
-        look = _SheetScanner(f"{path}: sheet {sheet!r}")
+        look = _SheetScanner(f"{path}: sheet {sheet!r}", is_to_be_calculated=_is_to_be_calculated(path, archive))
         _parse(path, archive, part, look)
     extent = look.extent
     if extent.right * extent.bottom > MAX_EMPTY + PER_CELL * extent.cells:
@@ -90,10 +90,11 @@ def scan_sheet(path: File, file: BinaryIO, sheet: str, part: str) -> Extent:
 
 
 class _SheetScanner:
-    """Handles the elements of a sheet."""
+    """Handles the elements of a sheet. `is_to_be_calculated`: a formula's 0 is no result yet."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, is_to_be_calculated: bool) -> None:
         self.where = where
+        self._is_to_be_calculated = is_to_be_calculated
         self.extent = Extent()
         self._name = self._kind = self._value = ""
         self._row = self._column = 0
@@ -140,7 +141,7 @@ class _SheetScanner:
     def _end_cell(self) -> None:
         if self._has_value and self._kind == "e":
             raise UsageError(f"{self.where}: cell {self._name} is an error, {self._value}: fix it, or clear it")
-        if self._has_formula and not self._has_text and self._kind != "str":
+        if self._has_formula and self._kind != "str" and (not self._has_text or self._is_no_result()):
             raise UsageError(
                 f"{self.where}: cell {self._name} is a formula without its result: "
                 "open the workbook in Excel and save it"
@@ -153,6 +154,9 @@ class _SheetScanner:
             extent.bottom, extent.right = max(extent.bottom, self._row), max(extent.right, self._column)
             if self._kind == "n" and self._value[:1] in ("-", "6") and _stands_for_no_day(self._value):
                 extent.no_days.append((self._row - 1) * COLUMNS + self._column - 1)
+
+    def _is_no_result(self) -> bool:
+        return self._is_to_be_calculated and self._kind == "n" and self._value in ("0", "0.0")
 
 
 def _stands_for_no_day(number: str) -> bool:
@@ -184,6 +188,19 @@ class _AttributeCollector:
     def end(self, name: str) -> None: ...
 
     def text(self, text: str) -> None: ...
+
+
+def _root(path: File, archive: zipfile.ZipFile) -> str:
+    """Returns the workbook's own part; empty if there is none."""
+    return next(iter(_related(path, archive, "_rels/.rels", "/officeDocument").values()), "")
+
+
+def _is_to_be_calculated(path: File, archive: zipfile.ZipFile) -> bool:
+    """Returns whether all formulas are to be calculated when the workbook is opened. Libraries that calculate none ask
+    for it. Excel saves the results, and does not."""
+    settings = _AttributeCollector("calcPr")
+    _parse(path, archive, _root(path, archive), settings)
+    return any(one.get("fullCalcOnLoad") in ("1", "true") for one in settings.found)
 
 
 def _related(path: File, archive: zipfile.ZipFile, part: str, kind: str, folder: str = "") -> dict[str, str]:

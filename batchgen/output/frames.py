@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -22,10 +21,14 @@ def load(path: str | Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=not Path(path).exists())
     while True:
         before = Path(path).stat().st_ino
-        with suppress(FileNotFoundError):
+        try:
             frame = pl.read_parquet(sorted(Path(path).glob("part-*.parquet")) or path, glob=False)
-            if Path(path).stat().st_ino == before:  # else it was published anew while it was read
-                return frame
+        except FileNotFoundError:
+            if Path(path).stat().st_ino == before:
+                raise
+            continue
+        if Path(path).stat().st_ino == before:  # else it was published anew while it was read
+            return frame
 
 
 def _load_objects(path: str) -> pl.DataFrame:

@@ -17,6 +17,7 @@ import xlsxwriter
 from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
 from batchgen.errors import UsageError
+from batchgen.input.template.cells import leaf
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
@@ -114,7 +115,9 @@ class _Workbook:
                 is_day = number is not None and _FIRST <= number <= _LAST
                 yield (self._put_day, number) if is_day else (self._put_text, text)
         else:
-            for value, text in zip(column, texts(column), strict=True):
+            read = leaf(column.dtype) if column.dtype.is_float() else None
+            for given, text in zip(column, texts(column), strict=True):
+                value = given if given is None or read is None else read(given)
                 yield (self._sheet.write_number, value) if _is_exact(value) else (self._put_text, text)
 
     def _printable(self, column: pl.Series, piece: Piece) -> list[str | None]:

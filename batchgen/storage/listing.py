@@ -95,6 +95,7 @@ def _find_paths(pattern: str) -> Found:
         return Found((path,), ({},))
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is not a regular file")
+    _refuse_dangling(path)
     if lakes.is_a(lakes.DELTA, path):
         files = delta.files_in_force(path)
         shown = [(file, file.parts[len(path.parts) :]) for file in files]
@@ -103,10 +104,11 @@ def _find_paths(pattern: str) -> Found:
     lakes.refuse_above(root)
     _refuse_closed(root, below)
     found = _walk(root, below) if "**" in below else _glob(root, below)
-    shown = [(p, p.parts[len(root.parts) :]) for p in _unique(root, found)]
-    matching = [(p, parts) for p, parts in shown if _matches(parts, below) and _is_shown(parts, below)]
-    lakes.refuse_below(root, [path for path, _ in matching])
-    return _checked_found(matching, pattern, _suggestion(path))
+    paths = ((p, p.parts[len(root.parts) :]) for p in found)
+    matching = [p for p, parts in paths if _matches(parts, below) and _is_shown(parts, below)]
+    files = _unique(root, matching)
+    lakes.refuse_below(root, files)
+    return _checked_found([(file, file.parts[len(root.parts) :]) for file in files], pattern, _suggestion(path))
 
 
 def would_find(pattern: str, path: Path) -> bool:
@@ -150,7 +152,8 @@ def _walk(root: Path, below: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
-    """Returns each file once, in order; by its own name if it has one below the root."""
+    """Returns each file once, in order; by its own name if that is among the paths. Raises UsageError for a link that
+    leads nowhere."""
     above = os.path.realpath(root)
     own: dict[str, Path] = {}
     linked: dict[str, Path] = {}
@@ -159,7 +162,14 @@ def _unique(root: Path, paths: Iterable[Path]) -> list[Path]:
             real = os.path.realpath(path)
             is_own = real == os.path.join(above, *path.parts[len(root.parts) :])  # noqa: PTH118  a third of Path's time
             (own if is_own else linked).setdefault(real, path)
+        else:
+            _refuse_dangling(path)
     return sorted({**linked, **own}.values())
+
+
+def _refuse_dangling(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise UsageError(f"{path}: links to {path.readlink()}, which is not there")
 
 
 def _refuse_closed(root: Path, below: tuple[str, ...]) -> None:

@@ -423,6 +423,7 @@ def test_any_bytes_are_a_table_or_refused_with_the_file(tmp_path, small_batches,
         ("Date", "2024-02-29", dt.date(2024, 2, 29)),
         ("Datetime", "2024-02-29T13:05:07", dt.datetime(2024, 2, 29, 13, 5, 7)),  # noqa: DTZ001  without a zone
         ("Datetime", "2024-02-29 13:05:07", dt.datetime(2024, 2, 29, 13, 5, 7)),  # noqa: DTZ001
+        ("Datetime", "2024-02-29 13:05:07.123456000", dt.datetime(2024, 2, 29, 13, 5, 7, 123456)),  # noqa: DTZ001
         ("String", "007", "007"),
     ],
 )
@@ -460,6 +461,10 @@ def test_a_typed_column_without_a_value(tmp_path):
         ("Date", "soon"),
         ("Datetime", "2024-02-29T25:00:00"),
         ("Datetime", "soon"),
+        ("Date", "24-02-29"),
+        ("Datetime", "24-02-29 13:05:07"),
+        ("Datetime", "2024-02-29 23:59:60"),
+        ("Datetime", "2024-02-29T13:05:07.123456789"),
     ],
 )
 @pytest.mark.parametrize("before", [0, 5], ids=["in the first row", "batches below"])

@@ -280,7 +280,7 @@ def numbers(source) -> list[int]:
         pytest.param({"2/zz.csv": "../1/a.csv"}, [1, 2], id="a file's other name"),
         pytest.param({"3": "../out"}, [1, 2, 3], id="to another folder"),
         pytest.param({"3": "../out", "4": "../out"}, [1, 2, 3], id="to another folder, twice"),
-        pytest.param({"nowhere": "gone", "self": "self"}, [1, 2], id="that lead nowhere"),
+        pytest.param({".nowhere": "gone", "_self": "_self"}, [1, 2], id="that lead nowhere, and are passed over"),
     ],
 )
 def test_every_file_is_read_once_whatever_links_there_are(folder, path, links, read):
@@ -288,6 +288,23 @@ def test_every_file_is_read_once_whatever_links_there_are(folder, path, links, r
     for name, target in links.items():
         (at / "in" / name).symlink_to(target)
     assert numbers(opened(at, path)) == read
+
+
+@pytest.mark.parametrize("path", ["in", "in/*.csv", "in/**/*.csv", "in/b.csv"])
+@pytest.mark.parametrize("target", ["../gone/b.csv", "b.csv"], ids=["to what is gone", "to itself"])
+def test_a_link_that_leads_nowhere_is_refused_and_loses_no_rows(folder, path, target):
+    at = folder({"a.csv": [1]})
+    (at / "in" / "b.csv").symlink_to(target)
+    with pytest.raises(UsageError, match=f"in/b.csv: links to {target}, which is not there"):
+        opened(at, path)
+    assert numbers(opened(at, "in/a*")) == [1]
+
+
+@pytest.mark.parametrize("path", ["in/*.csv", "in/**/*.csv"])
+def test_a_file_that_the_glob_knows_by_a_link_alone_is_read(folder, path):
+    at = folder({"a.csv": [1], "raw/b.2026": "n\n2\n"})
+    (at / "in" / "b.csv").symlink_to("raw/b.2026")
+    assert numbers(opened(at, path)) == [1, 2]
 
 
 def test_partitions_are_named_by_their_folders_and_not_by_links(folder):

@@ -82,6 +82,8 @@ def test_csv_of_another_dialect(tmp_path, name, content, spec, rows):
     [
         pytest.param("in.csv", TEXT.encode("cp1252"), {}, "in.csv:2: not UTF-8: byte 0xf6, 'ö' in Windows-1252 (save the file as UTF-8, or set input.encoding", id="Windows' for UTF-8"),
         pytest.param("in.csv", TEXT.encode(), {"encoding": "cp1252"}, "in.csv:2: not cp1252: byte 0xc3: looks like UTF-8", id="UTF-8 for Windows'"),
+        pytest.param("in.csv", "a\nx\n产品介绍\n商品名称\n".encode(), {"encoding": "gbk"}, "in.csv:3: not gbk: byte 0xe4: looks like UTF-8: remove input.encoding", id="UTF-8 for Chinese"),
+        pytest.param("in.csv", "a\n中国\n東京東京東京\n".encode(), {"encoding": "shift_jis"}, "in.csv:2: not shift_jis: byte 0xe4: looks like UTF-8", id="UTF-8 for Japanese"),
         pytest.param("in.csv", TEXT.encode(), {"encoding": "utf-16"}, "in.csv: not utf-16: looks like UTF-8", id="UTF-8 for UTF-16"),
         pytest.param("in.csv", TEXT.encode(), {"encoding": "ascii"}, "in.csv:2: not ascii: byte 0xc3", id="UTF-8 for ASCII"),
         pytest.param("in.csv", b"a\nx\n\x81\n", {"encoding": "cp1252"}, "in.csv:3: not cp1252: byte 0x81", id="a byte that Windows has not"),

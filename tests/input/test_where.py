@@ -1,5 +1,6 @@
 """`input.where`: the rows that are the job's, by a condition; each keeps its number in the file."""
 
+import datetime as dt
 import re
 
 import polars as pl
@@ -95,6 +96,7 @@ def test_it_knows_new_names_and_folders_columns(tmp_path):
         ("lag(price) over (order by price) > 1", "looks at each row alone"),
         ("price in (select 1)", "looks at each row alone"),
         ("category ~ '('", "regex"),
+        ("category is distinct from 'a' and price > 1", "put each 'a is distinct from b' into parentheses"),
     ],
 )  # fmt: skip
 def test_a_condition_that_is_none_is_refused_before_a_row_is_read(tmp_path, where, said):
@@ -110,6 +112,54 @@ def test_a_row_that_it_fails_at_is_named(tmp_path):
 def test_a_column_may_be_called_as_an_aggregate(tmp_path):
     source = opened(tmp_path, '"Len" = \'a\' and "Agg" > 1', rename={"category": "Len", "price": "Agg"})
     assert list(source.batches()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "numbers"),
+    [
+        ("vip is not true", [2, 3]),
+        ("vip is not false", [1, 3]),
+        ("not (vip is true)", [2, 3]),
+        ("not vip IS\n FALSE or name = 'is true'", [1, 3]),
+        ("name = 'it''s is not true'", []),
+        ("small > 10 is not true and vip is not false", [1, 3]),
+        ("name like 'a%' is true", [2]),
+        ("name rlike 'long' is true and vip is not true", [2]),
+        ("(name like 'a%') is not true", [1, 3]),
+        ("(vip is distinct from true) and large > 0", [2]),
+        ("small - 100 > 0", [2]),
+        ("100 - small < 0", [2]),
+        ("-small < -100", [2]),
+        ("small * small = 40000", [2]),
+        ("large - 5 > 0", [2]),
+        ("length(name) - 3 > 0", [2]),
+        ("strpos(name, 'o') - 1 >= 0", [1, 2]),
+        ("extract(day from day) * 10 > 200", [2]),
+        ("abs(length(name) - 2) = 0 and small + 0.5 < 2", [1]),
+    ],
+)
+def test_what_is_true_and_what_a_number_is_does_not_depend_on_polars(tmp_path, where, numbers):
+    table = pl.DataFrame(
+        {
+            "vip": [True, False, None],
+            "name": ["no", "a long one", None],
+            "small": pl.Series([1, 200, None], dtype=pl.UInt8),
+            "large": pl.Series([1, 2**64 - 1, None], dtype=pl.UInt64),
+            "day": [dt.date(2026, 1, 3), dt.date(2026, 1, 26), None],
+        }
+    )
+    table.write_parquet(tmp_path / "in.parquet")
+    source = open_source(Input.model_validate({"path": "in.parquet", "where": where}, context={"folder": tmp_path}))
+    assert [number for batch in source.numbered() for number in batch.numbers] == numbers
+
+
+@pytest.mark.parametrize("of", ["name like 'a%'", "name RLIKE name", "name ilike 'a%' or name regexp 'it''s'"])
+def test_a_pattern_before_is_not_true_needs_parentheses(tmp_path, of):
+    """polars would take the pattern for part of the comparison."""
+    pl.DataFrame({"name": ["no"]}).write_parquet(tmp_path / "in.parquet")
+    where = {"path": "in.parquet", "where": f"{of} is not true"}
+    with pytest.raises(UsageError, match="put what comes before 'is not true' into parentheses"):
+        open_source(Input.model_validate(where, context={"folder": tmp_path}))
 
 
 def test_a_job_of_some_rows(job, called, service):

@@ -6,6 +6,7 @@ import zipfile
 
 import polars as pl
 import pytest
+import xlsxwriter
 from support.workbook import Raw, error, formula, write_workbook
 
 from batchgen.errors import UsageError
@@ -73,6 +74,22 @@ def test_a_column_as_excel_shows_it(tmp_path, cells, values, dtype):
 def test_a_table_that_is_refused(tmp_path, rows, said):
     with pytest.raises(UsageError, match=re.escape(said)):
         table(tmp_path, rows)
+
+
+def test_a_formulas_zero_is_a_result_only_where_it_was_calculated(tmp_path):
+    def rows_of(results):
+        with xlsxwriter.Workbook(tmp_path / "in.xlsx") as book:  # as pandas writes a text that begins with "="
+            sheet = book.add_worksheet("Data")
+            sheet.write_row("A1", ["a", "doubled"])
+            for row, result in enumerate(results, 1):
+                sheet.write(row, 0, row)
+                sheet.write_formula(row, 1, f"=A{row + 1}*2", None, *result)
+        return pl.concat(opened(tmp_path).batches()).to_dict(as_series=False)
+
+    assert rows_of([[2], [4]]) == {"a": [1, 2], "doubled": [2, 4]}
+    with pytest.raises(UsageError, match="cell B3 is a formula without its result"):
+        rows_of([[2], []])
+    assert table(tmp_path, [["a"], [formula("B1", "0")], [formula("B1", "7")]]) == {"a": [0, 7]}
 
 
 def test_times_and_numbers_below_zero_are_read(tmp_path):

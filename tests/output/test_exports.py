@@ -1,7 +1,7 @@
 """Exports by suffix: a workbook, JSON lines, chosen columns and rows; each cell what it was."""
 
 import json
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 
 import openpyxl
@@ -279,6 +279,10 @@ def test_a_text_that_could_be_a_formula_stays_one_when_it_is_edited(tmp_path):
         pytest.param(pa.scalar(999_999_999_999_999), "n", 999_999_999_999_999, id="of 15 digits"),
         pytest.param(pa.scalar(2**63 - 1), "s", "9223372036854775807", id="of more, which Excel rounds"),
         pytest.param(pa.scalar(0.5), "n", 0.5, id="a fraction"),
+        pytest.param(pa.scalar(19.99, pa.float32()), "n", 19.99, id="a fraction of 32 bits, by its own digits"),
+        pytest.param(pa.scalar(0.1, pa.float16()), "n", 0.1, id="and of 16"),
+        pytest.param(pa.scalar(time(23, 59, 59, 999_999), pa.time64("us")), "s", "23:59:59.999999", id="a time of day"),
+        pytest.param(pa.scalar(time(10, 0), pa.time64("us")), "s", "10:00:00", id="a whole second"),
         pytest.param(pa.scalar(float("inf")), "s", "inf", id="infinity"),
         pytest.param(pa.scalar(Decimal("19.90"), pa.decimal128(10, 2)), "n", 19.9, id="a decimal"),
         pytest.param(pa.scalar(Decimal("1234567890123456.78"), pa.decimal128(20, 2)), "s", "1234567890123456.78", id="a long one"),

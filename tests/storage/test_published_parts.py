@@ -73,6 +73,13 @@ def test_parts_are_cut_where_the_job_says_however_the_input_comes(job, called):
     assert [pq.read_metadata(part).num_rows for part in (job.folder / "out" / "job").iterdir()] == [0]
 
 
+def test_a_part_that_is_gone_is_told(tmp_path):
+    (tmp_path / "part-00000.parquet").symlink_to("gone.parquet")
+    code = f"import batchgen; batchgen.load({str(tmp_path)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HUNG, check=False)
+    assert "FileNotFoundError" in ended.stderr
+
+
 def test_a_trial_has_a_folder_of_its_own(job, called):
     for path, trial in (("out/job", "out/job.local"), ("out/job.parquet", "out/job.local.parquet")):
         ended = called("run", job(ROWS[:3], output={"path": path, "rows_per_file": 2}), "--local", "--json")
