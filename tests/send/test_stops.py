@@ -97,6 +97,30 @@ def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_a
     assert (ended.returncode, ended.json["ok"], ended.json["reused"]) == (0, 200, 20)
 
 
+@pytest.mark.parametrize("action", [Status(403, "blocked"), Status(404, "no such path"), Raw(b'{"choices": []}')])
+def test_rows_that_failed_before_end_no_run_by_failing_again(job, service, called, action):
+    """They come first, and new ones wait behind them: these were never sent, night after night."""
+    bad = {f"Write about shelf {n}." for n in range(11, 43, 2)}
+    service.script = lambda _, body: action if body["prompt"] in bad else None
+    ended = called("run", job(rows_of(60)), "--json")
+    assert (ended.returncode, ended.json["failed"], ended.json["ok"]) == (1, len(bad), 44), ended.stderr
+    job.write(rows_of(90))
+    for ok in (74, 74):
+        ended = called("run", job.folder / "job.yaml", "--json")
+        assert (ended.returncode, ended.json["failed"], ended.json["ok"]) == (1, len(bad), ok), ended.stderr
+
+
+def test_a_page_for_all_rows_that_failed_before_ends_the_run(job, service, called):
+    """They would all be bought again and again."""
+    service.script = lambda _, body: Raw(b'{"choices": []}') if int(body["prompt"][18:-1]) % 2 else None
+    ended = called("run", job(rows_of(100)), "--json")
+    assert (ended.returncode, ended.json["failed"]) == (1, 50), ended.stderr
+    service.script = lambda *_: Raw(b"<html>back at 04:00</html>", "text/html")
+    ended = called("run", job.folder / "job.yaml", "--json")
+    assert (ended.returncode, ended.json["ok"]) == (4, 50), ended.stderr
+    assert ended.json["sent"] <= 3 * 24 + 8
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, status):
     """Thirty rows of three tries each: without the trickle an outage of so many requests would fail some."""
