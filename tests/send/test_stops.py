@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
+
 import pytest
-from support.service import Raw, Reset, Status, expected_answer
+from support.service import Delay, Raw, Reset, Status, expected_answer
 
 from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.outcome import Failure
@@ -188,6 +191,23 @@ def test_a_budget_of_requests_is_never_passed_where_kept_connections_break(job, 
     assert ended.returncode == 3, ended.stderr
     assert service.requests == ended.json["sent"] == 90
     assert sum(row["attempts"] for row in job.rows()) == 90
+
+
+def test_a_time_of_day_is_by_the_clock_also_where_that_is_set_or_the_machine_slept(job, service, called, monkeypatch):
+    """While it sleeps, the steady clock stands still: the run went on for as long after `until.at`."""
+    in_three_hours = (dt.datetime.now().astimezone() + dt.timedelta(hours=3)).strftime("%H:%M")
+    clock, ahead = time.time, [0.0]
+    monkeypatch.setattr("time.time", lambda: clock() + ahead[0])
+
+    def script(n: int, _: object) -> Delay:
+        ahead[0] = 4 * 3600.0 if n > 20 else 0.0
+        return Delay(0.05)
+
+    service.script = script
+    path = job(rows_of(400), until={"at": in_three_hours}, limits={"concurrency": 4})
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["stopped"]) == (3, "the deadline has come"), ended.stderr
+    assert 20 < ended.json["ok"] < 400
 
 
 def test_no_further_runs_are_reckoned_from_a_run_that_the_service_ended(job, service, called):
