@@ -217,16 +217,17 @@ def _order(keys: pl.Series, ids: pl.Series) -> pl.Series:
         return by_id.gather(_order(keys.gather(by_id), ids.gather(by_id)))
     ordered = (
         some.arg_true().to_frame().select(pl.first().sort_by(keys.filter(some), maintain_order=True))
-        for some in sixteenths(keys)
+        for some in parts(keys)
     )
     return pl.concat(ordered).to_series()
 
 
-def sixteenths(keys: pl.Series) -> Iterator[pl.Series]:
+def parts(keys: pl.Series) -> Iterator[pl.Series]:
     """Yields for each row whether its key is in the lowest sixteenth of the key space, in the next, and so on: sorting
-    or counting part by part takes less memory."""
-    for n in range(16):
-        yield keys.is_between(n << 60, ((n + 1) << 60) - 1)
+    or counting part by part takes less memory. Few keys are one part."""
+    size = 1 << (60 if keys.len() > KEYS_PER_LOOKUP else 64)
+    for least in range(0, 1 << 64, size):
+        yield keys.is_between(least, least + size - 1)
 
 
 def split(keys: bytes) -> dict[str, pl.Series]:

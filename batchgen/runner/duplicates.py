@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from batchgen.checkpoint.index import State, join, sixteenths, split
+from batchgen.checkpoint.index import State, join, parts, split
 from batchgen.checkpoint.row_key import occurrence_key
 
 _AT = pl.int_range(pl.len(), dtype=pl.UInt32)
@@ -34,7 +34,7 @@ def with_occurrence_keys(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _repeats(keys: pl.Series) -> bool:
     """Returns whether a key occurs twice."""
-    return any(part.n_unique() < part.len() for part in map(keys.filter, sixteenths(keys)))
+    return any(part.n_unique() < part.len() for part in map(keys.filter, parts(keys)))
 
 
 def first_of_each(rows: pl.DataFrame) -> pl.Series | None:
@@ -42,7 +42,7 @@ def first_of_each(rows: pl.DataFrame) -> pl.Series | None:
     if not _repeats(rows["hi"]):
         return None
     first = _numbers(rows.height)
-    for some in sixteenths(rows["hi"]):
+    for some in parts(rows["hi"]):
         part = some.arg_true()
         keyed = rows.select(pl.col("hi", "lo").gather(part)).with_columns(at=part.cast(pl.UInt32))
         first = first.scatter(part, keyed.select(pl.col("at").first().over("hi", "lo")).to_series())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from batchgen.runner.progress import progress
 from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
-from batchgen.send import other_runs, shared_server
+from batchgen.send import other_runs, server_load, shared_server
 from batchgen.send.check import with_check
 from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.dispatcher import Dispatcher
@@ -114,13 +114,16 @@ class Sender:
             view = progress(
                 job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
             )
+            is_shared = not job.is_local  # the built-in server is this run's alone
+            numbers = limits.auto.each(*connection.urls) if limits.auto and is_shared else {}
             try:
-                with self.signals.handling(dispatcher), self._sharing(limits, connection) as look:
+                with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
-                    async with _ticking(shown, counted, stored, checked, timed):
+                    ticking = _ticking(shown, counted, stored, checked, timed)
+                    async with ticking, server_load.watching(connection, numbers):
                         is_gone = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
@@ -170,19 +173,20 @@ class Sender:
                 "file to its place, and run the same command again"
             )
 
-    @contextmanager
-    def _sharing(self, limits: RateLimiter, connection: Connection) -> Iterator[Callable[[], None]]:
-        """Shares the declared rates with the other runs under this key. Shares each server whose number in flight is
-        looked for with the other runs that look for it. Yields a function to call regularly."""
-        is_shared = not self.setup.job.is_local  # the built-in server is this run's alone
-        numbers = limits.auto.each(*connection.urls) if limits.auto and is_shared else {}
-        with _sharing_rate(limits, connection) as recount, shared_server.sharing(numbers) as look:
 
-            def both() -> None:
-                recount()
-                look()
+@contextmanager
+def _sharing(
+    limits: RateLimiter, connection: Connection, numbers: Mapping[str, AdaptiveConcurrency]
+) -> Iterator[Callable[[], None]]:
+    """Shares the declared rates with the other runs under this key. Shares each server whose number in flight is
+    looked for, by its address, with the other runs that look for it. Yields a function to call regularly."""
+    with _sharing_rate(limits, connection) as recount, shared_server.sharing(numbers) as look:
 
-            yield both
+        def both() -> None:
+            recount()
+            look()
+
+        yield both
 
 
 @contextmanager

@@ -26,6 +26,8 @@ ALIKE = 1.12
 def is_worth(level: Level, before: Level, pace: Pace) -> bool:
     """Returns whether a large step brought enough: most of the ideal gain, perhaps, since a queue shows clearly at the
     next step; or surely some of it, as where a larger batch takes longer."""
+    if level.waiting is not None:
+        return level.worth(before) >= IN_VAIN  # the server would say if they waited
     perhaps = level.worth(before) + level.doubt(before)
     surely = level.with_error(max(pace.deviation, UNKNOWN_PACE)).surely_worth(before)
     return perhaps >= WORTH or surely >= IN_VAIN

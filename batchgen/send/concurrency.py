@@ -27,6 +27,11 @@ SETTLING = 3.0
 MUCH, OFTEN = 0.2, 20.0
 """The change in others' requests that spoils a measurement, as a share of all; and between two that count, so many
 seconds, or so many times an answer's."""
+LEAST_TOLD, MORE_TOLD = 0.6, 0.1
+"""A server counts the requests in flight, if it counts this share of them at least (others are on their way), and this
+share more at most."""
+TOLD_LATELY = 2.0
+"""Seconds since a server last told its queue: so long, a round lasts until it does again."""
 NOTED = 0.1  # the least relative change by what other runs do that is noted
 
 
@@ -47,7 +52,7 @@ class AdaptiveConcurrency:
         self._climb = HillClimb(min(self.start or START, self.ceiling), self.ceiling, self.total)
         self._weights = Weights()
         self._changed_at, self._cut_at, self._took, self._late = -math.inf, -math.inf, 0.0, 0
-        self._is_held_back, self._deviation = False, FIRST_DEVIATION
+        self._is_held_back, self._deviation, self._told_at = False, FIRST_DEVIATION, -math.inf
         self._round: Round | None = None
         self._begin()
 
@@ -107,10 +112,20 @@ class AdaptiveConcurrency:
         self._round.beside += beside + self._climb.others.in_flight
         self._round.full += beside >= self.most
         least = max(FEWEST, self.most / 4) if self._climb.is_stepping else max(FEW, self.most)
-        if self._round.count < least:
+        is_told = bool(self._round.waiting) or now - self._told_at >= TOLD_LATELY
+        if self._round.count < least or not is_told:
             return
         if self._round.is_enough(now, self._climb.wanted_error(self._round.mean), self._climb.pace):
             self._end(self._round, now)
+
+    def told(self, now: float, at_work: float, waiting: float) -> None:
+        """Counts what the server says: how many requests it works at, and how many wait in its queue. If these cannot
+        be those in flight, it tells nothing: others' may be among them."""
+        in_flight = self.in_flight + self._climb.others.in_flight
+        if at_work and LEAST_TOLD * in_flight <= at_work + waiting <= in_flight + max(2.0, MORE_TOLD * in_flight):
+            self._told_at = now
+            if self._round is not None:
+                self._round.waiting.append(min(waiting / max(in_flight, 1), 1.0))
 
     def unanswered(self, now: float, sent_at: float) -> None:
         """Counts a time-out: a sign of overload, whose latency counts."""

@@ -4,7 +4,8 @@ there are in the next one.
 By Little's law the throughput is the number in flight divided by the mean latency. The number is doubled while that
 brings more; then it goes back to as many as are at work, and a short queue. From then on it is tried from time to time
 whether a few more bring more, and whether fewer wait less. A server's own pace may change: what a single round seems to
-show is looked at again before the number follows it, unless the pace is known to be steady. Arithmetic only.
+show is looked at again before the number follows it, unless the pace is known to be steady. Where the server says how
+many requests wait, its word is taken. Arithmetic only.
 """
 
 from __future__ import annotations
@@ -26,12 +27,11 @@ from batchgen.send.comparison import (
 from batchgen.send.measurement import Level, Pace, mean_level
 from batchgen.send.other_runs import Others
 from batchgen.send.phase import Phase
+from batchgen.send.server_queue import SHORT_QUEUE, is_queue, is_queue_gone, is_queue_too_long, with_short_queue
 
-QUEUE = 1.12
-"""Requests in flight for each one at work: a short queue, so that the server is never idle, and a change is seen."""
-FREE, LONG, SURELY_LONG = 1.05, 1.15, 1.2
+FREE, LONG, SURELY_LONG, LONG_UNQUEUED = 1.05, 1.15, 1.2, 2.5
 """Multiples of the latency without a queue: below the first there is no queue, above the second it is too long; above
-the third also where the pace changes, or other runs do."""
+the third also where the pace changes, or other runs do; above the fourth though the server says that none wait."""
 STEP, MAX_STEP = 1.12, 2.0
 """The factor by which the number is raised to find out whether there is room for more; and the largest one, at servers
 whose pace changes by itself."""
@@ -51,8 +51,7 @@ HELD_ERROR = 0.02
 @dataclass
 class HillClimb:
     """The number in flight, of all runs together. `ceiling`: its upper limit. `total`: the time-out of a request in
-    seconds. `others`: the other runs. `why` and `level`: the reason for the
-    last number, and what was measured before."""
+    seconds. `others`: the other runs. `why` and `level`: the reason for the last number, and what was measured."""
 
     number: int
     ceiling: int
@@ -78,8 +77,7 @@ class HillClimb:
         return self.phase in {Phase.CLIMBING, Phase.TRYING}
 
     def wanted_error(self, latency: float) -> float:
-        """Returns the error of a round's mean latency that is small enough, as a share of it: the farther the mean is
-        above the latency without a queue, the larger."""
+        """Returns the error of a round's mean latency that will do, as a share of it: larger beside a queue."""
         precision = self.phase.precision
         least = HELD_ERROR if precision is None else math.log(self._factor) / precision
         return max(least, math.log(latency / self.base) / 16) if self.base < math.inf else least
@@ -100,6 +98,8 @@ class HillClimb:
         self._rounds.append(level)
         if self.base == math.inf and self.others.settled:
             self._adopt(now, level)
+        elif is_queue_too_long(level, self.number, is_found=self.base < math.inf and not self.is_stepping):
+            self._leave_queue(now, level)
         elif self.base < math.inf or not self.others.is_looking:
             self._decide(now, level)
 
@@ -126,11 +126,17 @@ class HillClimb:
             self._rounds.clear()
         self.number, self.phase, self.level, self.why = most, phase, level, why
 
+    def _leave_queue(self, now: float, level: Level) -> None:
+        """Goes back to as many as are at work, and a short queue."""
+        self.base, self._before, self._tried_at, self._unchecked = level.at_work / level.throughput, None, now, 0
+        most = max(with_short_queue(level.at_work), round(self.number / MAX_LOWERED))
+        self.move(most, Phase.HOLDING, level, "requests wait in the server's queue")
+
     def _adopt(self, now: float, level: Level) -> None:
         """Takes the number that other runs have found. What was measured beside them tells the latency without a
         queue."""
         number = round(sum(self.others.settled) / len(self.others.settled))
-        self.base = level.latency / max(1.0, QUEUE * level.number / number)
+        self.base = level.latency / max(1.0, SHORT_QUEUE * level.number / number)
         self._tried_at = now
         self.move(number, Phase.HOLDING, level, "as other runs have found")
 
@@ -180,9 +186,11 @@ class HillClimb:
     def _settle(self, level: Level) -> None:
         """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
         queue; but not at fewer than were worth it. If that latency is not known, it looks for it."""
-        if self.base == math.inf:
+        if self.base == math.inf and level.waiting is None:
             self._lower(level, self.number // 4)
             return
+        if self.base == math.inf:  # none wait, by the server's word
+            self.base, self._unchecked = level.latency, UNCHECKED
         self._high = level
         lowest = int(self._before.number + 0.5) if self._before else 1
         most = min(max(lowest, self._needed(level)), self.number)
@@ -190,7 +198,7 @@ class HillClimb:
 
     def _needed(self, level: Level) -> int:
         """Returns how many keep the server as busy as it is, with a short queue."""
-        return max(1, int(QUEUE * level.throughput * self.base + 0.05))
+        return with_short_queue(level.throughput * self.base)
 
     def _lower(self, level: Level, most: int, why: str = "answers wait") -> None:
         self._high, self._before, self._factor = level, None, max(self.number / max(1, most), STEP)
@@ -216,7 +224,11 @@ class HillClimb:
         if (1 + 2 * error) * level.latency < self.base < math.inf:  # beside a queue, or the server is faster now
             self.base, self._unchecked = (1 + error) * level.latency, UNCHECKED
         queue = level.latency / self.base if self.base < math.inf else 1.0
-        if self._is_long(level) and self.phase is not Phase.DOUBTING:
+        if is_queue_gone(self._rounds) and not self.others.is_looking:
+            self._climb(level, 1.5)
+        elif is_queue(level):
+            self.move(self.number, Phase.HOLDING, level, "")  # more would only wait longer
+        elif self._is_long(level) and self.phase is not Phase.DOUBTING:
             self.move(self.number, Phase.DOUBTING, level, "")  # it may have changed since
         elif self._is_long(level):
             most = max(self._needed(level), round(self.number / MAX_LOWERED))
@@ -237,7 +249,8 @@ class HillClimb:
     def _is_long(self, level: Level) -> bool:
         """Returns whether the queue is too long."""
         is_plain = self.pace.is_steady and self.others.runs == 1
-        return level.latency > ((LONG if is_plain else SURELY_LONG) + 2 * level.error) * self.base
+        long = LONG_UNQUEUED if level.waiting is not None else LONG if is_plain else SURELY_LONG
+        return level.latency > (long + 2 * level.error) * self.base
 
     def _patience(self, level: Level) -> float:
         """Returns the seconds until the next attempt to find room: longer after each one in vain, and where one more is
@@ -278,8 +291,7 @@ class HillClimb:
             self._climb(level, 1.5)
 
     def _returned(self, now: float, level: Level) -> None:
-        """Checks again, at the larger number, whether fewer wait less: the first time it was high while answers came
-        slowly, which may have been the server's own pace."""
+        """Checks again, at the larger number, whether fewer wait less: the server may just have been slow."""
         low = self._low or level
         if waits_less(low, level, self.pace):
             self.move(max(1, round(low.number)), Phase.HOLDING, level, "answers wait")

@@ -25,15 +25,22 @@ LONGEST = 5.0
 
 
 class Level(NamedTuple):
-    """The measurement at one number in flight. `error`: the standard error of the mean latency, as a share of it."""
+    """The measurement at one number in flight. `error`: the standard error of the mean latency, as a share of it.
+    `waiting`: the share of the requests that waited in the server's queue, as it says itself; None if it does not."""
 
     number: float
     latency: float
     error: float
+    waiting: float | None = None
 
     @property
     def throughput(self) -> float:
         return self.number / self.latency
+
+    @property
+    def at_work(self) -> float:
+        """Returns how many requests the server works at, as far as it says."""
+        return (1 - (self.waiting or 0.0)) * self.number
 
     def with_error(self, another: float) -> Level:
         """Returns the level with another error, which has nothing to do with the known one, added to it."""
@@ -55,9 +62,9 @@ class Level(NamedTuple):
 
 def mean_level(levels: Iterable[Level]) -> Level:
     """Returns the mean of several measurements at one number."""
-    numbers, latencies, errors = zip(*levels, strict=True)
+    numbers, latencies, errors, waiting = zip(*levels, strict=True)
     count = len(numbers)
-    return Level(sum(numbers) / count, sum(latencies) / count, math.hypot(*errors) / count)
+    return Level(sum(numbers) / count, sum(latencies) / count, math.hypot(*errors) / count, waiting[-1])
 
 
 @dataclass
@@ -65,7 +72,7 @@ class Round:
     """The answers of one round. `since`: when it began. `last_deviation`: the relative deviation of
     latencies in the last round.
     `beside`: the sum of the requests in flight when each was sent; `full`: how many were sent when as many were in
-    flight as there might be."""
+    flight as there might be. `waiting`: shares of the requests that waited in the server's queue."""
 
     since: float = 0.0
     last_deviation: float = FIRST_DEVIATION
@@ -73,6 +80,7 @@ class Round:
     full: int = 0
     latencies: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
+    waiting: list[float] = field(default_factory=list)
     _sum: float = 0.0  # of latencies, and of weights; then of their squares and products
     _weight: float = 0.0
     _squares: float = 0.0
@@ -120,7 +128,8 @@ class Round:
 
     def level(self) -> Level:
         """Returns what was measured."""
-        return Level(self.beside / self.count, self.mean, self.error())
+        waiting = sum(self.waiting) / len(self.waiting) if self.waiting else None
+        return Level(self.beside / self.count, self.mean, self.error(), waiting)
 
 
 @dataclass

@@ -54,6 +54,8 @@ def make_app(options: ServerOptions | None = None) -> web.Application:
         app.router.add_post(path, _answering(read))
     app.router.add_get("/v1/models", models)
     app.router.add_get(LEDGER_PATH, ledger)
+    if app[SHAPE].load() is not None:
+        app.router.add_get("/metrics", metrics)
     return app
 
 
@@ -92,6 +94,12 @@ def _now() -> float:
 
 async def models(_: web.Request) -> web.Response:
     return web.Response(body=MODELS, content_type="application/json")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Says how many requests are at work, and how many wait, as vLLM does."""
+    at_work, waiting = request.app[SHAPE].load() or (0, 0)
+    return web.Response(text=f"vllm:num_requests_running {at_work}\nvllm:num_requests_waiting {waiting}\n")
 
 
 async def ledger(request: web.Request) -> web.Response:

@@ -25,6 +25,10 @@ class Shape(Protocol):
         """Returns when an answer of so many tokens is ready. Alone it would take so many seconds."""
         ...
 
+    def load(self) -> tuple[int, int] | None:
+        """Returns how many requests are at work, and how many wait; None if it does not count them."""
+        ...
+
 
 class _Changing(ABC):
     """Knows the present capacity; its clock starts at the first request."""
@@ -77,6 +81,9 @@ class Slots(_Changing):
                 self._at_work += 1
                 turn.set_result(None)
 
+    def load(self) -> tuple[int, int]:
+        return self._at_work, sum(not turn.done() for turn in self._waiting)
+
 
 class Batching(_Changing):
     """Simulates continuous batching: up to the capacity, each request gets `per_second` tokens a second; more requests
@@ -107,6 +114,9 @@ class Batching(_Changing):
                 heapq.heapify(self._ends)
                 self._changed()
 
+    def load(self) -> tuple[int, int]:
+        return sum(not done.done() for *_, done in self._ends), 0
+
     def _share(self, requests: int) -> float:
         """Returns what each of so many requests gets of the speed that it would have alone."""
         return min(1.0, self._number() / requests)
@@ -136,3 +146,6 @@ class Free:
     async def work(self, seconds: float, tokens: int) -> None:  # noqa: ARG002  a Shape's
         if seconds:
             await asyncio.sleep(seconds)
+
+    def load(self) -> None:
+        return None

@@ -66,8 +66,7 @@ def play(shape: Shape, draw: Callable[[], tuple[float, int]], seconds: float, *,
     """A run on a shape; with `gauges`, the server tells how many requests wait."""
     played = Played()
     client = Simulated(shape, draw, 300.0, played)
-    waiting = getattr(shape, "_waiting", ())
-    auto = PeerAuto((lambda: len(waiting)) if gauges else None)
+    auto = PeerAuto((lambda: (shape.load() or (0, 0))[1]) if gauges else None)
 
     async def tick() -> None:
         while True:

@@ -38,17 +38,18 @@ def lines(bench: Bench) -> Iterator[Line]:
         fixed = {number: play(shape(), latency, tokens, number, 90) for number in numbers}
         rates = {number: played.throughput(20, 80) for number, played in fixed.items()}
         best = next(number for number in numbers if rates[number] >= 0.99 * max(rates.values()))
-        auto = play(shape(), latency, tokens, None, 130 if bench.quick else 250)
         end = 120 if bench.quick else 240
-        most = statistics.mean(auto.numbers(60, end))
-        yield Line(
-            f"{name}: {most:.0f} in flight; best {best}: throughput",
-            f"{auto.throughput(60, end):.1f} rows/s",
-            "0.97 of the best",
-            auto.throughput(60, end) / rates[best],
-        )
-        slower = auto.latency(60, end) / fixed[best].latency(20, 80)
-        yield Line("  median latency", f"{auto.latency(60, end):.2f} s", "at most 1.3 x", slower)
+        for others, how in ((None, ""), (0, ", told of its queue")):
+            auto = play(shape(), latency, tokens, None, end + 10, others=others)
+            most = statistics.mean(auto.numbers(60, end))
+            yield Line(
+                f"{name}{how}: {most:.0f} in flight; best {best}: throughput",
+                f"{auto.throughput(60, end):.1f} rows/s",
+                "0.97 of the best",
+                auto.throughput(60, end) / rates[best],
+            )
+            slower = auto.latency(60, end) / fixed[best].latency(20, 80)
+            yield Line("  median latency", f"{auto.latency(60, end):.2f} s", "at most 1.3 x", slower)
         if peer_auto.IS_INSTALLED:
             yield from _peer(shape, latency, tokens, rates[best], fixed[best].latency(20, 80))
 

@@ -39,43 +39,44 @@ def many_waiting(after: int):
     return lambda n, _: briefly if n > after else None
 
 
+MANY = 1200
+LONG = [
+    {"id": f"{number:05}", "n": 7, "name": f"product {number}", "notes": "of ours " * 5000} for number in range(MANY)
+]
+"""More than is read ahead, which is 4,096 rows, or 16 MiB: so a change is met while it sends."""
+
+
 def test_an_input_that_is_edited_costs_nothing_of_what_is_in_flight(job, service, start, ended, called):
-    """More rows than are read ahead, so that the change is met while it sends."""
-    many = [{"id": f"{number:05}", "name": f"product {number}"} for number in range(9000)]
-    path = job(many, limits={"concurrency": 20})
+    path = job(LONG, limits={"concurrency": 20})
     service.script = many_waiting(50)
     running = start("run", path, "--json")
     service.wait(lambda service: service.in_flight == 20)
-    job.write([{**row, "name": row["name"] + "!"} if number > 4200 else row for number, row in enumerate(many)])
+    job.write([{**row, "name": row["name"] + "!"} if number > MANY // 2 else row for number, row in enumerate(LONG)])
     service.release()
     said = ended(running)
     assert said.returncode == 3, said.stderr
     assert "the input changed while the job was at work" in said.json["stopped"]
     assert said.json["ok"] >= 70, "what was in flight ended, and is kept"
-    assert len(job.rows()) == 9000, "published by the input as it is now"
+    assert len(job.rows()) == MANY, "published by the input as it is now"
     before = service.requests
-    assert called("run", path, "--json").json["ok"] == 9000
-    assert service.requests == 9000 + (before - said.json["ok"])
-
-
-LONG = [{"id": f"{number:05}", "n": 7, "name": f"product {number}" + " of ours" * 60} for number in range(9000)]
-"""More rows, and more bytes, than are read ahead."""
+    assert called("run", path, "--json").json["ok"] == MANY
+    assert service.requests == MANY + (before - said.json["ok"])
 
 
 def break_in_place(path, line):
-    """Writes a line of the same length over that of row 8,001. It keeps the file's inode and size."""
+    """Writes a line of the same length over that of row 1,101. It keeps the file's inode and size."""
     with path.open("r+b") as file:
-        file.seek(file.read().index(b"08000"))
+        file.seek(file.read().index(b"01100"))
         file.write(line)
 
 
 @pytest.mark.parametrize(
     ("line", "given"),
     [
-        pytest.param(b"08000 7 product 8000", {}, id="a field where there were three"),
-        pytest.param(b'08000,7,"roduct 8000', {}, id="a quote that never ends"),
-        pytest.param(b"08000,x,product 8000", {"schema": {"n": "Int64"}}, id="a cell that is not of its type"),
-        pytest.param(b"08000,x,product 8000", {"where": "cast(n as int) > 0"}, id="a cell that `where` cannot take"),
+        pytest.param(b"01100 7 product 1100", {}, id="a field where there were three"),
+        pytest.param(b'01100,7,"roduct 1100', {}, id="a quote that never ends"),
+        pytest.param(b"01100,x,product 1100", {"schema": {"n": "Int64"}}, id="a cell that is not of its type"),
+        pytest.param(b"01100,x,product 1100", {"where": "cast(n as int) > 0"}, id="a cell that `where` cannot take"),
     ],
 )
 def test_an_input_that_is_broken_costs_nothing_of_what_is_in_flight(job, service, start, ended, line, given):
@@ -90,27 +91,27 @@ def test_an_input_that_is_broken_costs_nothing_of_what_is_in_flight(job, service
     assert "the input changed while the job was at work, and cannot be read now (" in said.stderr
     with closing(sqlite3.connect(job.checkpoint)) as db:
         kept = db.execute("SELECT count(*) FROM attempts WHERE outcome = 'ok'").fetchone()[0]
-    assert kept == service.requests < 9000, "what was in flight ended, and is kept"
+    assert kept == service.requests < MANY, "what was in flight ended, and is kept"
 
 
 def test_an_input_that_cannot_be_read_again_is_no_wrong_command(job, service, start, ended, called):
     """Its version is as it was, as on a disk that fails."""
-    path = job(LONG[8000:], limits={"concurrency": 20})
-    service.script = waiting(service, 980)
+    path = job(LONG[1050:], limits={"concurrency": 20})
+    service.script = waiting(service, 130)
     running = start("run", path, "--json")
-    service.wait(lambda service: service.requests == 1000)
+    service.wait(lambda service: service.requests == 150)
     rows = job.folder / "rows.csv"
     was = rows.stat().st_mtime_ns
-    break_in_place(rows, b"08000 7 product 8000")
+    break_in_place(rows, b"01100 7 product 1100")
     os.utime(rows, ns=(was, was))
     service.release()
     said = ended(running)
     assert said.returncode == 3, said.stderr
     assert "the input cannot be read again (" in said.stderr
-    break_in_place(rows, b"08000,7,product 8000")
+    break_in_place(rows, b"01100,7,product 1100")
     service.script = None
     again = called("run", path, "--json").json
-    assert (again["ok"], again["sent"]) == (1000, 0)
+    assert (again["ok"], again["sent"]) == (150, 0)
 
 
 def test_a_file_that_was_touched_is_no_other_file(job, service, start, ended):

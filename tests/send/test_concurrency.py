@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import pairwise
 
 import pytest
+from support.built_in import serving
 from support.connections import connection
 from support.service import Delay
 from support.shapes import ByTokens, Drifting, SoftBatching, Unsteady, play, play_several, play_together
@@ -99,6 +100,36 @@ def test_a_change_of_capacity_is_followed(shape, latency, tokens, numbers):
         found = statistics.mean(auto.numbers(begin + 15, begin + 40))
         assert abs(math.log(found / after)) < abs(math.log(found / before))
     assert not auto.late()
+
+
+TOLD = [
+    pytest.param(lambda: Slots(((0, 3),)), about(8.0), 3, id="3 slots, slow answers"),
+    pytest.param(lambda: Slots(((0, 8),)), about(0.4), 8, id="8 slots"),
+    pytest.param(lambda: Slots(((0, 30),)), long_tailed(1.0), 30, id="30 slots, long tails"),
+    pytest.param(lambda: Unsteady(8, 1.0, 0.6), about(0.4), 8, id="8 slots, another pace each second"),
+    pytest.param(lambda: Unsteady(20, 5.0, 0.3), about(0.4), 20, id="20 slots, another pace each five seconds"),
+    pytest.param(lambda: Slots(((0, 10), (40, 40))), about(0.5), 40, id="10 slots, then 40"),
+    pytest.param(lambda: Slots(((0, 64), (40, 16))), about(0.5), 16, id="64 slots, then 16"),
+    pytest.param(lambda: Drifting(24, lambda now: max(1, 6 - now / 6)), about(0.4), 24, id="24 slots, warming up"),
+]
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(("shape", "latency", "slots"), TOLD)
+def test_a_server_that_tells_its_queue_is_kept_busy_with_a_short_one(shape, latency, slots):
+    auto = play(shape(), latency, exactly(50), None, 120, others=0)
+    fixed = play(shape(), latency, exactly(50), slots, 120)
+    assert auto.throughput(55, 100) >= 0.95 * fixed.throughput(55, 100)
+    assert auto.latency(55, 100) <= 1.3 * fixed.latency(55, 100)
+    numbers = auto.numbers(55, 100)
+    assert slots <= statistics.median(numbers) <= math.ceil(1.13 * slots)
+    assert statistics.pstdev(numbers) <= 0.15 * statistics.mean(numbers)
+
+
+def test_a_queue_in_which_others_wait_is_not_taken_for_the_runs_own():
+    """Else it would go back to one request in flight, since the queue stays whatever it does."""
+    played = [play(Slots(((0, 8),)), about(0.4), exactly(50), None, 60, others=others) for others in (None, 40)]
+    assert played[0].in_flight == played[1].in_flight
 
 
 @pytest.mark.simulated
@@ -301,6 +332,16 @@ def test_a_run_finds_it_says_it_and_the_next_begins_with_it(job, called, service
     with closing(sqlite3.connect(job.checkpoint)) as db:
         runs = db.execute("SELECT run, most FROM in_flight ORDER BY run, at").fetchall()
     assert next(most for run, most in runs if run != runs[0][0]) == status["in_flight"]
+
+
+def test_a_run_reads_the_queue_of_a_server_that_tells_it(job, batchgen):
+    rows = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(150)]
+    path = job(rows, limits={"concurrency": "auto"})
+    with serving("--slots", 4, "--latency", 0.1) as url:
+        assert batchgen("run", path, env={"WRITER_BASE_URL": url}).returncode == 0
+    with closing(sqlite3.connect(job.checkpoint)) as db:
+        moves = dict(db.execute("SELECT why, most FROM in_flight ORDER BY at"))
+    assert moves["requests wait in the server's queue"] in {4, 5}
 
 
 def test_a_rehearsal_says_what_it_assumes_of_a_number_that_is_found(job, called, service):

@@ -98,7 +98,7 @@ class Played:
         return next((at for at, now in self.in_flight if now >= number), math.inf)
 
 
-def play(  # noqa: PLR0917  a night in a row of a table
+def play(  # noqa: PLR0913, PLR0917  a night in a row of a table
     shape: Shape,
     latency: Callable[[random.Random], float],
     tokens: Callable[[random.Random], int],
@@ -107,12 +107,15 @@ def play(  # noqa: PLR0917  a night in a row of a table
     seed: int = 1,
     total: float = 300.0,
     per_minute: float | None = None,
+    others: int | None = None,
 ) -> Played:
-    """`concurrency`: None for auto; `per_minute`: requests, declared."""
+    """`concurrency`: None for auto; `per_minute`: requests, declared; `others`: the server tells its queue, and counts
+    as many requests of others in it."""
     dice, played = random.Random(seed), Played()
     random.seed(seed)
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        runner.run(_run(shape, lambda: (latency(dice), tokens(dice)), concurrency, seconds, total, per_minute, played))
+        draw = lambda: (latency(dice), tokens(dice))  # noqa: E731
+        runner.run(_run(shape, draw, concurrency, seconds, total, per_minute, others, played))
     return played
 
 
@@ -211,12 +214,19 @@ def play_together(
     return runs
 
 
-async def _run(shape, draw, concurrency, seconds, total, per_minute, played) -> None:  # noqa: PLR0917  as above
+async def _run(shape, draw, concurrency, seconds, total, per_minute, others, played) -> None:  # noqa: PLR0917  as above
     limits = RateLimiter(per_minute, None, asyncio.get_running_loop().time())
     if concurrency is None:
         limits.auto = played.auto = AdaptiveConcurrency(AUTO_MOST, None, total)
     attempt = Simulated(shape, draw, total, played).attempt
-    await _dispatch(attempt, limits, concurrency or AUTO_MOST, seconds, played, lambda: None)
+    clock = asyncio.get_running_loop().time
+
+    def tell() -> None:
+        if others is not None:
+            at_work, waiting = shape.load()
+            played.auto.told(clock(), at_work, waiting + others)
+
+    await _dispatch(attempt, limits, concurrency or AUTO_MOST, seconds, played, tell)
 
 
 async def _dispatch(attempt, limits, concurrency, seconds, played, watched) -> None:
