@@ -180,17 +180,22 @@ class Until(Section):
     cost: Finite | None = Field(None, gt=0, description="US dollars, by estimate")
 
     def seconds(self, now: datetime) -> float | None:
-        """Returns the seconds from `now` (local time) to the deadline; None without one. `at` is a time on the clock,
-        also in a night when the clock changes."""
-        waits = [self.after] if self.after is not None else []
-        if self.at is not None:
-            hour, minute = map(int, self.at.split(":"))
-            shown = now.replace(tzinfo=None)
-            moment = shown.replace(hour=hour, minute=minute, second=0, microsecond=0)
-            moment += timedelta(days=moment <= shown)
-            zone = now.tzinfo if isinstance(now.tzinfo, ZoneInfo) else None  # else the machine's, by that day's rules
-            waits.append(moment.replace(tzinfo=zone).astimezone(UTC).timestamp() - now.timestamp())
-        return min(waits, default=None)
+        """Returns the seconds from `now` (local time) to the deadline; None without one."""
+        moment = self.moment(now)
+        waits = (self.after, None if moment is None else moment - now.timestamp())
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def moment(self, now: datetime) -> float | None:
+        """Returns when `at` comes next, in seconds since 1970; None without it. It is a time on the clock (`now`: local
+        time), also in a night when the clock changes."""
+        if self.at is None:
+            return None
+        hour, minute = map(int, self.at.split(":"))
+        shown = now.replace(tzinfo=None)
+        moment = shown.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        moment += timedelta(days=moment <= shown)
+        zone = now.tzinfo if isinstance(now.tzinfo, ZoneInfo) else None  # else the machine's, by that day's rules
+        return moment.replace(tzinfo=zone).astimezone(UTC).timestamp()
 
 
 class Price(Section):

@@ -71,9 +71,11 @@ def opened(
 
 def budget_of(until: Until) -> Budget:
     """Returns the budget of a run that starts now, for all of its passes together: to plan takes of its time, too."""
-    seconds = until.seconds(dt.datetime.now().astimezone())
-    deadline = None if seconds is None else time.monotonic() + seconds
-    return Budget(deadline, until.requests, until.tokens, until.cost)
+    after = None if until.after is None else time.monotonic() + until.after
+    moment = until.moment(dt.datetime.now().astimezone())
+    budget = Budget(None, until.requests, until.tokens, until.cost, after=after, moment=moment)
+    budget.keep_time(time.monotonic(), time.time())
+    return budget
 
 
 @contextmanager

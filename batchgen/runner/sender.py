@@ -44,6 +44,8 @@ from batchgen.send.stops import Stops
 
 CHECK_SECONDS = 2.0
 """Seconds between two checks whether the checkpoint is still in its place."""
+CLOCK_SECONDS = 1.0
+"""Seconds between two looks at the clock, for `until.at`."""
 OUTLOOK_SECONDS = 0.5
 """Seconds between two updates of the rate and the remaining time, which are stored with the next answers. The usage is
 stored with all."""
@@ -119,7 +121,8 @@ class Sender:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
-                    ticking = _ticking(shown, counted, stored, checked)
+                    timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
+                    ticking = _ticking(shown, counted, stored, checked, timed)
                     async with ticking, server_load.watching(connection, numbers):
                         is_gone = await _run_until_end(dispatcher)
             finally:

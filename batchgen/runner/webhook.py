@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 
 from batchgen import __version__, event_loop
 from batchgen.api.proxy import Proxy
+from batchgen.api.resolver import Resolver
 
 TRY_SECONDS = 10.0
 """Seconds of each try."""
@@ -50,8 +51,10 @@ def post(address: str, body: bytes, proxy: Proxy | None) -> str | None:
 async def _post(address: str, body: bytes, proxy: Proxy | None) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": f"batchgen/{__version__}"}
     url, login = (None, None) if proxy is None else (proxy.url, proxy.header())
+    connector = aiohttp.TCPConnector(resolver=Resolver(TRY_SECONDS))  # the end of the run waits for aiohttp's own
+    timeout = aiohttp.ClientTimeout(total=TRY_SECONDS)
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TRY_SECONDS), trust_env=False) as session,
+        aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
         session.post(
             address, data=body, headers=headers, proxy=url, proxy_headers=login, allow_redirects=False
         ) as answer,

@@ -249,7 +249,14 @@ class Dispatcher:
         if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
             delay = min(delay, self.retries.wait_for(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
-        stop = self.stops.failed(task.key, failure, now, outage=self.limits.outage(now), is_burst=is_burst)
+        stop = self.stops.failed(
+            task.key,
+            failure,
+            now,
+            outage=self.limits.outage(now),
+            is_burst=is_burst,
+            failed_before=task.failed_before,
+        )
         stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
         record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):

@@ -183,7 +183,8 @@ class RateLimiter:
 @dataclass
 class Budget:
     """The budget of a run: `until` of the job file. Reserved when a request is sent, corrected when it has ended.
-    `is_spent`: it has ended the run. `resends`: requests in flight that may leave once more."""
+    `is_spent`: it has ended the run. `resends`: requests in flight that may leave once more. `deadline`: the earlier of
+    `after`, by the steady clock, and `moment`, in seconds since 1970, as far as that is off now (`keep_time`)."""
 
     deadline: float | None = None
     requests: int | None = None
@@ -195,6 +196,14 @@ class Budget:
     latency: float = 0
     is_spent: bool = False
     resends: int = 0
+    after: float | None = None
+    moment: float | None = None
+
+    def keep_time(self, now: float, clock: float) -> None:
+        """Sets the deadline. `clock`: seconds since 1970, which may have been set since; and while a machine sleeps the
+        steady one stands still."""
+        ends = self.after, None if self.moment is None else now + self.moment - clock
+        self.deadline = min((end for end in ends if end is not None), default=None)
 
     def exhausted(self, now: float, tokens: float, cost: float) -> str | None:
         """Returns why a request of this estimate may not be sent any more; None if it may."""

@@ -62,16 +62,20 @@ class Stops:
         if sent_at >= self._identical_at:
             self._identical.clear()
 
-    def failed(self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool) -> Stop | None:
+    def failed(
+        self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool, failed_before: bool = False
+    ) -> Stop | None:
         """Counts a row's failure. Returns a Stop if it ends the run, else None. `outage`: seconds since the outage
-        began. `is_burst`: it is the first refusal since this request was sent."""
-        if failure.kind in self.kinds and not self._may_be_the_row(key, failure, now):
+        began. `is_burst`: it is the first refusal since this request was sent. `failed_before`: the row has failed in
+        an earlier run, while others were answered: that it fails again says little of the service."""
+        is_its_own = failed_before and self.is_known
+        if failure.kind in self.kinds and not self._may_be_the_row(key, failure, now, is_its_own=is_its_own):
             return Stop(str(failure), failure)
         if failure.kind is Kind.BUSY and (stop := self._refused(failure, now, is_burst=is_burst)):
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
-        if self._answers:
+        if self._answers or (is_its_own and not failure.is_systematic):
             return self._page_amid_answers(key, failure, now) if failure.is_page else None
         self._systematic += failure.is_systematic
         if self._systematic >= SYSTEMATIC:
@@ -80,9 +84,11 @@ class Stops:
         may_concern_all = failure.kind.policy.is_doubtful and failure.kind.policy.scope is Scope.ROW
         return self._identical_answer(key, failure) if may_concern_all and is_undecided else None
 
-    def _may_be_the_row(self, key: bytes, failure: Failure, now: float) -> bool:
+    def _may_be_the_row(self, key: bytes, failure: Failure, now: float, *, is_its_own: bool) -> bool:
         """Returns whether the failure may be the row's own: a firewall may block a prompt's words, a router may not
         know a model's path. It is not if many rows get it and none of them is answered."""
+        if is_its_own and failure.may_be_the_rows:
+            return True
         if not self._rejected:
             self._rejected_at = now
         self._rejected.add(key)

@@ -18,6 +18,7 @@ PANIC = "PanicException"
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
 _FORBIDDEN = {"AccessDenied", "AuthorizationPermissionMismatch", "AllAccessDisabled", "Forbidden"}
 """Error codes for credentials that the store knows, and that lack a permission."""
+_WRONG_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 _ACTIONS = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DELETE": "delete"}
 _REGION = re.compile(r"<Region>([a-z0-9-]+)</Region>|expecting '([a-z0-9-]+)'")
 _METADATA = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|token request")
@@ -54,6 +55,8 @@ def _denied(url: ObjectUrl, message: str, kind: str, code: str) -> str:
     refused = f"the store refuses ({status}{f' {code}' if code else ''})"
     if code in _FORBIDDEN:
         return f"{refused}: these credentials may not {_action(message)} there"
+    if code in _WRONG_CLOCK:
+        return f"{refused}: this machine's clock is wrong, or the store's"
     return (
         f"{refused}: check {from_where}{', and AWS_REGION' if status == '400' and family(url.bucket) == 's3' else ''}"
     )

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.name_server import said_where_no_name_server_answers
 from support.service import Status, error_body
 
 from batchgen import commands
@@ -161,6 +162,19 @@ def test_a_message_is_tried_a_few_times(hook, statuses, tries, warned):
     hook.statuses = list(statuses)
     assert webhook.post(hook.url, b"{}", None) == warned
     assert len(hook.told) == tries
+
+
+SILENT = """
+from batchgen.runner import webhook
+webhook.TRY_SECONDS = 2.0
+print(webhook.post("https://hooks.example/secret", b"{}", None))
+"""
+
+
+def test_name_servers_that_never_answer_hold_nobody_up(tmp_path):
+    """A lookup lasts as long as the system's patience, and the end of the process waited for it."""
+    said = said_where_no_name_server_answers(tmp_path, SILENT)
+    assert said == "hooks.example: cannot be reached: no name server has answered for 1.5 s\n"
 
 
 def test_a_message_that_is_refused_is_one_warning(job, service, called, hook):

@@ -488,3 +488,19 @@ def test_a_budget_is_never_overrun(requests, most_requests, most_tokens, most_co
 )  # fmt: skip
 def test_why_a_request_may_not_go_any_more(budget, now, said):
     assert budget.exhausted(now, tokens=100, cost=0.5) == said
+
+
+@pytest.mark.parametrize(
+    ("after", "moment", "left"),
+    [
+        pytest.param(None, None, (math.inf, math.inf, math.inf), id="no deadline"),
+        pytest.param(100, None, (100, 90, 90), id="a duration, whatever the clock says"),
+        pytest.param(None, 5100, (100, 30, 490), id="a moment: a machine that slept, a clock that was set back"),
+        pytest.param(60, 5100, (60, 30, 50), id="whatever comes first"),
+    ],
+)
+def test_a_deadline_is_by_the_clock_that_it_names(after, moment, left):
+    budget = Budget(after=after, moment=moment)
+    for seconds, (now, clock) in zip(left, [(0, 5000), (10, 5070), (10, 4610)], strict=True):
+        budget.keep_time(now, clock)
+        assert budget.left(now) == seconds

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
+
 import pytest
-from support.service import Raw, Reset, Status, expected_answer
+from support.service import Delay, Raw, Reset, Status, expected_answer
 
 from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.outcome import Failure
@@ -97,6 +100,30 @@ def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_a
     assert (ended.returncode, ended.json["ok"], ended.json["reused"]) == (0, 200, 20)
 
 
+@pytest.mark.parametrize("action", [Status(403, "blocked"), Status(404, "no such path"), Raw(b'{"choices": []}')])
+def test_rows_that_failed_before_end_no_run_by_failing_again(job, service, called, action):
+    """They come first, and new ones wait behind them: these were never sent, night after night."""
+    bad = {f"Write about shelf {n}." for n in range(11, 43, 2)}
+    service.script = lambda _, body: action if body["prompt"] in bad else None
+    ended = called("run", job(rows_of(60)), "--json")
+    assert (ended.returncode, ended.json["failed"], ended.json["ok"]) == (1, len(bad), 44), ended.stderr
+    job.write(rows_of(90))
+    for ok in (74, 74):
+        ended = called("run", job.folder / "job.yaml", "--json")
+        assert (ended.returncode, ended.json["failed"], ended.json["ok"]) == (1, len(bad), ok), ended.stderr
+
+
+def test_a_page_for_all_rows_that_failed_before_ends_the_run(job, service, called):
+    """They would all be bought again and again."""
+    service.script = lambda _, body: Raw(b'{"choices": []}') if int(body["prompt"][18:-1]) % 2 else None
+    ended = called("run", job(rows_of(100)), "--json")
+    assert (ended.returncode, ended.json["failed"]) == (1, 50), ended.stderr
+    service.script = lambda *_: Raw(b"<html>back at 04:00</html>", "text/html")
+    ended = called("run", job.folder / "job.yaml", "--json")
+    assert (ended.returncode, ended.json["ok"]) == (4, 50), ended.stderr
+    assert ended.json["sent"] <= 3 * 24 + 8
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_outage_is_probed_and_no_row_fails_of_it(job, service, batchgen, status):
     """Thirty rows of three tries each: without the trickle an outage of so many requests would fail some."""
@@ -164,6 +191,23 @@ def test_a_budget_of_requests_is_never_passed_where_kept_connections_break(job, 
     assert ended.returncode == 3, ended.stderr
     assert service.requests == ended.json["sent"] == 90
     assert sum(row["attempts"] for row in job.rows()) == 90
+
+
+def test_a_time_of_day_is_by_the_clock_also_where_that_is_set_or_the_machine_slept(job, service, called, monkeypatch):
+    """While it sleeps, the steady clock stands still: the run went on for as long after `until.at`."""
+    in_three_hours = (dt.datetime.now().astimezone() + dt.timedelta(hours=3)).strftime("%H:%M")
+    clock, ahead = time.time, [0.0]
+    monkeypatch.setattr("time.time", lambda: clock() + ahead[0])
+
+    def script(n: int, _: object) -> Delay:
+        ahead[0] = 4 * 3600.0 if n > 20 else 0.0
+        return Delay(0.05)
+
+    service.script = script
+    path = job(rows_of(400), until={"at": in_three_hours}, limits={"concurrency": 4})
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["stopped"]) == (3, "the deadline has come"), ended.stderr
+    assert 20 < ended.json["ok"] < 400
 
 
 def test_no_further_runs_are_reckoned_from_a_run_that_the_service_ended(job, service, called):

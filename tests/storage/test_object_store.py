@@ -296,6 +296,7 @@ def test_of_parts_that_no_manifest_lists_only_stale_ones_of_the_same_folder_go(j
 REFUSALS = {
     "no such bucket": ({"path": "s3://nowhere-at-all/job.parquet"}, {}, None, "there is no bucket s3://nowhere-at-all"),
     "refused": ({"path": OUTPUT}, {}, Refusal(403, "InvalidAccessKeyId"), "refuses (403 InvalidAccessKeyId): check AWS_"),
+    "a wrong clock": ({"path": OUTPUT}, {}, Refusal(403, "RequestTimeTooSkewed"), "refuses (403 RequestTimeTooSkewed): this machine's clock is wrong"),
     "no address": ({"path": OUTPUT}, {"AWS_ENDPOINT_URL": "nowhere at all"}, None, "AWS_ENDPOINT_URL: should be an address"),
     "no profile": ({"path": OUTPUT}, {"AWS_ACCESS_KEY_ID": None, "AWS_PROFILE": "night"}, None, "AWS_PROFILE: the profile 'night' holds no keys"),
     "no Google": ({"path": "gs://shelf/job.parquet"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no.json"}, None, "check GOOGLE_APPLICATION_CREDENTIALS"),
