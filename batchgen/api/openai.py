@@ -43,13 +43,23 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         return (self.max_tokens or default) * self.candidates
 
 
-class _Choice(msgspec.Struct, frozen=True, gc=False):
-    """Reads a choice. LiteLLM's proxy ends a stream with one that has no text."""
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    content: str | None = None
 
-    text: str | None = None
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    """Reads a choice. LiteLLM's proxy ends a stream with one that has no text; out of its cache they have a chat's
+    `delta`."""
+
+    own_text: str | None = msgspec.field(default=None, name="text")
+    delta: _Delta | None = None
     index: int | None = None
     logprobs: msgspec.Raw = NULL
     finish_reason: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        return self.own_text if self.delta is None else self.delta.content
 
     @property
     def reasoning(self) -> None:

@@ -59,7 +59,8 @@ def warn_of_oddities(sent: SendResult, job: Job) -> None:
     if request.logprobs is not None and request.logprobs is not False and 0 < stats.answers == stats.without_log_probs:
         log.warning("warning: request.logprobs: no answer of the server had any")
     if (request.n or 1) > 1 and 0 < stats.answers == stats.single:
-        log.warning("warning: request.n: no answer of the server had more than one choice")
+        mixed = "; a gateway may have mixed several in one text: leave out stream, or n" if request.stream else ""
+        log.warning("warning: request.n: no answer of the server had more than one choice%s", mixed)
     if stats.several:
         count = pluralize(stats.several, "answer")
         log.warning("warning: %s had more choices than were requested: see `more_choices`", count)

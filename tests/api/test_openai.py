@@ -156,6 +156,19 @@ def test_a_stream_that_tells_the_end_of_one_choice_alone_is_not_kept_and_says_wh
     assert told.is_systematic, "it is so for every row"
 
 
+def test_a_completion_that_comes_as_a_chat_has_its_text():
+    """As a streamed one comes out of the cache of LiteLLM's proxy 1.108.7 (findings/litellm_cache.sh)."""
+    choices = [
+        {"index": 0, "delta": {"role": "assistant", "content": "One "}},
+        {"index": 0, "delta": {"content": "bird."}},
+        {"index": 0, "delta": {}, "finish_reason": "stop"},
+    ]
+    chunks = [encoded({"object": "chat.completion.chunk", "choices": [choice]}) for choice in choices]
+    body = b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+    assert isinstance(judge(body), Answer)
+    assert [(choice.text, choice.finish_reason) for choice in read_answer(body).choices] == [("One bird.", "stop")]
+
+
 @pytest.mark.parametrize("dialect", [OPENAI, OPENAI_CHAT, WRITER_CHAT], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(
     "reason", [{}, {"finish_reason": None}, {"finish_reason": ""}], ids=["absent", "null", "empty"]

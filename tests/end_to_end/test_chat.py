@@ -126,6 +126,14 @@ def test_choices_that_never_come_are_missed(job, server, called):
     assert "request.n: no answer of the server had more than one choice" in ended.stderr
 
 
+def test_a_stream_with_fewer_choices_than_were_asked_for_may_be_mixed(job, server, called):
+    """LiteLLM's proxy 1.108.7 gives the pieces of all choices of a completion one index (findings/litellm_choices_in_one.sh)."""
+    server.script = lambda _, body: chat_server_raw(chat_server.answer({**body, "n": 1}))
+    ended = run(called, server, chat(job, server, ROWS[:1], request={"n": 2, "stream": True}))
+    assert ended.returncode == 0
+    assert "a gateway may have mixed several in one text: leave out stream, or n" in ended.stderr
+
+
 def test_log_probs_that_are_declined_are_not_missed(job, server, called):
     ended = run(called, server, chat(job, server, ROWS[:1], request={"logprobs": False}))
     assert (ended.returncode, "logprobs" in ended.stderr) == (0, False)
