@@ -14,7 +14,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 # The last two it imports, and does not name among what it needs.
-"$folder/venv/bin/python" -m pip install --quiet --no-compile 'distilabel[openai]==1.5.3' requests beautifulsoup4 2>/dev/null
+"$folder/venv/bin/python" -m pip install --quiet --no-compile 'distilabel[openai]==1.5.3' 'requests==2.34.2' \
+    'beautifulsoup4==4.15.0' 2>/dev/null
 cd "$folder"
 cat > rows.py <<'PYTHON'
 import json
