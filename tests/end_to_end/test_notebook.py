@@ -176,7 +176,7 @@ def test_an_interrupt_lets_what_is_in_flight_end(tmp_path, server, kernel):
     server.hold(after=20)
     run = f"import batchgen; batchgen.run({str(work.job)!r})"
     cell = kernel(run)
-    wait_for(lambda: server.in_flight == 8, "eight in flight")
+    wait_for(lambda: server.held == 8, "eight in flight, which wait for the release")
     kernel.interrupt()
     cell.until("in flight get 60 s to end")
     billed = server.billed.total()

@@ -195,6 +195,7 @@ class Slow:
         self.latency = latency
         self.requests = 0
         self.in_flight = 0
+        self.held = 0  # of those in flight
         self.billed: Counter[str] = Counter()
         self.url = ""
         self._held_after: float = math.inf
@@ -238,8 +239,10 @@ class Slow:
             prompt = (await request.json())["prompt"]
             await asyncio.sleep(self.latency)
             if number > self._held_after or "slow" in prompt:
+                self.held += 1
                 while not self._released.is_set() and not self._until():  # noqa: ASYNC110  `until` is any question
                     await asyncio.sleep(0.005)
+                self.held -= 1
             self.billed[prompt] += 1
         finally:
             self.in_flight -= 1
