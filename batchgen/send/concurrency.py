@@ -125,7 +125,7 @@ class AdaptiveConcurrency:
         if at_work and LEAST_TOLD * in_flight <= at_work + waiting <= in_flight + max(2.0, MORE_TOLD * in_flight):
             self._told_at = now
             if self._round is not None:
-                self._round.waiting.append(min(waiting / max(in_flight, 1), 1.0))
+                self._round.waiting.append(waiting / max(in_flight, at_work + waiting))
 
     def unanswered(self, now: float, sent_at: float) -> None:
         """Counts a time-out: a sign of overload, whose latency counts."""

@@ -1,6 +1,8 @@
 """What the number of requests in flight makes of a server that tells how many wait in its queue."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchgen.send.concurrency import START, AdaptiveConcurrency
 from batchgen.send.hill_climb import HillClimb
@@ -55,6 +57,24 @@ def test_more_may_bring_less_than_most_while_none_wait():
 def test_where_more_bring_nothing_and_none_wait_it_does_not_look_far_below():
     assert min(climb(4, (1.0, 0.0), (2.0, 0.0), (2.0, 0.0), (2.0, 0.0))) >= 4
     assert min(climb(4, (1.0, None), (2.0, None), (2.0, None), (2.0, None))) < 4
+
+
+@given(
+    st.integers(1, 1024),
+    st.lists(st.tuples(st.floats(0.001, 900.0), st.none() | st.floats(0, 0.99)), min_size=1, max_size=60),
+)
+def test_whatever_is_told_the_number_is_one_that_may_be(number, rounds):
+    assert all(1 <= one <= 1024 for one in climb(number, *rounds))
+
+
+@pytest.mark.parametrize(("at_work", "waiting"), [(1, 17), (2, 16), (18, 0), (0.5, 16)])
+def test_where_more_wait_than_are_in_flight_as_counted_here_answers_still_count(at_work, waiting):
+    """What is told and what is in flight are not of the same moment."""
+    auto = AdaptiveConcurrency(1024, 16)
+    for at in range(400):
+        auto.answered(at / 10, at / 10 - 1, 50, 16)
+        auto.told(at / 10, at_work, waiting)
+    assert 1 <= auto.most <= 1024
 
 
 @pytest.mark.parametrize("tells", [True, False])
