@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from aiohttp import web
 from support.connections import connection
+from support.service import PATIENCE
 
 from batchgen.api.gauges import Load, load_of, loads
 from batchgen.api.proxy import Proxy
@@ -33,7 +34,7 @@ vllm:num_requests_waiting_by_reason{engine="0",model_name="org/{m}",reason="capa
         pytest.param(
             'sglang:num_running_reqs{model_name="m"} 2.0 1796022049\nsglang:num_queue_reqs{model_name="m"} 0.0\n',
             Load(2, 0),
-            id="SGLang, with the time",
+            id="SGLang, by its documentation, with the time that the format allows",
         ),
         pytest.param(VLLM.replace("num_requests_waiting{", "num_requests_swapped{"), None, id="one of the two"),
         pytest.param(VLLM.replace("3.0", "NaN"), None, id="no number"),
@@ -92,7 +93,7 @@ async def test_it_is_asked_as_long_as_it_tells_and_never_sees_the_key(monkeypatc
     ],
 )
 async def test_a_server_without_gauges_is_asked_once(answer):
-    async with Pages(answer) as server:
+    async with Pages(answer) as server, asyncio.timeout(PATIENCE):
         assert [load async for load in loads(connection(server.url))] == []
     assert len(server.asked) == 1
 
