@@ -14,7 +14,6 @@ import heapq
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from batchgen.send.blame import Blame
 from batchgen.send.interfaces import Attempt, InFlight, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.parked import Parked
+from batchgen.send.read_ahead import ReadAhead
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, was_sent
 from batchgen.send.stops import Stops
@@ -38,7 +38,7 @@ log = logging.getLogger("batchgen")
 
 @dataclass
 class Dispatcher:
-    """Sends one run's rows through one engine. `batches` is read in a thread, one batch ahead."""
+    """Sends one run's rows through one engine."""
 
     batches: Iterator[list[Task]]
     attempt: Attempt
@@ -59,9 +59,8 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._admission = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._rows: deque[Task] = deque()
+        self._input = ReadAhead(self.batches)
         self._waiting: list[tuple[float, int, Task]] = []
-        self._next: asyncio.Future[list[Task] | None] | None = None
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
@@ -71,7 +70,7 @@ class Dispatcher:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
         Raises what `save` and `batches` raise, except what is wrong with the input by now: it stops the run."""
-        self._prefetch()
+        self._input.begin()
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
@@ -81,9 +80,7 @@ class Dispatcher:
                 await self._parked.record(final=False)
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         finally:
-            if self._next is not None:
-                await asyncio.wait([self._next])
-                self._next.exception()
+            await self._input.end()
 
     def stop(self, reason: str, *, is_spent: bool = False) -> None:
         """Admits no further request; those in flight go on. `is_spent`: the budget is."""
@@ -109,12 +106,13 @@ class Dispatcher:
 
     async def _admit(self) -> Task | None:
         """Waits for the next task that may be sent. Returns None if nothing is left, or the run was stopped."""
-        if self._rows and not self._waiting and self.stopped is None:
+        rows = self._input.rows
+        if rows and not self._waiting and self.stopped is None and self.stops.undecided is None:
             now = self.clock()  # a new row, and nothing to wait for: skip the lock
-            if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(self._rows[0], now):
-                return self._rows.popleft()
+            if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(rows[0], now):
+                return rows.popleft()
         async with self._admission:
-            while self.stopped is None:
+            while not await self._is_over():
                 now = self.clock()
                 again = self._is_due(now) and not (self.limits.is_outage_likely() and await self._peek())
                 task = self._waiting[0][2] if again else await self._peek()
@@ -123,7 +121,7 @@ class Dispatcher:
                 wait = math.inf if task is None else self.limits.wait(now, self.stats.in_flight)
                 if task is not None and wait <= 0:
                     if self._reserve(task, now):
-                        return heapq.heappop(self._waiting)[2] if again else self._rows.popleft()
+                        return heapq.heappop(self._waiting)[2] if again else rows.popleft()
                     wait = math.inf  # what is in flight may give back what this one needs
                 wait = min(wait, self._next_due(now))
                 if self.budget.left(now) <= wait < math.inf:
@@ -131,6 +129,16 @@ class Dispatcher:
                 elif self.stopped is None:
                     await self._until_changed(wait)
         return None
+
+    async def _is_over(self) -> bool:
+        """Returns whether nothing more may be sent. Where a refusal came before any answer, waits for what is in
+        flight: if none of that is answered, the refusal is meant for every row."""
+        while self.stops.undecided and self.stats.in_flight and self.stopped is None:
+            await self._until_changed(math.inf)
+        if self.stops.undecided and self.stopped is None:
+            self.fatal = self.stops.undecided
+            self.stop(str(self.fatal))
+        return self.stopped is not None
 
     def _is_due(self, now: float) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= now
@@ -145,27 +153,15 @@ class Dispatcher:
                 await self._changed.wait()
 
     async def _peek(self) -> Task | None:
-        while not self._rows:
-            if self._next is None or (batch := await self._batch(self._next)) is None:
-                return None
-            self._prefetch()
-            self._rows.extend(batch)
-        return self._rows[0]
-
-    async def _batch(self, coming: asyncio.Future[list[Task] | None]) -> list[Task] | None:
-        """Returns the next batch; None if there is none, or the input changed, or cannot be read again. What is in
-        flight is of the input as it was, and goes on."""
+        """Returns the next row; None if there is none, or the input changed, or cannot be read again. What is in flight
+        is of the input as it was, and goes on."""
         try:
-            return await asyncio.shield(coming)
+            return await self._input.first()
         except InputChanged:
             self.stop(INPUT_CHANGED)
         except UsageError as error:
             self.stop(f"the input cannot be read again: {error}")
         return None
-
-    def _prefetch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._next = loop.run_in_executor(None, next, self.batches, None)
 
     def _reserve(self, task: Task, now: float) -> bool:
         """Reserves the estimated use of a request in limits and budget. Returns False if it has to wait for requests in

@@ -37,7 +37,8 @@ class Stop(NamedTuple):
 class Stops:
     """The rules for ending a run. `kinds`: failures that end it. `patience`: seconds to wait for a service that is away
     or refuses. `concurrency`: refusals may precede the answers to as many requests sent with them. `is_proven`: key,
-    address and model have answered in an earlier run."""
+    address and model have answered in an earlier run. `undecided`: a refusal that came before any answer. It ends the
+    run if nothing that is in flight with it is answered."""
 
     kinds: frozenset[Kind]
     patience: float
@@ -45,6 +46,7 @@ class Stops:
     is_proven: bool = False
 
     def __post_init__(self) -> None:
+        self.undecided: Failure | None = None
         self._answers = 0
         self._rejected: set[bytes] = set()
         self._rejected_at = -math.inf
@@ -56,6 +58,7 @@ class Stops:
 
     def answered(self, sent_at: float) -> None:
         self._answers += 1
+        self.undecided = None
         self._refused_since, self._long_waits = None, 0
         if sent_at >= self._rejected_at:  # what was sent before says nothing of the service as it is now
             self._rejected.clear()
@@ -92,7 +95,10 @@ class Stops:
         if not self._rejected:
             self._rejected_at = now
         self._rejected.add(key)
-        return self.is_known and failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self.concurrency)
+        if not self.is_known and failure.may_be_the_rows:
+            self.undecided = self.undecided or failure
+            return True
+        return failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self.concurrency)
 
     def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         since = self._refused_since = now if self._refused_since is None else self._refused_since
