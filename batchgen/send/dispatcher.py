@@ -30,7 +30,7 @@ from batchgen.send.parked import Parked
 from batchgen.send.read_ahead import ReadAhead
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, was_sent
-from batchgen.send.stops import Stops
+from batchgen.send.stops import Stop, Stops
 from batchgen.send.task import Task, to_record
 
 log = logging.getLogger("batchgen")
@@ -51,7 +51,6 @@ class Dispatcher:
     concurrency: int
     stops: Stops
     clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
 
     stopped: str | None = field(default=None, init=False)
     fatal: Failure | None = field(default=None, init=False)
@@ -74,6 +73,8 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
+            if self.stopped is None:
+                self._end_by(self.stops.refused(is_last=True))
             await self._parked.record(final=self.stopped is None)
         except BaseException as error:  # noqa: BLE001  it is raised again
             with suppress(BatchgenError):  # it may be the store that ended the run
@@ -132,13 +133,17 @@ class Dispatcher:
 
     async def _is_over(self) -> bool:
         """Returns whether nothing more may be sent. Where a refusal came before any answer, waits for what is in
-        flight: if none of that is answered, the refusal is meant for every row."""
+        flight."""
         while self.stops.undecided and self.stats.in_flight and self.stopped is None:
             await self._until_changed(math.inf)
-        if self.stops.undecided and self.stopped is None:
-            self.fatal = self.stops.undecided
-            self.stop(str(self.fatal))
+        if self.stopped is None:
+            self._end_by(self.stops.refused(is_last=False))
         return self.stopped is not None
+
+    def _end_by(self, stop: Stop | None) -> None:
+        if stop is not None:
+            self.fatal = self.fatal or stop.fatal
+            self.stop(stop.reason)
 
     def _is_due(self, now: float) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= now
@@ -210,7 +215,7 @@ class Dispatcher:
         if isinstance(outcome, Answer):
             self._answered(sent_at)
             self.stats.billed(outcome, task)  # before it is stored: its COMMIT has the usage with it
-            await self.save(to_record(task, outcome, now - sent_at, self._wall()))
+            await self.save(to_record(task, outcome, now - sent_at, time.time_ns() // 1000))
             await self._parked.record(sent_at)  # a later request was answered: they are the rows' own
             self.stats.ok += task.rows
         else:
@@ -254,14 +259,13 @@ class Dispatcher:
             failed_before=task.failed_before,
         )
         stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
-        record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
+        record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):
             self._parked.add(now, record, task.rows)
         else:
             await self.save(record)
+        self._end_by(stop)
         if stop is not None:
-            self.fatal = self.fatal or stop.fatal
-            self.stop(stop.reason)
             await self._parked.record(final=False)  # they may concern every row
         if delay is None and not stops:
             self.stats.failed += task.rows
@@ -286,9 +290,6 @@ class Dispatcher:
         if self.limits.outages > self._outages and self.stopped is None:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; probing with one request at a time", failure)
-
-    def _wall(self) -> int:
-        return int(self.wall() * 1_000_000)
 
     def _give_back(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved and not used. Possibly billed attempts keep all of it."""
