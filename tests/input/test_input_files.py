@@ -481,6 +481,50 @@ def test_a_cell_that_is_not_of_its_type(tmp_path, small_batches, dtype, cell, be
         assert said == f"{place}, which is written {written[dtype]}; {as_text}"
 
 
+@pytest.mark.parametrize("dtype", ["Float64", "Float32"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "12345678901234567890",
+        "9007199254740993",
+        "0.12345678901234567890",
+        "3.1415926535897932385",
+        "1e-400",
+        "7" * 500,
+    ],
+)
+def test_a_number_of_more_digits_than_its_type_holds(tmp_path, small_batches, dtype, cell):
+    content = b"a,b\n1.5,x\n" + f"{cell},x\n".encode()
+    said = refused(tmp_path, "in.csv", content, schema={"a": dtype})
+    if len(cell) == 500:
+        assert said == f"in.csv: row 2: a: {cell!r} is not a valid {dtype}"
+        return
+    as_text = "without a type in input.schema it is text as it stands"
+    assert said == f"in.csv: row 2: a: {cell!r} has more digits than a {dtype} holds; {as_text}"
+
+
+def test_a_number_of_more_digits_than_32_bits_hold(tmp_path):
+    said = refused(tmp_path, "in.csv", b"a;b\n16777217;x\n", separator=";", decimal=",", schema={"a": "Float32"})
+    assert "row 1: a: '16777217' has more digits than a Float32 holds" in said
+    said = refused(tmp_path, "in.csv", b"a;b\n1,23456789;x\n", separator=";", decimal=",", schema={"a": "Float32"})
+    assert "row 1: a: '1,23456789' has more digits than a Float32 holds" in said
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cells"),
+    [
+        ("Float64", "0.1 0.30000000000000004 1e22 100000000000000000000000 5e-324 1.50000000000000000000 -0 +.5 1E-7"),
+        ("Float64", "0.1000000000000000055511151231257827 1.7976931348623157e308 123456789012345680 0.0000001 nan"),
+        ("Float32", "19.99 16777216 3.4028235e38 19.989999771118164 19.98999977111816 1e-45 0.00000010000 nan"),
+    ],
+)
+def test_numbers_whose_digits_a_float_keeps_are_read(tmp_path, dtype, cells):
+    (tmp_path / "in.csv").write_text("\n".join(["a", *cells.split()]))
+    read = frame_of(opened(tmp_path, "in.csv", schema={"a": dtype}))["a"]
+    meant = pl.Series([float(cell) for cell in cells.split()], dtype=getattr(pl, dtype))
+    assert read.equals(meant.alias("a"))
+
+
 @pytest.mark.parametrize("path", ["IN.CSV", "*.CSV", "*", "IN.*"])
 def test_types_are_for_csv_files_whatever_their_path_looks_like(tmp_path, path):
     (tmp_path / "IN.CSV").write_bytes(b"a\n7\n")
