@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import InputChanged, UsageError
-from batchgen.input import bounds, csv_format, csv_records, ndjson_format, parquet_steps
+from batchgen.input import bounds, csv_format, csv_lines, csv_records, ndjson_format, parquet_steps
 from batchgen.input.source import Source, open_source
 from batchgen.job.sections import Input
 
@@ -74,7 +74,7 @@ LINES = [f"{n},cell {n}" for n in range(60)]
     ],
 )
 def test_what_was_read_once_can_be_read_again_from_near_any_row(tmp_path, monkeypatch, lines, spec, from_rows):
-    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
     (tmp_path / "in.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in lines))
     source = opened(tmp_path, "in.csv", **spec)
     assert source.start_of(10**6) == 0, "nothing was read yet"
@@ -90,7 +90,7 @@ def test_what_was_read_once_can_be_read_again_from_near_any_row(tmp_path, monkey
 
 def test_of_several_files_all_are_read_again(tmp_path, monkeypatch):
     """The first may end in empty rows, which are none."""
-    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in [*LINES, *[","] * 30]))
     source = opened(tmp_path, "*.csv")
@@ -239,7 +239,7 @@ def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
     monkeypatch.setattr(ndjson_format, "BATCH_BYTES", 1000)
-    monkeypatch.setattr(csv_records, "BLOCK", 1000)
+    monkeypatch.setattr(csv_lines, "BLOCK", 1000)
     (tmp_path / "in.csv").write_bytes(b"a\n" + (b"x" * 400 + b"\n") * 10)
     (tmp_path / "in.ndjson").write_bytes(b'{"a":"' + b"x" * 400 + b'"}\n' + (b'{"a":"' + b"x" * 400 + b'"}\n') * 9)
     for name in ("in.csv", "in.ndjson"):
@@ -333,10 +333,10 @@ def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeyp
             return str(told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(csv_records, "BLOCK", block)
+        patch.setattr(csv_lines, "BLOCK", block)
         mixed = outcome()
         patch.setattr(csv_records, "_at_once", lambda *_: None)
-        patch.setattr(csv_records, "BLOCK", 1 << 20)
+        patch.setattr(csv_lines, "BLOCK", 1 << 20)
         assert mixed == outcome()
 
 
@@ -346,7 +346,7 @@ def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, 
     rows = [(f"{n}", f'a "good" one,{end * 3}and {n}', "" if n % 2 else "x") for n in range(1000)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("n", "text", "more"), *rows])
-    monkeypatch.setattr(csv_records, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
+    monkeypatch.setattr(csv_lines, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
     monkeypatch.delattr(csv_records, "_frame")
     assert frame_of(opened(tmp_path, "in.csv")).rows() == [tuple(cell or None for cell in row) for row in rows]
 
@@ -523,6 +523,58 @@ def test_numbers_whose_digits_a_float_keeps_are_read(tmp_path, dtype, cells):
     read = frame_of(opened(tmp_path, "in.csv", schema={"a": dtype}))["a"]
     meant = pl.Series([float(cell) for cell in cells.split()], dtype=getattr(pl, dtype))
     assert read.equals(meant.alias("a"))
+
+
+AGAIN = (
+    "is the line of column names again, as where files were joined by `cat`: delete such lines, or give input.path the "
+    "files themselves, as a folder or a glob"
+)
+
+
+@pytest.mark.parametrize("before", [0, 7, 2000], ids=["at once", "batches below", "blocks below"])
+@pytest.mark.parametrize("cells", ["x,1,", '"x\n",1,'], ids=["plain", "behind line ends in cells"])
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        ("a,b,c", "a,b,c"),
+        ("a,b,c", '"a","b","c"'),
+        ("a,b,c", "\ufeffa,b,c"),
+        ("a,b,", "a,b,"),
+        ("a,,", "a,,"),
+        (",b,c", ",b,c"),
+    ],
+)
+def test_a_repeated_header_is_no_row(tmp_path, monkeypatch, header, again, cells, before):
+    monkeypatch.setattr(csv_lines, "BLOCK", 10_000)
+    content = "\n".join([header, *[cells] * before, again, "y,2,", ""])
+    line = 2 + before * (1 + cells.count("\n"))
+    assert refused(tmp_path, "in.csv", content.encode(), schema={"b": "Int64"} if "b" in header else {}) == (
+        f"in.csv:{line}: {AGAIN}"
+    )
+
+
+def test_rows_that_resemble_the_header_are_rows(tmp_path):
+    (tmp_path / "in.csv").write_text("a,b,c\na,b,\na,b,C\nb,b,c\n,b,c\n")
+    assert frame_of(opened(tmp_path, "in.csv")).rows() == [
+        ("a", "b", None),
+        ("a", "b", "C"),
+        ("b", "b", "c"),
+        (None, "b", "c"),
+    ]
+
+
+def test_a_single_column_may_have_its_name_as_a_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
+    (tmp_path / "a.csv").write_text("word\nverb\nword\n" + "noun\n" * 100 + "word\n")
+    (tmp_path / "b.csv").write_text('word\n"word"\n')
+    source = opened(tmp_path, "a.csv")
+    assert frame_of(source)["word"].to_list() == ["verb", "word", *["noun"] * 100, "word"]
+    told = "if files were joined by `cat`, delete such lines"
+    assert source.notes == [f"{tmp_path}/a.csv: 2 rows are the column's name again: {told}"]
+    list(source.numbered(source.start_of(90)))
+    both = opened(tmp_path, "*.csv")
+    assert frame_of(both).height == 104
+    assert both.notes == [f"{tmp_path}/a.csv: 2 rows are the column's name again, and so in 1 other file: {told}"]
 
 
 @pytest.mark.parametrize("path", ["IN.CSV", "*.CSV", "*", "IN.*"])
