@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.durability import fill, small_disk
 from support.service import Raw, Status, error_body
 from support.store import Store
 
@@ -324,6 +325,35 @@ def test_a_text_that_no_cell_holds_is_refused_with_its_row(job, called, service)
     assert not list(job.folder.glob(".*.tmp"))
     assert called("export", path, "-o", target, "--columns", "id,status").returncode == 0
     assert len(cells(target)) == 5
+
+
+@pytest.mark.parametrize("room", [8192, 100_000], ids=["for nothing", "for some rows"])
+def test_a_full_folder_for_temporary_files_is_named(job, batchgen, service, tmp_path, room):
+    service.script = lambda _, body: Raw(answer(f"of {number(body)} " * 2000))
+    path = job(products(40))
+    assert batchgen("run", path).returncode == 0
+    with small_disk(tmp_path / "tmp", 1 << 20) as disk:
+        fill(disk, room)
+        ended = batchgen("export", path, "-o", job.folder / "x.xlsx", env={"TMPDIR": str(disk)})
+    assert ended.returncode == 5
+    assert ended.stderr == (
+        f"error: {job.folder}/x.xlsx: cannot be written: No space left on device in {disk}, where a workbook is put "
+        "together (TMPDIR names another folder). Every answer is in the checkpoint; run the command again, or "
+        "`batchgen export`, when that is fixed\n"
+    )
+    assert not {name for name in job.files() if "xlsx" in name}
+
+
+def test_a_full_folder_of_a_workbook_is_named(job, batchgen, service, tmp_path):
+    service.script = lambda _, body: Raw(answer(f"of {number(body)} " * 2000))
+    path = job(products(40))
+    assert batchgen("run", path).returncode == 0
+    with small_disk(tmp_path / "out", 1 << 20) as disk:
+        fill(disk)
+        ended = batchgen("export", path, "-o", disk / "x.xlsx")
+        assert not list(disk.glob("*xlsx*"))
+    assert ended.returncode == 5
+    assert ended.stderr.startswith(f"error: {disk}/x.xlsx: cannot be written: No space left on device. Every answer")
 
 
 def test_rows_that_do_not_fit_into_a_sheet_are_refused():
