@@ -154,6 +154,52 @@ def test_a_choice_never_takes_the_place_of_the_jobs_own_output(job, called, mixe
     assert job.output.read_bytes() == before
 
 
+def test_an_export_takes_no_place_of_another_job(job, called, mixed):
+    theirs = job.output.with_name("theirs.parquet")
+    other = job(products(6), name="other", output={"path": str(theirs)})
+    assert called("run", other, "--quiet").returncode == 1
+    before, mine = theirs.read_bytes(), job.folder / "mine.parquet"
+    for choice in ([], ["--columns", "text"]):
+        ended = called("export", mixed, "-o", theirs, *choice)
+        assert ended.returncode == 2
+        for words in (
+            f"{theirs}: holds the results of the job other ({other})",
+            "not of job",
+            "export into another file",
+        ):
+            assert words in ended.stderr
+    assert theirs.read_bytes() == before
+    for _ in range(2):
+        assert called("export", mixed, "-o", mine).returncode == 0, "its own export it replaces"
+    other.unlink()
+    assert called("export", mixed, "-o", theirs).returncode == 0, "the other job is gone"
+
+
+@pytest.mark.parametrize("choice", [[], ["--status", "ok"]], ids=["whole", "a choice"])
+def test_an_export_of_the_built_in_model_never_replaces_what_was_bought(job, called, mixed, choice):
+    before = job.output.read_bytes()
+    assert called("run", mixed, "--local").returncode == 3
+    ended = called("export", mixed, "--local", "-o", job.output, *choice)
+    assert ended.returncode == 2
+    assert f"{job.output}: holds the results of the job job ({mixed}), not of job.local ({mixed})" in ended.stderr
+    assert job.output.read_bytes() == before
+    for _ in range(2):
+        assert called("export", mixed, "--local", "-o", job.folder / "x.parquet", *choice).returncode == 0
+    assert called("export", mixed, "-o", job.folder / "x.parquet", *choice).returncode == 0
+
+
+def test_an_export_of_some_rows_never_replaces_all(job, called, service):
+    path = job(products(4))
+    assert called("run", path).returncode == 0
+    assert called("run", path, "--limit", "2").returncode == 0
+    before = job.output.read_bytes()
+    for choice in ([], ["--columns", "text"]):
+        ended = called("export", path, "-o", job.output, *choice)
+        assert (ended.returncode, "and the last run had --limit 2: name another file" in ended.stderr) == (2, True)
+    assert job.output.read_bytes() == before
+    assert called("export", path, "-o", job.output.with_stem("job.first-2")).returncode == 0
+
+
 @pytest.mark.parametrize("command", ["export", "report"])
 @pytest.mark.parametrize("name", ["part-00000", "x", "below/x"])
 @pytest.mark.parametrize("folder", ["job", "job.partial", "link", "job.first-2"])
