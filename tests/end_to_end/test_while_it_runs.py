@@ -17,6 +17,7 @@ from conftest import COMMAND
 from support.service import Hold
 
 from batchgen.api.failure_kinds import Kind
+from batchgen.checkpoint.reader import Reader
 from batchgen.output.destination import Destination
 from batchgen.reporting.wording import MEANINGS
 from batchgen.storage.atomic import replacing
@@ -339,3 +340,36 @@ def test_an_export_that_a_run_overtakes_takes_in_what_the_run_bought(job, servic
     assert called("export", path).returncode == 0
     assert [row["status"] for row in job.rows()] == ["ok"] * len(ROWS)
     assert not job.output.with_name("job.partial.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["status", "--json"], ["show", "1"], ["report"], ["export"], ["export", "-o", "x.csv"]],
+    ids=" ".join,
+)
+def test_what_looks_on_leaves_no_log_behind(job, service, called, monkeypatch, command):
+    monkeypatch.chdir(job.folder)
+    path = job(ROWS[:4])
+    assert called("run", path).returncode == 0
+    before, content = {file.name for file in job.checkpoint.parent.iterdir()}, job.checkpoint.read_bytes()
+    assert called(command[0], path, *command[1:]).returncode == 0
+    assert {file.name for file in job.checkpoint.parent.iterdir()} == before
+    assert job.checkpoint.read_bytes() == content
+
+
+def test_what_looks_on_leaves_a_run_its_log(job, service, start, ended, called):
+    """Also one that a run begins under it: opened before, closed after."""
+    path = job(ROWS)
+    assert called("run", path, "--limit", "1").returncode == 0
+    service.script = waiting(service, 20)
+    log = job.checkpoint.with_name("job.sqlite-wal")
+    with Reader(job.checkpoint) as reader:
+        running = start("run", path, "--json")
+        service.wait(lambda service: service.in_flight > 0 and service.served.total() >= 20)
+        assert reader.last_id() > 0
+    assert called("status", path).returncode == 0
+    assert log.stat().st_size > 0
+    service.release()
+    said = ended(running)
+    assert (said.returncode, said.json["ok"]) == (0, len(ROWS)), said.stderr
+    assert not log.exists()
