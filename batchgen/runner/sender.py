@@ -41,15 +41,17 @@ from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
+from batchgen.storage import folders
 
 CHECK_SECONDS = 2.0
-"""Seconds between two checks whether the checkpoint is still in its place."""
+"""Seconds between two checks whether the checkpoint is still in its place, and has room."""
 CLOCK_SECONDS = 1.0
 """Seconds between two looks at the clock, for `until.at`."""
 OUTLOOK_SECONDS = 0.5
 """Seconds between two updates of the rate and the remaining time, which are stored with the next answers. The usage is
 stored with all."""
 CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
+NEARLY_FULL = "the disk that holds the checkpoint is nearly full"
 
 
 log = logging.getLogger("batchgen")
@@ -57,9 +59,9 @@ log = logging.getLogger("batchgen")
 
 @dataclass(frozen=True)
 class SendResult:
-    """The result of a pass. `stopped`: the reason why it ended early. `is_gone`: it ended because the engine was lost.
-    `learned`: requests a minute that the server was found to grant. `usage`: of this pass. `late`: requests that timed
-    out while others were answered, and how many might be in flight at the end."""
+    """The result of a pass. `stopped`: the reason why it ended early. `is_broken`: the engine was lost, or the disk is
+    nearly full. `learned`: requests a minute that the server granted. `usage`: of this pass. `late`: requests
+    that timed out while others were answered, and how many might be in flight at the end."""
 
     stats: Stats
     usage: Usage
@@ -67,7 +69,7 @@ class SendResult:
     stopped: str | None
     fatal: Failure | None
     learned: float | None
-    is_gone: bool
+    is_broken: bool
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,12 @@ class Sender:
             try:
                 with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
                     shown = view.every, lambda: view.show(stats)
-                    checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
+                    checked = CHECK_SECONDS, lambda: self._stop_if_broken(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
                     ticking = _ticking(shown, counted, stored, checked, timed)
                     async with ticking, server_load.watching(connection, numbers):
-                        is_gone = await _run_until_end(dispatcher)
+                        is_broken = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
                 look_ahead()
@@ -132,7 +134,7 @@ class Sender:
         learned = limits.learned()
         self._refuse_lost_checkpoint()
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_gone
+            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_broken
         )
 
     def _look_ahead(self, outlook: RemainingTime, limits: RateLimiter, stats: Stats) -> None:
@@ -160,9 +162,12 @@ class Sender:
             stops=Stops(self.connection.fatal_kinds, retries.patience, concurrency, is_proven=plan.reused > 0),
         )
 
-    def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
+    def _stop_if_broken(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
             dispatcher.stop(CHECKPOINT_LOST)
+        elif dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
+            dispatcher.stop(NEARLY_FULL)
+            log.warning("warning: %s: %s: no new requests", self.checkpoint.path.parent, NEARLY_FULL)
 
     def _refuse_lost_checkpoint(self) -> None:
         if not self.checkpoint.is_in_place():
@@ -207,13 +212,14 @@ def _concurrency(engine: Engine, connection: Connection, found: int | None) -> F
 
 
 async def _run_until_end(dispatcher: Dispatcher) -> bool:
-    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost."""
+    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost, or the disk is nearly
+    full."""
     try:
         await dispatcher.run()
     except EngineGone as error:
         dispatcher.stopped = str(error)
         return True
-    return False
+    return dispatcher.stopped == NEARLY_FULL
 
 
 @asynccontextmanager
