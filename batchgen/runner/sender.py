@@ -44,14 +44,16 @@ from batchgen.send.stops import Stops
 from batchgen.storage import folders
 
 CHECK_SECONDS = 2.0
-"""Seconds between two checks whether the checkpoint is still in its place, and has room."""
+"""Seconds between two checks whether the checkpoint is still in its place."""
+ROOM_SECONDS = 0.25
+"""Seconds between two checks whether it has room: in two, a run may store more than is kept free."""
 CLOCK_SECONDS = 1.0
 """Seconds between two looks at the clock, for `until.at`."""
 OUTLOOK_SECONDS = 0.5
 """Seconds between two updates of the rate and the remaining time, which are stored with the next answers. The usage is
 stored with all."""
 CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
-NEARLY_FULL = "the disk that holds the checkpoint is nearly full"
+NEARLY_FULL = "the disk that holds the checkpoint is nearly full: make room"
 
 
 log = logging.getLogger("batchgen")
@@ -121,10 +123,11 @@ class Sender:
             try:
                 with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
                     shown = view.every, lambda: view.show(stats)
-                    checked = CHECK_SECONDS, lambda: self._stop_if_broken(dispatcher)
+                    checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
+                    measured = ROOM_SECONDS, lambda: self._stop_if_nearly_full(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
-                    ticking = _ticking(shown, counted, stored, checked, timed)
+                    ticking = _ticking(shown, counted, stored, checked, measured, timed)
                     async with ticking, server_load.watching(connection, numbers):
                         is_broken = await _run_until_end(dispatcher)
             finally:
@@ -162,12 +165,14 @@ class Sender:
             stops=Stops(self.connection.fatal_kinds, retries.patience, concurrency, is_proven=plan.reused > 0),
         )
 
-    def _stop_if_broken(self, dispatcher: Dispatcher) -> None:
+    def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
             dispatcher.stop(CHECKPOINT_LOST)
-        elif dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
+
+    def _stop_if_nearly_full(self, dispatcher: Dispatcher) -> None:
+        if dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
             dispatcher.stop(NEARLY_FULL)
-            log.warning("warning: %s: %s: no new requests", self.checkpoint.path.parent, NEARLY_FULL)
+            log.warning("warning: %s: %s; no new requests", self.checkpoint.path.parent, NEARLY_FULL)
 
     def _refuse_lost_checkpoint(self) -> None:
         if not self.checkpoint.is_in_place():
