@@ -63,6 +63,10 @@ class AdaptiveConcurrency:
         left = number - others.in_flight if self.moves and len(others.settled) < others.runs - 1 else 0
         return max(1, left, round(number / others.runs))
 
+    def has_room(self, in_flight: int) -> bool:
+        """Returns whether one more may be in flight."""
+        return in_flight < self.most
+
     def each(self, *urls: str) -> dict[str, AdaptiveConcurrency]:
         """Returns the number for each address, or for several that share one."""
         return {" ".join(urls): self}

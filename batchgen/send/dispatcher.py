@@ -203,6 +203,8 @@ class Dispatcher:
         finally:
             self.budget.resends -= task.may_resend
         now = self.clock()
+        if self.limits.is_per_server:  # which has room now; else only once the outcome is stored
+            self._changed.set()
         if outcome.resent or isinstance(outcome, Failure):
             self._correct(task, outcome)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
@@ -250,14 +252,8 @@ class Dispatcher:
         if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
             delay = min(delay, self.retries.wait_for(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
-        stop = self.stops.failed(
-            task.key,
-            failure,
-            now,
-            outage=self.limits.outage(now),
-            is_burst=is_burst,
-            failed_before=task.failed_before,
-        )
+        outage, before = self.limits.outage(now), task.failed_before
+        stop = self.stops.failed(task.key, failure, now, outage=outage, is_burst=is_burst, failed_before=before)
         stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
         record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):

@@ -67,8 +67,9 @@ class RateLimiter:
         return self._requests is not None or self._tokens is not None
 
     def wait(self, now: float, in_flight: int) -> float:
-        """Returns the seconds until one more request may be sent; 0 or less: now."""
-        if in_flight >= self.most:
+        """Returns the seconds until one more request may be sent; 0 or less: now. `in_flight`: those whose outcome is
+        being stored count as well."""
+        if in_flight >= self.window.max_in_flight or (self.auto is not None and not self.auto.has_room(in_flight)):
             return math.inf
         wait = max(self._resume_at - now, self._outage.wait(now), self._learned.wait(now, in_flight))
         if self._requests is not None:
@@ -81,6 +82,11 @@ class RateLimiter:
     def most(self) -> float:
         """Returns how many requests may be in flight, by the server's own limits as far as they were found."""
         return self.window.max_in_flight if self.auto is None else min(self.window.max_in_flight, self.auto.most)
+
+    @property
+    def is_per_server(self) -> bool:
+        """Returns whether each of several servers has its own number of requests in flight, to be found."""
+        return self.auto is not None and self.auto.is_per_server
 
     def expected_tokens(self, prompt_tokens: int, longest_answer: int) -> float:
         """Returns the tokens that a request will take, by what answers took so far."""
@@ -138,7 +144,7 @@ class RateLimiter:
 
     def unanswered(self, now: float, sent_at: float) -> None:
         """Counts a request that timed out: for the server that was asked, where each has its own number."""
-        if self.auto is None or not self.auto.is_per_server:
+        if not self.is_per_server:
             self.window.unanswered(now, sent_at)
         if self.auto is not None:
             self.auto.unanswered(now, sent_at)

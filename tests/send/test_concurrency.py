@@ -258,6 +258,12 @@ def test_runs_at_one_server_share_it(slots, takes, begins, seed):
     assert all(played.latency(80, 170) <= 2.0 * takes for played in runs)
 
 
+def test_answers_that_are_being_stored_take_no_place_at_one_of_several_servers():
+    """On a slow disk some always are. Else no number would ever be reached, and none could be judged."""
+    played, _ = play_several([Slots(((0, 4),)), Slots(((0, 32),))], exactly(0.3), exactly(50), 70, storing=0.1)
+    assert played.throughput(30, 65) >= 0.95 * 36 / 0.3
+
+
 def test_runs_that_begin_together_begin_with_four_each():
     """However many are counted before the first answer, and whether they stay."""
     auto = AdaptiveConcurrency(1024)

@@ -158,8 +158,10 @@ def play_several(
     tokens: Callable[[random.Random], int],
     seconds: float,
     seed: int = 1,
+    storing: float = 0,
 ) -> tuple[Played, list[list[int]]]:
-    """`auto` on several servers, and what was in flight at each of them every half second."""
+    """`auto` on several servers, and what was in flight at each of them every half second. `storing`: seconds that each
+    answer's takes."""
     dice, played, at_each = random.Random(seed), Played(), []
 
     async def run() -> None:
@@ -169,7 +171,7 @@ def play_several(
         limits = RateLimiter(None, None, clock())
         limits.auto = balancer.find_concurrency(AUTO_MOST, None)
         watched = lambda: at_each.append([one.in_flight for one in balancer._clients])  # noqa: E731
-        await _dispatch(balancer.attempt, limits, AUTO_MOST, seconds, played, watched)
+        await _dispatch(balancer.attempt, limits, AUTO_MOST, seconds, played, watched, storing)
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         runner.run(run())
@@ -229,12 +231,12 @@ async def _run(shape, draw, concurrency, seconds, total, per_minute, others, pla
     await _dispatch(attempt, limits, concurrency or AUTO_MOST, seconds, played, tell)
 
 
-async def _dispatch(attempt, limits, concurrency, seconds, played, watched) -> None:
+async def _dispatch(attempt, limits, concurrency, seconds, played, watched, storing=0) -> None:  # noqa: PLR0917
     clock = asyncio.get_running_loop().time
     dispatcher = Dispatcher(
         batches=_batches(),
         attempt=attempt,
-        save=lambda _: asyncio.sleep(0),
+        save=lambda _: asyncio.sleep(storing),
         flight=NoInFlightLog(),
         limits=limits,
         budget=Budget(deadline=seconds),

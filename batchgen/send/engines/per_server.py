@@ -25,6 +25,11 @@ class ConcurrencyPerServer:
         """Returns the number of each server, by its address."""
         return {url: one.concurrency for url, one in zip(urls, self._servers, strict=True) if one.concurrency}
 
+    def has_room(self, in_flight: int) -> bool:
+        """Returns whether a server that is up may get one more. A request whose outcome is being stored is in flight,
+        but no longer at its server. Where none is in flight, one more may always be."""
+        return not in_flight or any(one.in_flight < int(one.most) for one in self._servers if not one.cooldown)
+
     @property
     def most(self) -> int:
         """Returns how many requests may be in flight: those that are, and as many as servers that are up may get."""
