@@ -36,8 +36,7 @@ def parse(text: str, source: str) -> tuple[Any, Positions]:
     if len(text) > MAX_BYTES:
         raise UsageError(f"{source}: larger than {MAX_BYTES:,} characters; a job file has a few dozen lines")
     try:
-        _refuse_tags_and_depth(text, source)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _Loader(text, source).get_single_node()
         reader = _Reader(source, text)
         return (None if node is None else reader.value(node, ())), reader.positions
     except yaml.MarkedYAMLError as error:
@@ -50,16 +49,24 @@ def parse(text: str, source: str) -> tuple[Any, Positions]:
         raise UsageError(f"{source}: nested too deeply, or an alias that contains itself") from None
 
 
-def _refuse_tags_and_depth(text: str, source: str) -> None:
+class _Loader(yaml.SafeLoader):
     """Refuses tags, and deep nesting: the time to compose grows with the square of the depth. Raises UsageError."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        tag = getattr(event, "tag", None)  # None unless the text names it
-        if tag:
-            raise UsageError(f"{_at(source, event.start_mark)}: tags ({tag}) are not accepted: write a plain value")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise UsageError(f"{source}: nested too deeply")
+
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self._source, self._depth = source, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if tag := getattr(event, "tag", None):  # None unless the text names it
+            at = _at(self._source, event.start_mark)
+            raise UsageError(f"{at}: tags ({tag}) are not accepted: write a plain value")
+        if self._depth > MAX_DEPTH:
+            raise UsageError(f"{self._source}: nested too deeply")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _one_line(error: object) -> str:
