@@ -130,7 +130,9 @@ def _older_answers(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns keys whose newest answer is not their last attempt (`hi`, `lo`), with that answer's `id`. A fresh run may
     have failed at a row that has an answer already. There are almost never any."""
     older = (frame["state"] == State.DONE) & (frame["hi"] == frame["hi"].shift(-1))
-    some = frame.filter(pl.col("hi").is_in(frame["hi"].filter(older).implode())) if older.any() else frame.clear()
+    if not older.any():
+        return frame.clear()[["hi", "lo", "id"]]
+    some = frame.filter(pl.col("hi").is_in(frame["hi"].filter(older).implode()))
     id_, state = pl.col("id"), pl.col("state")
     damaged = id_.filter(state == _DAMAGED).max().fill_null(0)
     by_key = some.group_by("hi", "lo").agg(id=id_.filter(state == State.DONE).max(), damaged=damaged, last=id_.max())
