@@ -179,11 +179,12 @@ class Checkpoint:
     def rescue(self) -> Path:
         """Writes a copy of the open file, which was removed or replaced, beside its place. Returns the copy's path."""
         beside = self.path.with_name(self.path.stem + RESCUED.format(time.time_ns()))
+        new = beside.with_name(f".{beside.name}")  # half a copy must not be taken for one
         folders.make([beside.parent])
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # the owner's alone
-        with machine_refusals(beside), closing(apsw.Connection(str(beside))) as db:
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # the owner's alone
+        with machine_refusals(beside), closing(apsw.Connection(str(new))) as db:
             copy(self._db, db)
-        return beside
+        return new.rename(beside)
 
     def start_run(
         self,
