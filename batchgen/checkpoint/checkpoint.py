@@ -35,7 +35,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, s
 from batchgen.checkpoint.schema import (
     DEFAULT_START,
     LOCK,
+    RESCUED,
     SCHEMA,
     SCHEMA_VERSION,
     ConcurrencyChange,
@@ -177,14 +178,13 @@ class Checkpoint:
 
     def rescue(self) -> Path:
         """Writes a copy of the open file, which was removed or replaced, beside its place. Returns the copy's path."""
-        beside = self.path.with_name(f"{self.path.stem}.rescued-{time.time_ns()}.sqlite")
+        beside = self.path.with_name(self.path.stem + RESCUED.format(time.time_ns()))
+        new = beside.with_name(f".{beside.name}")  # half a copy must not be taken for one
         folders.make([beside.parent])
-        with machine_refusals(beside):
-            db = apsw.Connection(str(beside))
-            with closed_on_error(db):
-                copy(self._db, db)
-            db.close()
-        return beside
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # the owner's alone
+        with machine_refusals(beside), closing(apsw.Connection(str(new))) as db:
+            copy(self._db, db)
+        return new.rename(beside)
 
     def start_run(
         self,

@@ -1,4 +1,5 @@
-"""Puts a repaired checkpoint in a damaged one's place. A kill at any point loses nothing.
+"""Puts a repaired checkpoint in a damaged one's place, and a rescued copy in a removed one's. A kill at any point loses
+nothing.
 
 A database and its log are a pair: the log holds what the database lacks, and SQLite takes any log beside a database for
 that database's own. Two files cannot be replaced at once, so the steps are these:
@@ -12,17 +13,22 @@ that database's own. Two files cannot be replaced at once, so the steps are thes
 
 from __future__ import annotations
 
+import glob
+import logging
 import os
 import shutil
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from batchgen.checkpoint.schema import RESCUED
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
 
 TAILS = ("-wal", "-shm")
 """What the names of a database's log and of its shared memory end with."""
+
+log = logging.getLogger("batchgen")
 
 
 def replace_damaged(path: Path, repaired: Path) -> None:
@@ -46,6 +52,24 @@ def finish_replacement(path: Path) -> None:
     folders.sync(path.parent)
     ready.rename(path)
     folders.sync(path.parent)
+
+
+def restore_rescued(path: Path) -> None:
+    """Puts the newest copy that was rescued from a run in its checkpoint's place, under its lock, if nothing stands
+    there: else the next run would buy again what the copy holds."""
+    copies = rescued(path)
+    if os.path.lexists(path) or not copies:
+        return
+    remove_beside(path)
+    folders.sync(path.parent)
+    copies[-1].rename(path)
+    folders.sync(path.parent)
+    log.warning("warning: %s was removed while a run was at work; its copy takes its place: %s", path, copies[-1])
+
+
+def rescued(path: Path) -> list[Path]:
+    """Returns the copies that were rescued from runs of a checkpoint, the newest last."""
+    return sorted(path.parent.glob(glob.escape(path.stem) + RESCUED.format("*")))
 
 
 def remove_beside(path: Path) -> None:

@@ -20,6 +20,8 @@ APPLICATION_ID = 0x62617467  # "batg"
 OK, INTERRUPTED, DAMAGED = "ok", "interrupted", "damaged"
 LOCK, IN_FLIGHT, PUBLISHING = ".lock", ".flight", ".publish"
 """Suffixes of the files beside the database."""
+RESCUED = ".rescued-{}.sqlite"
+"""The suffix of a copy that a run has rescued: the time in nanoseconds stands in it."""
 
 SCHEMA = f"""
 CREATE TABLE attempts (

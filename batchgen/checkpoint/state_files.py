@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.replacement import finish_replacement
+from batchgen.checkpoint.replacement import finish_replacement, restore_rescued
 from batchgen.checkpoint.schema import IN_FLIGHT, LOCK
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
@@ -52,6 +52,7 @@ class StateFiles:
             if not folders.is_local(self.database.parent):
                 file_lock.refuse_ineffective(self.lock)
             finish_replacement(self.database)
+            restore_rescued(self.database)
             with closing(Checkpoint(self.database, self.salvage)) as checkpoint, self.open_readonly() as reader:
                 yield checkpoint, reader
 

@@ -43,10 +43,9 @@ from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
 from batchgen.storage import folders
 
-CHECK_SECONDS = 2.0
-"""Seconds between two checks whether the checkpoint is still in its place."""
-ROOM_SECONDS = 0.25
-"""Seconds between two checks whether it has room: in two, a run may store more than is kept free."""
+CHECK_SECONDS = 0.25
+"""Seconds between two checks whether the checkpoint is in its place, and has room. In two seconds, a run may store more
+than is kept free."""
 CLOCK_SECONDS = 1.0
 """Seconds between two looks at the clock, for `until.at`."""
 OUTLOOK_SECONDS = 0.5
@@ -123,11 +122,10 @@ class Sender:
             try:
                 with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
                     shown = view.every, lambda: view.show(stats)
-                    checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
-                    measured = ROOM_SECONDS, lambda: self._stop_if_nearly_full(dispatcher)
+                    checked = CHECK_SECONDS, lambda: self._stop_if_broken(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
-                    ticking = _ticking(shown, counted, stored, checked, measured, timed)
+                    ticking = _ticking(shown, counted, stored, checked, timed)
                     async with ticking, server_load.watching(connection, numbers):
                         is_broken = await _run_until_end(dispatcher)
             finally:
@@ -165,12 +163,10 @@ class Sender:
             stops=Stops(self.connection.fatal_kinds, retries.patience, concurrency, is_proven=plan.reused > 0),
         )
 
-    def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
+    def _stop_if_broken(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
             dispatcher.stop(CHECKPOINT_LOST)
-
-    def _stop_if_nearly_full(self, dispatcher: Dispatcher) -> None:
-        if dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
+        elif dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
             dispatcher.stop(NEARLY_FULL)
             log.warning("warning: %s: %s; no new requests", self.checkpoint.path.parent, NEARLY_FULL)
 
@@ -179,8 +175,8 @@ class Sender:
             path = self.checkpoint.path
             rescued = self.checkpoint.rescue()
             raise MachineRefused(
-                f"{path}: {CHECKPOINT_LOST}. All that it held, and everything since, is in {rescued}: move that "
-                "file to its place, and run the same command again"
+                f"{path}: {CHECKPOINT_LOST}. All that it held, and everything since, is in {rescued}: the same command "
+                "goes on with it, once nothing else stands in its place"
             )
 
 

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,6 +333,16 @@ async def test_an_actor_that_cannot_be_replaced_is_told_and_the_last_one_ends_th
         waiting = [await asyncio.gather(some.attempt(body(f"{n}"), "m"), return_exceptions=True) for n in range(3)]
     assert {type(one) for (one,) in waiting} == {EngineGone}
     assert str(waiting[0][0]).startswith(f"no Ray actor is left: {why}")
+
+
+async def test_an_actor_that_is_silent_is_lost_and_that_is_said(service, monkeypatch, caplog):
+    monkeypatch.setattr(engine, "SILENCE_TIMEOUT", 0.1)
+    monkeypatch.setattr(engine.ray, "kill", lambda _: None)
+    service.script = lambda *_: Hold()
+    async with actors(service, (Actor() for _ in count()), monkeypatch) as some, asyncio.timeout(PATIENCE):
+        while "in flight: possibly billed" not in caplog.text:
+            assert (await some.attempt(body("held"), "m")).kind in (Kind.UNANSWERED, Kind.UNSENT)
+    assert "warning: a Ray actor is lost (silent for 0.1 s) with 1 in flight: possibly billed" in caplog.text
 
 
 async def test_what_is_cancelled_before_an_actor_has_it_is_never_sent(service, monkeypatch):

@@ -243,8 +243,11 @@ class _ActorSlot:
 
     async def _receive(self, actor: Any) -> None:
         while True:
-            async with asyncio.timeout(SILENCE_TIMEOUT):
-                ended = await (await self._call(actor.ended.remote))
+            try:
+                async with asyncio.timeout(SILENCE_TIMEOUT):
+                    ended = await (await self._call(actor.ended.remote))
+            except TimeoutError:
+                raise TimeoutError(f"silent for {SILENCE_TIMEOUT:g} s") from None
             for number, outcome in ended:
                 self._in_flight.pop(number).end(outcome)
             self._has_room()
