@@ -125,6 +125,12 @@ class Excel:
         at = next(at for at, row in enumerate(rows) if any(cell != "" for cell in row))
         header = [_text(_value(cell, where, at, left + n)) or "" for n, cell in enumerate(rows[at])]
         names = unique_names(f"{where}: row {at + 1}", header)
+        if len(names) > 1 and rows[at] in rows[at + 1 :]:
+            again = rows.index(rows[at], at + 1) + 1
+            raise UsageError(
+                f"{where}: row {again} is the row of column names again, as where tables were put one below another: "
+                "delete such rows"
+            )
         columns = {}
         for n, name in enumerate(names):
             cells = [_value(row[n], where, line, left + n) for line, row in enumerate(rows[at + 1 :], at + 1)]

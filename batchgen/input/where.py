@@ -31,6 +31,7 @@ _TRUTH = re.compile(
 pattern: `<=>` would be the pattern's."""
 _PATTERN = "input.where: put what comes before '{}' into parentheses: polars leaves out the rows where it is null"
 _ENDLESS = "input.where: put each 'a is distinct from b' into parentheses: else all that follows is compared with a"
+_COMPARISONS = ("Eq", "NotEq", "EqValidity", "NotEqValidity", "Lt", "LtEq", "Gt", "GtEq")
 _OF_SEVERAL = {"Agg", "Len", "Over", "Rank", "Shift", "Range", "Explode", "SubPlan", "Sort", "SortBy", "Filter"}
 """Parts of a compiled expression whose value for a row depends on other rows (polars 2.1.0)."""
 
@@ -117,9 +118,10 @@ def _dtype(expression: pl.Expr, empty: pl.DataFrame) -> pl.DataType:
 
 
 def _as_sql(part: Any, empty: pl.DataFrame) -> Any:
-    """Returns part of a compiled expression that adds, subtracts and multiplies whole numbers as such of 64 bits.
-    polars keeps to the bits that they are stored in, or that a function gives: of a short text, `length(name) - 100` is
-    4,294,967,201. Raises UsageError if the condition was compiled in another order than SQL's."""
+    """Returns part of a compiled expression that adds, subtracts and multiplies whole numbers as such of 64 bits, and
+    takes a moment's day by the clock of its zone. polars keeps to the bits that numbers are stored in, or that a
+    function gives: of a short text, `length(name) - 100` is 4,294,967,201. Raises UsageError if the condition was
+    compiled in another order than SQL's."""
     if isinstance(part, list):
         return [_as_sql(one, empty) for one in part]
     if not isinstance(part, dict) or "Column" in part or "Literal" in part:
@@ -132,7 +134,20 @@ def _as_sql(part: Any, empty: pl.DataFrame) -> Any:
             return {"BinaryExpr": {**whole, "left": _wide(left, empty), "right": _wide(right, empty)}}
         case {"Function": {"function": {"Sql": {"Binary": _}}, "input": numbers} as whole}:
             return {"Function": {**whole, "input": [_wide(number, empty) for number in numbers]}}
+        case {"BinaryExpr": {"op": op, "left": left, "right": right} as whole} if op in _COMPARISONS:
+            if pl.Date in (_dtype(_expression(left), empty), _dtype(_expression(right), empty)):
+                return {"BinaryExpr": {**whole, "left": _by_clock(left, empty), "right": _by_clock(right, empty)}}
+        case {"Cast": {"expr": moment, "dtype": {"Literal": "Date" | "Time"}} as whole}:
+            return {"Cast": {**whole, "expr": _by_clock(moment, empty)}}
     return part
+
+
+def _by_clock(part: Any, empty: pl.DataFrame) -> Any:
+    """Returns part of an expression; a moment of a time zone as that zone's clock shows it, as prompts do. polars takes
+    its day and its time of day in UTC."""
+    dtype = _dtype(_expression(part), empty)
+    is_of_zone = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return _parts(_expression(part).dt.replace_time_zone(None)) if is_of_zone else part
 
 
 def _wide(part: Any, empty: pl.DataFrame) -> Any:

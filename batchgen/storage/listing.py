@@ -33,6 +33,8 @@ NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _STUB = "_$folder$"
 """Suffix of Hadoop's empty objects that stand for folders, also where they were copied to a disk."""
+_OPEN = "~$"
+"""Prefix of the file that Excel keeps beside a workbook while somebody has it open."""
 _MAGIC = re.compile(r"[*?[]")
 _PARALLEL_STATS = 16
 
@@ -243,7 +245,7 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _is_shown(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    if parts[-1].endswith(_STUB):
+    if parts[-1].endswith(_STUB) or parts[-1].startswith(_OPEN):
         return False
     if any(part.startswith((".", "_")) for part in pattern):
         return True

@@ -153,6 +153,35 @@ def test_what_is_true_and_what_a_number_is_does_not_depend_on_polars(tmp_path, w
     assert [number for batch in source.numbered() for number in batch.numbers] == numbers
 
 
+@pytest.mark.parametrize(
+    ("where", "numbers"),
+    [
+        ("at >= date('2026-01-02')", [2, 3]),
+        ("date('2026-01-02') > at", [1]),
+        ("at between date('2026-01-02') and date('2026-01-02')", []),
+        ("at = date('2026-01-03') or at in (date('2026-01-01'), date('2026-01-05'))", [3]),
+        ("at::date = date('2026-01-02')", [2]),
+        ("cast(at as date) <> day", [1]),
+        ("try_cast(at as date) is distinct from day", [1, 4]),
+        ("at::time < '01:00:00'::time", [2, 3]),
+        ("extract(hour from at) = 0", [2, 3]),
+        ("at > day", [2]),
+        ("other::time = '23:30:00'::time", [2]),
+        ("plain >= date('2026-01-02')", [3]),
+    ],
+)
+def test_a_day_is_the_one_that_the_clock_of_its_zone_shows(tmp_path, where, numbers):
+    """As prompts print it. In UTC, a moment shortly after midnight in Berlin is of the day before."""
+    moments = [dt.datetime(2026, 1, 1, 22, 30), dt.datetime(2026, 1, 1, 23, 30), dt.datetime(2026, 1, 2, 23), None]  # noqa: DTZ001
+    plain = pl.Series("plain", moments)
+    other = plain.dt.replace_time_zone("UTC").alias("other")
+    day = pl.Series("day", [dt.date(2026, 1, number) for number in (2, 2, 3, 3)])
+    at = other.dt.convert_time_zone("Europe/Berlin").alias("at")
+    pl.DataFrame([plain, other, at, day]).write_parquet(tmp_path / "in.parquet")
+    source = open_source(Input.model_validate({"path": "in.parquet", "where": where}, context={"folder": tmp_path}))
+    assert [number for batch in source.numbered() for number in batch.numbers] == numbers
+
+
 @pytest.mark.parametrize("of", ["name like 'a%'", "name RLIKE name", "name ilike 'a%' or name regexp 'it''s'"])
 def test_a_pattern_before_is_not_true_needs_parentheses(tmp_path, of):
     """polars would take the pattern for part of the comparison."""

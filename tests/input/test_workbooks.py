@@ -76,6 +76,22 @@ def test_a_table_that_is_refused(tmp_path, rows, said):
         table(tmp_path, rows)
 
 
+def test_a_repeated_header_is_no_row(tmp_path):
+    rows = [["id", "name"], [1, "x"], ["id", "name"], [2, "y"]]
+    with pytest.raises(UsageError, match="sheet 'Data': row 3 is the row of column names again, as where tables"):
+        table(tmp_path, rows)
+    assert table(tmp_path, [["id"], ["id"], ["name"]]) == {"id": ["id", "name"]}, "a single column may hold its name"
+    assert table(tmp_path, [["id", "name"], ["id", "Name"], [None, "name"]])["id"] == ["id", None]
+
+
+def test_the_file_of_a_workbook_that_somebody_has_open_is_passed_over(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_workbook(tmp_path / "in" / "a.xlsx", Data=[["id"], [1]])
+    (tmp_path / "in" / "~$a.xlsx").write_bytes(b"\x05Jo   " + bytes(160))
+    for path in ("in", "in/*.xlsx", "in/**/*.xlsx"):
+        assert [batch["id"].to_list() for batch in opened(tmp_path, path=path).batches()] == [[1]]
+
+
 def test_a_formulas_zero_is_a_result_only_where_it_was_calculated(tmp_path):
     def rows_of(results):
         with xlsxwriter.Workbook(tmp_path / "in.xlsx") as book:  # as pandas writes a text that begins with "="
