@@ -20,6 +20,7 @@ from batchgen.checkpoint.sqlite import (
     Consume,
     T,
     closed_on_error,
+    drop_empty_log,
     is_empty,
     machine_refusals,
     open_readonly,
@@ -51,6 +52,7 @@ class Database:
         except PermissionError as error:
             raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
         how = "immutable=1" if without_trace and not has_log else "mode=ro"
+        self._makes_log = how == "mode=ro" and not has_log
         with self._machine_refusals():
             self._db = self._current(open_readonly(path, how))
 
@@ -76,6 +78,8 @@ class Database:
 
     def close(self) -> None:
         self._db.close()
+        if self._makes_log:
+            drop_empty_log(self.path)
 
     def _optional(self, table: str, sql: str, values: Bindings = ()) -> list[Any]:
         """Returns the rows of a table beside the schema; none if the table is missing, as in older files."""

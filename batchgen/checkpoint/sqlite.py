@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,15 @@ def open_readonly(path: Path, how: str) -> apsw.Connection:
     db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     return db
+
+
+def drop_empty_log(path: Path) -> None:
+    """Removes the -wal and -shm of a reader, which must not remove them itself. SQLite does, where the last connection
+    that may write is closed; a run at work keeps its own."""
+    with suppress(apsw.Error, OSError):
+        if path.with_name(f"{path.name}-wal").stat().st_size == 0:
+            with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)) as db:
+                db.execute("PRAGMA schema_version").get  # noqa: B018  which opens the log
 
 
 def query(db: apsw.Connection, consume: Consume[T], sql: str, values: Bindings = ()) -> T:

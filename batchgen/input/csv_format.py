@@ -22,7 +22,7 @@ from batchgen.input.csv_records import CsvDialect
 from batchgen.input.encoding import may_be_cp1252
 from batchgen.input.file_hints import control_hint
 from batchgen.storage.listing import File
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import inflect, pluralize
 
 
 class Csv:
@@ -32,6 +32,7 @@ class Csv:
         self._dialect = dialect
         self._unnamed = Unnamed()
         self._passed_over: dict[str, int] = {}
+        self._repeated: dict[str, int] = {}
         self._controls: dict[str, str] = {}
         self._may_be_cp1252 = may_be_cp1252(dialect.encoding)
         self._blocks: dict[str, list[int]] = {}
@@ -51,11 +52,12 @@ class Csv:
 
     def batches(self, path: File, schema: Schema, row: int = 0) -> Iterator[pl.DataFrame]:
         """Yields a file's rows, as `Format` says, from `start_of(path, row)` on."""
-        columns, empty = list(schema), 0
+        columns, empty, repeated = list(schema), 0, 0
         blocks = self._blocks.setdefault(str(path), [])
         skip = self._blocks_before(path, row)
         for frame in csv_records.batches(path, self._dialect, partial(unique_names, f"{path}:1"), blocks, skip):
             filled = frame.height - _empty_at_end(frame)
+            repeated += int((frame.to_series() == frame.columns[0]).sum()) if frame.width == 1 else 0
             if self._may_be_cp1252 and str(path) not in self._controls:
                 self._look_for_controls(path, frame)
             if filled:
@@ -64,8 +66,9 @@ class Csv:
                 yield rows if rows.columns == columns else rows.select(columns)
                 empty = 0
             empty += frame.height - filled
-        if empty and not skip:
-            self._passed_over[str(path)] = empty
+        for told, count in ((self._passed_over, empty), (self._repeated, repeated)):
+            if count and not skip:
+                told[str(path)] = count
 
     def start_of(self, path: File, row: int) -> int:
         """Returns the first row of the block with this row, or an earlier row: from there on it can be read again
@@ -91,6 +94,11 @@ class Csv:
             told.append(
                 f"{path}: {pluralize(rows, 'row')} of empty cells at its end, skipped"
                 f"{in_other_files(len(self._passed_over) - 1)}"
+            )
+        for path, rows in list(self._repeated.items())[:1]:
+            told.append(
+                f"{path}: {pluralize(rows, 'row')} {inflect(rows, 'is', 'are')} the column's name again"
+                f"{in_other_files(len(self._repeated) - 1)}: if files were joined by `cat`, delete such lines"
             )
         for path, said in list(self._controls.items())[:1]:
             told.append(f"{path}: {said}{in_other_files(len(self._controls) - 1)}")

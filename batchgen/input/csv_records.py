@@ -10,37 +10,40 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from math import inf
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import polars as pl
 
 from batchgen.errors import UsageError
+from batchgen.input import csv_lines
 from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL, Schema
 from batchgen.input.compression import open_decompressed
+from batchgen.input.csv_lines import BOM, Lines, count_lines
 from batchgen.input.encoding import as_utf_8
-from batchgen.input.file_hints import cp1252_hint, identify, identify_json, separator_hint, title_hint
+from batchgen.input.file_hints import identify, identify_json, separator_hint, title_hint
 from batchgen.storage.listing import File
 
-BLOCK = 2 << 20
-MAX_LINE = 8 * MAX_CELL
 HEADER_BYTES = 64 << 10
 """Of a block that is read for the header alone."""
 LOOK = 1024
 """Bytes by which a file's kind is identified."""
-BOM = b"\xef\xbb\xbf"
 QUOTE_EVERY, SAMPLE = 50, 64 << 10
 """Bytes. If quotes are more frequent than one in QUOTE_EVERY, looking for pairs takes less time than splitting at
 each quote. SAMPLE bytes of a block decide."""
 PAIR = b"\xff"
 """A byte that UTF-8 never has. If a file has it, the exact reader takes the block, and reports it."""
+_MARK = "\N{BYTE ORDER MARK}"
+"""Which begins each of several files that were joined."""
+_REPEATED = (
+    "is the line of column names again, as where files were joined by `cat`: delete such lines, or give input.path the "
+    "files themselves, as a folder or a glob"
+)
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
-_EXCELS_LINE = re.compile(rb'"?sep=([ -~\t]?)"?(?:\r\n|\n|\r|$)')
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def header(path: File, dialect: CsvDialect) -> list[str]:
     """Returns the cells of the first line that is not blank; empty if there is none. Raises UsageError if the file
     is of another kind."""
     with closing(_opened(path, dialect)) as file:
-        lines = _Lines(path, file, HEADER_BYTES)
+        lines = Lines(path, file, HEADER_BYTES)
         begin = lines.block()[:LOOK]
         if what := identify(begin) or identify_json(begin):
             raise UsageError(f"{path}: {what}")
@@ -77,10 +80,11 @@ def batches(
     """Yields all columns and rows below the header. `named`: returns the columns' names for its cells. `blocks`: gets
     the rows of each block, up to the first that cannot be read at once. `skip`: of these, passes over so many."""
     with closing(_opened(path, dialect)) as file:
-        lines = _Lines(path, file, BLOCK)
+        lines = Lines(path, file, csv_lines.BLOCK)
         separator = lines.separator(dialect.separator)
         records = _records(lines, separator)
-        schema: Schema = dict.fromkeys(named(next(records, [])), pl.String())
+        header = next(records, [])
+        schema: Schema = dict.fromkeys(named(header), pl.String())
         lines.put_back()
         for rows in blocks[:skip]:
             lines.block()
@@ -88,7 +92,7 @@ def batches(
         number: float = skip
         while True:
             frame = None if lines.opened else _at_once(lines.block(), schema, separator)
-            if frame is not None:
+            if frame is not None and not _has_repeated(frame, header):
                 blocks += [frame.height] if number == len(blocks) else []
                 number += 1
                 lines.pass_over(frame.height)
@@ -98,6 +102,15 @@ def batches(
                 yield _frame(batch, schema)
             else:
                 return
+
+
+def _has_repeated(frame: pl.DataFrame, header: list[str]) -> bool:
+    """Returns whether `_repeats` is true of a row."""
+    if frame.width == 1 or (header[-1] and not (frame.to_series(-1) == header[-1]).any()):
+        return False
+    cells = [pl.col(name).eq_missing(cell or None) for name, cell in zip(frame.columns, header, strict=True)]
+    cells[0] = pl.col(frame.columns[0]).str.strip_prefix(_MARK).eq_missing(header[0] or None)
+    return bool(frame.select(pl.all_horizontal(cells).any()).item())
 
 
 def _opened(path: File, dialect: CsvDialect) -> BinaryIO:
@@ -121,7 +134,7 @@ def _at_once(block: bytes, schema: Schema, separator: str) -> pl.DataFrame | Non
         frame = pl.read_csv(b"\n" + block, has_header=False, skip_lines=1, schema=schema, separator=separator)
     except pl.exceptions.PolarsError:
         return None
-    if not _is_even(frame, bare, separator) or (bare is not block and frame.height != _lines_of(bare)):
+    if not _is_even(frame, bare, separator) or (bare is not block and frame.height != count_lines(bare)):
         return None
     if bare is block:
         return frame
@@ -148,115 +161,11 @@ def _is_even(frame: pl.DataFrame, bare: bytes, separator: str) -> bool:
     return frame.width > 1 and bare.count(separator.encode()) == frame.height * (frame.width - 1)
 
 
-def _lines_of(block: bytes) -> int:
-    return block.count(b"\n") + (not block.endswith(b"\n"))
-
-
 def _has_lone_return(block: bytes) -> bool:
     return b"\r" in block and _LONE_RETURN.search(block) is not None
 
 
-class _Lines:
-    """Reads a file's lines, one by one for the exact reader, or all whole lines of a block at once.
-
-    `opened`: some lines of the current block were read, and some are left. `number`: of the last line read.
-    """
-
-    def __init__(self, path: File, file: BinaryIO, size: int) -> None:
-        """`size`: of a block, in bytes, without the rest of its last record."""
-        self.path, self._size = path, size
-        self.number = 0
-        self._file = file
-        self._block: bytes | None = None
-        self._rest = b""
-        self._begins = True
-        self._lines: deque[bytes] = deque()
-
-    @property
-    def opened(self) -> bool:
-        return bool(self._lines)
-
-    def block(self) -> bytes:
-        """Returns the next whole lines without consuming them; b"" at the end of the file."""
-        if self._block is None:
-            self._block = self._read()
-        return self._block
-
-    def separator(self, given: str | None) -> str:
-        """Returns the separator of cells: `given`, or the one that a first line for Excel names, else a comma.
-        Consumes that line. Raises UsageError if the two differ."""
-        found = _EXCELS_LINE.match(self.block())
-        if found is None:
-            return given or ","
-        named = found[1].decode()
-        if not named or named.isalnum() or named == '"':
-            raise UsageError(
-                f"{self.path}:1: {found[0].strip().decode()!r} should name the separator of cells: remove it"
-            )
-        if given not in (None, named):
-            raise UsageError(f"{self.path}:1: says that {named!r} separates cells, and input.separator {given!r}")
-        self._block = self.block()[found.end() :] or None
-        self.number += 1
-        return named
-
-    def put_back(self) -> None:
-        """Makes a block again of the lines that are left of the current one."""
-        self._block = b"".join(self._lines) or None
-        self._lines.clear()
-
-    def pass_over(self, records: int) -> None:
-        """Consumes the current block, which was read otherwise. It has as many lines as records, except for line
-        ends within quotes."""
-        block = self.block()
-        self.number += _lines_of(block) if b'"' in block else records
-        self._block = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> str:
-        """Raises UsageError if the line is not UTF-8."""
-        if not self._lines:
-            self._lines.extend(self.block().splitlines(keepends=True))
-            self._block = None
-        if not self._lines:
-            raise StopIteration
-        self.number += 1
-        line = self._lines.popleft()
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            byte = f"0x{line[error.start]:02x}{cp1252_hint(line, error.start)}"
-            said = f"not UTF-8: byte {byte} (save the file as UTF-8, or set input.encoding, as cp1252)"
-            raise UsageError(f"{self.path}:{self.number}: {said}") from None
-
-    def _read(self) -> bytes:
-        while True:
-            more = self._file.read(self._size)
-            more = b"".join([more, *self._end_of_record(more)])  # so that there is seldom a rest to be copied
-            block = self._rest + more
-            if self._begins:
-                block = block.removeprefix(BOM)
-            self._begins = False
-            end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1 if more else len(block)
-            self._rest = block[end:]
-            if end or not more:
-                return block[:end]
-            if len(block) > MAX_LINE:
-                raise UsageError(f"{self.path}:{self.number + 1}: a line is longer than {MAX_LINE >> 20} MiB")
-
-    def _end_of_record(self, begun: bytes) -> Iterator[bytes]:
-        """Yields the rest of the last line, and the further lines of a cell with line ends in it: two blocks' length
-        at most. If the cut is wrong, as after a stray quote, the exact reader takes the block."""
-        size, within = 0, begun.count(b'"') % 2 if b'"' in begun else 0
-        while size < BLOCK and (line := self._file.readline(BLOCK)):
-            yield line
-            size, within = size + len(line), (within + line.count(b'"')) % 2
-            if not within:
-                return
-
-
-def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
+def _records(lines: Lines, separator: str) -> Iterator[list[str]]:
     """Yields the header, then each record. Blank lines are not records. Raises UsageError with the line."""
     csv.field_size_limit(MAX_CELL)
     reader = csv.reader(lines, strict=True, delimiter=separator)
@@ -276,7 +185,14 @@ def _records(lines: _Lines, separator: str) -> Iterator[list[str]]:
             hint = f" ({said})" if said else ""
             fields = f"{len(record)} field{'s' * (len(record) != 1)}"
             raise UsageError(f"{lines.path}:{lines.number}: {fields} where the header has {len(first)}{hint}")
+        if record is not first and _repeats(record, first):
+            raise UsageError(f"{lines.path}:{lines.number}: {_REPEATED}")
         yield record
+
+
+def _repeats(record: list[str], header: list[str]) -> bool:
+    """Returns whether a record has the header's cells. A single column may have its own name as a cell."""
+    return len(header) > 1 and record[1:] == header[1:] and record[0].removeprefix(_MARK) == header[0]
 
 
 def _explain(error: csv.Error) -> str:
@@ -289,7 +205,7 @@ def _explain(error: csv.Error) -> str:
     return f"not valid CSV: {error}"
 
 
-def _bounded(records: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
+def _bounded(records: Iterator[list[str]], lines: Lines) -> Iterator[list[str]]:
     """Yields the records of the next batch: as many as fit, or as remain in the current block, so that the next block
     may be read at once."""
     size = 0

@@ -7,20 +7,19 @@ change is refused, with its line: a number that a float does not hold, a fractio
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal, localcontext
 from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
 from batchgen.errors import UsageError
+from batchgen.input.digits import keeps_digits
 from batchgen.storage.listing import File
 
 MAX_NESTING = 60
 """Nesting of lists and objects. Arrow takes 64."""
 _EXACT, _INT64 = 2**53, 2**63
 """Integers up to the first are exact in a double (IEEE 754); from the second on they do not fit into 64 bits."""
-_MAX_DIGITS = 400
 
 
 class Position(NamedTuple):
@@ -155,10 +154,4 @@ def _can_share(one: type, other: type) -> bool:
 def parse_fraction(token: str) -> float:
     """Returns a fraction's value; a `Rounded` if a float of as many digits is another number."""
     value = float(token)
-    if len(token) > _MAX_DIGITS:
-        return Rounded(value)
-    with localcontext(prec=2 * _MAX_DIGITS):
-        given = Decimal(token)
-        exponent = given.as_tuple().exponent
-        is_same = Decimal(repr(value)) == given or round(Decimal(value), -int(exponent)) == given
-    return value if is_same else Rounded(value)
+    return value if keeps_digits(token, value, value) else Rounded(value)

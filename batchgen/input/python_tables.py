@@ -72,17 +72,28 @@ def _from_dicts(rows: list[Any]) -> pl.DataFrame:
         given = [row.get(name) for row in rows]
         if dtype == pl.Object or {*map(type, given)} - {type(None)} in _EXACT:
             continue
-        for number, (value, kept) in enumerate(zip(given, frame[name].to_list(), strict=True), 1):
+        held = frame[name].to_list()
+        for number, (value, kept) in enumerate(zip(given, held, strict=True), 1):
             if not _is_same(value, kept):
                 raise UsageError(
                     f"frame: row {number:,}: column {name!r} holds {value!r:.60}, which would become {kept!r:.60} "
                     f"beside values of other kinds: {_REMEDY}"
                 )
+        without = list(map(_without_nan, given, held))
+        if without != held:
+            frame = frame.with_columns(pl.Series(name, without, dtype))
     return frame
 
 
+def _without_nan(given: Any, kept: Any) -> Any:
+    """Returns what a column keeps of a value, with null for NaN among texts. pandas has it for a missing text."""
+    if isinstance(kept, dict) and isinstance(given, Mapping):
+        return {key: _without_nan(given.get(key), value) for key, value in kept.items()}
+    return None if isinstance(kept, str) and isinstance(given, Number) and given != given else kept  # noqa: PLR0124
+
+
 def _is_same(given: Any, kept: Any) -> bool:
-    """Returns whether a column keeps a value. Its text may stand for it: `5`, `true`, `NaN`. Objects of other kinds
+    """Returns whether a column keeps a value. Its text may stand for it: `5`, `true`. Objects of other kinds
     are polars' own matter."""
     if isinstance(kept, dict) and isinstance(given, Mapping):
         return all(_is_same(value, kept.get(key)) for key, value in given.items())

@@ -7,8 +7,7 @@ changed the files in between. Never holds more than one batch.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import polars as pl
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
 from batchgen.input.csv_format import Csv
+from batchgen.input.csv_types import WrongCell, typed
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
 from batchgen.input.row_checksum import RowChecksum
@@ -26,52 +26,7 @@ from batchgen.job.sections import Input
 from batchgen.storage.listing import File, Fingerprint, Found, Keys, find, fingerprint
 from batchgen.ui.humanize import first_line
 
-_BOOLEANS = {"true": True, "false": False}
-_DAY, _TIMES = "%Y-%m-%d", ("%H:%M:%S%.f", "%H:%M")
-_MOMENTS = [f"{_DAY}{joint}{time}" for joint in "T " for time in _TIMES] + [_DAY]
-_YEAR, _MICROSECONDS = r"^\d{4}-", r"^[^.]*(?:\.\d{1,6}0*)?$"
-"""Of 24-01-31 polars (2.1.0) makes the year 24. It cuts off what is below a microsecond."""
-_LEAP_SECOND = ":60"
-"""Which polars makes the next minute."""
-_WRITTEN = {"Boolean": "true or false", "Date": "2026-01-31", "Datetime": "2026-01-31 22:00:00"}
-_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {  # ISO 8601 only: no guess which of 01/02 is the month
-    "Boolean": lambda c: c.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean),
-    "Date": lambda c: pl.when(c.str.contains(_YEAR)).then(c.str.to_date(_DAY, strict=False)),
-    "Datetime": lambda c: pl.when(_is_moment(c)).then(
-        pl.coalesce([c.str.to_datetime(moment, strict=False, time_unit="us") for moment in _MOMENTS])
-    ),
-}
-
 _NO_NUL = "which no table can hold: set input.encoding, if it is a CSV in UTF-16; else name it anew by input.rename"
-
-
-def _is_moment(column: pl.Expr) -> pl.Expr:
-    text = column.str
-    return text.contains(_YEAR) & text.contains(_MICROSECONDS) & ~text.contains(_LEAP_SECOND, literal=True)
-
-
-def _parsed(name: str, dtype: str, decimal: str | None) -> pl.Expr:
-    column = pl.col(name)
-    if dtype in _PARSERS:
-        return _PARSERS[dtype](column)
-    if decimal == "," and dtype.startswith("Float"):
-        has_point = column.str.contains(".", literal=True)
-        column = pl.when(~has_point).then(column.str.replace(",", ".", literal=True))
-    return column.cast(getattr(pl, dtype), strict=False)
-
-
-def _type_hint(cell: str, dtype: str, decimal: str | None) -> str:
-    """Returns what to do with a cell that is not of its type."""
-    if dtype in _WRITTEN:
-        return f", which is written {_WRITTEN[dtype]}; without a type in input.schema it is text as it stands"
-    if not dtype.startswith("Float") or not re.fullmatch(r"[-+]?[\d.]*,?[\d.]*", cell):
-        return ""
-    if decimal == "," and "." in cell:
-        return (
-            ": input.decimal says that the decimal separator is a comma, and the point may stand for thousands; "
-            "without a type in input.schema it is text as it stands"
-        )
-    return ': if the comma is its decimal separator, set input.decimal: ","' if "," in cell and decimal is None else ""
 
 
 class Batch(NamedTuple):
@@ -171,16 +126,10 @@ class Source:
 
     def _typed(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
         for name, wanted in self.spec.types.items():
-            given = frame[name]
-            typed = frame.select(_parsed(name, wanted, self.spec.decimal)).to_series()
-            lost = typed.is_null() | (typed.is_infinite() if typed.dtype.is_float() else False)
-            wrong = (given.is_not_null() & lost).arg_true()
-            if wrong.len():
-                at = wrong[0]
-                hint = _type_hint(given[at], wanted, self.spec.decimal)
-                place = f"{self.spec.path}: row {numbers[at]:,}: {name}"
-                raise UsageError(f"{place}: {given[at]!r} is not a valid {wanted}{hint}")
-            frame = frame.with_columns(typed)
+            column = typed(frame[name], wanted, self.spec.decimal)
+            if isinstance(column, WrongCell):
+                raise UsageError(f"{self.spec.path}: row {numbers[column.at]:,}: {name}: {column.said}")
+            frame = frame.with_columns(column)
         return frame
 
     @property

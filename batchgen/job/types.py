@@ -27,9 +27,10 @@ def relative_to_job(path: Any, info: ValidationInfo) -> Any:
     if is_url(path):
         return str(ObjectUrl.parse(path))
     try:
-        return os.path.normpath(Path(context(info)["folder"]) / Path(path).expanduser())
+        given = Path(path).expanduser() if path.startswith("~") else path
     except RuntimeError:
-        raise ValueError("names the home folder of an unknown user") from None
+        raise ValueError(f"names the home folder of an unknown user; a file of that name is ./{path}") from None
+    return os.path.normpath(Path(context(info)["folder"]) / given)
 
 
 JobPath = Annotated[str, BeforeValidator(relative_to_job), Field(min_length=1)]

@@ -63,6 +63,13 @@ def refuse_anothers_whole(shards: Sequence[Job], to: Destination) -> None:
             _refuse_others([whole, *shards], made, place, f": {instead}")
 
 
+def refuse_anothers_file(job: Job, to: Destination) -> None:
+    """Raises UsageError if an export would replace results of another job, or bought ones by the built-in model's."""
+    if made := _made_by(to.place):
+        instead = "export into another file; if these may be replaced, move them away"
+        _refuse_others([job], made[:1], to.place, f": {instead}", by_name=job.is_local)
+
+
 def refuse_among_parts(there: Location, own: Iterable[Destination]) -> None:
     """Raises UsageError if a file there would lie in a folder of results, which the next run replaces as a whole: in
     one of these, which need not exist yet, or in that of any job on this machine."""
@@ -82,10 +89,14 @@ def _among_parts(there: Location, folder: Location) -> UsageError:
     )
 
 
-def _refuse_others(jobs: Sequence[Job], owners: Sequence[Owner], place: Location, then: str) -> None:
-    """Raises UsageError if none of the jobs is one of the owners."""
+def _refuse_others(
+    jobs: Sequence[Job], owners: Sequence[Owner], place: Location, then: str, *, by_name: bool = False
+) -> None:
+    """Raises UsageError if none of the jobs is one of the owners. `by_name`: one of another name is another, also if
+    its file is the same."""
     folder = place.parent if isinstance(place, Path) else None
-    if not any(_is_own(job, owner, folder) for job in jobs for owner in owners):
+    pairs = [(job, owner) for job in jobs for owner in owners if job.name == owner.name or not by_name]
+    if not any(_is_own(job, owner, folder) for job, owner in pairs):
         owner = _describe(owners[0], folder)
         raise UsageError(f"{place}: holds the results of {owner}, not of {_describe_own(jobs[0])}{then}")
 

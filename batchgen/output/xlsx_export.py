@@ -7,9 +7,12 @@ shown by their pictures (U+2400 to U+241F). What does not fit is refused.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, BinaryIO, Self
 
 import polars as pl
@@ -44,15 +47,28 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
     if len(names) > MAX_COLUMNS:
         raise UsageError(f"the results have {len(names):,} columns, and a sheet {MAX_COLUMNS:,}: {ELSEWHERE}")
     try:
-        with TemporaryDirectory() as scratch, _Workbook(file, scratch) as book:
+        with _scratch(file) as folder, _Workbook(file, folder) as book:
             book.header(names)
             for piece in pieces:
                 book.add(piece)
             book.controls.log("control characters, which no workbook holds, are shown by their pictures")
-    except FileCreateError as error:
-        raise error.args[0] from None
     except FileSizeError:
         raise UsageError(f"the results are larger than a workbook can be: {ELSEWHERE}") from None
+
+
+@contextmanager
+def _scratch(file: BinaryIO) -> Iterator[str]:
+    """Yields a folder in which the library puts a workbook together. Raises OSError, which names it if no room is left
+    there, and more where the file is."""
+    with TemporaryDirectory() as folder:
+        try:
+            yield folder
+        except (OSError, FileCreateError) as error:
+            cause = error.args[0] if isinstance(error, FileCreateError) else error
+            if cause.errno == errno.ENOSPC and os.statvfs(folder).f_bavail < os.fstatvfs(file.fileno()).f_bavail:
+                where = f"in {gettempdir()}, where a workbook is put together (TMPDIR names another folder)"
+                cause.strerror = f"{cause.strerror} {where}"
+            raise cause from None
 
 
 def refuse_rows(rows: int) -> None:

@@ -12,7 +12,12 @@ from batchgen.errors import UsageError
 from batchgen.job.job import Job
 from batchgen.output import destination, formats
 from batchgen.output.destination import Destination
-from batchgen.output.owner import refuse_among_parts, refuse_anothers_checkpoint, refuse_anothers_results
+from batchgen.output.owner import (
+    refuse_among_parts,
+    refuse_anothers_checkpoint,
+    refuse_anothers_file,
+    refuse_anothers_results,
+)
 from batchgen.output.publish import PublishResult
 from batchgen.output.selection import Selection
 from batchgen.runner.endpoints import warn_if_elsewhere
@@ -20,6 +25,7 @@ from batchgen.runner.last_run import as_last_run, warn_if_limited
 from batchgen.runner.opening import plan_from
 from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.publish import publish_run
+from batchgen.storage import folders
 
 
 def export_job(
@@ -40,6 +46,8 @@ def export_job(
         whole, job = job, as_last_run(job, reader)
         if given is not None:
             refuse_among_parts(given.place, [destination.of(one, last.date) for one in (whole, job)])
+            refuse_anothers_file(job, given)
+            _refuse_some_rows(given, destination.of(whole, last.date), job)
         warn_if_limited(job)
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
@@ -51,6 +59,15 @@ def export_job(
         if done.partial is not None and reader.last_id() > before:  # a run has put more there meanwhile
             done = _publish(setup, reader, last, to, selection)
         return done
+
+
+def _refuse_some_rows(given: Destination, whole: Destination, job: Job) -> None:
+    """Raises UsageError if the rows of a limited run would replace the results of all rows."""
+    if job.first_rows is not None and folders.is_same(given.place, whole.place):
+        raise UsageError(
+            f"{given.place}: is the job's own output, for all rows, and the last run had --limit {job.first_rows}: "
+            "name another file for its rows"
+        )
 
 
 def _publish(setup: PreparedJob, reader: Reader, run: Run, to: Destination, selection: Selection) -> PublishResult:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgen.api.proxy import proxy_of
-from batchgen.errors import OK, AlreadyRunning, BatchgenError, MachineRefused, Stopped, UsageError
+from batchgen.errors import OK, AlreadyRunning, BatchgenError, Stopped, UsageError
 from batchgen.job.job import Job
 from batchgen.runner import metrics
 from batchgen.runner.prepare import refuse_misplaced
@@ -105,7 +105,7 @@ def _harmless(failure: str) -> Iterator[None]:
     try:
         with Signals():
             yield
-    except MachineRefused as error:
+    except BatchgenError as error:
         log.warning("warning: %s: %s", failure, error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, the run ends as it ended
         log.warning("warning: %s: %s", failure, type(error).__name__)

@@ -29,7 +29,7 @@ class Passes:
     stats: list[Stats] = field(default_factory=list)
     stopped: str | None = None
     fatal: Failure | None = None
-    is_gone: bool = False
+    is_broken: bool = False
     learned: float | None = None
     usages: list[Usage] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class Passes:
         self.learned = sent.learned or self.learned
         self.stopped = self.stopped or sent.stopped
         self.fatal = self.fatal or sent.fatal
-        self.is_gone = self.is_gone or sent.is_gone
+        self.is_broken = self.is_broken or sent.is_broken
 
     def total(self, count: Callable[[Stats], int]) -> int:
         return sum(map(count, self.stats))

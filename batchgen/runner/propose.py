@@ -62,6 +62,7 @@ def write(path: str, name: str | None) -> Proposed:
     given = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  links stay
     source = _opened(given)
     relative = path if is_url(path) else os.path.relpath(given, file.parent.resolve())
+    relative = f"./{relative}" if relative.startswith("~") else relative  # else it would be a home
     return Proposed(scaffold.save({file: _job(file, relative, source)}), source.notes)
 
 

@@ -20,14 +20,13 @@ from batchgen.errors import (
     OK,
     ROWS_FAILED,
     BatchgenError,
-    EngineGone,
     InputChanged,
+    MachineRefused,
     ServiceRefused,
     Stopped,
     UsageError,
 )
 from batchgen.output import destination
-from batchgen.output.destination import Destination
 from batchgen.output.owner import refuse_anothers_results
 from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
@@ -68,7 +67,8 @@ class Runner:
         """Runs the job. `adopt`: also where the output's path holds another job's results. `take_in`: another
         checkpoint, whose answers it takes in.
 
-        Raises BatchgenError if there is nothing to sum up: before anything was sent, or on a broken machine.
+        Raises BatchgenError if there is nothing to sum up: before anything was sent, or on a broken machine. What turns
+        out to be wrong only after that, such as a folder in the place of the results, is Stopped.
         """
         try:
             interrupted = recover(self._setup, self._checkpoint, self._reader)
@@ -79,10 +79,12 @@ class Runner:
             return self._run_passes(
                 floor, interrupted, fresh=fresh, retry_failed=retry_failed, quiet=quiet, adopt=adopt
             )
-        except (BatchgenError, OSError):
+        except (BatchgenError, OSError) as error:
             if self._run is not None:
                 with suppress(BatchgenError):  # the machine may refuse this, too
                     self._checkpoint.end_run(self._run, now(), "stopped", self._sent.learned)
+            if isinstance(error, UsageError) and self._has_sent:
+                raise Stopped(f"{error}; {RERUN_ADVICE}") from None
             raise
 
     def _run_passes(
@@ -110,7 +112,7 @@ class Runner:
             rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             if not adopt:
-                self._refuse_taken(destination.of(self._job, date))
+                refuse_anothers_results(self._job, to)  # it may have put them there while this one was at work
             rows, published = self._publish(rows, models, run, retry_failed=retry_failed)
             if not published.damaged or self._sent.stopped:
                 break
@@ -153,12 +155,9 @@ class Runner:
         )
         return rows.with_columns(newer)
 
-    def _refuse_taken(self, to: Destination) -> None:
-        """Raises Stopped if another job has put its results there while this one was at work."""
-        try:
-            refuse_anothers_results(self._job, to)
-        except UsageError as error:
-            raise Stopped(f"{error}; every answer is kept") from None
+    @property
+    def _has_sent(self) -> bool:
+        return self._sent.total(lambda stats: stats.sent) > 0
 
     def _publish(
         self, rows: pl.DataFrame, models: tuple[str, ...], run: Run, *, retry_failed: bool
@@ -174,7 +173,7 @@ class Runner:
             try:
                 return rows, publish_run(self._setup, rows, models, self._reader, run, to)
             except UsageError as error:
-                if not self._sent.total(lambda stats: stats.sent):
+                if not self._has_sent:
                     raise
                 if not isinstance(error, InputChanged):
                     raise Stopped(f"the input cannot be read again ({error}); {RERUN_ADVICE}") from None
@@ -203,9 +202,8 @@ class Runner:
     def _report(self, index: InputIndex, date: str, published: PublishResult) -> str | None:
         if not self._job.report:
             return None
-        setup, sent = self._setup, self._sent.total(lambda stats: stats.sent)
-        subject = Subject(self._job, setup.endpoint, index, published)
-        return reports.after_run(subject, date, sent=bool(sent))
+        subject = Subject(self._job, self._setup.endpoint, index, published)
+        return reports.after_run(subject, date, sent=self._has_sent)
 
     def _sum_up(self, published: PublishResult, interrupted: int, seconds: float, report: str | None) -> Summary:
         sent = self._sent
@@ -250,8 +248,8 @@ class Runner:
     def _exit_code(self, published: PublishResult) -> int:
         if self._sent.fatal is not None:
             return ServiceRefused.exit_code
-        if published.pending and self._sent.is_gone:
-            return EngineGone.exit_code
+        if published.pending and self._sent.is_broken:
+            return MachineRefused.exit_code
         if published.pending:
             return Stopped.exit_code
         return ROWS_FAILED if published.failed or published.rejected else OK

@@ -41,15 +41,19 @@ from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stops
+from batchgen.storage import folders
 
 CHECK_SECONDS = 2.0
 """Seconds between two checks whether the checkpoint is still in its place."""
+ROOM_SECONDS = 0.25
+"""Seconds between two checks whether it has room: in two, a run may store more than is kept free."""
 CLOCK_SECONDS = 1.0
 """Seconds between two looks at the clock, for `until.at`."""
 OUTLOOK_SECONDS = 0.5
 """Seconds between two updates of the rate and the remaining time, which are stored with the next answers. The usage is
 stored with all."""
 CHECKPOINT_LOST = "the checkpoint was removed or replaced while the run was at work"
+NEARLY_FULL = "the disk that holds the checkpoint is nearly full: make room"
 
 
 log = logging.getLogger("batchgen")
@@ -57,9 +61,9 @@ log = logging.getLogger("batchgen")
 
 @dataclass(frozen=True)
 class SendResult:
-    """The result of a pass. `stopped`: the reason why it ended early. `is_gone`: it ended because the engine was lost.
-    `learned`: requests a minute that the server was found to grant. `usage`: of this pass. `late`: requests that timed
-    out while others were answered, and how many might be in flight at the end."""
+    """The result of a pass. `stopped`: the reason why it ended early. `is_broken`: the engine was lost, or the disk is
+    nearly full. `learned`: requests a minute that the server granted. `usage`: of this pass. `late`: requests
+    that timed out while others were answered, and how many might be in flight at the end."""
 
     stats: Stats
     usage: Usage
@@ -67,7 +71,7 @@ class SendResult:
     stopped: str | None
     fatal: Failure | None
     learned: float | None
-    is_gone: bool
+    is_broken: bool
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,12 @@ class Sender:
                 with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
                     shown = view.every, lambda: view.show(stats)
                     checked = CHECK_SECONDS, lambda: self._stop_if_checkpoint_lost(dispatcher)
+                    measured = ROOM_SECONDS, lambda: self._stop_if_nearly_full(dispatcher)
                     stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
-                    ticking = _ticking(shown, counted, stored, checked, timed)
+                    ticking = _ticking(shown, counted, stored, checked, measured, timed)
                     async with ticking, server_load.watching(connection, numbers):
-                        is_gone = await _run_until_end(dispatcher)
+                        is_broken = await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
                 look_ahead()
@@ -132,7 +137,7 @@ class Sender:
         learned = limits.learned()
         self._refuse_lost_checkpoint()
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_gone
+            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_broken
         )
 
     def _look_ahead(self, outlook: RemainingTime, limits: RateLimiter, stats: Stats) -> None:
@@ -163,6 +168,11 @@ class Sender:
     def _stop_if_checkpoint_lost(self, dispatcher: Dispatcher) -> None:
         if not self.checkpoint.is_in_place():
             dispatcher.stop(CHECKPOINT_LOST)
+
+    def _stop_if_nearly_full(self, dispatcher: Dispatcher) -> None:
+        if dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
+            dispatcher.stop(NEARLY_FULL)
+            log.warning("warning: %s: %s; no new requests", self.checkpoint.path.parent, NEARLY_FULL)
 
     def _refuse_lost_checkpoint(self) -> None:
         if not self.checkpoint.is_in_place():
@@ -207,13 +217,14 @@ def _concurrency(engine: Engine, connection: Connection, found: int | None) -> F
 
 
 async def _run_until_end(dispatcher: Dispatcher) -> bool:
-    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost."""
+    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost, or the disk is nearly
+    full."""
     try:
         await dispatcher.run()
     except EngineGone as error:
         dispatcher.stopped = str(error)
         return True
-    return False
+    return dispatcher.stopped == NEARLY_FULL
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
         checkpoint.end_run(run, now(), "stopped", learned)
     stopped = describe_fatal(sent.fatal, job) if sent.fatal is not None else sent.stopped
     shown = [*_shown(held, run, plan, rows, chosen)]
-    return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.fatal is not None, is_gone=sent.is_gone)
+    return Trial(job.name, shown, sent.usage, stopped, is_refused=sent.fatal is not None, is_broken=sent.is_broken)
 
 
 def choose(plan: Plan, count: int, *, anywhere: bool) -> pl.Series:

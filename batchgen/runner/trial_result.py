@@ -9,7 +9,7 @@ from batchgen.api.types import RawCompletion
 from batchgen.api.usage import NOTHING, Usage, billed_tokens, stored_answer
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Record
-from batchgen.errors import OK, ROWS_FAILED, EngineGone, ServiceRefused, Stopped
+from batchgen.errors import OK, ROWS_FAILED, MachineRefused, ServiceRefused, Stopped
 from batchgen.input.chosen_rows import ChosenRow
 from batchgen.input.request import PreparedRequest
 from batchgen.job.job import Job
@@ -68,7 +68,7 @@ class Trial(Renderable):
     usage: Usage = NOTHING
     stopped: str | None = None
     is_refused: bool = False
-    is_gone: bool = False
+    is_broken: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -77,7 +77,7 @@ class Trial(Renderable):
         if self.is_refused:
             return ServiceRefused.exit_code
         if pending:
-            return EngineGone.exit_code if self.is_gone else Stopped.exit_code
+            return MachineRefused.exit_code if self.is_broken else Stopped.exit_code
         return ROWS_FAILED if failed else OK
 
     def _count(self, status: str) -> int:

@@ -14,7 +14,6 @@ import heapq
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,9 +27,10 @@ from batchgen.send.blame import Blame
 from batchgen.send.interfaces import Attempt, InFlight, Save
 from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.parked import Parked
+from batchgen.send.read_ahead import ReadAhead
 from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats, was_sent
-from batchgen.send.stops import Stops
+from batchgen.send.stops import Stop, Stops
 from batchgen.send.task import Task, to_record
 
 log = logging.getLogger("batchgen")
@@ -38,7 +38,7 @@ log = logging.getLogger("batchgen")
 
 @dataclass
 class Dispatcher:
-    """Sends one run's rows through one engine. `batches` is read in a thread, one batch ahead."""
+    """Sends one run's rows through one engine."""
 
     batches: Iterator[list[Task]]
     attempt: Attempt
@@ -51,7 +51,6 @@ class Dispatcher:
     concurrency: int
     stops: Stops
     clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
 
     stopped: str | None = field(default=None, init=False)
     fatal: Failure | None = field(default=None, init=False)
@@ -59,9 +58,8 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._admission = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._rows: deque[Task] = deque()
+        self._input = ReadAhead(self.batches)
         self._waiting: list[tuple[float, int, Task]] = []
-        self._next: asyncio.Future[list[Task] | None] | None = None
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
@@ -71,19 +69,19 @@ class Dispatcher:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
         Raises what `save` and `batches` raise, except what is wrong with the input by now: it stops the run."""
-        self._prefetch()
+        self._input.begin()
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]
+            if self.stopped is None:
+                self._end_by(self.stops.refused(is_last=True))
             await self._parked.record(final=self.stopped is None)
         except BaseException as error:  # noqa: BLE001  it is raised again
             with suppress(BatchgenError):  # it may be the store that ended the run
                 await self._parked.record(final=False)
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error from None
         finally:
-            if self._next is not None:
-                await asyncio.wait([self._next])
-                self._next.exception()
+            await self._input.end()
 
     def stop(self, reason: str, *, is_spent: bool = False) -> None:
         """Admits no further request; those in flight go on. `is_spent`: the budget is."""
@@ -109,12 +107,13 @@ class Dispatcher:
 
     async def _admit(self) -> Task | None:
         """Waits for the next task that may be sent. Returns None if nothing is left, or the run was stopped."""
-        if self._rows and not self._waiting and self.stopped is None:
+        rows = self._input.rows
+        if rows and not self._waiting and self.stopped is None and self.stops.undecided is None:
             now = self.clock()  # a new row, and nothing to wait for: skip the lock
-            if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(self._rows[0], now):
-                return self._rows.popleft()
+            if self.limits.wait(now, self.stats.in_flight) <= 0 and self._reserve(rows[0], now):
+                return rows.popleft()
         async with self._admission:
-            while self.stopped is None:
+            while not await self._is_over():
                 now = self.clock()
                 again = self._is_due(now) and not (self.limits.is_outage_likely() and await self._peek())
                 task = self._waiting[0][2] if again else await self._peek()
@@ -123,7 +122,7 @@ class Dispatcher:
                 wait = math.inf if task is None else self.limits.wait(now, self.stats.in_flight)
                 if task is not None and wait <= 0:
                     if self._reserve(task, now):
-                        return heapq.heappop(self._waiting)[2] if again else self._rows.popleft()
+                        return heapq.heappop(self._waiting)[2] if again else rows.popleft()
                     wait = math.inf  # what is in flight may give back what this one needs
                 wait = min(wait, self._next_due(now))
                 if self.budget.left(now) <= wait < math.inf:
@@ -131,6 +130,20 @@ class Dispatcher:
                 elif self.stopped is None:
                     await self._until_changed(wait)
         return None
+
+    async def _is_over(self) -> bool:
+        """Returns whether nothing more may be sent. Where a refusal came before any answer, waits for what is in
+        flight."""
+        while self.stops.undecided and self.stats.in_flight and self.stopped is None:
+            await self._until_changed(math.inf)
+        if self.stopped is None:
+            self._end_by(self.stops.refused(is_last=False))
+        return self.stopped is not None
+
+    def _end_by(self, stop: Stop | None) -> None:
+        if stop is not None:
+            self.fatal = self.fatal or stop.fatal
+            self.stop(stop.reason)
 
     def _is_due(self, now: float) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= now
@@ -145,27 +158,15 @@ class Dispatcher:
                 await self._changed.wait()
 
     async def _peek(self) -> Task | None:
-        while not self._rows:
-            if self._next is None or (batch := await self._batch(self._next)) is None:
-                return None
-            self._prefetch()
-            self._rows.extend(batch)
-        return self._rows[0]
-
-    async def _batch(self, coming: asyncio.Future[list[Task] | None]) -> list[Task] | None:
-        """Returns the next batch; None if there is none, or the input changed, or cannot be read again. What is in
-        flight is of the input as it was, and goes on."""
+        """Returns the next row; None if there is none, or the input changed, or cannot be read again. What is in flight
+        is of the input as it was, and goes on."""
         try:
-            return await asyncio.shield(coming)
+            return await self._input.first()
         except InputChanged:
             self.stop(INPUT_CHANGED)
         except UsageError as error:
             self.stop(f"the input cannot be read again: {error}")
         return None
-
-    def _prefetch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._next = loop.run_in_executor(None, next, self.batches, None)
 
     def _reserve(self, task: Task, now: float) -> bool:
         """Reserves the estimated use of a request in limits and budget. Returns False if it has to wait for requests in
@@ -216,7 +217,7 @@ class Dispatcher:
         if isinstance(outcome, Answer):
             self._answered(sent_at)
             self.stats.billed(outcome, task)  # before it is stored: its COMMIT has the usage with it
-            await self.save(to_record(task, outcome, now - sent_at, self._wall()))
+            await self.save(to_record(task, outcome, now - sent_at, time.time_ns() // 1000))
             await self._parked.record(sent_at)  # a later request was answered: they are the rows' own
             self.stats.ok += task.rows
         else:
@@ -254,14 +255,13 @@ class Dispatcher:
         outage, before = self.limits.outage(now), task.failed_before
         stop = self.stops.failed(task.key, failure, now, outage=outage, is_burst=is_burst, failed_before=before)
         stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
-        record = to_record(task, failure, now - sent_at, self._wall(), final=delay is None and not stops)
+        record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not stops)
         if record.final and self.stops.may_concern_all(failure):
             self._parked.add(now, record, task.rows)
         else:
             await self.save(record)
+        self._end_by(stop)
         if stop is not None:
-            self.fatal = self.fatal or stop.fatal
-            self.stop(stop.reason)
             await self._parked.record(final=False)  # they may concern every row
         if delay is None and not stops:
             self.stats.failed += task.rows
@@ -286,9 +286,6 @@ class Dispatcher:
         if self.limits.outages > self._outages and self.stopped is None:
             self._outages = self.limits.outages
             log.warning("warning: nothing gets through: %s; probing with one request at a time", failure)
-
-    def _wall(self) -> int:
-        return int(self.wall() * 1_000_000)
 
     def _give_back(self, task: Task, tokens: float, cost: float) -> None:
         """Gives back what was reserved and not used. Possibly billed attempts keep all of it."""

@@ -37,7 +37,7 @@ class Stop(NamedTuple):
 class Stops:
     """The rules for ending a run. `kinds`: failures that end it. `patience`: seconds to wait for a service that is away
     or refuses. `concurrency`: refusals may precede the answers to as many requests sent with them. `is_proven`: key,
-    address and model have answered in an earlier run."""
+    address and model have answered in an earlier run. `undecided`: a refusal that came before any answer."""
 
     kinds: frozenset[Kind]
     patience: float
@@ -45,6 +45,7 @@ class Stops:
     is_proven: bool = False
 
     def __post_init__(self) -> None:
+        self.undecided: Failure | None = None
         self._answers = 0
         self._rejected: set[bytes] = set()
         self._rejected_at = -math.inf
@@ -56,6 +57,7 @@ class Stops:
 
     def answered(self, sent_at: float) -> None:
         self._answers += 1
+        self.undecided = None
         self._refused_since, self._long_waits = None, 0
         if sent_at >= self._rejected_at:  # what was sent before says nothing of the service as it is now
             self._rejected.clear()
@@ -71,7 +73,7 @@ class Stops:
         is_its_own = failed_before and self.is_known
         if failure.kind in self.kinds and not self._may_be_the_row(key, failure, now, is_its_own=is_its_own):
             return Stop(str(failure), failure)
-        if failure.kind is Kind.BUSY and (stop := self._refused(failure, now, is_burst=is_burst)):
+        if failure.kind is Kind.BUSY and (stop := self._refused_by_rate(failure, now, is_burst=is_burst)):
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
@@ -92,9 +94,18 @@ class Stops:
         if not self._rejected:
             self._rejected_at = now
         self._rejected.add(key)
-        return self.is_known and failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self.concurrency)
+        if not self.is_known and failure.may_be_the_rows:
+            self.undecided = self.undecided or failure
+            return True
+        return failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self.concurrency)
 
-    def _refused(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
+    def refused(self, *, is_last: bool) -> Stop | None:
+        """Returns a Stop if a refusal before any answer is meant for every row: nothing that was in flight with it is
+        answered, which the caller has waited for, and another row is refused, too. `is_last`: there is none."""
+        is_for_all = self.undecided is not None and (is_last or len(self._rejected) > 1)
+        return Stop(str(self.undecided), self.undecided) if is_for_all else None
+
+    def _refused_by_rate(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         since = self._refused_since = now if self._refused_since is None else self._refused_since
         asked = failure.retry_after or 0.0
         self._long_waits += is_burst and asked > self.patience

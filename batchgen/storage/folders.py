@@ -195,11 +195,22 @@ def longest_name(folder: Path) -> int:
     return os.pathconf(nearest(folder), "PC_NAME_MAX")
 
 
+def is_nearly_full(folder: Path) -> bool:
+    """Returns whether a run should end, while there is room for the answers that are on their way."""
+    disk = shutil.disk_usage(folder)
+    return disk.free < _kept_free(disk.total)
+
+
 def refuse_full(folder: Path, rows: int) -> None:
-    """Raises MachineRefused if not even short answers to that many rows would fit."""
-    free, needed = shutil.disk_usage(folder).free, rows * MIN_ROW_BYTES
-    if free < needed:
+    """Raises MachineRefused if not even short answers to that many rows would fit, and leave what is kept free."""
+    disk = shutil.disk_usage(folder)
+    needed = rows and rows * MIN_ROW_BYTES + _kept_free(disk.total)
+    if disk.free < needed:
         raise MachineRefused(
-            f"{folder}: {free / 1e6:,.0f} MB are free, and {rows:,} rows take at least {needed / 1e6:,.0f} MB: "
-            "make room; nothing was sent"
+            f"{folder}: {disk.free / 1e6:,.0f} MB are free, and a run of {rows:,} rows needs at least "
+            f"{needed / 1e6:,.0f} MB: make room; nothing was sent"
         )
+
+
+def _kept_free(total: int) -> int:
+    return min(MIN_FREE_BYTES, total // 8)

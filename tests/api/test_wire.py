@@ -95,6 +95,44 @@ def test_a_status_for_one_row_fails_that_row(status, job, service, called):
     assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 29, 1), ended.stderr
 
 
+@pytest.mark.parametrize("status", [302, 403, 404, 405, 501])
+def test_a_status_for_one_row_that_comes_before_any_answer_waits_for_those_in_flight(status, job, service, called):
+    """A firewall is faster than a model: a first run ended with its first refusal, and the night with it."""
+    refused = told_to(Status(status, FIREWALL), "shelf 0", "shelf 5")
+    service.script = lambda number, body: refused(number, body) or Delay(0.3)
+    ended = called("run", job(rows_of(30), **SMALL), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 28, 2), ended.stderr
+
+
+def test_the_first_row_of_all_is_refused_alone(job, service, called):
+    """Nothing is in flight with it: the second row decides."""
+    service.script = told_to(Status(403, FIREWALL), "shelf 0")
+    ended = called("run", job(rows_of(10), limits={"concurrency": 1}), "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 9, 1), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("refused", "other"),
+    [
+        pytest.param(["shelf 0"], 403, id="as the others are"),
+        pytest.param(["shelf 0", "shelf 1"], 429, id="two rows, and the others by their rate"),
+        pytest.param(["shelf 0", "shelf 1"], 500, id="two rows, and the others by an error"),
+    ],
+)
+def test_a_refusal_before_any_answer_ends_the_run_if_none_in_flight_is_answered(refused, other, job, service, called):
+    alone = told_to(Status(403, FIREWALL), *refused)
+    service.script = lambda number, body: alone(number, body) or Status(other)
+    ended = called("run", job(rows_of(30), **SMALL), "--json")
+    assert (ended.returncode, ended.json["failed"]) == (4, 0), ended.stderr
+    assert "403" in ended.json["stopped"]
+
+
+def test_a_refusal_of_the_only_row_ends_the_run(job, service, called):
+    service.script = told_to(Status(403, FIREWALL))
+    ended = called("run", job(rows_of(1), **SMALL), "--json")
+    assert (ended.returncode, ended.json["failed"], job.rows()[0]["status"]) == (4, 0, "pending"), ended.stderr
+
+
 def test_a_row_that_is_the_only_new_one_is_judged_by_what_was_answered_before(job, service, called):
     assert called("run", job(rows_of(20), **SMALL), "--quiet").returncode == 0
     service.script = told_to(Status(403, FIREWALL), "shelf 20")

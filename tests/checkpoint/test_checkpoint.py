@@ -39,6 +39,8 @@ from support.durability import (
     run,
     service,
     small_disk,
+    start,
+    wait_for,
 )
 
 from batchgen import commands
@@ -771,17 +773,20 @@ async def test_a_full_disk_keeps_what_was_committed_and_the_next_run_goes_on(tmp
         assert [one.key for one in read(path)] == [record(n).key for n in (*saved, 9999)]
 
 
-def test_a_disk_that_fills_while_a_run_sends(tmp_path):
+def test_a_disk_that_fills_at_once_while_a_run_sends(tmp_path):
     """Exit 5 with the reason, what is saved stays, and the next run buys only the rest, but for those in flight."""
     asked = prompts(600, "tin of paint")
     work = Work(tmp_path).write(asked, concurrency=8)
     work.result.parent.mkdir()
-    with service() as built_in, small_disk(work.checkpoint.parent, 8 << 20) as disk, closing(Driver()) as driver:
-        filler = fill(disk, leave=500_000)
-        ended = driver("run", work, built_in.url)
-        assert ended.exit_code == 5, ended.summary
-        assert "full" in ended.error
-        assert "Every answer" in ended.error or "safe" in ended.error
+    slow = service("--latency", "0.1")
+    with slow as built_in, small_disk(work.checkpoint.parent, 32 << 20) as disk, closing(Driver()) as driver:
+        with start("run", work.job, url=built_in.url) as process:
+            wait_for(lambda: built_in.ledger()["billed"] >= 50, "some answers")
+            filler = fill(disk)
+            _, said = process.communicate(timeout=HUNG)
+        assert process.returncode == 5, said
+        assert "full" in said
+        assert "Every answer" in said or "safe" in said
         assert not work.result.exists()
         saved = work.answers()
         billed = built_in.settled()["billed"]

@@ -9,14 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from aiohttp import web
 from conftest import COMMAND
+from support.durability import fill, small_disk, wait_for
 from support.service import Hold
 
 from batchgen.api.failure_kinds import Kind
+from batchgen.checkpoint.reader import Reader
 from batchgen.output.destination import Destination
 from batchgen.reporting.wording import MEANINGS
 from batchgen.storage.atomic import replacing
@@ -187,9 +189,13 @@ def test_a_run_that_the_machine_ended_was_not_killed(job, service, start, ended,
     service.wait(lambda service: service.in_flight == 4)
     job.output.mkdir()  # nothing can be published there
     service.release()
-    assert ended(running).returncode in (2, 5)
+    said = ended(running)
+    assert said.returncode == 3, "2 would say that nothing was sent"
+    assert "is a folder" in said.stderr
+    assert "every answer is kept" in said.stderr
     job.output.rmdir()
     assert called("status", path, "--json").json["state"] == "stopped"
+    assert called("run", path, "--json").json["sent"] == 0
 
 
 def test_a_temporary_file_of_a_process_in_another_container_is_left_alone(job):
@@ -339,3 +345,72 @@ def test_an_export_that_a_run_overtakes_takes_in_what_the_run_bought(job, servic
     assert called("export", path).returncode == 0
     assert [row["status"] for row in job.rows()] == ["ok"] * len(ROWS)
     assert not job.output.with_name("job.partial.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["status", "--json"], ["show", "1"], ["report"], ["export"], ["export", "-o", "x.csv"]],
+    ids=" ".join,
+)
+def test_what_looks_on_leaves_no_log_behind(job, service, called, monkeypatch, command):
+    monkeypatch.chdir(job.folder)
+    path = job(ROWS[:4])
+    assert called("run", path).returncode == 0
+    before, content = {file.name for file in job.checkpoint.parent.iterdir()}, job.checkpoint.read_bytes()
+    assert called(command[0], path, *command[1:]).returncode == 0
+    assert {file.name for file in job.checkpoint.parent.iterdir()} == before
+    assert job.checkpoint.read_bytes() == content
+
+
+def test_what_looks_on_leaves_a_run_its_log(job, service, start, ended, called):
+    """Also one that a run begins under it: opened before, closed after."""
+    path = job(ROWS)
+    assert called("run", path, "--limit", "1").returncode == 0
+    service.script = waiting(service, 20)
+    log = job.checkpoint.with_name("job.sqlite-wal")
+    with Reader(job.checkpoint) as reader:
+        running = start("run", path, "--json")
+        service.wait(lambda service: service.in_flight > 0 and service.served.total() >= 20)
+        assert reader.last_id() > 0
+    assert called("status", path).returncode == 0
+    assert log.stat().st_size > 0
+    service.release()
+    said = ended(running)
+    assert (said.returncode, said.json["ok"]) == (0, len(ROWS)), said.stderr
+    assert not log.exists()
+
+
+def wait_for_words(running: subprocess.Popen[str], words: str) -> None:
+    """Reads what it logs until these come."""
+    pipe, said = running.stderr.fileno(), []
+
+    def has_said() -> bool:
+        with suppress(BlockingIOError):
+            said.append(os.read(pipe, 1 << 16))
+        return words.encode() in b"".join(said)
+
+    os.set_blocking(pipe, False)
+    wait_for(has_said, words)
+    os.set_blocking(pipe, True)
+
+
+def test_a_disk_that_is_nearly_full_ends_a_run_while_its_last_answers_have_room(job, service, start, ended, called):
+    path = job(ROWS, limits={"concurrency": 4}, output={"state": "state"})
+    service.script = waiting(service, 10)
+    with small_disk(job.folder / "state", 32 << 20) as disk:
+        running = start("run", path, "--json")
+        service.wait(lambda service: service.in_flight == 4)
+        filler = fill(disk, leave=3 << 20)
+        wait_for_words(running, "nearly full")
+        service.release()
+        said = ended(running)
+        assert (said.returncode, said.json["ok"], said.json["pending"]) == (5, 14, 26)
+        assert "the disk that holds the checkpoint is nearly full" in said.json["stopped"]
+        assert called("status", path, "--json").json["state"] == "stopped"
+        again = called("run", path)
+        assert (again.returncode, service.requests) == (5, 14)
+        assert "nothing was sent" in again.stderr
+        filler.unlink()
+        service.script = None
+        last = called("run", path, "--json").json
+        assert (last["ok"], last["interrupted"], service.requests) == (40, 0, 40), "nothing is bought twice"

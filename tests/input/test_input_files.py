@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batchgen.errors import InputChanged, UsageError
-from batchgen.input import bounds, csv_format, csv_records, ndjson_format, parquet_steps
+from batchgen.input import bounds, csv_format, csv_lines, csv_records, ndjson_format, parquet_steps
 from batchgen.input.source import Source, open_source
 from batchgen.job.sections import Input
 
@@ -74,7 +74,7 @@ LINES = [f"{n},cell {n}" for n in range(60)]
     ],
 )
 def test_what_was_read_once_can_be_read_again_from_near_any_row(tmp_path, monkeypatch, lines, spec, from_rows):
-    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
     (tmp_path / "in.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in lines))
     source = opened(tmp_path, "in.csv", **spec)
     assert source.start_of(10**6) == 0, "nothing was read yet"
@@ -90,7 +90,7 @@ def test_what_was_read_once_can_be_read_again_from_near_any_row(tmp_path, monkey
 
 def test_of_several_files_all_are_read_again(tmp_path, monkeypatch):
     """The first may end in empty rows, which are none."""
-    monkeypatch.setattr(csv_records, "BLOCK", 100)
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in [*LINES, *[","] * 30]))
     source = opened(tmp_path, "*.csv")
@@ -239,7 +239,7 @@ def test_a_csv_cell_beyond_the_cap(tmp_path, monkeypatch):
 
 def test_batches_of_wide_rows_are_short(tmp_path, monkeypatch):
     monkeypatch.setattr(ndjson_format, "BATCH_BYTES", 1000)
-    monkeypatch.setattr(csv_records, "BLOCK", 1000)
+    monkeypatch.setattr(csv_lines, "BLOCK", 1000)
     (tmp_path / "in.csv").write_bytes(b"a\n" + (b"x" * 400 + b"\n") * 10)
     (tmp_path / "in.ndjson").write_bytes(b'{"a":"' + b"x" * 400 + b'"}\n' + (b'{"a":"' + b"x" * 400 + b'"}\n') * 9)
     for name in ("in.csv", "in.ndjson"):
@@ -333,10 +333,10 @@ def test_blocks_that_are_read_at_once_are_read_as_line_by_line(tmp_path, monkeyp
             return str(told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(csv_records, "BLOCK", block)
+        patch.setattr(csv_lines, "BLOCK", block)
         mixed = outcome()
         patch.setattr(csv_records, "_at_once", lambda *_: None)
-        patch.setattr(csv_records, "BLOCK", 1 << 20)
+        patch.setattr(csv_lines, "BLOCK", 1 << 20)
         assert mixed == outcome()
 
 
@@ -346,7 +346,7 @@ def test_well_placed_quotes_need_no_reading_line_by_line(tmp_path, monkeypatch, 
     rows = [(f"{n}", f'a "good" one,{end * 3}and {n}', "" if n % 2 else "x") for n in range(1000)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("n", "text", "more"), *rows])
-    monkeypatch.setattr(csv_records, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
+    monkeypatch.setattr(csv_lines, "BLOCK", (tmp_path / "in.csv").stat().st_size // 10)
     monkeypatch.delattr(csv_records, "_frame")
     assert frame_of(opened(tmp_path, "in.csv")).rows() == [tuple(cell or None for cell in row) for row in rows]
 
@@ -479,6 +479,102 @@ def test_a_cell_that_is_not_of_its_type(tmp_path, small_batches, dtype, cell, be
     else:
         as_text = "without a type in input.schema it is text as it stands"
         assert said == f"{place}, which is written {written[dtype]}; {as_text}"
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "12345678901234567890",
+        "9007199254740993",
+        "0.12345678901234567890",
+        "3.1415926535897932385",
+        "1e-400",
+        "7" * 500,
+    ],
+)
+def test_a_number_of_more_digits_than_its_type_holds(tmp_path, small_batches, dtype, cell):
+    content = b"a,b\n1.5,x\n" + f"{cell},x\n".encode()
+    said = refused(tmp_path, "in.csv", content, schema={"a": dtype})
+    if len(cell) == 500:
+        assert said == f"in.csv: row 2: a: {cell!r} is not a valid {dtype}"
+        return
+    as_text = "without a type in input.schema it is text as it stands"
+    assert said == f"in.csv: row 2: a: {cell!r} has more digits than a {dtype} holds; {as_text}"
+
+
+def test_a_number_of_more_digits_than_32_bits_hold(tmp_path):
+    said = refused(tmp_path, "in.csv", b"a;b\n16777217;x\n", separator=";", decimal=",", schema={"a": "Float32"})
+    assert "row 1: a: '16777217' has more digits than a Float32 holds" in said
+    said = refused(tmp_path, "in.csv", b"a;b\n1,23456789;x\n", separator=";", decimal=",", schema={"a": "Float32"})
+    assert "row 1: a: '1,23456789' has more digits than a Float32 holds" in said
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cells"),
+    [
+        ("Float64", "0.1 0.30000000000000004 1e22 100000000000000000000000 5e-324 1.50000000000000000000 -0 +.5 1E-7"),
+        ("Float64", "0.1000000000000000055511151231257827 1.7976931348623157e308 123456789012345680 0.0000001 nan"),
+        ("Float32", "19.99 16777216 3.4028235e38 19.989999771118164 19.98999977111816 1e-45 0.00000010000 nan"),
+    ],
+)
+def test_numbers_whose_digits_a_float_keeps_are_read(tmp_path, dtype, cells):
+    (tmp_path / "in.csv").write_text("\n".join(["a", *cells.split()]))
+    read = frame_of(opened(tmp_path, "in.csv", schema={"a": dtype}))["a"]
+    meant = pl.Series([float(cell) for cell in cells.split()], dtype=getattr(pl, dtype))
+    assert read.equals(meant.alias("a"))
+
+
+AGAIN = (
+    "is the line of column names again, as where files were joined by `cat`: delete such lines, or give input.path the "
+    "files themselves, as a folder or a glob"
+)
+
+
+@pytest.mark.parametrize("before", [0, 7, 2000], ids=["at once", "batches below", "blocks below"])
+@pytest.mark.parametrize("cells", ["x,1,", '"x\n",1,'], ids=["plain", "behind line ends in cells"])
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        ("a,b,c", "a,b,c"),
+        ("a,b,c", '"a","b","c"'),
+        ("a,b,c", "\ufeffa,b,c"),
+        ("a,b,", "a,b,"),
+        ("a,,", "a,,"),
+        (",b,c", ",b,c"),
+    ],
+)
+def test_a_repeated_header_is_no_row(tmp_path, monkeypatch, header, again, cells, before):
+    monkeypatch.setattr(csv_lines, "BLOCK", 10_000)
+    content = "\n".join([header, *[cells] * before, again, "y,2,", ""])
+    line = 2 + before * (1 + cells.count("\n"))
+    assert refused(tmp_path, "in.csv", content.encode(), schema={"b": "Int64"} if "b" in header else {}) == (
+        f"in.csv:{line}: {AGAIN}"
+    )
+
+
+def test_rows_that_resemble_the_header_are_rows(tmp_path):
+    (tmp_path / "in.csv").write_text("a,b,c\na,b,\na,b,C\nb,b,c\n,b,c\n")
+    assert frame_of(opened(tmp_path, "in.csv")).rows() == [
+        ("a", "b", None),
+        ("a", "b", "C"),
+        ("b", "b", "c"),
+        (None, "b", "c"),
+    ]
+
+
+def test_a_single_column_may_have_its_name_as_a_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_lines, "BLOCK", 100)
+    (tmp_path / "a.csv").write_text("word\nverb\nword\n" + "noun\n" * 100 + "word\n")
+    (tmp_path / "b.csv").write_text('word\n"word"\n')
+    source = opened(tmp_path, "a.csv")
+    assert frame_of(source)["word"].to_list() == ["verb", "word", *["noun"] * 100, "word"]
+    told = "if files were joined by `cat`, delete such lines"
+    assert source.notes == [f"{tmp_path}/a.csv: 2 rows are the column's name again: {told}"]
+    list(source.numbered(source.start_of(90)))
+    both = opened(tmp_path, "*.csv")
+    assert frame_of(both).height == 104
+    assert both.notes == [f"{tmp_path}/a.csv: 2 rows are the column's name again, and so in 1 other file: {told}"]
 
 
 @pytest.mark.parametrize("path", ["IN.CSV", "*.CSV", "*", "IN.*"])

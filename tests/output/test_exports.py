@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.durability import fill, small_disk
 from support.service import Raw, Status, error_body
 from support.store import Store
 
@@ -151,6 +152,52 @@ def test_a_choice_never_takes_the_place_of_the_jobs_own_output(job, called, mixe
             assert ended.returncode == 2
             assert "name" in ended.stderr
     assert job.output.read_bytes() == before
+
+
+def test_an_export_takes_no_place_of_another_job(job, called, mixed):
+    theirs = job.output.with_name("theirs.parquet")
+    other = job(products(6), name="other", output={"path": str(theirs)})
+    assert called("run", other, "--quiet").returncode == 1
+    before, mine = theirs.read_bytes(), job.folder / "mine.parquet"
+    for choice in ([], ["--columns", "text"]):
+        ended = called("export", mixed, "-o", theirs, *choice)
+        assert ended.returncode == 2
+        for words in (
+            f"{theirs}: holds the results of the job other ({other})",
+            "not of job",
+            "export into another file",
+        ):
+            assert words in ended.stderr
+    assert theirs.read_bytes() == before
+    for _ in range(2):
+        assert called("export", mixed, "-o", mine).returncode == 0, "its own export it replaces"
+    other.unlink()
+    assert called("export", mixed, "-o", theirs).returncode == 0, "the other job is gone"
+
+
+@pytest.mark.parametrize("choice", [[], ["--status", "ok"]], ids=["whole", "a choice"])
+def test_an_export_of_the_built_in_model_never_replaces_what_was_bought(job, called, mixed, choice):
+    before = job.output.read_bytes()
+    assert called("run", mixed, "--local").returncode == 3
+    ended = called("export", mixed, "--local", "-o", job.output, *choice)
+    assert ended.returncode == 2
+    assert f"{job.output}: holds the results of the job job ({mixed}), not of job.local ({mixed})" in ended.stderr
+    assert job.output.read_bytes() == before
+    for _ in range(2):
+        assert called("export", mixed, "--local", "-o", job.folder / "x.parquet", *choice).returncode == 0
+    assert called("export", mixed, "-o", job.folder / "x.parquet", *choice).returncode == 0
+
+
+def test_an_export_of_some_rows_never_replaces_all(job, called, service):
+    path = job(products(4))
+    assert called("run", path).returncode == 0
+    assert called("run", path, "--limit", "2").returncode == 0
+    before = job.output.read_bytes()
+    for choice in ([], ["--columns", "text"]):
+        ended = called("export", path, "-o", job.output, *choice)
+        assert (ended.returncode, "and the last run had --limit 2: name another file" in ended.stderr) == (2, True)
+    assert job.output.read_bytes() == before
+    assert called("export", path, "-o", job.output.with_stem("job.first-2")).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["export", "report"])
@@ -324,6 +371,35 @@ def test_a_text_that_no_cell_holds_is_refused_with_its_row(job, called, service)
     assert not list(job.folder.glob(".*.tmp"))
     assert called("export", path, "-o", target, "--columns", "id,status").returncode == 0
     assert len(cells(target)) == 5
+
+
+@pytest.mark.parametrize("room", [8192, 100_000], ids=["for nothing", "for some rows"])
+def test_a_full_folder_for_temporary_files_is_named(job, batchgen, service, tmp_path, room):
+    service.script = lambda _, body: Raw(answer(f"of {number(body)} " * 2000))
+    path = job(products(40))
+    assert batchgen("run", path).returncode == 0
+    with small_disk(tmp_path / "tmp", 1 << 20) as disk:
+        fill(disk, room)
+        ended = batchgen("export", path, "-o", job.folder / "x.xlsx", env={"TMPDIR": str(disk)})
+    assert ended.returncode == 5
+    assert ended.stderr == (
+        f"error: {job.folder}/x.xlsx: cannot be written: No space left on device in {disk}, where a workbook is put "
+        "together (TMPDIR names another folder). Every answer is in the checkpoint; run the command again, or "
+        "`batchgen export`, when that is fixed\n"
+    )
+    assert not {name for name in job.files() if "xlsx" in name}
+
+
+def test_a_full_folder_of_a_workbook_is_named(job, batchgen, service, tmp_path):
+    service.script = lambda _, body: Raw(answer(f"of {number(body)} " * 2000))
+    path = job(products(40))
+    assert batchgen("run", path).returncode == 0
+    with small_disk(tmp_path / "out", 1 << 20) as disk:
+        fill(disk)
+        ended = batchgen("export", path, "-o", disk / "x.xlsx")
+        assert not list(disk.glob("*xlsx*"))
+    assert ended.returncode == 5
+    assert ended.stderr.startswith(f"error: {disk}/x.xlsx: cannot be written: No space left on device. Every answer")
 
 
 def test_rows_that_do_not_fit_into_a_sheet_are_refused():

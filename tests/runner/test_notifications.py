@@ -347,6 +347,20 @@ def test_metrics_that_fail_at_the_end_are_one_warning(job, service, called, monk
     assert "No space left" in ended.stderr
 
 
+@pytest.mark.parametrize("there", ["folder", "file"])
+def test_what_takes_the_place_of_the_metrics_amid_a_run_is_named(there, job, service, called):
+    at = job.folder / "metrics"
+
+    def take(n: int, _: dict) -> None:
+        if n == 1:
+            (at / "job.prom").mkdir(parents=True) if there == "folder" else at.write_text("")
+
+    service.script = take
+    ended = called("run", job(ROWS, metrics="metrics/job.prom"))
+    assert ended.returncode == 0
+    assert f"warning: the metrics were not written: {at}" in ended.stderr
+
+
 # what is said meanwhile
 
 

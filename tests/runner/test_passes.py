@@ -19,5 +19,5 @@ from batchgen.send.stats import Stats
 def test_what_a_server_grants_is_known_after_all_passes(learned, kept):
     passes = Passes()
     for rate in learned:
-        passes.add(SendResult(Stats(1), NOTHING, (0, 8.0), None, None, rate, is_gone=False))
+        passes.add(SendResult(Stats(1), NOTHING, (0, 8.0), None, None, rate, is_broken=False))
     assert passes.learned == kept

@@ -54,6 +54,31 @@ def test_the_job_reads_the_file_and_plans(tmp_path, called, monkeypatch, name, c
     assert planned.json["rows"] == sum(batch.height for batch in open_source(read_job(job).input).batches())
 
 
+@pytest.mark.parametrize("name", ["~x.csv", "~root", "a[1].csv", "{date}.csv", "#1.csv", "- a: b.csv", "a*.csv"])
+def test_a_file_of_an_odd_name_beside_its_job(tmp_path, called, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / name
+    if name.endswith(".csv"):
+        file.write_bytes(b"id,a\n1,2\n")
+    else:
+        file.mkdir()
+        (file / "in.csv").write_bytes(b"id,a\n1,2\n")
+    assert called("init", "new", "--input", name).stdout == "wrote new.yaml\nnext: batchgen run new.yaml --local\n"
+    planned = called("plan", "new.yaml", "--json")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert planned.json["rows"] == 1
+
+
+def test_a_path_that_seems_to_be_a_home_folder(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~x.csv").write_bytes(b"id,a\n1,2\n")
+    called("init", "new", "--input", "~x.csv")
+    job = tmp_path / "new.yaml"
+    job.write_text(job.read_text(encoding="utf-8").replace("./~x.csv", "~x.csv"), encoding="utf-8")
+    said = "names the home folder of an unknown user; a file of that name is ./~x.csv"
+    assert said in called("plan", "new.yaml").stderr
+
+
 def test_the_next_command_can_be_typed(tmp_path, called, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = called("init", "my jobs/new").stdout

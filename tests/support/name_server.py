@@ -28,4 +28,5 @@ def said_where_no_name_server_answers(folder: Path, source: str, **env: str) -> 
     )
     if "mount" in ended.stderr or "unshare" in ended.stderr:
         pytest.skip("may not make a mount namespace")
+    assert ended.returncode == 0, ended.stderr
     return ended.stdout
