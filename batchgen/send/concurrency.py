@@ -30,8 +30,6 @@ seconds, or so many times an answer's."""
 LEAST_TOLD, MORE_TOLD = 0.6, 0.1
 """A server counts the requests in flight, if it counts this share of them at least (others are on their way), and this
 share more at most."""
-FULL = 0.8
-"""The share of the number that has to be in flight; else something else holds the requests back."""
 TOLD_LATELY = 2.0
 """Seconds since a server last told its queue: so long, a round lasts until it does again."""
 NOTED = 0.1  # the least relative change by what other runs do that is noted
@@ -40,13 +38,15 @@ NOTED = 0.1  # the least relative change by what other runs do that is noted
 @dataclass
 class AdaptiveConcurrency:
     """The number of requests that may be in flight, `most`. `ceiling`: its upper limit. `start`: the number that an
-    earlier run found. `total`: the time-out of a request in seconds. `in_flight`: this run's requests in flight when
-    the last answered one was sent, or meanwhile."""
+    earlier run found. `total`: the time-out of a request in seconds. `full`: the share of the number that has to be in
+    flight, or something else holds the requests back. `in_flight`: this run's requests in flight when the last answered
+    one was sent, or meanwhile."""
 
     is_per_server: ClassVar[bool] = False
     ceiling: int
     start: int | None = None
     total: float = math.inf
+    full: float = 1.0
     in_flight: int = field(default=0, init=False)
     moves: list[ConcurrencyChange] = field(default_factory=list, init=False)
 
@@ -116,7 +116,7 @@ class AdaptiveConcurrency:
             return
         self._round.add(max(now - sent_at, 1e-6), tokens, self._weights.of(tokens))
         self._round.beside += beside + self._climb.others.in_flight
-        self._round.full += beside >= FULL * self.most
+        self._round.full += beside >= self.full * self.most
         least = max(FEWEST, self.most / 4) if self._climb.is_stepping else max(FEW, self.most)
         is_told = bool(self._round.waiting) or now - self._told_at >= TOLD_LATELY
         if self._round.count < least or not is_told:

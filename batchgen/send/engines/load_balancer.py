@@ -23,6 +23,10 @@ from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import Server, ServerPool
 
+FULL = 0.8
+"""The share of its number that a server has in flight in the mean, if nothing but that number holds requests back: the
+next one leaves a moment after an answer."""
+
 
 @dataclass
 class LoadBalancer:
@@ -45,7 +49,7 @@ class LoadBalancer:
         servers = self.pool.servers
         for server in servers:
             first = start and max(1, start // len(servers))
-            server.concurrency = AdaptiveConcurrency(ceiling, first, self.connection.total)
+            server.concurrency = AdaptiveConcurrency(ceiling, first, self.connection.total, FULL)
         return ConcurrencyPerServer(servers, self.connection.urls)
 
     async def __aenter__(self) -> Self:
