@@ -38,13 +38,15 @@ NOTED = 0.1  # the least relative change by what other runs do that is noted
 @dataclass
 class AdaptiveConcurrency:
     """The number of requests that may be in flight, `most`. `ceiling`: its upper limit. `start`: the number that an
-    earlier run found. `total`: the time-out of a request in seconds. `in_flight`: this run's requests in flight when
-    the last answered one was sent."""
+    earlier run found. `total`: the time-out of a request in seconds. `full`: the share of the number that has to be in
+    flight, or something else holds the requests back. `in_flight`: this run's requests in flight when the last answered
+    one was sent, or meanwhile."""
 
     is_per_server: ClassVar[bool] = False
     ceiling: int
     start: int | None = None
     total: float = math.inf
+    full: float = 1.0
     in_flight: int = field(default=0, init=False)
     moves: list[ConcurrencyChange] = field(default_factory=list, init=False)
 
@@ -99,10 +101,10 @@ class AdaptiveConcurrency:
             why = f"{others.runs} runs share the server" if others.runs > 1 else "the other runs have ended"
             self.moves.append(ConcurrencyChange(now, self.most, 0.0, 0.0, why))
 
-    def answered(self, now: float, sent_at: float, tokens: float, beside: int, allowed: float = math.inf) -> None:
-        """Counts an answer. `beside`: requests in flight when it was sent, itself included. `allowed`: how many other
-        limits allow."""
-        self.in_flight, self._took = beside, now - sent_at
+    def answered(self, now: float, sent_at: float, tokens: float, beside: float, allowed: float = math.inf) -> None:
+        """Counts an answer. `beside`: requests in flight when it was sent, or meanwhile, itself included. `allowed`:
+        how many other limits allow."""
+        self.in_flight, self._took = round(beside), now - sent_at
         if not self.moves:
             self.moves.append(ConcurrencyChange(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
@@ -114,7 +116,7 @@ class AdaptiveConcurrency:
             return
         self._round.add(max(now - sent_at, 1e-6), tokens, self._weights.of(tokens))
         self._round.beside += beside + self._climb.others.in_flight
-        self._round.full += beside >= self.most
+        self._round.full += beside >= self.full * self.most
         least = max(FEWEST, self.most / 4) if self._climb.is_stepping else max(FEW, self.most)
         is_told = bool(self._round.waiting) or now - self._told_at >= TOLD_LATELY
         if self._round.count < least or not is_told:

@@ -69,14 +69,13 @@ def mean_level(levels: Iterable[Level]) -> Level:
 
 @dataclass
 class Round:
-    """The answers of one round. `since`: when it began. `last_deviation`: the relative deviation of
-    latencies in the last round.
-    `beside`: the sum of the requests in flight when each was sent; `full`: how many were sent when as many were in
-    flight as there might be. `waiting`: shares of the requests that waited in the server's queue."""
+    """The answers of one round. `since`: when it began. `last_deviation`: the relative deviation of latencies in the
+    last round. `beside`: the sum of the requests in flight beside each; `full`: how many had nearly as many beside them
+    as there might be. `waiting`: shares of the requests that waited in the server's queue."""
 
     since: float = 0.0
     last_deviation: float = FIRST_DEVIATION
-    beside: int = 0
+    beside: float = 0.0
     full: int = 0
     latencies: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)

@@ -47,7 +47,7 @@ class CongestionWindow:
             self._cut_at = now
         self.max_in_flight = max(1, self._refused_at - 1)
 
-    def answered(self, now: float, beside: int) -> None:
+    def answered(self, now: float, beside: float) -> None:
         self._lately.append(now)
         if self._refused_at < math.inf and beside >= self._beyond() and not self._is_late:
             self._is_rate, self._refused_at, self.max_in_flight = True, math.inf, math.inf

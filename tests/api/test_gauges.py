@@ -4,24 +4,16 @@ import asyncio
 import ssl
 from contextlib import aclosing
 
+import aiohttp
 import pytest
 from aiohttp import web
 from support.connections import connection
+from support.gauges import VLLM, Pages, page
 from support.name_server import said_where_no_name_server_answers
 from support.service import PATIENCE
 
 from batchgen.api.gauges import Load, load_of, loads
 from batchgen.api.proxy import Proxy
-
-VLLM = """\
-# HELP vllm:num_requests_running Number of requests in model execution batches.
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{engine="0",model_name="org/{m}"} 8.0
-# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
-# TYPE vllm:num_requests_waiting gauge
-vllm:num_requests_waiting{engine="0",model_name="org/{m}"} 3.0
-vllm:num_requests_waiting_by_reason{engine="0",model_name="org/{m}",reason="capacity"} 3.0
-"""
 
 
 @pytest.mark.parametrize(
@@ -52,33 +44,6 @@ vllm:num_requests_waiting_by_reason{engine="0",model_name="org/{m}",reason="capa
 )
 def test_the_gauges_of_each_server_are_read(page, load):
     assert load_of(page) == load
-
-
-class Pages:
-    """A server whose page a test scripts, by how often it was asked. `asked`: the paths and headers of requests."""
-
-    def __init__(self, page, trust: ssl.SSLContext | None = None) -> None:
-        self.asked, self._page, self._trust = [], page, trust
-
-    async def __aenter__(self):
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._get)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._trust).start()
-        self.url = "{}://{}:{}".format("https" if self._trust else "http", *self._runner.addresses[0])
-        return self
-
-    async def __aexit__(self, *_):
-        await self._runner.cleanup()
-
-    async def _get(self, request: web.Request) -> web.Response:
-        self.asked.append((request.path, request.headers))
-        return self._page(len(self.asked))
-
-
-def page(text: str = VLLM, **more):
-    return lambda _: web.Response(text=text, **more)
 
 
 async def told(url: str, count: int, **more) -> list[Load]:
@@ -139,6 +104,13 @@ async def test_a_server_that_does_not_tell_yet_is_asked_again(monkeypatch):
     monkeypatch.setattr("batchgen.api.gauges.SECONDS", 0.001)
     first = [*(page("", status=status) for status in (502, 503, 504)), page(""), page("process_open_fds 12.0\n")]
     async with Pages(lambda number: [*first, page()][number - 1](number)) as server:
+        assert await told(server.url, 1) == [Load(8, 3)]
+
+
+async def test_a_server_that_does_not_answer_in_time_is_asked_again(monkeypatch):
+    monkeypatch.setattr("batchgen.api.gauges.TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+    monkeypatch.setattr("batchgen.api.gauges.SECONDS", 0.001)
+    async with Pages(lambda number: None if number == 1 else web.Response(text=VLLM)) as server:
         assert await told(server.url, 1) == [Load(8, 3)]
 
 

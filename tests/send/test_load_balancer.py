@@ -35,7 +35,7 @@ def pool_of(count: int) -> ServerPool:
 def ask(some: ServerPool, now: float = 0.0, tried: frozenset[int] = frozenset()) -> int | None:
     at = some.choose(now, set(tried))
     if at is not None:
-        some.begin(at)
+        some.begin(at, now)
     return at
 
 
@@ -45,7 +45,7 @@ def ask(some: ServerPool, now: float = 0.0, tried: frozenset[int] = frozenset())
 def test_the_freest_is_asked_and_equals_take_turns():
     some = pool_of(3)
     assert [ask(some) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
-    some.end(1)
+    some.end(1, 0.0)
     assert [ask(some), ask(some)] == [1, 0]
 
 
@@ -58,15 +58,15 @@ def test_no_sound_server_has_two_requests_more_than_another(ends):
         busy = [server.in_flight for server in some.servers]
         assert busy[in_flight[-1]] <= min(busy) + 1
         if end < len(in_flight):
-            some.end(in_flight.pop(end))
+            some.end(in_flight.pop(end), 0.0)
 
 
 def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
     some = pool_of(2)
     now, rests = 0.0, []
     for _ in range(9):
-        some.begin(0)
-        some.end(0)
+        some.begin(0, 0.0)
+        some.end(0, 0.0)
         some.mark_down(0, now, now)
         rests.append(some.servers[0].cooldown)
         assert {ask(some, now), ask(some, now + rests[-1] - 0.001)} == {1}
@@ -82,7 +82,7 @@ def test_a_sick_server_rests_longer_each_time_and_is_tried_by_one_request():
 def test_requests_that_fail_together_make_one_rest():
     some = pool_of(2)
     for _ in range(50):
-        some.begin(0)
+        some.begin(0, 0.0)
     for end in range(50):
         some.mark_down(0, 0.0, 1 + end / 100)
     assert some.servers[0].cooldown == FIRST_COOLDOWN

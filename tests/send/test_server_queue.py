@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from batchgen.send.concurrency import START, AdaptiveConcurrency
 from batchgen.send.hill_climb import HillClimb
 from batchgen.send.measurement import Level
+from batchgen.send.other_runs import Others
 
 
 def climb(number: int, *rounds: tuple[float, float | None]) -> list[int]:
@@ -100,7 +101,7 @@ def test_a_round_lasts_until_the_server_tells_again(tells):
         pytest.param(8, 2, True, id="six are on their way"),
         pytest.param(8, 10, True, id="two more: they left a moment ago"),
         pytest.param(8, 11, False, id="three more: others'"),
-        pytest.param(8, 1, False, id="too few: one of two servers behind one address"),
+        pytest.param(4, 5, False, id="too few: one of two servers behind one address"),
         pytest.param(0, 16, False, id="it works at none: its engine starts"),
     ],
 )
@@ -110,6 +111,19 @@ def test_what_a_server_tells_counts_if_it_can_be_about_what_is_in_flight(at_work
         auto.answered(at / 10, at / 10 - 1, 50, 16)
         auto.told(at / 10, at_work, waiting)
     assert (auto.most < 16 and auto.moves[-1].why == "requests wait in the server's queue") == counts
+
+
+@pytest.mark.parametrize(
+    ("at_work", "waiting", "counts"), [(16, 16, True), (8, 8, False)], ids=["of both runs", "of this run alone"]
+)
+def test_what_another_run_of_this_machine_has_in_flight_is_counted_too(at_work, waiting, counts):
+    """Each has 16 in flight. Where only as many are told, another server has answered."""
+    auto = AdaptiveConcurrency(1024, 16)
+    auto.share(0.0, Others(2, 16))
+    for at in range(60):
+        auto.answered(at / 10, at / 10 - 1, 50, 16)
+        auto.told(at / 10, at_work, waiting)
+    assert ("requests wait in the server's queue" in {move.why for move in auto.moves}) == counts
 
 
 def test_what_is_told_before_the_first_answer_changes_nothing():

@@ -23,6 +23,10 @@ from batchgen.send.concurrency import AdaptiveConcurrency
 from batchgen.send.engines.per_server import ConcurrencyPerServer
 from batchgen.send.engines.server_pool import Server, ServerPool
 
+FULL = 0.8
+"""The share of its number that a server has in flight in the mean, if nothing but that number holds requests back: the
+next one leaves a moment after an answer."""
+
 
 @dataclass
 class LoadBalancer:
@@ -45,7 +49,7 @@ class LoadBalancer:
         servers = self.pool.servers
         for server in servers:
             first = start and max(1, start // len(servers))
-            server.concurrency = AdaptiveConcurrency(ceiling, first, self.connection.total)
+            server.concurrency = AdaptiveConcurrency(ceiling, first, self.connection.total, FULL)
         return ConcurrencyPerServer(servers, self.connection.urls)
 
     async def __aenter__(self) -> Self:
@@ -108,15 +112,17 @@ class LoadBalancer:
         return second.after(second.resent + 1, second.lost)
 
     async def _ask(self, at: int, body: bytes, model: str, *, new_connection: bool) -> Answer | Failure:
-        begun = self.clock()
-        self.pool.begin(at)
-        beside = self.pool.servers[at].in_flight
+        begun, server = self.clock(), self.pool.servers[at]
+        self.pool.begin(at, begun)
+        beside, before = server.in_flight, server.seconds
         try:
             outcome = await self._clients[at].attempt(body, model, new_connection=new_connection)
         finally:
-            self.pool.end(at)
+            self.pool.end(at, self.clock())
         if isinstance(outcome, Answer):
-            self.pool.answered(at, begun, self.clock(), outcome.tokens, beside)
+            took = self.clock() - begun  # answers come together, and what follows leaves one by one: it is no measure
+            mean = (server.seconds - before) / took if took else beside
+            self.pool.answered(at, begun, begun + took, outcome.tokens, mean)
             return outcome
         return self._judge(at, outcome, begun, beside)
 

@@ -21,10 +21,13 @@ FAILURES_IN_A_ROW = 3
 @dataclass
 class Server:
     """The state of one server. Times are the clock's, in seconds; `cooldown` is its length, 0 for a server that is
-    up. `has_answered`: since it last refused what others answer. `concurrency`: how many requests it may have in
-    flight, where that is found; `window`: as far as it refuses more."""
+    up. `seconds`: how long requests have been in flight, added up until `counted_at`. `has_answered`: since it last
+    refused what others answer. `concurrency`: how many requests it may have in flight, where that is found; `window`:
+    as far as it refuses more."""
 
     in_flight: int = 0
+    seconds: float = 0.0
+    counted_at: float = 0.0
     asked: int = 0
     in_a_row: int = 0
     cooldown: float = 0.0
@@ -43,6 +46,11 @@ class Server:
     def load(self) -> float:
         """Returns the requests in flight; where their number is found, as a share of it."""
         return self.in_flight if self.concurrency is None else self.in_flight / self.most
+
+    def change(self, requests: int, now: float) -> None:
+        """Adds to the requests in flight."""
+        self.seconds += self.in_flight * (now - self.counted_at)
+        self.in_flight, self.counted_at = self.in_flight + requests, now
 
     def is_free(self, now: float) -> bool:
         """Returns whether it may get a request: it is up, or its cooldown is over and it is not being probed."""
@@ -69,17 +77,17 @@ class ServerPool:
         server = self.servers[at]
         return not server.cooldown, 0 if server.cooldown else server.load, server.asked
 
-    def begin(self, at: int) -> None:
+    def begin(self, at: int, now: float) -> None:
         server = self.servers[at]
-        server.in_flight += 1
+        server.change(1, now)
         server.asked = 1 + max(other.asked for other in self.servers)
         server.probing = server.cooldown > 0
 
-    def end(self, at: int) -> None:
-        self.servers[at].in_flight -= 1
+    def end(self, at: int, now: float) -> None:
+        self.servers[at].change(-1, now)
 
-    def answered(self, at: int, begun: float, now: float, tokens: int, beside: int) -> None:
-        """Counts an answer. `beside`: the server's requests in flight when it was asked, this one included."""
+    def answered(self, at: int, begun: float, now: float, tokens: int, beside: float) -> None:
+        """Counts an answer. `beside`: the server's requests in flight meanwhile, in the mean, this one included."""
         self.mark_up(at)
         server = self.servers[at]
         server.has_answered = True
@@ -88,7 +96,8 @@ class ServerPool:
             server.concurrency.answered(now, begun, tokens, beside, server.window.max_in_flight)
 
     def refused(self, at: int, begun: float, now: float, beside: int) -> None:
-        """Counts a request that the server refused for now. `beside`: as of `answered`."""
+        """Counts a request that the server refused for now. `beside`: the server's requests in flight when it was
+        asked, this one included."""
         if self.servers[at].concurrency is not None:
             self.servers[at].window.refused(now, begun, beside)
 
