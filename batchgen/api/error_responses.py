@@ -30,9 +30,13 @@ def classify(
     (UTC): to read HTTP dates of a server that does not send its own time.
 
     Goes by status and by the body's codes, and by words of a message only where services give no code: for an unknown
-    model, a bad key, and a request that is too large.
+    model, a bad key, and a request that is too large; and for the status that a gateway had from the server, where it
+    says 502 of each.
     """
     error = read_error(body)
+    message = _message(status, headers, error, body)
+    if status == 502:  # noqa: PLR2004
+        status = _passed_on(error, request) or status
     kind = status_policy(status).kind
     if error.codes & QUOTA_CODES:
         kind = Kind.QUOTA
@@ -46,7 +50,14 @@ def classify(
         kind = Kind.KEY
     elif is_context_full(error):
         kind = Kind.BUSY
-    return Failure(kind, _message(status, headers, error, body), status, retry_after(headers, now), body)
+    return Failure(kind, message, status, retry_after(headers, now), body)
+
+
+def _passed_on(error: ErrorBody, request: bytes) -> int | None:
+    """Returns the refusal that a gateway had from its server and answers by 502; None if there is none, or if several
+    servers refused by different ones."""
+    told = set(_REFUSAL.findall(error.without(request).description))
+    return int(told.pop()) if len(told) == 1 else None
 
 
 def is_context_full(error: ErrorBody) -> bool:
@@ -86,6 +97,8 @@ _BAD_KEY = re.compile(
 LiteLLM without a database says `no_db_connection` of every key but its own."""
 _TOO_MUCH = re.compile(r"context|too (long|large|many)|length|maximum|exceed", re.IGNORECASE)
 """Words about a prompt that does not fit the model, which is the row's fault."""
+_REFUSAL = re.compile(r"(?:Error|status code:) (4[0-9]{2}) [A-Z]")
+"""How TensorZero's gateway tells by which status the server refused: `Error 429 Too Many Requests from vllm client`."""
 
 
 def names_the_model(error: ErrorBody, model: str | None, request: bytes = b"") -> bool:

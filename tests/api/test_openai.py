@@ -258,6 +258,18 @@ def test_any_bytes_are_an_answer_or_a_failure(body):
 # errors, as the servers spell them
 
 LONG = "This model's maximum context length is 16 tokens. However, you requested 50 tokens."
+
+
+def tensorzero(words: str) -> dict[str, object]:
+    """The body by which TensorZero's gateway 2026.6.0 says that its server refused (findings/tensorzero_gateway.sh)."""
+    said = f'{words}: {{"error": {{"message": "no", "type": "no", "code": "no"}}}}'
+    return {
+        "error": {
+            "message": f"All variants failed with errors: m: All model providers failed to infer with errors: p: {said}"
+        }
+    }
+
+
 ERRORS = [
     ("vLLM: no such model", 404, {"error": {"message": "The model `m` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}}, Kind.MODEL),
     ("vLLM before 0.10: no such model", 404, {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError", "param": None, "code": 404}, Kind.MODEL),
@@ -284,6 +296,12 @@ ERRORS = [
     ("LiteLLM's completions: no such model", 400, {"error": {"message": "400: {'error': '/completions: Invalid model name passed in model=m. Call `/v1/models` to view available models for your key.'}", "type": "None", "param": "None", "code": "400"}}, Kind.MODEL),
     ("LiteLLM without its database: a wrong key", 400, {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}, Kind.KEY),
     ("an error that is a list", 400, {"error": ["x"]}, Kind.INVALID),
+    ("TensorZero: a limit", 502, tensorzero("Error 429 Too Many Requests from vllm client"), Kind.BUSY),
+    ("TensorZero: a limit, of a stream", 502, tensorzero("Inference stream closed due to error from openai server: Invalid status code: 429 Too Many Requests"), Kind.BUSY),
+    ("TensorZero: a bad key", 502, tensorzero("Error 401 Unauthorized from vllm client"), Kind.KEY),
+    ("TensorZero: too long", 502, tensorzero("Error 400 Bad Request from vllm client"), Kind.INVALID),
+    ("TensorZero: two servers, two refusals", 502, tensorzero("Error 400 Bad Request from vllm client; q: Error 429 Too Many Requests from vllm client"), Kind.TRANSIENT),
+    ("TensorZero: a server that fails", 502, tensorzero("Error from vllm server"), Kind.TRANSIENT),
     ("llama.cpp: the context that all share is full", 500, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}, Kind.BUSY),
 ]  # fmt: skip
 
