@@ -16,6 +16,8 @@ import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
+from batchgen.input.column_names import in_other_files
+from batchgen.input.compression import is_compressed
 from batchgen.input.csv_format import Csv
 from batchgen.input.csv_types import WrongCell, typed
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
@@ -135,7 +137,7 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """Returns what the user should know of the reading, as far as the files were read."""
-        return list(self.format.notes)
+        return [*_copies(self.files), *self.format.notes]
 
     def verify(self) -> None:
         """Raises InputChanged if a file is not as it was when the source was opened."""
@@ -163,6 +165,20 @@ def open_source(spec: Input) -> Source:
         require_column(spec.id, columns, "input.id")
     condition = None if spec.where is None else Condition(spec.where, columns)
     return Source(spec, found.files, found.keys, reader, inside, columns, before, condition)
+
+
+def _copies(files: tuple[File, ...]) -> list[str]:
+    """Returns a note if a file is there twice but for its compression, as `gzip -k` leaves it."""
+    first: dict[str, File] = {}
+    twice = []
+    for file in files:
+        other = first.setdefault(str(file).removesuffix(file.suffix) if is_compressed(file) else str(file), file)
+        twice += [(file, other)] if other is not file else []
+    return [
+        f"{file} and {other.name} are both read{in_other_files(len(twice) - 1)}: if they hold the same rows, take one "
+        "away: each is bought twice"
+        for file, other in twice[:1]
+    ]
 
 
 def _columns_within(files: tuple[File, ...], reader: Format) -> Schema:

@@ -1,5 +1,6 @@
 """Folders as input: every file below, in the order of the paths; partitions become columns."""
 
+import gzip
 import json
 import os
 import re
@@ -117,6 +118,20 @@ def test_what_no_folder_can_mean_is_told(folder, files, said):
     at = folder(files)
     with pytest.raises(UsageError, match=said):
         opened(at, "in")
+
+
+def test_a_file_and_its_compressed_copy_are_told(folder):
+    at = folder({"a.csv": [1], "b/a.csv": [2], "b/c.csv": [3]})
+    for name in ("a.csv", "b/c.csv"):
+        file = at / "in" / name
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    source = opened(at, "in")
+    assert [row["n"] for row in rows(source)] == ["1", "1", "2", "3", "3"]
+    (said,) = source.notes
+    assert said.startswith(f"{at}/in/a.csv.gz and a.csv are both read, and so in 1 other file: if they hold the same")
+    (at / "in" / "a.csv").unlink()
+    (at / "in" / "b" / "c.csv").unlink()
+    assert opened(at, "in").notes == []
 
 
 def test_types_are_for_partitions_and_csv_alone(folder):
