@@ -38,7 +38,7 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
     own = [destination.of(job, date) for job, date in zip(shards, dates, strict=True)]
     files = [one.place for one in own]
     said = [_about(job, one) for job, one in zip(shards, own, strict=True)]
-    _refuse_unlike(files, said)
+    _refuse_unlike(shards, files, said)
     wholes = [destination.of_whole(shards[0], date) for date in sorted(set(dates))]
     if output is not None:
         to = from_option(shards[0], output, (PARQUET,))
@@ -109,14 +109,20 @@ def _about(job: Job, own: Destination) -> dict[str, Any]:
     return said
 
 
-def _refuse_unlike(files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
+def _refuse_unlike(jobs: Sequence[Job], files: Sequence[Location], said: Sequence[dict[str, Any]]) -> None:
     """Raises UsageError if one was published from more or other rows than the first, such as by --limit, or with other
-    prompts or requests."""
+    prompts or requests than the first or than its job has now."""
     made = [_made_of(one["settings"]) for one in said]
     for file, own in zip(files, made, strict=True):
-        if own != made[0]:
-            odd = next(key for key in {**own, **made[0]} if own.get(key) != made[0].get(key))
+        if odd := _odd(own, made[0]):
             raise UsageError(f"{file}: was made with another {odd} than {files[0].name}: run all shards again")
+    for job, file, own in zip(jobs, files, made, strict=True):
+        if odd := _odd(own, _made_of(job.model_dump(mode="json", by_alias=True))):
+            raise UsageError(f"{file}: was made with another {odd} than {job.file or job.name} has now: run it again")
+
+
+def _odd(own: dict[str, Any], other: dict[str, Any]) -> str | None:
+    return next((key for key in {**own, **other} if own.get(key) != other.get(key)), None)
 
 
 def _made_of(settings: dict[str, Any]) -> dict[str, Any]:

@@ -524,6 +524,14 @@ def test_shards_of_other_requests_are_refused(shards, odd, changed):
     some.write(rows(4), **changed)
     assert some.called("run", some.files[1], "--quiet").returncode == 0
     assert f"job-2-of-2.parquet: was made with another {odd} than job-1-of-2.parquet" in refused(some, some.files)
+
+
+def test_results_of_prompts_that_were_edited_since_are_refused(shards):
+    """All shards alike: nothing told that their texts were made for other prompts."""
+    some = shards(2).write(rows(4)).run()
+    some.write(rows(4), prompt="A haiku on {{ name }}.")
+    assert "job-1-of-2.parquet: was made with another prompt than" in refused(some, some.files)
+    assert some.run().merge().returncode == 0
     assert some.run().merge().returncode == 0
 
 

@@ -349,7 +349,7 @@ def test_a_run_reads_the_queue_of_a_server_that_tells_it(job, batchgen):
         assert batchgen("run", path, env={"WRITER_BASE_URL": url}).returncode == 0
     with closing(sqlite3.connect(job.checkpoint)) as db:
         moves = dict(db.execute("SELECT why, most FROM in_flight ORDER BY at"))
-    assert moves["requests wait in the server's queue"] in {4, 5}
+    assert 3 <= moves["requests wait in the server's queue"] <= 6, "4 at work, or one fewer between two answers"
 
 
 def test_a_rehearsal_says_what_it_assumes_of_a_number_that_is_found(job, called, service):
