@@ -21,7 +21,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_THREE_BYTES = re.compile("[\u0800-\uffff]")
+_THREE_BYTES = re.compile("[^\x00-\u07ff]")  # or four; the set of just three takes 8 ms to compile, at each start
 ENOUGH = 8
 """Letters of three bytes after which a text is UTF-8: of other encodings of several bytes, two or three may look so."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
