@@ -52,8 +52,8 @@ def load_of(page: str) -> Load | None:
 
 
 def _values(page: str, name: str) -> list[float]:
-    """Returns the values of a gauge. The line feed before its name, in place of `^`, makes the search twenty times as
-    fast: the run waits for it."""
+    """Returns the values of a gauge. The line feed before its name, in place of `^`, spares the search most of its time:
+    the run waits for it."""
     line = rf"\n{name}(?:\{{.*\}})?[ \t]+([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
     return [float(value) for value in re.findall(line, "\n" + page)]
 

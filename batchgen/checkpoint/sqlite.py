@@ -38,7 +38,7 @@ def drop_empty_log(path: Path) -> None:
     with suppress(apsw.Error, OSError):
         if path.with_name(f"{path.name}-wal").stat().st_size == 0:
             with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)) as db:
-                db.execute("PRAGMA schema_version").get  # noqa: B018  which opens the log
+                db.execute("PRAGMA schema_version").fetchall()  # which opens the log
 
 
 def query(db: apsw.Connection, consume: Consume[T], sql: str, values: Bindings = ()) -> T:

@@ -1,4 +1,4 @@
-"""Whether a float keeps the digits that a file has."""
+"""Tells whether a float keeps the digits that a file has."""
 
 from __future__ import annotations
 
