@@ -52,8 +52,8 @@ def load_of(page: str) -> Load | None:
 
 
 def _values(page: str, name: str) -> list[float]:
-    """Returns the values of a gauge. The line feed before its name, in place of `^`, spares the search most of its time:
-    the run waits for it."""
+    """Returns the values of a gauge. The line feed before its name, in place of `^`, spares most of the search's time,
+    for which the run waits."""
     line = rf"\n{name}(?:\{{.*\}})?[ \t]+([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
     return [float(value) for value in re.findall(line, "\n" + page)]
 

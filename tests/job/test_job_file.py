@@ -141,6 +141,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         pytest.param("a: 1\n---\na: 2\n", r"job.yaml:2:1: not valid YAML", id="two documents"),
         pytest.param("a: \x00\n", r"job.yaml.*not valid YAML", id="a NUL"),
         pytest.param("a: \x1b[31m\n", r"job.yaml.*not valid YAML", id="an escape character"),
+        pytest.param("a: " + "[" * 60 + "]" * 60, r"job.yaml: nested too deeply\b(?!,)", id="nested deeply"),
         pytest.param("a: " + "[" * 1500, r"job.yaml: nested too deeply", id="nested absurdly deep"),
         pytest.param("a: '" + "x" * (1 << 20) + "'\n", r"job.yaml: larger than 1,048,576", id="a megabyte"),
         pytest.param("[" + "x," * 20_001 + "]", r"job.yaml: more than 20,000", id="too many values"),
