@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from batchgen.api.failure_kinds import Kind, Scope
+from batchgen.api.failure_kinds import Billed, Kind, Scope
 from batchgen.api.outcome import Failure
 from batchgen.ui.humanize import duration
 
@@ -52,13 +52,13 @@ class Stops:
         self._useless = self._systematic = 0
         self._identical: defaultdict[str, set[bytes]] = defaultdict(set)
         self._identical_at = -math.inf
-        self._refused_since: float | None = None
+        self._refused_since = math.inf
         self._long_waits = 0
 
     def answered(self, sent_at: float) -> None:
         self._answers += 1
         self.undecided = None
-        self._refused_since, self._long_waits = None, 0
+        self._refused_since, self._long_waits = math.inf, 0
         if sent_at >= self._rejected_at:  # what was sent before says nothing of the service as it is now
             self._rejected.clear()
         if sent_at >= self._identical_at:
@@ -82,9 +82,8 @@ class Stops:
         self._systematic += failure.is_systematic
         if self._systematic >= SYSTEMATIC:
             return Stop(failure.message, failure)
-        is_undecided = not (failure.kind is Kind.INVALID and self.is_known)
-        may_concern_all = failure.kind.policy.is_doubtful and failure.kind.policy.scope is Scope.ROW
-        return self._identical_answer(key, failure) if may_concern_all and is_undecided else None
+        is_of_a_row = failure.kind.policy.scope is Scope.ROW
+        return self._identical_answer(key, failure) if is_of_a_row and self._is_doubtful(failure) else None
 
     def _may_be_the_row(self, key: bytes, failure: Failure, now: float, *, is_its_own: bool) -> bool:
         """Returns whether the failure may be the row's own: a firewall may block a prompt's words, a router may not
@@ -106,21 +105,23 @@ class Stops:
         return Stop(str(self.undecided), self.undecided) if is_for_all else None
 
     def _refused_by_rate(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
-        since = self._refused_since = now if self._refused_since is None else self._refused_since
+        self._refused_since = min(self._refused_since, now)
         asked = failure.retry_after or 0.0
         self._long_waits += is_burst and asked > self.patience
         if self._long_waits >= LONG_WAITS:
             return Stop(f"the service asks to come back in {duration(asked)}: {failure}")
-        if now - since > self.patience:
-            return Stop(f"refused for {now - since:,.0f} s: {failure}")
+        if (waited := now - self._refused_since) > self.patience:
+            return Stop(f"refused for {waited:,.0f} s: {failure}")
         return None
 
     def may_concern_all(self, failure: Failure) -> bool:
-        """Returns whether other rows' outcomes must show whose fault the failure is."""
-        policy = failure.kind.policy
-        return (policy.is_doubtful and policy.scope is Scope.RUN) or (
-            failure.kind is Kind.INVALID and not self.is_known
-        )
+        """Returns whether other rows' outcomes must show whose fault this failure is, which costs nothing."""
+        return self._is_doubtful(failure) and failure.kind.policy.billed is Billed.NO
+
+    def _is_doubtful(self, failure: Failure) -> bool:
+        """Returns whether the failure may be the row's or every row's. What a service that has answered calls invalid
+        is the row's."""
+        return failure.kind.policy.is_doubtful and not (failure.kind is Kind.INVALID and self.is_known)
 
     @property
     def is_known(self) -> bool:
