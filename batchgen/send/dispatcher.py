@@ -58,7 +58,6 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._admission = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._input = ReadAhead(self.batches)
         self._waiting: list[tuple[float, int, Task]] = []
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
@@ -69,7 +68,7 @@ class Dispatcher:
         """Returns when every row is done, or when the run was stopped and everything in flight has ended.
 
         Raises what `save` and `batches` raise, except what is wrong with the input by now: it stops the run."""
-        self._input.begin()
+        self._input = ReadAhead(self.batches)
         try:
             async with asyncio.TaskGroup() as crew:
                 self._crew = [crew.create_task(self._work(slot)) for slot in range(self.concurrency)]

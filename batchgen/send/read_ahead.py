@@ -10,29 +10,28 @@ from batchgen.send.task import Task
 
 
 class ReadAhead:
-    """The rows of `batches`, in their order. `rows` are those that have been read, and not been taken."""
+    """The rows of `batches`, in their order, read from now on; needs a running loop. `rows` are those that have been
+    read, and not been taken."""
 
     def __init__(self, batches: Iterator[list[Task]]) -> None:
         self.rows: deque[Task] = deque()
         self._batches = batches
-        self._next: asyncio.Future[list[Task] | None] | None = None
+        self._next = self._read()
 
-    def begin(self) -> None:
-        """Begins to read the next batch."""
-        self._next = asyncio.get_running_loop().run_in_executor(None, next, self._batches, None)
+    def _read(self) -> asyncio.Future[list[Task] | None]:
+        return asyncio.get_running_loop().run_in_executor(None, next, self._batches, None)
 
     async def first(self) -> Task | None:
         """Returns the next row, which stays; None if there is none. Raises what `batches` raise. If the wait is
         cancelled, the batch is still read, once."""
         while not self.rows:
-            if self._next is None or (batch := await asyncio.shield(self._next)) is None:
+            if (batch := await asyncio.shield(self._next)) is None:
                 return None
-            self.begin()
+            self._next = self._read()
             self.rows.extend(batch)
         return self.rows[0]
 
     async def end(self) -> None:
         """Waits for the thread. What it raises no longer matters."""
-        if self._next is not None:
-            await asyncio.wait([self._next])
-            self._next.exception()
+        await asyncio.wait([self._next])
+        self._next.exception()
