@@ -248,8 +248,6 @@ class Dispatcher:
         self._blame.weigh(task, failure, now, self.stats.left)
         self._report_trouble(failure)
         delay = self.retries.delay(failure, task.tries)
-        if delay is not None and (failure.retry_after or 0.0) > self.retries.patience:
-            delay = min(delay, self.retries.wait_for(math.inf))
         is_burst = self._slow_down(task, failure, sent_at, now)
         outage, before = self.limits.outage(now), task.failed_before
         stop = self.stops.failed(task.key, failure, now, outage=outage, is_burst=is_burst, failed_before=before)

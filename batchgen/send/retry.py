@@ -50,7 +50,7 @@ class Retries:
         """Returns the seconds until the next attempt at a row; None if the row is done.
 
         `tries`: the row's failed attempts in this run by cause, this failure included. A wait that the server asks for
-        is kept up to `max_wait`, and pauses every slot (`RateLimiter.refused`).
+        is kept as `wait_for` has it, and pauses every slot (`RateLimiter.refused`).
         """
         alike = _POSSIBLY_BILLED if failure.kind in _POSSIBLY_BILLED else {failure.cause}
         if self._stop[failure.kind.policy.tries](_after(sum(tries.get(cause, 0) for cause in alike))):
@@ -59,7 +59,10 @@ class Retries:
             return None
         if failure.kind is Kind.UNFIT:
             return 0.0  # the service is well
-        return max(self.back_off(sum(tries.values()) - tries.get(Kind.UNFIT, 0)), self.capped(failure.retry_after or 0))
+        asked = failure.retry_after or 0.0
+        if asked > self.patience:
+            return self.wait_for(asked)
+        return max(self.back_off(sum(tries.values()) - tries.get(Kind.UNFIT, 0)), self.wait_for(asked))
 
     def back_off(self, failures: int) -> float:
         """Returns a uniform wait between 0 and half a second doubled for each failure: full jitter."""
@@ -69,13 +72,10 @@ class Retries:
         """Returns the seconds that all slots wait after so many bursts of refusals which name no wait."""
         return min(self.back_off(refusals) if refusals else 0.0, MAX_PAUSE if by_rate else self._max_wait)
 
-    def capped(self, seconds: float) -> float:
-        return min(seconds, self._max_wait)
-
     def wait_for(self, seconds: float) -> float:
-        """Returns the wait after a server asks for so many seconds. Beyond `patience` it is short: a few more such
-        answers end the run (`stops`)."""
-        return self.capped(seconds if seconds <= self.patience else LONG_WAIT_PROBE_SECONDS)
+        """Returns the wait after a server asks for so many seconds: `max_wait` at most. Beyond `patience` it is short:
+        a few more such answers end the run (`stops`)."""
+        return min(seconds if seconds <= self.patience else LONG_WAIT_PROBE_SECONDS, self._max_wait)
 
 
 def _passing(tries: Mapping[str, int]) -> int:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.outcome import Failure
-from batchgen.send.retry import BUSY_FACTOR, MAX_BILLED_TRIES, Retries
+from batchgen.send.retry import BUSY_FACTOR, LONG_WAIT_PROBE_SECONDS, MAX_BILLED_TRIES, Retries
 
 MANY = 1000
 
@@ -81,13 +81,18 @@ def test_what_the_server_asks_for_is_honoured_up_to_the_longest_wait(asked, max_
     retries = Retries(6, max_wait)
     delay = retries.delay(Failure(Kind.BUSY, "why", 429, retry_after=asked), Counter({Kind.BUSY: failures}))
     assert delay is not None
-    assert min(asked, max_wait) <= delay <= max_wait
-    assert retries.capped(asked) == min(asked, max_wait)
+    if asked <= retries.patience:
+        assert min(asked, max_wait) <= delay <= max_wait
+    else:
+        assert delay == min(LONG_WAIT_PROBE_SECONDS, max_wait)
 
 
-def test_a_wait_of_years_is_capped():
-    failure = Failure(Kind.BUSY, "why", 429, retry_after=1e9)
-    assert Retries(6, 60).delay(failure, Counter({Kind.BUSY: 1})) == 60
+@pytest.mark.parametrize(
+    ("asked", "delay"), [(360, 60), (361, LONG_WAIT_PROBE_SECONDS), (1e9, LONG_WAIT_PROBE_SECONDS)]
+)
+def test_a_wait_beyond_all_patience_is_tried_soon(asked, delay):
+    failure = Failure(Kind.BUSY, "why", 429, retry_after=asked)
+    assert Retries(6, 60).delay(failure, Counter({Kind.BUSY: 1})) == delay
 
 
 def test_what_is_done_with_is_not_waited_for():
