@@ -56,13 +56,12 @@ class Blame:
         policy = failure.kind.policy
         may_be_the_service = policy.scope is Scope.SERVER
         is_overloaded = status_policy(failure.status).is_limit
-        is_limit = policy.slows and is_overloaded
-        is_away = may_be_the_service and not policy.slows
+        may_be_away = may_be_the_service and (is_overloaded or not policy.slows)  # else it refuses by rate
         if is_overloaded:
             self._overloaded.add(task.key)
         may_be_the_row = task.failed_before and not self._says_nothing_of_rows(failure)  # once more
-        if (is_away or is_limit) and not may_be_the_row:
-            self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=is_limit)
+        if may_be_away and not may_be_the_row:
+            self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=policy.slows)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
         if not may_be_the_service or self._is_at_fault(task, failure, now):
