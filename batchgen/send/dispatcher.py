@@ -29,7 +29,7 @@ from batchgen.send.limits import Budget, RateLimiter
 from batchgen.send.parked import Parked
 from batchgen.send.read_ahead import ReadAhead
 from batchgen.send.retry import Retries
-from batchgen.send.stats import Stats, was_sent
+from batchgen.send.stats import Stats
 from batchgen.send.stops import Stop, Stops
 from batchgen.send.task import Task, to_record
 
@@ -226,10 +226,10 @@ class Dispatcher:
     def _correct(self, task: Task, outcome: Answer | Failure) -> None:
         """Counts requests that were sent more than once, or never. What may have been read before it was sent again may
         be billed."""
-        self.stats.ended(outcome)
-        task.attempts += outcome.resent - (not was_sent(outcome))
+        more = self.stats.ended(outcome)
+        task.attempts += more
+        self.budget.spent_requests += more
         self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
-        self.budget.spent_requests += outcome.resent - (not was_sent(outcome))
 
     def _answered(self, sent_at: float) -> None:
         self._blame.answered(self.clock())

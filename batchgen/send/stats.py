@@ -11,11 +11,6 @@ from batchgen.api.usage import billed_tokens
 from batchgen.send.task import Task
 
 
-def was_sent(outcome: Answer | Failure) -> bool:
-    """Returns whether the request got as far as the server."""
-    return isinstance(outcome, Answer) or outcome.kind.policy.reaches_server
-
-
 @dataclass
 class Stats:
     """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
@@ -58,11 +53,15 @@ class Stats:
         """Returns the requests without an answer that may have been billed."""
         return self.lost + sum(n for kind, n in self.tries.items() if kind.policy.billed is Billed.MAYBE)
 
-    def ended(self, outcome: Answer | Failure) -> None:
-        """Corrects the sent requests: one that found no connection is taken back, one that was sent twice is added."""
-        self.sent += outcome.resent - (not was_sent(outcome))
+    def ended(self, outcome: Answer | Failure) -> int:
+        """Corrects the sent requests: one that found no connection is taken back, one that was sent twice is added.
+        Returns by how many."""
+        was_sent = isinstance(outcome, Answer) or outcome.kind.policy.reaches_server
+        more = outcome.resent - (not was_sent)
+        self.sent += more
         self.resent += outcome.resent
         self.lost += outcome.lost
+        return more
 
     def billed(self, answer: Answer, task: Task) -> None:
         """Counts an answer that was paid for, whether it serves or not. The task's estimate of the prompt tokens is
