@@ -251,8 +251,8 @@ class Dispatcher:
         is_burst = self._slow_down(task, failure, sent_at, now)
         outage, before = self.limits.outage(now), task.failed_before
         stop = self.stops.failed(task.key, failure, now, outage=outage, is_burst=is_burst, failed_before=before)
-        stops = self.fatal is not None or (stop is not None and stop.fatal is not None)
-        record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not stops)
+        is_refused = self.fatal is not None or (stop is not None and stop.fatal is not None)  # the run: no row fails
+        record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not is_refused)
         if record.final and self.stops.may_concern_all(failure):
             self._parked.add(now, record, task.rows)
         else:
@@ -260,12 +260,12 @@ class Dispatcher:
         self._end_by(stop)
         if stop is not None:
             await self._parked.record(final=False)  # they may concern every row
-        if delay is None and not stops:
+        if record.final:
             self.stats.failed += task.rows
             self._blame.failed(task.key)
-        elif not stops:
+        elif delay is not None and not is_refused:
             self.stats.retries[failure.kind] += 1
-            heapq.heappush(self._waiting, (now + (delay or 0.0), self.stats.retries.total(), task))
+            heapq.heappush(self._waiting, (now + delay, self.stats.retries.total(), task))
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""
