@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from batchgen.api.outcome import Answer
 from batchgen.api.token_counts import tokens_of
@@ -56,14 +57,27 @@ class Usage:
 NOTHING = Usage()
 
 
-def billed_tokens(answer: Answer, candidates: int, longest: int) -> int:
-    """Returns the tokens of all answers that were generated for a request. If the service does not count them, an
-    answer that was not sent (`best_of`) is assumed to be as long as those that were, and an estimate is at most
-    what the request allows: `longest` tokens for all candidates."""
+class Estimate(Protocol):
+    """Estimates a request's tokens: of its prompt, and of all its answers at their longest. `candidates`: how many
+    answers are generated."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def answer_tokens(self) -> int: ...
+    @property
+    def candidates(self) -> int: ...
+
+
+def billed_tokens(answer: Answer, asked: Estimate) -> tuple[int, int]:
+    """Returns the tokens of a request's prompt, and of all answers that were generated for it. If the service does not
+    count them, an answer that was not sent (`best_of`) is assumed to be as long as those that were, and an estimate is
+    at most what the request allows."""
     if answer.prompt_tokens is not None:
-        return answer.tokens
-    made = max(candidates, answer.choices)
-    return min(-(-answer.tokens * made // answer.choices), longest * made // candidates)
+        return answer.prompt_tokens, answer.tokens
+    made = max(asked.candidates, answer.choices)
+    tokens = min(-(-answer.tokens * made // answer.choices), asked.answer_tokens * made // asked.candidates)
+    return asked.prompt_tokens, tokens
 
 
 def stored_answer(read: RawCompletion) -> Answer:

@@ -16,3 +16,9 @@ def price_of(job: Job, model: str) -> tuple[float, float] | None:
     if model in PRICES:
         return PRICES[model][0] / 1e6, PRICES[model][1] / 1e6
     return None
+
+
+def cost_of(job: Job, model: str, prompt_tokens: int, answer_tokens: int) -> float | None:
+    """Returns US dollars; None if no price is known."""
+    price = price_of(job, model)
+    return None if price is None else prompt_tokens * price[0] + answer_tokens * price[1]

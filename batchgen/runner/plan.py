@@ -17,7 +17,7 @@ from batchgen.input.chosen_rows import read_rows
 from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
-from batchgen.job.prices import price_of
+from batchgen.job.prices import cost_of, price_of
 from batchgen.job.sections import Limits
 from batchgen.runner.duplicates import first_of_each, is_sent, share_answers, with_occurrence_keys
 from batchgen.runner.preflight import SHOWN_PROBLEMS, Preflight, names_at, preflight
@@ -188,10 +188,10 @@ def _refuse_unpriced(job: Job, seen: Preflight) -> None:
 def _cost(job: Job, todo: pl.DataFrame, models: tuple[str, ...]) -> float | None:
     total = 0.0
     for (model,), rows in todo.group_by("model"):
-        price = price_of(job, models[int(str(model))])
-        if price is None:
+        cost = cost_of(job, models[int(str(model))], _sum(rows["prompt_tokens"]), _sum(rows["answer_tokens"]))
+        if cost is None:
             return None
-        total += _sum(rows["prompt_tokens"]) * price[0] + _sum(rows["answer_tokens"]) * price[1]
+        total += cost
     return total
 
 

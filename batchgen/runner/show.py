@@ -25,7 +25,7 @@ from batchgen.checkpoint.schema import DAMAGED, INTERRUPTED, Record
 from batchgen.errors import NotRunYet
 from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.input.request import PreparedRequest
-from batchgen.job.prices import price_of
+from batchgen.job.prices import cost_of
 from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.columns import ResultColumns
 from batchgen.output.owner import refuse_anothers_checkpoint
@@ -146,11 +146,9 @@ def _attempts(
 
 def _attempt(setup: PreparedJob, request: PreparedRequest, record: Record, reader: Reader) -> ShownAttempt:
     answer = _billed_answer(record, reader)
-    price = price_of(setup.job, request.model)
     tokens = prompt = None
     if answer is not None:
-        prompt = answer.prompt_tokens or request.prompt_tokens
-        tokens = billed_tokens(answer, request.candidates, request.answer_tokens)
+        prompt, tokens = billed_tokens(answer, request)
     elif _may_be_billed(record):
         prompt, tokens = request.prompt_tokens, request.answer_tokens
     return ShownAttempt(
@@ -163,7 +161,7 @@ def _attempt(setup: PreparedJob, request: PreparedRequest, record: Record, reade
         answer_tokens=tokens,
         counted=answer is not None and answer.prompt_tokens is not None,
         possibly_billed=answer is None and tokens is not None,
-        cost=None if price is None else (prompt or 0) * price[0] + (tokens or 0) * price[1],
+        cost=cost_of(setup.job, request.model, prompt or 0, tokens or 0),
     )
 
 

@@ -13,7 +13,7 @@ from batchgen.errors import OK, ROWS_FAILED, MachineRefused, ServiceRefused, Sto
 from batchgen.input.chosen_rows import ChosenRow
 from batchgen.input.request import PreparedRequest
 from batchgen.job.job import Job
-from batchgen.job.prices import price_of
+from batchgen.job.prices import cost_of
 from batchgen.job.shard import row_name
 from batchgen.ui.humanize import dollars, inflect, pluralize
 from batchgen.ui.pairs import TextPair
@@ -126,9 +126,7 @@ def tried_row(job: Job, row: ChosenRow, attempt: Attempt) -> TriedRow:
 
 def _answered(tried: TriedRow, job: Job, asked: PreparedRequest, record: Record, answer: RawCompletion) -> TriedRow:
     first, stored = answer.choices[0], stored_answer(answer)
-    tokens = billed_tokens(stored, asked.candidates, asked.answer_tokens)
-    prompt = stored.prompt_tokens or asked.prompt_tokens
-    price = price_of(job, asked.model)
+    prompt, tokens = billed_tokens(stored, asked)
     return replace(
         tried,
         text=first.text,
@@ -137,6 +135,6 @@ def _answered(tried: TriedRow, job: Job, asked: PreparedRequest, record: Record,
         prompt_tokens=prompt,
         completion_tokens=tokens,
         counted=stored.prompt_tokens is not None,
-        cost=None if price is None else prompt * price[0] + tokens * price[1],
+        cost=cost_of(job, asked.model, prompt, tokens),
         latency_s=record.latency,
     )

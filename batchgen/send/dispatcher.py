@@ -208,8 +208,7 @@ class Dispatcher:
             self._correct(task, outcome)
         answer = outcome.answer if isinstance(outcome, Failure) else outcome
         if answer is not None:
-            prompt = answer.prompt_tokens or task.prompt_tokens
-            tokens = billed_tokens(answer, task.candidates, task.answer_tokens)
+            prompt, tokens = billed_tokens(answer, task)
             self._give_back(task, prompt + tokens, task.cost(tokens, prompt))
             self.limits.answered(now, sent_at, task.answer_tokens, tokens, task.beside)
             self.budget.observe(now - sent_at)

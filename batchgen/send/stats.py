@@ -64,11 +64,11 @@ class Stats:
         return more
 
     def billed(self, answer: Answer, task: Task) -> None:
-        """Counts an answer that was paid for, whether it serves or not. The task's estimate of the prompt tokens is
-        used if the service does not count them."""
+        """Counts an answer that was paid for, whether it serves or not."""
+        prompt, tokens = billed_tokens(answer, task)
         self.answers += 1
-        self.prompt_tokens += answer.prompt_tokens or task.prompt_tokens
-        self.answer_tokens += billed_tokens(answer, task.candidates, task.answer_tokens)
+        self.prompt_tokens += prompt
+        self.answer_tokens += tokens
         self.counted += answer.prompt_tokens is not None
         self.without_log_probs += not answer.has_log_probs
         self.several += answer.choices > task.candidates
