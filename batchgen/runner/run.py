@@ -91,21 +91,19 @@ class Runner:
         self, floor: int, interrupted: int, *, fresh: bool, retry_failed: bool, quiet: bool, adopt: bool
     ) -> Summary:
         started = time.monotonic()
-        continues = fresh and self._reader.unfinished_fresh_run(self._job.first_rows) is not None
-        date = None
+        plan = self.plan(floor, retry_failed=retry_failed)
+        date = self._reader.next_date(today(), plan.requests)
+        to = destination.of(self._job, date)
+        to.refuse(self._setup.source)
+        if not adopt:
+            refuse_anothers_results(self._job, to)
+        if fresh and self._reader.unfinished_fresh_run(self._job.first_rows) is not None:
+            log.info("%s: continues the fresh run that did not finish", self._job.name)
+        warn(self._setup, plan, self._checkpoint, self._reader, interrupted)
         while True:
-            plan = self.plan(floor, retry_failed=retry_failed)
-            if date is None:
-                date = self._reader.next_date(today(), plan.requests)
-                to = destination.of(self._job, date)
-                to.refuse(self._setup.source)
-                if not adopt:
-                    refuse_anothers_results(self._job, to)
-                self._warn(plan, interrupted, continues=continues)
             folders.refuse_full(self._job.state_folder, plan.todo)
             start = Start(fresh or not self._job.reuse, self._job.first_rows, plan.requests)
-            run = start_run(self._checkpoint, self._setup, plan, date, floor, start)
-            self._run = run
+            self._run = run = start_run(self._checkpoint, self._setup, plan, date, floor, start)
             self._signals.defer()
             if plan.todo:
                 self._send(plan, run, quiet=quiet)
@@ -118,6 +116,7 @@ class Runner:
                 break
             self._discard_damaged(published)
             retry_failed = False  # failed rows have used up their tries
+            plan = self.plan(floor, retry_failed=retry_failed)
         counts = RowCounts(published.rows, published.ok, published.failed, published.pending)
         self._checkpoint.put_row("published", (run.id, *counts))
         self._checkpoint.end_run(run, now(), "stopped" if published.pending else "finished", self._sent.learned)
@@ -127,11 +126,6 @@ class Runner:
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         return plan_from(self._setup, self._reader, floor, retry_failed=retry_failed)
-
-    def _warn(self, plan: Plan, interrupted: int, *, continues: bool) -> None:
-        if continues:
-            log.info("%s: continues the fresh run that did not finish", self._job.name)
-        warn(self._setup, plan, self._checkpoint, self._reader, interrupted)
 
     def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
         from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a run sends nothing
