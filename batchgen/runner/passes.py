@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from batchgen.api.outcome import Failure
 from batchgen.api.usage import Usage
+from batchgen.checkpoint.schema import Run
 from batchgen.job.job import Job
+from batchgen.runner.opening import OpenedJob, earlier_rate
+from batchgen.runner.plan import Plan
+from batchgen.runner.signals import Signals
+from batchgen.send.engines.local import EngineFactory
 from batchgen.ui.humanize import pluralize
 
 if TYPE_CHECKING:
@@ -45,6 +50,17 @@ class Passes:
         return sum(map(count, self.stats))
 
 
+def send(held: OpenedJob, plan: Plan, run: Run, signals: Signals, engine: EngineFactory, *, quiet: bool) -> SendResult:
+    """Sends the plan's rows, as one pass. Warns of what was odd. Raises MachineRefused as `Sender.run` does."""
+    from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a run sends nothing
+
+    setup, connection, checkpoint, reader, budget = held
+    sender = Sender(setup, connection, checkpoint, signals, engine, budget, run, reader.total_usage())
+    sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=quiet)
+    _warn_of_oddities(sent, setup.job)
+    return sent
+
+
 def describe_fatal(fatal: Failure, job: Job) -> str:
     """Says why the service refuses a run, or nothing reaches it, and what to do."""
     policy = fatal.kind.policy
@@ -53,7 +69,7 @@ def describe_fatal(fatal: Failure, job: Job) -> str:
     return f"{what}: {fatal.message}{advice}"
 
 
-def warn_of_oddities(sent: SendResult, job: Job) -> None:
+def _warn_of_oddities(sent: SendResult, job: Job) -> None:
     """Warns of unexpected behaviour of the server that fails no row."""
     stats, request = sent.stats, job.request
     if request.logprobs is not None and request.logprobs is not False and 0 < stats.answers == stats.without_log_probs:

@@ -32,8 +32,8 @@ from batchgen.output.publish import PublishResult
 from batchgen.reporting import write as reports
 from batchgen.reporting.subject import InputIndex, Subject, mean_tokens
 from batchgen.runner import adoption
-from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.passes import Passes, describe_fatal, warn_of_oddities
+from batchgen.runner.opening import OpenedJob, now, plan_from, recover, start_run, warn
+from batchgen.runner.passes import Passes, describe_fatal, send
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import reopen, today
 from batchgen.runner.publish import PUBLISHED_COLUMNS, publish_run
@@ -54,7 +54,8 @@ class Runner:
     """One run, under the lock."""
 
     def __init__(self, held: OpenedJob, signals: Signals, engine: EngineFactory) -> None:
-        self._setup, self._connection, self._checkpoint, self._reader, self._budget = held
+        self._held = held
+        self._setup, _, self._checkpoint, self._reader, self._budget = held
         self._job = held.setup.job
         self._signals = signals
         self._engine = engine
@@ -106,7 +107,7 @@ class Runner:
             self._run = run = start_run(self._checkpoint, self._setup, plan, date, floor, start)
             self._signals.defer()
             if plan.todo:
-                self._send(plan, run, quiet=quiet)
+                self._sent.add(send(self._held, plan, run, self._signals, self._engine, quiet=quiet))
             rows, models, prompt_tokens = self._current_rows(plan, run), plan.models, mean_tokens(plan.rows)
             del plan  # memory that publishing can use
             if not adopt:
@@ -126,15 +127,6 @@ class Runner:
 
     def plan(self, floor: int, *, retry_failed: bool) -> Plan:
         return plan_from(self._setup, self._reader, floor, retry_failed=retry_failed)
-
-    def _send(self, plan: Plan, run: Run, *, quiet: bool) -> None:
-        from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a run sends nothing
-
-        ours = self._setup, self._connection, self._checkpoint, self._signals, self._engine
-        sender = Sender(*ours, self._budget, run, self._reader.total_usage())
-        sent = sender.run(plan, earlier_rate(self._setup, self._reader), self._reader.last_in_flight(), quiet=quiet)
-        self._sent.add(sent)
-        warn_of_oddities(sent, self._job)
 
     def _current_rows(self, plan: Plan, run: Run) -> pl.DataFrame:
         """Returns the plan's rows, updated by what this run has stored."""

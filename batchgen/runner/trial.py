@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -15,17 +14,14 @@ from batchgen.checkpoint.schema import Run, Start
 from batchgen.input.chosen_rows import ChosenRow, read_rows
 from batchgen.output import destination
 from batchgen.output.owner import refuse_anothers_results
-from batchgen.runner.opening import OpenedJob, earlier_rate, now, plan_from, recover, start_run, warn
-from batchgen.runner.passes import describe_fatal, warn_of_oddities
+from batchgen.runner.opening import OpenedJob, now, plan_from, recover, start_run, warn
+from batchgen.runner.passes import describe_fatal, send
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import today
 from batchgen.runner.signals import Signals
 from batchgen.runner.trial_result import Attempt, Trial, TriedRow, tried_row
 from batchgen.send.engines import local
 from batchgen.storage import folders
-
-if TYPE_CHECKING:
-    from batchgen.runner.sender import SendResult
 
 
 def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -> Trial:
@@ -53,7 +49,7 @@ def try_rows(held: OpenedJob, signals: Signals, count: int, *, anywhere: bool) -
     learned = None
     try:
         signals.defer()
-        sent = _send(held, signals, run, only(plan, rows))
+        sent = send(held, only(plan, rows), run, signals, local.engine, quiet=False)
         learned = sent.learned
     finally:
         checkpoint.end_run(run, now(), "stopped", learned)
@@ -76,17 +72,6 @@ def only(plan: Plan, rows: pl.Series) -> Plan:
     todo = pl.repeat(value=False, n=plan.rows.height, eager=True).scatter(rows, values=True)
     order = None if plan.order is None else rows
     return dataclasses.replace(plan, rows=plan.rows.with_columns(todo=todo), order=order)
-
-
-def _send(held: OpenedJob, signals: Signals, run: Run, plan: Plan) -> SendResult:
-    from batchgen.runner.sender import Sender  # noqa: PLC0415  it takes long, and many a trial sends nothing
-
-    setup, connection, checkpoint, reader, budget = held
-    ours = setup, connection, checkpoint, signals, local.engine
-    sender = Sender(*ours, budget, run, reader.total_usage())
-    sent = sender.run(plan, earlier_rate(setup, reader), reader.last_in_flight(), quiet=False)
-    warn_of_oddities(sent, setup.job)
-    return sent
 
 
 def _shown(
