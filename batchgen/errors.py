@@ -68,3 +68,13 @@ class AlreadyRunning(BatchgenError):
     """Another run of this job holds the lock."""
 
     exit_code = 75
+
+
+def exit_code_of(*, is_refused: bool, is_broken: bool, has_pending: bool, has_failed: bool) -> int:
+    """Returns the exit code by what became of some rows. `is_refused`: by the service. `is_broken`: this machine could
+    not go on."""
+    if is_refused:
+        return ServiceRefused.exit_code
+    if has_pending:
+        return MachineRefused.exit_code if is_broken else Stopped.exit_code
+    return ROWS_FAILED if has_failed else OK

@@ -15,17 +15,7 @@ import polars as pl
 
 from batchgen.api.usage import NOTHING
 from batchgen.checkpoint.schema import DAMAGED, Record, RowCounts, Run, Start
-from batchgen.errors import (
-    INPUT_CHANGED,
-    OK,
-    ROWS_FAILED,
-    BatchgenError,
-    InputChanged,
-    MachineRefused,
-    ServiceRefused,
-    Stopped,
-    UsageError,
-)
+from batchgen.errors import INPUT_CHANGED, BatchgenError, InputChanged, Stopped, UsageError, exit_code_of
 from batchgen.output import destination
 from batchgen.output.owner import refuse_anothers_results
 from batchgen.output.publish import PublishResult
@@ -232,10 +222,9 @@ class Runner:
         return self._sent.stopped if published.pending else None
 
     def _exit_code(self, published: PublishResult) -> int:
-        if self._sent.fatal is not None:
-            return ServiceRefused.exit_code
-        if published.pending and self._sent.is_broken:
-            return MachineRefused.exit_code
-        if published.pending:
-            return Stopped.exit_code
-        return ROWS_FAILED if published.failed or published.rejected else OK
+        return exit_code_of(
+            is_refused=self._sent.fatal is not None,
+            is_broken=self._sent.is_broken,
+            has_pending=published.pending > 0,
+            has_failed=bool(published.failed or published.rejected),
+        )

@@ -9,7 +9,7 @@ from batchgen.api.types import RawCompletion
 from batchgen.api.usage import NOTHING, Usage, billed_tokens, stored_answer
 from batchgen.checkpoint.index import State
 from batchgen.checkpoint.schema import Record
-from batchgen.errors import OK, ROWS_FAILED, MachineRefused, ServiceRefused, Stopped
+from batchgen.errors import OK, exit_code_of
 from batchgen.input.chosen_rows import ChosenRow
 from batchgen.input.request import PreparedRequest
 from batchgen.job.job import Job
@@ -73,12 +73,12 @@ class Trial(Renderable):
     @property
     def exit_code(self) -> int:
         """Returns the exit code, as a run's."""
-        pending, failed = self._count("pending"), self._count("failed")
-        if self.is_refused:
-            return ServiceRefused.exit_code
-        if pending:
-            return MachineRefused.exit_code if self.is_broken else Stopped.exit_code
-        return ROWS_FAILED if failed else OK
+        return exit_code_of(
+            is_refused=self.is_refused,
+            is_broken=self.is_broken,
+            has_pending=self._count("pending") > 0,
+            has_failed=self._count("failed") > 0,
+        )
 
     def _count(self, status: str) -> int:
         return sum(row.status == status for row in self.rows)
