@@ -82,10 +82,7 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
     _proxy(job, urls, environ)
     _refuse_unwritable_names(job)
     refuse_misplaced(job, job.checkpoint, "output.state")
-    source = open_source(job.input)
-    refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
-    if job.priority is not None:
-        _refuse_unordered(job.priority, source)
+    source = _open_input(job)
     try:
         requests = Requests(job, source.columns, job.endpoint.identity(urls))
     except UsageError as error:
@@ -95,10 +92,18 @@ def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJ
 
 def reopen(setup: PreparedJob) -> PreparedJob:
     """Returns the job with the input as it is now. Raises UsageError as `prepare` does."""
-    source = open_source(setup.job.input)
-    refuse_collisions(list(source.columns), setup.job.input.rename, setup.job.answer_columns)
-    requests = Requests(setup.job, source.columns, setup.job.endpoint.identity(setup.urls))
-    return replace(setup, source=source, requests=requests)
+    source = _open_input(setup.job)
+    return replace(setup, source=source, requests=Requests(setup.job, source.columns, setup.identity))
+
+
+def _open_input(job: Job) -> Source:
+    """Opens the input. Raises UsageError if it has not the columns that the job needs, or has others that it must
+    not."""
+    source = open_source(job.input)
+    refuse_collisions(list(source.columns), job.input.rename, job.answer_columns)
+    if job.priority is not None:
+        _refuse_unordered(job.priority, source)
+    return source
 
 
 def _refuse_unwritable_names(job: Job) -> None:

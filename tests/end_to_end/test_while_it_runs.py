@@ -97,6 +97,19 @@ def test_an_input_that_is_broken_costs_nothing_of_what_is_in_flight(job, service
     assert kept == service.requests < MANY, "what was in flight ended, and is kept"
 
 
+def test_an_input_that_has_lost_the_column_of_priorities_is_told_as_that(job, service, start, ended):
+    rows = [{"id": f"r{n}", "name": f"shelf {n}", "margin": n} for n in range(20)]
+    path = job(rows, limits={"concurrency": 4}, priority="margin")
+    service.script = many_waiting(10)
+    running = start("run", path, "--json")
+    service.wait(lambda service: service.in_flight == 4)
+    job.write([{"id": row["id"], "name": row["name"]} for row in rows])
+    service.release()
+    said = ended(running)
+    assert said.returncode == 3, said.stderr
+    assert "cannot be read now (priority: the input has no column 'margin'" in said.stderr
+
+
 def test_an_input_that_cannot_be_read_again_is_no_wrong_command(job, service, start, ended, called):
     """Its version is as it was, as on a disk that fails."""
     path = job(LONG[1050:], limits={"concurrency": 20})
