@@ -55,8 +55,8 @@ def plan_after(
 ) -> Plan:
     """Makes a plan by what is stored: the keys in `index`, and the `input.id` of each row that was tried. Raises
     UsageError as `make_plan` and `refuse_too_long` do."""
-    plan = make_plan(setup.job, setup.source, setup.requests, index, names, retry_failed=retry_failed, recheck=recheck)
-    refuse_too_long(plan, setup.job, setup.source)
+    plan = make_plan(setup, index, names, retry_failed=retry_failed, recheck=recheck)
+    refuse_too_long(plan, setup)
     return plan
 
 

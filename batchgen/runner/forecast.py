@@ -197,7 +197,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
     descriptors.raise_limit(setup.job.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as earlier:
-        made = with_prompts(earlier.plan(setup, retry_failed=retry_failed), setup.source, setup.requests, prompts)
+        made = with_prompts(earlier.plan(setup, retry_failed=retry_failed), setup, prompts)
         date = earlier.next_date(made.requests)
     to = destination.of(job, date)
     to.refuse(setup.source)

@@ -14,13 +14,12 @@ import polars as pl
 from batchgen.checkpoint.index import Index, State
 from batchgen.errors import UsageError
 from batchgen.input.chosen_rows import read_rows
-from batchgen.input.request import Requests
-from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.job.prices import cost_of, price_of
 from batchgen.job.sections import Limits
 from batchgen.runner.duplicates import first_of_each, is_sent, share_answers, with_occurrence_keys
 from batchgen.runner.preflight import SHOWN_PROBLEMS, Preflight, names_at, preflight
+from batchgen.runner.prepare import PreparedJob
 from batchgen.ui.humanize import pluralize
 
 
@@ -74,9 +73,7 @@ class Plan:
 
 
 def make_plan(
-    job: Job,
-    source: Source,
-    requests: Requests,
+    setup: PreparedJob,
     index: Index,
     known_names: Iterator[str],
     *,
@@ -85,7 +82,8 @@ def make_plan(
 ) -> Plan:
     """Makes the plan. `recheck`: returns the rows with their answers by the present check. Raises UsageError if a row
     has no valid request; its message names the first such rows and counts them all."""
-    seen = preflight(job, source, requests)
+    job = setup.job
+    seen = preflight(job, setup.source, setup.requests)
     _refuse_unpriced(job, seen)
     rows = seen.columns.frame()
     first = first_of_each(rows) if job.duplicates == "once" else None
@@ -117,31 +115,32 @@ def make_plan(
     )
 
 
-def with_prompts(plan: Plan, source: Source, requests: Requests, count: int) -> Plan:
+def with_prompts(plan: Plan, setup: PreparedJob, count: int) -> Plan:
     """Adds the prompts of so many of the rows that would be sent first. Raises InputChanged. The input is read again
     only where they are not among the first rows, whose prompts a plan has."""
     rows = (plan.rows["todo"].arg_true() if plan.order is None else plan.order).head(count).to_list()
     if max(rows, default=0) < len(plan.prompts):
         return replace(plan, prompts=tuple(plan.prompts[row] for row in rows))
-    found = {row.at: row.request.prompt for batch in read_rows(source, requests, sorted(rows)) for row in batch}
+    batches = read_rows(setup.source, setup.requests, sorted(rows))
+    found = {row.at: row.request.prompt for batch in batches for row in batch}
     return replace(plan, prompts=tuple(found[row] for row in rows))
 
 
-def refuse_too_long(plan: Plan, job: Job, source: Source) -> None:
+def refuse_too_long(plan: Plan, setup: PreparedJob) -> None:
     """Raises UsageError for rows that need more tokens than a minute grants: they would be refused for ever, and delay
     all others."""
-    rows, grant = plan.rows, job.limits.tokens_per_minute
+    rows, grant = plan.rows, setup.job.limits.tokens_per_minute
     if grant is None:
         return
     needs = pl.col("prompt_tokens").cast(pl.Int64) + pl.col("answer_tokens")
     too_long = rows.lazy().with_row_index("at").filter("todo", needs > grant).select("at", needs=needs).collect()
     if too_long.is_empty():
         return
-    named = names_at(job, source, too_long["at"].head(SHOWN_PROBLEMS).to_list())
+    named = names_at(setup.job, setup.source, too_long["at"].head(SHOWN_PROBLEMS).to_list())
     shown = "\n".join(f"  {name}: {tokens:,}" for name, tokens in zip(named, too_long["needs"], strict=False))
     some = f"{too_long.height:,} of {pluralize(rows.height, 'row')}"
     raise UsageError(
-        f"{job.input.path}: {some} cannot be sent: with its longest answer each may take more tokens than "
+        f"{setup.job.input.path}: {some} cannot be sent: with its longest answer each may take more tokens than "
         f"limits.tokens_per_minute grants in a minute ({grant:,.0f}): shorten the prompt, lower request.max_tokens, or "
         f"raise the limit; nothing was sent:\n{shown}"
     )

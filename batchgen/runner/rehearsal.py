@@ -63,7 +63,7 @@ def rehearse(
 ) -> Rehearsal:
     """Rehearses the plan. `learned`, `found`: requests a minute, and in flight, that an earlier run found. `seen`:
     latency and tokens of the last answers."""
-    waiting = chain.from_iterable(tasks(setup.job, setup.source, setup.requests, plan))
+    waiting = chain.from_iterable(tasks(setup, plan))
     rows = list(islice(waiting, MAX_ROWS))
     for task in rows:
         task.candidates = 1  # what is played are the tokens of all of them

@@ -151,7 +151,7 @@ class Sender:
         setup, job, concurrency = self.setup, self.setup.job, self.setup.job.limits.most_in_flight
         retries = Retries(job.retry.attempts, job.retry.max_wait, job.check.retries)
         return Dispatcher(
-            batches=tasks(job, setup.source, setup.requests, plan),
+            batches=tasks(setup, plan),
             attempt=with_check(attempt, setup.checker, setup.dialect.read_answer),
             save=save,
             flight=flight,

@@ -49,8 +49,7 @@ def show(setup: PreparedJob, which: RowSelection) -> Iterator[ShownRow]:
         floor = last.floor if last is not None else 0
         index = reader.index(floor) if reader is not None else Index((), 0)
         recheck = partial(recheck_states, reader=reader, checker=setup.checker) if reader and not which.names else None
-        given = setup.job, setup.source, setup.requests, index, iter(())
-        plan = make_plan(*given, retry_failed=True, recheck=recheck)
+        plan = make_plan(setup, index, iter(()), retry_failed=True, recheck=recheck)
     states = plan.rows["state"]
     places = named_rows(setup.source, which.names) if which.names else states.is_in(which.states).arg_true().to_list()
     return _shown(setup, plan, floor, places)

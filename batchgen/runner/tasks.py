@@ -9,29 +9,29 @@ import polars as pl
 
 from batchgen.checkpoint.index import State, join
 from batchgen.errors import InputChanged
-from batchgen.input.request import PreparedBatch, Requests
-from batchgen.input.source import Source
+from batchgen.input.request import PreparedBatch
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
 from batchgen.runner.plan import Plan
 from batchgen.runner.preflight import checksums
+from batchgen.runner.prepare import PreparedJob
 from batchgen.send.task import Task
 
 PORTION_BYTES, TASK_BYTES, TOKEN_BYTES = 64 << 20, 1000, 4
 
 
-def tasks(job: Job, source: Source, requests: Requests, plan: Plan) -> Iterator[list[Task]]:
+def tasks(setup: PreparedJob, plan: Plan) -> Iterator[list[Task]]:
     """Yields the tasks of the rows to be done, by batch, in the plan's order. Raises InputChanged if the input is no
     longer the planned one: then an answer might be stored for another row's prompt."""
     if plan.order is None:
-        for made in _chosen(job, source, requests, plan, plan.rows["todo"]):
+        for made in _chosen(setup, plan, plan.rows["todo"]):
             yield list(made.values())
         return
     for portion in _portions(plan.rows, plan.order):
         chosen = pl.repeat(value=False, n=plan.rows.height, eager=True).scatter(portion, values=True)
         found: dict[int, Task] = {}
-        for made in _chosen(job, source, requests, plan, chosen):
+        for made in _chosen(setup, plan, chosen):
             found |= made
         yield [found[row] for row in portion]
 
@@ -46,8 +46,9 @@ def _portions(rows: pl.DataFrame, order: pl.Series) -> Iterator[pl.Series]:
         start += length
 
 
-def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl.Series) -> Iterator[dict[int, Task]]:
+def _chosen(setup: PreparedJob, plan: Plan, chosen: pl.Series) -> Iterator[dict[int, Task]]:
     """Yields the tasks of some rows by number, in input order. `chosen`: a boolean for each row of the input."""
+    job, source = setup.job, setup.source
     prices = {model: price_of(job, model) or (0.0, 0.0) for model in plan.models}
     left, start = int(chosen.sum()), source.start_of(chosen.arg_max() or 0)  # of the first that is true
     for frame, _ in source.numbered(start):
@@ -62,7 +63,7 @@ def _chosen(job: Job, source: Source, requests: Requests, plan: Plan, chosen: pl
             sharing = "sharing" if "sharing" in rows.columns else pl.lit(1).alias("sharing")
             known = rows.filter(here).select("hi", "lo", "checksum", sharing, "attempts", "state").iter_rows()
             facts = zip(numbers, names, known, strict=True)
-            for made in requests.batches(wanted):
+            for made in setup.requests.batches(wanted):
                 yield dict(_tasks(job, made, facts, prices))
             left -= wanted.height
         start += frame.height

@@ -33,11 +33,11 @@ def prepared(folder: Path, **more: object) -> PreparedJob:
 
 
 def planned(setup: PreparedJob) -> Plan:
-    return make_plan(setup.job, setup.source, setup.requests, Index((), 0), iter(()), retry_failed=False)
+    return make_plan(setup, Index((), 0), iter(()), retry_failed=False)
 
 
 def made(setup: PreparedJob, plan: Plan) -> list[Task]:
-    return [task for batch in tasks(setup.job, setup.source, setup.requests, plan) for task in batch]
+    return [task for batch in tasks(setup, plan) for task in batch]
 
 
 @pytest.mark.parametrize("order", ["input", "random"])
