@@ -71,17 +71,17 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         refuse_anothers_checkpoint(setup.job, reader.owner())
         refuse_built_in(setup, reader.endpoints())
         yield EarlierRuns(
-            partial(reader.next_date, today()),
-            reader.index(reader.next_floor(reuse=setup.job.reuse, first_rows=setup.job.first_rows)),
-            True,  # noqa: FBT003  it has run
-            reader.row_names(),
-            reader.median_latency(),
-            reader.learned_rate(),
-            reader.last_answers() if rehearse else (),
-            reader.total_usage(),
-            reader.last_in_flight(),
-            partial(recheck_states, reader=reader, checker=setup.checker),
-            reader.endpoints(),
+            next_date=partial(reader.next_date, today()),
+            index=reader.index(reader.next_floor(reuse=setup.job.reuse, first_rows=setup.job.first_rows)),
+            has_run=True,
+            names=reader.row_names(),
+            latency=reader.median_latency(),
+            learned=reader.learned_rate(),
+            answers=reader.last_answers() if rehearse else (),
+            usage=reader.total_usage(),
+            in_flight=reader.last_in_flight(),
+            recheck=partial(recheck_states, reader=reader, checker=setup.checker),
+            endpoints=reader.endpoints(),
         )
 
 
