@@ -47,7 +47,7 @@ class Blame:
     def as_refusal(self, failure: Failure, now: float) -> Failure:
         """Returns the failure, as a refusal by rate if the server says it is overloaded while it answers others: it has
         a limit. The same failure for all rows, and for longer, is an outage."""
-        recent = MAX_WINDOW if self._limits.has_learned() else RECENT_ANSWER_SECONDS
+        recent = MAX_WINDOW if self._limits.learned() is not None else RECENT_ANSWER_SECONDS
         is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < recent
         return replace(failure, kind=Kind.BUSY) if is_refusal else failure
 

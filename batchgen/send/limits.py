@@ -47,7 +47,8 @@ class RateLimiter:
         self.auto: FoundConcurrency | None = None
         self._resume_at = -math.inf
         self._slowed_at = -math.inf
-        self._refusals = 0
+        self.refusals = 0
+        """Bursts of refusals since the last answer."""
         self._runs = 1
         self._doubtful: list[tuple[float, int]] = []
         """When refusals came that may be an outage, since the last answer: when each was sent, and beside how many."""
@@ -108,7 +109,7 @@ class RateLimiter:
 
     def answered(self, now: float, sent_at: float, longest_answer: int, used: float, beside: int = 1) -> None:
         """Counts an answer. `beside`: requests in flight when it was sent, itself included."""
-        self._refusals = 0
+        self.refusals = 0
         self.window.answered(now, beside)
         if self.auto is not None:
             self.auto.answered(now, sent_at, used, beside, self.window.max_in_flight)
@@ -128,7 +129,7 @@ class RateLimiter:
         is_burst = sent_at >= self._slowed_at
         is_lone = by_rate and self._learned.is_met and wait <= self.SHORT_WAIT
         if is_burst:
-            self._refusals += 1
+            self.refusals += 1
             self._slowed_at = now
         if not is_lone:
             self._resume_at = max(self._resume_at, now + wait)
@@ -160,10 +161,6 @@ class RateLimiter:
         """Counts an attempt that ended without an answer of the service itself, while so many rows were left to do."""
         self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)
 
-    def has_learned(self) -> bool:
-        """Returns whether the server was found to have a rate."""
-        return self._learned.is_met
-
     def is_outage_likely(self) -> bool:
         return self._outage.is_likely()
 
@@ -175,11 +172,6 @@ class RateLimiter:
     def outages(self) -> int:
         """Returns how many outages there were."""
         return self._outage.times_opened
-
-    @property
-    def refusals(self) -> int:
-        """Returns the bursts of refusals since the last answer."""
-        return self._refusals
 
     def learned(self) -> float | None:
         """Returns the requests a minute that the server was found to grant; None if it never refused."""
