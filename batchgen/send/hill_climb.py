@@ -64,9 +64,7 @@ class HillClimb:
     base: float = math.inf  # the latency without a queue
     _rounds: deque[Level] = field(default_factory=lambda: deque(maxlen=STEADY))
     _factor: float = 2.0
-    _before: Level | None = None  # where more in flight was worth it
-    _high: Level | None = None  # where it was not
-    _low: Level | None = None  # where fewer waited less
+    _other: Level | None = None  # what the next round is compared with
     _tries: int = 0
     _tried_at: float = 0.0
     _unchecked: int = 0  # attempts since fewer were tried
@@ -128,7 +126,7 @@ class HillClimb:
 
     def _leave_queue(self, now: float, level: Level) -> None:
         """Goes back to as many as are at work, and a short queue."""
-        self.base, self._before, self._tried_at, self._unchecked = level.at_work / level.throughput, None, now, 0
+        self.base, self._tried_at, self._unchecked = level.at_work / level.throughput, now, 0
         most = max(with_short_queue(level.at_work), round(self.number / MAX_LOWERED))
         self.move(most, Phase.HOLDING, level, "requests wait in the server's queue")
 
@@ -146,13 +144,12 @@ class HillClimb:
         return self.pace.is_steady or len(self._rounds) > 1
 
     def _climbed(self, level: Level) -> None:
-        before, level = self._before, mean_level(self._rounds)
+        before, level = self._other, mean_level(self._rounds)
         if before is None or level.number <= before.number:
-            self._before = level
             self._climb(level, self._factor)
         elif is_faster(level, min(self.base, before.latency), self.pace):
             self.move(self.number, Phase.CLIMBING, level, "")
-            self._before, self._unchecked = None, UNCHECKED  # what was measured before is of a slower server
+            self._other, self._unchecked = None, UNCHECKED  # what was measured before is of a slower server
         elif is_worth(level, before, self.pace):
             self._unchecked = UNCHECKED if len(self._rounds) > 1 else self._unchecked  # it has changed meanwhile
             self._found_room(level, before, 2.0)
@@ -160,7 +157,7 @@ class HillClimb:
             self._settle(level)
 
     def _tried(self, level: Level) -> None:
-        before = self._before or level
+        before = self._other or level
         if is_faster(level, self.base, self.pace):  # nothing was tried
             self.base, self._unchecked = self.base * level.latency / before.latency, UNCHECKED
             self.move(min(self.number, round(before.number)), Phase.HOLDING, level, "the server is faster")
@@ -175,7 +172,7 @@ class HillClimb:
         self._climb(level, factor)
 
     def _climb(self, level: Level, factor: float) -> None:
-        self._before, self._factor = level, min(factor, self.total / level.latency / 3)
+        self._other, self._factor = level, min(factor, self.total / level.latency / 3)
         most = max(self.number + self.others.runs, int(self.number * self._factor))
         if most > self.ceiling or self._factor < STEP:
             self.base = min(self.base, level.latency)
@@ -191,8 +188,8 @@ class HillClimb:
             return
         if self.base == math.inf:  # none wait, by the server's word
             self.base, self._unchecked = level.latency, UNCHECKED
-        self._high = level
-        lowest = int(self._before.number + 0.5) if self._before else 1
+        lowest = int(self._other.number + 0.5) if self._other else 1
+        self._other = level
         most = min(max(lowest, self._needed(level)), self.number)
         self.move(most, Phase.VERIFYING, level, "more in flight only waits longer")
 
@@ -201,13 +198,13 @@ class HillClimb:
         return with_short_queue(level.throughput * self.base)
 
     def _lower(self, level: Level, most: int, why: str = "answers wait") -> None:
-        self._high, self._before, self._factor = level, None, max(self.number / max(1, most), STEP)
+        self._other, self._factor = level, max(self.number / max(1, most), STEP)
         self.move(max(1, most), Phase.LOWERED, level, why)
 
     def _verified(self, now: float, level: Level) -> None:
         """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
         level = mean_level(self._rounds)
-        high = self._high or level
+        high = self._other or level
         self._tried_at = now
         if not brings_less(level, high):
             self._hold(now, level)
@@ -260,7 +257,7 @@ class HillClimb:
 
     def _try_more(self, level: Level) -> None:
         self._tries, self._unchecked = min(self._tries + 1, 10), self._unchecked + 1
-        self._before = mean_level(self._rounds)
+        self._other = mean_level(self._rounds)
         self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), MAX_STEP)
         most = max(self.number + self.others.runs, round(self.number * self._factor))
         self.move(min(most, self.ceiling), Phase.TRYING, level, "is there room for more?")
@@ -268,14 +265,14 @@ class HillClimb:
     def _was_lowered(self, now: float, level: Level) -> None:
         """Checks whether fewer wait less. If not, answers simply take longer."""
         level = mean_level(self._rounds)
-        high = self._high or level
+        high = self._other or level
         if self.base == math.inf:
             self._look_for_base(level, high)
         elif waits_less(level, high, self.pace):
             if self.pace.is_steady or are_alike(level, high):
                 self._hold(now, level)
             else:
-                self._low = level
+                self._other = level
                 self.move(round(high.number), Phase.RETURNED, level, "was it by chance?")
         elif self._is_sure:
             self.base = (max if self._is_long(high) else min)(self.base, level.latency)
@@ -292,7 +289,7 @@ class HillClimb:
 
     def _returned(self, now: float, level: Level) -> None:
         """Checks again, at the larger number, whether fewer wait less: the server may just have been slow."""
-        low = self._low or level
+        low = self._other or level
         if waits_less(low, level, self.pace):
             self.move(max(1, round(low.number)), Phase.HOLDING, level, "answers wait")
         else:
