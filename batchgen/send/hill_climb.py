@@ -118,17 +118,17 @@ class HillClimb:
             case other:
                 assert_never(other)
 
-    def move(self, most: int, phase: Phase, level: Level | None, why: str) -> None:
+    def move(self, number: int, phase: Phase, level: Level | None, why: str) -> None:
         """Changes the number, or what the next round is to show."""
-        if most != self.number or phase not in {self.phase, Phase.DOUBTING}:
+        if number != self.number or phase not in {self.phase, Phase.DOUBTING}:
             self._rounds.clear()
-        self.number, self.phase, self.level, self.why = most, phase, level, why
+        self.number, self.phase, self.level, self.why = number, phase, level, why
 
     def _leave_queue(self, now: float, level: Level) -> None:
         """Goes back to as many as are at work, and a short queue."""
         self.base, self._tried_at, self._unchecked = level.at_work / level.throughput, now, 0
-        most = max(with_short_queue(level.at_work), round(self.number / MAX_LOWERED))
-        self.move(most, Phase.HOLDING, level, "requests wait in the server's queue")
+        number = max(with_short_queue(level.at_work), round(self.number / MAX_LOWERED))
+        self.move(number, Phase.HOLDING, level, "requests wait in the server's queue")
 
     def _adopt(self, now: float, level: Level) -> None:
         """Takes the number that other runs have found. What was measured beside them tells the latency without a
@@ -173,12 +173,12 @@ class HillClimb:
 
     def _climb(self, level: Level, factor: float) -> None:
         self._other, self._factor = level, min(factor, self.total / level.latency / 3)
-        most = max(self.number + self.others.runs, int(self.number * self._factor))
-        if most > self.ceiling or self._factor < STEP:
+        number = max(self.number + self.others.runs, int(self.number * self._factor))
+        if number > self.ceiling or self._factor < STEP:
             self.base = min(self.base, level.latency)
             self.move(self.number, Phase.HOLDING, level, "as many as there may be")
         else:
-            self.move(most, Phase.CLIMBING, level, "the server has room for more")
+            self.move(number, Phase.CLIMBING, level, "the server has room for more")
 
     def _settle(self, level: Level) -> None:
         """Settles at the number that the throughput needs at the latency without a queue, by Little's law, and a short
@@ -190,16 +190,17 @@ class HillClimb:
             self.base, self._unchecked = level.latency, UNCHECKED
         lowest = int(self._other.number + 0.5) if self._other else 1
         self._other = level
-        most = min(max(lowest, self._needed(level)), self.number)
-        self.move(most, Phase.VERIFYING, level, "more in flight only waits longer")
+        number = min(max(lowest, self._needed(level)), self.number)
+        self.move(number, Phase.VERIFYING, level, "more in flight only waits longer")
 
     def _needed(self, level: Level) -> int:
         """Returns how many keep the server as busy as it is, with a short queue."""
         return with_short_queue(level.throughput * self.base)
 
-    def _lower(self, level: Level, most: int, why: str = "answers wait") -> None:
-        self._other, self._factor = level, max(self.number / max(1, most), STEP)
-        self.move(max(1, most), Phase.LOWERED, level, why)
+    def _lower(self, level: Level, number: int, why: str = "answers wait") -> None:
+        number = max(1, number)
+        self._other, self._factor = level, max(self.number / number, STEP)
+        self.move(number, Phase.LOWERED, level, why)
 
     def _verified(self, now: float, level: Level) -> None:
         """Checks whether fewer in flight bring as much as more did. If not, the latency grew without a queue."""
@@ -228,8 +229,8 @@ class HillClimb:
         elif self._is_long(level) and self.phase is not Phase.DOUBTING:
             self.move(self.number, Phase.DOUBTING, level, "")  # it may have changed since
         elif self._is_long(level):
-            most = max(self._needed(level), round(self.number / MAX_LOWERED))
-            self._lower(level, min(most, int(self.number / STEP)))  # by enough that it shows
+            number = max(self._needed(level), round(self.number / MAX_LOWERED))
+            self._lower(level, min(number, int(self.number / STEP)))  # by enough that it shows
         elif self._is_check_due:
             self._lower(level, round(self.number / CHECK_STEP), "is this the shortest latency?")
         elif now - self._tried_at >= self._patience(level) * (1 if queue < FREE else 2) and not self.others.is_looking:
@@ -259,8 +260,8 @@ class HillClimb:
         self._tries, self._unchecked = min(self._tries + 1, 10), self._unchecked + 1
         self._other = mean_level(self._rounds)
         self._factor = min(max(STEP, math.exp(4 * self.pace.deviation)), MAX_STEP)
-        most = max(self.number + self.others.runs, round(self.number * self._factor))
-        self.move(min(most, self.ceiling), Phase.TRYING, level, "is there room for more?")
+        number = max(self.number + self.others.runs, round(self.number * self._factor))
+        self.move(min(number, self.ceiling), Phase.TRYING, level, "is there room for more?")
 
     def _was_lowered(self, now: float, level: Level) -> None:
         """Checks whether fewer wait less. If not, answers simply take longer."""
