@@ -172,13 +172,13 @@ class Dispatcher:
         flight, or if the budget has stopped the run."""
         tokens = self.limits.expected_tokens(task.prompt_tokens, task.answer_tokens)
         cost = task.cost(tokens - task.prompt_tokens)
-        reason = self.budget.exhausted(now, tokens, cost)
-        if reason and self.stats.in_flight and self.budget.may_be_freed(now):
-            return False
-        least = task.prompt_tokens, task.cost(0)
-        if reason and not (self.budget.may_be_freed(now) and self.budget.is_mostly_unspent(*least)):
-            self.stop(reason, is_spent=True)
-            return False
+        if reason := self.budget.exhausted(now, tokens, cost):
+            may_be_freed = self.budget.may_be_freed(now)
+            if may_be_freed and self.stats.in_flight:
+                return False
+            if not may_be_freed or not self.budget.is_mostly_unspent(task.prompt_tokens, task.cost(0)):
+                self.stop(reason, is_spent=True)
+                return False
         task.reserved, task.reserved_cost = tokens, cost
         self.limits.take(now, tokens)
         task.may_resend = self.budget.take(tokens, cost, self.concurrency)
