@@ -232,8 +232,7 @@ class Job(Renderable, Section):
             update={
                 "name": f"{self.name}.local",
                 "endpoint": Endpoint(name=LOCAL),
-                "request": in_dialect(self.request, dialect),
-                "columns": {name: column for name, column in self.columns.items() if dialect.has(name)},
+                **in_dialect(self.request, self.columns, dialect),
                 "limits": Limits(concurrency=self.limits.concurrency),
                 "notify": Notify(),
                 "metrics": None,

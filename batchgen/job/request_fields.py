@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from batchgen.api.dialects import Dialect
-from batchgen.job.sections import Request
+from batchgen.job.sections import Request, RequestField
 from batchgen.job.types import validation_error
 
 
 def refuse_unknown(request: Request, columns: Iterable[str], dialect: Dialect) -> None:
     """Raises ValidationError for the first request field, or row's own one, that the dialect lacks or has otherwise."""
-    for name in given(request):
-        _refuse("request", name, dialect)
+    for name, value in request:
+        if value is not None:
+            _refuse("request", name, dialect)
     for name in columns:
         _refuse("columns", name, dialect)
     for name in request.extra or ():
@@ -36,11 +38,9 @@ def _refuse_known(name: str, dialect: Dialect) -> None:
         raise validation_error(("request", "extra", name), f"is known: write `request: {{{name}: ...}}`")
 
 
-def given(request: Request) -> list[str]:
-    """Returns the fields that a request sets."""
-    return [name for name, value in request if value is not None]
-
-
-def in_dialect(request: Request, dialect: Dialect) -> Request:
-    """Returns a request with those of its fields alone that the dialect has."""
-    return Request(**{name: value for name, value in request if dialect.has(name)})
+def in_dialect(request: Request, columns: Mapping[RequestField, str], dialect: Dialect) -> dict[str, Any]:
+    """Returns a job's `request` and `columns` with those request fields alone that the dialect has."""
+    return {
+        "request": Request(**{name: value for name, value in request if dialect.has(name)}),
+        "columns": {name: column for name, column in columns.items() if dialect.has(name)},
+    }

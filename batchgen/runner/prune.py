@@ -67,8 +67,7 @@ def _at(job: Job, identity: str) -> Job:
     if api == job.endpoint.api:
         return job
     there = job.model_copy(update={"endpoint": job.endpoint.model_copy(update={"api": api})})
-    columns = {name: column for name, column in job.columns.items() if there.dialect.has(name)}
-    return there.model_copy(update={"request": in_dialect(job.request, there.dialect), "columns": columns})
+    return there.model_copy(update=in_dialect(job.request, job.columns, there.dialect))
 
 
 def _fits_none(index: Index, keys: pl.DataFrame) -> bool:
