@@ -21,7 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticKnownError
 
 from batchgen.api.dialects import Dialect
 from batchgen.api.types import VENDOR_HOST, VENDOR_URL
@@ -139,7 +139,7 @@ class Job(Renderable, Section):
         """Checks that there is either a prompt or messages."""
         is_chat = context(info)["is_chat"]
         if prompt is None and not is_chat:
-            raise PydanticCustomError("missing", "missing (a chat has messages)")
+            raise PydanticKnownError("missing")  # `error_messages` has its words
         if prompt is not None and is_chat:
             raise ValueError("is given beside messages: give only one of them")
         return prompt

@@ -42,7 +42,7 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 def _shard(text: str) -> str:
-    return str(Shard.read(text))
+    return str(Shard.parse(text))
 
 
 def _separator(mark: str) -> str:
@@ -96,7 +96,7 @@ class Input(Section):
 
     @property
     def parsed_shard(self) -> Shard:
-        return WHOLE if self.shard is None else Shard.read(self.shard)
+        return WHOLE if self.shard is None else Shard.parse(self.shard)
 
     def first(self, rows: int) -> Self:
         """Returns the input with so many of its first rows at most: of those that it has with its limit and shard."""

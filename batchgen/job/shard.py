@@ -14,7 +14,7 @@ class Shard:
     of: int
 
     @classmethod
-    def read(cls, text: str) -> Shard:
+    def parse(cls, text: str) -> Shard:
         """Parses `3/16`. Raises ValueError if there is no such part."""
         if not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}", text):
             raise ValueError("should be a part and how many there are, such as 3/16")

@@ -43,7 +43,7 @@ def test_so_many_rows_of_the_whole_hold_so_many_of_a_shard(part, rows):
 
 @given(PARTS)
 def test_a_shard_is_read_as_it_is_written(part):
-    assert Shard.read(str(part)) == part
+    assert Shard.parse(str(part)) == part
 
 
 @pytest.fixture(scope="module")
