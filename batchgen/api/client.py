@@ -103,13 +103,12 @@ class Client:
             outcome = self._whole(chunks) or self._all_redacted(failure_of(error, sendings))
         finally:
             self._deadlines.end(task)
-        if sendings.sent == 1 and isinstance(outcome, Answer):
-            return outcome
-        own = 0 if isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT else 1
-        if sendings.sent <= own:
+        is_unsent = isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT
+        resent = sendings.sent if is_unsent else sendings.sent - 1
+        if resent <= 0:
             return outcome
         self._resent.add(hash(body))
-        return outcome.after(sendings.sent - own, sendings.lost)
+        return outcome.after(resent, sendings.lost)
 
     def _late(self, sendings: Sendings) -> Failure:
         """Returns the failure of an attempt that ran out of time."""
