@@ -59,7 +59,6 @@ class Summary(Renderable):
         """Returns rows, reused, failed and why, time, paths of file and report; and more if the run was stopped or
         rejected."""
         pending = f", {self.pending:,} still to do" if self.pending else ""
-        have = inflect(self.rows, "has its", "have their")
         lines = [
             PanelLine("reused", f"{pluralize(self.reused, 'answer')} of earlier runs" if self.reused else "none"),
             PanelLine("failed", self._failures(), Severity.BAD if self.failed else Severity.CALM),
@@ -74,18 +73,20 @@ class Summary(Renderable):
             left = f": {pluralize(self.runs_left, 'more run')} like this one" if self.runs_left else ""
             lines.append(PanelLine("stopped", f"{why}; the same command resumes{left}", self._severity()))
         lines += kept_out(self.rejected, self.partial)
-        about = f": {self.ok:,} of {pluralize(self.rows, 'row')} {have} text{pending}"
-        return Panel(self.name, self._verdict(), about, lines, self._severity())
+        return Panel(self.name, self._verdict(), f": {self._texts()}{pending}", lines, self._severity())
 
     def line(self) -> str:
         """Returns the summary in one line."""
-        parts = [f"{self.ok:,} of {pluralize(self.rows, 'row')} {inflect(self.rows, 'has its', 'have their')} text"]
+        parts = [self._texts()]
         parts += [f"{self.failed:,} failed"] if self.failed else []
         parts += [f"{self.pending:,} still to do"] if self.pending else []
         parts += [self.stopped] if self.stopped else []
         parts += [f"rejected: {reason}" for reason in self.rejected]
         parts += [f"written beside: {self.path}: {self.partial}"] if self.partial else []
         return "; ".join(parts)
+
+    def _texts(self) -> str:
+        return f"{self.ok:,} of {pluralize(self.rows, 'row')} {inflect(self.rows, 'has its', 'have their')} text"
 
     def _refused(self) -> bool:
         return self.exit_code == ServiceRefused.exit_code
