@@ -1,4 +1,4 @@
-"""The counts of a run, which only grow."""
+"""The counts of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from batchgen.send.task import Task
 
 @dataclass
 class Stats:
-    """The counts of one pass over the rows to be done. All of them only grow, except `in_flight`. `todo`, `ok` and
-    `failed` are rows; `answers` are answered requests, and tokens are theirs. `resent`: requests repeated over new
-    connections, because kept ones were closed; `lost`: those of them that may have been read all the same. `counted`:
-    answers whose tokens the service counted. `several`: answers of more choices than requested; `single`: of
-    one. `most`: how many requests may be in flight, if the run finds that number itself. `trouble`: what currently
-    keeps the run from its answers. `tries`: failed attempts by kind; `retries`: those of them that are repeated."""
+    """The counts of one pass over the rows to be done. `todo`, `ok` and `failed` are rows; `answers` are answered
+    requests, and tokens are theirs. `resent`: requests repeated over new connections, because kept ones were closed;
+    `lost`: those of them that may have been read all the same. `counted`: answers whose tokens the service counted.
+    `several`: answers of more choices than requested; `single`: of one. `most`: how many requests may be in flight, if
+    the run finds that number itself. `trouble`: what currently keeps the run from its answers. `tries`: failed attempts
+    by kind; `retries`: those of them that are repeated."""
 
     todo: int
     ok: int = 0
