@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +82,11 @@ def read_metadata(place: Location) -> Any:
     return json.loads(said)
 
 
-def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None) -> PublishResult:
+def interleave(
+    shards: Sequence[Location], to: Destination, said: Mapping[str, Any], name: str | None, paths: Collection[str] = ()
+) -> PublishResult:
     """Writes the results of all shards as one. `shards`: all of an input, in order. `said`: the metadata to write.
-    `name`: the column that names a row.
+    `name`: the column that names a row. `paths`: where their jobs have the input.
 
     Raises UsageError if they are not of one input, MachineRefused if `to` cannot be written.
     """
@@ -93,7 +95,7 @@ def interleave(shards: Sequence[Location], to: Destination, said: Mapping[str, A
         opened = [stack.enter_context(_opened(place)) for place in shards]
         schema = _schema(opened).with_metadata({METADATA_KEY: json.dumps(said).encode()})
         _refuse_uneven(opened)
-        _refuse_other_rows(opened)
+        _refuse_other_rows(opened, paths)
         selected = any(one["settings"]["input"].get("where") for one in said.get("merged", ()))
         with to.draft() as draft, ParquetWriter(draft, schema, to.rows_per_file) as file:
             woven = _distinct(_woven(opened, schema), name)
@@ -156,8 +158,9 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
             )
 
 
-def _refuse_other_rows(opened: Sequence[ShardFile]) -> None:
-    """Raises UsageError if the shards were read from inputs that differ: a row may be in two shards, or in none."""
+def _refuse_other_rows(opened: Sequence[ShardFile], paths: Collection[str]) -> None:
+    """Raises UsageError if the shards were read from inputs that differ: a row may be in two shards, or in none; or if
+    that is not known, since a checksum is missing, and their jobs have it at several `paths`."""
     known = [shown for shown in opened if shown.whole is not None]
     for shown in known:
         if shown.whole != known[0].whole:
@@ -165,6 +168,12 @@ def _refuse_other_rows(opened: Sequence[ShardFile]) -> None:
                 f"{shown.place}: is a shard of other rows than {known[0].place.name}: the input changed between the "
                 "runs; run all shards again"
             )
+    if len(known) < len(opened) and len({*paths}) > 1:
+        old = next(shown.place for shown in opened if shown.whole is None)
+        raise UsageError(
+            f"{old}: says nothing of the input that it was made of, as results of before 0.7.0, and the shards' jobs "
+            "have theirs at different paths: run it again, which buys nothing, or let the paths be one"
+        )
 
 
 def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 from batchgen import __version__
 from batchgen.checkpoint.state_files import StateFiles
-from batchgen.errors import OK, ROWS_FAILED, Stopped, UsageError
+from batchgen.errors import UsageError, exit_code_of
 from batchgen.input.source import open_source
 from batchgen.job.job import Job
 from batchgen.job.load import read_job
-from batchgen.job.sections import Input
 from batchgen.job.shard import Shard
 from batchgen.output import destination
 from batchgen.output.destination import Destination, exists, from_option
@@ -50,12 +49,12 @@ def merge(paths: Sequence[str | Path], output: str | Path | None = None, *, loca
         refuse_anothers_whole(shards, to)
     _refuse_target(to, files, shards[0])
     merged = {"version": __version__, "job": shards[0].whole_name, "merged": said}
-    return interleave(files, to, merged, shards[0].input.id)
+    return interleave(files, to, merged, shards[0].input.id, [job.input.path for job in shards])
 
 
 def exit_code(done: PublishResult) -> int:
     """Returns the exit code of a run that ends like this."""
-    return Stopped.exit_code if done.pending else ROWS_FAILED if done.failed else OK
+    return exit_code_of(is_refused=False, is_broken=False, has_pending=done.pending > 0, has_failed=done.failed > 0)
 
 
 def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
@@ -72,8 +71,8 @@ def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
             raise UsageError(f"{path}: is one of {shard.of:,} shards, and {first} one of {of:,}")
         if shard.number in found:
             raise UsageError(f"{path}: is shard {shard}, as {found[shard.number][0]} is")
-        if _unsharded(job) != _unsharded(whole):
-            raise UsageError(f"{path}: its input is not that of {first}")
+        if odd := _odd(_input_of(job), _input_of(whole)):
+            raise UsageError(f"{path}: its input is not that of {first}: input.{odd} is another")
         found[shard.number] = path, job
     missing = [str(Shard(number, of)) for number in range(1, of + 1) if number not in found]
     if missing:
@@ -81,8 +80,9 @@ def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
     return [found[number][1] for number in sorted(found)]
 
 
-def _unsharded(job: Job) -> Input:
-    return job.input.model_copy(update={"shard": None})
+def _input_of(job: Job) -> dict[str, Any]:
+    """Returns what makes the whole input's rows of its files, which may lie elsewhere on another machine."""
+    return job.input.model_dump(mode="json", exclude={"path", "shard"})
 
 
 def _date(job: Job) -> str:

@@ -430,7 +430,7 @@ def test_what_is_not_every_shard_of_one_input_is_refused(shards, job):
     other = job(rows(9), name="other", input={"shard": "2/4"})
     assert f"{other}: is one of 4 shards, and {one} one of 3" in refused(some, [one, other, three])
     other = job(rows(9), name="other", input={"shard": "2/3", "limit": 5})
-    assert f"{other}: its input is not that of {one}" in refused(some, [one, other, three])
+    assert f"{other}: its input is not that of {one}: input.limit is another" in refused(some, [one, other, three])
     other = job(rows(9), name="other")
     assert f"{other}: has no input.shard" in refused(some, [one, other, three])
     some.results[1].rename(job.folder / "kept.parquet")
@@ -544,6 +544,40 @@ def test_shards_that_differ_in_what_makes_no_request_are_merged(shards, job):
     assert some.called("run", some.files[1], "--quiet").returncode == 0
     assert some.merge().returncode == 0
     assert [row["id"] for row in job.rows()] == [f"r{n}" for n in range(4)]
+
+
+def in_two_folders(some: Shards) -> tuple[Path, Path]:
+    """Two shards as two machines have them: each in a folder of its own, with the input beside the job file."""
+    machines = []
+    for number, file in enumerate(some.files, 1):
+        folder = some.job.folder / f"machine{number}"
+        folder.mkdir()
+        for path in (file, some.job.folder / "rows.csv"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        machines.append(folder / file.name)
+    return machines[0], machines[1]
+
+
+def test_each_machine_may_have_the_input_beside_its_job_file(shards, job):
+    one, two = in_two_folders(shards(2).write(rows(5)))
+    for file in (one, two):
+        assert shards(2).called("run", file, "--quiet").returncode == 0
+    (two.parent / "rows.csv").unlink()
+    merged = shards(2).called("merge", one, two, "-o", job.folder / "all.parquet")
+    assert merged.returncode == 0, merged.stderr
+    assert [row["id"] for row in job.rows(job.folder / "all.parquet")] == [f"r{n}" for n in range(5)]
+
+
+def test_inputs_at_two_paths_of_which_results_of_before_the_checksum_tell_nothing_are_refused(shards, job):
+    some = shards(2).write(rows(4))
+    one, two = in_two_folders(some)
+    for file in (one, two):
+        assert some.called("run", file, "--quiet").returncode == 0
+    old = one.parent / "out" / "job-1-of-2.parquet"
+    pq.write_table(pq.read_table(old), old)  # which drops what stands beside the schema
+    said = some.called("merge", one, two, "-o", job.folder / "all.parquet")
+    assert (said.returncode, (job.folder / "all.parquet").exists()) == (2, False)
+    assert f"{old}: says nothing of the input that it was made of" in said.stderr
 
 
 def test_results_of_before_the_checksum_are_merged_as_they_were(shards, job):
