@@ -125,7 +125,8 @@ def read(body: bytes, decoder: msgspec.json.Decoder[Any]) -> ParsedBody:
 
 
 def _read_whole(body: bytes, whole: AnswerPart) -> ParsedBody:
-    parts: Sequence[ChoicePart] = whole.choices or ()
+    # mistral.rs has them in the order in which they ended.
+    parts: list[ChoicePart] = sorted(whole.choices or (), key=lambda one: one.index or 0)
     if any(part.text is None for part in parts):
         raise ValueError("a choice has no text")
     is_error = whole.is_error() if parts else whole.breaks_off()

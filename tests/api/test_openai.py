@@ -217,6 +217,17 @@ def test_several_choices_of_a_stream_are_put_together_by_their_index():
     assert all(choice.log_probs == NULL for choice in read_answer(body).choices)
 
 
+def test_several_choices_of_a_whole_answer_stand_by_their_index_too():
+    """mistral.rs has them in the order in which they ended: the first in place is the shortest."""
+    said = {1: "a", 2: "bb", 0: "cccc"}
+    texts = [{"index": index, "text": text, "finish_reason": "stop"} for index, text in said.items()]
+    assert [choice.text for choice in read_answer(encoded({"choices": texts})).choices] == ["cccc", "a", "bb"]
+    messages = [{"index": index, "message": {"content": text}} for index, text in said.items()]
+    assert [choice.text for choice in chat.read_answer(encoded({"choices": messages})).choices] == ["cccc", "a", "bb"]
+    alike = [{"text": text} for text in said.values()]
+    assert [choice.text for choice in read_answer(encoded({"choices": alike})).choices] == ["a", "bb", "cccc"]
+
+
 CHUNK = b'data: {"choices":[{"index":0,"text":"a","finish_reason":null}]}\n\n'
 
 
