@@ -3,6 +3,7 @@ killed and brought back in the middle."""
 
 import asyncio
 import json
+import logging
 import math
 import socket
 import time
@@ -366,6 +367,36 @@ async def test_a_broken_server_rests_after_a_few_failures(three):
         told = [await some.attempt(body(n), "m") for n in range(20)]
     assert [getattr(one, "kind", None) for one in told].count(Kind.UNUSABLE) == FAILURES_IN_A_ROW
     assert three[1].served.total() == 20 - FAILURES_IN_A_ROW
+
+
+async def test_a_server_that_is_down_is_told_of_once_and_so_is_its_return(three, caplog):
+    """Not at once: one that is started anew is back in a second."""
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    three[0].script = lambda *_: Status(500)
+    async with balancer_of([server.url for server in three[:2]], lambda: now[0]) as some:
+        for _ in range(40):
+            await some.attempt(body(1), "m")
+            now[0] += 0.5
+        assert [record.getMessage() for record in caplog.records] == [
+            f"warning: {three[0].url}: 500; the other servers get its requests"
+        ]
+        three[0].script = None
+        for _ in range(70):
+            await some.attempt(body(1), "m")
+            now[0] += 1
+    assert [record.getMessage() for record in caplog.records][1:] == [f"{three[0].url} answers again"]
+
+
+async def test_a_server_that_refuses_by_rate_is_none_that_is_down(three, caplog):
+    now = [0.0]
+    three[0].script = lambda *_: Status(429, headers={"Retry-After": "20"})
+    async with balancer_of([server.url for server in three[:2]], lambda: now[0]) as some:
+        for _ in range(40):
+            await some.attempt(body(1), "m")
+            now[0] += 1
+    assert three[0].requests >= 2
+    assert not caplog.records
 
 
 # whole jobs

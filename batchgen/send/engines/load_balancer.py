@@ -9,6 +9,7 @@ server's. A request that none can serve is the dispatcher's to handle, as with o
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -26,6 +27,10 @@ from batchgen.send.engines.server_pool import Server, ServerPool
 FULL = 0.8
 """The share of its number that a server has in flight in the mean, if nothing but that number holds requests back: the
 next one leaves a moment after an answer."""
+MISSED = 4.0
+"""The cooldown in seconds from which the log says that a server is down: it has been away for some seconds."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -123,6 +128,9 @@ class LoadBalancer:
             took = self.clock() - begun  # answers come together, and what follows leaves one by one: it is no measure
             mean = (server.seconds - before) / took if took else beside
             self.pool.answered(at, begun, begun + took, outcome.tokens, mean)
+            if server.is_missed:
+                server.is_missed = False
+                log.info("%s answers again", self.connection.urls[at])
             return outcome
         return self._judge(at, outcome, begun, beside)
 
@@ -154,7 +162,17 @@ class LoadBalancer:
             self.pool.failed(at, begun, now, at_once=failure.kind is Kind.UNSENT)
         else:
             self.pool.mark_up(at)
+        self._miss(at, told)
         return told
+
+    def _miss(self, at: int, failure: Failure) -> None:
+        """Says once of a server that is down what its requests end with, unless it only refuses more at a time. Where
+        all are down, the dispatcher says so."""
+        server = self.pool.servers[at]
+        is_down = server.cooldown >= MISSED and failure.kind is not Kind.BUSY
+        if is_down and not server.is_missed and self.pool.others_serve(at):
+            server.is_missed = True
+            log.warning("warning: %s; the other servers get its requests", failure.message)
 
 
 def _is_in_doubt(failure: Failure) -> bool:

@@ -22,8 +22,8 @@ FAILURES_IN_A_ROW = 3
 class Server:
     """The state of one server. Times are the clock's, in seconds; `cooldown` is its length, 0 for a server that is
     up. `seconds`: how long requests have been in flight, added up until `counted_at`. `has_answered`: since it last
-    refused what others answer. `concurrency`: how many requests it may have in flight, where that is found; `window`:
-    as far as it refuses more."""
+    refused what others answer. `is_missed`: the log has said that it is down, and not yet that it is back.
+    `concurrency`: how many requests it may have in flight, where that is found; `window`: as far as it refuses more."""
 
     in_flight: int = 0
     seconds: float = 0.0
@@ -34,6 +34,7 @@ class Server:
     cooldown_since: float = -math.inf
     probing: bool = False
     has_answered: bool = False
+    is_missed: bool = False
     concurrency: AdaptiveConcurrency | None = None
     window: CongestionWindow = field(default_factory=CongestionWindow)
 
