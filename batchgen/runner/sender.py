@@ -160,7 +160,7 @@ class Sender:
             retries=retries,
             stats=stats,
             concurrency=concurrency,
-            stops=Stops(self.connection.fatal_kinds, retries.patience, concurrency, is_proven=plan.reused > 0),
+            stops=Stops(self.connection.fatal_kinds, retries.patience, is_proven=plan.reused > 0),
         )
 
     def _stop_if_broken(self, dispatcher: Dispatcher) -> None:

@@ -249,7 +249,10 @@ class Dispatcher:
         delay = self.retries.delay(failure, task.tries)
         is_burst = self._slow_down(task, failure, sent_at, now)
         outage, before = self.limits.outage(now), task.failed_before
-        stop = self.stops.failed(task.key, failure, now, outage=outage, is_burst=is_burst, failed_before=before)
+        in_flight = self.concurrency if self.limits.auto is None else self.stats.in_flight
+        stop = self.stops.failed(
+            task.key, failure, now, in_flight=in_flight, outage=outage, is_burst=is_burst, failed_before=before
+        )
         is_refused = self.fatal is not None or (stop is not None and stop.fatal is not None)  # the run: no row fails
         record = to_record(task, failure, now - sent_at, time.time_ns() // 1000, final=delay is None and not is_refused)
         if record.final and self.stops.may_concern_all(failure):

@@ -36,17 +36,17 @@ class Stop(NamedTuple):
 @dataclass
 class Stops:
     """The rules for ending a run. `kinds`: failures that end it. `patience`: seconds to wait for a service that is away
-    or refuses. `concurrency`: refusals may precede the answers to as many requests sent with them. `is_proven`: key,
-    address and model have answered in an earlier run. `undecided`: a refusal that came before any answer."""
+    or refuses. `is_proven`: key, address and model have answered in an earlier run. `undecided`: a refusal that came
+    before any answer."""
 
     kinds: frozenset[Kind]
     patience: float
-    concurrency: int = 1
     is_proven: bool = False
 
     def __post_init__(self) -> None:
         self.undecided: Failure | None = None
         self._answers = 0
+        self._in_flight = 1  # at most, so far: refusals may precede the answers to as many requests sent with them
         self._rejected: set[bytes] = set()
         self._rejected_at = -math.inf
         self._useless = self._systematic = 0
@@ -65,11 +65,21 @@ class Stops:
             self._identical.clear()
 
     def failed(
-        self, key: bytes, failure: Failure, now: float, *, outage: float, is_burst: bool, failed_before: bool = False
+        self,
+        key: bytes,
+        failure: Failure,
+        now: float,
+        *,
+        in_flight: int,
+        outage: float,
+        is_burst: bool,
+        failed_before: bool = False,
     ) -> Stop | None:
-        """Counts a row's failure. Returns a Stop if it ends the run, else None. `outage`: seconds since the outage
-        began. `is_burst`: it is the first refusal since this request was sent. `failed_before`: the row has failed in
-        an earlier run, while others were answered: that it fails again says little of the service."""
+        """Counts a row's failure. Returns a Stop if it ends the run, else None. `in_flight`: how many requests may be.
+        `outage`: seconds since the outage began. `is_burst`: it is the first refusal since this request was sent.
+        `failed_before`: the row has failed in an earlier run, while others were answered: that it fails again says
+        little of the service."""
+        self._in_flight = max(self._in_flight, in_flight)
         is_its_own = failed_before and self.is_known
         if failure.kind in self.kinds and not self._may_be_the_row(key, failure, now, is_its_own=is_its_own):
             return Stop(str(failure), failure)
@@ -96,7 +106,7 @@ class Stops:
         if not self.is_known and failure.may_be_the_rows:
             self.undecided = self.undecided or failure
             return True
-        return failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self.concurrency)
+        return failure.may_be_the_rows and len(self._rejected) < max(REJECTED_ROWS, self._in_flight)
 
     def refused(self, *, is_last: bool) -> Stop | None:
         """Returns a Stop if a refusal before any answer is meant for every row: nothing that was in flight with it is
@@ -136,7 +146,7 @@ class Stops:
             count, what = self._useless, "answers, and nothing in any of them can be used"
         else:
             count, what = self._rows_alike(key, failure), "requests, and each is answered so"
-        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency // 4) else None
+        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self._in_flight // 4) else None
 
     def _page_amid_answers(self, key: bytes, failure: Failure, now: float) -> Stop | None:
         """Returns a Stop if as many rows in a row as are in flight get the same page in place of an answer, such as one
@@ -144,7 +154,7 @@ class Stops:
         if not self._identical:
             self._identical_at = now
         count, what = self._rows_alike(key, failure), "rows in a row, each with no answer in its 200"
-        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self.concurrency) else None
+        return _alike(count, what, failure) if count >= max(IDENTICAL_ANSWERS, self._in_flight) else None
 
     def _rows_alike(self, key: bytes, failure: Failure) -> int:
         """Counts the row. Returns how many rows got the same failure, but for numbers."""

@@ -6,7 +6,7 @@ import datetime as dt
 import time
 
 import pytest
-from support.service import Delay, Raw, Reset, Status, expected_answer
+from support.service import Delay, Raw, Reset, Status, error_body, expected_answer
 
 from batchgen.api.failure_kinds import Kind, Scope, kinds_of
 from batchgen.api.outcome import Failure
@@ -74,13 +74,21 @@ def invalid(count: int, message: str) -> list[Failure]:
     ],
 )
 def test_what_ends_a_run(concurrency, events, ends):
-    stops, ended_after = Stops(kinds_of(Scope.RUN), 360, concurrency), []
+    stops, ended_after = Stops(kinds_of(Scope.RUN), 360), []
     for now, event in enumerate(events):
         if isinstance(event, float):
             stops.answered(now + event)
-        elif stops.failed(now.to_bytes(16, "big"), event, float(now), outage=0.0, is_burst=True):
+        elif stops.failed(now.to_bytes(16, "big"), event, float(now), in_flight=concurrency, outage=0.0, is_burst=True):
             ended_after.append(now + 1)
     assert ended_after == ([len(events)] if ends else [])
+
+
+def test_a_request_that_all_refuse_ends_a_run_that_finds_its_number_as_soon(job, service, called):
+    """Its upper limit of 1,024 says nothing of how many were in flight."""
+    service.script = lambda *_: Status(400, error_body("x", "no such field"))
+    ended = called("run", job(rows_of(300), limits={"concurrency": "auto"}), "--json")
+    assert ended.returncode == 4, ended.stderr
+    assert service.requests <= IDENTICAL_ANSWERS + 8
 
 
 @pytest.mark.parametrize(
