@@ -16,12 +16,12 @@ import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.column_names import in_other_files
 from batchgen.input.compression import is_compressed
 from batchgen.input.csv_format import Csv
 from batchgen.input.csv_types import WrongCell, typed
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
+from batchgen.input.notes import in_other_files
 from batchgen.input.row_checksum import RowChecksum
 from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
