@@ -63,6 +63,14 @@ class Worked(NamedTuple):
     tries: Sequence[AttemptGroup]
     is_rest: bool
 
+    @property
+    def ok(self) -> int:
+        return sum(kind.attempts for kind in self.tries if kind.outcome == OK)
+
+    @property
+    def failed(self) -> int:
+        return sum(kind.final for kind in self.tries if kind.outcome != OK)
+
 
 def worked_of(reader: ReportReader, runs: Sequence[Run], to: int) -> list[Worked]:
     """Returns the runs that sent something. `to`: the last attempt's id."""
@@ -78,7 +86,7 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
     """Returns a run's figures. `looked`: the whole job's answers; the run's own are taken from these if they are
     enough."""
     run, span, tries, is_rest = worked
-    ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
+    ok = worked.ok
     own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
     enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
     every = -(-ok // MAX_TIMES) or 1
@@ -87,7 +95,7 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
         is_rest=is_rest,
         tries=tries,
         ok=ok,
-        failed=sum(kind.final for kind in tries if kind.outcome != OK),
+        failed=worked.failed,
         requests=sum(kind.attempts for kind in tries if kind.has_left),
         seconds=max(max(kind.finished_at for kind in tries) - run.started_at, 0) / 1e6,
         slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
@@ -100,8 +108,6 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
 def last_good(reader: ReportReader, earlier: Sequence[Worked]) -> Figures | None:
     """Returns the last run that finished, continued no other, and had more answers than failures."""
     for worked in reversed(earlier):
-        ok = sum(kind.attempts for kind in worked.tries if kind.outcome == OK)
-        failed = sum(kind.final for kind in worked.tries if kind.outcome != OK)
-        if worked.run.outcome == "finished" and not worked.is_rest and ok > failed:
+        if worked.run.outcome == "finished" and not worked.is_rest and worked.ok > worked.failed:
             return figures_of(reader, worked, None)
     return None
