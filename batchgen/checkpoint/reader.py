@@ -71,7 +71,7 @@ class Reader(History):
         others = (*NEVER_LEFT, INTERRUPTED, DAMAGED)
         has_left = f"outcome = '{OK}' OR outcome NOT IN ({placeholders(others)})"  # most are answers: half the time
         sql = f"SELECT count(*) FROM attempts WHERE id > ? AND ({has_left})"  # noqa: S608
-        return int(self._all(sql, (run.first, *others))[0][0])
+        return int(self._value(sql, (run.first, *others)))
 
     def has_shared(self) -> bool:
         """Returns whether rows of the last run share answers."""
@@ -114,7 +114,7 @@ class Reader(History):
     def interrupted_since(self, run: Run) -> int:
         """Counts the requests that were in flight when this run, or a later one, was killed."""
         sql = "SELECT count(*) FROM attempts WHERE id > ? AND outcome = ?"
-        return int(self._all(sql, (run.first, INTERRUPTED))[0][0])
+        return int(self._value(sql, (run.first, INTERRUPTED)))
 
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Returns the requests sent so far by key, without keys that were never tried."""
