@@ -209,11 +209,7 @@ class Reader(History):
                 continue
             yield RecordBatch(piece, records, size)
             start += len(piece)
-            few = (
-                max(1, min(RECORDS_PER_READ, int(FILL_SHARE * BYTES_PER_READ * len(piece) / size)))
-                if size
-                else RECORDS_PER_READ
-            )
+            few = max(1, min(RECORDS_PER_READ, int(FILL_SHARE * BYTES_PER_READ * len(piece) / max(size, 1))))
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """Returns a few attempts with their bodies, by id, without damaged and missing ones."""
