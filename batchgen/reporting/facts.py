@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
-from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.output.answer_sample import AnswerSample
 from batchgen.reporting.counts import Counts, counts_of
@@ -69,12 +68,10 @@ class Facts:
 def gather(reader: ReportReader, subject: Subject) -> Facts:
     """Gathers all facts. Raises NotRunYet if there is nothing to report, MachineRefused if the checkpoint is
     damaged."""
-    runs = reader.runs()
-    if not runs:
-        raise NotRunYet(f"{reader.path}: the job has not run yet")
     # Before all else: what is stored meanwhile makes the page an old one.
     fingerprint = subject.fingerprint(reader.fingerprint())
-    last, published = runs[-1], subject.published
+    runs, published = reader.runs(), subject.published
+    last = runs[-1]
     current = AttemptRange(last.floor, reader.last_id())
     worked = worked_of(reader, runs, current.to)
     first = min(worked[-1].span.after if worked else current.after, current.after)
