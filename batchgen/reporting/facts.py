@@ -107,7 +107,7 @@ def _sending(reader: ReportReader, subject: Subject, worked: Sequence[Worked], l
     """Returns the last of the runs that sent something. `looked`: the whole job's answers."""
     span = worked[-1].span
     figures = figures_of(reader, worked[-1], looked)
-    times = timeline(reader, span, figures.period, figures.tries, figures.times["finished_at"], figures.every)
+    times = timeline(reader, span, figures.period, figures.kinds, figures.times["finished_at"], figures.every)
     return SendingRun(
         figures=figures,
         before=last_good(reader, worked[:-1]),

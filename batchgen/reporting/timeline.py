@@ -46,7 +46,7 @@ def timeline(
     reader: ReportReader,
     span: AttemptRange,
     times: tuple[int, int],
-    tries: Sequence[AttemptGroup],
+    kinds: Sequence[AttemptGroup],
     finished_at: pl.Series,
     every: int,
 ) -> Timeline:
@@ -54,10 +54,10 @@ def timeline(
     answers came, of one of each `every`."""
     start, end = times
     whole = max(end - start, MIN_SLOT)
-    bins = max(MIN_BINS, min(MAX_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
+    bins = max(MIN_BINS, min(MAX_BINS, sum(kind.attempts for kind in kinds) // ANSWERS_A_BIN))
     width = -(-whole // bins)
     fine = max(MIN_SLOT, whole // MAX_SLOTS)
-    refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
+    refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in kinds) else {}
     pauses = _pauses(reader.sent_in(span, start, fine), fine) if refused else []
     refusals = sorted(refused)
     answered = ((finished_at - start) // width).value_counts().iter_rows()
