@@ -107,12 +107,12 @@ def _sending(reader: ReportReader, subject: Subject, worked: Sequence[Worked], l
     """Returns the last of the runs that sent something. `looked`: the whole job's answers."""
     span = worked[-1].span
     figures = figures_of(reader, worked[-1], looked)
-    times = timeline(reader, span, figures.period, figures.kinds, figures.times["finished_at"], figures.every)
+    times = timeline(reader, span, figures)
     return SendingRun(
         figures=figures,
         before=last_good(reader, worked[:-1]),
         requests_a_row=reader.requests_a_row(span, figures.ok),
         time=times,
         in_flight=in_flight_of(reader, figures.run, times, figures.times),
-        spent=spent_of(reader, subject, figures.run, figures.ok, figures.looked.answers),
+        spent=spent_of(reader, subject, figures),
     )
