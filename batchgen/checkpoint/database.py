@@ -86,6 +86,10 @@ class Database:
         tables = {name for (name,) in self._all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         return self._all(sql, values) if table in tables else []
 
+    def _value(self, sql: str, values: Bindings = ()) -> Any:
+        """Returns the one value that a statement has, such as a count."""
+        return self._all(sql, values)[0][0]
+
     def _all(self, sql: str, values: Bindings = ()) -> list[Any]:
         return self._query(list, sql, values)
 

@@ -25,7 +25,7 @@ class History(Database):
     """The runs in a checkpoint. See `Database` for the errors of opening it."""
 
     def last_id(self) -> int:
-        return int(self._all("SELECT coalesce(max(id), 0) FROM attempts")[0][0])
+        return int(self._value("SELECT coalesce(max(id), 0) FROM attempts"))
 
     def last_run(self) -> Run | None:
         rows = self._all("SELECT * FROM runs ORDER BY id DESC LIMIT 1")

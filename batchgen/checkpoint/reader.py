@@ -71,7 +71,7 @@ class Reader(History):
         others = (*NEVER_LEFT, INTERRUPTED, DAMAGED)
         has_left = f"outcome = '{OK}' OR outcome NOT IN ({placeholders(others)})"  # most are answers: half the time
         sql = f"SELECT count(*) FROM attempts WHERE id > ? AND ({has_left})"  # noqa: S608
-        return int(self._all(sql, (run.first, *others))[0][0])
+        return int(self._value(sql, (run.first, *others)))
 
     def has_shared(self) -> bool:
         """Returns whether rows of the last run share answers."""
@@ -114,27 +114,26 @@ class Reader(History):
     def interrupted_since(self, run: Run) -> int:
         """Counts the requests that were in flight when this run, or a later one, was killed."""
         sql = "SELECT count(*) FROM attempts WHERE id > ? AND outcome = ?"
-        return int(self._all(sql, (run.first, INTERRUPTED))[0][0])
+        return int(self._value(sql, (run.first, INTERRUPTED)))
 
     def attempts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Returns the requests sent so far by key, without keys that were never tried."""
-        return self._pairs("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys)
+        return dict(self._in_parts("SELECT key, max(attempts) FROM attempts WHERE key IN ({}) GROUP BY key", keys))
 
     def states_of(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, str, int, int]]:
         """Returns (key, id, outcome, final, attempts) of the attempts with these keys, ordered by id."""
         sql = f"SELECT {STATE} FROM attempts WHERE key IN ({{}})"  # noqa: S608  a constant
-        parts = (keys[at : at + RECORDS_PER_READ] for at in range(0, len(keys), RECORDS_PER_READ))
-        found = [row for part in parts for row in self._all(sql.format(placeholders(part)), part)]
-        return sorted(found, key=itemgetter(1))
+        return sorted(self._in_parts(sql, keys), key=itemgetter(1))
 
     def keys_of(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Returns the keys of these attempts, by id."""
-        return self._pairs("SELECT id, key FROM attempts WHERE id IN ({})", ids)
+        return dict(self._in_parts("SELECT id, key FROM attempts WHERE id IN ({})", ids))
 
-    def _pairs(self, sql: str, wanted: Sequence[Any]) -> dict[Any, Any]:
-        """Queries in chunks: SQLite limits bound parameters."""
-        parts = (wanted[at : at + RECORDS_PER_READ] for at in range(0, len(wanted), RECORDS_PER_READ))
-        return {wanted: found for part in parts for wanted, found in self._all(sql.format(placeholders(part)), part)}
+    def _in_parts(self, sql: str, wanted: Sequence[Any]) -> Iterator[Any]:
+        """Yields the rows of a statement with so many values, part by part: SQLite limits bound parameters."""
+        for at in range(0, len(wanted), RECORDS_PER_READ):
+            part = wanted[at : at + RECORDS_PER_READ]
+            yield from self._all(sql.format(placeholders(part)), part)
 
     def row_names(self) -> Iterator[str]:
         """Yields the `input.id` of every row that was ever tried."""
@@ -210,11 +209,7 @@ class Reader(History):
                 continue
             yield RecordBatch(piece, records, size)
             start += len(piece)
-            few = (
-                max(1, min(RECORDS_PER_READ, int(FILL_SHARE * BYTES_PER_READ * len(piece) / size)))
-                if size
-                else RECORDS_PER_READ
-            )
+            few = max(1, min(RECORDS_PER_READ, int(FILL_SHARE * BYTES_PER_READ * len(piece) / max(size, 1))))
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """Returns a few attempts with their bodies, by id, without damaged and missing ones."""

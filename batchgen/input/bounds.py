@@ -21,17 +21,10 @@ UUID = pl.Extension("arrow.uuid", pl.Binary(), "")
 """The type of a Parquet file's UUIDs."""
 
 
-def unfolds_too_far(size: float, packed: float) -> bool:
-    """Returns whether so many bytes are more than `packed` bytes may decompress to."""
-    return size > UNFOLDS_FROM and size > MAX_UNFOLDED * packed
-
-
-def refuse_unfolding(path: File, size: float, packed: float | None = None) -> None:
-    """Raises UsageError if a file decompresses to so many bytes from `packed` ones: all of its own unless given."""
-    if unfolds_too_far(size, size_of(path) if packed is None else packed):
-        raise unfolding(path, size)
-
-
-def unfolding(path: File, size: float) -> UsageError:
-    """Returns the error of a file that decompresses to so many bytes, or more."""
-    return UsageError(f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size // 1e9:,.0f} GB")
+def refuse_unfolding(path: File, size: float, packed: float | None = None, advice: str = "") -> None:
+    """Raises UsageError if a file decompresses to so many bytes, or more, from `packed` ones: all of its own unless
+    given. `advice`: what the message ends with."""
+    if size > UNFOLDS_FROM and size > MAX_UNFOLDED * (size_of(path) if packed is None else packed):
+        raise UsageError(
+            f"{path}: {size_of(path) / 1e6:,.1f} MB that decompress to more than {size // 1e9:,.0f} GB{advice}"
+        )

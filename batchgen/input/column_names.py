@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from batchgen.errors import UsageError
 from batchgen.input.file_hints import title_hint
+from batchgen.input.notes import of_first
 from batchgen.ui.humanize import pluralize
 
 SHOWN = 5
@@ -33,28 +34,19 @@ class Unnamed:
     """The columns that were given a name, by the place of their header."""
 
     def __init__(self) -> None:
-        self._names: dict[str, list[str]] = {}
+        self._told: dict[str, str] = {}
         self._title_hint: str | None = None
 
     def add(self, where: str, names: list[str], columns: int) -> None:
         """Adds the columns without a name, of so many `columns`."""
         if names:
-            self._names[where] = names
+            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            without = pluralize(len(names), "column")
+            self._told[where] = f"{without} without a name, called {', '.join(names[:SHOWN])}{more}"
             self._title_hint = self._title_hint or title_hint(columns - len(names), columns)
 
     @property
     def notes(self) -> list[str]:
-        told = []
-        for where, names in list(self._names.items())[:1]:
-            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            called = f"{pluralize(len(names), 'column')} without a name, called {', '.join(names[:SHOWN])}{more}"
-            told.append(f"{where}: {called}{in_other_files(len(self._names) - 1)}; {self._advice()}")
-        return told
-
-    def _advice(self) -> str:
         rename = "input.rename gives them other names"
-        return rename if self._title_hint is None else f"{self._title_hint}; {rename}"
-
-
-def in_other_files(files: int) -> str:
-    return f", and so in {pluralize(files, 'other file')}" if files else ""
+        advice = rename if self._title_hint is None else f"{self._title_hint}; {rename}"
+        return of_first(self._told, f"; {advice}")

@@ -81,21 +81,18 @@ class _Decompressed(io.RawIOBase):
         """Raises UsageError if the archive is damaged."""
         try:
             data = self._reader.read(len(buffer))
-        except OSError as error:
-            if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
-                raise  # the machine's; an archive's have no number
-            raise self._damaged(error) from None
+        except UsageError:
+            raise
         except Exception as error:
-            if isinstance(error, UsageError):
+            is_machines = isinstance(error, OSError) and error.errno is not None  # an archive's have no number
+            if is_machines and not isinstance(error, gzip.BadGzipFile):
                 raise
-            raise self._damaged(error) from None
+            said = f"damaged {self._kind}, or cut off: {first_line(error)}"
+            raise UsageError(f"{self._file}: {said}") from None
         self._given += len(data)
         refuse_unfolding(self._file, self._given, self._size)
         buffer[: len(data)] = data
         return len(data)
-
-    def _damaged(self, error: Exception) -> UsageError:
-        return UsageError(f"{self._file}: damaged {self._kind}, or cut off: {first_line(error)}")
 
     def close(self) -> None:
         if self._raw is not None:

@@ -16,11 +16,12 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input import csv_records
 from batchgen.input.bounds import BATCH_ROWS, Schema
-from batchgen.input.column_names import Unnamed, in_other_files, unique_names
+from batchgen.input.column_names import Unnamed, unique_names
 from batchgen.input.common_schema import common_schema
 from batchgen.input.csv_records import CsvDialect
 from batchgen.input.encoding import may_be_cp1252
 from batchgen.input.file_hints import control_hint
+from batchgen.input.notes import of_first
 from batchgen.storage.listing import File
 from batchgen.ui.humanize import inflect, pluralize
 
@@ -31,8 +32,8 @@ class Csv:
     def __init__(self, dialect: CsvDialect) -> None:
         self._dialect = dialect
         self._unnamed = Unnamed()
-        self._passed_over: dict[str, int] = {}
-        self._repeated: dict[str, int] = {}
+        self._passed_over: dict[str, str] = {}
+        self._repeated: dict[str, str] = {}
         self._controls: dict[str, str] = {}
         self._may_be_cp1252 = may_be_cp1252(dialect.encoding)
         self._blocks: dict[str, list[int]] = {}
@@ -66,9 +67,11 @@ class Csv:
                 yield rows if rows.columns == columns else rows.select(columns)
                 empty = 0
             empty += frame.height - filled
-        for told, count in ((self._passed_over, empty), (self._repeated, repeated)):
-            if count and not skip:
-                told[str(path)] = count
+        if empty and not skip:
+            self._passed_over[str(path)] = f"{pluralize(empty, 'row')} of empty cells at its end, skipped"
+        if repeated and not skip:
+            are = inflect(repeated, "is", "are")
+            self._repeated[str(path)] = f"{pluralize(repeated, 'row')} {are} the column's name again"
 
     def start_of(self, path: File, row: int) -> int:
         """Returns the first row of the block with this row, or an earlier row: from there on it can be read again
@@ -89,20 +92,12 @@ class Csv:
     @property
     def notes(self) -> list[str]:
         """Returns what was named and skipped, as far as the files were read."""
-        told = self._unnamed.notes
-        for path, rows in list(self._passed_over.items())[:1]:
-            told.append(
-                f"{path}: {pluralize(rows, 'row')} of empty cells at its end, skipped"
-                f"{in_other_files(len(self._passed_over) - 1)}"
-            )
-        for path, rows in list(self._repeated.items())[:1]:
-            told.append(
-                f"{path}: {pluralize(rows, 'row')} {inflect(rows, 'is', 'are')} the column's name again"
-                f"{in_other_files(len(self._repeated) - 1)}: if files were joined by `cat`, delete such lines"
-            )
-        for path, said in list(self._controls.items())[:1]:
-            told.append(f"{path}: {said}{in_other_files(len(self._controls) - 1)}")
-        return told
+        return [
+            *self._unnamed.notes,
+            *of_first(self._passed_over),
+            *of_first(self._repeated, ": if files were joined by `cat`, delete such lines"),
+            *of_first(self._controls),
+        ]
 
 
 def _empty(path: File, dialect: CsvDialect, names: list[str]) -> set[str]:

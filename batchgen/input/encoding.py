@@ -24,6 +24,7 @@ _MARKS = {
 _THREE_BYTES = re.compile("[^\x00-\u07ff]")  # or four; the set of just three takes 8 ms to compile, at each start
 ENOUGH = 8
 """Letters of three bytes after which a text is UTF-8: of other encodings of several bytes, two or three may look so."""
+_IS_UTF_8 = "looks like UTF-8: remove input.encoding"
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -55,10 +56,12 @@ class _Reencoded(io.RawIOBase):
         self._file = file
         self._encoding = encoding
         self._begin = file.read(BLOCK)
-        self._refuse_other_width()
+        wide = _WIDE.fullmatch(name_of(encoding))
+        if wide is not None and self._begin:
+            self._refuse_other_width(wide)
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._is_first = True
-        self._may_be_utf_8 = _WIDE.fullmatch(name_of(encoding)) is None
+        self._may_be_utf_8 = wide is None
         self._lines = 1
         self._ready = b""
 
@@ -97,12 +100,10 @@ class _Reencoded(io.RawIOBase):
         self._lines += _line_ends(text)
         return text
 
-    def _refuse_other_width(self) -> None:
-        """Raises UsageError if the first bytes say another encoding of two or four bytes a letter, or of none."""
-        wide = _WIDE.fullmatch(name_of(self._encoding))
+    def _refuse_other_width(self, wide: re.Match[str]) -> None:
+        """Raises UsageError if the first bytes say another encoding of two or four bytes a letter, or of none. `wide`:
+        the parts of the encoding's name."""
         mark = next((name for mark, name in _MARKS.items() if self._begin.startswith(mark)), None)
-        if wide is None or not self._begin:
-            return
         if mark is not None:
             if not mark.startswith(wide[0]):
                 raise UsageError(f"{self._path}: is {mark.upper()}, as its first bytes say: set input.encoding: {mark}")
@@ -115,14 +116,11 @@ class _Reencoded(io.RawIOBase):
 
     def _refuse_utf_8(self, data: bytes) -> None:
         """Raises UsageError if the first letters beyond ASCII are UTF-8, which nearly no other text looks like."""
-        try:
-            text = codecs.getincrementaldecoder("utf-8")("strict").decode(data)
-        except UnicodeDecodeError:
-            return
-        if not _is_of_one_byte(self._encoding) and len(_THREE_BYTES.findall(text)) < ENOUGH:
+        text = _from_utf_8(data)
+        if text is None or (not _is_of_one_byte(self._encoding) and len(_THREE_BYTES.findall(text)) < ENOUGH):
             return
         at = next(at for at, byte in enumerate(data) if byte > 0x7F)  # noqa: PLR2004  the last of ASCII
-        raise self._another(data, at, "looks like UTF-8: remove input.encoding")
+        raise self._another(data, at, _IS_UTF_8)
 
     def _not_of_it(self, error: UnicodeDecodeError) -> UsageError:
         data = error.object
@@ -142,11 +140,15 @@ def _is_of_one_byte(encoding: str) -> bool:
 
 
 def _looks_like(data: bytes, shown: str = "") -> str:
+    return f"another encoding{shown}: see input.encoding" if _from_utf_8(data[:4096]) is None else _IS_UTF_8
+
+
+def _from_utf_8(data: bytes) -> str | None:
+    """Returns the text of bytes that may end within a letter; None if they are not UTF-8."""
     try:
-        codecs.getincrementaldecoder("utf-8")("strict").decode(data[:4096])
+        return codecs.getincrementaldecoder("utf-8")("strict").decode(data)
     except UnicodeDecodeError:
-        return f"another encoding{shown}: see input.encoding"
-    return "looks like UTF-8: remove input.encoding"
+        return None
 
 
 def _line_ends(text: str) -> int:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import BATCH_BYTES, BATCH_ROWS, MAX_CELL
+from batchgen.input.bounds import MAX_CELL
 from batchgen.input.compression import open_decompressed
 from batchgen.input.file_hints import identify
-from batchgen.input.ndjson_format import Ndjson, Objects
+from batchgen.input.ndjson_format import Ndjson, Objects, in_batches
 from batchgen.storage.listing import File
 
 BLOCK = 1 << 20
@@ -29,17 +29,9 @@ class JsonList(Ndjson):
 
     def objects(self, path: File) -> Iterator[Objects]:
         with open_decompressed(path) as file:
-            lines: list[bytes] = []
-            size = row = 0
-            for row, text in enumerate(_elements(_Text(path, file)), 1):
-                line = text.translate(_LINE_ENDS).encode() + b"\n"  # no text of JSON holds a line's end
-                if lines and (len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES):
-                    yield row - len(lines), lines
-                    lines, size = [], 0
-                lines.append(line)
-                size += len(line)
-            if lines:
-                yield row - len(lines) + 1, lines
+            texts = enumerate(_elements(_Text(path, file)), 1)
+            # No text of JSON holds a line's end.
+            yield from in_batches((row, text.translate(_LINE_ENDS).encode() + b"\n") for row, text in texts)
 
 
 class _Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Literal
 
@@ -65,7 +65,7 @@ class Ndjson:
 
     def objects(self, path: File) -> Iterator[Objects]:
         with open_decompressed(path) as file:
-            yield from _line_chunks(path, file)
+            yield from in_batches(_lines(path, file))
 
 
 def _look(place: Position, lines: Sequence[bytes], top: ValueKinds) -> None:
@@ -129,21 +129,28 @@ def _text(raw: msgspec.Raw | None) -> str | None:
     return msgspec.json.decode(value, type=str) if value.startswith(b'"') else value.decode()
 
 
-def _line_chunks(path: File, file: BinaryIO) -> Iterator[Objects]:
-    """Yields lines with their ends, in chunks. Blank lines are only between chunks."""
-    lines: list[bytes] = []
-    size = 0
+def _lines(path: File, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines that are not blank, each with its number and its end."""
     for at, line in enumerate(iter(partial(file.readline, MAX_CELL + 1), b""), 1):
         if at == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  a BOM is no content
         if len(line) > MAX_CELL:
             raise UsageError(f"{path}:{at}: a line is longer than {MAX_CELL >> 20} MiB")
-        if not line.strip() or len(lines) == BATCH_ROWS or size + len(line) > BATCH_BYTES:
-            if lines:
-                yield at - len(lines), lines
-            lines, size = [], 0
         if line.strip():
-            lines.append(line if line.endswith(b"\n") else line + b"\n")
-            size += len(line)
+            yield at, line if line.endswith(b"\n") else line + b"\n"
+
+
+def in_batches(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Objects]:
+    """Yields numbered lines in batches, in which no number is left out."""
+    lines: list[bytes] = []
+    first = due = size = 0
+    for at, line in numbered:
+        size += len(line)
+        if at != due or due - first == BATCH_ROWS or size > BATCH_BYTES:
+            if lines:
+                yield first, lines
+            first, lines, size = at, [], len(line)
+        lines.append(line)
+        due = at + 1
     if lines:
-        yield at - len(lines) + 1, lines
+        yield first, lines

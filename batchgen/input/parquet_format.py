@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import UsageError
 from batchgen.input.arrow_frames import columns_of, refuse_long, refusing, slices, to_frame, validated
-from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, unfolding, unfolds_too_far
+from batchgen.input.bounds import BATCH_BYTES, ROW_BYTES, Schema, refuse_unfolding
 from batchgen.input.common_schema import common_schema
 from batchgen.input.file_hints import identify
 from batchgen.input.parquet_steps import TOGETHER, broken_column, enums_as_text, intervals, open_parquet, planned_reads
 from batchgen.input.read_once import ReadOnce
 from batchgen.storage.listing import File, size_of
 from batchgen.ui.humanize import pluralize
+
+_ADVICE = ": write what repeats into the prompt, and leave the column out"
 
 
 class Parquet:
@@ -67,7 +69,7 @@ class Parquet:
                         refuse_long(path, frame, row)
                         row += frame.height
                         unfolded += int(frame.estimated_size()) + ROW_BYTES * frame.height
-                        _refuse_unfolding(path, unfolded / row * file.metadata.num_rows)
+                        refuse_unfolding(path, unfolded / row * file.metadata.num_rows, advice=_ADVICE)
                         yield frame if list(schema) == frame.columns else frame.select(list(schema))
                 due += sum(file.metadata.row_group(group).num_rows for group in groups)
                 if row != due:
@@ -135,19 +137,7 @@ def _refuse_impossible(path: File, file: pq.ParquetFile) -> None:
         of = file.metadata.row_group(group)
         held += of.num_rows
         for chunk in (of.column(at) for at in range(of.num_columns)):
-            size = chunk.total_uncompressed_size
-            if unfolds_too_far(size, chunk.total_compressed_size):
-                raise _bomb(path, size)
+            refuse_unfolding(path, chunk.total_uncompressed_size, chunk.total_compressed_size, _ADVICE)
     if held != file.metadata.num_rows:
         rows = file.metadata.num_rows
         raise UsageError(f"{path}: damaged Parquet: its footer says {rows:,} rows, and its row groups hold {held:,}")
-
-
-def _refuse_unfolding(path: File, size: float) -> None:
-    """Raises UsageError if the rows decoded so far unfold beyond measure."""
-    if unfolds_too_far(size, size_of(path)):
-        raise _bomb(path, size)
-
-
-def _bomb(path: File, size: float) -> UsageError:
-    return UsageError(f"{unfolding(path, size)}: write what repeats into the prompt, and leave the column out")

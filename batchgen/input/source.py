@@ -16,12 +16,12 @@ import polars as pl
 
 from batchgen.errors import InputChanged, UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.column_names import in_other_files
 from batchgen.input.compression import is_compressed
 from batchgen.input.csv_format import Csv
 from batchgen.input.csv_types import WrongCell, typed
 from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
+from batchgen.input.notes import in_other_files
 from batchgen.input.row_checksum import RowChecksum
 from batchgen.input.where import Condition, RowFault
 from batchgen.job.sections import Input
@@ -87,7 +87,7 @@ class Source:
             rows = Batch(raw, pl.int_range(row, row + raw.height, dtype=pl.Int64, eager=True))
             row += raw.height
             if self.condition is not None:
-                rows = self._meeting(self._final(rows))
+                rows = self._meeting(self.condition, self._final(rows))
             taken = rows.frame.height if left is None else min(left - met, rows.frame.height)
             if whole is not None:
                 whole.add(rows.frame.head(taken))
@@ -102,11 +102,9 @@ class Source:
         """Returns the rows with the columns' final types and names."""
         return Batch(self._typed(*rows).rename(self.spec.rename), rows.numbers)
 
-    def _meeting(self, rows: Batch) -> Batch:
-        if self.condition is None:
-            return rows
+    def _meeting(self, condition: Condition, rows: Batch) -> Batch:
         try:
-            met = self.condition.places(rows.frame)
+            met = condition.places(rows.frame)
         except RowFault as fault:
             raise UsageError(f"{self.spec.path}: row {rows.numbers[fault.at]:,}: input.where: {fault}") from None
         return rows if met.len() == rows.frame.height else Batch(rows.frame[met], rows.numbers.gather(met))

@@ -13,6 +13,8 @@ ANSWER_DETAILS = ("finish_reason", "prompt_tokens", "completion_tokens", "reason
 """Details of an answer that not every service returns. Results of version 0.1.0 have none of these columns."""
 RESULTS = ("text", "model", "log_probs", *ANSWER_DETAILS, "status", "error", "attempts", "latency_s", "finished_at")
 MORE_CHOICES = "more_choices"
+_ALL = {*RESULTS, MORE_CHOICES}
+"""In lower case, as every name of a result is."""
 
 
 def result_columns(columns: Iterable[str]) -> list[str]:
@@ -29,8 +31,7 @@ def left_out(columns: Iterable[str]) -> list[str]:
 
 def collisions(columns: Iterable[str]) -> list[str]:
     """Returns the input columns that have the name of a result's, in whatever case; those of a detail may."""
-    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
-    return [name for name in columns if results.get(name.casefold(), ANSWER_DETAILS[0]) not in ANSWER_DETAILS]
+    return [name for name in columns if name.casefold() in _ALL.difference(ANSWER_DETAILS)]
 
 
 def advised_rename(taken: Iterable[str], rename: Mapping[str, str]) -> str:
@@ -51,14 +52,13 @@ def _free(name: str, rename: Mapping[str, str]) -> str:
 def refuse_collisions(columns: Sequence[str], rename: Mapping[str, str], made: Sequence[AnswerColumn] = ()) -> None:
     """Raises UsageError if an input column has the name of a result's, or one that is made of the answers' JSON has
     another's. `rename`: what `input.rename` says."""
-    results = {name.casefold(): name for name in (*RESULTS, MORE_CHOICES)}
     if taken := collisions(columns):
-        case = "" if all(name in results for name in taken) else " (SQL engines do not tell their cases apart)"
+        case = "" if _ALL.issuperset(taken) else " (SQL engines do not tell their cases apart)"
         raise UsageError(
             f"the input has {'a column' if len(taken) == 1 else 'columns'} named {', '.join(taken)}, as the results "
             f"have{case}: to keep what the input has, set {advised_rename(taken, rename)}"
         )
-    taken = [one.name for one in made if one.name.casefold() in {*results, *(name.casefold() for name in columns)}]
+    taken = [one.name for one in made if one.name.casefold() in {*_ALL, *(name.casefold() for name in columns)}]
     if taken:
         names = (f"{one.property}: {'answer_' if one.name in taken else ''}{one.name}" for one in made)
         raise UsageError(

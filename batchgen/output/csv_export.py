@@ -16,7 +16,7 @@ import polars as pl
 from batchgen.input.texts import has_polars_text, texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells, to_frame
+from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells
 
 
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
@@ -26,7 +26,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
     pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(file)
     long = Notes()
     for piece in pieces:
-        frame = _flat(to_frame(piece.table))
+        frame = _flat(piece.frame())
         for cell in long_cells(frame):
             long.add(f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,}")
         frame.with_columns(_defused(pl.col(pl.String))).write_csv(file, include_header=False)

@@ -84,16 +84,12 @@ class Destination:
     def drop_beside(self, place: Location, source: Source, key: bytes) -> None:
         """Removes what an earlier run left at such a place, once a later run's results exist. Never removes the
         input, or a file without our metadata key."""
-        import pyarrow as pa  # noqa: PLC0415  these take long, and a plan writes nothing
-
-        from batchgen.input.parquet_steps import open_parquet  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415  it takes long, and a plan writes nothing
 
         where = replace(self, place=place, lock=None)
         with suppress(BatchgenError, OSError, pa.ArrowException):
             where.refuse(source)
-            with files_at(where.place)[-1].open("rb") as file, open_parquet(file) as last:
-                is_ours = key in (last.metadata.metadata or {})
-            if is_ours:
+            if key in metadata_at(place):
                 where.remove()
 
     def remove(self) -> None:
@@ -211,6 +207,16 @@ def refuse_as_input(path: Path, spec: Input, key: str) -> None:
     """Raises UsageError if a file there would be among the input's at the next run. `key`: what sets its path."""
     if would_find(spec.path, path):
         raise UsageError(f"{path}: lies in input.path, and would be read as input: choose another {key}")
+
+
+def metadata_at(place: Location) -> dict[bytes, bytes]:
+    """Returns the metadata of results. Read by pyarrow: polars panics if a store refuses the read. Raises OSError,
+    UsageError, ArrowException."""
+    last = files_at(place)[-1]
+    import pyarrow.parquet as pq  # noqa: PLC0415  as above: most plans find no results
+
+    with last.open("rb") as file:
+        return pq.read_metadata(file).metadata or {}
 
 
 def exists(there: Location) -> bool:

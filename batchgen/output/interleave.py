@@ -75,8 +75,8 @@ class ShardFile:
 
 def read_metadata(place: Location) -> Any:
     """Returns what a results file says of its origin. Raises UsageError if it is not a results file."""
-    with _opened(place) as shown:
-        said = (shown.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
+    with _opened(place) as shard:
+        said = (shard.parts[-1].schema_arrow.metadata or {}).get(METADATA_KEY)
     if said is None:
         raise UsageError(f"{place}: is not a results file of batchgen")
     return json.loads(said)
@@ -133,27 +133,27 @@ def _opened(place: Location) -> Iterator[ShardFile]:
 def _schema(opened: Sequence[ShardFile]) -> pa.Schema:
     """Returns the columns of all shards. Details of an answer may be missing in some, as earlier versions have none,
     and `more_choices`."""
-    plain = [pa.schema([field for field in shown.schema if field.name != MORE_CHOICES.name]) for shown in opened]
+    plain = [pa.schema([field for field in shard.schema if field.name != MORE_CHOICES.name]) for shard in opened]
     full = max(plain, key=lambda schema: len({*ANSWER_DETAILS} & {*schema.names}))
-    for shown, schema in zip(opened, plain, strict=True):
+    for shard, schema in zip(opened, plain, strict=True):
         due = pa.schema([field for field in full if field.name in schema.names or field.name not in ANSWER_DETAILS])
         if schema != due:
             names = (f.name for f in [*schema, *due] if f not in schema or f not in due)
             odd, other = next(names, "their order"), opened[plain.index(full)].place.name
-            raise UsageError(f"{shown.place}: its columns differ from those of {other}: {odd}")
-    has_more = any(MORE_CHOICES.name in shown.schema.names for shown in opened)
+            raise UsageError(f"{shard.place}: its columns differ from those of {other}: {odd}")
+    has_more = any(MORE_CHOICES.name in shard.schema.names for shard in opened)
     return full.append(MORE_CHOICES) if has_more else full
 
 
 def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
     """Raises UsageError if the shards' rows are not those of one input: they differ by one at most, and the longer
     ones come first."""
-    whole = sum(shown.rows for shown in opened)
-    for number, shown in enumerate(opened, 1):
+    whole = sum(shard.rows for shard in opened)
+    for number, shard in enumerate(opened, 1):
         due = Shard(number, len(opened)).rows(whole)
-        if shown.rows != due:
+        if shard.rows != due:
             raise UsageError(
-                f"{shown.place}: has {pluralize(shown.rows, 'row')} where a shard of {pluralize(whole, 'row')} in all "
+                f"{shard.place}: has {pluralize(shard.rows, 'row')} where a shard of {pluralize(whole, 'row')} in all "
                 f"has {due:,}: the input changed between the runs; run all shards again"
             )
 
@@ -161,15 +161,15 @@ def _refuse_uneven(opened: Sequence[ShardFile]) -> None:
 def _refuse_other_rows(opened: Sequence[ShardFile], paths: Collection[str]) -> None:
     """Raises UsageError if the shards were read from inputs that differ: a row may be in two shards, or in none; or if
     that is not known, since a checksum is missing, and their jobs have it at several `paths`."""
-    known = [shown for shown in opened if shown.whole is not None]
-    for shown in known:
-        if shown.whole != known[0].whole:
+    known = [shard for shard in opened if shard.whole is not None]
+    for shard in known:
+        if shard.whole != known[0].whole:
             raise UsageError(
-                f"{shown.place}: is a shard of other rows than {known[0].place.name}: the input changed between the "
+                f"{shard.place}: is a shard of other rows than {known[0].place.name}: the input changed between the "
                 "runs; run all shards again"
             )
     if len(known) < len(opened) and len({*paths}) > 1:
-        old = next(shown.place for shown in opened if shown.whole is None)
+        old = next(shard.place for shard in opened if shard.whole is None)
         raise UsageError(
             f"{old}: says nothing of the input that it was made of, as results of before 0.7.0, and the shards' jobs "
             "have theirs at different paths: run it again, which buys nothing, or let the paths be one"
@@ -185,8 +185,8 @@ def _refuse_missing(rows: int, opened: Sequence[ShardFile]) -> None:
 
 
 def _woven(opened: Sequence[ShardFile], schema: pa.Schema) -> Iterator[pa.Table]:
-    step = max(1, min([BATCH_ROWS, *(rows for shown in opened for rows in shown.groups())]) // len(opened))
-    sources = [shown.steps(step, schema) for shown in opened]
+    step = max(1, min([BATCH_ROWS, *(rows for shard in opened for rows in shard.groups())]) // len(opened))
+    sources = [shard.steps(step, schema) for shard in opened]
     while tables := [table for source in sources for table in [next(source, None)] if table is not None]:
         yield pa.concat_tables(tables).combine_chunks().take(_turns([table.num_rows for table in tables]))
 

@@ -13,12 +13,11 @@ import polars as pl
 
 from batchgen.input.texts import texts
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import to_frame
 
 
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:  # noqa: ARG001  a Write
     """Writes a line a row."""
     for piece in pieces:
-        frame = to_frame(piece.table)
+        frame = piece.frame()
         plain = frame.with_columns(texts(column) for column in frame if isinstance(column.dtype, pl.Extension))
         file.writelines(f"{line}\n".encode() for line in texts(plain.to_struct()))

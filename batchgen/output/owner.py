@@ -11,15 +11,14 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from batchgen.checkpoint.schema import Owner
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.job.job import Job
-from batchgen.output.destination import Destination
+from batchgen.output.destination import Destination, metadata_at
 from batchgen.output.draft import FIRST_PART
 from batchgen.storage import folders
-from batchgen.storage.listing import files_at
 from batchgen.storage.location import Location
 
 METADATA_KEY = b"batchgen"
@@ -142,14 +141,5 @@ def _is_folder_of_results(folder: Path) -> bool:
 
 def _origin(place: Location) -> dict[str, Any]:
     """Returns what results say of their origin. Raises OSError, UsageError, ValueError, KeyError."""
-    with files_at(place)[-1].open("rb") as file:
-        said: dict[str, Any] = json.loads(_metadata(file)[METADATA_KEY])
+    said: dict[str, Any] = json.loads(metadata_at(place)[METADATA_KEY])
     return said
-
-
-def _metadata(file: BinaryIO) -> dict[bytes, bytes]:
-    """Returns the file's metadata. Read by pyarrow: polars panics if a store refuses the read. Raises OSError,
-    ValueError."""
-    import pyarrow.parquet as pq  # noqa: PLC0415  heavy, and most plans find no results
-
-    return pq.read_metadata(file).metadata or {}

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.errors import UsageError
+from batchgen.input.bounds import UUID
 
 STATUSES = ("ok", "failed", "pending")
 
@@ -21,6 +22,12 @@ class Piece(NamedTuple):
 
     rows: pl.Series
     table: pa.Table
+
+    def frame(self) -> pl.DataFrame:
+        """Returns the table with UUIDs that polars takes for such."""
+        frame = pl.DataFrame(self.table)
+        uuids = [field.name for field in self.table.schema if field.type == pa.uuid()]
+        return frame.with_columns(frame[name].ext.to(UUID) for name in uuids)
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,12 @@ class Selection:
     def pieces(self, pieces: Iterator[Piece], names: Sequence[str]) -> Iterator[Piece]:
         """Yields what is selected of all results."""
         for rows, table in pieces:
+            chosen = table.select(list(names))
             if self.statuses is None:
-                yield Piece(rows, table.select(list(names)))
-                continue
-            wanted: Any = pc.is_in(table["status"], pa.array(sorted(self.statuses), pa.string()))
-            yield Piece(
-                rows.filter(pl.Series(wanted.to_pylist(), dtype=pl.Boolean)), table.filter(wanted).select(list(names))
-            )
+                yield Piece(rows, chosen)
+            else:
+                wanted: Any = pc.is_in(table["status"], pa.array(sorted(self.statuses), pa.string()))
+                yield Piece(rows.filter(pl.Series(wanted)), chosen.filter(wanted))
 
 
 ALL = Selection()

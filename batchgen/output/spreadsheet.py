@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
-from batchgen.input.bounds import UUID
 from batchgen.ui.humanize import pluralize
 
 MAX_CHARACTERS = 32_767
@@ -27,13 +25,6 @@ class LongCell(NamedTuple):
     at: int
     column: str
     characters: int
-
-
-def to_frame(table: pa.Table) -> pl.DataFrame:
-    """Returns the table with UUIDs that polars takes for such."""
-    frame = pl.DataFrame(table)
-    uuids = [field.name for field in table.schema if field.type == pa.uuid()]
-    return frame.with_columns(frame[name].ext.to(UUID) for name in uuids)
 
 
 def is_formula(text: pl.Expr) -> pl.Expr:

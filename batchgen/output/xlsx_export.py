@@ -24,7 +24,7 @@ from batchgen.input.template.cells import leaf
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells, to_frame
+from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 """The most rows and columns of a sheet, with the header: Excel's specifications and limits."""
@@ -103,7 +103,7 @@ class _Workbook:
     def add(self, piece: Piece) -> None:
         """Adds rows below the last."""
         refuse_rows(self._rows + len(piece.rows))
-        frame = to_frame(piece.table)
+        frame = piece.frame()
         frame = frame.with_columns(texts(column) for column in frame if not _is_plain(column.dtype))
         for cell in long_cells(frame):
             raise UsageError(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from batchgen.checkpoint.schema import Run
 from batchgen.checkpoint.state_files import StateFiles
-from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.output.answer_sample import AnswerSample
 from batchgen.reporting.counts import Counts, counts_of
@@ -69,12 +68,10 @@ class Facts:
 def gather(reader: ReportReader, subject: Subject) -> Facts:
     """Gathers all facts. Raises NotRunYet if there is nothing to report, MachineRefused if the checkpoint is
     damaged."""
-    runs = reader.runs()
-    if not runs:
-        raise NotRunYet(f"{reader.path}: the job has not run yet")
     # Before all else: what is stored meanwhile makes the page an old one.
     fingerprint = subject.fingerprint(reader.fingerprint())
-    last, published = runs[-1], subject.published
+    runs, published = reader.runs(), subject.published
+    last = runs[-1]
     current = AttemptRange(last.floor, reader.last_id())
     worked = worked_of(reader, runs, current.to)
     first = min(worked[-1].span.after if worked else current.after, current.after)
@@ -110,12 +107,12 @@ def _sending(reader: ReportReader, subject: Subject, worked: Sequence[Worked], l
     """Returns the last of the runs that sent something. `looked`: the whole job's answers."""
     span = worked[-1].span
     figures = figures_of(reader, worked[-1], looked)
-    times = timeline(reader, span, figures.period, figures.tries, figures.times["finished_at"], figures.every)
+    times = timeline(reader, span, figures)
     return SendingRun(
         figures=figures,
         before=last_good(reader, worked[:-1]),
         requests_a_row=reader.requests_a_row(span, figures.ok),
         time=times,
         in_flight=in_flight_of(reader, figures.run, times, figures.times),
-        spent=spent_of(reader, subject, figures.run, figures.ok, figures.looked.answers),
+        spent=spent_of(reader, subject, figures),
     )

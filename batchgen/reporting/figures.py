@@ -23,13 +23,13 @@ MIN_PERIOD = 1.0
 
 @dataclass(frozen=True)
 class Figures:
-    """One run in numbers. `is_rest`: it continued a stopped one, so its counts are not a whole run's. `seconds`: to its
-    last attempt. `times`: `finished_at` and `latency` of one of each `every` answers. Tokens are estimates, of
-    answers."""
+    """One run in numbers. `is_rest`: it continued a stopped one, so its counts are not a whole run's. `kinds`: its
+    attempts. `seconds`: to its last attempt. `times`: `finished_at` and `latency` of one of each `every` answers.
+    Tokens are estimates, of answers."""
 
     run: Run
     is_rest: bool
-    tries: Sequence[AttemptGroup]
+    kinds: Sequence[AttemptGroup]
     ok: int
     failed: int
     requests: int
@@ -56,12 +56,20 @@ class Figures:
 
 
 class Worked(NamedTuple):
-    """A run with its own attempts. `is_rest`: the run before it did not finish."""
+    """A run with its own attempts, by kind. `is_rest`: the run before it did not finish."""
 
     run: Run
     span: AttemptRange
-    tries: Sequence[AttemptGroup]
+    kinds: Sequence[AttemptGroup]
     is_rest: bool
+
+    @property
+    def ok(self) -> int:
+        return sum(kind.attempts for kind in self.kinds if kind.outcome == OK)
+
+    @property
+    def failed(self) -> int:
+        return sum(kind.final for kind in self.kinds if kind.outcome != OK)
 
 
 def worked_of(reader: ReportReader, runs: Sequence[Run], to: int) -> list[Worked]:
@@ -71,26 +79,26 @@ def worked_of(reader: ReportReader, runs: Sequence[Run], to: int) -> list[Worked
     ]
     rests = [False, *(run.outcome != "finished" for run in runs[:-1])]
     of_runs = zip(runs, spans, map(reader.attempt_groups, spans), rests, strict=True)
-    return [worked for worked in map(Worked._make, of_runs) if worked.tries]
+    return [worked for worked in map(Worked._make, of_runs) if worked.kinds]
 
 
 def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None) -> Figures:
     """Returns a run's figures. `looked`: the whole job's answers; the run's own are taken from these if they are
     enough."""
-    run, span, tries, is_rest = worked
-    ok = sum(kind.attempts for kind in tries if kind.outcome == OK)
+    run, span, kinds, is_rest = worked
+    ok = worked.ok
     own = None if looked is None else looked.answers.filter(pl.col("id") > span.after)
     enough = own is not None and own.height >= min(ok, RUN_ANSWERS)
     every = -(-ok // MAX_TIMES) or 1
     return Figures(
         run=run,
         is_rest=is_rest,
-        tries=tries,
+        kinds=kinds,
         ok=ok,
-        failed=sum(kind.final for kind in tries if kind.outcome != OK),
-        requests=sum(kind.attempts for kind in tries if kind.has_left),
-        seconds=max(max(kind.finished_at for kind in tries) - run.started_at, 0) / 1e6,
-        slowest=max((kind.slowest or 0 for kind in tries if kind.outcome == OK), default=0),
+        failed=worked.failed,
+        requests=sum(kind.attempts for kind in kinds if kind.has_left),
+        seconds=max(max(kind.finished_at for kind in kinds) - run.started_at, 0) / 1e6,
+        slowest=max((kind.slowest or 0 for kind in kinds if kind.outcome == OK), default=0),
         every=every,
         times=reader.answers_over_time(span, every),
         looked=AnswerSample(own, ok) if own is not None and enough else look(reader, span, RUN_ANSWERS, RUN_ANSWERS),
@@ -100,8 +108,6 @@ def figures_of(reader: ReportReader, worked: Worked, looked: AnswerSample | None
 def last_good(reader: ReportReader, earlier: Sequence[Worked]) -> Figures | None:
     """Returns the last run that finished, continued no other, and had more answers than failures."""
     for worked in reversed(earlier):
-        ok = sum(kind.attempts for kind in worked.tries if kind.outcome == OK)
-        failed = sum(kind.final for kind in worked.tries if kind.outcome != OK)
-        if worked.run.outcome == "finished" and not worked.is_rest and ok > failed:
+        if worked.run.outcome == "finished" and not worked.is_rest and worked.ok > worked.failed:
             return figures_of(reader, worked, None)
     return None

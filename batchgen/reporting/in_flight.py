@@ -45,20 +45,24 @@ class InFlight:
     @property
     def range(self) -> tuple[int, int]:
         """Returns the lowest and the highest number."""
-        numbers = [self.start, *(move.most for move in self.moves)]
+        numbers = [move.most for move in self._from_the_start]
         return min(numbers), max(numbers)
+
+    @property
+    def _from_the_start(self) -> list[ConcurrencyChange]:
+        return [ConcurrencyChange(0.0, self.start, 0.0, 0.0, "the beginning"), *self.moves]
 
     def steps(self) -> Iterator[tuple[float, float, int, str]]:
         """Yields stretches of one number: (from, to, number, why it was chosen), in seconds."""
-        begin = ConcurrencyChange(0.0, self.start, 0.0, 0.0, "the beginning")
-        for move, after in pairwise([begin, *self.moves, ConcurrencyChange(self.seconds, 0, 0.0, 0.0, "")]):
-            if after.at > move.at:
-                yield move.at, after.at, move.most, move.why
+        ends = [*(move.at for move in self.moves), self.seconds]
+        for move, end in zip(self._from_the_start, ends, strict=True):
+            if end > move.at:
+                yield move.at, end, move.most, move.why
 
     def causes(self) -> list[Cause]:
         """Returns why the number changed, the commonest reason first."""
         raised, lowered = Counter[str](), Counter[str]()
-        for before, move in pairwise([ConcurrencyChange(0.0, self.start, 0.0, 0.0, ""), *self.moves]):
+        for before, move in pairwise(self._from_the_start):
             (raised if move.most > before.most else lowered)[move.why] += move.most != before.most
         both = (raised + lowered).most_common()
         return [Cause(why, raised[why], lowered[why]) for why, _ in both]

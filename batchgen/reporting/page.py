@@ -101,7 +101,7 @@ def _lede(facts: Facts) -> str:
     if facts.sending is None:
         return "Nothing was sent."
     figures, spent = facts.sending.figures, facts.sending.spent
-    again = sum(kind.attempts - kind.final for kind in figures.tries if kind.outcome != OK)
+    again = sum(kind.attempts - kind.final for kind in figures.kinds if kind.outcome != OK)
     parts = [f"{pluralize(figures.requests, 'request')} in {duration(figures.seconds)}"]
     parts += [f"{figure(figures.rate)} answers a second"] if figures.rate else []
     parts += [f"{pluralize(again, 'attempt')} tried again"] if again else []

@@ -88,7 +88,7 @@ class ReportReader(Reader):
     """
 
     def runs(self) -> list[Run]:
-        return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id", {})]
+        return [Run(*row) for row in self._all("SELECT * FROM runs ORDER BY id")]
 
     def moves(self, run: Run) -> list[tuple[int, int, float, float, str]]:
         """Returns the changes of the requests in flight, if the run found their number: (at, most, throughput, latency,
@@ -113,8 +113,8 @@ class ReportReader(Reader):
         """Gathers all attempts of the rows that had anything but an answer in the span; the queries below use them."""
         failed = f"SELECT key FROM attempts WHERE {_within(span)} AND outcome != '{OK}'"
         stories = f"SELECT id, key, outcome, status, final FROM attempts WHERE {_within(span)} AND key IN ({failed})"
-        self._all("DROP TABLE IF EXISTS temp.stories", {})
-        self._all(f"CREATE TEMP TABLE stories AS {stories}", {})
+        self._all("DROP TABLE IF EXISTS temp.stories")
+        self._all(f"CREATE TEMP TABLE stories AS {stories}")
 
     def row_outcomes(self, current: AttemptRange, first: int) -> list[RowOutcome]:
         """Counts the rows with an attempt in the span by their last one. `first`: attempts of the last run have higher
@@ -144,11 +144,9 @@ class ReportReader(Reader):
     def requests_a_row(self, span: AttemptRange, answers: int) -> list[tuple[int, int]]:
         """Returns (requests, rows that needed so many in the span to get their text). `answers`: the number of answers
         in it."""
-        query = f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok"
         rows = f"SELECT count(*) AS n FROM stories WHERE {_within(span)} AND {_SENT} GROUP BY key"
         sql = f"SELECT n, count(*) FROM ({rows} HAVING max(outcome = :ok)) GROUP BY 1"
-        ((several,),) = self._all(query, {"ok": OK})
-        counts = Counter({1: answers - several})
+        counts = Counter({1: answers - self._answers_in_stories(span)})
         counts.update(dict(self._all(sql, {"ok": OK})))
         return sorted((requests, rows) for requests, rows in counts.items() if rows)
 
@@ -173,7 +171,7 @@ class ReportReader(Reader):
     def notes(self, current: AttemptRange) -> dict[str, int]:
         """Counts requests whose answers were lost with the run that sent them, and answers that were found damaged."""
         sql = f"SELECT outcome, count(*) FROM stories WHERE {_within(current)} AND NOT ({_SENT}) GROUP BY 1"
-        return dict(self._all(sql, {}))
+        return dict(self._all(sql))
 
     def messages(self, current: AttemptRange) -> list[Message]:
         """Returns the commonest messages of each outcome and status, of rows that are currently failed."""
@@ -191,10 +189,7 @@ class ReportReader(Reader):
     def answers(self, current: AttemptRange, all_up_to: int, sample: int) -> tuple[list[int], int]:
         """Returns the ids of the answers in use, or of an even sample of about `sample` if there are more than
         `all_up_to`; and how many are in use."""
-        ((several,),) = self._all(
-            f"SELECT count(*) FROM stories WHERE {_within(current)} AND outcome = :ok", {"ok": OK}
-        )
-        count = self._single_attempts(current) + several
+        count = self._single_attempts(current) + self._answers_in_stories(current)
         some = _one_of(count // sample if count > all_up_to else 1)  # asked first: it needs no look into the row
         sql = f"SELECT id FROM attempts WHERE {_within(current)} AND {some} AND outcome = :ok ORDER BY id"
         given_up = self._given_up(current)
@@ -205,14 +200,16 @@ class ReportReader(Reader):
         """Counts the span's attempts that are not in `stories`: each is the only answer of its row. It uses ids
         alone."""
         count = f"(SELECT count(*) FROM {{}} WHERE {_within(span)})"
-        ((single,),) = self._all(f"SELECT {count.format('attempts')} - {count.format('stories')}", {})
-        return int(single)
+        return int(self._value(f"SELECT {count.format('attempts')} - {count.format('stories')}"))
+
+    def _answers_in_stories(self, span: AttemptRange) -> int:
+        return int(self._value(f"SELECT count(*) FROM stories WHERE {_within(span)} AND outcome = :ok", {"ok": OK}))
 
     def size(self, ids: Sequence[int]) -> int:
         """Returns the bytes of the bodies of these attempts, before compression."""
         pieces = (",".join(map(str, ids[at : at + CHUNK])) for at in range(0, len(ids), CHUNK))
         sql = "SELECT coalesce(sum(coalesce(size, length(body))), 0) FROM bodies WHERE id IN ({})"
-        return sum(self._all(sql.format(piece), {})[0][0] for piece in pieces)
+        return sum(self._value(sql.format(piece)) for piece in pieces)
 
     def _given_up(self, current: AttemptRange) -> set[int]:
         """Returns the answers that were found damaged later."""

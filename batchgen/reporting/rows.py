@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchgen.checkpoint.schema import OK
+from batchgen.checkpoint.schema import OK, Record
 from batchgen.reporting.queries import Message, ReportReader, RowOutcome
 from batchgen.reporting.subject import InputIndex
 from batchgen.reporting.texts import Group, Outlier
@@ -60,24 +60,23 @@ def samples_of(
     found = index.find([*(one.id for one in odd), *(message.id for message in messages)]) if index is not None else {}
     samples = []
     for one in odd:
-        record = reader.records([one.id]).get(one.id)  # each alone: one may have 64 MB
-        answer = reader.answer(record) if record else None
-        if record is None or answer is None:
+        if (read := _read(reader, one.id)) is None:
             continue
+        record, text = read
         row, prompt = found.get(one.id, (None, None))
-        first = answer.choices[0]
-        text = first.text[:TEXT_CHARS]
-        about = record.key, record.name, row, prompt, text, len(first.text), record.latency, record.attempts
+        about = record.key, record.name, row, prompt, text[:TEXT_CHARS], len(text), record.latency, record.attempts
         samples.append(Sample(one.why, *about, one.mean_logprob))
     return samples, {id_: row for id_, (row, _) in found.items()}
 
 
 def group_texts_of(reader: ReportReader, groups: Sequence[Group]) -> dict[int, str]:
     """Returns the text of each group, cut, by its first attempt."""
-    found = {}
-    for group in groups:
-        for record in reader.records([group.id]).values():
-            answer = reader.answer(record)
-            if answer is not None:
-                found[group.id] = answer.choices[0].text[:TEXT_CHARS]
-    return found
+    read = ((group.id, _read(reader, group.id)) for group in groups)
+    return {id_: found[1][:TEXT_CHARS] for id_, found in read if found is not None}
+
+
+def _read(reader: ReportReader, id_: int) -> tuple[Record, str] | None:
+    """Returns an attempt and its text; None if they cannot be read. One at a time: it may have 64 MB."""
+    record = reader.records([id_]).get(id_)
+    answer = reader.answer(record) if record else None
+    return None if record is None or answer is None else (record, answer.choices[0].text)

@@ -121,7 +121,7 @@ def latency(facts: Facts) -> dict[str, Any] | None:
 def attempts(facts: Facts) -> dict[str, Any] | None:
     if facts.sending is None:
         return None
-    kinds, requests_a_row = facts.sending.figures.tries, facts.sending.requests_a_row
+    kinds, requests_a_row = facts.sending.figures.kinds, facts.sending.requests_a_row
     most = max(kind.attempts for kind in kinds)
     rows = sum(rows for _, rows in requests_a_row)
     tries = [f"{rows:,} took {requests:,}" for requests, rows in requests_a_row[:6]]
@@ -131,10 +131,10 @@ def attempts(facts: Facts) -> dict[str, Any] | None:
     notes = [f"{summary} (requests)." if summary else ""]
     notes += [f"{pluralize(lost, 'request')} in flight when a run was killed: possibly billed." if lost else ""]
     notes += [f"{pluralize(damaged, 'stored answer')} found damaged, and bought again." if damaged else ""]
-    return {"kinds": [_tries(kind, most) for kind in kinds], "notes": [note for note in notes if note]}
+    return {"kinds": [_kind(kind, most) for kind in kinds], "notes": [note for note in notes if note]}
 
 
-def _tries(kind: AttemptGroup, most: int) -> dict[str, Any]:
+def _kind(kind: AttemptGroup, most: int) -> dict[str, Any]:
     good = kind.outcome == OK
     return {
         "kind": kind_of(kind.outcome, kind.status),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from batchgen.api.usage import Usage
-from batchgen.checkpoint.schema import Run
 from batchgen.job.job import Job
 from batchgen.job.prices import price_of
+from batchgen.reporting.figures import Figures
 from batchgen.reporting.queries import ReportReader
 from batchgen.reporting.subject import Subject
 
@@ -29,14 +29,14 @@ class Spent:
     models: tuple[tuple[str, int], ...]
 
 
-def spent_of(reader: ReportReader, subject: Subject, run: Run, ok: int, answers: pl.DataFrame) -> Spent | None:
-    """Returns what a run has used; None if there is nothing to say. `ok`: the number of its answers. `answers`: those
-    that are looked at."""
+def spent_of(reader: ReportReader, subject: Subject, figures: Figures) -> Spent | None:
+    """Returns what a run has used; None if there is nothing to say."""
+    ok, answers = figures.ok, figures.looked.answers
     scale = ok / max(answers.height, 1)
     grouped = answers.group_by("model").agg(n=pl.len(), tokens=pl.col("tokens").sum()).sort("n", descending=True)
     by_model = [(model or "", n * scale, tokens * scale) for model, n, tokens in grouped.iter_rows()]
     models = tuple((model, round(n)) for model, n, _ in by_model if model)
-    if usage := reader.usage(run):
+    if usage := reader.usage(figures.run):
         in_all = reader.total_usage()
         return Spent(usage.prompt_tokens, usage.answer_tokens, usage.cost, usage.source(), in_all, models)
     if not ok:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchgen.input.request import PreparedRequest, Requests, RowError
+from batchgen.input.chosen_rows import read_rows
+from batchgen.input.request import Requests
 from batchgen.input.source import Source
 from batchgen.job.job import Job
 from batchgen.storage.listing import size_of
@@ -39,19 +40,8 @@ class InputIndex:
         share an attempt, the first. Raises UsageError if the input has changed."""
         rows = self.records.to_frame("id").with_row_index("row").filter(pl.col("id").is_in(list(ids)))
         wanted: dict[int, int] = dict(rows.unique("id", keep="first", maintain_order=True).iter_rows())
-        found: dict[int, tuple[int, str]] = {}
-        start = self.source.start_of(min(wanted, default=0))
-        for frame, numbers in self.source.numbered(start) if wanted else ():
-            if here := [row for row in wanted if start <= row < start + frame.height]:
-                made = self.requests.of(frame[[row - start for row in here]])
-                found |= {
-                    wanted[row]: (numbers[row - start], _prompt(one)) for row, one in zip(here, made, strict=True)
-                }
-            start += frame.height
-            if len(found) == len(wanted):
-                break
-        self.source.verify()
-        return found
+        found = (one for batch in read_rows(self.source, self.requests, list(wanted)) for one in batch)
+        return {wanted[one.at]: (one.number, one.request.prompt) for one in found}
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,3 @@ def mean_tokens(rows: pl.DataFrame) -> float | None:
     """Returns the mean prompt tokens of a plan's rows."""
     mean = rows["prompt_tokens"].mean()
     return float(mean) if isinstance(mean, int | float) else None
-
-
-def _prompt(made: PreparedRequest | RowError) -> str:
-    return made.prompt if isinstance(made, PreparedRequest) else ""

@@ -7,13 +7,12 @@ Cool-downs are not stored: one is a stretch in which nothing was sent, and which
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import polars as pl
-
-from batchgen.reporting.queries import AttemptGroup, AttemptRange, ReportReader
+from batchgen.reporting.figures import Figures
+from batchgen.reporting.queries import AttemptRange, ReportReader
 
 MAX_BINS, MIN_BINS, ANSWERS_A_BIN = 120, 12, 15
 MAX_SLOTS = 20_000
@@ -42,29 +41,21 @@ class Timeline:
         return sum(to - start for start, to in self.cool_downs)
 
 
-def timeline(
-    reader: ReportReader,
-    span: AttemptRange,
-    times: tuple[int, int],
-    tries: Sequence[AttemptGroup],
-    finished_at: pl.Series,
-    every: int,
-) -> Timeline:
-    """Makes the timeline. `times`: the run's start and its last attempt, in microseconds. `finished_at`: when its
-    answers came, of one of each `every`."""
-    start, end = times
+def timeline(reader: ReportReader, span: AttemptRange, figures: Figures) -> Timeline:
+    """Makes the timeline of a run with these attempts and figures."""
+    start, end = figures.period
     whole = max(end - start, MIN_SLOT)
-    bins = max(MIN_BINS, min(MAX_BINS, sum(kind.attempts for kind in tries) // ANSWERS_A_BIN))
+    bins = max(MIN_BINS, min(MAX_BINS, sum(kind.attempts for kind in figures.kinds) // ANSWERS_A_BIN))
     width = -(-whole // bins)
     fine = max(MIN_SLOT, whole // MAX_SLOTS)
-    refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in tries) else {}
+    refused = reader.refused_by(span, start, fine) if any(kind.is_refusal for kind in figures.kinds) else {}
     pauses = _pauses(reader.sent_in(span, start, fine), fine) if refused else []
     refusals = sorted(refused)
-    answered = ((finished_at - start) // width).value_counts().iter_rows()
+    answered = ((figures.times["finished_at"] - start) // width).value_counts().iter_rows()
     return Timeline(
         seconds=whole / 1e6,
         width=width / 1e6,
-        ok=_binned({at: every * number for at, number in answered}, 1, bins),
+        ok=_binned({at: figures.every * number for at, number in answered}, 1, bins),
         refused=_binned(refused, width / fine, bins),
         refusals=tuple(at * fine / 1e6 for at in refusals),
         cool_downs=tuple((a * fine / 1e6, b * fine / 1e6) for a, b in pauses if _begins_with_refusal(refusals, a, b)),

@@ -19,7 +19,7 @@ from batchgen.simulator.json_writer import JsonWriter
 from batchgen.simulator.ledger import digest
 from batchgen.simulator.model import LONGEST, Generated, Sampling
 from batchgen.simulator.ngram import tokenize
-from batchgen.simulator.requests import OpenAIChatRequest, WriterChatRequest
+from batchgen.simulator.requests import ChatRequest, OpenAIChatRequest
 from batchgen.simulator.response_format import Guide
 from batchgen.simulator.schema import UnsupportedSchemaError
 from batchgen.simulator.sentences import Generation
@@ -36,7 +36,7 @@ class Chat:
     limit = SERVER_MAX_TOKENS
     refused_content: str | None = ""
 
-    def __init__(self, request: WriterChatRequest | OpenAIChatRequest) -> None:
+    def __init__(self, request: ChatRequest) -> None:
         """Raises RejectedError."""
         requests.check(request)
         self._request = request
@@ -132,7 +132,7 @@ class OpenAIChat(Chat):
         return super().wanted_format() if self._guided is None else {"type": "json_schema", "json_schema": self._guided}
 
 
-def _prompt(request: WriterChatRequest | OpenAIChatRequest) -> str:
+def _prompt(request: ChatRequest) -> str:
     """Returns what is answered: the system messages and the last message."""
     *earlier, last = request.messages
     return "\n\n".join([*(message.text for message in earlier if message.role == "system"), last.text])
@@ -142,5 +142,5 @@ def _unsupported(error: UnsupportedSchemaError | str) -> RejectedError:
     return RejectedError(400, "InvalidInputParameters", f"response_format: {error}", "response_format")
 
 
-_writer = msgspec.json.Decoder(WriterChatRequest)
+_writer = msgspec.json.Decoder(ChatRequest)
 _openai = msgspec.json.Decoder(OpenAIChatRequest)

@@ -168,8 +168,7 @@ class Model:
             generate(generation, sampling, f"{digest(request.prompt)} {request.random_seed} {n}") for n in seeds
         ]
         best = max(candidates, key=_mean_log_probability) if len(candidates) > 1 else candidates[0]
-        content = best.content
-        return Choice(text="".join(t.token for t in content), log_probs=LogProbs(content=content, refusal=None))
+        return Choice(text=best.text, log_probs=LogProbs(content=best.content, refusal=None))
 
 
 def stop_strings(stop: list[str] | str | None) -> tuple[str, ...]:

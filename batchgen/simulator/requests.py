@@ -40,8 +40,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool = False
 
 
-class WriterChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Represents a request to `POST /v1/chat`."""
+class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Represents a request to `POST /v1/chat`. OpenAI's has these fields, too."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -58,26 +58,13 @@ class WriterChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     tool_choice: Any = None
 
 
-class OpenAIChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OpenAIChatRequest(ChatRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Represents a request to `POST /v1/chat/completions`. `guided_json` and the fields after it are some servers' own;
     of these only `guided_json` has an effect."""
 
-    model: str
-    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
-    max_tokens: Int64 | None = None
     max_completion_tokens: Int64 | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    n: Int32 | None = None
-    stop: list[str] | str | None = None
     seed: Int64 | None = None
-    logprobs: bool | None = None
     top_logprobs: Int32 | None = None
-    response_format: dict[str, Any] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    tools: Any = None
-    tool_choice: Any = None
     guided_json: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     min_p: float | None = None
@@ -85,8 +72,6 @@ class OpenAIChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     repetition_penalty: float | None = None
     cache_prompt: bool | None = None
 
-
-ChatOrCompletion = CompletionRequest | WriterChatRequest | OpenAIChatRequest
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -105,7 +90,7 @@ def decode(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
     return request
 
 
-def check(request: ChatOrCompletion) -> None:
+def check(request: CompletionRequest | ChatRequest) -> None:
     """Checks ranges. They are this server's own: the contracts give none. Raises RejectedError with 400."""
     for field, (right, wanted) in _RANGES.items():
         value = getattr(request, field, None)

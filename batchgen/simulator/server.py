@@ -193,10 +193,8 @@ def _log() -> logging.Logger:
 
     def ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        kinds = {
-            kind.__name__ for kind in type(error).__mro__
-        }  # by name: aiohttp does not promise where the class lies
-        is_no_http = "BadHttpMessage" in kinds
+        # By name: aiohttp does not promise where the class lies.
+        is_no_http = "BadHttpMessage" in {kind.__name__ for kind in type(error).__mro__}
         return not (is_no_http or isinstance(error, web.RequestPayloadError))
 
     log = logging.getLogger("batchgen.simulator")

@@ -241,10 +241,10 @@ def _store(bucket: str, patience: RetryConfig) -> ObjectStore:
 
     config: Any = settings(bucket, os.environ)
     options: ClientConfig = {
-        "allow_http": True,
+        "allow_http": True,  # where the user says so
         "connect_timeout": "10s",
         "timeout": "300s",
-    }  # http where the user says
+    }
     with without_empty_variables():
         return from_url(bucket, config=config, client_options=options, retry_config=patience)
 

@@ -28,12 +28,15 @@ SCREEN_LINES = 16
 
 
 class Severity(Enum):
-    """The severity of a line: its colour on a terminal, and a colour that is legible on light and on dark paper."""
+    """The severity of a line. `colour`: on a terminal, None for the text's own. `ink`: on paper, light or dark."""
 
-    CALM = ("", "inherit")
+    CALM = (None, "inherit")
     GOOD = ("green", "#2f9e5f")
     WAIT = ("yellow", "#c08a1e")
     BAD = ("red", "#d9534f")
+
+    def __init__(self, colour: str | None, ink: str) -> None:
+        self.colour, self.ink = colour, ink
 
 
 class PanelLine(NamedTuple):
@@ -102,18 +105,15 @@ class Panel(Renderable):
         linked = name if self.path is None else screen.link(name, self.path)
         if not wrapped.startswith(begin):
             return wrapped.replace(name, linked, 1)  # it is wrapped before its end
-        colour = self.severity.value[0] or None
-        return (
-            screen.paint(f"{linked}: ", bold=True) + screen.paint(verdict, bold=True, fg=colour) + wrapped[len(begin) :]
-        )
+        painted = screen.paint(f"{linked}: ", bold=True) + screen.paint(verdict, bold=True, fg=self.severity.colour)
+        return painted + wrapped[len(begin) :]
 
     def html(self) -> str:
         """Renders HTML: self-contained, without a script, everything escaped."""
-        colour = self.severity.value[1]
         return (
             "<div style='max-width:60em;line-height:1.5;overflow-wrap:anywhere'>"
             f"<div><b>{_safe(self.name)}</b>: "
-            f"<b style='color:{colour}'>{_safe(self.verdict)}</b>{_safe(self.about)}</div>"
+            f"<b style='color:{self.severity.ink}'>{_safe(self.verdict)}</b>{_safe(self.about)}</div>"
             "<table style='border-collapse:collapse;border:0;margin:.3em 0;font:inherit;color:inherit'>"
             f"<tbody>{''.join(map(_row, self.lines))}</tbody></table>{''.join(map(_details, self.texts))}"
             f"{''.join(map(_html_of_pair, self.pairs))}</div>"
@@ -160,9 +160,8 @@ def _one_line(value: Any, *, outermost: bool = False) -> str:
 
 def _line(line: PanelLine, screen: Screen) -> str:
     label = inert(f"  {line.label:<{LABEL_COLUMNS - 3}} ")
-    painted = (
-        screen.paint(label, fg=line.severity.value[0]) if line.severity.value[0] else screen.paint(label, dim=True)
-    )
+    colour = line.severity.colour
+    painted = screen.paint(label, fg=colour) if colour else screen.paint(label, dim=True)
     text = screen.hanging(inert(line.text), LABEL_COLUMNS)
     return painted + (text if line.path is None else screen.link(text, line.path))
 
@@ -170,11 +169,8 @@ def _line(line: PanelLine, screen: Screen) -> str:
 def _bar(share: float, severity: Severity, screen: Screen) -> str:
     columns = min(BAR_COLUMNS, max(screen.width or 0, MIN_BAR_COLUMNS + 9) - 9)  # beside the share
     done = int(share * columns)  # rounded down: what is full has nothing left
-    full, empty = (
-        screen.paint("█" * done, fg=severity.value[0] or None),
-        screen.paint("░" * (columns - done), dim=True),
-    )
-    return f"  {full}{empty}  {int(100 * share)} %"
+    full, empty = "█" * done, "░" * (columns - done)
+    return f"  {screen.paint(full, fg=severity.colour)}{screen.paint(empty, dim=True)}  {int(100 * share)} %"
 
 
 def _excerpt(text: TextBlock, screen: Screen) -> str:
@@ -195,7 +191,7 @@ def _row(line: PanelLine) -> str:
     faint = ";opacity:.7" if line.severity is Severity.CALM else ""
     return (
         f"<tr style='background:none'><th scope='row' style='{plain};font-weight:normal;white-space:nowrap;"
-        f"color:{line.severity.value[1]}{faint}'>"
+        f"color:{line.severity.ink}{faint}'>"
         f"{_safe(line.label)}</th><td style='{plain};white-space:pre-wrap'>{_safe(line.text)}</td></tr>"
     )
 

@@ -150,7 +150,7 @@ def test_every_number_of_a_night_that_is_known(stored):
     counts = facts.counts
     assert (counts.rows, counts.ok, counts.new, counts.failed, counts.pending, counts.reused) == (35, 30, 30, 5, 0, 0)
     assert verdict(facts) == "30 of 35 rows have their text; 5 failed."
-    kinds = {(kind.outcome, kind.status): (kind.attempts, kind.final) for kind in facts.sending.figures.tries}
+    kinds = {(kind.outcome, kind.status): (kind.attempts, kind.final) for kind in facts.sending.figures.kinds}
     assert kinds == {("ok", 200): (30, 30), ("busy", 429): (3, 0), ("invalid", 400): (4, 4), ("refused", 400): (1, 1)}
     assert facts.sending.requests_a_row == [(1, 27), (2, 3)]
     assert facts.sending.figures.seconds == 34
