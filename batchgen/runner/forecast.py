@@ -123,6 +123,9 @@ class Forecast(Renderable):
             lines.append(PanelLine("begun", f"{plan.unfinished:,} tried and not finished"))
         if plan.saved:
             lines.append(PanelLine("shared", f"{pluralize(plan.saved, 'request')} saved: rows that send the same"))
+        elif plan.repeated:
+            some = f"{pluralize(plan.repeated, 'request')} that an earlier row makes, too"
+            lines.append(PanelLine("repeated", f"{some}: `duplicates: once` buys one answer for all"))
         if plan.gone:
             lines.append(PanelLine("gone", f"{pluralize(plan.gone, 'stored answer')} that the input no longer uses"))
         return lines

@@ -71,6 +71,11 @@ class Plan:
         """Counts the requests that need not be made because rows share their answers."""
         return self.rows_left - self.todo
 
+    @property
+    def repeated(self) -> int:
+        """Counts the rows to be sent that send what an earlier row sends."""
+        return self.rows.filter("todo", pl.col("occurrence") > 0).height if "occurrence" in self.rows.columns else 0
+
 
 def make_plan(
     setup: PreparedJob,

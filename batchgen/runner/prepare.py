@@ -188,12 +188,21 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
     job, now = setup.job, dt.datetime.now(dt.UTC)
     return [
         *setup.source.notes,
+        *row_warnings(job, rows),
         *column_warnings(setup),
         *prompt_warnings(setup, rows),
         *model_warnings(setup, models, now.date()),
         *length_warnings(job),
         *check_warnings(job),
     ]
+
+
+def row_warnings(job: Job, rows: int) -> list[str]:
+    """Warns of an input without rows, which replaces the last results: an export that broke off, perhaps. With a
+    condition there may be none."""
+    if rows or job.input.where is not None or job.gate.min_rows:
+        return []
+    return [f"{job.input.path}: has no rows: so will the results (`gate: {{min_rows: 1}}` keeps the last ones)"]
 
 
 def column_warnings(setup: PreparedJob) -> list[str]:

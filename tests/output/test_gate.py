@@ -178,6 +178,18 @@ def test_export_hears_the_gate_for_the_jobs_own_output_alone(job, called, servic
 
 
 @pytest.mark.parametrize(
+    ("given", "warned"), [({}, True), ({"gate": {"min_rows": 1}}, False), ({"input": {"where": "name <> ''"}}, False)]
+)
+def test_an_input_without_rows_is_told_also_to_a_quiet_run(job, called, given, warned):
+    """Its results replace the last ones: a gate keeps those, and a condition may have none of its rows tonight."""
+    path = job([{"id": "1", "name": "tent"}], **given)
+    assert called("run", path, "--quiet").returncode == 0
+    (job.folder / "rows.csv").write_text("id,name\n")
+    ended = called("run", path, "--quiet")
+    assert ("has no rows: so will the results" in ended.stderr) is warned, ended.stderr
+
+
+@pytest.mark.parametrize(
     ("text_of", "left_out"), [(long_text, []), (alike, ["4 of 5 texts (80 %) equal an earlier row's; gate.max_duplicates allows 1 %"])]
 )  # fmt: skip
 def test_of_a_stopped_run_what_is_done_is_judged(job, called, service, text_of, left_out):

@@ -77,6 +77,15 @@ def test_the_plan_says_how_many_requests_are_saved(once, called):
     assert called("plan", once(NAMES, duplicates="each"), "--json").json["saved"] == 0
 
 
+def test_the_plan_says_how_many_requests_could_be_saved(once, called):
+    said = (
+        f"repeated  {len(NAMES) - len({*NAMES})} requests that an earlier row makes, too: `duplicates: once` buys one"
+    )
+    assert said in called("plan", once(NAMES, duplicates="each")).stdout
+    assert "repeated" not in called("plan", once(NAMES)).stdout
+    assert "repeated" not in called("plan", once([*{*NAMES}], duplicates="each")).stdout
+
+
 def test_status_and_report_count_rows(job, once, service, called):
     path = once(NAMES, report=True)
     service.script = lambda _, body: Status(400) if "lamp" in body["prompt"] else None
