@@ -178,12 +178,29 @@ def test_a_checkpoint_that_is_taken_away_is_noticed_and_rescued(how, job, servic
     assert stat.S_IMODE(rescued.stat().st_mode) == 0o600
     job.checkpoint.unlink(missing_ok=True)
     service.script = None
-    told = f"{rescued} (of the job job) holds answers to 14 of these 40 rows: a run goes on with it"
-    assert told in " ".join(called("plan", path).stdout.split())
+    assert called("plan", path, "--json").json["reused"] == 14, "as the next run does"
+    far = called("status", path, "--json").json
+    assert (far["state"], far["done"], far["left"]) == ("stopped", 14, 26)
+    assert len(called("show", path, "--pending", "--json").stdout.splitlines()) == 26
     again = called("run", path, "--json")
     assert again.json["reused"] == 14, "nothing is bought again"
     assert f"its copy takes its place: {rescued}" in again.stderr
     assert service.requests == 40
+
+
+def test_a_checkpoint_of_which_no_copy_can_be_written_is_told_so(job, service, start, ended):
+    path = job(ROWS, limits={"concurrency": 4})
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 4)
+    shutil.rmtree(job.checkpoint.parent)
+    job.checkpoint.parent.write_text("a file, where the folder was")
+    time.sleep(1)  # it is looked at four times a second
+    service.release()
+    said = ended(running)
+    assert (said.returncode, service.requests) == (5, 14), said.stderr
+    assert "no copy of it can be written" in said.stderr
+    assert "the next run buys everything again" in said.stderr
 
 
 def test_a_process_that_stood_still_reads_what_has_arrived(job, service, start, ended):
