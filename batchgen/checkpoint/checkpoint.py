@@ -100,6 +100,7 @@ class Checkpoint:
         try:  # before SQLite creates it with the umask's permissions
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
+            folders.refuse_anothers(self.path)
             raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it") from None
         db = apsw.Connection(str(self.path))
         db.set_busy_timeout(BUSY_TIMEOUT_MS)

@@ -320,18 +320,21 @@ def test_every_kind_of_failure_has_its_meaning():
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="gives files to another user")
-@pytest.mark.parametrize("command", ["status", "export", "plan", "report"])
-def test_another_user_is_told_in_a_line(command, job, called):
-    """One who may not read them: here root, without its power over others' files."""
+@pytest.mark.parametrize("command", ["status", "export", "plan", "report", "run"])
+@pytest.mark.parametrize("name", ["job.sqlite", "*"])
+def test_another_user_is_told_in_a_line(name, command, job, called, pointing):
+    """One who may not read them, as after a run under sudo: here root, without its power over others' files."""
     path = job(ROWS[:3])
     assert called("run", path).returncode == 0
-    for kept in job.checkpoint.parent.iterdir():
+    for kept in job.checkpoint.parent.glob(name):
         os.chown(kept, 12345, 12345)
     powerless = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", COMMAND, command, str(path)]
-    said = subprocess.run(powerless, capture_output=True, text=True, check=False)
-    assert said.returncode in (2, 5), said.stdout + said.stderr
+    said = subprocess.run(powerless, capture_output=True, text=True, check=False, env={**os.environ, **pointing})
+    assert said.returncode == 5, said.stdout + said.stderr
     assert "Traceback" not in said.stderr
     assert str(job.checkpoint.parent) in said.stderr
+    assert "Permission denied. It belongs to user 12345, of mode 0600" in said.stderr
+    assert "move it away: all answers would be bought again" in said.stderr
 
 
 def test_an_export_that_is_slow_leaves_a_run_its_results(job, service, start, called, monkeypatch):
