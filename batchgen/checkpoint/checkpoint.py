@@ -35,7 +35,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ import apsw
 from batchgen.api.body import to_columns
 from batchgen.api.usage import Usage
 from batchgen.checkpoint.migrations import keep_copy, migrate, record_version, schema_of
+from batchgen.checkpoint.replacement import rescue
 from batchgen.checkpoint.schema import (
     DEFAULT_START,
     LOCK,
-    RESCUED,
     SCHEMA,
     SCHEMA_VERSION,
     ConcurrencyChange,
@@ -57,7 +57,7 @@ from batchgen.checkpoint.schema import (
     Start,
     insert,
 )
-from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, copy, is_empty, machine_refusals, placeholders
+from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, is_empty, machine_refusals, placeholders
 from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
@@ -100,6 +100,7 @@ class Checkpoint:
         try:  # before SQLite creates it with the umask's permissions
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
+            folders.refuse_anothers(self.path)
             raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it") from None
         db = apsw.Connection(str(self.path))
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -177,14 +178,8 @@ class Checkpoint:
             return False
 
     def rescue(self) -> Path:
-        """Writes a copy of the open file, which was removed or replaced, beside its place. Returns the copy's path."""
-        beside = self.path.with_name(self.path.stem + RESCUED.format(time.time_ns()))
-        new = beside.with_name(f".{beside.name}")  # half a copy must not be taken for one
-        folders.make([beside.parent])
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # the owner's alone
-        with machine_refusals(beside), closing(apsw.Connection(str(new))) as db:
-            copy(self._db, db)
-        return new.rename(beside)
+        """Copies the open file, which was removed or replaced. See `replacement.rescue`."""
+        return rescue(self.path, self._db)
 
     def start_run(
         self,

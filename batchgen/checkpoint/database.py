@@ -47,6 +47,7 @@ class Database:
             if not path.exists():
                 raise NotRunYet(f"{path}: the job has not run yet")
             folders.refuse_special(path)
+            folders.refuse_anothers(path, os.R_OK)
             has_log = path.with_name(f"{path.name}-wal").exists()
             without_trace = without_trace or not os.access(path.parent, os.W_OK)
         except PermissionError as error:

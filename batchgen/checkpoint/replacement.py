@@ -17,12 +17,16 @@ import glob
 import logging
 import os
 import shutil
-from contextlib import suppress
+import time
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
+import apsw
+
 from batchgen.checkpoint.schema import RESCUED
-from batchgen.errors import MachineRefused
+from batchgen.checkpoint.sqlite import copy
+from batchgen.errors import BatchgenError, MachineRefused
 from batchgen.storage import folders
 
 TAILS = ("-wal", "-shm")
@@ -54,22 +58,44 @@ def finish_replacement(path: Path) -> None:
     folders.sync(path.parent)
 
 
+def rescue(path: Path, db: apsw.Connection) -> Path:
+    """Writes a copy of an open checkpoint, which was removed or replaced, beside its place. Returns the copy's path.
+    Raises MachineRefused, and leaves nothing, if it cannot be written."""
+    beside = path.with_name(path.stem + RESCUED.format(time.time_ns()))
+    new = beside.with_name(f".{beside.name}")  # half a copy must not be taken for one
+    try:
+        folders.make([beside.parent])
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # the owner's alone
+        with closing(apsw.Connection(str(new))) as target:
+            copy(db, target)
+        return new.rename(beside)
+    except (OSError, apsw.Error, BatchgenError) as error:
+        with suppress(OSError):
+            new.unlink()
+        reason = getattr(error, "strerror", None) or error
+        raise MachineRefused(
+            f"{path}: was removed or replaced while the run was at work, and no copy of it can be written ({reason}): "
+            "the next run buys everything again, unless it was only moved: then put it back, with its -wal"
+        ) from None
+
+
 def restore_rescued(path: Path) -> None:
     """Puts the newest copy that was rescued from a run in its checkpoint's place, under its lock, if nothing stands
     there: else the next run would buy again what the copy holds."""
-    copies = rescued(path)
-    if os.path.lexists(path) or not copies:
+    if (found := standing_for(path)) == path:
         return
     remove_beside(path)
     folders.sync(path.parent)
-    copies[-1].rename(path)
+    found.rename(path)
     folders.sync(path.parent)
-    log.warning("warning: %s was removed while a run was at work; its copy takes its place: %s", path, copies[-1])
+    log.warning("warning: %s was removed while a run was at work; its copy takes its place: %s", path, found)
 
 
-def rescued(path: Path) -> list[Path]:
-    """Returns the copies that were rescued from runs of a checkpoint, the newest last."""
-    return sorted(path.parent.glob(glob.escape(path.stem) + RESCUED.format("*")))
+def standing_for(path: Path) -> Path:
+    """Returns the file that the next run goes on with: the checkpoint, or, if nothing stands in its place, the newest
+    copy that was rescued from a run of it."""
+    copies = [] if os.path.lexists(path) else path.parent.glob(glob.escape(path.stem) + RESCUED.format("*"))
+    return max(copies, default=path)
 
 
 def remove_beside(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from batchgen.api.dialects import WRITER, Dialect
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.replacement import finish_replacement, restore_rescued
+from batchgen.checkpoint.replacement import finish_replacement, restore_rescued, standing_for
 from batchgen.checkpoint.schema import IN_FLIGHT, LOCK
 from batchgen.job.job import Job
 from batchgen.storage import file_lock, folders
@@ -61,5 +61,5 @@ class StateFiles:
         return self.open_as(Reader, without_trace=without_trace)
 
     def open_as(self, kind: type[Opened], *, without_trace: bool = False) -> Opened:
-        """Opens a reader of another class; like `open_readonly`."""
-        return kind(self.database, self.dialect, without_trace=without_trace, salvage=self.salvage)
+        """Opens a reader of another class; like `open_readonly`. Reads what the next run would go on with."""
+        return kind(standing_for(self.database), self.dialect, without_trace=without_trace, salvage=self.salvage)

@@ -161,7 +161,7 @@ def plan(
     from batchgen.cli import render
 
     forecast = commands.plan(job, local=local, limit=limit, retry_failed=retry_failed, rehearse=rehearse, rows=rows)
-    say(render.as_json(forecast.values()) if as_json else forecast)
+    say(render.as_json(forecast.values()) if as_json else forecast, is_result=True)
 
 
 @click.command()
@@ -187,4 +187,4 @@ def status(job: str, *, local: bool, watch: bool, as_json: bool) -> None:
         follow(commands.watch(job, local=local), as_json=as_json)
         return
     now = commands.status(job, local=local)
-    say(render.as_json(now) if as_json else now)
+    say(render.as_json(now) if as_json else now, is_result=True)

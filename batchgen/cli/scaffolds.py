@@ -53,4 +53,4 @@ def schema() -> None:
 
     from batchgen.job.job import Job
 
-    say(json.dumps(Job.model_json_schema(by_alias=True), indent=2))
+    say(json.dumps(Job.model_json_schema(by_alias=True), indent=2), is_result=True)

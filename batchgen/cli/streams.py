@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
-from batchgen.errors import OK
+from batchgen.errors import OK, MachineRefused
 from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from batchgen.runner.summary import Summary
     from batchgen.ui.panel import Renderable
+
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a file says that takes no more. A reader that has gone away says something else."""
 
 
 def refuse_platform() -> None:
@@ -39,13 +44,14 @@ def open_standard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that the locale cannot write ends no run
 
 
-def say(message: str | Renderable, *, err: bool = False) -> None:
+def say(message: str | Renderable, *, err: bool = False, is_result: bool = False) -> None:
     """Prints a message on stdout; with `err` on stderr, or into the log if that consists of JSON objects. A reader that
-    has gone away is not a failure of the run, which is over and published."""
+    has gone away is not a failure of the run, which is over and published. `is_result`: the command does nothing else;
+    then it raises MachineRefused if stdout is a file that cannot take the message."""
     stream = sys.stderr if err else sys.stdout
     text = inert(message) if isinstance(message, str) else message.panel().text(screen(stream))
     if not (err and _logged_as_object(text)):
-        _print(text, stream)
+        _print(text, stream, is_result=is_result)
 
 
 def say_written(path: str | Path) -> None:
@@ -53,11 +59,16 @@ def say_written(path: str | Path) -> None:
     _print(f"wrote {screen(sys.stdout).link(inert(str(path)), str(path))}", sys.stdout)
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _print(text: str, stream: TextIO, *, is_result: bool = False) -> None:
     try:
         write(text, stream)
-    except OSError:
+    except OSError as error:
         discard(stream)
+        if stream is sys.stdout and error.errno in NO_ROOM:
+            lost = f"stdout: cannot be written: {error.strerror}"
+            if is_result:
+                raise MachineRefused(lost) from None
+            say(f"warning: {lost}", err=True)
 
 
 def write(text: str, stream: TextIO) -> None:

@@ -114,6 +114,12 @@ class Destination:
         except OSError as error:
             raise UsageError(f"{self.place}: cannot be written: {error.strerror}; nothing was sent") from None
 
+    def try_again(self) -> None:
+        """Tries on this machine, once a run has sent, what `refuse_unwritable` tried before. Raises MachineRefused."""
+        if isinstance(self.place, Path):
+            with machine_refusals(self.place):
+                try_out(self.place, is_folder=self.is_folder)
+
     def _probe(self, probe: ObjectUrl) -> None:
         object_store.put(probe, b"may be removed")
         try:

@@ -89,7 +89,7 @@ def _created(folder: Path, number: int, suffix: str = PARQUET) -> AbstractContex
 
 @contextmanager
 def file_beside(path: Path) -> Iterator[Draft]:
-    """Yields one file next to `path`. Raises MachineRefused."""
+    """Yields one file next to `path`. Raises OSError."""
     with new_file(path) as new:
         yield _FileBeside(new)
 

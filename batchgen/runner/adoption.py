@@ -13,7 +13,6 @@ import polars as pl
 from batchgen.checkpoint.checkpoint import Checkpoint
 from batchgen.checkpoint.index import State, split
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.replacement import rescued
 from batchgen.checkpoint.schema import OK, Record
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, UsageError
@@ -119,7 +118,4 @@ def message(offer: Offer, rows: int, job: Job) -> str:
     name = offer.job
     how = f"`--adopt {offer.path}` takes them in" if job.file else f"the name {name!r} resumes that job"
     which = inflect(rows, "the one row", f"{offer.answers:,} of these {rows:,} rows")
-    holds = f"{offer.path} (of the job {name}) holds answers to {which}"
-    if offer.path in rescued(job.checkpoint):
-        return f"{holds}: a run goes on with it"
-    return f"{holds}, which would be bought again: {how}"
+    return f"{offer.path} (of the job {name}) holds answers to {which}, which would be bought again: {how}"

@@ -20,9 +20,10 @@ def raise_limit(concurrency: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if hard not in (unlimited, -1) and hard < needed:
+        fewer = f"set it to {hard - OTHER_FILES:,} at most, or " if hard > OTHER_FILES else ""
         raise UsageError(
             f"limits.concurrency: {concurrency:,} requests in flight need {needed:,} open files, and this process may "
-            f"have {hard:,} (ulimit -Hn): set it to {max(hard - OTHER_FILES, 1):,} at most, or raise that limit"
+            f"have {hard:,} (ulimit -Hn): {fewer}raise that limit"
         )
     if soft not in (unlimited, -1) and soft < needed:
         with suppress(OSError, ValueError):  # macOS has another bound besides: then the run meets it, or does not

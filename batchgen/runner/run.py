@@ -145,7 +145,8 @@ class Runner:
         """
         to = destination.of(self._job, run.date)
         for _ in range(MAX_PUBLISH_TRIES):
-            to.refuse(self._setup.source)  # what is refused below is the input
+            to.refuse(self._setup.source)
+            to.try_again()  # what is refused below is the input
             try:
                 return rows, publish_run(self._setup, rows, models, self._reader, run, to)
             except UsageError as error:

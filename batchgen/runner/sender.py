@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from batchgen.checkpoint.schema import Run
 from batchgen.errors import EngineGone, MachineRefused
 from batchgen.job.prices import price_of
 from batchgen.job.sections import AUTO_MOST
+from batchgen.runner.opening import now
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.progress import progress
@@ -127,15 +128,21 @@ class Sender:
                     timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
                     ticking = _ticking(shown, counted, stored, checked, timed)
                     async with ticking, server_load.watching(connection, numbers):
-                        is_broken = await _run_until_end(dispatcher)
+                        await _run_until_end(dispatcher)
             finally:
                 view.close(stats)
                 look_ahead()
                 keep_usage()
         learned = limits.learned()
-        self._refuse_lost_checkpoint()
+        self._refuse_lost_checkpoint(learned)
         return SendResult(
-            stats, usage(), (limits.window.late, limits.most), dispatcher.stopped, dispatcher.fatal, learned, is_broken
+            stats,
+            usage(),
+            (limits.window.late, limits.most),
+            dispatcher.stopped,
+            dispatcher.fatal,
+            learned,
+            dispatcher.is_broken,
         )
 
     def _look_ahead(self, outlook: RemainingTime, limits: RateLimiter, stats: Stats) -> None:
@@ -167,12 +174,14 @@ class Sender:
         if not self.checkpoint.is_in_place():
             dispatcher.stop(CHECKPOINT_LOST)
         elif dispatcher.stopped is None and folders.is_nearly_full(self.checkpoint.path.parent):
-            dispatcher.stop(NEARLY_FULL)
+            dispatcher.stop(NEARLY_FULL, is_broken=True)
             log.warning("warning: %s: %s; no new requests", self.checkpoint.path.parent, NEARLY_FULL)
 
-    def _refuse_lost_checkpoint(self) -> None:
+    def _refuse_lost_checkpoint(self, learned: float | None) -> None:
         if not self.checkpoint.is_in_place():
             path = self.checkpoint.path
+            with suppress(MachineRefused):
+                self.checkpoint.end_run(self.record, now(), "stopped", learned)  # in the copy, too
             rescued = self.checkpoint.rescue()
             raise MachineRefused(
                 f"{path}: {CHECKPOINT_LOST}. All that it held, and everything since, is in {rescued}: the same command "
@@ -212,15 +221,12 @@ def _concurrency(engine: Engine, connection: Connection, found: int | None) -> F
     return AdaptiveConcurrency(AUTO_MOST, found, connection.total)
 
 
-async def _run_until_end(dispatcher: Dispatcher) -> bool:
-    """Runs the dispatcher to its end. Returns whether it ended because the engine was lost, or the disk is nearly
-    full."""
+async def _run_until_end(dispatcher: Dispatcher) -> None:
+    """Runs the dispatcher to its end, also where the engine is lost."""
     try:
         await dispatcher.run()
     except EngineGone as error:
-        dispatcher.stopped = str(error)
-        return True
-    return dispatcher.stopped == NEARLY_FULL
+        dispatcher.stopped, dispatcher.is_broken = str(error), True
 
 
 @asynccontextmanager

@@ -53,6 +53,7 @@ class Dispatcher:
     clock: Callable[[], float] = time.monotonic
 
     stopped: str | None = field(default=None, init=False)
+    is_broken: bool = field(default=False, init=False)
     fatal: Failure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -82,9 +83,10 @@ class Dispatcher:
         finally:
             await self._input.end()
 
-    def stop(self, reason: str, *, is_spent: bool = False) -> None:
-        """Admits no further request; those in flight go on. `is_spent`: the budget is."""
+    def stop(self, reason: str, *, is_spent: bool = False, is_broken: bool = False) -> None:
+        """Admits no further request; those in flight go on. `is_spent`: the budget is. `is_broken`: this machine is."""
         self.budget.is_spent |= is_spent
+        self.is_broken |= is_broken
         self.stopped = self.stopped or reason
         self._changed.set()
 

@@ -47,10 +47,10 @@ class NewFile:
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
     """Opens a new file beside `path`. It is gone when the block ends, unless it was put in its place. Raises
-    MachineRefused."""
+    OSError."""
     temporary = _temporary_path(path)
-    with machine_refusals(path), _discarded(temporary):
-        folders.make([path.parent])
+    folders.make([path.parent])
+    with _discarded(temporary):
         _remove_stale_temporaries(path)
         with _open_locked(temporary) as file:
             yield NewFile(file, temporary)
@@ -60,9 +60,12 @@ def new_file(path: Path) -> Iterator[NewFile]:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yields a new file that replaces `path`, whole and synced, when the block ends without an error. Raises
     MachineRefused."""
-    with new_file(path) as new:
-        yield new.file
-        new.put(path)
+    try:
+        with new_file(path) as new:
+            yield new.file
+            new.put(path)
+    except OSError as error:
+        raise MachineRefused(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def put_folder(new: Path, place: Path) -> None:
@@ -188,7 +191,8 @@ def _lock(descriptor: int) -> bool:
 
 @contextmanager
 def machine_refusals(place: Location) -> Iterator[None]:
-    """Turns an OSError, or an error of pyarrow, into MachineRefused with the advice that no answer is lost."""
+    """Turns an OSError of results, or an error of pyarrow, into MachineRefused with the advice that no answer is
+    lost."""
     import pyarrow as pa  # noqa: PLC0415  it takes long, and a plan writes nothing
 
     try:

@@ -44,6 +44,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         descriptor = _lock(path)
     except OSError as error:
+        folders.refuse_anothers(path)
         raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.LOCAL_DISK_ADVICE}") from None
     try:
         yield
@@ -122,6 +123,7 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
+        folders.refuse_anothers(path, os.R_OK)
         raise MachineRefused(f"{path}: cannot be read: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

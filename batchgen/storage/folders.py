@@ -69,6 +69,22 @@ def refuse_special(path: Path) -> None:
         raise MachineRefused(f"{path}: is not a regular file; move it")
 
 
+def refuse_anothers(path: Path, mode: int = os.R_OK | os.W_OK) -> None:
+    """Raises MachineRefused if path exists and this user may not open it so, as what a run under sudo has left."""
+    if not os.access(path, os.F_OK) or os.access(path, mode):
+        return
+    found, how = path.stat(), "written" if mode & os.W_OK else "read"
+    try:
+        owner = path.owner()
+    except KeyError:
+        owner = f"user {found.st_uid}"
+    raise MachineRefused(
+        f"{path}: cannot be {how}: Permission denied. It belongs to {owner}, of mode {found.st_mode & 0o777:04o}: go "
+        f"on as {owner}, or have its folder given to this user (chown -R, chmod). Do not move it away: all answers "
+        "would be bought again"
+    )
+
+
 def is_same(one: Location, other: Location) -> bool:
     """Returns whether two places are the same file or folder: by a link, or on a file system that ignores case. Either
     may not exist yet."""

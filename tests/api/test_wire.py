@@ -481,6 +481,10 @@ def test_too_few_open_files_are_told_before_anything_is_sent(job, service, start
     ended = subprocess.run(command, env=env, preexec_fn=few, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, service.requests) == (2, 0)
     assert "500 requests in flight need 628 open files, and this process may have 300" in ended.stderr
+    assert "set it to 172 at most, or raise" in ended.stderr
+    fewer = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # noqa: E731
+    ended = subprocess.run(command, env=env, preexec_fn=fewer, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, "set it to" in ended.stderr) == (2, False), "one in flight has not enough, either"
     low = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 4096))  # noqa: E731
     ended = subprocess.run(command, env=env, preexec_fn=low, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, "the soft limit is raised"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
+from conftest import COMMAND, KEPT
 from support.service import PATIENCE, Hold, Status, error_body
 
 ROWS = [{"id": f"r{n}", "name": f"shelf {n}"} for n in range(3)]
@@ -259,13 +259,26 @@ def unprivileged(tmp_path, pointing):
         if shutil.which("setpriv") is None:
             pytest.skip("runs as root, for whom no folder is read-only")
         drop = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **pointing}
+    kept = {name: value for name, value in os.environ.items() if name in KEPT}
+    env = {**kept, "HOME": str(tmp_path), **pointing}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [*drop, COMMAND, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=PATIENCE)
 
     return run
+
+
+def test_a_folder_that_is_closed_amid_a_run_is_no_fault_of_the_input(job, service, unprivileged, start, ended):
+    path = job(ROWS)
+    service.script = lambda *_: job.output.parent.chmod(0o500)
+    said = unprivileged("run", path)
+    job.output.parent.chmod(0o700)
+    assert (said.returncode, said.stdout) == (5, ""), said.stderr
+    assert f"{job.output}: cannot be written: Permission denied. Every answer is in the checkpoint" in said.stderr
+    service.script = None
+    again = ended(start("run", path, "--json")).json
+    assert (again["ok"], again["sent"]) == (len(ROWS), 0)
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])

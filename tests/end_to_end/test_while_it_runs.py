@@ -178,12 +178,29 @@ def test_a_checkpoint_that_is_taken_away_is_noticed_and_rescued(how, job, servic
     assert stat.S_IMODE(rescued.stat().st_mode) == 0o600
     job.checkpoint.unlink(missing_ok=True)
     service.script = None
-    told = f"{rescued} (of the job job) holds answers to 14 of these 40 rows: a run goes on with it"
-    assert told in " ".join(called("plan", path).stdout.split())
+    assert called("plan", path, "--json").json["reused"] == 14, "as the next run does"
+    far = called("status", path, "--json").json
+    assert (far["state"], far["done"], far["left"]) == ("stopped", 14, 26)
+    assert len(called("show", path, "--pending", "--json").stdout.splitlines()) == 26
     again = called("run", path, "--json")
     assert again.json["reused"] == 14, "nothing is bought again"
     assert f"its copy takes its place: {rescued}" in again.stderr
     assert service.requests == 40
+
+
+def test_a_checkpoint_of_which_no_copy_can_be_written_is_told_so(job, service, start, ended):
+    path = job(ROWS, limits={"concurrency": 4})
+    service.script = waiting(service, 10)
+    running = start("run", path)
+    service.wait(lambda service: service.in_flight == 4)
+    shutil.rmtree(job.checkpoint.parent)
+    job.checkpoint.parent.write_text("a file, where the folder was")
+    time.sleep(1)  # it is looked at four times a second
+    service.release()
+    said = ended(running)
+    assert (said.returncode, service.requests) == (5, 14), said.stderr
+    assert "no copy of it can be written" in said.stderr
+    assert "the next run buys everything again" in said.stderr
 
 
 def test_a_process_that_stood_still_reads_what_has_arrived(job, service, start, ended):
@@ -303,18 +320,21 @@ def test_every_kind_of_failure_has_its_meaning():
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="gives files to another user")
-@pytest.mark.parametrize("command", ["status", "export", "plan", "report"])
-def test_another_user_is_told_in_a_line(command, job, called):
-    """One who may not read them: here root, without its power over others' files."""
+@pytest.mark.parametrize("command", ["status", "export", "plan", "report", "run"])
+@pytest.mark.parametrize("name", ["job.sqlite", "*"])
+def test_another_user_is_told_in_a_line(name, command, job, called, pointing):
+    """One who may not read them, as after a run under sudo: here root, without its power over others' files."""
     path = job(ROWS[:3])
     assert called("run", path).returncode == 0
-    for kept in job.checkpoint.parent.iterdir():
+    for kept in job.checkpoint.parent.glob(name):
         os.chown(kept, 12345, 12345)
     powerless = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", COMMAND, command, str(path)]
-    said = subprocess.run(powerless, capture_output=True, text=True, check=False)
-    assert said.returncode in (2, 5), said.stdout + said.stderr
+    said = subprocess.run(powerless, capture_output=True, text=True, check=False, env={**os.environ, **pointing})
+    assert said.returncode == 5, said.stdout + said.stderr
     assert "Traceback" not in said.stderr
     assert str(job.checkpoint.parent) in said.stderr
+    assert "Permission denied. It belongs to user 12345, of mode 0600" in said.stderr
+    assert "move it away: all answers would be bought again" in said.stderr
 
 
 def test_an_export_that_is_slow_leaves_a_run_its_results(job, service, start, called, monkeypatch):

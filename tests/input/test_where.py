@@ -136,6 +136,9 @@ def test_a_column_may_be_called_as_an_aggregate(tmp_path):
         ("strpos(name, 'o') - 1 >= 0", [1, 2]),
         ("extract(day from day) * 10 > 200", [2]),
         ("abs(length(name) - 2) = 0 and small + 0.5 < 2", [1]),
+        ("small / (small - 1) > 5", [1]),
+        ("(small - 1) / (small - 1) > 5", [1]),
+        ("small / nullif(small - 1, 0) > 1", [2]),
     ],
 )
 def test_what_is_true_and_what_a_number_is_does_not_depend_on_polars(tmp_path, where, numbers):
