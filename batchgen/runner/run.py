@@ -146,13 +146,13 @@ class Runner:
         to = destination.of(self._job, run.date)
         for _ in range(MAX_PUBLISH_TRIES):
             to.refuse(self._setup.source)
-            to.try_again()  # what is refused below is the input
             try:
                 return rows, publish_run(self._setup, rows, models, self._reader, run, to)
             except UsageError as error:
                 if not self._has_sent:
                     raise
                 if not isinstance(error, InputChanged):
+                    to.try_again()  # if this can be done, what is refused is the input
                     raise Stopped(f"the input cannot be read again ({error}); {RERUN_ADVICE}") from None
             self._sent.stopped = self._sent.stopped or INPUT_CHANGED
             try:
