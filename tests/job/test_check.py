@@ -102,6 +102,16 @@ def test_none_is_asked_for_again_where_the_job_says_so(job, called, service):
     assert service.script.asked == {"never": 1}
 
 
+@pytest.mark.parametrize(("passing", "warned"), [((), 1), (("a0",), 0), (("a29",), 1)])
+def test_a_check_that_no_text_passes_is_warned_of_once(job, called, service, passing, warned):
+    """Each answer is billed, three for each row; one that passed says that the check can be passed."""
+    names = [f"a{n}" for n in range(30)]
+    service.script = Texts(**{name: [LONG if name in passing else SHORT] for name in names})
+    ended = called("run", job(rows(*names), check={"min_chars": 100}, limits={"concurrency": 1}))
+    assert ended.returncode == 1
+    assert ended.stderr.count("24 answers have come, and none passes it, the last one since the text has 10") == warned
+
+
 def test_tries_for_unfit_texts_are_their_own(job, called, service):
     """Other failures take none of them, and they take none of the others'."""
     fail = Status(500)
