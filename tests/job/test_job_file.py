@@ -303,6 +303,15 @@ MISTAKES = [
     ("retires: {attempts: 2}", "job.yaml:8:1: retires: unknown key; did you mean retry?", "a near miss"),
     ("limits: {concurency: 3}", "job.yaml:8:10: limits.concurency: unknown key; did you mean concurrency?", "a near miss within"),
     ("until:\n  att: 06:00", "job.yaml:9:3: until.att: unknown key; did you mean at?", "a near miss a line below"),
+    ("limit: {rpm: 3}", "job.yaml:8:1: limit: unknown key; did you mean limits?", "a near miss of a section, which is another one's key"),
+    ("limit: 3", "job.yaml:8:1: limit: unknown key; did you mean `input: {limit: ...}`?", "a key of another section"),
+    ("retries: 3", "job.yaml:8:1: retries: unknown key; did you mean `retry: {attempts: ...}` or `check: {retries: ...}`?", "a word for two things"),
+    ("limits: {rpm: 3}", "job.yaml:8:10: limits.rpm: unknown key; did you mean requests_per_minute?", "another tool's limit of requests"),
+    ("limits: {tpm: 3}", "job.yaml:8:10: limits.tpm: unknown key; did you mean tokens_per_minute?", "another tool's limit of tokens"),
+    ("limits: {threads: 3}", "job.yaml:8:10: limits.threads: unknown key; did you mean concurrency?", "another tool's concurrency"),
+    ("retry: {max_retries: 3}", "job.yaml:8:9: retry.max_retries: unknown key; did you mean attempts (it counts the first try, too)?", "another tool's attempts"),
+    ("check: {choices: [a, b]}", 'job.yaml:8:9: check.choices: unknown key; did you mean `matches: "^(a|b)$"`, or json_schema with an enum?', "one of some words"),
+    ("check: {regex: x}", "job.yaml:8:9: check.regex: unknown key; did you mean matches?", "another tool's pattern"),
     ("colour: red", "job.yaml:8:1: colour: unknown key; ", "a key unlike all others"),
     ("timeout: {zzz: 3}", "job.yaml:8:11: timeout.zzz: unknown key; known here: connect, total", "the keys that there are"),
     ("columns: {max_token: budget}", "job.yaml:8:11: columns.max_token: unknown request field; did you mean max_tokens?", "a column for no field"),
@@ -370,6 +379,9 @@ CHANGES = [
     ("in.csv", "in.csv\n  shema: {a: Int8}", "job.yaml:3:3: input.shema: unknown key; did you mean schema?", "a near miss of an alias"),
     ("in.csv", "in.csv\n  types: {a: Int8}", "job.yaml:3:3: input.types: unknown key; ", "an inner name is no key"),
     ("in.csv", "in.csv\n  schema: {a: Int}", "job.yaml:3:12: input.schema.a: should be 'String', ", "a type that is none"),
+    ("in.csv", "in.csv\n  schema: {a: float}", "job.yaml:3:12: input.schema.a: should be 'String', 'Boolean', 'Date', 'Datetime', 'Float32', 'Float64', 'Int8', 'Int16', 'Int32', 'Int64', 'UInt8', 'UInt16', 'UInt32' or 'UInt64', not 'float'; did you mean Float64?", "Python's word for a type"),
+    ("in.csv", "in.csv\n  schema: float", "job.yaml:3:3: input.schema: should be a mapping, not 'float'", "a type of nothing"),
+    ("in.csv", "in.csv\n  delimiter: ';'", "job.yaml:3:3: input.delimiter: unknown key; did you mean separator?", "another tool's separator"),
     ("in.csv", "in.csv\n  limit: 0", "job.yaml:3:3: input.limit: should be greater than or equal to 1, not 0", "the first no rows"),
     ("in.csv", "in.csv\n  limit: 1e999", "job.yaml:3:3: input.limit: should be a", "the first infinitely many rows"),
     ("in.csv", "in.csv\n  limit: 5.0", "job.yaml:3:3: input.limit: should be a valid integer, not 5.0", "a limit that is no count"),
@@ -447,6 +459,33 @@ def test_all_that_is_missing_is_told_beside_the_mistakes(tmp_path):
         "request: missing",
         "output: missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            "request:", "requests:", "job.yaml:4:1: requests: unknown key; did you mean request?", id="request"
+        ),
+        pytest.param(
+            "prompt: Hello {{ name }}",
+            "mesages: [user: Hello]",
+            "job.yaml:3:1: mesages: unknown key; did you mean messages?",
+            id="messages, in whose place prompt would be",
+        ),
+    ],
+)
+def test_what_has_a_typing_mistake_is_not_missing_too(tmp_path, old, new, said):
+    assert refused(tmp_path, BASE.replace(old, new)) == said
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("int", "Int64"), ("str", "String"), ("string", "String"), ("bool", "Boolean"), ("date", "Date"), ("FLOAT64", "Float64")],
+)  # fmt: skip
+def test_another_tools_word_for_a_type(tmp_path, word, kind):
+    told = refused(tmp_path, BASE.replace("in.csv", f"in.csv\n  schema: {{a: {word}}}"))
+    assert told.endswith(f", not {word!r}; did you mean {kind}?")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n", "5", "null"])
