@@ -108,6 +108,8 @@ def test_an_empty_text_is_nothing(text):
     assert yaml.parse(text, "job.yaml")[0] is None
 
 
+QUOTE = "put the text in quotes (and double those within it), or below `{}: |`, each line of it indented"
+INDENT = "indent each line of the text below `prompt: |`"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -152,6 +154,34 @@ def test_what_yaml_is_refused(text, said):
         yaml.parse(text, "job.yaml")
     assert "\n" not in str(told.value)
     assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        pytest.param("prompt: {{ name }}", QUOTE.format("prompt"), id="a prompt that begins with a column"),
+        pytest.param("prompt: {{name}}", QUOTE.format("prompt"), id="a column without blanks"),
+        pytest.param("messages:\n- user: {{ name }}", QUOTE.format("- user"), id="a message that begins with a column"),
+        pytest.param("messages:\n  - system: Achtung: Du", QUOTE.format("- system"), id="a colon in a message"),
+        pytest.param("messages:\n  - user: |\n  Hi {{ a }}\nb: 1", QUOTE.format("- user"), id="a message not indented"),
+        pytest.param("prompt: |\nHello {{ name }}\nb: 1", INDENT, id="a prompt not indented"),
+        pytest.param("prompt: |  # it\n\nWrite: {{ name }}\n", INDENT, id="a prompt not indented, with a colon"),
+    ],
+)
+def test_a_text_that_yaml_misreads_is_told_how_to_write(text, meant):
+    with pytest.raises(UsageError) as told:
+        yaml.parse(f"a: 1\n{text}\n", "job.yaml")
+    assert str(told.value).endswith(f"; {meant}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b: c", "messages: [", "messages: []\na: b: c", "prompt: x\na: {{ b }}", "prompt: |\n  x\na: b: c"],
+)
+def test_what_is_no_text_gets_no_advice_on_texts(text):
+    with pytest.raises(UsageError) as told:
+        yaml.parse(f"{text}\n", "job.yaml")
+    assert "indent" not in str(told.value)
 
 
 def test_positions_are_where_the_keys_stand():
