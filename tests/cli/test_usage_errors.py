@@ -115,6 +115,17 @@ def test_a_budget_without_a_price_is_refused_by_plan_too_and_leaves_no_run_behin
     refused("plan", path, says=("until.cost", "nobody's", "prices"))
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--watch"], ["export"], ["report"], ["prune", "--yes"]])
+def test_a_job_that_has_not_run_is_told_the_command_that_runs_it(arguments, job, called):
+    path = job(products(3))
+    name, *options = arguments
+    ended = called(name, path, *options)
+    assert (ended.returncode, ended.stdout) == (5, "")
+    assert ended.stderr.endswith(f"the job has not run yet: `batchgen run {path}` runs it\n")
+    local = called(name, path, "--local", *options)
+    assert local.stderr.endswith(f"`batchgen run --local {path}` runs it\n")
+
+
 # the rows
 
 
