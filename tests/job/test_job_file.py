@@ -378,6 +378,8 @@ MISTAKES = [
     ("prices: {m: {input: 1}}", "job.yaml:8:10: prices.m.output: missing", "half a price"),
     # the endpoint
     ("endpoint: {url: api.writer.com}", "job.yaml:8:12: endpoint.url: should be an address such as https://api.writer.com", "an address without scheme"),
+    ("endpoint: {url: 'gpu1:8000'}", "job.yaml:8:12: endpoint.url: should be an address such as https://api.writer.com; http:// or https:// is missing in front", "a host and port alone"),
+    ("endpoint: {proxy: 'proxy:3128'}", "job.yaml:8:12: endpoint.proxy: should be a proxy's address such as http://proxy.example.com:3128; http:// or https:// is missing", "a proxy's host and port alone"),
     ("endpoint: {url: 'ftp://x.com'}", "job.yaml:8:12: endpoint.url: should be an address", "a scheme that is none of ours"),
     ("endpoint: {url: 'https://'}", "job.yaml:8:12: endpoint.url: should be an address", "an address without host"),
     ("endpoint: {url: 'https://x.com:port'}", "job.yaml:8:12: endpoint.url: ", "a port that is no number"),
@@ -604,6 +606,11 @@ def test_a_variable_that_is_no_address(tmp_path, url):
     with pytest.raises(UsageError, match=r"^WRITER_BASE_URL ") as told:
         load(tmp_path, BASE).addresses({"WRITER_BASE_URL": url})
     assert CANARY not in str(told.value)
+
+
+def test_a_variable_without_its_scheme_is_told_what_is_missing(tmp_path):
+    with pytest.raises(UsageError, match=r"^WRITER_BASE_URL should be .*; http:// or https:// is missing in front$"):
+        load(tmp_path, BASE).addresses({"WRITER_BASE_URL": "127.0.0.1:18180"})
 
 
 @pytest.mark.parametrize(
