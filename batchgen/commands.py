@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchgen.errors import NotRunYet
 from batchgen.job.job import Job
 from batchgen.job.job_files import find_job_file
 from batchgen.job.load import as_job
@@ -41,6 +43,16 @@ def _load(path: JobLike, limit: int | None, *, local: bool) -> Job:
     job = job.for_local_model() if local else job
     logs.name_job(job.name)
     return job
+
+
+@contextmanager
+def _run_first(job: Job) -> Iterator[None]:
+    """Names the command that comes first, where the job has not run yet."""
+    try:
+        yield
+    except NotRunYet as error:
+        command = job.command("run")
+        raise NotRunYet(f"{error}: `{command}` runs it" if command else str(error)) from None
 
 
 def run(
@@ -143,7 +155,9 @@ def status(path: JobLike, *, local: bool = False) -> Status:
     """Returns how far the last run is, or the current one. Raises NotRunYet if there is none."""
     from batchgen.runner.status import status_of
 
-    return status_of(_load(path, None, local=local))
+    job = _load(path, None, local=local)
+    with _run_first(job):
+        return status_of(job)
 
 
 def watch(
@@ -155,7 +169,8 @@ def watch(
     job = _load(path, None, local=local)
     while True:
         began = time.monotonic()
-        now = status_of(job)
+        with _run_first(job):
+            now = status_of(job)
         took = time.monotonic() - began
         yield now
         if now.state != RUNNING:
@@ -205,7 +220,9 @@ def export(
     from batchgen.runner.export import export_job
 
     selection = Selection.parse(columns, status)
-    return export_job(_load(path, None, local=local), output, selection, environ, _named(path))
+    job = _load(path, None, local=local)
+    with _run_first(job):
+        return export_job(job, output, selection, environ, _named(path))
 
 
 def report(
@@ -220,7 +237,8 @@ def report(
     job = _load(path, None, local=local)
     if output is not None:
         refuse_misplaced(job, Path(output).absolute(), "file for the report")
-    return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)
+    with _run_first(job):
+        return reports.write(subject_of(job, environ, _named(path)), Path(output) if output is not None else None)
 
 
 def prune(
@@ -236,7 +254,8 @@ def prune(
     from batchgen.runner.prepare import prepare
 
     job = _load(path, None, local=local)
-    return pruning.prune(prepare(job, environ, _named(path)), agree)
+    with _run_first(job):
+        return pruning.prune(prepare(job, environ, _named(path)), agree)
 
 
 def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:

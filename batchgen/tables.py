@@ -100,9 +100,7 @@ def _job(
         both = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
         values[key] = {**values[key], **value} if both else value
     values["request"] = {**values.get("request", {}), **request}
-    called = name or values.get("name")
-    if not isinstance(called, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", called):
-        raise UsageError("name: missing, or not a name: it is what the work is resumed by, such as name='seo'")
+    called = _checked_name(name or values.get("name"))
     kept = Path(FOLDER).absolute()
     row_id = values.get("input", {}).get("id")
     rows = {"id": row_id if row_id in columns else None, **own_rows}
@@ -110,6 +108,18 @@ def _job(
     output |= {"path": str(kept / f"{called}.parquet"), "state": str(kept), "rows_per_file": None}
     table = {**rows, "path": str(kept / TABLES / f"{called}{'.local' if local else ''}.parquet")}
     return as_job({"report": False, **values, "name": called, "input": table, "output": output})
+
+
+def _checked_name(name: Any) -> str:
+    """Returns the name. Raises UsageError if it is missing, or names what is not allowed in it."""
+    if not isinstance(name, str):
+        raise UsageError("name: missing, or not a text: it is what the work is resumed by, such as name='seo'")
+    if wrong := re.search(r"^[.-]|[^A-Za-z0-9_.-]", name):
+        where = "at its beginning" if wrong[0] in ".-" else "in it"
+        raise UsageError(
+            f"name: {wrong[0]!r} is not allowed {where}: letters, digits, '.', '_' and '-' are, as in name='seo'"
+        )
+    return name
 
 
 def _refuse_unknown(settings: Mapping[str, Any]) -> None:

@@ -22,15 +22,16 @@ Opened = TypeVar("Opened", bound=Reader)
 @dataclass(frozen=True)
 class StateFiles:
     """The paths of a job's state. `dialect`: the stored answers'. `salvage`: the command that saves what can be read of
-    a damaged database."""
+    a damaged database. `status`: the one that shows how far a run is."""
 
     database: Path
     dialect: Dialect = WRITER
     salvage: str | None = None
+    status: str | None = None
 
     @classmethod
     def for_job(cls, job: Job) -> Self:
-        return cls(job.checkpoint, job.dialect, job.command("salvage"))
+        return cls(job.checkpoint, job.dialect, job.command("salvage"), job.command("status"))
 
     @property
     def lock(self) -> Path:
@@ -48,7 +49,7 @@ class StateFiles:
     def open_for_run(self) -> Iterator[tuple[Checkpoint, Reader]]:
         """Yields the open checkpoint and a reader, locked for this process. Two files are locked, in case somebody
         removes one. Raises AlreadyRunning, MachineRefused."""
-        with file_lock.exclusive(self.lock), file_lock.exclusive(self.in_flight):
+        with file_lock.exclusive(self.lock, self.status), file_lock.exclusive(self.in_flight, self.status):
             if not folders.is_local(self.database.parent):
                 file_lock.refuse_ineffective(self.lock)
             finish_replacement(self.database)

@@ -64,7 +64,7 @@ class Template:
             self._text = "".join([one.data for one in tree.find_all(nodes.TemplateData)])
             self._compiled = self._sandbox.compiled(tree)
         except TemplateSyntaxError as error:
-            raise UsageError(f"prompt: line {error.lineno}: {first_line(error)}") from None
+            raise UsageError(f"prompt: line {error.lineno} of the text: {first_line(error)}") from None
         except (SyntaxError, RecursionError, MemoryError) as error:
             raise UsageError(f"prompt: nested too deeply ({first_line(error)})") from None
 
@@ -73,17 +73,19 @@ class Template:
             return self._sandbox.parse(text)
         except TemplateSyntaxError as error:
             refuse_unreadable(text, columns)
-            raise UsageError(f"prompt: line {error.lineno}: syntax error: {first_line(error)}") from None
+            raise UsageError(f"prompt: line {error.lineno} of the text: syntax error: {first_line(error)}") from None
 
     def _names(self, found: Reads, columns: Schema, text: str) -> list[str]:
         """Returns the columns that may be read. Raises UsageError for an unknown name."""
         keys = found.keys if self._has_row else {}
         for name, line in sorted([*found.unset.items(), *keys.items()], key=itemgetter(1)):
             if name in columns and name in RESERVED and name in found.unset:
-                raise UsageError(f"prompt: line {line}: {name!r} is a reserved word of templates: see input.rename")
+                raise UsageError(
+                    f"prompt: line {line} of the text: {name!r} is a reserved word of templates: see input.rename"
+                )
             if name not in columns and (name in keys or not self._is_given(name)):
                 said = unreadable(text, line, columns) or unknown_name(name, columns)
-                raise UsageError(f"prompt: line {line}: {said}")
+                raise UsageError(f"prompt: line {line} of the text: {said}")
         wanted = {*found.unset, *found.unsure, *keys}
         if not self._has_row and (found.whole or found.keys):
             wanted.add(ROW)  # the column of that name
@@ -194,8 +196,8 @@ def _has_row(found: Reads, columns: Schema) -> bool:
         return False
     line = found.keys[(of_columns or list(found.keys))[0]]
     raise UsageError(
-        f"prompt: line {line}: {ROW!r} is a column of the input, and {ROW}[...] is how a template reads any column: "
-        f"give that column another name by input.rename"
+        f"prompt: line {line} of the text: {ROW!r} is a column of the input, and {ROW}[...] is how a template reads "
+        f"any column: give that column another name by input.rename"
     )
 
 

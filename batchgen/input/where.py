@@ -19,6 +19,7 @@ from batchgen.input.file_hints import closest_name, lookalike_hint
 from batchgen.ui.humanize import first_line
 
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
+_UNPARSED = re.compile("unable to parse|invalid expression")
 _DATE_AND_TEXT = "'date/datetime/time' to a string"
 _OVER_ROWS = "input.where: looks at each row alone: no sum, count, rank or subquery over several rows"
 _QUOTED = r"""'(?:[^']|'')*'|"(?:[^"]|"")*\""""
@@ -52,7 +53,7 @@ class Condition:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             if "must be of type `Boolean`" in str(error):
                 raise UsageError(f"input.where: {text!r} is not a condition that is true or false") from None
-            raise UsageError(f"input.where: {_explained(error)}") from None
+            raise UsageError(f"input.where: {_explained(error)}{_as_quoted(text, columns, error)}") from None
         if dtype != pl.Boolean:
             raise UsageError(f"input.where: {text!r} is {dtype}, not a condition that is true or false")
         if _is_over_rows(_parts(self._expression)):
@@ -173,6 +174,15 @@ def _is_over_rows(part: Any) -> bool:
 def _quoted(name: str) -> str:
     """Returns the column's name as SQL writes it."""
     return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _as_quoted(text: str, columns: Schema, error: BaseException) -> str:
+    """Returns how a column is written whose name has blanks or signs, if that may be why a condition is invalid; else
+    an empty text."""
+    is_unparsed = _UNPARSED.search(first_line(error)) is not None
+    names = [name for name in columns if re.search(r"\W", name) and _quoted(name) not in text]
+    names = [name for name in names if name in text] or (names if is_unparsed else [])
+    return f"; a name with blanks or signs is put in double quotes: {_quoted(names[0])}" if names else ""
 
 
 def _explained(error: BaseException) -> str:

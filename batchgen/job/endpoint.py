@@ -63,7 +63,8 @@ def parts_of(url: str, example: str, *, query: bool = False) -> SplitResult:
     except ValueError:
         raise ValueError("is not an address: its host or port cannot be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ValueError(f"should be {example}")
+        missing = "; http:// or https:// is missing in front" if url and "://" not in url else ""
+        raise ValueError(f"should be {example}{missing}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user name or password")
     if (parts.query and not query) or parts.fragment:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from batchgen.job import yaml
+from batchgen.job.sections import ColumnType
 
 NOWHERE = (0, 0)
 """The line and column of what stands in no file."""
@@ -24,6 +25,8 @@ def explain(error: ValidationError, positions: yaml.Positions, source: str, mode
     found: dict[yaml.Path, list[str]] = {}
     mistakes = error.errors(include_url=False)
     meant = {_meant(mistake, model) for mistake in mistakes}
+    if ("messages",) in meant:
+        meant.add(("prompt",))  # in whose place they are
     for mistake in mistakes:
         if mistake["type"] == "missing" and mistake["loc"] in meant:
             continue  # it is there, with a typing mistake that is reported
@@ -72,7 +75,7 @@ _PATTERNS = {
 def _explain(mistake: Any, model: type[BaseModel]) -> str:
     kind, loc, given = mistake["type"], mistake["loc"], mistake["input"]
     if kind == "extra_forbidden":
-        return f"unknown key{_elsewhere(loc, model) or _near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
+        return f"unknown key{_elsewhere(loc, given, model) or _near_miss(str(loc[-1]), _keys(loc[:-1], model))}"
     if kind == "model_type" and len(loc) == 1 and isinstance(given, str) and "@" not in given and loc[0] in _FIRST:
         return f"should be a mapping; did you mean `{loc[0]}: {{{_FIRST[loc[0]]}: {given:.60}}}`?"
     if kind == "missing":
@@ -93,7 +96,7 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         or not isinstance(given, str | int | float | bool | None)
     ):
         return message  # an address may be a secret in the wrong place, or hold a password
-    return f"{message}, not {given!r:.60}"
+    return f"{message}, not {given!r:.60}{_meant_type(loc, given)}"
 
 
 _KINDS = {"dict_type": "should be a mapping", "list_type": "should be a list", "model_type": "should be a mapping"}
@@ -101,11 +104,37 @@ _FIRST = {"input": "path", "output": "path", "request": "model"}
 """The key that somebody means who writes a section as one word."""
 
 
-def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
-    """Returns where an unknown top-level key belongs; empty if unknown."""
-    key = str(loc[0])
-    if len(loc) > 1:
-        return ""
+_OF_OTHER_TOOLS = {
+    (): {"retries": "`retry: {attempts: ...}` or `check: {retries: ...}`"},
+    ("input",): dict.fromkeys(("delimiter", "sep"), "separator"),
+    ("limits",): {
+        "rpm": "requests_per_minute",
+        "tpm": "tokens_per_minute",
+        **dict.fromkeys(("workers", "threads", "max_concurrency"), "concurrency"),
+    },
+    ("retry",): dict.fromkeys(("max_retries", "retries"), "attempts (it counts the first try, too)"),
+    ("check",): {
+        **dict.fromkeys(("choices", "enum"), '`matches: "^(a|b)$"`, or json_schema with an enum'),
+        **dict.fromkeys(("regex", "pattern"), "matches"),
+    },
+}
+"""What is written here for the words of other tools, by their place."""
+_TYPES = {
+    **dict.fromkeys(("str", "text"), "String"),
+    **dict.fromkeys(("int", "integer"), "Int64"),
+    **dict.fromkeys(("float", "double", "number"), "Float64"),
+    "bool": "Boolean",
+}
+
+
+def _elsewhere(loc: tuple[Any, ...], given: Any, model: type[BaseModel]) -> str:
+    """Returns what is written here for a word of other tools, or where a key of another section belongs; empty if
+    unknown."""
+    key = str(loc[-1])
+    if word := _OF_OTHER_TOOLS.get(loc[:-1], {}).get(key):
+        return f"; did you mean {word}?"
+    if len(loc) > 1 or (isinstance(given, Mapping) and _close(key, _keys((), model), cutoff=0.8)):
+        return ""  # `limit: {...}` is a section with a typing mistake, `limit: 5` is the input's
     if key in {"prompt_file", "prompt_path", "template", "template_file"}:
         return "; a prompt's text belongs in the job file: `prompt: |`, and the text below it, indented"
     for section in _keys((), model):
@@ -113,6 +142,15 @@ def _elsewhere(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
         if key in {field.alias or name for name, field in fields.items()}:
             return f"; did you mean `{section}: {{{key}: ...}}`?"
     return ""
+
+
+def _meant_type(loc: tuple[Any, ...], given: Any) -> str:
+    """Returns the type of column that a word of other tools means; empty if unknown."""
+    if loc[:-1] != ("input", "schema") or not isinstance(given, str):
+        return ""
+    known = {name.lower(): name for name in get_args(ColumnType)} | _TYPES
+    close = _close(given.lower(), list(known))
+    return f"; did you mean {known[close[0]]}?" if close else ""
 
 
 def _meant(mistake: Any, model: type[BaseModel]) -> tuple[Any, ...] | None:
@@ -138,5 +176,5 @@ def _near_miss(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
 
 
-def _close(word: str, known: list[str]) -> list[str]:
-    return difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+def _close(word: str, known: list[str], cutoff: float = 0.6) -> list[str]:
+    return difflib.get_close_matches(word, known, n=1, cutoff=cutoff)

@@ -16,6 +16,7 @@ SUFFIXES = (".yaml", ".yml")
 FOLDER = Path("jobs")
 """The folder where a job is also looked for by its name, relative to the working folder."""
 _BEGINS = re.compile(rb"^(input|output|request) *:", re.MULTILINE)
+_TABLE = re.compile(r"\.(csv|tsv|tab|ndjson|jsonl|parquet|pq|xlsx|xlsm|arrow|feather|ipc)(\.gz|\.zst)?$", re.IGNORECASE)
 _HEAD_BYTES = 1 << 16
 
 
@@ -60,6 +61,11 @@ def looks_like_job(file: Path) -> bool:
     with suppress(OSError), file.open("rb") as opened:
         return len(set(_BEGINS.findall(opened.read(_HEAD_BYTES)))) > 1
     return False
+
+
+def is_table(file: Path) -> bool:
+    """Returns whether a file is a table by its name, and no job: a job file may have any name."""
+    return _TABLE.search(file.name) is not None and os.path.isfile(file) and not looks_like_job(file)  # noqa: PTH113  as above
 
 
 def _job_files(folder: Path) -> Iterator[Path]:

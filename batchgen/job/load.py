@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 from batchgen.errors import UsageError
 from batchgen.job import error_messages, yaml
 from batchgen.job.job import Job
-from batchgen.job.job_files import find_job_file, similar_job_file
+from batchgen.job.job_files import find_job_file, is_table, similar_job_file
 from batchgen.job.named_file import not_utf_8
+
+_INPUT = "{}: is an input, and no job file: `batchgen init --input {}` writes a job for it"
 
 
 def read_job(path: str | Path) -> Job:
@@ -29,6 +32,8 @@ def read_job(path: str | Path) -> Job:
     """
     path = find_job_file(path)
     source = str(path)
+    if is_table(path):
+        raise UsageError(_INPUT.format(source, shlex.quote(source)))
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -38,6 +43,8 @@ def read_job(path: str | Path) -> Job:
         hint = f"; did you mean {near}?" if near else ""
         raise UsageError(f"{source}: cannot be read: {error.strerror}{hint}") from None
     values, positions = yaml.parse(text, source)
+    if isinstance(values, list) and path.suffix.lower() == ".json":
+        raise UsageError(_INPUT.format(source, shlex.quote(source)))
     if not isinstance(values, dict):
         raise UsageError(f"{source}: a job file is a mapping: input, prompt, request, output (see `batchgen init`)")
     where = path.resolve()

@@ -81,21 +81,34 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*) *:")
-_PLACEHOLDER = re.compile(r"\{(date|name)\}")
-_TEXTS = ("prompt",)
-"""Top-level keys that hold a text, in which YAML's own marks are likely."""
+_PLACEHOLDER = re.compile(r"(?<!\{)\{(date|name)\}")
+_ROLE = re.compile(r"\b(system|user|assistant) *:")
+_UNINDENTED = re.compile(r"^prompt *: *[|>][-+0-9]*[ \t]*(#.*)?\n\s*^(?=[^\s#])", re.MULTILINE)
 
 
 def _meant(text: str, mark: Any) -> str:
     """Returns what was probably meant at the place of an error; empty if unknown."""
     lines = text.splitlines()[: 1 + (0 if mark is None else mark.line)]
-    keys = [found[1] for line in lines if (found := _KEY.match(line))]
-    key = keys[-1] if keys else ""
     if lines and _PLACEHOLDER.search(lines[-1]):
         return "; put a path with {date} or {name} in quotes"
-    if key not in _TEXTS:
-        return ""
-    return f"; put the text in quotes (and double those within it), or below `{key}: |`, each line of it indented"
+    if _UNINDENTED.search("\n".join(lines)):
+        return "; indent each line of the text below `prompt: |`"
+    if key := _key_of_text(lines):
+        return f"; put the text in quotes (and double those within it), or below `{key}: |`, each line of it indented"
+    return ""
+
+
+def _key_of_text(lines: list[str]) -> str:
+    """Returns the key of the prompt or message in which these lines end, where YAML's own marks are likely; empty if
+    they end elsewhere."""
+    key, roles = "", list[str]()
+    for line in lines:
+        if found := _KEY.match(line):
+            key, roles = found[1], []
+        roles += _ROLE.findall(line)
+    if key == "messages" and roles:
+        return f"- {roles[-1]}"
+    return key if key == "prompt" else ""
 
 
 def comment_after(text: str, key: str) -> str:

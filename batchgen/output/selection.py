@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import UUID
+from batchgen.input.file_hints import closest_name
 
 STATUSES = ("ok", "failed", "pending")
 
@@ -60,8 +60,8 @@ class Selection:
         if self.columns is None:
             return [name for name in known if name not in left_out]
         if unknown := [name for name in self.columns if name not in known]:
-            near = difflib.get_close_matches(unknown[0], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            near = closest_name(unknown[0], known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
             raise UsageError(f"columns: the results have no {unknown[0]!r}; {hint}")
         return list(self.columns)
 

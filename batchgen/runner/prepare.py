@@ -37,6 +37,8 @@ from batchgen.storage.settings import secret_variables
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb."""
+_INPUTS_OWN = re.compile(r"/|\w+://")
+"""How the messages begin that name a file of the input: a job's paths are absolute."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,27 @@ class PreparedJob:
 def prepare(job: Job, environ: Mapping[str, str], file: str | Path) -> PreparedJob:
     """Prepares a job. `file`: its file, for messages. Raises UsageError if something does not fit. It does not read the
     input's rows."""
-    urls = job.addresses(environ)
-    trust(job.endpoint.ca_file)
-    _proxy(job, urls, environ)
-    _refuse_unwritable_names(job)
-    refuse_misplaced(job, job.checkpoint, "output.state")
-    source = _open_input(job)
+    try:
+        urls, source = _service_and_input(job, environ)
+    except UsageError as error:
+        if _INPUTS_OWN.match(str(error)):
+            raise
+        raise UsageError(f"{file}: {error}") from None  # whose `input.id` is it, in a mail of five jobs?
     try:
         requests = Requests(job, source.columns, job.endpoint.identity(urls))
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     return PreparedJob(job.with_effective_limits(urls), urls, source, requests, checker_of(job))
+
+
+def _service_and_input(job: Job, environ: Mapping[str, str]) -> tuple[tuple[str, ...], Source]:
+    """Returns the service's addresses, and the input, opened."""
+    urls = job.addresses(environ)
+    trust(job.endpoint.ca_file)
+    _proxy(job, urls, environ)
+    _refuse_unwritable_names(job)
+    refuse_misplaced(job, job.checkpoint, "output.state")
+    return urls, _open_input(job)
 
 
 def reopen(setup: PreparedJob) -> PreparedJob:

@@ -63,7 +63,8 @@ def _no_row(source: Source, name: str) -> str:
     column = source.spec.id
     if _NUMBER.fullmatch(name):
         has = f"the job has no row {name}" + (f", and no row with this {column}" if column else "")
-        return f"{has}: {_numbered(source)}"
+        of_ids = "" if column else "; a row is found by its id where input.id names the column"
+        return f"{has}: {_numbered(source)}{of_ids}"
     if column is None:
         return f"{name!r} is not a row number, and the job has no input.id to name rows by"
     near: dict[str, int] = {}

@@ -38,11 +38,11 @@ log = logging.getLogger("batchgen")
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock while the block runs. Raises AlreadyRunning at once if another process holds it, MachineRefused if
-    the file cannot be locked."""
+def exclusive(path: Path, status: str | None = None) -> Iterator[None]:
+    """Holds the lock while the block runs. `status`: the command that shows how far another run is. Raises
+    AlreadyRunning at once if another process holds it, MachineRefused if the file cannot be locked."""
     try:
-        descriptor = _lock(path)
+        descriptor = _lock(path, status)
     except OSError as error:
         folders.refuse_anothers(path)
         raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.LOCAL_DISK_ADVICE}") from None
@@ -52,7 +52,7 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, status: str | None) -> int:
     for attempt in range(LOCK_TRIES):
         descriptor = _open(path)
         try:
@@ -65,7 +65,9 @@ def _lock(path: Path) -> int:
                 raise
             time.sleep(0.02 * (attempt < LOCK_TRIES - 1))
         os.close(descriptor)
-    raise AlreadyRunning(f"another run of this job holds {path}")
+    raise AlreadyRunning(
+        f"another run of this job holds {path}" + (f": `{status}` shows how far it is" if status else "")
+    )
 
 
 @contextmanager

@@ -91,13 +91,17 @@ def test_a_job_file_that_is_not_there(job, refused):
 @pytest.mark.parametrize(
     ("sections", "says"),
     [
-        ({"prompt": "About {{ nmae }}"}, ("prompt: line 1", "'nmae'", "did you mean name?")),
-        ({"prompt": "About {{ name }"}, ("prompt: line 1",)),
-        ({"columns": {"max_tokens": "budgett"}}, ("columns.max_tokens", "'budgett'", "id, name")),
-        ({"input": {"path": "row.csv"}}, ("no such input", "did you mean", "rows.csv")),
-        ({"input": {"id": "sku"}}, ("input.id", "'sku'")),
+        ({"prompt": "About {{ nmae }}"}, ("prompt: line 1 of the text: ", "'nmae'", "did you mean name?")),
+        ({"prompt": "About {{ name }"}, ("prompt: line 1 of the text: ",)),
+        ({"columns": {"max_tokens": "budgett"}}, ("job.yaml: columns.max_tokens", "'budgett'", "id, name")),
+        ({"input": {"path": "row.csv"}}, ("error: /", "row.csv: no such input", "did you mean", "rows.csv")),
+        ({"input": {"id": "sku"}}, ("job.yaml: input.id: the input has no column 'sku'",)),
+        ({"input": {"schema": {"x": "Date"}}}, ("job.yaml: input.schema: the input has no column 'x'",)),
+        ({"input": {"where": "x > 1"}}, ("job.yaml: input.where: the input has no column 'x'",)),
+        ({"priority": "x"}, ("job.yaml: priority: the input has no column 'x'",)),
+        ({"endpoint": {"ca_file": "no.pem"}}, ("job.yaml: endpoint.ca_file: ", "no.pem: cannot be read")),
     ],
-    ids=["unknown name", "template", "columns", "no input", "no id"],
+    ids=["unknown name", "template", "columns", "no input", "no id", "type", "condition", "priority", "certificates"],
 )
 def test_a_job_that_does_not_fit_its_input(sections, says, job, refused):
     refused("run", job(products(3), **sections), says=says)
@@ -109,6 +113,17 @@ def test_a_budget_without_a_price_is_refused_by_plan_too_and_leaves_no_run_behin
     status = called("status", path)
     assert (status.returncode, "killed" in status.stdout) == (5, False)
     refused("plan", path, says=("until.cost", "nobody's", "prices"))
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--watch"], ["export"], ["report"], ["prune", "--yes"]])
+def test_a_job_that_has_not_run_is_told_the_command_that_runs_it(arguments, job, called):
+    path = job(products(3))
+    name, *options = arguments
+    ended = called(name, path, *options)
+    assert (ended.returncode, ended.stdout) == (5, "")
+    assert ended.stderr.endswith(f"the job has not run yet: `batchgen run {path}` runs it\n")
+    local = called(name, path, "--local", *options)
+    assert local.stderr.endswith(f"`batchgen run --local {path}` runs it\n")
 
 
 # the rows

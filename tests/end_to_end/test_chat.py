@@ -173,7 +173,7 @@ def test_texts_in_files_of_their_own(job, server, called):
     (folder / "task.j2").write_text("Write of\n{{ nam }}.")
     ended = run(called, server, path)
     assert (ended.returncode, len(server.bodies)) == (2, 6)
-    assert "prompts/task.j2: line 2: " in ended.stderr
+    assert "prompts/task.j2: line 2 of the text: " in ended.stderr
     assert "name" in ended.stderr
 
 
@@ -289,7 +289,7 @@ REFUSALS = [
     pytest.param({"messages": [{"user": ""}]}, "messages.0.user: ", id="an empty message"),
     pytest.param({"messages": [{"user": {"file": "none.j2"}}]}, "none.j2: cannot be read", id="a file that is not there"),
     pytest.param({"messages": [{"user": {"text": "x"}}]}, "should be a text, or {file: PATH}", id="another mapping"),
-    pytest.param({"messages": [{"user": "{{ nam }}"}]}, "messages: number 1 (user): line 1: ", id="a column that is none"),
+    pytest.param({"messages": [{"user": "{{ nam }}"}]}, "messages: number 1 (user): line 1 of the text: ", id="a column that is none"),
     pytest.param({"request": {"random_seed": 1}}, "request.random_seed: the service that endpoint.api names has no such field; ", id="a seed"),
     pytest.param({"request": {"best_of": 2}}, "a chat's name for it is n", id="another's name for n"),
     pytest.param({"request": {"logprobs": 2}}, "request.logprobs: should be true or false in a chat", id="a number of log-probs"),

@@ -125,7 +125,9 @@ WRONG = [
         ROWS, {"output": {"path": "out.parquet"}}, "output.path: a table has no such setting", id="a place of its own"
     ),
     pytest.param(ROWS, {"name": None}, "name: missing", id="no name"),
-    pytest.param(ROWS, {"name": "a/b"}, "name: missing, or not a name", id="a name that is a path"),
+    pytest.param(ROWS, {"name": "a/b"}, "name: '/' is not allowed in it", id="a name that is a path"),
+    pytest.param(ROWS, {"name": ".seo"}, "name: '.' is not allowed at its beginning", id="a hidden name"),
+    pytest.param(ROWS, {"name": "seo\n"}, r"name: '\\n' is not allowed in it", id="a name of two lines"),
     pytest.param(ROWS, {"prompt": "{{ nam }}"}, "did you mean", id="a column that is none"),
     pytest.param(ROWS, {"limit_": {}}, "limit_: unknown key; did you mean limit?", id="a section that is none"),
     pytest.param(ROWS, {"modle": "x"}, "modle: unknown key; did you mean model?", id="a request's field that is none"),
@@ -162,6 +164,12 @@ def test_what_is_wrong_is_said_before_anything_is_sent(table, more, said, servic
     with pytest.raises(batchgen.UsageError, match=said.replace("(", r"\(")):
         batchgen.generate(table, **{**ASKED, **more}, quiet=True)
     assert service.requests == 0
+
+
+@pytest.mark.parametrize("path", ["nope", "none/nope.parquet", Path("nope.parquet")])
+def test_results_that_are_not_there_are_an_error_of_batchgens(path):
+    with pytest.raises(batchgen.UsageError, match=f"^{path}: no such file"):
+        batchgen.load(path)
 
 
 def test_dicts_without_keys_are_json_text_as_those_of_a_job_file(service):

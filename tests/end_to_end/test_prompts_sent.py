@@ -128,7 +128,7 @@ BELOW = "put the text in quotes (and double those within it), or below `prompt: 
         ("prompt: 'It's {{ name }}'", BELOW),
         ("prompt:\n  {{ name }} is good", BELOW),
         ("prompt:\n  Write: {{ name }}", BELOW),
-        ("prompt: |\nWrite {{ name }}", BELOW),
+        ("prompt: |\nWrite {{ name }}", "indent each line of the text below `prompt: |`"),
         ("prompt: @{{ name }}", BELOW),
         ("prompt: '{{ name }}'\nprompt_file: seo.txt", "prompt_file: unknown key; a prompt's text belongs in the job file: `prompt: |`"),
         ("prompt: '{{ name }}'\ninput: rows.csv", "input: should be a mapping; did you mean `input: {path: rows.csv}`?"),

@@ -32,20 +32,20 @@ def rendered(text: str, dtypes: dict | None = None, **cells: object) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param("{{ nmae }}", "prompt: line 1: unknown name 'nmae'; did you mean name?", id="a near miss"),
-        pytest.param("a\n\nb {{ Name }}", "prompt: line 3: unknown name 'Name'; did you mean name?", id="capitals, line 3"),
-        pytest.param("{{ zzz }}", "prompt: line 1: unknown name 'zzz'; the input's columns: name, price", id="unlike all"),
-        pytest.param("An article\n{{ art }}", "prompt: line 2: unknown name 'art'", id="a name that is part of a word before"),
-        pytest.param("nmae:\n{{ nmae }}", "prompt: line 2: unknown name 'nmae'", id="a name that is a word before"),
-        pytest.param("{% if zzz %}a{% endif %}", "prompt: line 1: unknown name 'zzz'", id="in a condition"),
-        pytest.param("{% for x in zzz %}a{% endfor %}", "prompt: line 1: unknown name 'zzz'", id="in a loop"),
-        pytest.param("{{ zzz is defined }}", "prompt: line 1: unknown name 'zzz'", id="asked whether it is defined"),
-        pytest.param("{{ zzz or 'a' }}", "prompt: line 1: unknown name 'zzz'", id="with something instead"),
-        pytest.param("{% if false %}{{ zzz }}{% endif %}", "prompt: line 1: unknown name 'zzz'", id="where it is never printed"),
-        pytest.param("{% if name %}\n{{ name }}", "prompt: line 2: syntax error", id="an if without its end"),
-        pytest.param("a\n{{ name", "prompt: line 2: syntax error", id="braces without their end"),
-        pytest.param("a\n{{ name }\n}", "prompt: line 2: syntax error", id="braces apart"),
-        pytest.param("a\n{% nonsense %}", "prompt: line 2: syntax error", id="a statement that there is none"),
+        pytest.param("{{ nmae }}", "prompt: line 1 of the text: unknown name 'nmae'; did you mean name?", id="a near miss"),
+        pytest.param("a\n\nb {{ Name }}", "prompt: line 3 of the text: unknown name 'Name'; did you mean name?", id="capitals, line 3"),
+        pytest.param("{{ zzz }}", "prompt: line 1 of the text: unknown name 'zzz'; the input's columns: name, price", id="unlike all"),
+        pytest.param("An article\n{{ art }}", "prompt: line 2 of the text: unknown name 'art'", id="a name that is part of a word before"),
+        pytest.param("nmae:\n{{ nmae }}", "prompt: line 2 of the text: unknown name 'nmae'", id="a name that is a word before"),
+        pytest.param("{% if zzz %}a{% endif %}", "prompt: line 1 of the text: unknown name 'zzz'", id="in a condition"),
+        pytest.param("{% for x in zzz %}a{% endfor %}", "prompt: line 1 of the text: unknown name 'zzz'", id="in a loop"),
+        pytest.param("{{ zzz is defined }}", "prompt: line 1 of the text: unknown name 'zzz'", id="asked whether it is defined"),
+        pytest.param("{{ zzz or 'a' }}", "prompt: line 1 of the text: unknown name 'zzz'", id="with something instead"),
+        pytest.param("{% if false %}{{ zzz }}{% endif %}", "prompt: line 1 of the text: unknown name 'zzz'", id="where it is never printed"),
+        pytest.param("{% if name %}\n{{ name }}", "prompt: line 2 of the text: syntax error", id="an if without its end"),
+        pytest.param("a\n{{ name", "prompt: line 2 of the text: syntax error", id="braces without their end"),
+        pytest.param("a\n{{ name }\n}", "prompt: line 2 of the text: syntax error", id="braces apart"),
+        pytest.param("a\n{% nonsense %}", "prompt: line 2 of the text: syntax error", id="a statement that there is none"),
     ],
 )  # fmt: skip
 def test_a_template_that_is_refused(text, said):
@@ -102,7 +102,7 @@ def test_a_column_that_is_named_row_is_read_only_where_it_is_used():
 
 
 def test_of_several_unknown_names_the_first_is_told():
-    with pytest.raises(UsageError, match="line 1: unknown name 'zz1'"):
+    with pytest.raises(UsageError, match="line 1 of the text: unknown name 'zz1'"):
         Template("{{ zz1 }}\n{{ zz2 }}\n{{ zz3 }}", {"a": pl.String()})
 
 
@@ -543,7 +543,7 @@ def test_the_columns_that_a_template_reads(text, names):
     ],
 )  # fmt: skip
 def test_a_name_that_nothing_supplies_is_refused_wherever_it_stands(text):
-    with pytest.raises(UsageError, match="line 2: unknown name 'zzz'"):
+    with pytest.raises(UsageError, match="line 2 of the text: unknown name 'zzz'"):
         Template("\n" + text, {"a": pl.String()})
 
 
@@ -559,14 +559,14 @@ def test_a_column_named_like_a_function_is_the_column_also_where_it_is_null(name
 @pytest.mark.parametrize(
     ("text", "column", "said"),
     [
-        pytest.param("{{ First Name }}", "First Name", """line 1: the column 'First Name' is written {{ row["First Name"] }}, or named by input.rename: {"First Name": first_name}""", id="a blank"),
-        pytest.param("a\n{{ Artikel-Nr }}", "Artikel-Nr", """line 2: the column 'Artikel-Nr' is written {{ row["Artikel-Nr"] }}, or named by input.rename: {"Artikel-Nr": artikel_nr}""", id="a hyphen, which is a minus"),
-        pytest.param("{{ Price (EUR) | upper }}", "Price (EUR)", """line 1: the column 'Price (EUR)' is written {{ row["Price (EUR)"] }}""", id="brackets, which are a call"),
-        pytest.param("{{ 1st }}", "1st", """line 1: the column '1st' is written {{ row["1st"] }}, or named by input.rename: {"1st": column_1st}""", id="a digit first"),
-        pytest.param("{% if not not %}x{% endif %}", "not", """line 1: the column 'not' is written {{ row["not"] }}""", id="a word of the language"),
-        pytest.param("{{ True }}", "True", """line 1: the column 'True' is written {{ row["True"] }}""", id="a constant"),
-        pytest.param("a\n{{ none or 'x' }}", "none", """line 2: the column 'none' is written {{ row["none"] }}""", id="another"),
-        pytest.param("{{ First_Name }}", "First Name", """line 1: unknown name 'First_Name'; the column 'First Name' is written""", id="an underscore for the blank"),
+        pytest.param("{{ First Name }}", "First Name", """line 1 of the text: the column 'First Name' is written {{ row["First Name"] }}, or named by input.rename: {"First Name": first_name}""", id="a blank"),
+        pytest.param("a\n{{ Artikel-Nr }}", "Artikel-Nr", """line 2 of the text: the column 'Artikel-Nr' is written {{ row["Artikel-Nr"] }}, or named by input.rename: {"Artikel-Nr": artikel_nr}""", id="a hyphen, which is a minus"),
+        pytest.param("{{ Price (EUR) | upper }}", "Price (EUR)", """line 1 of the text: the column 'Price (EUR)' is written {{ row["Price (EUR)"] }}""", id="brackets, which are a call"),
+        pytest.param("{{ 1st }}", "1st", """line 1 of the text: the column '1st' is written {{ row["1st"] }}, or named by input.rename: {"1st": column_1st}""", id="a digit first"),
+        pytest.param("{% if not not %}x{% endif %}", "not", """line 1 of the text: the column 'not' is written {{ row["not"] }}""", id="a word of the language"),
+        pytest.param("{{ True }}", "True", """line 1 of the text: the column 'True' is written {{ row["True"] }}""", id="a constant"),
+        pytest.param("a\n{{ none or 'x' }}", "none", """line 2 of the text: the column 'none' is written {{ row["none"] }}""", id="another"),
+        pytest.param("{{ First_Name }}", "First Name", """line 1 of the text: unknown name 'First_Name'; the column 'First Name' is written""", id="an underscore for the blank"),
         pytest.param("{{ firstname }}", "First Name", """unknown name 'firstname'; the column 'First Name' is written""", id="no blank"),
         pytest.param("{{ name }}", "name ", """unknown name 'name'; the column's name ends with a blank: the column 'name ' is written {{ row["name "] }}""", id="a blank at the end of the header's cell"),
         pytest.param("{{ name }}", " name", "unknown name 'name'; the column's name begins with a blank", id="a blank before it"),

@@ -83,7 +83,9 @@ def test_it_knows_new_names_and_folders_columns(tmp_path):
         ("Category = 'a'", "the input has no column 'Category'; did you mean category?"),
         ("\"first name\" = 'z'", "the input has no column 'first name'; did you mean \"First Name\"?"),
         ('category = "gift"', "the input has no column 'gift'; its columns: price, category, First Name, day (put text in 'single quotes')"),
-        ("price >", "unable to parse 'price >'"),
+        ("price >", "unable to parse 'price >' as Expr; a name with blanks or signs is put in double quotes: \"First Name\""),
+        ("First Name = 'z'", "invalid expression (found unexpected token '='); a name with blanks or signs is put in double quotes: \"First Name\""),
+        ("price (EUR) > 1", "unsupported function 'price'"),
         ("price > 1; drop table x", "invalid expression"),
         ("price", "'price' is not a condition that is true or false"),
         ("'x'", "is not a condition"),
@@ -102,6 +104,22 @@ def test_it_knows_new_names_and_folders_columns(tmp_path):
 def test_a_condition_that_is_none_is_refused_before_a_row_is_read(tmp_path, where, said):
     with pytest.raises(UsageError, match=f"^input.where: .*{re.escape(said)}"):
         opened(tmp_path, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "example"),
+    [
+        ("Preis (€) > 10", 'in double quotes: "Preis (€)"'),
+        ("Preis (EUR) > 10", 'in double quotes: "Preis (EUR)"'),
+        ("\"Artikel-Nr\" = '3' and Preis (EUR) > 10", 'in double quotes: "Preis (EUR)"'),
+        ('"Preis (EUR)" > 10 and "Artikel-Nr" = "Preis (€)" and', "as Expr"),
+    ],
+)
+def test_a_name_that_needs_quotes_is_shown_with_them(tmp_path, where, example):
+    (tmp_path / "in.csv").write_text("sku,Artikel-Nr,Preis (EUR),Preis (€)\n1,3,4,4\n", encoding="utf-8")
+    spec = {"path": "in.csv", "schema": {"Preis (EUR)": "Float64"}, "where": where}
+    with pytest.raises(UsageError, match=f"^input.where: .*{re.escape(example)}$"):
+        open_source(Input.model_validate(spec, context={"folder": tmp_path}))
 
 
 def test_a_row_that_it_fails_at_is_named(tmp_path):

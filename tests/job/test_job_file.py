@@ -108,6 +108,8 @@ def test_an_empty_text_is_nothing(text):
     assert yaml.parse(text, "job.yaml")[0] is None
 
 
+QUOTE = "put the text in quotes (and double those within it), or below `{}: |`, each line of it indented"
+INDENT = "indent each line of the text below `prompt: |`"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -152,6 +154,34 @@ def test_what_yaml_is_refused(text, said):
         yaml.parse(text, "job.yaml")
     assert "\n" not in str(told.value)
     assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        pytest.param("prompt: {{ name }}", QUOTE.format("prompt"), id="a prompt that begins with a column"),
+        pytest.param("prompt: {{name}}", QUOTE.format("prompt"), id="a column without blanks"),
+        pytest.param("messages:\n- user: {{ name }}", QUOTE.format("- user"), id="a message that begins with a column"),
+        pytest.param("messages:\n  - system: Achtung: Du", QUOTE.format("- system"), id="a colon in a message"),
+        pytest.param("messages:\n  - user: |\n  Hi {{ a }}\nb: 1", QUOTE.format("- user"), id="a message not indented"),
+        pytest.param("prompt: |\nHello {{ name }}\nb: 1", INDENT, id="a prompt not indented"),
+        pytest.param("prompt: |  # it\n\nWrite: {{ name }}\n", INDENT, id="a prompt not indented, with a colon"),
+    ],
+)
+def test_a_text_that_yaml_misreads_is_told_how_to_write(text, meant):
+    with pytest.raises(UsageError) as told:
+        yaml.parse(f"a: 1\n{text}\n", "job.yaml")
+    assert str(told.value).endswith(f"; {meant}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b: c", "messages: [", "messages: []\na: b: c", "prompt: x\na: {{ b }}", "prompt: |\n  x\na: b: c"],
+)
+def test_what_is_no_text_gets_no_advice_on_texts(text):
+    with pytest.raises(UsageError) as told:
+        yaml.parse(f"{text}\n", "job.yaml")
+    assert "indent" not in str(told.value)
 
 
 def test_positions_are_where_the_keys_stand():
@@ -303,6 +333,15 @@ MISTAKES = [
     ("retires: {attempts: 2}", "job.yaml:8:1: retires: unknown key; did you mean retry?", "a near miss"),
     ("limits: {concurency: 3}", "job.yaml:8:10: limits.concurency: unknown key; did you mean concurrency?", "a near miss within"),
     ("until:\n  att: 06:00", "job.yaml:9:3: until.att: unknown key; did you mean at?", "a near miss a line below"),
+    ("limit: {rpm: 3}", "job.yaml:8:1: limit: unknown key; did you mean limits?", "a near miss of a section, which is another one's key"),
+    ("limit: 3", "job.yaml:8:1: limit: unknown key; did you mean `input: {limit: ...}`?", "a key of another section"),
+    ("retries: 3", "job.yaml:8:1: retries: unknown key; did you mean `retry: {attempts: ...}` or `check: {retries: ...}`?", "a word for two things"),
+    ("limits: {rpm: 3}", "job.yaml:8:10: limits.rpm: unknown key; did you mean requests_per_minute?", "another tool's limit of requests"),
+    ("limits: {tpm: 3}", "job.yaml:8:10: limits.tpm: unknown key; did you mean tokens_per_minute?", "another tool's limit of tokens"),
+    ("limits: {threads: 3}", "job.yaml:8:10: limits.threads: unknown key; did you mean concurrency?", "another tool's concurrency"),
+    ("retry: {max_retries: 3}", "job.yaml:8:9: retry.max_retries: unknown key; did you mean attempts (it counts the first try, too)?", "another tool's attempts"),
+    ("check: {choices: [a, b]}", 'job.yaml:8:9: check.choices: unknown key; did you mean `matches: "^(a|b)$"`, or json_schema with an enum?', "one of some words"),
+    ("check: {regex: x}", "job.yaml:8:9: check.regex: unknown key; did you mean matches?", "another tool's pattern"),
     ("colour: red", "job.yaml:8:1: colour: unknown key; ", "a key unlike all others"),
     ("timeout: {zzz: 3}", "job.yaml:8:11: timeout.zzz: unknown key; known here: connect, total", "the keys that there are"),
     ("columns: {max_token: budget}", "job.yaml:8:11: columns.max_token: unknown request field; did you mean max_tokens?", "a column for no field"),
@@ -339,6 +378,8 @@ MISTAKES = [
     ("prices: {m: {input: 1}}", "job.yaml:8:10: prices.m.output: missing", "half a price"),
     # the endpoint
     ("endpoint: {url: api.writer.com}", "job.yaml:8:12: endpoint.url: should be an address such as https://api.writer.com", "an address without scheme"),
+    ("endpoint: {url: 'gpu1:8000'}", "job.yaml:8:12: endpoint.url: should be an address such as https://api.writer.com; http:// or https:// is missing in front", "a host and port alone"),
+    ("endpoint: {proxy: 'proxy:3128'}", "job.yaml:8:12: endpoint.proxy: should be a proxy's address such as http://proxy.example.com:3128; http:// or https:// is missing", "a proxy's host and port alone"),
     ("endpoint: {url: 'ftp://x.com'}", "job.yaml:8:12: endpoint.url: should be an address", "a scheme that is none of ours"),
     ("endpoint: {url: 'https://'}", "job.yaml:8:12: endpoint.url: should be an address", "an address without host"),
     ("endpoint: {url: 'https://x.com:port'}", "job.yaml:8:12: endpoint.url: ", "a port that is no number"),
@@ -370,6 +411,9 @@ CHANGES = [
     ("in.csv", "in.csv\n  shema: {a: Int8}", "job.yaml:3:3: input.shema: unknown key; did you mean schema?", "a near miss of an alias"),
     ("in.csv", "in.csv\n  types: {a: Int8}", "job.yaml:3:3: input.types: unknown key; ", "an inner name is no key"),
     ("in.csv", "in.csv\n  schema: {a: Int}", "job.yaml:3:12: input.schema.a: should be 'String', ", "a type that is none"),
+    ("in.csv", "in.csv\n  schema: {a: float}", "job.yaml:3:12: input.schema.a: should be 'String', 'Boolean', 'Date', 'Datetime', 'Float32', 'Float64', 'Int8', 'Int16', 'Int32', 'Int64', 'UInt8', 'UInt16', 'UInt32' or 'UInt64', not 'float'; did you mean Float64?", "Python's word for a type"),
+    ("in.csv", "in.csv\n  schema: float", "job.yaml:3:3: input.schema: should be a mapping, not 'float'", "a type of nothing"),
+    ("in.csv", "in.csv\n  delimiter: ';'", "job.yaml:3:3: input.delimiter: unknown key; did you mean separator?", "another tool's separator"),
     ("in.csv", "in.csv\n  limit: 0", "job.yaml:3:3: input.limit: should be greater than or equal to 1, not 0", "the first no rows"),
     ("in.csv", "in.csv\n  limit: 1e999", "job.yaml:3:3: input.limit: should be a", "the first infinitely many rows"),
     ("in.csv", "in.csv\n  limit: 5.0", "job.yaml:3:3: input.limit: should be a valid integer, not 5.0", "a limit that is no count"),
@@ -447,6 +491,33 @@ def test_all_that_is_missing_is_told_beside_the_mistakes(tmp_path):
         "request: missing",
         "output: missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            "request:", "requests:", "job.yaml:4:1: requests: unknown key; did you mean request?", id="request"
+        ),
+        pytest.param(
+            "prompt: Hello {{ name }}",
+            "mesages: [user: Hello]",
+            "job.yaml:3:1: mesages: unknown key; did you mean messages?",
+            id="messages, in whose place prompt would be",
+        ),
+    ],
+)
+def test_what_has_a_typing_mistake_is_not_missing_too(tmp_path, old, new, said):
+    assert refused(tmp_path, BASE.replace(old, new)) == said
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("int", "Int64"), ("str", "String"), ("string", "String"), ("bool", "Boolean"), ("date", "Date"), ("FLOAT64", "Float64")],
+)  # fmt: skip
+def test_another_tools_word_for_a_type(tmp_path, word, kind):
+    told = refused(tmp_path, BASE.replace("in.csv", f"in.csv\n  schema: {{a: {word}}}"))
+    assert told.endswith(f", not {word!r}; did you mean {kind}?")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n", "5", "null"])
@@ -535,6 +606,11 @@ def test_a_variable_that_is_no_address(tmp_path, url):
     with pytest.raises(UsageError, match=r"^WRITER_BASE_URL ") as told:
         load(tmp_path, BASE).addresses({"WRITER_BASE_URL": url})
     assert CANARY not in str(told.value)
+
+
+def test_a_variable_without_its_scheme_is_told_what_is_missing(tmp_path):
+    with pytest.raises(UsageError, match=r"^WRITER_BASE_URL should be .*; http:// or https:// is missing in front$"):
+        load(tmp_path, BASE).addresses({"WRITER_BASE_URL": "127.0.0.1:18180"})
 
 
 @pytest.mark.parametrize(

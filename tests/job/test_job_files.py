@@ -1,6 +1,7 @@
 """A job is found by its path, or by its name without suffix: here, and in the folder `jobs`."""
 
 import os
+import shlex
 
 import pytest
 
@@ -74,3 +75,32 @@ def test_what_is_read_from_a_pipe_is_no_name(tmp_path):
     os.mkfifo(fifo)
     (tmp_path / "made.yaml").touch()
     assert find_job_file(fifo) == fifo
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", b"id,name\n1,tent\n"),
+        ("my rows.CSV", b"id: name\n"),
+        ("rows.ndjson", b'{"input": "a", "output": "b"}\n'),
+        ("rows.json", b'[{"id": 1}]'),
+        ("rows.parquet", b"PAR1\xff"),
+        ("rows.xlsx", b"PK\x03\x04\xff"),
+        ("rows.csv.gz", b"\x1f\x8b\xff"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_input_in_place_of_a_job_is_told_how_a_job_is_made_of_it(
+    command, name, content, tmp_path, monkeypatch, called
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    ended = called(command, name)
+    made = f"`batchgen init --input {shlex.quote(name)}` writes a job for it"
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: {name}: is an input, and no job file: {made}\n"
+
+
+def test_a_job_file_may_have_the_name_of_an_input(job, called):
+    path = job([{"id": "1", "name": "x"}])
+    assert called("plan", path.rename(path.with_name("job.csv"))).returncode == 0

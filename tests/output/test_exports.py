@@ -136,6 +136,7 @@ def test_columns_as_they_are_asked_for(job, called, mixed, suffix):
 def test_what_is_no_column_is_refused_with_the_near_miss(job, called, mixed):
     for columns, said in [
         ("id,tetx", "columns: the results have no 'tetx'; did you mean 'text'?"),
+        ("ID,text", "columns: the results have no 'ID'; did you mean 'id'?"),
         ("zzzzzz", "columns: the results have no 'zzzzzz'; there are id, name, text, model"),
         ("id,text,id", "columns: 'id' is given twice"),
     ]:

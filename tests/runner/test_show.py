@@ -113,6 +113,10 @@ def test_a_job_without_ids_wants_a_number(job, called):
     text = path.read_text().replace("input: null", "input: {path: rows.csv}")
     path.write_text(text)
     assert "the job has no input.id" in called("show", path, "sku-2").stderr
+    assert called("show", path, "0004711").stderr.endswith(
+        "the job has no row 0004711: it has 3, from row 1 to row 3; a row is found by its id where input.id names the "
+        "column\n"
+    )
     assert called("show", path, "2").returncode == 0
 
 

@@ -56,7 +56,8 @@ def test_the_real_command_line_exits_75_at_once(tmp_path):
         with start("run", work.job, "--quiet", url=server.url) as first:
             wait_for(lambda: server.in_flight == 3, "the first run to send")
             code, _, said = run(work, server.url)
-            assert (code, said) == (75, f"error: another run of this job holds {work.state('lock')}\n")
+            shows = f"`batchgen status {work.job}` shows how far it is"
+            assert (code, said) == (75, f"error: another run of this job holds {work.state('lock')}: {shows}\n")
             assert first.poll() is None
             server.release()
             first.communicate(timeout=HUNG)

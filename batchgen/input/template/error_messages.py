@@ -32,7 +32,7 @@ def refuse_unreadable(text: str, columns: Schema) -> None:
     for tag in _TAG.finditer(text):
         line = text[: tag.start()].count("\n") + 1
         if said := _unreadable_in(tag[0], columns):
-            raise UsageError(f"prompt: line {line}: {said}")
+            raise UsageError(f"prompt: line {line} of the text: {said}")
 
 
 def unreadable(text: str, line: int, columns: Schema) -> str:
@@ -98,8 +98,8 @@ def refuse_unsupported(tree: nodes.Template, environment: Environment, columns: 
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         word = type(node).__name__.replace("FromImport", "from").lower()
         raise UsageError(
-            f"prompt: line {node.lineno}: a prompt stands alone: {{% {word} %}} has no other templates to read; write "
-            "its text into the prompt"
+            f"prompt: line {node.lineno} of the text: a prompt stands alone: {{% {word} %}} has no other templates to "
+            "read; write its text into the prompt"
         )
     kinds: list[tuple[Any, str, Iterable[str]]] = [
         (nodes.Filter, "filter", environment.filters),
@@ -110,11 +110,11 @@ def refuse_unsupported(tree: nodes.Template, environment: Environment, columns: 
             if node.name not in known:
                 close = difflib.get_close_matches(node.name, known, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
-                raise UsageError(f"prompt: line {node.lineno}: unknown {word} {node.name!r}{hint}")
+                raise UsageError(f"prompt: line {node.lineno} of the text: unknown {word} {node.name!r}{hint}")
     for name in _CONSTANTS.keys() & columns.keys():
         for constant in tree.find_all(nodes.Const):
             if constant.value is _CONSTANTS[name]:
-                raise UsageError(f"prompt: line {constant.lineno}: {_written_otherwise(name)}")
+                raise UsageError(f"prompt: line {constant.lineno} of the text: {_written_otherwise(name)}")
 
 
 def refuse_unknown_fields(tree: nodes.Template, columns: Schema) -> None:
@@ -129,7 +129,7 @@ def refuse_unknown_fields(tree: nodes.Template, columns: Schema) -> None:
             continue
         fields = [field.name for field in of.fields]
         if key not in fields:
-            raise UsageError(f"prompt: line {node.lineno}: {unknown_name(key, fields, 'its fields')}")
+            raise UsageError(f"prompt: line {node.lineno} of the text: {unknown_name(key, fields, 'its fields')}")
 
 
 def _type_of(node: nodes.Node, types: Schema) -> pl.DataType | None:
