@@ -64,6 +64,10 @@ class NotRunYet(MachineRefused):
     """The job has not run yet."""
 
 
+class NoSuchFile(UsageError, FileNotFoundError):
+    """A file that a function is to read is not there: Python's own error, too."""
+
+
 class AlreadyRunning(BatchgenError):
     """Another run of this job holds the lock."""
 

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import polars as pl
 
-from batchgen.errors import UsageError
+from batchgen.errors import NoSuchFile, UsageError
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import is_url
 
 
 def load(path: str | Path) -> pl.DataFrame:
     """Returns the results, a row for each input row, in input order: of a file or a folder, local or in an object
-    store. A path that exists is no pattern, whatever its name. Raises UsageError if there is no such file."""
+    store. A path that exists is no pattern, whatever its name. Raises NoSuchFile."""
     if isinstance(path, str) and is_url(path):
         return _load_objects(path)
     if not Path(path).is_dir():
         try:
             return pl.read_parquet(path, glob=not Path(path).exists())
         except FileNotFoundError:
-            raise UsageError(f"{path}: no such file: a run returns where its results are (`path`)") from None
+            raise NoSuchFile(f"{path}: no such file: a run returns where its results are (`path`)") from None
     while True:
         before = Path(path).stat().st_ino
         try:
