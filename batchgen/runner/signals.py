@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,10 +43,13 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's is not
             self._before = {number: signal.signal(number, self._on_signal) for number in handled}
+        self._unraisable = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Raises Stopped if a signal came before anything was sent, whatever became of it on the way."""
+        sys.unraisablehook = self._unraisable
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is not None and self._received and not self._deferring:
@@ -64,6 +68,11 @@ class Signals:
             raise KeyboardInterrupt
         with suppress(RuntimeError):  # the loop has just been closed
             self._wake()
+
+    def _on_unraisable(self, dropped: sys.UnraisableHookArgs) -> None:
+        """Says nothing of a signal that came within a library which cannot raise it, such as polars: `defer` does."""
+        if not (self._received and dropped.exc_type is KeyboardInterrupt):
+            self._unraisable(dropped)
 
     @contextmanager
     def handling(self, dispatcher: Dispatcher) -> Iterator[None]:

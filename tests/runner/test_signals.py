@@ -8,12 +8,16 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import time
 from collections import Counter
 from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
 from support.durability import BATCHGEN, HUNG, Driver, Slow, Work, environ, here, prompts, run, start, wait_for
+
+from batchgen.errors import Stopped
+from batchgen.runner.signals import Signals
 
 LATENCY = 0.4
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -147,6 +151,22 @@ def test_a_signal_while_it_plans_ends_it_before_anything_is_sent(tmp_path, serve
     assert "Traceback" not in err
     assert server.requests == 0
     assert work.result.read_bytes() == b"the old results"
+
+
+class Dropping:
+    """As a library that calls Python where it cannot raise: the signal's handler runs within, and is dropped."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+
+def test_a_signal_that_a_library_drops_is_raised_later_without_a_traceback(capfd):
+    with pytest.raises(Stopped, match="stopped by SIGTERM before anything was sent"), Signals() as signals:  # noqa: PT012
+        some = [Dropping()]
+        some.clear()
+        signals.defer()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_signal_at_any_moment_of_the_plan_is_told_as_what_it_is(tmp_path):
