@@ -195,7 +195,7 @@ def test_a_checkpoint_of_which_no_copy_can_be_written_is_told_so(job, service, s
     service.wait(lambda service: service.in_flight == 4)
     shutil.rmtree(job.checkpoint.parent)
     job.checkpoint.parent.write_text("a file, where the folder was")
-    time.sleep(1)  # it is looked at four times a second
+    time.sleep(3)  # it is looked at four times a second
     service.release()
     said = ended(running)
     assert (said.returncode, service.requests) == (5, 14), said.stderr

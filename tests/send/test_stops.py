@@ -83,6 +83,16 @@ def test_what_ends_a_run(concurrency, events, ends):
     assert ended_after == ([len(events)] if ends else [])
 
 
+def test_as_many_count_as_were_in_flight_at_most():
+    """Toward a run's end fewer are, and the answers to those before may still come."""
+    stops, ended_after = Stops(kinds_of(Scope.RUN), 360), None
+    for now, failure in enumerate(invalid(50, "bad"), 1):
+        key, in_flight = now.to_bytes(16, "big"), 204 - 4 * now
+        stop = stops.failed(key, failure, float(now), in_flight=in_flight, outage=0.0, is_burst=True)
+        ended_after = ended_after or (stop and now)
+    assert ended_after == 50
+
+
 def test_a_request_that_all_refuse_ends_a_run_that_finds_its_number_as_soon(job, service, called):
     """Its upper limit of 1,024 says nothing of how many were in flight."""
     service.script = lambda *_: Status(400, error_body("x", "no such field"))
