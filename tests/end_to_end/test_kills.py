@@ -144,13 +144,13 @@ def driver():
 def test_a_hundred_kills_lose_nothing_and_buy_again_only_what_was_in_flight(tmp_path, driver, built_in):
     dice = random.Random(20)
     total, moments = Counter(), Counter()
+    longest = 0.1
     for number in range(SCENARIOS):
         folder = tmp_path / str(number)
         folder.mkdir()
         asked = asked_by(f"lamp of night {number} with")
         night = Night(Work(folder).write(asked, concurrency=CONCURRENCY), built_in, asked)
         told = None
-        longest = 0.1
         while night.kills < KILLS or told is None:
             waiting = [mark for mark in night.marks if not recorded(night.work, mark)]
             spare = told is None and night.kills >= (KILLS // 3 if waiting else KILLS)  # one run comes to its end
