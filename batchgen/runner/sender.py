@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 from batchgen import event_loop
 from batchgen.api.connection import Connection
@@ -27,7 +26,7 @@ from batchgen.job.sections import AUTO_MOST
 from batchgen.runner.opening import now
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
-from batchgen.runner.progress import progress
+from batchgen.runner.progress import Progress, progress
 from batchgen.runner.remaining_time import RemainingTime
 from batchgen.runner.signals import Signals
 from batchgen.runner.tasks import tasks
@@ -97,41 +96,34 @@ class Sender:
     async def _dispatch(
         self, plan: Plan, flight: InFlightLog, rate: float | None, found: int | None, *, quiet: bool
     ) -> SendResult:
-        connection, job, granted = self.connection, self.setup.job, self.setup.job.limits
-        stats, spent = Stats(todo=plan.rows_left), self.budget.spent_cost
-        is_priced = all(price_of(job, model) is not None for model in plan.models)
-
-        def usage() -> Usage:
-            cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
-            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
+        granted, stats = self.setup.job.limits, Stats(todo=plan.rows_left)
+        usage = self._usage(plan, stats)
+        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
 
         def keep_usage() -> None:
             self.checkpoint.set_usage(self.record, usage())
 
-        limits = RateLimiter(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic(), rate)
-        async with GroupCommit(self.checkpoint, keep_usage) as writer, self.engine(connection, job.engine) as engine:
+        async with (
+            GroupCommit(self.checkpoint, keep_usage) as writer,
+            self.engine(self.connection, self.setup.job.engine) as engine,
+        ):
             if granted.concurrency == "auto":
-                limits.auto = _concurrency(engine, connection, found)
+                limits.auto = _concurrency(engine, self.connection, found)
             dispatcher = self._dispatcher(plan, engine.attempt, writer.save, flight, limits, stats)
             outlook = RemainingTime(granted.requests_per_minute, granted.tokens_per_minute, time.monotonic())
-            look_ahead = partial(self._look_ahead, outlook, limits, stats)
             view = progress(
-                job.name, stats, outlook, plan.seconds, lambda: (usage(), self.before + usage()), quiet=quiet
+                self.setup.job.name,
+                stats,
+                outlook,
+                plan.seconds,
+                lambda: (usage(), self.before + usage()),
+                quiet=quiet,
             )
-            is_shared = not job.is_local  # the built-in server is this run's alone
-            numbers = limits.auto.each(*connection.urls) if limits.auto and is_shared else {}
             try:
-                with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
-                    shown = view.every, lambda: view.show(stats)
-                    checked = CHECK_SECONDS, lambda: self._stop_if_broken(dispatcher)
-                    stored, counted = (OUTLOOK_SECONDS, look_ahead), (other_runs.COUNT_SECONDS, look)
-                    timed = CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())
-                    ticking = _ticking(shown, counted, stored, checked, timed)
-                    async with ticking, server_load.watching(connection, numbers):
-                        await _run_until_end(dispatcher)
+                await self._watch(dispatcher, view, outlook)
             finally:
                 view.close(stats)
-                look_ahead()
+                self._look_ahead(outlook, limits, stats)
                 keep_usage()
         learned = limits.learned()
         self._refuse_lost_checkpoint(learned)
@@ -144,6 +136,34 @@ class Sender:
             learned,
             dispatcher.is_broken,
         )
+
+    def _usage(self, plan: Plan, stats: Stats) -> Callable[[], Usage]:
+        """Returns a function that says what this pass has used so far."""
+        spent = self.budget.spent_cost
+        is_priced = all(price_of(self.setup.job, model) is not None for model in plan.models)
+
+        def usage() -> Usage:
+            cost = max(self.budget.spent_cost - spent, 0.0) if is_priced else None
+            return Usage(stats.prompt_tokens, stats.answer_tokens, stats.answers, stats.counted, cost)
+
+        return usage
+
+    async def _watch(self, dispatcher: Dispatcher, view: Progress, outlook: RemainingTime) -> None:
+        """Runs the dispatcher to its end. Meanwhile shows and stores how far it is, shares servers and rates with other
+        runs, and looks at clock and disk."""
+        limits, stats, connection = dispatcher.limits, dispatcher.stats, self.connection
+        is_shared = not self.setup.job.is_local  # the built-in server is this run's alone
+        numbers = limits.auto.each(*connection.urls) if limits.auto and is_shared else {}
+        with self.signals.handling(dispatcher), _sharing(limits, connection, numbers) as look:
+            ticking = _ticking(
+                (view.every, lambda: view.show(stats)),
+                (other_runs.COUNT_SECONDS, look),
+                (OUTLOOK_SECONDS, lambda: self._look_ahead(outlook, limits, stats)),
+                (CHECK_SECONDS, lambda: self._stop_if_broken(dispatcher)),
+                (CLOCK_SECONDS, lambda: self.budget.keep_time(time.monotonic(), time.time())),
+            )
+            async with ticking, server_load.watching(connection, numbers):
+                await _run_until_end(dispatcher)
 
     def _look_ahead(self, outlook: RemainingTime, limits: RateLimiter, stats: Stats) -> None:
         """Keeps the current rate and the remaining time for the next COMMIT."""
