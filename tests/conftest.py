@@ -32,7 +32,7 @@ POOLS = ["connection", "session"]
 """The two ways to POST (`batchgen.api.pool`)."""
 
 
-QUICK = {"api", "job", "send", "ui"}
+QUICK = {"api", "job", "send"}
 """Rooms whose tests are quick where they start no process and no server."""
 SLOW = {"batchgen", "called", "start", "service", "store", "each_pool", "certificates", "night", "slow", "nodes"}
 """Fixtures that start a process or a server."""

@@ -16,8 +16,9 @@ from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner import adoption, descriptors
 from batchgen.runner.earlier import earlier_runs, rehearsed
 from batchgen.runner.endpoints import other_endpoint
+from batchgen.runner.job_warnings import warnings
 from batchgen.runner.plan import Plan, with_prompts
-from batchgen.runner.prepare import PreparedJob, today, warnings
+from batchgen.runner.prepare import PreparedJob, today
 from batchgen.storage import folders
 from batchgen.ui.humanize import approximately, dollars, duration, inflect, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock, path_line

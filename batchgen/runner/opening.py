@@ -25,8 +25,9 @@ from batchgen.runner import adoption, descriptors
 from batchgen.runner.duplicates import shared_keys
 from batchgen.runner.earlier import plan_after
 from batchgen.runner.endpoints import other_endpoint, refuse_built_in
+from batchgen.runner.job_warnings import warnings
 from batchgen.runner.plan import Plan, nothing_to_send
-from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today, warnings
+from batchgen.runner.prepare import PreparedJob, connection_of, key_of, prepare, today
 from batchgen.runner.recheck import recheck_states
 from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory

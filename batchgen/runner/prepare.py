@@ -17,26 +17,21 @@ from batchgen.api.connection import Connection
 from batchgen.api.credentials import check_key, read_key
 from batchgen.api.dialects import Dialect
 from batchgen.api.failure_kinds import Kind, Scope, kinds_of
-from batchgen.api.models import DEPRECATED
 from batchgen.api.proxy import Proxy, proxy_of
 from batchgen.api.tls import trust
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import UsageError
 from batchgen.input.request import Requests
 from batchgen.input.source import Source, open_source, require_column
-from batchgen.input.template.error_messages import column_warning
 from batchgen.job.checker import Checker, checker_of
-from batchgen.job.job import Job, is_vendor
+from batchgen.job.job import Job
 from batchgen.output import destination
-from batchgen.output.column_names import advised_rename, left_out, refuse_collisions
+from batchgen.output.column_names import refuse_collisions
 from batchgen.output.destination import refuse_as_input
-from batchgen.output.input_columns import json_columns
 from batchgen.output.owner import refuse_among_parts
 from batchgen.simulator import MODEL as BUILT_IN
 from batchgen.storage.settings import secret_variables
 
-CHARS_PER_TOKEN = 4
-"""A rule of thumb."""
 _INPUTS_OWN = re.compile(r"/|\w+://")
 """How the messages begin that name a file of the input: a job's paths are absolute."""
 
@@ -192,107 +187,3 @@ def connection_of(setup: PreparedJob, key: str, environ: Mapping[str, str]) -> C
 def today() -> str:
     """Returns the local date, ISO: the value of `{date}` for a run that starts now."""
     return dt.datetime.now().astimezone().date().isoformat()
-
-
-def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
-    """Returns warnings for a job of so many rows, before anything is spent. Raises UsageError as `model_warnings`
-    does."""
-    job, now = setup.job, dt.datetime.now(dt.UTC)
-    return [
-        *setup.source.notes,
-        *row_warnings(job, rows),
-        *column_warnings(setup),
-        *prompt_warnings(setup, rows),
-        *model_warnings(setup, models, now.date()),
-        *length_warnings(job),
-        *check_warnings(job),
-    ]
-
-
-def row_warnings(job: Job, rows: int) -> list[str]:
-    """Warns of an input without rows, which replaces the last results: an export that broke off, perhaps. With a
-    condition there may be none."""
-    if rows or job.input.where is not None or job.gate.min_rows:
-        return []
-    return [f"{job.input.path}: has no rows: so will the results (`gate: {{min_rows: 1}}` keeps the last ones)"]
-
-
-def column_warnings(setup: PreparedJob) -> list[str]:
-    """Warns if results hold a column as text, or lack one because the input has a column of that name."""
-    as_text, taken = json_columns(setup.source.columns), left_out(setup.source.columns)
-    what = f"column{'s' * (len(as_text) > 1)} {', '.join(map(repr, as_text[:5]))}"
-    warned = [f"{what}: of a type that Parquet does not have: JSON text in the results"] if as_text else []
-    if taken:
-        warned.append(
-            f"the results lack the answers' {', '.join(map(str.casefold, taken))}: the input has such columns; "
-            f"to have both, write {advised_rename(taken, setup.job.input.rename)}"
-        )
-    return warned
-
-
-def prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
-    """Warns if all rows send the same prompt, or if YAML has cut off a part of the prompt as a comment."""
-    job = setup.job
-    cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
-    same = (
-        column_warning(
-            "\n".join([one.text for one in job.templates]), setup.requests.columns_read, setup.source.columns
-        )
-        if rows > 1
-        else None
-    )
-    is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
-    messages = [same] if same else []
-    messages += [cut] if job.cut_off and (same or is_text) else []
-    return ["; ".join(messages)] if messages else []
-
-
-def model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) -> list[str]:
-    """Warns of deprecated models. Raises UsageError for a model that the vendor's own host no longer serves."""
-    warnings = []
-    for model in models:
-        deprecation = DEPRECATED.get(model)
-        if deprecation is None:
-            continue
-        advice = f"use {deprecation.replacement} in its place"
-        removed = today >= dt.date.fromisoformat(deprecation.removed_on)
-        if removed and is_vendor(setup.urls) and not setup.job.endpoint.allow_removed_models:
-            raise UsageError(
-                f"request.model: {model} was announced as removed on {deprecation.removed_on}: {advice}, or set "
-                "`endpoint: {allow_removed_models: true}` to send to it anyway; nothing was sent"
-            )
-        when = "was announced as removed on" if removed else "is deprecated and will be removed on"
-        warnings.append(f"{model} {when} {deprecation.removed_on}: {advice}")
-    return warnings
-
-
-def length_warnings(job: Job) -> list[str]:
-    """Warns if the job does not set how long an answer may be."""
-    if job.request.max_tokens is not None or job.request.max_completion_tokens is not None:
-        return []
-    whose = " where a row sets none" if "max_tokens" in job.columns else ""
-    dialect = job.dialect
-    if not dialect.documented:
-        plans = f"plans and budgets assume {dialect.default_tokens:,}"
-        return [f"no request.max_tokens: the service decides how long an answer may be{whose}; {plans}"]
-    who = "many a server" if dialect.is_own_server else "the service"
-    cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
-    return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
-
-
-def check_warnings(job: Job) -> list[str]:
-    """Warns if asking again for a text that fails the check would buy the same one, or another that is too short."""
-    request, least = job.request, job.check.min_chars
-    messages = []
-    same = ["temperature 0"] if request.temperature == 0 else []
-    same += [f"random_seed {request.random_seed}"] if request.random_seed is not None else []
-    same += [f"seed {request.seed}"] if request.seed is not None else []
-    if same and job.check.is_set and job.check.retries:
-        messages.append(
-            f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`"
-        )
-    tokens = request.max_tokens or job.dialect.default_tokens
-    if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
-        longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
-        messages.append(f"check.min_chars: {longest}, and a text should have {least:,}: raise request.max_tokens")
-    return messages

@@ -1,0 +1,122 @@
+"""Warns of what is likely a mistake in a job that fits its input, before anything is spent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+
+from batchgen.api.models import DEPRECATED
+from batchgen.errors import UsageError
+from batchgen.input.template.error_messages import column_warning
+from batchgen.job.job import Job, is_vendor
+from batchgen.output.column_names import advised_rename, left_out
+from batchgen.output.input_columns import json_columns
+from batchgen.runner.prepare import PreparedJob
+
+CHARS_PER_TOKEN = 4
+"""A rule of thumb."""
+
+
+def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
+    """Returns warnings for a job of so many rows that asks these models. Raises UsageError for one that is no longer
+    served."""
+    job, now = setup.job, dt.datetime.now(dt.UTC)
+    return [
+        *setup.source.notes,
+        *_row_warnings(job, rows),
+        *_column_warnings(setup),
+        *_prompt_warnings(setup, rows),
+        *_model_warnings(setup, models, now.date()),
+        *_length_warnings(job),
+        *_check_warnings(job),
+    ]
+
+
+def _row_warnings(job: Job, rows: int) -> list[str]:
+    """Warns of an input without rows, which replaces the last results: an export that broke off, perhaps. With a
+    condition there may be none."""
+    if rows or job.input.where is not None or job.gate.min_rows:
+        return []
+    return [f"{job.input.path}: has no rows: so will the results (`gate: {{min_rows: 1}}` keeps the last ones)"]
+
+
+def _column_warnings(setup: PreparedJob) -> list[str]:
+    """Warns if results hold a column as text, or lack one because the input has a column of that name."""
+    as_text, taken = json_columns(setup.source.columns), left_out(setup.source.columns)
+    what = f"column{'s' * (len(as_text) > 1)} {', '.join(map(repr, as_text[:5]))}"
+    warned = [f"{what}: of a type that Parquet does not have: JSON text in the results"] if as_text else []
+    if taken:
+        warned.append(
+            f"the results lack the answers' {', '.join(map(str.casefold, taken))}: the input has such columns; "
+            f"to have both, write {advised_rename(taken, setup.job.input.rename)}"
+        )
+    return warned
+
+
+def _prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
+    """Warns if all rows send the same prompt, or if YAML has cut off a part of the prompt as a comment."""
+    job = setup.job
+    cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
+    same = (
+        column_warning(
+            "\n".join([one.text for one in job.templates]), setup.requests.columns_read, setup.source.columns
+        )
+        if rows > 1
+        else None
+    )
+    is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
+    messages = [same] if same else []
+    messages += [cut] if job.cut_off and (same or is_text) else []
+    return ["; ".join(messages)] if messages else []
+
+
+def _model_warnings(setup: PreparedJob, models: Iterable[str], today: dt.date) -> list[str]:
+    """Warns of deprecated models. Raises UsageError for a model that the vendor's own host no longer serves."""
+    warnings = []
+    for model in models:
+        deprecation = DEPRECATED.get(model)
+        if deprecation is None:
+            continue
+        advice = f"use {deprecation.replacement} in its place"
+        removed = today >= dt.date.fromisoformat(deprecation.removed_on)
+        if removed and is_vendor(setup.urls) and not setup.job.endpoint.allow_removed_models:
+            raise UsageError(
+                f"request.model: {model} was announced as removed on {deprecation.removed_on}: {advice}, or set "
+                "`endpoint: {allow_removed_models: true}` to send to it anyway; nothing was sent"
+            )
+        when = "was announced as removed on" if removed else "is deprecated and will be removed on"
+        warnings.append(f"{model} {when} {deprecation.removed_on}: {advice}")
+    return warnings
+
+
+def _length_warnings(job: Job) -> list[str]:
+    """Warns if the job does not set how long an answer may be."""
+    if job.request.max_tokens is not None or job.request.max_completion_tokens is not None:
+        return []
+    whose = " where a row sets none" if "max_tokens" in job.columns else ""
+    dialect = job.dialect
+    if not dialect.documented:
+        plans = f"plans and budgets assume {dialect.default_tokens:,}"
+        return [f"no request.max_tokens: the service decides how long an answer may be{whose}; {plans}"]
+    who = "many a server" if dialect.is_own_server else "the service"
+    cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
+    return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
+
+
+def _check_warnings(job: Job) -> list[str]:
+    """Warns if asking again for a text that fails the check would buy the same one, or another that is too short."""
+    request, least = job.request, job.check.min_chars
+    messages = []
+    same = ["temperature 0"] if request.temperature == 0 else []
+    same += [f"random_seed {request.random_seed}"] if request.random_seed is not None else []
+    same += [f"seed {request.seed}"] if request.seed is not None else []
+    if same and job.check.is_set and job.check.retries:
+        messages.append(
+            f"check.retries: with request.{same[0]} the same text is likely to come again: set `retries: 0`"
+        )
+    tokens = request.max_tokens or job.dialect.default_tokens
+    if least is not None and tokens * CHARS_PER_TOKEN < least and "max_tokens" not in job.columns:
+        longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
+        messages.append(f"check.min_chars: {longest}, and a text should have {least:,}: raise request.max_tokens")
+    return messages
