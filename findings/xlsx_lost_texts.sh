@@ -1,17 +1,17 @@
 #!/bin/sh
-# Long texts, and texts that begin with an address, in workbooks by polars 2.1.0 and pandas 3.1.1 with XlsxWriter 3.3.1, and by
-# openpyxl 3.1.5.
+# Long texts, and texts that begin with an address, in workbooks by polars 2.1.0 and pandas 3.1.1 with XlsxWriter 3.3.1,
+# and by openpyxl 3.1.5.
 #
-# Guess: a cell of Excel holds 32,767 characters; a longer text is an error, as SheetJS makes it one, or at least a warning. A
-#        column of texts is one of texts, also where a text begins with an address.
-# Seen:  polars and openpyxl cut the text at 32,767 characters without a word: XlsxWriter's `write_string` returns -2, which
-#        polars passes over. pandas warns. A text that begins with https:// is a link for XlsxWriter, in polars and pandas
-#        alike: where it is longer than 2,079 characters, which no address may be, the cell is empty, and a warning says
-#        "Ignoring URL". A text that begins with mailto: or internal: loses that word, without any. With openpyxl such texts
-#        are texts.
+# Guess: a cell of Excel holds 32,767 characters; a longer text is an error, as SheetJS makes it one, or at least a
+#        warning. A column of texts is one of texts, also where a text begins with an address.
+# Seen:  polars and openpyxl cut the text at 32,767 characters without a word: XlsxWriter's `write_string` returns -2,
+#        which polars passes over. pandas warns. A text that begins with https:// is a link for XlsxWriter, in polars
+#        and pandas alike: where it is longer than 2,079 characters, which no address may be, the cell is empty, and a
+#        warning says "Ignoring URL". A text that begins with mailto: or internal: loses that word, without any. With
+#        openpyxl such texts are texts.
 # So:    compare the greatest length with 32,767 before. Without links: `Workbook(path, {"strings_to_urls": False,
-#        "strings_to_formulas": False, "nan_inf_to_errors": True})` handed to `write_excel` (polars sets the last two only in a
-#        workbook of its own), in pandas `engine_kwargs={"options": {"strings_to_urls": False}}`.
+#        "strings_to_formulas": False, "nan_inf_to_errors": True})` handed to `write_excel` (polars sets the last two
+#        only in a workbook of its own), in pandas `engine_kwargs={"options": {"strings_to_urls": False}}`.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
