@@ -12,6 +12,8 @@ BATCH_BYTES = 16 << 20
 MAX_CELL = 16 << 20
 MAX_UNFOLDED, UNFOLDS_FROM = 1000, 1 << 30
 """A file or a column of it may decompress to so many times its size, or to so many bytes."""
+EXCEL_CHARACTERS = 32_767
+"""The most UTF-16 code units of a cell: Excel's specifications and limits."""
 ROW_BYTES = 100
 """Bytes of an empty row in memory."""
 

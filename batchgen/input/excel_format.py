@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from batchgen.errors import UsageError
-from batchgen.input.bounds import BATCH_ROWS, MAX_CELL, Schema
+from batchgen.input.bounds import BATCH_ROWS, EXCEL_CHARACTERS, MAX_CELL, Schema
 from batchgen.input.column_names import Unnamed, unique_names
 from batchgen.input.common_schema import refuse_other_names
+from batchgen.input.notes import of_first
 from batchgen.input.template.values import iso_duration
 from batchgen.input.workbook import COLUMNS, cell_name, scan_sheet, sheets
 from batchgen.storage.listing import File
@@ -44,6 +45,7 @@ class Excel:
         self._sheet = sheet
         self._unnamed = Unnamed()
         self._merged: dict[str, str] = {}
+        self._full: dict[str, str] = {}
         self._kept: tuple[File, pl.DataFrame] | None = None
 
     def schema(self, paths: Sequence[File]) -> Schema:
@@ -67,11 +69,11 @@ class Excel:
 
     @property
     def notes(self) -> list[str]:
-        """Returns which columns were named, and which cells are merged."""
+        """Returns which columns were named, which cells are merged, and which may have been cut."""
         told = self._unnamed.notes
         for path, cells in list(self._merged.items())[:1]:
             told.append(f"{path}: merged cells ({cells}): the first holds the value, the others are empty")
-        return told
+        return told + of_first(self._full, ": as many as a cell of Excel holds, so it may have been cut")
 
     def _read(self, path: File) -> Columns:
         with path.open("rb") as file:
@@ -137,9 +139,16 @@ class Excel:
             if header[n].strip() or any(cell is not None for cell in cells):
                 _refuse_zero_days(where, cells, at + 1, left + n)
                 columns[name] = cells
+                self._add_full(path, cells, at + 1, left + n)
         unnamed = [name for name, cell in zip(names, header, strict=True) if not cell.strip() and name in columns]
         self._unnamed.add(f"{path}: {cell_name(at, left)}", unnamed, len(columns))
         return columns
+
+    def _add_full(self, path: File, cells: list[Any], row: int, column: int) -> None:
+        """Adds the first of the cells that is full, where the file has no earlier one. `row`: of the first cell."""
+        if (first := next((at for at, cell in enumerate(cells) if _is_full(cell)), None)) is not None:
+            said = f"{cell_name(row + first, column)} is a text of {EXCEL_CHARACTERS:,} characters"
+            self._full.setdefault(str(path), said)
 
 
 def _refuse_no_days(where: str, rows: list[list[Any]], left: int, no_days: Iterable[int]) -> None:
@@ -181,6 +190,14 @@ def _value(cell: Any, where: str, row: int, column: int) -> Any:
     if isinstance(cell, str) and len(cell) > MAX_CELL:
         raise UsageError(f"{where}: cell {cell_name(row, column)}: a cell is larger than {MAX_CELL >> 20} MiB")
     return cell
+
+
+def _is_full(cell: Any) -> bool:
+    """Returns whether a text is as long as a cell's can be. Excel counts UTF-16 code units; polars and openpyxl, which
+    cut what is longer, count characters."""
+    if not isinstance(cell, str) or 2 * len(cell) < EXCEL_CHARACTERS:
+        return False
+    return EXCEL_CHARACTERS in (len(cell), len(cell.encode("utf-16-le")) // 2)
 
 
 def _narrowest(kinds: set[type]) -> type:

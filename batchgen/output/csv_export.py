@@ -13,10 +13,11 @@ from typing import BinaryIO
 
 import polars as pl
 
+from batchgen.input.bounds import EXCEL_CHARACTERS
 from batchgen.input.texts import has_polars_text, texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells
+from batchgen.output.spreadsheet import Notes, is_formula, long_cells
 
 
 def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
@@ -30,7 +31,7 @@ def write(file: BinaryIO, pieces: Iterator[Piece], names: list[str]) -> None:
         for cell in long_cells(frame):
             long.add(f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,}")
         frame.with_columns(_defused(pl.col(pl.String))).write_csv(file, include_header=False)
-    long.log(f"Excel shows {MAX_CHARACTERS:,} characters of a cell, and the file has longer cells")
+    long.log(f"Excel shows {EXCEL_CHARACTERS:,} characters of a cell, and the file has longer cells")
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from batchgen.input.bounds import EXCEL_CHARACTERS
 from batchgen.ui.humanize import pluralize
 
-MAX_CHARACTERS = 32_767
-"""The most UTF-16 code units of a cell: Excel's specifications and limits."""
 SHOWN = 5
 FORMULA = r"^\s*[=+\-@\t\r\n|%]"
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
@@ -35,9 +34,9 @@ def is_formula(text: pl.Expr) -> pl.Expr:
 def long_cells(frame: pl.DataFrame) -> Iterator[LongCell]:
     """Yields the texts that a cell of Excel does not hold."""
     for column in frame.select(pl.col(pl.String)):
-        for at in (column.str.len_bytes() > MAX_CHARACTERS).arg_true():
+        for at in (column.str.len_bytes() > EXCEL_CHARACTERS).arg_true():
             size = len(column[at].encode("utf-16-le")) // 2
-            if size > MAX_CHARACTERS:
+            if size > EXCEL_CHARACTERS:
                 yield LongCell(at, column.name, size)
 
 

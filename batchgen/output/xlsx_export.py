@@ -20,11 +20,12 @@ import xlsxwriter
 from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
 from batchgen.errors import UsageError
+from batchgen.input.bounds import EXCEL_CHARACTERS
 from batchgen.input.template.cells import leaf
 from batchgen.input.texts import texts
 from batchgen.job.shard import row_name
 from batchgen.output.selection import Piece
-from batchgen.output.spreadsheet import MAX_CHARACTERS, Notes, is_formula, long_cells
+from batchgen.output.spreadsheet import Notes, is_formula, long_cells
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 """The most rows and columns of a sheet, with the header: Excel's specifications and limits."""
@@ -108,7 +109,7 @@ class _Workbook:
         for cell in long_cells(frame):
             raise UsageError(
                 f"{row_name(piece.rows[cell.at])}: {cell.column} has {cell.characters:,} characters, and a cell of a "
-                f"workbook {MAX_CHARACTERS:,}: {ELSEWHERE}"
+                f"workbook {EXCEL_CHARACTERS:,}: {ELSEWHERE}"
             )
         columns = [self._cells(column, piece) for column in frame]
         for cells in zip(*columns, strict=True):

@@ -140,6 +140,23 @@ def test_merged_cells_hold_what_they_show_once(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["x" * 32_767, "🏕" * 16_383 + "x", "🏕" * 32_767], ids=["Excel and others", "Excel", "polars and openpyxl"]
+)
+def test_a_text_as_long_as_a_cell_may_have_been_cut(tmp_path, text):
+    table(tmp_path, [["a", "b"], ["x", "y"], ["x" * 32_766, None], ["z", text], ["z", text]])
+    (note,) = opened(tmp_path).notes
+    assert (
+        note
+        == f"{tmp_path}/in.xlsx: B4 is a text of 32,767 characters: as many as a cell of Excel holds, so it may have been cut"
+    )
+
+
+def test_no_other_text_is_taken_for_one_that_was_cut(tmp_path):
+    table(tmp_path, [["a"], ["x" * 32_766], ["🏕" * 16_383], ["x" * 32_768]])
+    assert not opened(tmp_path).notes
+
+
+@pytest.mark.parametrize(
     ("sheet", "found"),
     [(None, "has several sheets: choose one with input.sheet: 'One', 'Two'"), ("Two", 2), (2, 2), (1, 1),
      ("two", "input.sheet: no sheet 'two'; it has 'One', 'Two', 'None'"), (4, "input.sheet: no sheet 4"), (3, "sheet 'None' is empty")],
