@@ -158,6 +158,15 @@ def test_an_answer_that_has_to_be_complete(job, server, called):
     assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), 0)
 
 
+def test_an_answer_that_was_cut_is_not_said_to_have_the_tokens_of_all_choices(job, server, called):
+    """The service counts them together: 300 tokens and 10 would be told as a cut after 310."""
+    rows = [row for row in ROWS if row["note"] == "cut me"]
+    ended = run(called, server, chat(job, server, rows, request={"n": 2}, check={"complete": True}))
+    told = "cut: cut off at its longest"
+    assert (ended.returncode, {row["error"] for row in job.rows()}) == (1, {told})
+    assert told in ended.stdout
+
+
 def test_texts_in_files_of_their_own(job, server, called):
     """An edited file is an edited prompt: what it made is sent anew."""
     folder = job.folder / "prompts"
