@@ -51,7 +51,8 @@ class ChoicePart(Protocol):
 
 class ParsedBody(NamedTuple):
     """Holds what a body contains. `reasons`: the finish reason of each choice, None if it has none. `refusal`: the
-    service's words if it refuses. `error`: the event or body that reports an error, as it came."""
+    service's words if it refuses the first choice, whose text is the row's. `error`: the event or body that reports an
+    error, as it came."""
 
     choices: list[RawChoice]
     reasons: list[str | None]
@@ -138,7 +139,7 @@ def _read_whole(body: bytes, whole: AnswerPart) -> ParsedBody:
         [_own_reason(one) or one.finish_reason or None for one in parts],
         whole.model,
         whole.usage,
-        next((one.refusal for one in parts if one.refusal), None),
+        parts[0].refusal if parts else None,
         body if is_error else None,
     )
 
@@ -158,8 +159,8 @@ def _read_stream(body: bytes, decoder: msgspec.json.Decoder[Any]) -> ParsedBody:
             parts.setdefault(one.index or 0, []).append(one)
         model, usage = model or part.model, part.usage if part.usage != NULL else usage
     choices = [_joined(parts[index]) for index in sorted(parts)]
-    refusals = "".join([one.refusal or "" for index in sorted(parts) for one in parts[index]])
-    return ParsedBody(choices, [one.finish_reason for one in choices], model, usage, refusals or None, error)
+    refusal = "".join([one.refusal or "" for one in parts[min(parts)]]) if parts else ""
+    return ParsedBody(choices, [one.finish_reason for one in choices], model, usage, refusal or None, error)
 
 
 def _own_reason(part: ChoicePart) -> str | None:

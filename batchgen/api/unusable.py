@@ -66,9 +66,10 @@ def unreadable(body: bytes, why: Exception | str) -> Failure:
 
 
 def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:
-    """Returns the failure for an answer with these finish reasons; None if each is a good one, or there is none."""
-    for bad in reasons:
-        if bad and bad.lower() not in WHOLE:
+    """Returns the failure for an answer with these finish reasons; None if each is a good one, or there is none. A
+    later choice may be withheld: the row's text is the first one's."""
+    for at, bad in enumerate(reasons):
+        if bad and bad.lower() not in WHOLE and not (at and bad.lower() == FILTERED):
             break
     else:
         return None

@@ -215,5 +215,6 @@ def require_column(name: str, columns: Schema, key: str) -> None:
     """Raises UsageError, with the closest name, if the input has no such column."""
     if name not in columns:
         close = closest_name(name, columns)
-        hint = f"did you mean {close}?{lookalike_hint(name, close)}" if close else f"its columns: {', '.join(columns)}"
+        known = ", ".join(columns) or "none (is it empty?)"
+        hint = f"did you mean {close}?{lookalike_hint(name, close)}" if close else f"its columns: {known}"
         raise UsageError(f"{key}: the input has no column {name!r}; {separator_hint(columns) or hint}")

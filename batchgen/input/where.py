@@ -68,7 +68,7 @@ class Condition:
                 hint = (
                     f"did you mean {_quoted(close)}?{lookalike_hint(name, close)}"
                     if close
-                    else f"its columns: {', '.join(columns)}"
+                    else f"its columns: {', '.join(columns) or 'none (is it empty?)'}"
                 )
                 raise UsageError(f"input.where: the input has no column {name!r}; {hint} (put text in 'single quotes')")
 

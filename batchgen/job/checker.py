@@ -20,7 +20,8 @@ SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 
 
 class CheckedAnswer(NamedTuple):
-    """The checked parts of an answer. `finish_reason` and `tokens` are None if the service does not report them."""
+    """The checked parts of an answer. `finish_reason` and `tokens` are None if the service does not report them;
+    `tokens` also where it counts several choices together."""
 
     text: str
     finish_reason: str | None = None

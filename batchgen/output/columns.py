@@ -145,7 +145,8 @@ def _unfit(found: DecodedAnswers, checker: Checker | None) -> dict[int, Unfit]:
     if checker is None:
         return {}
     answered: Any = found.text.is_valid()
-    columns = (found.text, found.finish_reason, found.completion_tokens)
+    tokens: Any = pc.if_else(found.more.is_null(), found.completion_tokens, None)
+    columns = (found.text, found.finish_reason, tokens)
     given = [CheckedAnswer(*values) for values in zip(*(c.filter(answered).to_pylist() for c in columns), strict=True)]
     reasons = zip(_rows_of(answered), checker.failures(given), strict=True)
     return {row: why for row, why in reasons if why is not None}

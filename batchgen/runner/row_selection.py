@@ -74,7 +74,7 @@ def _no_row(source: Source, name: str) -> str:
             near[close] = numbers[ids.index(close)]
     close = closest_name(name, near)
     hint = f"; did you mean {row_name(near[close], close)}?" if close is not None else ""
-    return f"no row's {column} is {name!r}{hint}"
+    return f"no row's {column} is {name!r}{_left_out(source)}{hint}"
 
 
 def _numbered(source: Source) -> str:
@@ -83,8 +83,12 @@ def _numbered(source: Source) -> str:
     if not ends:
         return "it has none"
     first, last, count = ends[0][0], ends[-1][1], sum(rows for *_, rows in ends)
+    return f"it has {count:,}, from row {first:,} to row {last:,}{_left_out(source)}"
+
+
+def _left_out(source: Source) -> str:
+    """Says which settings leave rows of the file out; empty if none does."""
     spec = source.spec
     why = [key for key, given in (("where", spec.where), ("limit", spec.limit), ("shard", spec.shard)) if given]
     keys, leave = " and ".join(f"input.{key}" for key in why), inflect(len(why), "leaves", "leave")
-    left_out = f" ({keys} {leave} others out)" if why else ""
-    return f"it has {count:,}, from row {first:,} to row {last:,}{left_out}"
+    return f" ({keys} {leave} others out)" if why else ""

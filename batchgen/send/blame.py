@@ -61,7 +61,8 @@ class Blame:
             self._overloaded.add(task.key)
         may_be_the_row = task.failed_before and not self._says_nothing_of_rows(failure)  # once more
         if may_be_away and not may_be_the_row:
-            self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=policy.slows)
+            amid_answers = policy.slows or (failure.is_late and now - self._answered_at < RECENT_ANSWER_SECONDS)
+            self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=amid_answers)
         self._failing.add(task.key)
         causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
         if not may_be_the_service or self._is_at_fault(task, failure, now):

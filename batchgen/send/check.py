@@ -65,5 +65,6 @@ class _Checked:
 
 def checked_answer(read: RawCompletion) -> CheckedAnswer:
     """Returns the part of an answer that is checked: its first choice."""
-    first = read.choices[0]
-    return CheckedAnswer(first.text, first.finish_reason, token_counts(read.usage, is_empty=not first.text).completion)
+    first, *more = read.choices
+    tokens = None if more else token_counts(read.usage, is_empty=not first.text).completion
+    return CheckedAnswer(first.text, first.finish_reason, tokens)

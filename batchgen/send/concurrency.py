@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from batchgen.checkpoint.schema import ConcurrencyChange
 from batchgen.send.hill_climb import HillClimb
-from batchgen.send.measurement import FIRST_DEVIATION, Level, Round, Weights
+from batchgen.send.measurement import FIRST_DEVIATION, Level, Round, Turnover, Weights
 from batchgen.send.other_runs import Others
 from batchgen.send.phase import Phase
 
@@ -22,6 +22,12 @@ FEW, FEWEST = 16, 8
 """The least answers of a round, and of a round just after the number was raised."""
 FEW_LATE = 2
 """So many time-outs in a round are a sign of overload."""
+BELOW_LATE, AVOIDED, MOST_AVOIDED = 0.75, 4, 32
+"""After time-outs the number stays below this share of what it was: for so many times the seconds of one, twice as long
+after each, and at most for so many."""
+ANSWERED = 0.3
+"""The least share of the requests in flight that have to be answered before more are sent. Latency does not show those
+that a server has taken, and never works at: it is that of the others."""
 SETTLING = 3.0
 """Seconds after a change until all runs know it."""
 MUCH, OFTEN = 0.2, 20.0
@@ -55,6 +61,7 @@ class AdaptiveConcurrency:
         self._weights = Weights()
         self._changed_at, self._cut_at, self._took, self._late = -math.inf, -math.inf, 0.0, 0
         self._is_held_back, self._deviation, self._told_at = False, FIRST_DEVIATION, -math.inf
+        self._avoids_until, self._avoided = math.inf, AVOIDED
         self._round: Round | None = None
         self._begin()
 
@@ -105,6 +112,9 @@ class AdaptiveConcurrency:
         """Counts an answer. `beside`: requests in flight when it was sent, or meanwhile, itself included. `allowed`:
         how many other limits allow."""
         self.in_flight, self._took = round(beside), now - sent_at
+        self._turnover.add(now, sent_at)
+        if now >= self._avoids_until:
+            self._climb.ceiling = self.ceiling
         if not self.moves:
             self.moves.append(ConcurrencyChange(now, self.most, 0.0, 0.0, "the start"))
         if allowed < self.most:
@@ -140,8 +150,16 @@ class AdaptiveConcurrency:
         self._late += 1
         if self._late >= FEW_LATE and self._climb.phase is not Phase.LIMITED:
             self._late, self._cut_at = 0, now
+            self._avoid(now, now - sent_at)
             fewer, late = max(1, self._climb.number // 2), Level(0.0, now - sent_at, 0.0)
             self._cut(now, fewer, Phase.HOLDING, late, "no answers in time")
+
+    def _avoid(self, now: float, seconds: float) -> None:
+        """Stays below the present number for a while: to try it again may cost all requests in flight so many seconds,
+        and their answers may be paid for."""
+        self._climb.ceiling = max(1, int(BELOW_LATE * self._climb.number))
+        self._avoids_until = now + self._avoided * seconds
+        self._avoided = min(2 * self._avoided, MOST_AVOIDED)
 
     def _cut(self, now: float, number: int, phase: Phase, level: Level | None, why: str) -> None:
         before = self.most
@@ -149,13 +167,18 @@ class AdaptiveConcurrency:
         self._follow(now, before)
 
     def _end(self, measured: Round, now: float) -> None:
-        """Ends a round: takes its measure, and follows what is decided."""
+        """Ends a round: takes its measure, and follows what is decided. Another round comes first where too few are
+        answered, unless the server or other runs tell of them."""
         before, level = self.most, measured.level()
         self._weights.learn(measured.latencies, measured.tokens)
         self._late, self._deviation = 0, measured.deviation()
         self._is_held_back = 2 * measured.full < measured.count
         if self._is_held_back:  # by something else: nothing was tried
             self._begin()
+            return
+        is_untold = self._climb.others.runs == 1 and level.waiting is None
+        if is_untold and self._turnover.share(now, level.number) < ANSWERED:
+            self._round = Round(now, self._deviation)
             return
         self._climb.end_round(now, level)
         self._follow(now, before)
@@ -171,4 +194,4 @@ class AdaptiveConcurrency:
         self._stale = max(before, self.most)
 
     def _begin(self) -> None:
-        self._passed, self._stale, self._round = 0, self.most, None
+        self._passed, self._stale, self._round, self._turnover = 0, self.most, None, Turnover()

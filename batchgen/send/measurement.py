@@ -132,6 +132,23 @@ class Round:
 
 
 @dataclass
+class Turnover:
+    """The seconds for which requests were in flight that were answered, since a number in flight began to hold."""
+
+    since: float = math.inf
+    seconds: float = 0.0
+
+    def add(self, now: float, sent_at: float) -> None:
+        """Adds an answer."""
+        self.since = min(self.since, now)
+        self.seconds += now - max(sent_at, self.since)
+
+    def share(self, now: float, in_flight: float) -> float:
+        """Returns the share of the requests in flight that are answered, in the long run."""
+        return self.seconds / max(in_flight * (now - self.since), 1e-9)
+
+
+@dataclass
 class Pace:
     """How much a server's pace changes by itself, from round to round at one number in flight."""
 

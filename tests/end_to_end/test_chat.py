@@ -139,6 +139,32 @@ def test_log_probs_that_are_declined_are_not_missed(job, server, called):
     assert (ended.returncode, "logprobs" in ended.stderr) == (0, False)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("withheld", [0, 1], ids=["the first", "a later one"])
+@pytest.mark.parametrize("words", [None, "I can't help with that."], ids=["by a filter", "by its words"])
+def test_of_several_choices_one_is_withheld(job, server, called, monkeypatch, stream, withheld, words):  # noqa: PLR0917
+    """The first one is the row's: where that has come, it was paid for."""
+    usual = chat_server.choice
+
+    def choice(body, index, text):
+        one = usual(body, index, text)
+        if index == withheld:
+            one["message"] |= {"content": None, "refusal": words}
+            one["finish_reason"] = "stop" if words else "content_filter"
+        return one
+
+    monkeypatch.setattr(chat_server, "choice", choice)
+    path = chat(job, server, ROWS[:1], request={"n": 2, **({"stream": True} if stream else {})})
+    run(called, server, path)
+    (row,) = job.rows()
+    assert row["status"] == ("ok" if withheld else "failed")
+    if withheld:
+        assert row["text"] == chat_server.texts(server.bodies[0])[0]
+        reason = "stop" if words else "content_filter"
+        assert [(one["text"], one["finish_reason"]) for one in row["more_choices"]] == [("", reason)]
+        assert run(called, server, path, "--json").json["sent"] == 0
+
+
 def test_an_answer_that_has_to_be_complete(job, server, called):
     """It fails at once; without the check, the same answer is a text, and not bought again."""
     rows = [row for row in ROWS if row["note"] in ("plain", "cut me")]
@@ -156,6 +182,15 @@ def test_an_answer_that_has_to_be_complete(job, server, called):
     path = chat(job, server, rows, check={"complete": True})
     ended = run(called, server, path, "--no-retry-failed", "--json")
     assert (ended.returncode, ended.json["failed"], ended.json["sent"]) == (1, len(cut), 0)
+
+
+def test_an_answer_that_was_cut_is_not_said_to_have_the_tokens_of_all_choices(job, server, called):
+    """The service counts them together: 300 tokens and 10 would be told as a cut after 310."""
+    rows = [row for row in ROWS if row["note"] == "cut me"]
+    ended = run(called, server, chat(job, server, rows, request={"n": 2}, check={"complete": True}))
+    told = "cut: cut off at its longest"
+    assert (ended.returncode, {row["error"] for row in job.rows()}) == (1, {told})
+    assert told in ended.stdout
 
 
 def test_texts_in_files_of_their_own(job, server, called):

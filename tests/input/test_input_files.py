@@ -605,6 +605,12 @@ def test_columns_that_are_not_there(tmp_path, spec, said):
     assert refused(tmp_path, "in.csv", b"sku,price\n1,2\n", **spec).startswith(said)
 
 
+@pytest.mark.parametrize("spec", [{"id": "sku"}, {"where": "price > 1"}])
+def test_a_file_without_rows_may_be_why_a_column_is_not_there(tmp_path, spec):
+    """JSON says nothing of its columns then."""
+    assert "its columns: none (is it empty?)" in refused(tmp_path, "in.json", b"[]", **spec)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

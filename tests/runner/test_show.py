@@ -125,6 +125,9 @@ def test_rows_left_out_of_the_job_are_told(job, called):
     assert "no row 4, and no row with this id: it has 8, from row 1 to row 9 (input.where leaves others out)" in (
         called("show", path, "4").stderr
     )
+    assert (
+        "no row's id is 'sku-4' (input.where leaves others out); did you mean" in called("show", path, "sku-4").stderr
+    )
     assert "row 5 (sku-5)" in called("show", path, "5").stdout
     job(rows_of(9), input={"path": "rows.csv", "id": "id", "where": "id <> 'sku-4'", "limit": 5})
     assert "(input.where and input.limit leave others out)" in called("show", path, "4").stderr

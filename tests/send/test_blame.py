@@ -63,6 +63,18 @@ def test_rows_that_are_at_fault_fail_alone(action, bad, job, service, called):
     )
 
 
+@pytest.mark.parametrize(("last", "outages"), [(9.9, 0), (0.0, 1)], ids=["others were just answered", "nobody was"])
+def test_time_outs_that_come_together_amid_answers_are_no_outage(last, outages):
+    """A server that leaves 20 requests alone and answers eight is there: one request at a time would leave it idle."""
+    limits = RateLimiter(None, None, 0.0)
+    blame = Blame(limits)
+    blame.answered(last)
+    for number in range(20):
+        row = Task(bytes([number] * 16), b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0)
+        blame.weigh(row, Failure(Kind.UNANSWERED, "no answer within 10 s", is_late=True), 10.0, 100)
+    assert limits.outages == outages
+
+
 def test_of_two_rows_at_fault_the_one_that_is_left_is_alone():
     """Once the other has failed for good, nothing else speaks for a service that is away."""
     blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.TRANSIENT, "no", 500)

@@ -13,7 +13,7 @@ import pytest
 from support.built_in import serving
 from support.connections import connection
 from support.service import Delay
-from support.shapes import ByTokens, Drifting, SoftBatching, Unsteady, play, play_several, play_together
+from support.shapes import ByTokens, Deaf, Drifting, SoftBatching, Unsteady, play, play_several, play_together
 
 from batchgen.send.concurrency import START, AdaptiveConcurrency
 from batchgen.send.engines.load_balancer import LoadBalancer
@@ -198,6 +198,17 @@ def test_a_capacity_that_drifts_is_followed(capacity, slower, seed):
     assert auto.throughput(75, 115) >= 0.93 * last / 0.4
     assert auto.latency(75, 115) <= slower * 0.4
     assert not auto.late()
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("is_stuck", [False, True], ids=["the others go on", "the others wait, too"])
+@pytest.mark.parametrize(("most", "total"), [(12, 20.0), (12, 60.0), (40, 20.0)])
+def test_a_server_that_never_answers_more_than_so_many_is_left_in_peace(most, total, is_stuck):
+    """Latency does not show it: it is that of those which are answered. Each time-out may be an answer bought twice."""
+    auto = play(Deaf(most, is_stuck=is_stuck), about(0.5), exactly(50), None, 600, total=total)
+    assert auto.throughput(200, 580) >= 0.6 * most / 0.5
+    assert auto.late() <= 0.01
+    assert max(auto.numbers(0, 600)) <= 8 * most
 
 
 @pytest.mark.simulated

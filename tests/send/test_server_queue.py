@@ -84,11 +84,11 @@ def test_a_round_lasts_until_the_server_tells_again(tells):
     auto = AdaptiveConcurrency(1024, 16)
     auto.answered(0.0, -0.01, 50, 16)
     auto.told(0.0, 8, 8)
-    for at in range(1, 400):
+    for at in range(1, 1900):
         auto.answered(at / 1000, at / 1000 - 0.01, 50, 16)
     assert len(auto.moves) == 1
     if tells:
-        auto.told(0.4, 8, 8)
+        auto.told(1.9, 8, 8)
     auto.answered(2.1, 2.09, 50, 16)
     why = [move.why for move in auto.moves]
     assert why == ["the start", "requests wait in the server's queue" if tells else "the server has room for more"]

@@ -53,6 +53,23 @@ class Drifting(Slots):
         await super().work(seconds * self._slowness(asyncio.get_running_loop().time()), tokens)
 
 
+class Deaf(Slots):
+    """A server that answers so many at a time, as fast as they come, and those beyond them never: it has a thread for
+    each connection, say. `is_stuck`: they also take up the place of others until they give up."""
+
+    def __init__(self, most: int, *, is_stuck: bool = False) -> None:
+        super().__init__(((0, AUTO_MOST),))
+        self._most, self._is_stuck, self._there = most, is_stuck, 0
+
+    async def work(self, seconds: float, tokens: int) -> None:
+        is_heard = self._there < self._most
+        self._there += is_heard or self._is_stuck
+        try:
+            await super().work(seconds if is_heard else math.inf, tokens)
+        finally:
+            self._there -= is_heard or self._is_stuck
+
+
 class ByTokens(Slots):
     """A server whose answers take as long as they have tokens."""
 
