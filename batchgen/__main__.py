@@ -7,6 +7,7 @@ import os
 import sys
 
 MAX_KEPT = 4 << 20
+HIDDEN = ("numpy", "dateutil", "tornado", "pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs")
 
 
 def main() -> None:
@@ -44,12 +45,14 @@ def spare_the_collector() -> None:
 
 
 def spare_imports() -> None:
-    """Hides numpy, which nothing here needs. Where it is installed, pyarrow would import it, start its threads for
-    linear algebra, and import pandas with the first list: a seventh of the CPU of a short run, and 40 MB. pandas cannot
-    be hidden alone (findings/pyarrow_first_list.sh). The engine on Ray brings numpy back.
+    """Hides modules that libraries import where they are installed, and that nothing here needs: as in an environment
+    without them. numpy: pyarrow would start its threads for linear algebra, and import pandas with the first list: a
+    seventh of the CPU of a short run, and 40 MB. pandas cannot be hidden alone (findings/pyarrow_first_list.sh).
+    dateutil: pyarrow's, too. tornado: tenacity's, for coroutines of its own. The stores are pyarrow's clients; ours is
+    obstore. The engine on Ray brings them back.
 
     Spares pydantic asking every installed package for plugins."""
-    sys.modules["numpy"] = None  # type: ignore[assignment]  # an import then fails: docs.python.org, sys.modules
+    sys.modules |= dict.fromkeys(HIDDEN)  # type: ignore[arg-type]  # an import then fails: docs.python.org, sys.modules
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 

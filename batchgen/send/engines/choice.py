@@ -12,8 +12,8 @@ def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
     """Returns the factory of an engine. "local": this process. "ray": actors of a Ray cluster, at its address or one
     that is started. Raises UsageError if there is no such engine."""
     if name == "ray":
-        if sys.modules.get("numpy", sys) is None:
-            del sys.modules["numpy"]  # which the command hides (`__main__`): Ray and its workers' values want it
+        for hidden in [module for module, found in sys.modules.items() if found is None]:
+            del sys.modules[hidden]  # by the command (`__main__`): Ray and its workers' values may want it
         from batchgen.send.engines import ray  # noqa: PLC0415  it imports Ray
 
         return ray.engine(address)
