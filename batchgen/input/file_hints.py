@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 _PACKED = "unpack it first ({})"
 _NAMED = "rename it to {}"
@@ -121,6 +121,17 @@ def closest_name(name: str, columns: Iterable[str]) -> str | None:
         if found := [one for one in names if alike(one) == alike(name)]:
             return found[0]
     return next(iter(difflib.get_close_matches(name, names, n=1)), None)
+
+
+def column_hint(
+    name: str, columns: Collection[str], quoted: Callable[[str], str] = str, those: str = "its columns"
+) -> str:
+    """Says which column may be meant by a name that none has; if none is close, which there are. `quoted`: returns a
+    name as it has to be written there. `those`: what the columns are called."""
+    close = closest_name(name, columns)
+    if close is None:
+        return f"{those}: {', '.join(columns) or 'none (is it empty?)'}"
+    return f"did you mean {quoted(close)}?{lookalike_hint(name, close)}"
 
 
 def lookalike_hint(name: str, column: str) -> str:

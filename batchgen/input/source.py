@@ -19,7 +19,7 @@ from batchgen.input.bounds import Schema
 from batchgen.input.compression import is_compressed
 from batchgen.input.csv_format import Csv
 from batchgen.input.csv_types import WrongCell, typed
-from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
+from batchgen.input.file_hints import column_hint, separator_hint
 from batchgen.input.formats import Format, format_of, is_csv
 from batchgen.input.notes import in_other_files
 from batchgen.input.row_checksum import RowChecksum
@@ -214,7 +214,5 @@ def _final_columns(spec: Input, raw: Schema) -> Schema:
 def require_column(name: str, columns: Schema, key: str) -> None:
     """Raises UsageError, with the closest name, if the input has no such column."""
     if name not in columns:
-        close = closest_name(name, columns)
-        known = ", ".join(columns) or "none (is it empty?)"
-        hint = f"did you mean {close}?{lookalike_hint(name, close)}" if close else f"its columns: {known}"
-        raise UsageError(f"{key}: the input has no column {name!r}; {separator_hint(columns) or hint}")
+        hint = separator_hint(columns) or column_hint(name, columns)
+        raise UsageError(f"{key}: the input has no column {name!r}; {hint}")

@@ -15,7 +15,7 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.file_hints import closest_name, lookalike_hint
+from batchgen.input.file_hints import column_hint
 from batchgen.ui.humanize import first_line
 
 _TEXT_AND_NUMBER = re.compile(r"cannot compare string|string with numeric|arithmetic on string")
@@ -64,13 +64,8 @@ class Condition:
             if name.startswith("_POLARS_TMP"):
                 raise UsageError(_OVER_ROWS)
             if name not in columns:
-                close = closest_name(name, columns)
-                hint = (
-                    f"did you mean {_quoted(close)}?{lookalike_hint(name, close)}"
-                    if close
-                    else f"its columns: {', '.join(columns) or 'none (is it empty?)'}"
-                )
-                raise UsageError(f"input.where: the input has no column {name!r}; {hint} (put text in 'single quotes')")
+                hint = f"{column_hint(name, columns, _quoted)} (put text in 'single quotes')"
+                raise UsageError(f"input.where: the input has no column {name!r}; {hint}")
 
     def places(self, frame: pl.DataFrame) -> pl.Series:
         """Returns the rows that meet the condition, counted from 0. Raises RowFault if it fails at a row."""

@@ -17,7 +17,7 @@ from jinja2 import Environment, nodes
 
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
-from batchgen.input.file_hints import closest_name, lookalike_hint, separator_hint
+from batchgen.input.file_hints import column_hint, separator_hint
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False, "None": None}
@@ -70,11 +70,8 @@ def unknown_name(name: str, columns: Iterable[str], those: str = "the input's co
     for column in columns:
         if _without_blanks(column) == bare and not _is_readable(column):
             return f"unknown name {name!r}; {_blank(column)}{_written_otherwise(column)}"
-    if said := separator_hint(columns):
-        return f"unknown name {name!r}; {said}"
-    if close := closest_name(name, columns):
-        return f"unknown name {name!r}; did you mean {_in_template(close)}?{lookalike_hint(name, close)}"
-    return f"unknown name {name!r}; {those}: {', '.join(columns) or 'none (is it empty?)'}"
+    hint = separator_hint(columns) or column_hint(name, columns, _in_template, those)
+    return f"unknown name {name!r}; {hint}"
 
 
 def _in_template(column: str) -> str:
