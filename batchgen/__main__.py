@@ -45,11 +45,13 @@ def spare_the_collector() -> None:
 
 
 def spare_imports() -> None:
-    """Hides modules that libraries import where they are installed, and that nothing here needs: as in an environment
-    without them. numpy: pyarrow would start its threads for linear algebra, and import pandas with the first list: a
-    seventh of the CPU of a short run, and 40 MB. pandas cannot be hidden alone (findings/pyarrow_first_list.sh).
-    dateutil: pyarrow's, too. tornado: tenacity's, for coroutines of its own. The stores are pyarrow's clients; ours is
-    obstore. The engine on Ray brings them back.
+    """Hides modules that nothing here needs, and that libraries import where they are installed. The engine on Ray
+    brings them back.
+
+    numpy: pyarrow would start its threads for linear algebra, and import pandas with the first list: a seventh of the
+    CPU of a short run, and 40 MB. pandas cannot be hidden alone (findings/pyarrow_first_list.sh). dateutil: pyarrow
+    imports it with the first list, too. tornado: tenacity imports it, for tornado's coroutines. The others are
+    pyarrow's clients of stores; ours is obstore.
 
     Spares pydantic asking every installed package for plugins."""
     sys.modules |= dict.fromkeys(HIDDEN)  # type: ignore[arg-type]  # an import then fails: docs.python.org, sys.modules
