@@ -213,6 +213,15 @@ def test_a_server_that_never_answers_more_than_so_many_is_left_in_peace(most, to
 
 @pytest.mark.simulated
 @pytest.mark.parametrize("seed", [1, 2])
+def test_a_server_that_has_its_room_back_after_time_outs_is_used_well_again(seed):
+    """The number stays below what it was for a while only."""
+    auto = play(Slots(((0, 24), (40, 3), (60, 24))), about(0.4), exactly(50), None, 300, seed, total=2.0)
+    assert auto.late()
+    assert auto.throughput(200, 290) >= 0.97 * 24 / 0.4
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_server_that_warms_up_keeps_no_queue_of_that_time(seed):
     """While it becomes faster, more in flight seem to be why."""
     auto = play(Drifting(32, lambda now: max(1, 6 - now / 6)), about(0.4), exactly(50), None, 130, seed)
