@@ -442,3 +442,15 @@ def test_without_ray_it_says_what_to_install(tmp_path):
         _, err = process.communicate(timeout=HUNG)
     assert process.returncode == 2
     assert "pip install 'batchgen-writer[ray]'" in err
+
+
+def test_what_the_command_hides_is_there_for_ray():
+    """Values that Ray hands over may be numpy's, and so may those of its other libraries."""
+    told = (
+        "import sys\nfrom batchgen.__main__ import HIDDEN, spare_imports\nspare_imports()\n"
+        "hidden = lambda: [name for name in HIDDEN if sys.modules.get(name, sys) is None]\n"
+        "print(len(hidden()) == len(HIDDEN))\n"
+        "from batchgen.send.engines.choice import engine_of\nengine_of('ray')\nprint(hidden())"
+    )
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["True", "[]"]
