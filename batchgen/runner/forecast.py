@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchgen.api.usage import NOTHING, Usage, spent
 from batchgen.checkpoint.history import LearnedRate
-from batchgen.job.sections import Limits
+from batchgen.job.sections import Limits, Until
 from batchgen.output import destination
 from batchgen.output.owner import refuse_anothers_results
 from batchgen.runner import adoption, descriptors
@@ -38,6 +38,7 @@ class Forecast(Renderable):
     endpoint: str
     plan: Plan
     limits: Limits
+    until: Until
     latency_s: float | None
     learned: LearnedRate | None
     warnings: list[str]
@@ -81,6 +82,7 @@ class Forecast(Renderable):
             "in_all": dataclasses.asdict(self.in_all),
             "seconds": self.seconds,
             "limits": self.limits.model_dump(),
+            "until": self.until.model_dump(),
             "rehearsal": dataclasses.asdict(self.rehearsal) if self.rehearsal else None,
             "learned": self.learned._asdict() if self.learned else None,
             "models": list(plan.models),
@@ -96,6 +98,7 @@ class Forecast(Renderable):
             PanelLine("cost", self._cost()),
             *([PanelLine("so far", so_far)] if (so_far := spent(self.in_all, self.in_all)) else []),
             PanelLine("time", self._time()),
+            *([PanelLine("until", early, Severity.WAIT)] if (early := self._ends_early()) else []),
             *([PanelLine("learned", _learned(self.learned))] if self.learned else []),
             *([PanelLine("rehearsed", self._rehearsed(self.rehearsal))] if self.rehearsal else []),
             path_line("results", self.path, self._continued_run()),
@@ -154,6 +157,20 @@ class Forecast(Renderable):
             return f"as fast as the service answers{under}"
         by_tokens = limits.tokens_per_minute is not None and expected == self.plan.seconds  # of the longest answers
         return f"{'at most ' if by_tokens and expected >= 1 else ''}{approximately(expected)}{under}"
+
+    def _ends_early(self) -> str:
+        """Names what of `until` may end the run before its last row, by these estimates; empty if nothing does."""
+        until, plan, now = self.until, self.plan, dt.datetime.now().astimezone()
+        seconds, moment = self.seconds or 0, until.moment(now)
+        bounds = {
+            "after": (until.after, seconds),
+            "at": (None if moment is None else moment - now.timestamp(), seconds),
+            "requests": (until.requests, plan.todo),
+            "tokens": (until.tokens, plan.prompt_tokens + plan.answer_tokens),
+            "cost": (until.cost, plan.cost or 0),
+        }
+        early = [f"`{name}`" for name, (granted, needed) in bounds.items() if granted is not None and needed > granted]
+        return f"{' or '.join(early)} may end it before all rows are done; the next run goes on" if early else ""
 
     def _in_flight(self) -> str:
         if self.limits.concurrency == "auto":
@@ -214,6 +231,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         endpoint=setup.endpoint,
         plan=made,
         limits=setup.job.limits,
+        until=setup.job.until,
         latency_s=earlier.latency,
         learned=earlier.learned,
         warnings=[
