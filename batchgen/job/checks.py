@@ -117,7 +117,7 @@ class Gate(Section):
     min_rows: int | None = Field(None, ge=1, description="the fewest rows that there may be")
     min_done: Share | None = Field(None, description="the smallest share of rows that have their text, such as 95%")
     max_failed: Share | None = Field(None, description="the largest share of rows that failed, such as 2%")
-    min_chars: int | None = Field(None, ge=1, description="the fewest characters that any text may have")
+    min_chars: int | None = Field(None, ge=1, le=2**63 - 1, description="the fewest characters that any text may have")
     max_duplicates: Share | None = Field(None, description="the largest share of texts that equal an earlier row's")
     max_drift: Share | None = Field(
         None, description="how far the texts' lengths may be from those of the last good output, from 0% to 100%"

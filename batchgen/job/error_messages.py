@@ -88,7 +88,10 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         return "should not be empty"
     message = _KINDS.get(kind) or str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
-        message = _PATTERNS[loc]
+        has_its_letters = loc == ("name",) and re.fullmatch(r"[\w.-]+", given, re.ASCII)
+        message = (
+            "should have at most 100 letters, and neither '.' nor '-' first" if has_its_letters else _PATTERNS[loc]
+        )
     if (
         not message.startswith("should")
         or loc[0] in ("endpoint", "notify")
@@ -133,10 +136,15 @@ def _elsewhere(loc: tuple[Any, ...], given: Any, model: type[BaseModel]) -> str:
     key = str(loc[-1])
     if word := _OF_OTHER_TOOLS.get(loc[:-1], {}).get(key):
         return f"; did you mean {word}?"
-    if len(loc) > 1 or (isinstance(given, Mapping) and _close(key, _keys((), model), cutoff=0.8)):
+    if len(loc) > 1:
+        return f"; did you mean `{key}` at the top level?" if key in _keys((), model) else ""
+    if isinstance(given, Mapping) and _close(key, _keys((), model), cutoff=0.85):
         return ""  # `limit: {...}` is a section with a typing mistake, `limit: 5` is the input's
     if key in {"prompt_file", "prompt_path", "template", "template_file"}:
-        return "; a prompt's text belongs in the job file: `prompt: |`, and the text below it, indented"
+        return (
+            "; a prompt's text belongs in the job file: `prompt: |`, and the text below it, indented; "
+            "or write `prompt: {file: ...}`"
+        )
     for section in _keys((), model):
         fields = getattr(model.model_fields[section].annotation, "model_fields", {})
         if key in {field.alias or name for name, field in fields.items()}:
@@ -177,4 +185,4 @@ def _near_miss(word: str, known: Iterable[str]) -> str:
 
 
 def _close(word: str, known: list[str], cutoff: float = 0.6) -> list[str]:
-    return difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return difflib.get_close_matches(word.lower(), known, n=1, cutoff=cutoff)

@@ -213,7 +213,7 @@ class Job(Renderable, Section):
         differs: it is the job's own setting). Raises UsageError if the limit is not a number of rows."""
         if limit is None:
             return self
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 2**63:
             raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
         limited = self.model_copy(update={"input": self.input.first(limit)})
         limited._mode = self._mode._replace(first_rows=limit)  # noqa: SLF001  as above

@@ -229,7 +229,7 @@ class Output(Section):
     """Where the results go, and where the checkpoint is kept."""
 
     rows_per_file: int | None = Field(
-        None, ge=1, description="output.path is a folder, of Parquet files of so many rows each"
+        None, ge=1, le=2**63 - 1, description="output.path is a folder, of Parquet files of so many rows each"
     )
     path: Annotated[JobPath, BeforeValidator(_known_placeholders), AfterValidator(_output_path)] = (
         Field(  # checked after the above

@@ -30,6 +30,7 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
         *_model_warnings(setup, models, now.date()),
         *_length_warnings(job),
         *_check_warnings(job),
+        *_gate_warnings(job),
     ]
 
 
@@ -120,3 +121,10 @@ def _check_warnings(job: Job) -> list[str]:
         longest = f"{tokens:,} tokens are about {tokens * CHARS_PER_TOKEN:,} characters"
         messages.append(f"check.min_chars: {longest}, and a text should have {least:,}: raise request.max_tokens")
     return messages
+
+
+def _gate_warnings(job: Job) -> list[str]:
+    """Warns of shares that reject nothing: somebody who writes `max_failed: 1` may mean one percent."""
+    all_pass = {"min_done": 0.0, "max_failed": 1.0, "max_duplicates": 1.0, "max_drift": 1.0}
+    idle = [name for name, share in all_pass.items() if getattr(job.gate, name) == share]
+    return [f"gate.{name}: {all_pass[name]:.0%} rejects nothing; one percent is written 1%" for name in idle]

@@ -43,6 +43,7 @@ def make(folders: Iterable[Path]) -> None:
     MachineRefused if the machine is at fault."""
     for folder in folders:
         try:
+            refuse_in_the_way(folder)
             _make(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass

@@ -271,5 +271,6 @@ def _suggestion(path: Path) -> str:
         names = [other.name for other in path.parent.iterdir()]
     except OSError:
         return f" (there is no folder {path.parent})"
-    close = difflib.get_close_matches(path.name, names, n=1)
+    close = [name for name in names if name.casefold() == path.name.casefold()]
+    close = close or difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.with_name(close[0])}?" if close else ""

@@ -276,14 +276,26 @@ def test_a_model_that_the_vendor_removed(job, refused, called):
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--limit", "0"], "--limit"), (["--limit", "ten"], "--limit"), (["--freesh"], "--fresh"), (["second.yaml"], "second.yaml")],
-    ids=["limit 0", "limit ten", "unknown option", "two jobs"],
+    [
+        (["--limit", "0"], "--limit"),
+        (["--limit", "ten"], "--limit"),
+        (["--limit", str(2**63)], "limit: should be a number of rows"),
+        (["--freesh"], "--fresh"),
+        (["second.yaml"], "second.yaml"),
+    ],
+    ids=["limit 0", "limit ten", "limit of 64 bits", "unknown option", "two jobs"],
 )  # fmt: skip
 def test_the_command_line(arguments, says, job, refused):
     refused("run", job(products(3)), *arguments, says=(says,))
 
 
 # places
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("output", [{"path": "rows.csv/job.parquet"}, {"path": "out/job.parquet", "state": "rows.csv"}])
+def test_a_file_in_the_place_of_a_folder_is_called_so(command, output, job, refused):
+    refused(command, job(products(3), output=output), says=("rows.csv: cannot be written: is not a folder",))
 
 
 def test_a_folder_whose_name_is_not_utf_8(job, refused, tmp_path):

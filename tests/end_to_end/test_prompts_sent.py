@@ -80,7 +80,7 @@ def test_a_text_that_is_compared_with_a_number_is_refused_by_the_plan(job, servi
         pytest.param("Write about %(name)s.", "for %(name)s write {{ name }}", id="per cent"),
         pytest.param("Write about [name].", "for [name] write {{ name }}", id="square brackets"),
         pytest.param("Write about {First Name}.", 'for {First Name} write {{ row["First Name"] }}', id="a name that is no word"),
-        pytest.param("prompts/seo.txt", "prompts/seo.txt looks like a file: write its text under `prompt: |`", id="a file's name"),
+        pytest.param("prompts/seo.txt", "prompts/seo.txt looks like a file: write its text under `prompt: |`, or {file: prompts/seo.txt}", id="a file's name"),
         pytest.param("Write something.", "a column is written {{ name }}", id="nothing like a name"),
     ],
 )  # fmt: skip
@@ -130,7 +130,7 @@ BELOW = "put the text in quotes (and double those within it), or below `prompt: 
         ("prompt:\n  Write: {{ name }}", BELOW),
         ("prompt: |\nWrite {{ name }}", "indent each line of the text below `prompt: |`"),
         ("prompt: @{{ name }}", BELOW),
-        ("prompt: '{{ name }}'\nprompt_file: seo.txt", "prompt_file: unknown key; a prompt's text belongs in the job file: `prompt: |`"),
+        ("prompt: '{{ name }}'\nprompt_file: seo.txt", "prompt_file: unknown key; a prompt's text belongs in the job file: `prompt: |`, and the text below it, indented; or write `prompt: {file: ...}`"),
         ("prompt: '{{ name }}'\ninput: rows.csv", "input: should be a mapping; did you mean `input: {path: rows.csv}`?"),
         ("prompt: '{{ name }}'\nrequest: palmyra-x5", "request: should be a mapping; did you mean `request: {model: palmyra-x5}`?"),
         ("prompt: '{{ name }}'\noutput: out/x.parquet", "output: should be a mapping; did you mean `output: {path: out/x.parquet}`?"),

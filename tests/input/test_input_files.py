@@ -781,6 +781,7 @@ def test_paths_that_lead_nowhere(tmp_path):
     (tmp_path / "products.csv").write_text("a\n", encoding="utf-8")
     for path, said in (
         ("product.csv", r"product\.csv: no such input; did you mean .*products\.csv\?"),
+        ("PRODUCTS.csv", r"PRODUCTS\.csv: no such input; did you mean .*products\.csv\?"),
         ("zzz-*.csv", r"no such input"),
         ("no/such/in.csv", r"there is no folder .*no/such"),
     ):

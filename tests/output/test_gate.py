@@ -443,6 +443,21 @@ def test_what_is_no_share_is_refused(job, written):
         read_job(path)
 
 
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        ({"max_failed": 1}, "gate.max_failed: 100% rejects nothing; one percent is written 1%"),
+        ({"max_drift": "100%"}, "gate.max_drift: 100% rejects nothing"),
+        ({"min_done": 0}, "gate.min_done: 0% rejects nothing"),
+        ({"min_done": 1, "max_failed": 0, "max_duplicates": "1%"}, None),
+    ],
+)
+def test_a_share_that_rejects_nothing_is_warned_of(gate, told, job, called):
+    warnings = called("plan", job(products(2), gate=gate), "--json").json["warnings"]
+    assert [one for one in warnings if "gate" in one] == [one for one in warnings if told and one.startswith(told)]
+    assert bool(told) == any("gate" in one for one in warnings)
+
+
 def test_unknown_conditions_are_refused(job):
     path = job(products(1))
     path.write_text(f"{path.read_text()}gate: {{max_fail: 2%}}\n")

@@ -159,7 +159,7 @@ def test_a_limit_in_the_job_file_is_the_job(job, called):
     assert len(job.rows()) == 7
 
 
-@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "5"])
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "5", 2**63])
 def test_in_python_too_a_limit_is_a_number_of_rows(limit, job, pointing):
     for ask in (commands.run, commands.plan):
         with pytest.raises(UsageError, match="limit: should be a number of rows from 1 on"):
@@ -173,6 +173,7 @@ def test_in_python_too_a_limit_is_a_number_of_rows(limit, job, pointing):
         ({"min_rows": 60, "min_done": "95%"}, None),
         ({"min_done": "99%"}, "58 of 60 rows (96.7 %) have their text; gate.min_done asks for 99 %"),
         ({"min_done": 1.0}, "gate.min_done asks for 100 %"),
+        ({"min_chars": 2**63 - 1}, "have fewer than 9,223,372,036,854,775,807 characters, which is gate.min_chars"),
     ],
 )  # fmt: skip
 def test_a_gate_asks_for_rows_and_for_answers(gate, said, job, called, service):

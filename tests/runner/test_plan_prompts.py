@@ -18,6 +18,7 @@ def prompts_of(*numbers: int) -> list[str]:
         pytest.param(["--rows", 5], [0, 1, 2, 3, 4], id="five"),
         pytest.param(["--rows", 0], [], id="none"),
         pytest.param(["--rows", 100], list(range(9)), id="as many as there are"),
+        pytest.param(["--rows", 2**64], list(range(9)), id="more than a number of 64 bits"),
         pytest.param(["--rows", 5, "--limit", 2], [0, 1], id="of those within the limit"),
     ],
 )

@@ -159,4 +159,4 @@ def _meant(text: str, columns: Schema) -> Iterator[str]:
             if found := re.search(mark.format(name=re.escape(name)), text, re.IGNORECASE):
                 yield f"for {found[0]} write {{{{ {_in_template(name)} }}}}"
     if re.fullmatch(r"\s*[\w./~ -]+\.(txt|md|j2|jinja2?|prompt|tmpl|html)\s*", text):
-        yield f"{text.strip()} looks like a file: write its text under `prompt: |`"
+        yield f"{text.strip()} looks like a file: write its text under `prompt: |`, or {{file: {text.strip()}}}"
