@@ -64,7 +64,11 @@ class Blame:
             amid_answers = policy.slows or (failure.is_late and now - self._answered_at < RECENT_ANSWER_SECONDS)
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=amid_answers)
         self._failing.add(task.key)
-        causes = (failure.cause,) * (1 + failure.resent)  # what ends over a new connection, too, does so by no chance
+        broken = failure.cause if policy.reaches_server else str(Kind.UNANSWERED)
+        causes = (
+            failure.cause,
+            *[broken] * failure.resent,
+        )  # what ends over a new connection, too, does so by no chance
         if not may_be_the_service or self._is_at_fault(task, failure, now):
             self._charge(task, causes)
         else:

@@ -15,6 +15,7 @@ from batchgen.api.outcome import Failure
 from batchgen.job.sections import Until
 from batchgen.send.blame import Blame
 from batchgen.send.limits import RateLimiter
+from batchgen.send.retry import Retries
 from batchgen.send.task import Task
 
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
@@ -107,6 +108,17 @@ def test_what_a_row_is_charged_with_once_it_is_at_fault(others, resent, charged)
     blame.answered(2.0)
     blame.weigh(row, failure, 3.0, 100)
     assert row.tries == {failure.cause: charged}
+
+
+def test_what_broke_and_then_found_nobody_was_sent_once_and_once_not():
+    """A server that ends: what is in flight breaks, and the new connection is refused. Two tries at a row are not used up
+    at once."""
+    blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.UNSENT, "no connection", resent=1)
+    row = Task(b"1" * 16, b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0)
+    blame.answered(0.0)
+    blame.weigh(row, failure, 1.0, 100)
+    assert row.tries == {Kind.UNSENT: 1, Kind.UNANSWERED: 1}
+    assert Retries(2, 60.0).delay(failure, row.tries) is not None
 
 
 @pytest.mark.usefixtures("impatient")
