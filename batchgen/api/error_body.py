@@ -41,7 +41,8 @@ class ErrorBody:
 
 def read_error(body: bytes) -> ErrorBody:
     """Reads whatever is there: a proxy's HTML, nothing, or part of a documented shape. Those shapes are Writer's
-    `errors`, OpenAI's `error` (an object; with some servers a text, or the body itself) and FastAPI's `detail`."""
+    `errors`, OpenAI's `error` (an object; with some servers a text, or the body itself), FastAPI's `detail`, and the
+    `text` beside an `error_code` of LMDeploy's balancer."""
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -51,6 +52,8 @@ def read_error(body: bytes) -> ErrorBody:
     parts = [value, *(part for name in ("errors", "error", "detail") for part in _objects(value.get(name)))]
     types, codes = _names(parts, "tpe", "type", "error_type"), _names(parts, "key", "code", "param")
     said = _texts(parts, "description", "message", "msg", "error", "errors", "detail")
+    if isinstance(value.get("error_code"), int):
+        said += _texts([value], "text")
     numbers = [str(part.get(name)) for part in parts for name in ("status", "status_code", "code")]
     return ErrorBody(
         types[0] if types else "",

@@ -16,6 +16,7 @@ from batchgen.api.types import FILTERED, WHOLE
 _WORDS = [
     (re.compile(words, re.IGNORECASE), kind)
     for words, kind in (
+        (r"^failed to get response", Kind.UNANSWERED),  # LMDeploy's balancer: no connection, or one that broke
         (r"rate.?limit|too.?many.?requests|throttl|per.?(second|minute)|resource.?exhausted", Kind.BUSY),
         (r"quota|billing|insufficient.?(fund|credit|balance)|out of credit", Kind.QUOTA),
         (r"overload|unavailable|capacity|try again|internal|server.?error|time.?out", Kind.TRANSIENT),

@@ -21,6 +21,9 @@ from batchgen.send.task import Task
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
 
+LMDEPLOY_HAD_NONE = b'{"error_code":10402,"text":"Failed to get response after a period of time"}'
+"""The 200 of LMDeploy's balancer for a server that is down, or breaks off (findings/lmdeploy_proxy_200.sh)."""
+
 
 def rows_of(count: int) -> list[dict[str, str]]:
     return [{"id": f"{number:02}", "name": f"shelf {number}"} for number in range(count)]
@@ -37,6 +40,7 @@ AWAY = [
     pytest.param(Status(500), id="every answer is an error of the server's"),
     pytest.param(Status(503), id="every answer says overloaded"),
     pytest.param(Status(429, BUSY), id="every answer says too many"),
+    pytest.param(Raw(LMDEPLOY_HAD_NONE), id="every 200 says that the balancer had no answer"),
 ]
 
 
