@@ -56,7 +56,8 @@ def job_file(name: str) -> Path:
         raise UsageError(f"{name}: is an input: `batchgen init --input {shlex.quote(name)}` writes a job for it")
     folder, _, stem = re.sub(r"(?<=[^/])\.ya?ml$", "", name).rpartition("/")
     if not re.fullmatch(NAME, stem):
-        raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only, behind a folder maybe")
+        what = "letters, digits, '.', '_' and '-' only (at most 100, and neither '.' nor '-' first)"
+        raise UsageError(f"{name}: a job's name is {what}, behind a folder maybe")
     return Path(f"{folder}/" if name.startswith("/") else folder, f"{stem}.yaml")
 
 

@@ -29,6 +29,7 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
         *_prompt_warnings(setup, rows),
         *_model_warnings(setup, models, now.date()),
         *_length_warnings(job),
+        *_stop_warnings(job),
         *_check_warnings(job),
         *_gate_warnings(job),
     ]
@@ -103,6 +104,17 @@ def _length_warnings(job: Job) -> list[str]:
     who = "many a server" if dialect.is_own_server else "the service"
     cut = f"{who} cuts each answer at {dialect.default_tokens} tokens{whose}"
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
+
+
+def _stop_warnings(job: Job) -> list[str]:
+    """Warns of a backslash that YAML leaves as it stands outside double quotes: such a text ends no answer."""
+    given = job.request.stop or []
+    texts = [given] if isinstance(given, str) else given
+    return [
+        f'request.stop: {text} is sent with its backslash; in double quotes "\\n" is a line end'
+        for text in texts
+        if re.search(r"\\[nrt]", text)
+    ]
 
 
 def _check_warnings(job: Job) -> list[str]:

@@ -112,6 +112,18 @@ def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     assert "warning" not in called("plan", path).stdout, "an ordinary comment"
 
 
+@pytest.mark.parametrize(
+    ("stop", "warned"),
+    [(r"\n\n", True), (r"['a', '\n']", True), (r'"\n"', False), (r'["\t", a]', False), ("a", False)],
+)
+def test_a_stop_whose_backslash_yaml_leaves_is_warned(stop, warned, job, called):
+    path = job([{"id": "1", "name": "x"}])
+    text = path.read_text(encoding="utf-8").replace("max_tokens: 50", f"max_tokens: 50\n  stop: {stop}")
+    path.write_text(text, encoding="utf-8")
+    told = " ".join(called("plan", path).stdout.split())
+    assert warned == ('is sent with its backslash; in double quotes "\\n" is a line end' in told)
+
+
 BELOW = "put the text in quotes (and double those within it), or below `prompt: |`, each line of it indented"
 
 
