@@ -13,9 +13,14 @@ from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import advised_rename, left_out
 from batchgen.output.input_columns import json_columns
 from batchgen.runner.prepare import PreparedJob
+from batchgen.ui.humanize import duration
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb."""
+LIKELY_MILLISECONDS = {"timeout.connect": 600.0, "timeout.total": 21_600.0, "retry.max_wait": 21_600.0}
+"""The most seconds that somebody may mean who sets these."""
+LIKELY_PER_TOKEN = 1e-3
+"""A price below this is hardly one per million tokens: the cheapest models cost some cents."""
 
 
 def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
@@ -32,6 +37,7 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
         *_stop_warnings(job),
         *_check_warnings(job),
         *_gate_warnings(job),
+        *_unit_warnings(job),
     ]
 
 
@@ -140,3 +146,30 @@ def _gate_warnings(job: Job) -> list[str]:
     all_pass = {"min_done": 0.0, "max_failed": 1.0, "max_duplicates": 1.0, "max_drift": 1.0}
     idle = [name for name, share in all_pass.items() if getattr(job.gate, name) == share]
     return [f"gate.{name}: {all_pass[name]:.0%} rejects nothing; one percent is written 1%" for name in idle]
+
+
+def _unit_warnings(job: Job) -> list[str]:
+    """Warns of milliseconds in the place of seconds, with which a run waits for days at a server that is away, and of
+    the price of a token in the place of a million's, by which a budget is never spent."""
+    seconds = {
+        "timeout.connect": job.timeout.connect,
+        "timeout.total": job.timeout.total,
+        "retry.max_wait": job.retry.max_wait,
+    }
+    prices = {
+        f"prices.{model}.{which}": dollars
+        for model, price in job.prices.items()
+        for which, dollars in (("input", price.input), ("output", price.output))
+    }
+    return [
+        *(
+            f"{name}: {given:,g} seconds are {duration(given)}: it is not in milliseconds"
+            for name, given in seconds.items()
+            if given > LIKELY_MILLISECONDS[name]
+        ),
+        *(
+            f"{name}: {dollars:g} dollars are the price of a million tokens, and not of one"
+            for name, dollars in prices.items()
+            if 0 < dollars < LIKELY_PER_TOKEN
+        ),
+    ]
