@@ -46,6 +46,7 @@ class Excel:
         self._unnamed = Unnamed()
         self._merged: dict[str, str] = {}
         self._full: dict[str, str] = {}
+        self._called_by_number: dict[str, str] = {}
         self._kept: tuple[File, pl.DataFrame] | None = None
 
     def schema(self, paths: Sequence[File]) -> Schema:
@@ -69,8 +70,9 @@ class Excel:
 
     @property
     def notes(self) -> list[str]:
-        """Returns which columns were named, which cells are merged, and which may have been cut."""
-        told = self._unnamed.notes
+        """Returns which sheet may not be the one that was meant, which columns were named, which cells are merged, and
+        which may have been cut."""
+        told = [*of_first(self._called_by_number), *self._unnamed.notes]
         for path, cells in list(self._merged.items())[:1]:
             told.append(f"{path}: merged cells ({cells}): the first holds the value, the others are empty")
         return told + of_first(self._full, ": as many as a cell of Excel holds, so it may have been cut")
@@ -102,8 +104,14 @@ class Excel:
             names = names[self._sheet - 1 : self._sheet]
         else:
             names = [one for one in names if one == self._sheet]
+        is_a_name = isinstance(self._sheet, int) and str(self._sheet) in parts
+        quoted = f'the one that is called {self._sheet} is written `sheet: "{self._sheet}"`'
         if not names:
-            raise UsageError(f"{path}: input.sheet: no sheet {self._sheet!r}; it has {', '.join(map(repr, parts))}")
+            hint = f": {quoted}" if is_a_name else ""
+            told = ", ".join(map(repr, parts))
+            raise UsageError(f"{path}: input.sheet: no sheet {self._sheet!r}; it has {told}{hint}")
+        if is_a_name and names[0] != str(self._sheet):
+            self._called_by_number[str(path)] = f"input.sheet {self._sheet} is sheet {names[0]!r}; {quoted}"
         return names[0]
 
     def _cells(self, path: File, name: str) -> tuple[list[list[Any]], int]:

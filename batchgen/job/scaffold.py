@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchgen.errors import UsageError
 from batchgen.job.job import NAME
+from batchgen.job.job_files import is_table
 
 _JOB = """\
 # Try it on the built-in model, free:  batchgen run {file} --local
@@ -49,11 +50,14 @@ sku,name,audience
 
 
 def job_file(name: str) -> Path:
-    """Returns the path of a new job's file; a folder may stand before the name. Raises UsageError if this is not a name
-    for a job."""
-    folder, _, stem = name.rpartition("/")
+    """Returns the path of a new job's file; a folder may stand before the name, and a suffix behind it. Raises
+    UsageError if this is not a name for a job."""
+    if is_table(Path(name)):
+        raise UsageError(f"{name}: is an input: `batchgen init --input {shlex.quote(name)}` writes a job for it")
+    folder, _, stem = re.sub(r"(?<=[^/])\.ya?ml$", "", name).rpartition("/")
     if not re.fullmatch(NAME, stem):
-        raise UsageError(f"{name}: a job's name is letters, digits, '.', '_' and '-' only, behind a folder maybe")
+        what = "letters, digits, '.', '_' and '-' only (at most 100, and neither '.' nor '-' first)"
+        raise UsageError(f"{name}: a job's name is {what}, behind a folder maybe")
     return Path(f"{folder}/" if name.startswith("/") else folder, f"{stem}.yaml")
 
 

@@ -13,9 +13,14 @@ from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import advised_rename, left_out
 from batchgen.output.input_columns import json_columns
 from batchgen.runner.prepare import PreparedJob
+from batchgen.ui.humanize import duration
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb."""
+LIKELY_MILLISECONDS = {"timeout.connect": 600.0, "timeout.total": 21_600.0, "retry.max_wait": 21_600.0}
+"""The most seconds that somebody may mean who sets these."""
+LIKELY_PER_TOKEN = 1e-3
+"""A price below this is hardly one per million tokens: the cheapest models cost some cents."""
 
 
 def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
@@ -29,8 +34,11 @@ def warnings(setup: PreparedJob, models: Iterable[str], rows: int) -> list[str]:
         *_prompt_warnings(setup, rows),
         *_model_warnings(setup, models, now.date()),
         *_length_warnings(job),
+        *_stop_warnings(job),
         *_check_warnings(job),
         *_gate_warnings(job),
+        *_time_warnings(job),
+        *_price_warnings(job),
     ]
 
 
@@ -105,6 +113,17 @@ def _length_warnings(job: Job) -> list[str]:
     return [f"no request.max_tokens: {cut}, and a cut cannot be seen in the answer"]
 
 
+def _stop_warnings(job: Job) -> list[str]:
+    """Warns of a backslash that YAML leaves as it stands outside double quotes: such a text ends no answer."""
+    given = job.request.stop or []
+    texts = [given] if isinstance(given, str) else given
+    return [
+        f'request.stop: {text} is sent with its backslash; in double quotes "\\n" is a line end'
+        for text in texts
+        if re.search(r"\\[nrt]", text)
+    ]
+
+
 def _check_warnings(job: Job) -> list[str]:
     """Warns if asking again for a text that fails the check would buy the same one, or another that is too short."""
     request, least = job.request, job.check.min_chars
@@ -128,3 +147,27 @@ def _gate_warnings(job: Job) -> list[str]:
     all_pass = {"min_done": 0.0, "max_failed": 1.0, "max_duplicates": 1.0, "max_drift": 1.0}
     idle = [name for name, share in all_pass.items() if getattr(job.gate, name) == share]
     return [f"gate.{name}: {all_pass[name]:.0%} rejects nothing; one percent is written 1%" for name in idle]
+
+
+def _time_warnings(job: Job) -> list[str]:
+    """Warns of milliseconds in the place of seconds, with which a run waits for days at a server that is away."""
+    seconds = {
+        "timeout.connect": job.timeout.connect,
+        "timeout.total": job.timeout.total,
+        "retry.max_wait": job.retry.max_wait,
+    }
+    return [
+        f"{name}: {given:,g} seconds are {duration(given)}: it is not in milliseconds"
+        for name, given in seconds.items()
+        if given > LIKELY_MILLISECONDS[name]
+    ]
+
+
+def _price_warnings(job: Job) -> list[str]:
+    """Warns of the price of a token in the place of a million's, by which a budget is never spent."""
+    return [
+        f"prices.{model}.{which}: {dollars:g} dollars are the price of a million tokens, and not of one"
+        for model, price in job.prices.items()
+        for which, dollars in (("input", price.input), ("output", price.output))
+        if 0 < dollars < LIKELY_PER_TOKEN
+    ]

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from batchgen.errors import UsageError
 from batchgen.storage import delta, lakes, object_store
 from batchgen.storage.folders import is_same
-from batchgen.storage.location import Location, ObjectUrl, is_url
+from batchgen.storage.location import Location, ObjectUrl, is_url, to_location
 from batchgen.storage.manifest import in_force
 from batchgen.storage.object_store import Object
 
@@ -50,10 +50,14 @@ class Found:
 
 
 def find(pattern: str) -> Found:
-    """Returns the files of a path, folder, glob or address. Raises UsageError if there are none, or if they cannot be
-    listed."""
+    """Returns the files of a path, folder, glob or address. Raises UsageError if there are none, if they cannot be
+    listed, or if the address is not one of a known object store."""
     try:
-        return _find_objects(ObjectUrl.parse(pattern)) if is_url(pattern) else _find_paths(pattern)
+        place = to_location(pattern)
+    except ValueError as error:
+        raise UsageError(f"{pattern}: {error}") from None
+    try:
+        return _find_objects(place) if isinstance(place, ObjectUrl) else _find_paths(pattern)
     except OSError as error:
         where = pattern if is_url(pattern) else error.filename or pattern
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from None

@@ -112,6 +112,37 @@ def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     assert "warning" not in called("plan", path).stdout, "an ordinary comment"
 
 
+@pytest.mark.parametrize(
+    ("sections", "warned"),
+    [
+        ({"timeout": {"total": 300_000}}, "timeout.total: 300,000 seconds are 3 d 11 h: it is not in milliseconds"),
+        ({"timeout": {"connect": 5_000}}, "timeout.connect: 5,000 seconds are 1 h 23 min"),
+        ({"retry": {"max_wait": 60_000}}, "retry.max_wait: 60,000 seconds are 16 h 40 min"),
+        (
+            {"prices": {"palmyra-x5": {"input": 6e-7, "output": 6}}},
+            "prices.palmyra-x5.input: 6e-07 dollars are the price of",
+        ),
+        ({"timeout": {"connect": 60, "total": 3600}, "retry": {"max_wait": 3600}}, None),
+        ({"prices": {"palmyra-x5": {"input": 0, "output": 0.02}}}, None),
+    ],
+)
+def test_another_unit_than_the_one_that_is_meant_is_warned(sections, warned, job, called):
+    warnings = called("plan", job([{"id": "1", "name": "x"}], **sections), "--json").json["warnings"]
+    assert warnings == [] if warned is None else [one.startswith(warned) for one in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("stop", "warned"),
+    [(r"\n\n", True), (r"['a', '\n']", True), (r'"\n"', False), (r'["\t", a]', False), ("a", False)],
+)
+def test_a_stop_whose_backslash_yaml_leaves_is_warned(stop, warned, job, called):
+    path = job([{"id": "1", "name": "x"}])
+    text = path.read_text(encoding="utf-8").replace("max_tokens: 50", f"max_tokens: 50\n  stop: {stop}")
+    path.write_text(text, encoding="utf-8")
+    told = " ".join(called("plan", path).stdout.split())
+    assert warned == ('is sent with its backslash; in double quotes "\\n" is a line end' in told)
+
+
 BELOW = "put the text in quotes (and double those within it), or below `prompt: |`, each line of it indented"
 
 

@@ -171,6 +171,19 @@ def test_a_sheet_by_its_name_or_number(tmp_path, sheet, found):
             opened(tmp_path, sheet=sheet)
 
 
+def test_a_sheets_number_that_is_another_ones_name_is_told(tmp_path):
+    write_workbook(tmp_path / "in.xlsx", **{"2": [["a"], [1]], "1": [["a"], [2]], "2026": [["a"], [3]]})
+    source = opened(tmp_path, sheet=1)
+    assert next(source.batches())["a"].to_list() == [1]
+    assert source.notes == [
+        f"{tmp_path}/in.xlsx: input.sheet 1 is sheet '2'; the one that is called 1 is written `sheet: \"1\"`"
+    ]
+    assert not opened(tmp_path, sheet="1").notes
+    assert not opened(tmp_path, sheet=3).notes
+    with pytest.raises(UsageError, match='the one that is called 2026 is written `sheet: "2026"`'):
+        opened(tmp_path, sheet=2026)
+
+
 def test_the_only_sheet_that_holds_anything_needs_no_name(tmp_path):
     write_workbook(tmp_path / "in.xlsx", Empty=[], Data=[["a"], [1]], Void=[])
     assert next(opened(tmp_path).batches())["a"].to_list() == [1]

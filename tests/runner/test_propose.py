@@ -139,6 +139,22 @@ def test_of_a_table_without_rows(tmp_path, called, monkeypatch):
     assert called("plan", "p.yaml").returncode == 0
 
 
+@pytest.mark.parametrize("name", ["letters.yaml", "letters.yml"])
+def test_a_suffix_behind_the_name_is_no_part_of_it(tmp_path, called, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert called("init", name).stdout.splitlines()[:2] == ["wrote letters.yaml", "wrote letters.csv"]
+    assert called("plan", "letters").returncode == 0
+
+
+def test_who_names_the_input_as_the_job_is_told_how(tmp_path, called, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text("a\n1\n")
+    ended = called("init", "in.csv")
+    assert ended.returncode == 2
+    assert "in.csv: is an input: `batchgen init --input in.csv` writes a job for it" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 @pytest.mark.parametrize("mark", [";", "|", "\t"])
 def test_one_column_of_texts_that_have_marks_in_them_is_a_table(tmp_path, called, monkeypatch, mark):
     monkeypatch.chdir(tmp_path)
@@ -201,3 +217,6 @@ def test_a_file_that_cannot_be_read_leaves_no_job(tmp_path, called, monkeypatch,
     assert not list(tmp_path.glob("*.yaml"))
     assert called("init").returncode == 2
     assert "no such input" in called("init", "--input", "nowhere.csv").stderr
+    ended = called("init", "--input", "https://example.com/in.csv")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "https://example.com/in.csv: should be a path on this machine, or begin with s3://" in ended.stderr
