@@ -17,8 +17,8 @@ from batchgen.ui.humanize import duration
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb."""
-LIKELY_MILLISECONDS = {"timeout.connect": 600.0, "timeout.total": 21_600.0, "retry.max_wait": 21_600.0}
-"""The most seconds that somebody may mean who sets these."""
+LIKELY_MILLISECONDS = {"timeout.connect": 600.0, "timeout.total": 21_600.0, "retry.max_wait": 86_400.0}
+"""The most seconds that somebody may mean who sets these. A day: a quota may ask for that wait."""
 LIKELY_PER_TOKEN = 1e-3
 """A price below this is hardly one per million tokens: the cheapest models cost some cents."""
 

@@ -117,12 +117,12 @@ def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     [
         ({"timeout": {"total": 300_000}}, "timeout.total: 300,000 seconds are 3 d 11 h: it is not in milliseconds"),
         ({"timeout": {"connect": 5_000}}, "timeout.connect: 5,000 seconds are 1 h 23 min"),
-        ({"retry": {"max_wait": 60_000}}, "retry.max_wait: 60,000 seconds are 16 h 40 min"),
+        ({"retry": {"max_wait": 600_000}}, "retry.max_wait: 600,000 seconds are 6 d 22 h"),
         (
             {"prices": {"palmyra-x5": {"input": 6e-7, "output": 6}}},
             "prices.palmyra-x5.input: 6e-07 dollars are the price of",
         ),
-        ({"timeout": {"connect": 60, "total": 3600}, "retry": {"max_wait": 3600}}, None),
+        ({"timeout": {"connect": 60, "total": 3600}, "retry": {"max_wait": 80_000}}, None),
         ({"prices": {"palmyra-x5": {"input": 0, "output": 0.02}}}, None),
     ],
 )
