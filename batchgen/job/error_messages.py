@@ -89,9 +89,7 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
     message = _KINDS.get(kind) or str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     if kind == "string_pattern_mismatch":
         has_its_letters = loc == ("name",) and re.fullmatch(r"[\w.-]+", given, re.ASCII)
-        message = (
-            "should have at most 100 letters, and neither '.' nor '-' first" if has_its_letters else _PATTERNS[loc]
-        )
+        message = _PATTERNS[loc] + (", at most 100, and neither '.' nor '-' first" if has_its_letters else "")
     if (
         not message.startswith("should")
         or loc[0] in ("endpoint", "notify")
