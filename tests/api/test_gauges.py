@@ -85,7 +85,8 @@ async def test_the_certificates_of_the_job_are_trusted(certificates):
         pytest.param(page("x" * (9 << 20)), id="a page without end"),
     ],
 )
-async def test_a_server_that_refuses_is_asked_once(answer):
+async def test_a_server_that_refuses_is_asked_once(answer, monkeypatch):
+    monkeypatch.setattr("batchgen.api.gauges.TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE))
     async with Pages(answer) as server, asyncio.timeout(PATIENCE):
         assert [load async for load in loads(connection(server.url))] == []
     assert len(server.asked) == 1

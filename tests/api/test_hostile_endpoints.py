@@ -218,7 +218,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         kind="ndjson",
         limits={"concurrency": 64},
         retry={"attempts": 1},
-        timeout={"total": TOTAL},
+        timeout={"connect": TOTAL, "total": TOTAL},
     )
     with Wire({name: answer for name, (answer, _) in ANSWERS.items()}) as wire:
         for start in command(folder):
