@@ -104,14 +104,14 @@ class Excel:
             names = names[self._sheet - 1 : self._sheet]
         else:
             names = [one for one in names if one == self._sheet]
-        is_a_name = isinstance(self._sheet, int) and str(self._sheet) in parts
-        quoted = f'the one that is called {self._sheet} is written `sheet: "{self._sheet}"`'
+        called = f'the one that is called {self._sheet} is written `sheet: "{self._sheet}"`'
+        other = isinstance(self._sheet, int) and str(self._sheet) in parts and names != [str(self._sheet)]
         if not names:
-            hint = f": {quoted}" if is_a_name else ""
+            hint = f": {called}" if other else ""
             told = ", ".join(map(repr, parts))
             raise UsageError(f"{path}: input.sheet: no sheet {self._sheet!r}; it has {told}{hint}")
-        if is_a_name and names[0] != str(self._sheet):
-            self._called_by_number[str(path)] = f"input.sheet {self._sheet} is sheet {names[0]!r}; {quoted}"
+        if other:
+            self._called_by_number[str(path)] = f"input.sheet {self._sheet} is sheet {names[0]!r}; {called}"
         return names[0]
 
     def _cells(self, path: File, name: str) -> tuple[list[list[Any]], int]:

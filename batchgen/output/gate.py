@@ -72,7 +72,7 @@ class GateStats:
 
     def _short(self, lengths: pl.Series) -> str | None:
         least = self._gate.min_chars or 0
-        short = int((lengths.cast(pl.Int64) < least).sum())
+        short = int((lengths.cast(pl.Int64) < least).sum())  # from 32 bits: `least` may need more
         if not short:
             return None
         fewer = f"{inflect(short, 'has', 'have')} fewer than {pluralize(least, 'character')}"

@@ -124,7 +124,7 @@ def with_prompts(plan: Plan, setup: PreparedJob, count: int) -> Plan:
     """Adds the prompts of so many of the rows that would be sent first. Raises InputChanged. The input is read again
     only where they are not among the first rows, whose prompts a plan has."""
     todo = plan.rows["todo"].arg_true() if plan.order is None else plan.order
-    rows = todo.head(min(count, todo.len())).to_list()
+    rows = todo[:count].to_list()
     if max(rows, default=0) < len(plan.prompts):
         return replace(plan, prompts=tuple(plan.prompts[row] for row in rows))
     batches = read_rows(setup.source, setup.requests, sorted(rows))

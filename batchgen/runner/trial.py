@@ -62,7 +62,7 @@ def choose(plan: Plan, count: int, *, anywhere: bool) -> pl.Series:
     """Returns the numbers of the rows to try, in the order in which they are shown."""
     waiting = plan.rows["todo"].arg_true() if plan.order is None else plan.order
     if not anywhere:
-        return waiting.head(min(count, waiting.len()))
+        return waiting[:count]
     drawn = random.sample(range(waiting.len()), min(count, waiting.len()))
     return waiting.gather(drawn).sort()
 

@@ -65,10 +65,7 @@ class Blame:
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=amid_answers)
         self._failing.add(task.key)
         broken = failure.cause if policy.reaches_server else str(Kind.UNANSWERED)
-        causes = (
-            failure.cause,
-            *[broken] * failure.resent,
-        )  # what ends over a new connection, too, does so by no chance
+        causes = (failure.cause, *[broken] * failure.resent)  # on a new connection, too: by no chance
         if not may_be_the_service or self._is_at_fault(task, failure, now):
             self._charge(task, causes)
         else:

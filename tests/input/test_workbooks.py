@@ -180,6 +180,9 @@ def test_a_sheets_number_that_is_another_ones_name_is_told(tmp_path):
     ]
     assert not opened(tmp_path, sheet="1").notes
     assert not opened(tmp_path, sheet=3).notes
+    write_workbook(tmp_path / "in.xlsx", **{"1": [["a"], [1]], "2": [["a"], [2]]})
+    assert not opened(tmp_path, sheet=2).notes, "it is the second, and is called so"
+    write_workbook(tmp_path / "in.xlsx", **{"1": [["a"], [1]], "2026": [["a"], [2]]})
     with pytest.raises(UsageError, match='the one that is called 2026 is written `sheet: "2026"`'):
         opened(tmp_path, sheet=2026)
 

@@ -67,6 +67,10 @@ def test_a_first_trial_writes_no_results(job, called):
     assert not [name for name in job.files() if name.endswith((".parquet", ".html"))]
 
 
+def test_more_than_there_are_is_all(job, called):
+    assert len(objects(called("try", job(rows_of(3)), "-n", str(2**64), "--json"))) == 3
+
+
 def test_random_ones_are_any_and_a_few(job, called):
     path = job(rows_of(200))
     shown = objects(called("try", path, "-n", "6", "--random", "--json"))
