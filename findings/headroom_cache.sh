@@ -1,22 +1,23 @@
 #!/bin/sh
 # What Headroom 0.42.0 (`headroom proxy`, as it is by default) does to chats on their way to a server like vLLM.
 #
-# Guess: it makes prompts shorter, which is what it is for, and hands on the rest. What it gets twice it asks twice, as any
-#        proxy does; its README has no word on a cache of answers, and speaks of the provider's, which it helps. Failures
-#        come back once, and `max_tokens` is `max_tokens`.
+# Guess: it makes prompts shorter, which is what it is for, and hands on the rest. What it gets twice it asks twice: the
+#        cache that its README speaks of is the provider's; of one of its own a line of `--help` has a word, "Disable
+#        semantic caching". Failures come back once, and `max_tokens` is `max_tokens`.
 # Seen:  whole chats that were answered are kept for an hour, and who sends the same again gets the old answer: five
 #        samples of one prompt at temperature 1 are one answer five times, each with its `usage`, as if it had been made.
 #        OpenAI's fields are compared, vLLM's own are not: a request with `structured_outputs` gets the free text that
 #        one without it got. So it is with `chat_template_kwargs` (thinking or not), `min_p`, `top_k`,
-#        `repetition_penalty`, `min_tokens`, `stop_token_ids` and `bad_words`. Half a text that a vLLM was stopped at
-#        (`abort`) is kept as well, so whoever asks again for the rest has the same half each time. All this is a 200,
+#        `repetition_penalty`, `min_tokens`, `stop_token_ids` and `bad_words`. Half a text of a vLLM that was
+#        stopped (`abort`) is kept as well, so whoever asks again has the same half each time. All this is a 200,
 #        and no header tells, but that the headers x-headroom-... are missing. `max_tokens` arrives as
 #        `max_completion_tokens`, so a server that has the old name alone has no limit. 429, 5xx, and a connection that
 #        breaks after the request was taken, are asked three times before the client hears of one. A whole answer is
 #        generated to its end after its client has gone. Beyond 60 requests a minute it refuses by 429 of its own, whose
 #        `Retry-After` stands in its words alone. Streams and completions are not kept.
-# So:    start it with `--no-cache` (or HEADROOM_CACHE_ENABLED=0), `--retry-max-attempts 1` and `--no-rate-limit`. Or stream, or
-#        give each sample a seed of its own.
+# So:    start it with `--no-cache --retry-max-attempts 1 --no-rate-limit`: then it keeps none, asks once and refuses none
+#        (tried). Or stream, or give each sample a seed of its own. Until lately another server's answer came, too, since
+#        the address was not compared (issue 3346 of headroom).
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
