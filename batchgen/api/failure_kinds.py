@@ -194,12 +194,13 @@ STATUSES = {
     408: StatusPolicy(Kind.TRANSIENT, is_limit=True),
     **dict.fromkeys((503, 529), StatusPolicy(Kind.TRANSIENT, slows=True, is_limit=True)),
     **dict.fromkeys((409, 424, 500, 502, 507), StatusPolicy(Kind.TRANSIENT)),
-    **dict.fromkeys((499, 504, 524), StatusPolicy(Kind.UNANSWERED)),
+    **dict.fromkeys((499, 504, 524, 599), StatusPolicy(Kind.UNANSWERED)),
     **dict.fromkeys((404, 405, 410, 501), StatusPolicy(Kind.MISDIRECTED)),
 }
 """None of these is about the row. 424: TGI, when a generation failed. 504, or Cloudflare's 524: a gateway that lost
 patience; the request was passed on, and may have been billed. 499: likewise, Dynamo's, when the worker that had it was
-stopped. Limits: nginx' `limit_req`, Envoy's overflow, uvicorn and HAProxy send 503, a full queue of vllm-router 408."""
+stopped. 599: jupyter-server-proxy's, whose server broke off; one that cannot be reached is a 500 there. Limits: nginx'
+`limit_req`, Envoy's overflow, uvicorn and HAProxy send 503, a full queue of vllm-router 408."""
 _BY_CLASS = {
     5: StatusPolicy(Kind.TRANSIENT),
     4: StatusPolicy(Kind.INVALID),

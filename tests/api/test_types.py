@@ -108,11 +108,12 @@ ANSWERS = [
     *((f"a {status}", status, b"", Kind.TRANSIENT) for status in (408, 409, 500, 502, 503, 507, 529)),
     *((f"a {status} in HTML", status, HTML, Kind.TRANSIENT) for status in (500, 502, 503)),
     *((f"a gateway that lost patience: {status}", status, HTML, Kind.UNANSWERED) for status in (504, 524)),
+    ("jupyter-server-proxy, whose server broke off", 599, HTML, Kind.UNANSWERED),
     ("a server of Dynamo's that is stopped", 499, b'{"message":"Request cancelled","type":"Client Closed Request","code":499}', Kind.UNANSWERED),
     ("a 500 that names the model", 500, told("InternalError", "model palmyra-x4 unavailable"), Kind.TRANSIENT),
     ("a 503 that names the model", 503, told("Unavailable", "model not available"), Kind.TRANSIENT),
     ("an unknown 5xx", 520, HTML, Kind.TRANSIENT),
-    ("the last 5xx", 599, b"", Kind.TRANSIENT),
+    ("another unknown 5xx", 598, b"", Kind.TRANSIENT),
 ]  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def test_a_full_server_amid_answers_has_a_limit_and_no_row_is_at_fault(status, j
     assert service.requests > 60
 
 
-@pytest.mark.parametrize("status", [504, 524])
+@pytest.mark.parametrize("status", [504, 524, 599])
 def test_a_gateways_lost_patience_may_have_been_billed(status, job, service, called):
     seen: Counter[str] = Counter()
 
