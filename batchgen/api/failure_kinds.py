@@ -121,7 +121,7 @@ POLICIES = {
         tries=Tries.MANY,
         slows=True,
         meaning="refused by rate: everyone waits",
-        advice="lower limits.requests_per_minute or limits.concurrency",
+        advice="lower limits.requests_per_minute or limits.concurrency; if it is always the same rows, shorten them",
     ),
     Kind.TRANSIENT: Policy(
         scope=Scope.SERVER,

@@ -33,8 +33,9 @@ CLEAN = 30
 """After so many requests without a refusal, the next cut is a small one again."""
 PATIENCE, PATIENT_REQUESTS, MAX_PATIENCE = 5.0, 30, 8
 """Seconds and requests until more is tried; and the most multiples of them, where that failed again and again."""
-CLOSED = 3
-"""After so many refusals in a row the server is closed for now."""
+CLOSED, IMPROBABLE = 3, 1e-3
+"""After so many refusals in a row the server is closed for now: if it refuses at random, after so many as come in a row
+with this probability at most."""
 MAX_HOLD, HOLD_SHARE = 1.0, 0.15
 """The longest time without a request, in seconds and as a share of the time for which the server was closed."""
 LAG, MAX_LAG, QUEUED = 0.05, 1.0, 0.4
@@ -94,6 +95,10 @@ class AdaptivePacer:
         return self._pace is not None
 
     @property
+    def is_refused_in_a_row(self) -> bool:
+        return self._row.number > 1 or self._is_closed
+
+    @property
     def _is_closed(self) -> bool:
         return self._closed_at < math.inf
 
@@ -134,10 +139,15 @@ class AdaptivePacer:
                 self._begin(max(now, resume_at), max(self._granted(now), MIN_FIRST_RATE))
             return
         self._row.refused(now, sent_at, self._sent, self._rate, self._closed_at)
-        if self._row.number >= CLOSED and not self._random.share and not self._suspected:
+        if self._row.number >= CLOSED and not self._is_chance():
+            self._random, self._suspected = RandomRefusals(), 0.0
             self._closed_at = min(self._closed_at, now)
         if not self._is_closed and not self._suspected and self._is_refused_much():
             self._refuse_trial(now, resume_at)
+
+    def _is_chance(self) -> bool:
+        """Returns whether a server that refuses at random may have refused so many in a row."""
+        return (self._random.share or self._suspected) ** self._row.in_all > IMPROBABLE
 
     def _is_refused_much(self) -> bool:
         refused, sent, random = len(self._refused), len(self._sent), self._random.share
@@ -246,11 +256,11 @@ class AdaptivePacer:
 
 
 class _RefusedInARow:
-    """How many requests were refused one after the other, and how long nothing is sent for it. `lag`: seconds that a
-    refusal takes to arrive."""
+    """How many requests were refused one after the other, in this trial and `in_all`, and how long nothing is sent for
+    it. `lag`: seconds that a refusal takes to arrive."""
 
     def __init__(self) -> None:
-        self.number, self.lag = 0, LAG
+        self.number, self.in_all, self.lag = 0, 0, LAG
         self.hold_until = self._known_at = self._last = -math.inf
 
     def saw(self, seconds: float) -> None:
@@ -265,6 +275,7 @@ class _RefusedInARow:
             return
         between = sum(self._last < at <= sent_at for at in sent) > 1  # itself, which was taken just before
         self.number = 1 if between else self.number + 1
+        self.in_all = 1 if between else self.in_all + 1
         self._last, self._known_at = sent_at, now
         gaps = 2 ** min(self.number - 1, 20) - 1
         self.hold_until = now + min(gaps / rate, max(MAX_HOLD, HOLD_SHARE * (now - closed_at)))

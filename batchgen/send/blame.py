@@ -11,6 +11,7 @@ from dataclasses import replace
 from batchgen.api.failure_kinds import Billed, Kind, Scope, status_policy
 from batchgen.api.outcome import Failure
 from batchgen.send.limits import RateLimiter
+from batchgen.send.refused_rows import RefusedRows
 from batchgen.send.stops import REJECTED_ROWS
 from batchgen.send.task import Task
 
@@ -27,6 +28,7 @@ class Blame:
 
     def __init__(self, limits: RateLimiter) -> None:
         self._limits = limits
+        self._refused = RefusedRows()
         self.answers = 0
         self._answered_at = -math.inf
         self._failing: set[bytes] = set()
@@ -34,26 +36,30 @@ class Blame:
         self._overloaded: set[bytes] = set()
         """Rows that met an overloaded server since the last answer."""
 
-    def answered(self, now: float) -> None:
+    def answered(self, task: Task, sent_at: float, now: float) -> None:
         self.answers += 1
         self._answered_at = now
         self._failing.clear()
         self._overloaded.clear()
+        self._refused.answered(task, sent_at)
 
     def failed(self, key: bytes) -> None:
         """Counts a row that has failed for good: it no longer speaks for the others."""
         self._failing.discard(key)
 
-    def as_refusal(self, failure: Failure, now: float) -> Failure:
+    def as_refusal(self, task: Task, failure: Failure, now: float) -> Failure:
         """Returns the failure, as a refusal by rate if the server says it is overloaded while it answers others: it has
-        a limit. The same failure for all rows, and for longer, is an outage."""
+        a limit, or refuses this row alone. The same failure for all rows, and for longer, is an outage."""
         recent = MAX_WINDOW if self._limits.learned() is not None else RECENT_ANSWER_SECONDS
-        is_refusal = status_policy(failure.status).is_limit and now - self._answered_at < recent
+        is_amid_answers = now - self._answered_at < recent or self._refused.is_improbable(task)
+        is_refusal = is_amid_answers and status_policy(failure.status).is_limit
         return replace(failure, kind=Kind.BUSY) if is_refusal else failure
 
     def weigh(self, task: Task, failure: Failure, now: float, left: int) -> None:
         """Charges a failure to the row, unless it may be the service's. `left`: rows still to do."""
         policy = failure.kind.policy
+        if _is_refused(failure):
+            self._refused.refused(task, now)
         may_be_the_service = policy.scope is Scope.SERVER
         is_overloaded = status_policy(failure.status).is_limit
         may_be_away = may_be_the_service and (is_overloaded or not policy.slows)  # else it refuses by rate
@@ -72,6 +78,31 @@ class Blame:
             task.doubtful_causes, task.outages = (*task.doubtful_causes, *causes), self._limits.outages
         task.answers = self.answers
 
+    def is_refused_for_itself(self, task: Task, failure: Failure) -> bool:
+        """Returns whether the service refuses the row by rate, and others not."""
+        return _is_refused(failure) and self._refused.is_its_own(task)
+
+    def is_no_limit(self, task: Task, failure: Failure, now: float) -> bool:
+        """Returns whether a refusal by rate says nothing of a limit: others need not wait."""
+        return _is_refused(failure) and self._refused.is_no_limit(task, now)
+
+    def delay(self, task: Task, failure: Failure, delay: float | None, now: float) -> float | None:
+        """Returns the seconds until the next attempt at a row, `delay` for most: infinity if it is set aside until the
+        others are done; None if it is not tried again."""
+        if not self.is_refused_for_itself(task, failure):
+            return delay
+        delay = self._refused.delay(task, delay, now)
+        if self._refused.are_most_their_own:
+            self._limits.unlearn(now)
+        return delay
+
+    def others_are_done(self) -> None:
+        self._refused.others_are_done()
+
+    def _answered_since(self, task: Task) -> bool:
+        """Returns whether others were answered since the row was first sent, or failed last."""
+        return self.answers > (task.answers or 0)
+
     def _charge(self, task: Task, causes: tuple[str, ...]) -> None:
         """Charges this failure to the row, and the doubtful ones before it, unless an outage began meanwhile."""
         causes = (*task.doubtful_causes, *causes) if task.outages == self._limits.outages else causes
@@ -84,7 +115,7 @@ class Blame:
         """Returns whether the row is at fault. It is if others were answered since it was sent; if it has failed often
         while others were answered; if it failed in an earlier run; or if only this row fails, again, at a service that
         has answered."""
-        if self.answers > (task.answers or 0):
+        if self._answered_since(task):
             return True
         if failure.kind.policy.slows or self._says_nothing_of_rows(failure):
             return False  # the service has not seen the row
@@ -98,3 +129,8 @@ class Blame:
         row's doing."""
         is_overload = status_policy(failure.status).is_limit and len(self._overloaded) >= REJECTED_ROWS
         return is_overload or not failure.kind.policy.reaches_server
+
+
+def _is_refused(failure: Failure) -> bool:
+    """Returns whether it is a refusal by rate of the service, and not of one server of several."""
+    return failure.kind is Kind.BUSY and not failure.others_serve

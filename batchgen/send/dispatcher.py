@@ -3,14 +3,13 @@
 A crew of `concurrency` workers limits what is in flight. A worker holds a slot from the moment its request is admitted
 until the COMMIT of its outcome has returned; only an unbilled failure that may concern every row is stored later, once
 that is decided (`parked`). No slot is held while waiting: a row to be retried lies in a heap, and the next free worker
-takes it once it is due, ahead of new rows. Only new rows are probes during an outage, so that no row uses up its tries
-on it.
+takes it once it is due, ahead of new rows. Only new rows are probes while nothing gets through, so that no row uses up
+its tries on an outage, and none that is refused for itself keeps the others waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import math
 import time
@@ -32,6 +31,8 @@ from batchgen.send.retry import Retries
 from batchgen.send.stats import Stats
 from batchgen.send.stops import Stop, Stops
 from batchgen.send.task import Task, to_record
+from batchgen.send.waiting import Waiting
+from batchgen.ui.humanize import pluralize
 
 log = logging.getLogger("batchgen")
 
@@ -59,7 +60,7 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._admission = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._waiting: list[tuple[float, int, Task]] = []
+        self._waiting = Waiting()
         self._crew: list[asyncio.Task[None]] = []
         self._blame = Blame(self.limits)
         self._outages = 0
@@ -116,16 +117,16 @@ class Dispatcher:
         async with self._admission:
             while not await self._is_over():
                 now = self.clock()
-                again = self._is_due(now) and not (self.limits.is_outage_likely() and await self._peek())
-                task = self._waiting[0][2] if again else await self._peek()
-                if task is None and not self._waiting and not self.stats.in_flight:
+                again = self._waiting.is_due(now) and not (self.limits.is_closed() and await self._peek())
+                task = self._waiting.first() if again else await self._peek()
+                if task is None and not self.stats.in_flight and not self._try_last(now):
                     return None
                 wait = math.inf if task is None else self.limits.wait(now, self.stats.in_flight)
                 if task is not None and wait <= 0:
                     if self._reserve(task, now):
-                        return heapq.heappop(self._waiting)[2] if again else rows.popleft()
+                        return self._waiting.pop() if again else rows.popleft()
                     wait = math.inf  # what is in flight may give back what this one needs
-                wait = min(wait, self._next_due(now))
+                wait = min(wait, self._waiting.seconds(now))
                 if self.budget.left(now) <= wait < math.inf:
                     self.stop("the deadline has come", is_spent=True)  # nothing more can go before it
                 elif self.stopped is None:
@@ -146,11 +147,14 @@ class Dispatcher:
             self.fatal = self.fatal or stop.fatal
             self.stop(stop.reason)
 
-    def _is_due(self, now: float) -> bool:
-        return bool(self._waiting) and self._waiting[0][0] <= now
-
-    def _next_due(self, now: float) -> float:
-        return self._waiting[0][0] - now if self._waiting and not self._is_due(now) else math.inf
+    def _try_last(self, now: float) -> bool:
+        """Returns whether rows wait, where no others are left. Those that were set aside are tried soon."""
+        if self._waiting.are_set_aside:
+            rows = pluralize(len(self._waiting), "row")
+            log.warning("warning: refused again and again, while others were answered: %s, tried last", rows)
+            self._blame.others_are_done()
+            self._waiting.release(now + self.retries.back_off(1))
+        return bool(self._waiting)
 
     async def _until_changed(self, seconds: float) -> None:
         self._changed.clear()
@@ -215,7 +219,7 @@ class Dispatcher:
             self.limits.answered(now, sent_at, task.answer_tokens, tokens, task.beside)
             self.budget.observe(now - sent_at)
         if isinstance(outcome, Answer):
-            self._answered(sent_at)
+            self._answered(task, sent_at)
             self.stats.billed(outcome, task)  # before it is stored: its COMMIT has the usage with it
             await self.save(to_record(task, outcome, now - sent_at, time.time_ns() // 1000))
             await self._parked.record(sent_at)  # a later request was answered: they are the rows' own
@@ -232,8 +236,8 @@ class Dispatcher:
         self.budget.spent_requests += more
         self.budget.give_back(-outcome.lost * task.reserved, -outcome.lost * task.reserved_cost)
 
-    def _answered(self, sent_at: float) -> None:
-        self._blame.answered(self.clock())
+    def _answered(self, task: Task, sent_at: float) -> None:
+        self._blame.answered(task, sent_at, self.clock())
         self.stops.answered(sent_at)
         self.stats.trouble = ""
 
@@ -241,16 +245,17 @@ class Dispatcher:
         if failure.kind.policy.billed is not Billed.MAYBE and failure.answer is None:
             self._give_back(task, 0, 0)
         log.debug("%s: attempt %d: %s", task.name or task.key.hex(), task.attempts, failure)
-        failure = self._blame.as_refusal(failure, now)
+        failure = self._blame.as_refusal(task, failure, now)
         self.stats.tries[failure.kind] += 1
         if failure.answer is not None:
             self.stats.billed(failure.answer, task)
-            self._answered(sent_at)
+            self._answered(task, sent_at)
         self._blame.weigh(task, failure, now, self.stats.left)
         self._report_trouble(failure)
-        delay = self.retries.delay(failure, task.tries)
+        delay = self._blame.delay(task, failure, self.retries.delay(failure, task.tries), now)
         is_burst = self._slow_down(task, failure, sent_at, now)
-        outage, before = self.limits.outage(now), task.failed_before
+        outage = self.limits.outage(now)
+        before = task.failed_before or self._blame.is_refused_for_itself(task, failure)
         in_flight = self.concurrency if self.limits.auto is None else self.stats.in_flight
         stop = self.stops.failed(
             task.key, failure, now, in_flight=in_flight, outage=outage, is_burst=is_burst, failed_before=before
@@ -269,13 +274,14 @@ class Dispatcher:
             self._blame.failed(task.key)
         elif delay is not None and not is_refused:
             self.stats.retries[failure.kind] += 1
-            heapq.heappush(self._waiting, (now + delay, self.stats.retries.total(), task))
+            self._waiting.add(task, now + delay)
 
     def _slow_down(self, task: Task, failure: Failure, sent_at: float, now: float) -> bool:
         """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""
         if failure.is_late:
             self.limits.unanswered(now, sent_at)
-        if not failure.slows_everyone or failure.others_serve or (self.limits.outage(now) and not failure.retry_after):
+        is_alone = failure.others_serve or self._blame.is_no_limit(task, failure, now)
+        if is_alone or not failure.slows_everyone or (self.limits.outage(now) and not failure.retry_after):
             return False
         by_rate = failure.kind is Kind.BUSY
         pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)

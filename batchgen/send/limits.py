@@ -161,8 +161,13 @@ class RateLimiter:
         """Counts an attempt that ended without an answer of the service itself, while so many rows were left to do."""
         self._outage.failed(now, rows, billed=billed, amid_answers=amid_answers)
 
-    def is_outage_likely(self) -> bool:
-        return self._outage.is_likely()
+    def is_closed(self) -> bool:
+        """Returns whether nothing gets through, as it seems."""
+        return self._outage.is_likely() or self._learned.is_refused_in_a_row
+
+    def unlearn(self, now: float) -> None:
+        """Starts over with the rate that the server's refusals seemed to show."""
+        self._learned.restart(now)
 
     def outage(self, now: float) -> float:
         """Returns the seconds since the outage began; 0 if there is none."""

@@ -42,10 +42,10 @@ class RandomRefusals:
 
     def prove(self, suspected: float, share: float) -> float | None:
         """Takes the refused share of a much lower rate. Returns the highest rate that was tried if refusals are random,
-        else None."""
+        else None: fewer are refused, or far more, as where a window is used up."""
         highest = math.exp(max(self._seen) * BAND) if self._seen else 1.0
         self._seen.clear()
-        if share < suspected / 2:
+        if not suspected / 2 <= share <= max(2 * suspected, MAX_SHARE):
             return None
         self.share = max(share, suspected)
         return highest

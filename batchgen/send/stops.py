@@ -77,13 +77,13 @@ class Stops:
     ) -> Stop | None:
         """Counts a row's failure. Returns a Stop if it ends the run, else None. `in_flight`: how many requests may be.
         `outage`: seconds since the outage began. `is_burst`: it is the first refusal since this request was sent.
-        `failed_before`: the row has failed in an earlier run, while others were answered: that it fails again says
-        little of the service."""
+        `failed_before`: the row has failed while others were answered, in an earlier run or again and again in this
+        one: that it fails once more says little of the service."""
         self._in_flight = max(self._in_flight, in_flight)
         is_its_own = failed_before and self.is_known
         if failure.kind in self.kinds and not self._may_be_the_row(key, failure, now, is_its_own=is_its_own):
             return Stop(str(failure), failure)
-        if failure.kind is Kind.BUSY and (stop := self._refused_by_rate(failure, now, is_burst=is_burst)):
+        if failure.kind is Kind.BUSY and not is_its_own and (stop := self._by_rate(failure, now, is_burst=is_burst)):
             return stop
         if outage > self.patience:
             return Stop(f"no answer for {outage:,.0f} s: {failure}")
@@ -114,7 +114,7 @@ class Stops:
         is_for_all = self.undecided is not None and (is_last or len(self._rejected) > 1)
         return Stop(str(self.undecided), self.undecided) if is_for_all else None
 
-    def _refused_by_rate(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
+    def _by_rate(self, failure: Failure, now: float, *, is_burst: bool) -> Stop | None:
         self._refused_since = min(self._refused_since, now)
         asked = failure.retry_after or 0.0
         self._long_waits += is_burst and asked > self.patience

@@ -21,6 +21,8 @@ from batchgen.send.task import Task
 SMALL = {"retry": {"attempts": 3, "max_wait": 0.1}, "limits": {"concurrency": 8}}
 BUSY = error_body("fail.tooManyRequestsLimitReached", "slow down")
 
+ANOTHER = Task(b"another row", b"", "m", None, 1, 5, 200, (0.0, 0.0))
+
 LMDEPLOY_HAD_NONE = b'{"error_code":10402,"text":"Failed to get response after a period of time"}'
 """The 200 of LMDeploy's balancer for a server that is down, or breaks off (findings/lmdeploy_proxy_200.sh)."""
 
@@ -73,7 +75,7 @@ def test_time_outs_that_come_together_amid_answers_are_no_outage(last, outages):
     """A server that leaves 20 requests alone and answers eight is there: one request at a time would leave it idle."""
     limits = RateLimiter(None, None, 0.0)
     blame = Blame(limits)
-    blame.answered(last)
+    blame.answered(ANOTHER, last, last)
     for number in range(20):
         row = Task(bytes([number] * 16), b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0)
         blame.weigh(row, Failure(Kind.UNANSWERED, "no answer within 10 s", is_late=True), 10.0, 100)
@@ -84,7 +86,7 @@ def test_of_two_rows_at_fault_the_one_that_is_left_is_alone():
     """Once the other has failed for good, nothing else speaks for a service that is away."""
     blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.TRANSIENT, "no", 500)
     rows = [Task(bytes([n] * 16), b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0) for n in (1, 2)]
-    blame.answered(0.0)
+    blame.answered(ANOTHER, 0.0, 0.0)
     for left in (2, 2):  # amid answers; then neither is alone
         for row in rows:
             blame.weigh(row, failure, 1.0, left)
@@ -109,7 +111,7 @@ def test_what_a_row_is_charged_with_once_it_is_at_fault(others, resent, charged)
     for one in (row, *rest):
         blame.weigh(one, failure, 1.0, 100)
     assert row.tries == {}
-    blame.answered(2.0)
+    blame.answered(ANOTHER, 2.0, 2.0)
     blame.weigh(row, failure, 3.0, 100)
     assert row.tries == {failure.cause: charged}
 
@@ -119,7 +121,7 @@ def test_what_broke_and_then_found_nobody_was_sent_once_and_once_not():
     at once."""
     blame, failure = Blame(RateLimiter(None, None, 0.0)), Failure(Kind.UNSENT, "no connection", resent=1)
     row = Task(b"1" * 16, b"", "m", None, 1, 5, 200, (0.0, 0.0), answers=0)
-    blame.answered(0.0)
+    blame.answered(ANOTHER, 0.0, 0.0)
     blame.weigh(row, failure, 1.0, 100)
     assert row.tries == {Kind.UNSENT: 1, Kind.UNANSWERED: 1}
     assert Retries(2, 60.0).delay(failure, row.tries) is not None

@@ -1,0 +1,99 @@
+"""Tells a row that is always refused, as if by rate, from those that meet a limit by chance.
+
+A request that is longer than an account's tokens a minute, or that its plan does not include, may get the 429 of a
+rate, and some gateways say 503 of what their model cannot do. Taken for a limit, a few such rows slow down all others,
+until nothing is sent any more. So they are set aside until the others are done. Arithmetic only: the caller passes the
+time.
+"""
+
+from __future__ import annotations
+
+import math
+
+from batchgen.send.task import Task
+
+IMPROBABLE = 0.01
+"""A row is refused for itself if a limit would refuse it so often with this probability at most."""
+LEAST_PRIOR = 0.05
+"""The least probability that a refusal is a limit's, before anything is known of the row: one may begin at any time."""
+WEIGHT = 0.05
+"""Of a row in the share of those that are refused when they are first sent."""
+FEW, FEW_SHARE = 3, 0.25
+"""There is no limit, as it seems, once so many rows were set aside, at most this share of their number was answered
+after a refusal, and at most this share is refused at first."""
+LAST_TRIES = 3
+"""How often a row that was set aside is tried when the others are done, and nothing is answered any more."""
+QUIET_SECONDS = 60.0
+"""From the last answer to the last try. Limits count by the minute: by then they have nothing of the others. Many rows
+are spread over as long, or those that fit a limit would hide that they do."""
+
+
+class RefusedRows:
+    """The rows of one run that were refused."""
+
+    def __init__(self) -> None:
+        self._share = 1.0  # of the rows that were refused when they were first sent, lately
+        self._set_aside = self._answered_later = 0
+        self._granted_at = -math.inf  # when the latest request was sent that was answered
+        self._are_others_done = False
+        self._limit_until = -math.inf
+
+    def answered(self, task: Task, sent_at: float) -> None:
+        """Counts an answer. Once the others are done, it shows that a row that was set aside met a limit after all."""
+        self._granted_at = max(self._granted_at, sent_at)
+        if self._are_others_done:
+            self._limit_until = sent_at + QUIET_SECONDS
+        if task.refused_at is not None:
+            self._answered_later += 1
+        else:
+            self._share *= 1 - WEIGHT
+
+    def refused(self, task: Task, now: float) -> None:
+        """Counts a refusal. Once more says nothing of the row while nothing is granted."""
+        if task.refused_at is None:
+            self._share += WEIGHT * (1 - self._share)
+            prior = (1 + self._answered_later) / (1 + self._answered_later + self._set_aside)
+            task.by_chance = self._share * max(prior, LEAST_PRIOR)
+        elif self._granted_at > task.refused_at:
+            task.by_chance *= self._share
+            task.last_tries = 0
+        task.refused_at = now
+
+    def is_improbable(self, task: Task) -> bool:
+        """Returns whether a limit would hardly have refused the row so often."""
+        return task.by_chance <= IMPROBABLE
+
+    def is_its_own(self, task: Task) -> bool:
+        """Returns whether the row is refused for itself, as far as is known. One that failed in an earlier run is,
+        unless others are refused as well."""
+        is_limit = self._granted_at > -math.inf and self._share > FEW_SHARE
+        return self.is_improbable(task) or (task.failed_before and not is_limit)
+
+    def is_no_limit(self, task: Task, now: float) -> bool:
+        """Returns whether the refusal of the row says nothing of a limit, so that the others need not wait."""
+        return now >= self._limit_until and (self.is_its_own(task) or self.are_most_their_own)
+
+    @property
+    def are_most_their_own(self) -> bool:
+        """Returns whether no limit was met, as it seems: hardly a row was answered after it was refused."""
+        is_share_low = max(self._answered_later / max(self._set_aside, 1), self._share) <= FEW_SHARE
+        return self._set_aside >= FEW and is_share_low
+
+    def delay(self, task: Task, delay: float | None, now: float) -> float | None:
+        """Returns the seconds until the next attempt at a row that is refused for itself: infinity while there are
+        others; then so many as for any row (`delay`), and None after its last try."""
+        if not self._are_others_done:
+            self._set_aside += 1
+            return math.inf
+        task.last_tries += 1
+        if delay is None or task.last_tries >= LAST_TRIES:
+            return None
+        is_last = task.last_tries == LAST_TRIES - 1
+        return max(delay, self._granted_at + QUIET_SECONDS + self._spread(task) - now) if is_last else delay
+
+    def _spread(self, task: Task) -> float:
+        """Returns seconds by which the row's last try comes after that of others."""
+        return task.key[-1] / 256 * min(self._set_aside, QUIET_SECONDS)
+
+    def others_are_done(self) -> None:
+        self._are_others_done = True

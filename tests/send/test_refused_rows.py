@@ -1,0 +1,173 @@
+"""Rows that are refused whatever is sent beside them, as if by a limit; and limits, which refuse any row."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from support.service import Status, error_body
+from test_dispatcher import dispatched
+
+from batchgen.api.failure_kinds import Kind
+from batchgen.api.outcome import Answer, Failure
+from batchgen.send.dispatcher import Dispatcher
+from batchgen.send.limits import Budget
+from batchgen.send.refused_rows import QUIET_SECONDS
+from batchgen.send.task import Task
+
+TOO_MANY = Failure(Kind.BUSY, "429 slow down", 429)
+OVERLOADED = Failure(Kind.TRANSIENT, "503 overloaded", 503)
+
+
+@dataclass
+class Night:
+    """Sends so many rows to a server that refuses some: `grants(row, now)`. An answer takes 0.2 to 1 s, a refusal 50 ms."""
+
+    rows: int
+    grants: Callable[[int, float], bool]
+    refusal: Failure = TOO_MANY
+    failed_before: Callable[[int], bool] = lambda _: False
+    sent: int = 0
+    answered_at: list[float] = field(default_factory=list)
+    ended_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(1)
+        random.seed(1)  # the jitter's
+        tasks = [
+            Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(self.rows)
+        ]
+        for number, task in enumerate(tasks):
+            task.failed_before = self.failed_before(number)
+        self.dispatcher: Dispatcher = dispatched(tasks, self._attempt, Budget())
+        self.stats = self.dispatcher.stats
+
+    async def _attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
+        clock = asyncio.get_running_loop().time
+        self.sent += 1
+        is_granted = self.grants(int.from_bytes(body, "big"), clock())
+        await asyncio.sleep(self._chance.uniform(0.2, 1) if is_granted else 0.05)
+        self.ended_at = clock()
+        if not is_granted:
+            return self.refusal
+        self.answered_at.append(self.ended_at)
+        return Answer(b"", 1, 20)
+
+
+def all_but(every: int) -> Callable[[int, float], bool]:
+    """Refuses each so-many-th row."""
+    return lambda row, _: row % every != 3 % every
+
+
+class Window:
+    """Grants so many tokens a minute of the clock."""
+
+    def __init__(self, tokens: int, of_row: Callable[[int], int] = lambda _: 1) -> None:
+        self._tokens, self._of_row, self._used = tokens, of_row, [0] * 1000
+
+    def __call__(self, row: int, now: float) -> bool:
+        minute = int(now // 60)
+        is_granted = self._used[minute] + self._of_row(row) <= self._tokens
+        self._used[minute] += self._of_row(row) * is_granted
+        return is_granted
+
+
+class Bucket:
+    """Grants so many tokens a minute, as they flow in; it is full at first."""
+
+    def __init__(self, tokens: int, of_row: Callable[[int], int] = lambda _: 1) -> None:
+        self._tokens, self._of_row, self._level, self._at = tokens, of_row, float(tokens), 0.0
+
+    def __call__(self, row: int, now: float) -> bool:
+        self._level = min(self._tokens, self._level + (now - self._at) * self._tokens / 60)
+        self._at = now
+        is_granted = self._level >= self._of_row(row)
+        self._level -= self._of_row(row) * is_granted
+        return is_granted
+
+
+@pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED], ids=["429", "503"])
+@pytest.mark.parametrize(
+    ("rows", "every"),
+    [
+        pytest.param(400, 400, id="one row"),
+        pytest.param(400, 20, id="one in twenty"),
+        pytest.param(400, 10, id="one in ten"),
+        pytest.param(3000, 10, id="one in ten of many"),
+    ],
+)
+def test_rows_that_are_always_refused_hold_up_no_others_and_fail_when_these_are_done(rows, every, refusal):
+    night, undisturbed = Night(rows, all_but(every), refusal), Night(rows, lambda *_: True)
+    bad = rows // every
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows - bad, bad, None)
+    assert max(night.answered_at) <= 15 + 1.5 * undisturbed.ended_at
+    assert night.ended_at - max(night.answered_at) <= 2.5 * QUIET_SECONDS
+    assert night.sent <= rows + 10 * bad
+
+
+@pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED], ids=["429", "503"])
+def test_rows_that_failed_so_before_hold_up_no_others_either(refusal):
+    is_bad = lambda row: row < 40  # noqa: E731  all of them come first
+    night = Night(400, lambda row, _: not is_bad(row), refusal, failed_before=is_bad)
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (360, 40, None)
+    assert max(night.answered_at) <= 30
+
+
+def test_rows_that_failed_so_before_end_a_run_that_has_no_others():
+    night = Night(40, lambda *_: False, failed_before=lambda _: True)
+    assert (night.stats.failed, night.dispatcher.stopped) == (40, None)
+    assert night.ended_at <= 2 * QUIET_SECONDS
+
+
+def test_a_quota_that_is_used_up_later_ends_the_run_and_fails_no_row_for_it():
+    """Though so many rows were refused for themselves before."""
+    night = Night(5000, lambda row, now: now < 40 and row % 10 != 3)
+    assert night.dispatcher.stopped.startswith("refused for"), night.dispatcher.stopped
+    assert night.stats.failed == 0
+    assert night.sent <= night.stats.ok + 4 * night.stats.ok / 9 + 300
+
+
+def long_rows(every: int, long: int, short: int) -> Callable[[int], int]:
+    return lambda row: long if row % every == 3 else short
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(
+    ("grants", "minutes"),
+    [
+        pytest.param(lambda: Window(60), 17, id="60 requests by the minute of the clock"),
+        pytest.param(lambda: Window(400), 2.4, id="400 requests by the minute of the clock"),
+        pytest.param(lambda: Bucket(60), 16, id="60 requests a minute"),
+        pytest.param(lambda: Window(25_000, long_rows(10, 5000, 200)), 28, id="tokens by the clock, some rows long"),
+        pytest.param(lambda: Window(25_000, long_rows(100, 12_000, 200)), 13, id="tokens by the clock, few very long"),
+        pytest.param(lambda: Bucket(25_000, long_rows(10, 5000, 200)), 28, id="tokens, some rows long"),
+        pytest.param(lambda: Bucket(25_000, long_rows(100, 12_000, 200)), 13, id="tokens, few rows very long"),
+    ],
+)
+@pytest.mark.parametrize("failed_before", [False, True], ids=["new rows", "rows that failed before"])
+def test_a_limit_fails_no_row_and_is_not_flooded(grants, minutes, failed_before):
+    night = Night(1000, grants(), failed_before=lambda _: failed_before)
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (1000, 0, None)
+    assert night.sent <= 2000
+    assert night.ended_at <= 60 * minutes
+
+
+def test_rows_that_are_always_refused_are_found_beside_a_limit_too():
+    window = Window(400)
+    night = Night(1000, lambda row, now: row % 200 != 5 and window(row, now))
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (995, 5, None)
+
+
+def test_a_run_ends_with_the_rows_that_are_refused_alone(job, service, called, monkeypatch):
+    monkeypatch.setattr("batchgen.send.refused_rows.QUIET_SECONDS", 0.0)
+    refused = Status(429, error_body("fail.tooManyRequestsLimitReached", "slow down"))
+    service.script = lambda _, body: refused if body["prompt"].endswith("7.") else None
+    path = job([{"id": str(n), "name": f"shelf {n}"} for n in range(100)])
+    ended = called("run", path, "--json")
+    assert (ended.returncode, ended.json["ok"], ended.json["failed"]) == (1, 90, 10), ended.stderr
+    assert "refused again and again, while others were answered: 10 rows, tried last" in ended.stderr
+    service.script = None
+    assert called("run", path, "--json").json["ok"] == 100
