@@ -361,6 +361,21 @@ async def test_nobody_waits_for_one_that_is_busy(three, status):
         assert (told.status, told.others_serve, told.retry_after) == (status, False, 20)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(Status(200, {"error": {"message": "too many requests", "code": 429}}), id="within a 200"),
+        pytest.param(Status(500, {"error": {"message": "Context size has been exceeded."}}), id="for its context"),
+    ],
+)
+async def test_one_that_is_busy_in_other_words_rests_as_one_that_says_429(three, said):
+    """It answers at once, and so has the fewest requests in flight: it would get nearly all of them."""
+    three[0].script = lambda *_: said
+    async with balancer_of([server.url for server in three[:2]], clock=lambda: 0.0) as some:
+        told = [await some.attempt(body(n), "m") for n in range(20)]
+    assert [getattr(one, "kind", None) for one in told].count(Kind.BUSY) == three[0].requests == 1
+
+
 async def test_a_broken_server_rests_after_a_few_failures(three):
     three[0].script = lambda *_: Raw(b"garbage")
     async with balancer_of([server.url for server in three[:2]]) as some:
