@@ -101,6 +101,19 @@ def test_a_server_that_asks_for_rest_gets_it_within_bounds():
     assert some.servers[0].cooldown == MAX_COOLDOWN
 
 
+def test_a_server_that_asks_for_a_moment_each_time_rests_longer_each_time():
+    some = pool_of(1)
+    now, rests = 0.0, []
+    for _ in range(8):
+        some.mark_down(0, now, now, 0.005)
+        rests.append(some.servers[0].cooldown)
+        now += rests[-1]
+    assert rests == [0.005, *(min(MAX_COOLDOWN, FIRST_COOLDOWN * 2**n) for n in range(7))]
+    some.mark_up(0)
+    some.mark_down(0, now, now, 0.005)
+    assert some.servers[0].cooldown == 0.005, "once it has answered it is believed"
+
+
 def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
     some = pool_of(3)
     for at in range(3):
