@@ -115,7 +115,19 @@ WRONG = [
         id="months",
     ),
     pytest.param(
-        [{"name": [1, 2]}, {"name": "a"}], {}, "frame: a column holds values of several kinds", id="lists and text"
+        [{"x": 1, "name": [1, 2]}, {"name": "a"}],
+        {},
+        "frame: column 'name' holds values of several kinds",
+        id="lists and text",
+    ),
+    pytest.param(
+        pa.table([["a"], ["b"]], names=["name", "name"]), {}, "frame: column 'name' is there twice", id="twice in Arrow"
+    ),
+    pytest.param(
+        [{"name": "a", 1: 2}], {}, "frame: a dict has the key 1: a column's name", id="a name that is no text"
+    ),
+    pytest.param(
+        [{"name": 10**38}], {}, "frame: column 'name' holds whole numbers of more than 38 digits", id="a huge number"
     ),
     pytest.param(pd.Series(["a"]), {}, "not pandas.Series", id="a column alone"),
     pytest.param(
