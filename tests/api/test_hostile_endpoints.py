@@ -252,6 +252,16 @@ def test_the_run_is_over_and_says_so_in_its_own_words(night):
 
 
 @pytest.mark.usefixtures("each_pool")
+async def test_an_encoding_that_nobody_asked_for_is_named_where_the_body_cannot_be_read():
+    with Wire() as wire:
+        wire.default = says(http(b"\x28\xb5\x2f\xfd\x00", "Content-Encoding: zstd"))
+        async with Client(connection(wire.url)) as client:
+            outcome = await client.attempt(b'{"prompt": "x"}', "m")
+    assert isinstance(outcome, Failure)
+    assert outcome.message.endswith(" (Content-Encoding: zstd)")
+
+
+@pytest.mark.usefixtures("each_pool")
 @pytest.mark.parametrize("turns", [20, 0], ids=["which the loop has read", "which the loop has not read yet"])
 async def test_a_late_second_answer_is_nobodys(turns: int):
     """A server that loses count answers twice: what lies in a connection before it is used again is no answer."""
