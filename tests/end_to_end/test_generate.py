@@ -185,6 +185,16 @@ def test_results_that_are_not_there_are_an_error_of_batchgens(path):
             batchgen.load(path)
 
 
+@pytest.mark.parametrize("path", ["seo.yaml", "mixed", "empty", "no*.parquet"])
+def test_what_is_no_results_is_an_error_of_batchgens(path, tmp_path):
+    for folder in ("mixed", "empty"):
+        (tmp_path / folder).mkdir()
+    for name in ("seo.yaml", "mixed/seo.parquet", "mixed/seo.report.html"):
+        (tmp_path / name).write_text("name: seo\n", "utf-8")
+    with pytest.raises(batchgen.UsageError, match="no results that can be read: a run returns where its results are"):
+        batchgen.load(tmp_path / path)
+
+
 def test_dicts_without_keys_are_json_text_as_those_of_a_job_file(service):
     frame = batchgen.generate([{"name": "tent", "price": 1, "meta": {}}], **ASKED, quiet=True)
     assert frame["meta"].to_list() == ["{}"]
