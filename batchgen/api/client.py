@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
@@ -139,7 +140,10 @@ class Client:
             kind = Kind.UNUSABLE if answered else Kind.TRANSIENT
             return Failure(kind, f"an answer of more than {MAX_ANSWER >> 20} MiB", status)
         if answered:
-            return self._outcome_of_200(self._redacted(answer))
+            outcome = self._outcome_of_200(self._redacted(answer))
+            if isinstance(outcome, Answer):
+                return outcome
+            return self._all_redacted(_as_encoded(outcome, headers.get("Content-Encoding")))
         for redactor in self._redactors:
             answer = redactor.all(answer)  # before it is cut into lines and words
         failure = classify(status, headers, answer, model, datetime.now(UTC), request)
@@ -205,6 +209,13 @@ class Client:
             body = b"".join(chunks)
             chunks.clear()  # large ones would be held twice
             return body
+
+
+def _as_encoded(failure: Failure, encoding: str | None) -> Failure:
+    """Returns the failure, with the encoding that may be why its body cannot be read: nobody asked for one."""
+    if encoding is None or failure.kind is not Kind.UNUSABLE:
+        return failure
+    return replace(failure, message=f"{failure.message} (Content-Encoding: {encoding:.40})")
 
 
 async def _ends(payload: aiohttp.StreamReader) -> bool:

@@ -39,7 +39,8 @@ AT_ONCE = 1.0
 """Seconds of idleness after which an ended connection says nothing about the next one."""
 TRIED_ANEW = 200
 """Requests over new connections, after which keeping one is tried again."""
-POLL_HANGUP = getattr(select, "POLLRDHUP", 0)
+POLL_EVENTS = getattr(select, "POLLIN", 0) | getattr(select, "POLLRDHUP", 0)
+"""What shows that an idle connection is none to use: something came that nobody asked for, or the peer has hung up."""
 
 
 class _KeptConnection:
@@ -54,14 +55,14 @@ class _KeptConnection:
         self.transport = cast(asyncio.Transport, connection.transport)
         self.since = 0.0
         self.has_streamed = False
-        self._poll = _hangup_poll(self.transport)
+        self._poll = _poll_of(self.transport)
 
     def is_clean(self) -> bool:
         """Returns whether it is open and empty: a second answer to one request must not be read as the next one's."""
         return not self.protocol.should_close and self.protocol.is_connected()
 
-    def is_closing(self) -> bool:
-        """Returns whether the peer has hung up, of which the loop may not know yet."""
+    def is_spoiled(self) -> bool:
+        """Returns whether the peer has hung up, or has sent more, of which the loop may not know yet."""
         return self._poll is not None and bool(self._poll(0))
 
     def close(self) -> None:
@@ -72,13 +73,13 @@ class _KeptConnection:
         self.connection.close()
 
 
-def _hangup_poll(transport: asyncio.Transport) -> Callable[[int], list[tuple[int, int]]] | None:
-    """Returns a function that detects whether the peer has hung up; None if the system cannot tell."""
+def _poll_of(transport: asyncio.Transport) -> Callable[[int], list[tuple[int, int]]] | None:
+    """Returns a function that detects POLL_EVENTS; None if the system cannot tell."""
     peer = transport.get_extra_info("socket")
-    if not POLL_HANGUP or peer is None:
+    if not POLL_EVENTS or peer is None:
         return None
     poll = select.poll()
-    poll.register(peer.fileno(), POLL_HANGUP)
+    poll.register(peer.fileno(), POLL_EVENTS)
     return poll.poll
 
 
@@ -194,7 +195,7 @@ class ConnectionPool:
                 continue
             link = self._idle.pop(0 if is_doubtful else -1)
             idle = self._loop.time() - link.since
-            if idle <= KEPT_SECONDS and link.is_clean() and not link.is_closing():
+            if idle <= KEPT_SECONDS and link.is_clean() and not link.is_spoiled():
                 self._has_kept = self._has_kept or is_doubtful
                 return link
             if idle < AT_ONCE:

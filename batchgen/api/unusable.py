@@ -26,6 +26,9 @@ _WORDS = [
 ]
 """Words of errors that came with status 200, and the kind of failure that they mean. The first match counts."""
 
+_STREAM = re.compile(rb"^(data|event|id|retry|error)?:", re.MULTILINE)
+"""A line of server-sent events."""
+
 
 def error_within(data: bytes, body: bytes, *, had_text: bool = False) -> Failure:
     """Returns the failure for an error inside a 200. `data`: the part that reports it. `body`: all of it. `had_text`:
@@ -56,14 +59,27 @@ def _kind(error: ErrorBody) -> Kind:
 
 def unreadable(body: bytes, why: Exception | str) -> Failure:
     """Returns the failure for a 200 that is not an answer: the error in it, or what a page shows, such as a login
-    page."""
+    page, in HTML or in plain text."""
     error = read_error(body)
     if error.description or error.codes - {""}:
         return error_within(body, body)
-    reason = "nested absurdly deep" if isinstance(why, RecursionError) else str(why)
-    page = visible_text(body)
-    said = f"a page of HTML: {page}" if page else f"a 200 whose body is not the contract's: {reason}"
-    return replace(unusable(body, said), is_page=bool(page) or not body.strip())
+    page, words = visible_text(body), _plain_text(body)
+    if page:
+        said = f"a page of HTML: {page}"
+    elif words:
+        said = f"a 200 that is neither JSON nor a stream: {words}"
+    else:
+        reason = "nested absurdly deep" if isinstance(why, RecursionError) else str(why)
+        said = f"a 200 whose body is not the contract's: {reason if body.strip() else 'it is empty'}"
+    return replace(unusable(body, said), is_page=bool(page or words) or not body.strip())
+
+
+def _plain_text(body: bytes) -> str:
+    """Returns the beginning of a body that is a text and nothing else; empty if it is JSON, a stream or bytes."""
+    if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b'"', b"") or _STREAM.search(body):
+        return ""
+    text = body[:300].decode(errors="replace").rstrip("\ufffd")
+    return "" if "\ufffd" in text or "\0" in text else " ".join(text.split())
 
 
 def broken_off(answer: Answer, reasons: Iterable[str | None]) -> Failure | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from numbers import Number
 from typing import Any, TypeVar
 
@@ -19,6 +21,8 @@ T = TypeVar("T")
 _REMEDY = "make it text, numbers or dates first"
 _EXACT: tuple[set[type], ...] = ({str}, {int}, {float}, {bool})
 """Kinds of values that, alone in a column, no type of polars changes."""
+_OF_128_BITS = (pl.Int128, pl.UInt128)
+"""polars makes whole numbers of these of a list that holds one of 2^63. No other tool reads them in Parquet."""
 _COMPARED: tuple[type, ...] = (Number, str, bytes, dt.date, dt.time, dt.timedelta)
 
 
@@ -31,6 +35,7 @@ def as_polars(frame: Any) -> pl.DataFrame:
     odd = [name for name, dtype in made.schema.items() if dtype == pl.Object]
     if odd:
         raise UsageError(f"frame: column {odd[0]!r} holds Python objects: {_REMEDY}")
+    made = made.with_columns(_readable(made[name]) for name, dtype in made.schema.items() if dtype in _OF_128_BITS)
     return made.with_columns(texts(made[name]) for name, dtype in made.schema.items() if _is_unkept(dtype))
 
 
@@ -59,6 +64,7 @@ def _from_arrow(frame: Any) -> pl.DataFrame:
         reader = stream.from_stream(frame)
     except pa.ArrowException:  # a column alone
         return _read(lambda: pl.DataFrame(frame))
+    _refuse_twice(reader.schema.names)
     refuse_unreadable("frame", reader.schema)
     return _read(lambda: pl.DataFrame(reader))
 
@@ -67,7 +73,11 @@ def _from_dicts(rows: list[Any]) -> pl.DataFrame:
     """Returns the table. Raises UsageError for values that would not stay what they are beside the column's others."""
     if not all(isinstance(row, Mapping) for row in rows):
         raise UsageError("frame: a list should hold a dict for each row")
-    frame = _read(lambda: pl.DataFrame(rows, infer_schema_length=None))
+    names = list(dict.fromkeys(chain.from_iterable(rows)))
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise UsageError(f"frame: a dict has the key {wrong[0]!r:.60}: a column's name should be a text")
+    columns = ((name, [{name: row.get(name)} for row in rows]) for name in names)
+    frame = _of_columns(partial(pl.DataFrame, infer_schema_length=None), rows, columns)
     for name, dtype in frame.schema.items():
         given = [row.get(name) for row in rows]
         if dtype == pl.Object or {*map(type, given)} - {type(None)} in _EXACT:
@@ -113,19 +123,28 @@ def _is_truth(value: Any) -> bool:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     """Returns the table; each level of its index that has a name is a column, too."""
     levels = [name for name in frame.index.names if name is not None]
-    names = [*levels, *frame.columns]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UsageError(f"frame: column {twice[0]!r} is there twice: rename one")
+    _refuse_twice([*levels, *frame.columns])
     whole = frame.reset_index(level=levels) if levels else frame
     periods = [name for name in whole.columns if str(whole[name].dtype).startswith("period")]
     if periods:
         raise UsageError(f"frame: column {str(periods[0])!r} holds periods: {_REMEDY}")
+    return _of_columns(pl.DataFrame, whole, ((str(name), whole[[name]]) for name in whole.columns))
+
+
+def _refuse_twice(names: list[Any]) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"frame: column {twice[0]!r} is there twice: rename one")
+
+
+def _of_columns(make: Callable[[Any], pl.DataFrame], whole: Any, columns: Iterable[tuple[str, Any]]) -> pl.DataFrame:
+    """Makes the table. Raises UsageError where a library refuses its values, and names the column: `columns` are tables
+    of one column each."""
     try:
-        return pl.DataFrame(whole)
-    except (Exception, pl.exceptions.PanicException):  # as below
-        for name in whole.columns:
-            _read(partial(pl.DataFrame, whole[[name]]), f"column {str(name)!r}")
+        return _read(partial(make, whole))
+    except UsageError:
+        for name, column in columns:
+            _read(partial(make, column), f"column {name!r}")
         raise
 
 
@@ -138,6 +157,14 @@ def _read(make: Callable[[], T], what: str = "a column") -> T:
         raise UsageError(
             f"frame: {what} holds values of several kinds, or Python objects: {_REMEDY} ({reason:.200})"
         ) from None
+
+
+def _readable(numbers: pl.Series) -> pl.Series:
+    """Returns whole numbers in the first type that holds them all, and that Parquet's readers know."""
+    for dtype in (pl.Int64, pl.UInt64, pl.Decimal(38, 0)):
+        with suppress(pl.exceptions.PolarsError):
+            return numbers.cast(dtype)
+    raise UsageError(f"frame: column {numbers.name!r} holds whole numbers of more than 38 digits: make it text first")
 
 
 def _is_unkept(dtype: pl.DataType) -> bool:

@@ -10,18 +10,27 @@ import polars as pl
 from batchgen.errors import NoSuchFile, UsageError
 from batchgen.storage.listing import File, find
 from batchgen.storage.location import is_url
+from batchgen.ui.humanize import first_line
+
+_WHERE = "a run returns where its results are (`path`)"
 
 
 def load(path: str | Path) -> pl.DataFrame:
     """Returns the results, a row for each input row, in input order: of a file or a folder, local or in an object
-    store. A path that exists is no pattern, whatever its name. Raises NoSuchFile."""
-    if isinstance(path, str) and is_url(path):
-        return _load_objects(path)
+    store. A path that exists is no pattern, whatever its name. Raises NoSuchFile, and UsageError for what is none of
+    these, such as a job file."""
+    try:
+        return _load_objects(path) if isinstance(path, str) and is_url(path) else _load_files(path)
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(f"{path}: no results that can be read: {_WHERE} ({first_line(error):.200})") from None
+
+
+def _load_files(path: str | Path) -> pl.DataFrame:
     if not Path(path).is_dir():
         try:
             return pl.read_parquet(path, glob=not Path(path).exists())
         except FileNotFoundError:
-            raise NoSuchFile(f"{path}: no such file: a run returns where its results are (`path`)") from None
+            raise NoSuchFile(f"{path}: no such file: {_WHERE}") from None
     while True:
         before = Path(path).stat().st_ino
         try:

@@ -195,6 +195,6 @@ def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict
 
 def _troubles(stats: Stats) -> str:
     found = [f"{stats.most:,} in flight at most"] if stats.most else []
-    counts = {"failed": stats.failed, "retries": stats.repeated}
+    counts = {"failed": stats.failed, inflect(stats.repeated, "retry", "retries"): stats.repeated}
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
     return ", ".join([*found, *parts, *([stats.trouble[:200]] if stats.trouble else [])])

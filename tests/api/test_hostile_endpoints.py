@@ -252,9 +252,20 @@ def test_the_run_is_over_and_says_so_in_its_own_words(night):
 
 
 @pytest.mark.usefixtures("each_pool")
-async def test_a_late_second_answer_is_nobodys():
+async def test_an_encoding_that_nobody_asked_for_is_named_where_the_body_cannot_be_read():
+    with Wire() as wire:
+        wire.default = says(http(b"\x28\xb5\x2f\xfd\x00", "Content-Encoding: zstd"))
+        async with Client(connection(wire.url)) as client:
+            outcome = await client.attempt(b'{"prompt": "x"}', "m")
+    assert isinstance(outcome, Failure)
+    assert outcome.message.endswith(" (Content-Encoding: zstd)")
+
+
+@pytest.mark.usefixtures("each_pool")
+@pytest.mark.parametrize("turns", [20, 0], ids=["which the loop has read", "which the loop has not read yet"])
+async def test_a_late_second_answer_is_nobodys(turns: int):
     """A server that loses count answers twice: what lies in a connection before it is used again is no answer."""
-    late, twice = threading.Event(), asyncio.Event()
+    late, twice = threading.Event(), threading.Event()
 
     async def answer(asked: Asked, writer: Writer) -> None:
         writer.write(kept(completion(f"about {asked.name}")))
@@ -263,16 +274,15 @@ async def test_a_late_second_answer_is_nobodys():
             await asyncio.to_thread(late.wait, PATIENCE)
             writer.write(kept(completion("nobody's")))
             await writer.drain()
-            loop.call_soon_threadsafe(twice.set)
+            twice.set()
 
-    loop = asyncio.get_running_loop()
     with Wire({}) as wire:
         wire.default = answer
         async with Client(connection(wire.url)) as client:
             first = await client.attempt(b'{"prompt": "Write about one."}', "m")
             late.set()
-            await twice.wait()
-            for _ in range(20):
+            assert twice.wait(PATIENCE)  # the loop stands still meanwhile
+            for _ in range(turns):
                 await asyncio.sleep(0)  # the loop reads what has come
             second = await client.attempt(b'{"prompt": "Write about two."}', "m")
     assert read(first) == "about one"

@@ -115,7 +115,19 @@ WRONG = [
         id="months",
     ),
     pytest.param(
-        [{"name": [1, 2]}, {"name": "a"}], {}, "frame: a column holds values of several kinds", id="lists and text"
+        [{"x": 1, "name": [1, 2]}, {"name": "a"}],
+        {},
+        "frame: column 'name' holds values of several kinds",
+        id="lists and text",
+    ),
+    pytest.param(
+        pa.table([["a"], ["b"]], names=["name", "name"]), {}, "frame: column 'name' is there twice", id="twice in Arrow"
+    ),
+    pytest.param(
+        [{"name": "a", 1: 2}], {}, "frame: a dict has the key 1: a column's name", id="a name that is no text"
+    ),
+    pytest.param(
+        [{"name": 10**38}], {}, "frame: column 'name' holds whole numbers of more than 38 digits", id="a huge number"
     ),
     pytest.param(pd.Series(["a"]), {}, "not pandas.Series", id="a column alone"),
     pytest.param(
@@ -171,6 +183,16 @@ def test_results_that_are_not_there_are_an_error_of_batchgens(path):
     for kind in (batchgen.UsageError, FileNotFoundError):
         with pytest.raises(kind, match=f"^{path}: no such file"):
             batchgen.load(path)
+
+
+@pytest.mark.parametrize("path", ["seo.yaml", "mixed", "empty", "no*.parquet"])
+def test_what_is_no_results_is_an_error_of_batchgens(path, tmp_path):
+    for folder in ("mixed", "empty"):
+        (tmp_path / folder).mkdir()
+    for name in ("seo.yaml", "mixed/seo.parquet", "mixed/seo.report.html"):
+        (tmp_path / name).write_text("name: seo\n", "utf-8")
+    with pytest.raises(batchgen.UsageError, match="no results that can be read: a run returns where its results are"):
+        batchgen.load(tmp_path / path)
 
 
 def test_dicts_without_keys_are_json_text_as_those_of_a_job_file(service):

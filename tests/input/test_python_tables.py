@@ -58,5 +58,14 @@ def test_values_that_stay_what_they_are(values, kept):
     assert made == kept if kept is not None else len(made) == len(values)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [([2**63, 1], pl.UInt64), ([2**70, -5, None], pl.Decimal(38, 0)), (pl.Series([7], dtype=pl.Int128), pl.Int64)],
+)
+def test_long_whole_numbers_are_of_a_type_that_is_read_again(given, kept):
+    column = as_polars([{"it": value} for value in given] if isinstance(given, list) else given.to_frame("it"))["it"]
+    assert (column.dtype, column.to_list()) == (kept, list(given))
+
+
 def test_a_column_alone():
     assert as_polars(pl.Series("name", ["a"])).to_dicts() == [{"name": "a"}]

@@ -20,3 +20,10 @@ def test_it_says_100_percent_when_nothing_is_left(kind, ok, failed, percentage, 
     last = capsys.readouterr().err.rstrip().rpartition("\r")[2]
     assert last.partition("|")[0].split() == ["seo", *percentage.split()], last
     assert f"{ok + failed:,}" in last.replace("1000", "1,000")
+
+
+@pytest.mark.parametrize(("retries", "said"), [(1, "1 retry"), (2, "2 retries")])
+def test_one_retry_is_one(retries, said, capsys):
+    stats = Stats(todo=1000, resent=retries)
+    ProgressBar("seo", stats, RemainingTime(None, None, 0.0), lambda: (NOTHING, NOTHING)).close(stats)
+    assert f" {said}" in capsys.readouterr().err

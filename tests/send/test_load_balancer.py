@@ -101,6 +101,19 @@ def test_a_server_that_asks_for_rest_gets_it_within_bounds():
     assert some.servers[0].cooldown == MAX_COOLDOWN
 
 
+def test_a_server_that_asks_for_a_moment_each_time_rests_longer_each_time():
+    some = pool_of(1)
+    now, rests = 0.0, []
+    for _ in range(8):
+        some.mark_down(0, now, now, 0.005)
+        rests.append(some.servers[0].cooldown)
+        now += rests[-1]
+    assert rests == [0.005, *(min(MAX_COOLDOWN, FIRST_COOLDOWN * 2**n) for n in range(7))]
+    some.mark_up(0)
+    some.mark_down(0, now, now, 0.005)
+    assert some.servers[0].cooldown == 0.005, "once it has answered it is believed"
+
+
 def test_where_all_rest_each_is_asked_in_turn_and_none_twice_for_one_request():
     some = pool_of(3)
     for at in range(3):
@@ -359,6 +372,21 @@ async def test_nobody_waits_for_one_that_is_busy(three, status):
         three[1].script = three[0].script
         told = await some.attempt(body(9), "m")
         assert (told.status, told.others_serve, told.retry_after) == (status, False, 20)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(Status(200, {"error": {"message": "too many requests", "code": 429}}), id="within a 200"),
+        pytest.param(Status(500, {"error": {"message": "Context size has been exceeded."}}), id="for its context"),
+    ],
+)
+async def test_one_that_is_busy_in_other_words_rests_as_one_that_says_429(three, said):
+    """It answers at once, and so has the fewest requests in flight: it would get nearly all of them."""
+    three[0].script = lambda *_: said
+    async with balancer_of([server.url for server in three[:2]], clock=lambda: 0.0) as some:
+        told = [await some.attempt(body(n), "m") for n in range(20)]
+    assert [getattr(one, "kind", None) for one in told].count(Kind.BUSY) == three[0].requests == 1
 
 
 async def test_a_broken_server_rests_after_a_few_failures(three):

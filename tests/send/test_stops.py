@@ -103,10 +103,14 @@ def test_a_request_that_all_refuse_ends_a_run_that_finds_its_number_as_soon(job,
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(b"<html>back at 04:00</html>", "a page of HTML"), (b"", "a 200 whose body is not the contract's")],
+    [
+        (b"<html>back at 04:00</html>", "a page of HTML: back at 04:00"),
+        (b"back at 04:00\n", "a 200 that is neither JSON nor a stream: back at 04:00"),
+        (b"", "a 200 whose body is not the contract's: it is empty"),
+    ],
 )
 def test_a_page_that_takes_the_services_place_amid_a_run_buys_no_row_again_and_again(job, service, called, body, said):
-    """A 200 of HTML about maintenance, or of nothing: each such answer may be billed."""
+    """A 200 about maintenance, in HTML or plain text, or of nothing: each such answer may be billed."""
     service.script = lambda n, _: Raw(body, "text/html") if n > 20 else None
     ended = called("run", job(rows_of(200)), "--json")
     assert (ended.returncode, ended.json["ok"]) == (4, 20), ended.stderr

@@ -156,7 +156,7 @@ class LoadBalancer:
         )
         if refused:
             self.pool.refuses(at, begun, now, failure.retry_after)
-        elif status_policy(failure.status).slows:
+        elif failure.slows_everyone:
             self.pool.mark_down(at, begun, now, failure.retry_after)
         elif failure.kind.policy.is_the_servers or _is_in_doubt(told):
             self.pool.failed(at, begun, now, at_once=failure.kind is Kind.UNSENT)

@@ -114,13 +114,15 @@ class ServerPool:
 
     def mark_down(self, at: int, begun: float, now: float, cooldown: float | None = None) -> None:
         """Starts a cooldown. `begun`: when the request was sent; one that was sent before a cooldown began, or ends
-        within it, says nothing new. `cooldown`: seconds, if the server asks for so many."""
+        within it, says nothing new. `cooldown`: seconds, if the server asks for so many; if that was too few, the next
+        one is longer all the same, or rows would try a server again and again that asks for a moment each time."""
         server = self.servers[at]
         if server.cooldown and begun < server.cooldown_since:
             return
         server.probing = False
         if now >= server.cooldown_since + server.cooldown:
-            server.cooldown = min(MAX_COOLDOWN, cooldown or max(FIRST_COOLDOWN, 2 * server.cooldown))
+            longer = max(FIRST_COOLDOWN, 2 * server.cooldown) if server.cooldown else 0.0
+            server.cooldown = min(MAX_COOLDOWN, max(cooldown or FIRST_COOLDOWN, longer))
             server.cooldown_since = now
 
     def refuses(self, at: int, begun: float, now: float, cooldown: float | None = None) -> None:
