@@ -76,13 +76,14 @@ class Window:
 
 
 class Bucket:
-    """Grants so many tokens a minute, as they flow in; it is full at first."""
+    """Grants so many tokens a minute, as they flow in; it holds as many, or `most`, and is full at first."""
 
-    def __init__(self, tokens: int, of_row: Callable[[int], int] = lambda _: 1) -> None:
-        self._tokens, self._of_row, self._level, self._at = tokens, of_row, float(tokens), 0.0
+    def __init__(self, tokens: int, of_row: Callable[[int], int] = lambda _: 1, most: int | None = None) -> None:
+        self._tokens, self._of_row, self._most = tokens, of_row, most or tokens
+        self._level, self._at = float(self._most), 0.0
 
     def __call__(self, row: int, now: float) -> bool:
-        self._level = min(self._tokens, self._level + (now - self._at) * self._tokens / 60)
+        self._level = min(self._most, self._level + (now - self._at) * self._tokens / 60)
         self._at = now
         is_granted = self._level >= self._of_row(row)
         self._level -= self._of_row(row) * is_granted
@@ -141,6 +142,7 @@ def long_rows(every: int, long: int, short: int) -> Callable[[int], int]:
         pytest.param(lambda: Window(60), 17, id="60 requests by the minute of the clock"),
         pytest.param(lambda: Window(400), 2.4, id="400 requests by the minute of the clock"),
         pytest.param(lambda: Bucket(60), 16, id="60 requests a minute"),
+        pytest.param(lambda: Bucket(60, most=1), 18, id="a request a second"),
         pytest.param(lambda: Window(25_000, long_rows(10, 5000, 200)), 28, id="tokens by the clock, some rows long"),
         pytest.param(lambda: Window(25_000, long_rows(100, 12_000, 200)), 13, id="tokens by the clock, few very long"),
         pytest.param(lambda: Bucket(25_000, long_rows(10, 5000, 200)), 28, id="tokens, some rows long"),
