@@ -142,7 +142,7 @@ def long_rows(every: int, long: int, short: int) -> Callable[[int], int]:
         pytest.param(lambda: Window(60), 17, id="60 requests by the minute of the clock"),
         pytest.param(lambda: Window(400), 2.4, id="400 requests by the minute of the clock"),
         pytest.param(lambda: Bucket(60), 16, id="60 requests a minute"),
-        pytest.param(lambda: Bucket(60, most=1), 18, id="a request a second"),
+        pytest.param(lambda: Bucket(60, most=1), 20, id="a request a second"),
         pytest.param(lambda: Window(25_000, long_rows(10, 5000, 200)), 28, id="tokens by the clock, some rows long"),
         pytest.param(lambda: Window(25_000, long_rows(100, 12_000, 200)), 13, id="tokens by the clock, few very long"),
         pytest.param(lambda: Bucket(25_000, long_rows(10, 5000, 200)), 28, id="tokens, some rows long"),
