@@ -65,7 +65,8 @@ class Blame:
         may_be_away = may_be_the_service and (is_overloaded or not policy.slows)  # else it refuses by rate
         if is_overloaded:
             self._overloaded.add(task.key)
-        may_be_the_row = task.failed_before and not self._says_nothing_of_rows(failure)  # once more
+        has_failed = task.failed_before or task.own_failures >= FAILURES_AMID_ANSWERS
+        may_be_the_row = has_failed and not self._says_nothing_of_rows(failure)  # once more
         if may_be_away and not may_be_the_row:
             amid_answers = policy.slows or (failure.is_late and now - self._answered_at < RECENT_ANSWER_SECONDS)
             self._limits.failed(now, left, billed=policy.billed is Billed.MAYBE, amid_answers=amid_answers)

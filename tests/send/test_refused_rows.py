@@ -117,6 +117,14 @@ def test_rows_that_failed_so_before_hold_up_no_others_either(refusal):
     assert max(night.answered_at) <= 30
 
 
+@pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.UNANSWERED])
+@pytest.mark.parametrize("every", [20, 10])
+def test_rows_that_always_fail_are_no_outage_when_they_alone_are_left(kind, every):
+    night = Night(400, all_but(every), Failure(kind, "no", 500))
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (400 - 400 // every, 400 // every, None)
+    assert night.ended_at - max(night.answered_at) <= 30
+
+
 def test_rows_that_failed_so_before_end_a_run_that_has_no_others():
     night = Night(40, lambda *_: False, failed_before=lambda _: True)
     assert (night.stats.failed, night.dispatcher.stopped) == (40, None)
