@@ -19,6 +19,8 @@ FAILURES_AMID_ANSWERS = 2
 """A row is at fault after this many failures, each while other rows were answered."""
 RECENT_ANSWER_SECONDS = 3.0
 """Others count as being answered for so many seconds after an answer."""
+MIN_DELAY = 1.0
+"""Seconds until the next of its last tries for a row that has used up its others."""
 MAX_WINDOW = 15.0
 """Where the server was found to have a rate: it may refuse everything until its window has passed."""
 
@@ -87,18 +89,18 @@ class Blame:
         """Returns whether a refusal by rate says nothing of a limit: others need not wait."""
         return _is_refused(failure) and self._refused.is_no_limit(task, now)
 
-    def delay(self, task: Task, failure: Failure, delay: float | None, now: float) -> float | None:
-        """Returns the seconds until the next attempt at a row, `delay` for most: infinity if it is set aside until the
-        others are done; None if it is not tried again."""
+    def postpone(self, task: Task, failure: Failure, delay: float | None, now: float) -> float | None:
+        """Sets a row aside that is refused for itself. Returns the seconds until its next attempt, `delay` for any
+        other row: infinity until the others are done; None if it is not tried again."""
         if not self.is_refused_for_itself(task, failure):
             return delay
-        delay = self._refused.delay(task, delay, now)
+        delay = self._refused.postpone(task, delay or MIN_DELAY, now)
         if self._refused.are_most_their_own:
             self._limits.unlearn(now)
         return delay
 
-    def others_are_done(self) -> None:
-        self._refused.others_are_done()
+    def others_are_done(self, now: float) -> None:
+        self._refused.others_are_done(now)
 
     def _answered_since(self, task: Task) -> bool:
         """Returns whether others were answered since the row was first sent, or failed last."""

@@ -150,9 +150,9 @@ class Dispatcher:
     def _try_last(self, now: float) -> bool:
         """Returns whether rows wait, where no others are left. Those that were set aside are tried soon."""
         if self._waiting.are_set_aside:
-            rows = pluralize(len(self._waiting), "row")
+            rows = pluralize(self._waiting.rows(), "row")
             log.warning("warning: refused again and again, while others were answered: %s, tried last", rows)
-            self._blame.others_are_done()
+            self._blame.others_are_done(now)
             self._waiting.release(now + self.retries.back_off(1))
         return bool(self._waiting)
 
@@ -252,10 +252,10 @@ class Dispatcher:
             self._answered(task, sent_at)
         self._blame.weigh(task, failure, now, self.stats.left)
         self._report_trouble(failure)
-        delay = self._blame.delay(task, failure, self.retries.delay(failure, task.tries), now)
+        delay = self._blame.postpone(task, failure, self.retries.delay(failure, task.tries), now)
         is_burst = self._slow_down(task, failure, sent_at, now)
-        outage = self.limits.outage(now)
-        before = task.failed_before or self._blame.is_refused_for_itself(task, failure)
+        outage, is_its_own = self.limits.outage(now), self._blame.is_refused_for_itself(task, failure)
+        before = is_its_own if failure.kind is Kind.BUSY else task.failed_before
         in_flight = self.concurrency if self.limits.auto is None else self.stats.in_flight
         stop = self.stops.failed(
             task.key, failure, now, in_flight=in_flight, outage=outage, is_burst=is_burst, failed_before=before

@@ -166,8 +166,9 @@ class RateLimiter:
         return self._outage.is_likely() or self._learned.is_refused_in_a_row
 
     def unlearn(self, now: float) -> None:
-        """Starts over with the rate that the server's refusals seemed to show."""
-        self._learned.restart(now)
+        """Forgets the rate that the server's refusals seemed to show."""
+        if self._learned.is_met:
+            self._learned = AdaptivePacer(None, now)
 
     def outage(self, now: float) -> float:
         """Returns the seconds since the outage began; 0 if there is none."""

@@ -24,8 +24,8 @@ after a refusal, and at most this share is refused at first."""
 LAST_TRIES = 3
 """How often a row that was set aside is tried when the others are done, and nothing is answered any more."""
 QUIET_SECONDS = 60.0
-"""From the last answer to the last try. Limits count by the minute: by then they have nothing of the others. Many rows
-are spread over as long, or those that fit a limit would hide that they do."""
+"""From the last answer, or from when the others are done, to the last try. Limits count by the minute: by then they
+have nothing of the others, nor of an earlier run. Many rows are spread over as long: all at once could exceed one."""
 
 
 class RefusedRows:
@@ -35,7 +35,7 @@ class RefusedRows:
         self._share = 1.0  # of the rows that were refused when they were first sent, lately
         self._set_aside = self._answered_later = 0
         self._granted_at = -math.inf  # when the latest request was sent that was answered
-        self._are_others_done = False
+        self._are_others_done, self._done_at = False, -math.inf
         self._limit_until = -math.inf
 
     def answered(self, task: Task, sent_at: float) -> None:
@@ -65,13 +65,15 @@ class RefusedRows:
 
     def is_its_own(self, task: Task) -> bool:
         """Returns whether the row is refused for itself, as far as is known. One that failed in an earlier run is,
-        unless others are refused as well."""
+        unless others that are still to do are refused as well."""
         is_limit = self._granted_at > -math.inf and self._share > FEW_SHARE
-        return self.is_improbable(task) or (task.failed_before and not is_limit)
+        if self.is_improbable(task) or self.are_most_their_own:
+            return True
+        return task.failed_before and (self._are_others_done or not is_limit)
 
     def is_no_limit(self, task: Task, now: float) -> bool:
         """Returns whether the refusal of the row says nothing of a limit, so that the others need not wait."""
-        return now >= self._limit_until and (self.is_its_own(task) or self.are_most_their_own)
+        return now >= self._limit_until and self.is_its_own(task)
 
     @property
     def are_most_their_own(self) -> bool:
@@ -79,21 +81,23 @@ class RefusedRows:
         is_share_low = max(self._answered_later / max(self._set_aside, 1), self._share) <= FEW_SHARE
         return self._set_aside >= FEW and is_share_low
 
-    def delay(self, task: Task, delay: float | None, now: float) -> float | None:
-        """Returns the seconds until the next attempt at a row that is refused for itself: infinity while there are
-        others; then so many as for any row (`delay`), and None after its last try."""
+    def postpone(self, task: Task, delay: float, now: float) -> float | None:
+        """Sets a row aside that is refused for itself, or counts one of its last tries. Returns the seconds until the
+        next one: infinity while there are others; then `delay`, as for any row, and None after the last."""
         if not self._are_others_done:
             self._set_aside += 1
             return math.inf
         task.last_tries += 1
-        if delay is None or task.last_tries >= LAST_TRIES:
+        if task.last_tries >= LAST_TRIES:
             return None
-        is_last = task.last_tries == LAST_TRIES - 1
-        return max(delay, self._granted_at + QUIET_SECONDS + self._spread(task) - now) if is_last else delay
+        if task.last_tries < LAST_TRIES - 1:
+            return delay
+        quiet_at = max(self._granted_at, self._done_at) + QUIET_SECONDS
+        return max(delay, quiet_at + self._spread(task) - now)
 
     def _spread(self, task: Task) -> float:
         """Returns seconds by which the row's last try comes after that of others."""
         return task.key[-1] / 256 * min(self._set_aside, QUIET_SECONDS)
 
-    def others_are_done(self) -> None:
-        self._are_others_done = True
+    def others_are_done(self, now: float) -> None:
+        self._are_others_done, self._done_at = True, now

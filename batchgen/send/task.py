@@ -36,8 +36,8 @@ class Task(msgspec.Struct):
     outages: int = 0  # that the run had had by then
     tries: dict[str, int] = {}
     refused_at: float | None = None  # by rate, as it seemed; the last time
-    by_chance: float = 1.0  # the probability that a limit refuses it so often
-    last_tries: int = 0  # when all others were done
+    by_chance: float = 1.0  # the probability that a limit is why it was refused so often
+    last_tries: int = 0  # once the others were done, since anything was granted
 
     def cost(self, answer_tokens: float, prompt_tokens: int | None = None) -> float:
         """Returns US dollars. `prompt_tokens`: as the service counted them; else the estimate is used."""

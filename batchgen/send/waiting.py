@@ -22,6 +22,10 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def rows(self) -> int:
+        """Returns how many rows these are, with those that share an answer."""
+        return sum(task.rows for _, _, task in self._rows)
+
     def add(self, task: Task, due: float) -> None:
         heapq.heappush(self._rows, (due, next(self._numbered), task))
 

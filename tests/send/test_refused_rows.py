@@ -131,6 +131,27 @@ def test_rows_that_failed_so_before_end_a_run_that_has_no_others():
     assert night.ended_at <= 2 * QUIET_SECONDS
 
 
+@pytest.mark.parametrize(("rows", "every"), [(12, 3), (40, 4), (100, 10)])
+def test_rows_that_failed_so_before_end_a_run_in_which_others_of_them_are_answered(rows, every):
+    """However large their share is, so that a limit seems to be there."""
+    night = Night(rows, lambda row, _: row % every == 2, failed_before=lambda _: True)
+    answered = sum(row % every == 2 for row in range(rows))
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (answered, rows - answered, None)
+    assert night.ended_at <= 3 * QUIET_SECONDS
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_minute_that_an_earlier_run_used_up_fails_no_row_that_failed_before(rows):
+    night = Night(rows, lambda _, now: now > 45, failed_before=lambda _: True)
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows, 0, None)
+
+
+@pytest.mark.parametrize("every", [10, 20])
+def test_few_rows_that_are_always_refused_are_found_in_a_short_run_too(every):
+    night = Night(100, all_but(every))
+    assert (night.stats.ok, night.stats.failed) == (100 - 100 // every, 100 // every)
+
+
 def test_a_quota_that_is_used_up_later_ends_the_run_and_fails_no_row_for_it():
     """Though so many rows were refused for themselves before."""
     night = Night(5000, lambda row, now: now < 40 and row % 10 != 3)
