@@ -96,6 +96,7 @@ class AdaptivePacer:
 
     @property
     def is_refused_in_a_row(self) -> bool:
+        """Returns whether requests of this trial were refused one after the other, or all are for now."""
         return self._row.number > 1 or self._is_closed
 
     @property

@@ -60,7 +60,7 @@ class Blame:
     def weigh(self, task: Task, failure: Failure, now: float, left: int) -> None:
         """Charges a failure to the row, unless it may be the service's. `left`: rows still to do."""
         policy = failure.kind.policy
-        if _is_refused(failure):
+        if failure.kind is Kind.BUSY:
             self._refused.refused(task, now)
         may_be_the_service = policy.scope is Scope.SERVER
         is_overloaded = status_policy(failure.status).is_limit
@@ -83,11 +83,11 @@ class Blame:
 
     def is_refused_for_itself(self, task: Task, failure: Failure) -> bool:
         """Returns whether the service refuses the row by rate, and others not."""
-        return _is_refused(failure) and self._refused.is_its_own(task)
+        return failure.kind is Kind.BUSY and self._refused.is_its_own(task)
 
     def is_no_limit(self, task: Task, failure: Failure, now: float) -> bool:
         """Returns whether a refusal by rate says nothing of a limit: others need not wait."""
-        return _is_refused(failure) and self._refused.is_no_limit(task, now)
+        return failure.kind is Kind.BUSY and self._refused.is_no_limit(task, now)
 
     def postpone(self, task: Task, failure: Failure, delay: float | None, now: float) -> float | None:
         """Sets a row aside that is refused for itself. Returns the seconds until its next attempt, `delay` for any
@@ -132,8 +132,3 @@ class Blame:
         row's doing."""
         is_overload = status_policy(failure.status).is_limit and len(self._overloaded) >= REJECTED_ROWS
         return is_overload or not failure.kind.policy.reaches_server
-
-
-def _is_refused(failure: Failure) -> bool:
-    """Returns whether it is a refusal by rate of the service, and not of one server of several."""
-    return failure.kind is Kind.BUSY and not failure.others_serve

@@ -280,8 +280,8 @@ class Dispatcher:
         """Pauses all slots after a refusal. Returns whether it is the first refusal since this request was sent."""
         if failure.is_late:
             self.limits.unanswered(now, sent_at)
-        is_alone = failure.others_serve or self._blame.is_no_limit(task, failure, now)
-        if is_alone or not failure.slows_everyone or (self.limits.outage(now) and not failure.retry_after):
+        is_for_all = not failure.others_serve and not self._blame.is_no_limit(task, failure, now)
+        if not is_for_all or not failure.slows_everyone or (self.limits.outage(now) and not failure.retry_after):
             return False
         by_rate = failure.kind is Kind.BUSY
         pause = failure.retry_after or self.retries.pause(self.limits.refusals, by_rate=by_rate)

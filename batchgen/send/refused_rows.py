@@ -17,10 +17,12 @@ IMPROBABLE = 0.01
 LEAST_PRIOR = 0.05
 """The least probability that a refusal is a limit's, before anything is known of the row: one may begin at any time."""
 WEIGHT = 0.05
-"""Of a row in the share of those that are refused when they are first sent."""
-FEW, FEW_SHARE = 3, 0.25
-"""There is no limit, as it seems, once so many rows were set aside, at most this share of their number was answered
-after a refusal, and at most this share is refused at first."""
+"""Of the latest row, in the share of rows that are refused when they are first sent: a moving average."""
+FEW = 3
+"""Rows that must have been set aside before it is thought that there is no limit at all."""
+LIMIT_SHARE = 0.25
+"""There is a limit where more rows than this share are refused when they are first sent, or where more were answered
+after a refusal than this share of the number that was set aside."""
 LAST_TRIES = 3
 """How often a row that was set aside is tried when the others are done, and nothing is answered any more."""
 QUIET_SECONDS = 60.0
@@ -66,7 +68,7 @@ class RefusedRows:
     def is_its_own(self, task: Task) -> bool:
         """Returns whether the row is refused for itself, as far as is known. One that failed in an earlier run is,
         unless others that are still to do are refused as well."""
-        is_limit = self._granted_at > -math.inf and self._share > FEW_SHARE
+        is_limit = self._granted_at > -math.inf and self._share > LIMIT_SHARE
         if self.is_improbable(task) or self.are_most_their_own:
             return True
         return task.failed_before and (self._are_others_done or not is_limit)
@@ -78,7 +80,7 @@ class RefusedRows:
     @property
     def are_most_their_own(self) -> bool:
         """Returns whether no limit was met, as it seems: hardly a row was answered after it was refused."""
-        is_share_low = max(self._answered_later / max(self._set_aside, 1), self._share) <= FEW_SHARE
+        is_share_low = max(self._answered_later / max(self._set_aside, 1), self._share) <= LIMIT_SHARE
         return self._set_aside >= FEW and is_share_low
 
     def postpone(self, task: Task, delay: float, now: float) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from support.service import Status, error_body
 from test_dispatcher import dispatched
+from test_load_balancer import balancer_of
 
 from batchgen.api.failure_kinds import Kind
 from batchgen.api.outcome import Answer, Failure
@@ -115,6 +116,31 @@ def test_rows_that_failed_so_before_hold_up_no_others_either(refusal):
     night = Night(400, lambda row, _: not is_bad(row), refusal, failed_before=is_bad)
     assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (360, 40, None)
     assert max(night.answered_at) <= 30
+
+
+@dataclass
+class OneOfSeveral:
+    """A server that refuses each tenth row, as the others do."""
+
+    refusal: Failure
+
+    async def attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
+        is_granted = int.from_bytes(body, "big") % 10 != 3
+        await asyncio.sleep(0.5 if is_granted else 0.05)
+        return Answer(b"", 1, 20) if is_granted else self.refusal
+
+
+@pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED], ids=["429", "503"])
+@pytest.mark.parametrize("servers", [2, 3])
+def test_rows_that_each_of_several_servers_refuses_fail_when_the_others_are_done(servers, refusal):
+    random.seed(1)
+    balancer = balancer_of(
+        [f"http://{n}.test/v1" for n in range(servers)], clock=lambda: asyncio.get_running_loop().time()
+    )
+    balancer._clients = [OneOfSeveral(refusal) for _ in range(servers)]
+    tasks = [Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(400)]
+    dispatcher = dispatched(tasks, balancer.attempt, Budget())
+    assert (dispatcher.stats.ok, dispatcher.stats.failed, dispatcher.stopped) == (360, 40, None)
 
 
 @pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.UNANSWERED])
