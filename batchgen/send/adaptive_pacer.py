@@ -123,9 +123,7 @@ class AdaptivePacer:
             return
         self._pace.take(now, 1)
         if self._is_closed:
-            self._row.hold(
-                now + 2.1 * self._row.lag
-            )  # until it is known as granted (`_judge`), and no next one beside it
+            self._row.hold(now + 2.1 * self._row.lag)  # a little longer than `_judge` takes it for granted after
 
     def refused(self, now: float, sent_at: float, resume_at: float) -> None:
         """Counts a refusal. `resume_at`: when all slots resume."""

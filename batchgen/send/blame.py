@@ -102,10 +102,6 @@ class Blame:
     def others_are_done(self, now: float) -> None:
         self._refused.others_are_done(now)
 
-    def _answered_since(self, task: Task) -> bool:
-        """Returns whether others were answered since the row was first sent, or failed last."""
-        return self.answers > (task.answers or 0)
-
     def _charge(self, task: Task, causes: tuple[str, ...]) -> None:
         """Charges this failure to the row, and the doubtful ones before it, unless an outage began meanwhile."""
         causes = (*task.doubtful_causes, *causes) if task.outages == self._limits.outages else causes
@@ -118,7 +114,7 @@ class Blame:
         """Returns whether the row is at fault. It is if others were answered since it was sent; if it has failed often
         while others were answered; if it failed in an earlier run; or if only this row fails, again, at a service that
         has answered."""
-        if self._answered_since(task):
+        if self.answers > (task.answers or 0):
             return True
         if failure.kind.policy.slows or self._says_nothing_of_rows(failure):
             return False  # the service has not seen the row

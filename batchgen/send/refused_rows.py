@@ -37,8 +37,8 @@ class RefusedRows:
         self._share = 1.0  # of the rows that were refused when they were first sent, lately
         self._set_aside = self._answered_later = 0
         self._granted_at = -math.inf  # when the latest request was sent that was answered
-        self._are_others_done, self._done_at = False, -math.inf
-        self._limit_until = -math.inf
+        self._done_at = math.inf  # when the others were
+        self._limit_until = -math.inf  # a refusal says something of a limit, once the others are done
 
     def answered(self, task: Task, sent_at: float) -> None:
         """Counts an answer. Once the others are done, it shows that a row that was set aside met a limit after all."""
@@ -102,4 +102,8 @@ class RefusedRows:
         return task.key[-1] / 256 * min(self._set_aside, QUIET_SECONDS)
 
     def others_are_done(self, now: float) -> None:
-        self._are_others_done, self._done_at = True, now
+        self._done_at = now
+
+    @property
+    def _are_others_done(self) -> bool:
+        return self._done_at < math.inf
