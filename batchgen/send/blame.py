@@ -61,7 +61,7 @@ class Blame:
         """Charges a failure to the row, unless it may be the service's. `left`: rows still to do."""
         policy = failure.kind.policy
         if failure.kind is Kind.BUSY:
-            self._refused.refused(task, now)
+            self._refused.refused(task, now, left, failure.retry_after or 0.0)
         may_be_the_service = policy.scope is Scope.SERVER
         is_overloaded = status_policy(failure.status).is_limit
         may_be_away = may_be_the_service and (is_overloaded or not policy.slows)  # else it refuses by rate

@@ -23,6 +23,9 @@ FEW = 3
 LIMIT_SHARE = 0.25
 """There is a limit where more rows than this share are refused when they are first sent, or where more were answered
 after a refusal than this share of the number that was set aside."""
+FEW_LEFT = 10
+"""Rows at most, and LIMIT_SHARE of the answers at most, that may be refused for themselves where nothing else is known:
+they alone are left, and nothing was granted for QUIET_SECONDS. So it is in short runs."""
 LAST_TRIES = 3
 """How often a row that was set aside is tried when the others are done, and nothing is answered any more."""
 QUIET_SECONDS = 60.0
@@ -35,13 +38,16 @@ class RefusedRows:
 
     def __init__(self) -> None:
         self._share = 1.0  # of the rows that were refused when they were first sent, lately
-        self._set_aside = self._answered_later = 0
+        self._answered = self._answered_later = self._set_aside = 0
+        self._left = 0  # to do
+        self._asked = 0.0  # seconds that the service last asked to wait
         self._granted_at = -math.inf  # when the latest request was sent that was answered
         self._done_at = math.inf  # when the others were
         self._limit_until = -math.inf  # a refusal says something of a limit, once the others are done
 
     def answered(self, task: Task, sent_at: float) -> None:
         """Counts an answer. Once the others are done, it shows that a row that was set aside met a limit after all."""
+        self._answered += 1
         self._granted_at = max(self._granted_at, sent_at)
         if self._are_others_done:
             self._limit_until = sent_at + QUIET_SECONDS
@@ -50,8 +56,10 @@ class RefusedRows:
         else:
             self._share *= 1 - WEIGHT
 
-    def refused(self, task: Task, now: float) -> None:
-        """Counts a refusal. Once more says nothing of the row while nothing is granted."""
+    def refused(self, task: Task, now: float, left: int, asked: float) -> None:
+        """Counts a refusal. Once more says nothing of the row while nothing is granted. `left`: rows to do. `asked`:
+        seconds that the service asks to wait."""
+        self._left, self._asked = left, asked
         if task.refused_at is None:
             self._share += WEIGHT * (1 - self._share)
             prior = (1 + self._answered_later) / (1 + self._answered_later + self._set_aside)
@@ -69,9 +77,15 @@ class RefusedRows:
         """Returns whether the row is refused for itself, as far as is known. One that failed in an earlier run is,
         unless others that are still to do are refused as well."""
         is_limit = self._granted_at > -math.inf and self._share > LIMIT_SHARE
-        if self.is_improbable(task) or self.are_most_their_own:
+        if self.is_improbable(task) or self.are_most_their_own or self._are_last(task):
             return True
         return task.failed_before and (self._are_others_done or not is_limit)
+
+    def _are_last(self, task: Task) -> bool:
+        """Returns whether few rows are left of many, and have had the time to be granted that limits take."""
+        waited = 0.0 if task.refused_at is None else task.refused_at - self._granted_at
+        is_long = waited >= QUIET_SECONDS >= self._asked
+        return is_long and self._left <= min(FEW_LEFT, LIMIT_SHARE * self._answered)
 
     def is_no_limit(self, task: Task, now: float) -> bool:
         """Returns whether the refusal of the row says nothing of a limit, so that the others need not wait."""

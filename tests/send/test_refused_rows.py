@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from support.service import Status, error_body
@@ -176,6 +176,41 @@ def test_a_minute_that_an_earlier_run_used_up_fails_no_row_that_failed_before(ro
 def test_few_rows_that_are_always_refused_are_found_in_a_short_run_too(every):
     night = Night(100, all_but(every))
     assert (night.stats.ok, night.stats.failed) == (100 - 100 // every, 100 // every)
+
+
+@pytest.mark.parametrize(("rows", "bad"), [(5, 1), (10, 2), (20, 1), (20, 4), (40, 3), (60, 6)])
+def test_a_run_of_some_dozens_of_rows_ends_with_those_that_are_always_refused(rows, bad):
+    """Too few to tell how probable it is: they alone are left, and a minute brings no answer."""
+    night = Night(rows, lambda row, _: row % (rows // bad) != 1)
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows - bad, bad, None)
+    assert night.ended_at <= 2.5 * QUIET_SECONDS
+
+
+@pytest.mark.parametrize("rows", [21, 23, 30, 42])
+@pytest.mark.parametrize(
+    "grants",
+    [
+        pytest.param(lambda: Window(20), id="20 requests by the minute of the clock"),
+        pytest.param(lambda: Bucket(20), id="20 requests a minute"),
+        pytest.param(lambda: Bucket(7, most=1), id="seven a minute, one at a time"),
+    ],
+)
+def test_the_last_rows_that_a_limit_refuses_do_not_fail(grants, rows):
+    night = Night(rows, grants())
+    assert (night.stats.ok, night.dispatcher.stopped) == (rows, None)
+
+
+def test_the_last_rows_do_not_fail_where_the_service_asks_for_longer_than_a_minute():
+    night = Night(20, lambda row, _: row != 7, replace(TOO_MANY, retry_after=3600.0))
+    assert (night.stats.ok, night.stats.failed) == (19, 0)
+    assert night.dispatcher.stopped.startswith("the service asks to come back in 1 h"), night.dispatcher.stopped
+
+
+def test_a_quota_that_leaves_out_many_rows_ends_the_run_and_fails_none():
+    granted = iter(range(60))
+    night = Night(100, lambda *_: next(granted, None) is not None)
+    assert (night.stats.ok, night.stats.failed) == (60, 0)
+    assert night.dispatcher.stopped.startswith("refused for"), night.dispatcher.stopped
 
 
 def test_a_quota_that_is_used_up_later_ends_the_run_and_fails_no_row_for_it():
