@@ -47,7 +47,7 @@ class RandomRefusals:
         self._seen.clear()
         if not suspected / 2 <= share <= max(2 * suspected, MAX_SHARE):
             return None
-        self.share = max(share, suspected)
+        self.share = min(max(share, suspected), MAX_SHARE)
         return highest
 
     def _total(self, begin: float, end: float) -> Counter[str]:

@@ -82,10 +82,11 @@ class RefusedRows:
         return task.failed_before and (self._are_others_done or not is_limit)
 
     def _are_last(self, task: Task) -> bool:
-        """Returns whether few rows are left of many, and have had the time to be granted that limits take."""
+        """Returns whether few rows are left of many, beside those set aside, and nothing was granted for as long as
+        limits take."""
         waited = 0.0 if task.refused_at is None else task.refused_at - self._granted_at
         is_long = waited >= QUIET_SECONDS >= self._asked
-        return is_long and self._left <= min(FEW_LEFT, LIMIT_SHARE * self._answered)
+        return is_long and self._left - self._set_aside <= min(FEW_LEFT, LIMIT_SHARE * self._answered)
 
     def is_no_limit(self, task: Task, now: float) -> bool:
         """Returns whether the refusal of the row says nothing of a limit, so that the others need not wait."""

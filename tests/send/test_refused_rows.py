@@ -247,10 +247,22 @@ def test_a_limit_fails_no_row_and_is_not_flooded(grants, minutes, failed_before)
     assert night.ended_at <= 60 * minutes
 
 
-def test_rows_that_are_always_refused_are_found_beside_a_limit_too():
-    window = Window(400)
-    night = Night(1000, lambda row, now: row % 200 != 5 and window(row, now))
-    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (995, 5, None)
+@pytest.mark.parametrize(
+    ("rows", "every", "limit"),
+    [
+        pytest.param(1000, 200, lambda: Window(400), id="one in 200, 400 by the minute of the clock"),
+        pytest.param(1800, 100, lambda: Bucket(300), id="one in 100, 300 a minute, at once at first"),
+        pytest.param(360, 20, lambda: Window(60), id="one in 20, 60 by the minute of the clock"),
+        pytest.param(2400, 20, lambda: Bucket(400, most=20), id="one in 20, 400 a minute, 20 at once"),
+    ],
+)
+def test_rows_that_are_always_refused_are_found_beside_a_limit_too(rows, every, limit):
+    """Though some good ones were set aside with them."""
+    granted, is_good = limit(), all_but(every)
+    night = Night(rows, lambda row, now: is_good(row, now) and granted(row, now))
+    bad = rows // every
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows - bad, bad, None)
+    assert night.sent <= 2 * rows
 
 
 def test_a_run_ends_with_the_rows_that_are_refused_alone(job, service, called, monkeypatch):
