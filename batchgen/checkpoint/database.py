@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from threading import get_ident
+from threading import Lock
 from typing import Any, Self
 
 import apsw
@@ -42,7 +42,7 @@ class Database:
         """
         self.path = path
         self._salvage = salvage
-        self._thread = get_ident()
+        self._in_use = Lock()
         try:
             if not path.exists():
                 raise NotRunYet(f"{path}: the job has not run yet")
@@ -95,9 +95,12 @@ class Database:
         return self._query(list, sql, values)
 
     def _query(self, consume: Consume[T], sql: str, values: Bindings = ()) -> T:
-        """Runs a statement and returns what `consume` makes of its rows. Raises RuntimeError in any thread but the one
-        that opened the file: the connection has no mutex."""
-        if get_ident() != self._thread:
-            raise RuntimeError(f"{self.path}: a reader is its own thread's")
-        with self._machine_refusals():
-            return query(self._db, consume, sql, values)
+        """Runs a statement and returns what `consume` makes of its rows. Raises RuntimeError while another thread does:
+        the connection has no mutex."""
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError(f"{self.path}: a reader is one thread's at a time")
+        try:
+            with self._machine_refusals():
+                return query(self._db, consume, sql, values)
+        finally:
+            self._in_use.release()

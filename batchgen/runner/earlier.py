@@ -16,7 +16,7 @@ from batchgen.checkpoint.index import Index
 from batchgen.errors import NotRunYet
 from batchgen.output.owner import refuse_anothers_checkpoint
 from batchgen.runner.endpoints import refuse_built_in
-from batchgen.runner.plan import Plan, make_plan, refuse_too_long
+from batchgen.runner.plan import NO_INDEX, Plan, ReadIndex, make_plan, refuse_too_long
 from batchgen.runner.prepare import PreparedJob, today
 from batchgen.runner.recheck import recheck_states
 
@@ -34,7 +34,7 @@ class EarlierRuns:
     only where it asks. `usage`: of all runs. `in_flight`: what a run found best, where the job leaves it open."""
 
     next_date: Callable[[str], str]
-    index: Index = field(default_factory=lambda: Index((), 0))
+    read_index: ReadIndex = NO_INDEX
     has_run: bool = False
     names: Iterator[str] = field(default_factory=lambda: iter(()))
     latency: float | None = None
@@ -47,15 +47,15 @@ class EarlierRuns:
 
     def plan(self, setup: PreparedJob, *, retry_failed: bool) -> Plan:
         """Makes a plan. Raises UsageError as `plan_after` does."""
-        return plan_after(setup, self.index, self.names, self.recheck, retry_failed=retry_failed)
+        return plan_after(setup, self.read_index, self.names, self.recheck, retry_failed=retry_failed)
 
 
 def plan_after(
-    setup: PreparedJob, index: Index, names: Iterator[str], recheck: Recheck | None, *, retry_failed: bool
+    setup: PreparedJob, read_index: ReadIndex, names: Iterator[str], recheck: Recheck | None, *, retry_failed: bool
 ) -> Plan:
-    """Makes a plan by what is stored: the keys in `index`, and the `input.id` of each row that was tried. Raises
+    """Makes a plan by what is stored: the keys in the index, and the `input.id` of each row that was tried. Raises
     UsageError as `make_plan` and `refuse_too_long` do."""
-    plan = make_plan(setup, index, names, retry_failed=retry_failed, recheck=recheck)
+    plan = make_plan(setup, read_index, names, retry_failed=retry_failed, recheck=recheck)
     refuse_too_long(plan, setup)
     return plan
 
@@ -72,7 +72,7 @@ def earlier_runs(setup: PreparedJob, *, rehearse: bool) -> Iterator[EarlierRuns]
         refuse_built_in(setup, reader.endpoints())
         yield EarlierRuns(
             next_date=partial(reader.next_date, today()),
-            index=reader.index(reader.next_floor(reuse=setup.job.reuse, first_rows=setup.job.first_rows)),
+            read_index=partial(reader.index, reader.next_floor(reuse=setup.job.reuse, first_rows=setup.job.first_rows)),
             has_run=True,
             names=reader.row_names(),
             latency=reader.median_latency(),

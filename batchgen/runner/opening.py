@@ -116,7 +116,7 @@ def recover(setup: PreparedJob, checkpoint: Checkpoint, reader: Reader) -> int:
 def plan_from(setup: PreparedJob, reader: Reader, floor: int, *, retry_failed: bool) -> Plan:
     """Makes a plan from the input and what is stored after `floor`. Raises UsageError as `plan_after` does."""
     recheck = partial(recheck_states, reader=reader, checker=setup.checker)
-    return plan_after(setup, reader.index(floor), reader.row_names(), recheck, retry_failed=retry_failed)
+    return plan_after(setup, partial(reader.index, floor), reader.row_names(), recheck, retry_failed=retry_failed)
 
 
 def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader, interrupted: int) -> None:

@@ -7,7 +7,9 @@ Keeps about forty bytes a row: its key, and its state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 
@@ -77,18 +79,28 @@ class Plan:
         return self.rows.filter("todo", pl.col("occurrence") > 0).height if "occurrence" in self.rows.columns else 0
 
 
+ReadIndex = Callable[[], Index]
+"""Returns the index of what earlier runs have stored."""
+NO_INDEX: ReadIndex = partial(Index, (), 0)
+"""Of a job that has not run yet."""
+
+
 def make_plan(
     setup: PreparedJob,
-    index: Index,
+    read_index: ReadIndex,
     known_names: Iterator[str],
     *,
     retry_failed: bool,
     recheck: Callable[[pl.DataFrame, Index], pl.DataFrame] | None = None,
 ) -> Plan:
-    """Makes the plan. `recheck`: returns the rows with their answers by the present check. Raises UsageError if a row
-    has no valid request; its message names the first such rows and counts them all."""
+    """Makes the plan. `read_index`: is called in a thread, while the input is read; for half of its time SQLite is at
+    work, which needs no Python. `recheck`: returns the rows with their answers by the present check. Raises UsageError
+    if a row has no valid request; its message names the first such rows and counts them all."""
     job = setup.job
-    seen = preflight(job, setup.source, setup.requests)
+    with ThreadPoolExecutor(1, "index") as beside:
+        reading = beside.submit(read_index)
+        seen = preflight(job, setup.source, setup.requests)
+        index = reading.result()
     _refuse_unpriced(job, seen)
     rows = seen.columns.frame()
     first = first_of_each(rows) if job.duplicates == "once" else None

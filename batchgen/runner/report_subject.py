@@ -31,7 +31,7 @@ def subject_of(job: Job, environ: Mapping[str, str], file: str) -> Subject:
     try:
         setup = prepare(job, environ, file)
         warn_if_elsewhere(setup)
-        made = make_plan(setup, index, iter(()), retry_failed=True)
+        made = make_plan(setup, lambda: index, iter(()), retry_failed=True)
     except UsageError as error:
         log.warning("warning: the report shows no prompts: %s", error)
         return Subject(job, job.endpoint.name or "")

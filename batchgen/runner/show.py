@@ -29,7 +29,7 @@ from batchgen.job.prices import cost_of
 from batchgen.output.column_names import MORE_CHOICES
 from batchgen.output.columns import ResultColumns
 from batchgen.output.owner import refuse_anothers_checkpoint
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import NO_INDEX, Plan, make_plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.recheck import recheck_states
 from batchgen.runner.row_selection import RowSelection, named_rows
@@ -47,9 +47,9 @@ def show(setup: PreparedJob, which: RowSelection) -> Iterator[ShownRow]:
             refuse_anothers_checkpoint(setup.job, reader.owner())
         last = reader.last_run() if reader is not None else None
         floor = last.floor if last is not None else 0
-        index = reader.index(floor) if reader is not None else Index((), 0)
+        read_index = NO_INDEX if reader is None else partial(reader.index, floor)
         recheck = partial(recheck_states, reader=reader, checker=setup.checker) if reader and not which.names else None
-        plan = make_plan(setup, index, iter(()), retry_failed=True, recheck=recheck)
+        plan = make_plan(setup, read_index, iter(()), retry_failed=True, recheck=recheck)
     states = plan.rows["state"]
     places = named_rows(setup.source, which.names) if which.names else states.is_in(which.states).arg_true().to_list()
     return _shown(setup, plan, floor, places)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.checkpoint.index import Index, join
+from batchgen.checkpoint.index import join
 from batchgen.checkpoint.row_key import Identity
 from batchgen.errors import InputChanged
 from batchgen.job.load import as_job
-from batchgen.runner.plan import Plan, make_plan
+from batchgen.runner.plan import NO_INDEX, Plan, make_plan
 from batchgen.runner.prepare import PreparedJob, prepare
 from batchgen.runner.tasks import tasks
 from batchgen.send.task import Task
@@ -33,7 +33,7 @@ def prepared(folder: Path, **more: object) -> PreparedJob:
 
 
 def planned(setup: PreparedJob) -> Plan:
-    return make_plan(setup, Index((), 0), iter(()), retry_failed=False)
+    return make_plan(setup, NO_INDEX, iter(()), retry_failed=False)
 
 
 def made(setup: PreparedJob, plan: Plan) -> list[Task]:
