@@ -15,8 +15,8 @@
 #        `connect(..., read_consistency_interval=timedelta(0))`; against two at the same time declare the key:
 #        `pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})`, by
 #        which the second writer finds the first one's row. Count ids. `use_index(False)` keeps null keys. It is known in
-#        part: issues 2624 (null keys) and 2463 (writers at the same time) of lancedb, open since 2025; that the index
-#        decides, and that no two have to write at the same time, is not said there.
+#        part: issues 2624 of lancedb (null keys, open since September 2025), which does not say that the index decides,
+#        and 3377 (two writers, open since May 2026).
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -13,8 +13,8 @@
 #        nowhere, and its score is null for want of one. So `add` loses the `error` of all rows where the first one had
 #        none, and what comes late is never there. The counts are right: 2 rows updated. No error, no warning.
 # So:    give all rows all keys, read from the table before; or one call for each set of keys (dataset's `upsert_many` is
-#        right). LanceDB: hand it `pa.Table.from_pylist(rows, schema=table.schema)`, or a frame, for `add`, and no row that
-#        lacks a key for `merge_insert`. Of sqlite-utils it is known: issue 873, open since September 2026.
+#        right). LanceDB: hand `add` the list as `pa.Table.from_pylist(rows, schema=table.schema)`, and `merge_insert` no
+#        row that lacks a key. Of sqlite-utils it is known: issue 873, open since September 2026.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
