@@ -109,6 +109,15 @@ def rebuilt(dtype: Any, leaf: Callable[[Any], Any]) -> Any:
     return pa.large_list(item) if isinstance(dtype, pa.LargeListType) else pa.list_(item)
 
 
+def with_moments(table: pa.Table) -> pa.Table:
+    """Returns the table with moments in place of days that are counted in milliseconds, as polars reads them."""
+    types = [
+        rebuilt(field.type, lambda leaf: pa.timestamp("ms") if pa.types.is_date64(leaf) else leaf)
+        for field in table.schema
+    ]
+    return table if types == table.schema.types else table.cast(pa.schema([*map(pa.field, table.column_names, types)]))
+
+
 def readable(dtype: Any) -> Any:
     """Returns the type as which a column is read. It holds the same values. A column's own dictionary becomes its
     values. An extension type becomes its storage type if that cannot be read, or within other types, where pyarrow does

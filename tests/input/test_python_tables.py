@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import batchgen
@@ -69,3 +70,28 @@ def test_long_whole_numbers_are_of_a_type_that_is_read_again(given, kept):
 
 def test_a_column_alone():
     assert as_polars(pl.Series("name", ["a"])).to_dicts() == [{"name": "a"}]
+
+
+D = Decimal("1.5")
+OF_ARROW = [
+    pytest.param(pa.array([D, None], pa.decimal32(5, 1)), [D, None], id="decimals of 32 bits"),
+    pytest.param(pa.array([D, None], pa.decimal64(12, 1)), [D, None], id="of 64 bits"),
+    pytest.param(pa.array([D], pa.decimal256(20, 1)), [D], id="of 256 bits"),
+    pytest.param(pa.array([Decimal(1200)], pa.decimal128(3, -2)), [Decimal(1200)], id="of hundreds"),
+    pytest.param(pa.array([[D], None], pa.list_(pa.decimal32(5, 1))), [[D], None], id="within lists"),
+    pytest.param(pa.array([0], pa.timestamp("us", "+05:30")), ["1970-01-01 05:30:00+05:30"], id="of an offset"),
+    pytest.param(pa.array([0], pa.date64()), [dt.datetime(1970, 1, 1)], id="days in milliseconds"),  # noqa: DTZ001
+    pytest.param(pa.array(["a", "b"]).dictionary_encode(), ["a", "b"], id="a dictionary"),
+]
+
+
+@pytest.mark.parametrize(("column", "kept"), OF_ARROW)
+def test_columns_of_an_arrow_table_are_read_as_those_of_a_file_and_can_be_stored(tmp_path, column, kept):
+    as_polars(pa.table({"it": column}).to_reader()).write_parquet(tmp_path / "kept.parquet")
+    assert pl.read_parquet(tmp_path / "kept.parquet")["it"].to_list() == kept
+
+
+@pytest.mark.parametrize("seconds", [pa.timestamp("s"), pa.duration("s")])
+def test_seconds_that_are_too_many_milliseconds_are_refused_by_column(seconds):
+    with pytest.raises(batchgen.UsageError, match=r"frame: column 'it' holds .*out of bounds"):
+        as_polars(pa.table({"id": [1], "it": pa.array([2**55], seconds)}))
