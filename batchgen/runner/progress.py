@@ -169,13 +169,20 @@ class LogLines:
             pluralize(stats.todo, "row"),
             _percentage(stats),
             rate,
-            "done" if not stats.left else f"{approximately(left)} left" if left is not None else "no answer yet",
+            _rest(stats, left),
             "".join(f"; {part}" for part in further),
             extra={logs.FIELDS: _numbers(stats, rate, left, run)},
         )
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
+
+
+def _rest(stats: Stats, left: float | None) -> str:
+    """Returns how long the rest takes: `left` in seconds, None where that is not known."""
+    if left is None:
+        return "no answer lately" if stats.ok else "no answer yet"
+    return f"{approximately(left)} left" if stats.left else "done"
 
 
 def _percentage(stats: Stats) -> int:

@@ -31,12 +31,24 @@ class RemainingTime:
     def rate(self, stats: Stats, now: float) -> float:
         """Returns the recent rows a second, up to the last answer unless that is long ago."""
         self._observe(stats, now)
-        (then, before), (last, done) = self._seen[0], self._seen[-1]
-        if len(self._seen) == 1:  # until the first answer there is nothing to be seen of the rate
-            then, before = self._began, 0
-        gap = (last - then) / max(len(self._seen) - 1, 1)
-        until = now if now - last > STALL_FACTOR * gap else last
+        (then, before), (last, done) = self._span()
+        until = now if self._has_stalled(now) else last
         return (done - before) / (until - then) if until > then else 0.0
+
+    def _span(self) -> tuple[tuple[float, int], tuple[float, int]]:
+        """Returns the two moments between which the rate is measured, with the rows that were done by then."""
+        one = len(self._seen) == 1  # until the first answer there is nothing to be seen of the rate
+        return (self._began, 0) if one else self._seen[0], self._seen[-1]
+
+    def _has_stalled(self, now: float) -> bool:
+        (then, _), (last, _) = self._span()
+        return now - last > STALL_FACTOR * (last - then) / max(len(self._seen) - 1, 1)
+
+    def _is_overdue(self, left: int, now: float) -> bool:
+        """Returns whether the rest would be done by now, had nothing stalled: those that are left are no rows like the
+        others, such as ones that are refused again and again."""
+        (then, before), (last, done) = self._span()
+        return self._has_stalled(now) and left * (last - then) < (now - last) * (done - before)
 
     def _observe(self, stats: Stats, now: float) -> None:
         done = stats.todo - stats.left
@@ -49,11 +61,12 @@ class RemainingTime:
             self._seen.popleft()
 
     def seconds(self, stats: Stats, now: float) -> float | None:
-        """Returns the seconds until the last row is done; None before the first answer."""
+        """Returns the seconds until the last row is done; None before the first answer, and once the rows that are left
+        have taken longer than those before."""
         if not stats.left:
             return 0.0
         rate = self.rate(stats, now)
-        if not stats.ok or not rate:
+        if not stats.ok or not rate or self._is_overdue(stats.left, now):
             return None
         lately = stats.left / rate - (now - self._seen[-1][0])
         return max(lately, self._granted(stats), 0.0)

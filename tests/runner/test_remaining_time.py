@@ -44,6 +44,14 @@ def test_before_an_answer_nothing_is_told_and_after_the_last_nothing_is_left():
     assert told([1.0] * 3, 2) == 0
 
 
+def test_rows_that_take_longer_than_all_others_leave_the_time_unknown():
+    ends = [row / 400 for row in range(1980)] + [90.0] * 20
+    assert told(ends, 30) is None
+    assert told(ends, 89) is None
+    assert told(ends, 90) == 0
+    assert told([2 + row / 4 for row in range(ROWS)] + [500.0] * 2000, 79) > 300  # so few are done: not yet
+
+
 @pytest.mark.parametrize(
     ("amount", "said"),
     [(0, "$0.00"), (1234.5, "$1,234.50"), (0.01, "$0.01"), (0.00061, "$0.00061"), (1.54e-5, "$0.000015")],
