@@ -45,6 +45,8 @@ def exclusive(path: Path, status: str | None = None) -> Iterator[None]:
         descriptor = _lock(path, status)
     except OSError as error:
         folders.refuse_anothers(path)
+        if error.errno == errno.EROFS:  # elsewhere would be another checkpoint, without the answers of this one
+            raise MachineRefused(f"{path}: cannot be written: {error.strerror}: have it mounted for writing") from None
         raise MachineRefused(f"{path}: cannot be locked: {error.strerror}; {folders.LOCAL_DISK_ADVICE}") from None
     try:
         yield

@@ -71,8 +71,11 @@ def refuse_special(path: Path) -> None:
 
 
 def refuse_anothers(path: Path, mode: int = os.R_OK | os.W_OK) -> None:
-    """Raises MachineRefused if path exists and this user may not open it so, as what a run under sudo has left."""
+    """Raises MachineRefused if path exists and this user may not open it so, as what a run under sudo has left. Nobody
+    may write to a file system that is read-only: that is the caller's to tell."""
     if not os.access(path, os.F_OK) or os.access(path, mode):
+        return
+    if os.access(path, os.R_OK) and os.statvfs(path).f_flag & os.ST_RDONLY:
         return
     found, how = path.stat(), "written" if mode & os.W_OK else "read"
     try:

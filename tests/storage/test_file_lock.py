@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support.durability import HUNG, Driver, Slow, Work, here, prompts, run, start, wait_for
+from support.durability import HUNG, Driver, Slow, Work, here, prompts, run, small_disk, start, wait_for
 
 from batchgen.errors import AlreadyRunning, MachineRefused
 from batchgen.storage import file_lock
@@ -148,6 +148,19 @@ def test_a_lock_that_cannot_be_made_is_refused(tmp_path, trouble):
         pass
     assert refused.value.exit_code == 5
     assert str(path) in str(refused.value)
+
+
+def test_a_file_system_that_is_read_only_is_told_as_that(tmp_path):
+    """As root, too: it is no matter of permissions, and a checkpoint elsewhere would be one without its answers."""
+    with small_disk(tmp_path / "state", 1 << 20) as disk:
+        with file_lock.exclusive(disk / "job.lock"):
+            pass
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(MachineRefused) as refused, file_lock.exclusive(disk / "job.lock"):
+            pass
+    assert str(refused.value).endswith(
+        "job.lock: cannot be written: Read-only file system: have it mounted for writing"
+    )
 
 
 @pytest.mark.parametrize("trouble", ["a folder", "no folder"])
