@@ -258,9 +258,9 @@ def prune(
         return pruning.prune(prepare(job, environ, _named(path)), agree)
 
 
-def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
-    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost). Raises AlreadyRunning,
-    MachineRefused, and UsageError if there is no checkpoint."""
+def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int | None]:
+    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost): None if the damage hides
+    how many there were. Raises AlreadyRunning, MachineRefused, and UsageError if there is no checkpoint."""
     from batchgen.checkpoint import salvage as salvaging
 
     return salvaging.salvage(_load(path, None, local=local).checkpoint)
