@@ -29,8 +29,11 @@ class RemainingTime:
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
 
     def rate(self, stats: Stats, now: float) -> float:
-        """Returns the recent rows a second, up to the last answer unless that is long ago."""
+        """Returns the recent rows a second, up to the last answer unless that is long ago; those of the whole run once
+        nothing is left: of its last moments, they would say nothing."""
         self._observe(stats, now)
+        if not stats.left and now > self._began:
+            return stats.todo / (now - self._began)
         (then, before), (last, done) = self._seen[0], self._seen[-1]
         if len(self._seen) == 1:  # until the first answer there is nothing to be seen of the rate
             then, before = self._began, 0

@@ -44,6 +44,14 @@ def test_before_an_answer_nothing_is_told_and_after_the_last_nothing_is_left():
     assert told([1.0] * 3, 2) == 0
 
 
+def test_the_last_rate_is_the_whole_runs():
+    """Of the last moment, in which one row ended, it would be one a second."""
+    stats, outlook = Stats(todo=148, ok=147), RemainingTime(None, None, 0.0)
+    outlook.rate(stats, 1.0)
+    stats.ok = 148
+    assert outlook.rate(stats, 2.0) == 74
+
+
 @pytest.mark.parametrize(
     ("amount", "said"),
     [(0, "$0.00"), (1234.5, "$1,234.50"), (0.01, "$0.01"), (0.00061, "$0.00061"), (1.54e-5, "$0.000015")],
