@@ -52,7 +52,9 @@ def _run_first(job: Job) -> Iterator[None]:
         yield
     except NotRunYet as error:
         command = job.command("run")
-        raise NotRunYet(f"{error}: `{command}` runs it" if command else str(error)) from None
+        has_trial = not job.is_local and job.for_local_model().checkpoint.exists()
+        trial = "; its run on the built-in model is seen with --local" if has_trial else ""
+        raise NotRunYet(f"{error}: `{command}` runs it{trial}" if command else str(error)) from None
 
 
 def run(
