@@ -52,7 +52,9 @@ def _run_first(job: Job) -> Iterator[None]:
         yield
     except NotRunYet as error:
         command = job.command("run")
-        raise NotRunYet(f"{error}: `{command}` runs it" if command else str(error)) from None
+        has_trial = not job.is_local and job.for_local_model().checkpoint.exists()
+        trial = "; its run on the built-in model is seen with --local" if has_trial else ""
+        raise NotRunYet(f"{error}: `{command}` runs it{trial}" if command else str(error)) from None
 
 
 def run(
@@ -258,9 +260,9 @@ def prune(
         return pruning.prune(prepare(job, environ, _named(path)), agree)
 
 
-def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int]:
-    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost). Raises AlreadyRunning,
-    MachineRefused, and UsageError if there is no checkpoint."""
+def salvage(path: JobLike, *, local: bool = False) -> tuple[int, int | None]:
+    """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost): None if the damage hides
+    how many there were. Raises AlreadyRunning, MachineRefused, and UsageError if there is no checkpoint."""
     from batchgen.checkpoint import salvage as salvaging
 
     return salvaging.salvage(_load(path, None, local=local).checkpoint)

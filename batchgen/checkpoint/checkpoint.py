@@ -279,9 +279,9 @@ class Checkpoint:
         self._witness.record(records[-1][0])
         return len(records)
 
-    def put_row(self, table: str, row: Sequence[Any]) -> None:
+    def put_row(self, table: str, row: Sequence[Any], *passed_over: type[apsw.Error]) -> None:
         """Inserts a row into a table beside the schema, or one of another checkpoint into `runs`."""
-        with self._machine_refusals():
+        with self._machine_refusals(), suppress(*passed_over):
             self._db.execute(f"INSERT INTO {table} VALUES ({placeholders(row)})", row)  # noqa: S608
 
     def drop(self, ids: Sequence[int]) -> None:

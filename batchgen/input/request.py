@@ -21,6 +21,7 @@ from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import require_column
 from batchgen.job.job import Job
 from batchgen.job.sections import Count, Request
+from batchgen.ui.humanize import quoted
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
@@ -206,7 +207,7 @@ class Requests:
                 own[name] = adapter.validate_python(_no_number(value))
             except ValidationError as error:
                 said = error.errors(include_url=False)[0]["msg"].replace("Input should", "should")
-                raise PromptError(f"{name} (column {column}): {said}, not {value!r:.60}") from None
+                raise PromptError(f"{name} (column {column}): {said}, not {quoted(value)}") from None
         return own
 
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from batchgen.ui.humanize import quoted
+
 Scalar = Literal["text", "json", "integer", "number", "boolean", "date", "datetime"]
 LONGEST = 2**63
 _FENCED = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*", re.DOTALL)
@@ -187,7 +189,7 @@ def _fitted(value: Any, kind: ValueType) -> Any:
 
 def _of(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"{value!r:.60} is not the column's type")
+        raise ValueError(f"{quoted(value)} is not the column's type")
     return value
 
 
@@ -205,7 +207,7 @@ def _number(value: Any) -> float:
 def _datetime(value: Any) -> dt.datetime:
     moment = dt.datetime.fromisoformat(_of(value, str))
     if moment.tzinfo is None:
-        raise ValueError(f"{value!r:.60} has no offset from UTC")
+        raise ValueError(f"{quoted(value)} has no offset from UTC")
     return moment.astimezone(dt.UTC)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from batchgen.job import yaml
 from batchgen.job.sections import ColumnType
+from batchgen.ui.humanize import quoted
 
 NOWHERE = (0, 0)
 """The line and column of what stands in no file."""
@@ -97,7 +98,7 @@ def _explain(mistake: Any, model: type[BaseModel]) -> str:
         or not isinstance(given, str | int | float | bool | None)
     ):
         return message  # an address may be a secret in the wrong place, or hold a password
-    return f"{message}, not {given!r:.60}{_meant_type(loc, given)}"
+    return f"{message}, not {quoted(given)}{_meant_type(loc, given)}"
 
 
 _KINDS = {"dict_type": "should be a mapping", "list_type": "should be a list", "model_type": "should be a mapping"}

@@ -37,6 +37,7 @@ from batchgen.job.request_fields import in_dialect, refuse_unknown
 from batchgen.job.sections import Input, Limits, Output, Price, Request, RequestField, Retry, Timeout, Until
 from batchgen.job.types import JobPath, Section, context, validation_error
 from batchgen.storage.location import Location, is_url
+from batchgen.ui.humanize import quoted
 from batchgen.ui.panel import Panel, PanelLine, Renderable, TextBlock, settings
 
 DOCUMENTED_REQUESTS_PER_MINUTE = 400
@@ -214,7 +215,7 @@ class Job(Renderable, Section):
         if limit is None:
             return self
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 2**63:
-            raise UsageError(f"limit: should be a number of rows from 1 on, not {limit!r:.60}")
+            raise UsageError(f"limit: should be a number of rows from 1 on, not {quoted(limit)}")
         limited = self.model_copy(update={"input": self.input.first(limit)})
         limited._mode = self._mode._replace(first_rows=limit)  # noqa: SLF001  as above
         return limited

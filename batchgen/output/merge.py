@@ -23,6 +23,7 @@ from batchgen.output.publish import PublishResult
 from batchgen.storage import folders
 from batchgen.storage.atomic import machine_refusals
 from batchgen.storage.location import Location
+from batchgen.ui.humanize import inflect
 
 SHOWN = 5
 
@@ -76,7 +77,8 @@ def _in_order(given: Sequence[tuple[str, Job]]) -> list[Job]:
         found[shard.number] = path, job
     missing = [str(Shard(number, of)) for number in range(1, of + 1) if number not in found]
     if missing:
-        raise UsageError(f"{len(missing):,} of {of:,} shards are missing: {', '.join(missing[:SHOWN])}")
+        are = inflect(len(missing), "is", "are")
+        raise UsageError(f"{len(missing):,} of {of:,} shards {are} missing: {', '.join(missing[:SHOWN])}")
     return [found[number][1] for number in sorted(found)]
 
 

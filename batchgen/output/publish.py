@@ -34,7 +34,7 @@ from batchgen.output.formats import left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, json_columns, plain_type
 from batchgen.output.owner import METADATA_KEY
-from batchgen.output.schema import MORE_CHOICES, RESULTS
+from batchgen.output.schema import CHOICE, MORE_CHOICES, RESULTS
 from batchgen.output.selection import ALL, Piece, Selection
 from batchgen.output.typed_columns import fields as typed_fields
 from batchgen.storage.location import Location
@@ -172,7 +172,8 @@ def publish(
     names = selection.names(whole.names, left_out(to))
     schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
     with to.draft() as draft, writer_for(to, draft, schema) as file:
-        file.write(selection.pieces(_tables(answered, whole, done, stats), names))
+        pieces = selection.pieces(_tables(answered, whole, done, stats), names)
+        file.write(map(_short, pieces) if "log_probs" in left_out(to) and "log_probs" not in names else pieces)
         answered.refuse_changed(done.rows)
         with to.in_turn():
             done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
@@ -183,6 +184,15 @@ def publish(
     if selection.statuses is not None:
         done.keep(selection.statuses)
     return done
+
+
+def _short(piece: Piece) -> Piece:
+    """Leaves out the further choices' log-probs, of a format that has log-probs only on request."""
+    at = piece.table.schema.get_field_index(MORE_CHOICES.name)
+    if at < 0:
+        return piece
+    choices = pa.list_(pa.struct([field for field in CHOICE if field.name != "log_probs"]))
+    return piece._replace(table=piece.table.set_column(at, MORE_CHOICES.name, piece.table.column(at).cast(choices)))
 
 
 def _drop_beside(to: Destination, source: Source) -> None:

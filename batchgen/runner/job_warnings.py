@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from batchgen.api.models import DEPRECATED
 from batchgen.errors import UsageError
-from batchgen.input.template.error_messages import column_warning
+from batchgen.input.template.error_messages import column_warning, unread_warning
 from batchgen.job.job import Job, is_vendor
 from batchgen.output.column_names import advised_rename, left_out
 from batchgen.output.input_columns import json_columns
@@ -67,15 +67,11 @@ def _prompt_warnings(setup: PreparedJob, rows: int) -> list[str]:
     """Warns if all rows send the same prompt, or if YAML has cut off a part of the prompt as a comment."""
     job = setup.job
     cut = f"YAML took {job.cut_off!r} for a comment: put the prompt in quotes, or below `prompt: |`"
-    same = (
-        column_warning(
-            "\n".join([one.text for one in job.templates]), setup.requests.columns_read, setup.source.columns
-        )
-        if rows > 1
-        else None
-    )
+    seen = "\n".join([one.text for one in job.templates]), setup.requests.columns_read, setup.source.columns
+    same = column_warning(*seen) if rows > 1 else None
+    unread = unread_warning(*seen)
     is_text = re.match(r"#\S|#.*\{\{", job.cut_off)  # a comment that is meant as one begins with a blank
-    messages = [same] if same else []
+    messages = [one for one in (same, unread) if one]
     messages += [cut] if job.cut_off and (same or is_text) else []
     return ["; ".join(messages)] if messages else []
 

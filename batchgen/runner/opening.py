@@ -33,7 +33,7 @@ from batchgen.send.engines import local
 from batchgen.send.engines.local import EngineFactory
 from batchgen.send.limits import Budget
 from batchgen.storage import folders
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import inflect, pluralize
 
 log = logging.getLogger("batchgen")
 
@@ -134,9 +134,10 @@ def warn(setup: PreparedJob, plan: Plan, checkpoint: Checkpoint, reader: Reader,
         log.warning("warning: %s", moved)
     if missing := checkpoint.missing_attempts:
         log.warning(
-            "warning: %s that were committed are missing from %s: its log was damaged, or an older copy was put in "
-            "its place. Restore the newest copy if you have one; what is missing is bought again",
+            "warning: %s %s missing from %s: its log was damaged, or an older copy was put in its place. "
+            "Restore the newest copy if you have one; what is missing is bought again",
             pluralize(missing, "attempt"),
+            inflect(missing, "that was committed is", "that were committed are"),
             checkpoint.path,
         )
     if not plan.todo:

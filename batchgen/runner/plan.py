@@ -22,7 +22,7 @@ from batchgen.job.sections import Limits
 from batchgen.runner.duplicates import first_of_each, is_sent, share_answers, with_occurrence_keys
 from batchgen.runner.preflight import SHOWN_PROBLEMS, Preflight, names_at, preflight
 from batchgen.runner.prepare import PreparedJob
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import inflect, pluralize
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,6 @@ def nothing_to_send(plan: Plan) -> str:
     if not rows:
         return "the input has no rows"
     if failed:
-        answered = f"{plan.reused:,} of {pluralize(rows, 'row')} are answered"
-        return f"{answered}; {failed:,} failed in an earlier run and are not tried again"
+        answered = f"{plan.reused:,} of {pluralize(rows, 'row')} {inflect(plan.reused, 'is', 'are')} answered"
+        return f"{answered}; {failed:,} failed in an earlier run and {inflect(failed, 'is', 'are')} not tried again"
     return f"all {rows:,} rows are answered" if rows > 1 else "the one row is answered"

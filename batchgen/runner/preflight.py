@@ -15,7 +15,7 @@ from batchgen.input.source import Source
 from batchgen.input.texts import texts
 from batchgen.job.job import Job
 from batchgen.job.shard import row_name
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import pluralize, quoted
 
 SHOWN_PROBLEMS = 5
 KEPT_PROMPTS = 10
@@ -105,7 +105,7 @@ def _priorities(job: Job, column: pl.Series, numbers: pl.Series) -> pl.Series:
     wrong = (column.is_not_null() & values.is_null()).arg_true()
     if wrong.len():
         at = int(wrong[0])
-        problem = f"priority: {column.name} is {column[at]!r:.60}, which is not a number"
+        problem = f"priority: {column.name} is {quoted(column[at])}, which is not a number"
         raise UsageError(f"{job.input.path}: {row_name(numbers[at])}: {problem}; nothing was sent")
     return values
 

@@ -29,8 +29,11 @@ class RemainingTime:
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
 
     def rate(self, stats: Stats, now: float) -> float:
-        """Returns the recent rows a second, up to the last answer unless that is long ago."""
+        """Returns the recent rows a second, up to the last answer unless that is long ago; those of the whole run once
+        nothing is left: of its last moments, they would say nothing."""
         self._observe(stats, now)
+        if not stats.left and now > self._began:
+            return stats.todo / (now - self._began)
         (then, before), (last, done) = self._span()
         until = now if self._has_stalled(now) else last
         return (done - before) / (until - then) if until > then else 0.0

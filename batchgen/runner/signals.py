@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from batchgen.errors import Stopped
-from batchgen.ui.humanize import duration
+from batchgen.ui.humanize import duration, inflect
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,9 +96,10 @@ class Signals:
             deadlines.append(running.call_later(DRAIN_SECONDS, dispatcher.abort))
             dispatcher.stop(f"stopped by {name}")
             log.warning(
-                "%s: no new requests; %s in flight get %s to end (a second signal stops at once)",
+                "%s: no new requests; %s in flight %s %s to end (a second signal stops at once)",
                 name,
                 f"{dispatcher.stats.in_flight:,}",
+                inflect(dispatcher.stats.in_flight, "gets", "get"),
                 duration(DRAIN_SECONDS),
             )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+MAX_QUOTED_CHARS = 60
+
 
 def duration(seconds: float) -> str:
     """Formats seconds: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
@@ -39,6 +41,12 @@ def moment(then: dt.datetime, format_: str = "%Y-%m-%d %H:%M") -> str:
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's words; its type's name, where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def quoted(value: object) -> str:
+    """Quotes a value. The middle of a long one is left out of it, not its closing quote."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[: MAX_QUOTED_CHARS - 2]}…{text[-1]}"
 
 
 def pluralize(number: int, noun: str) -> str:

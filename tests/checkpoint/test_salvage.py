@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from test_checkpoint import LARGE, made, record
 
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.reader import Reader
-from batchgen.checkpoint.salvage import salvage
+from batchgen.checkpoint.salvage import salvage, summary
 from batchgen.checkpoint.schema import OK
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import MachineRefused
@@ -70,6 +71,24 @@ def damaged(tmp_path_factory) -> Path:
         file.seek(path.stat().st_size // (2 * PAGE_BYTES) * PAGE_BYTES)
         file.write(bytes(PAGE_BYTES))
     return path
+
+
+@pytest.fixture(scope="module")
+def damaged_at(tmp_path_factory) -> Callable[[Path, int, bytes], Path]:
+    """Copies a sound file into a folder, and writes the bytes there."""
+    sound = tmp_path_factory.mktemp("sound") / "job.sqlite"
+    with closing(Checkpoint(sound)) as checkpoint:
+        checkpoint.add([record(n, LARGE) for n in range(IN_FILE)])
+        checkpoint.put_row("owner", ("job", "job.yaml"))
+
+    def write(folder: Path, at: int, damage: bytes) -> Path:
+        path = copied(sound, folder)
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(damage)
+        return path
+
+    return write
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -213,3 +232,17 @@ def test_where_the_disk_is_nearly_full_nothing_is_replaced(tmp_path):
     assert ran.returncode == 0, ran
     assert "make room" in ran.stdout
     assert "200 answers" in ran.stdout
+
+
+@pytest.mark.parametrize("damage", [bytes(512), bytes(PAGE_BYTES), b"\xff" * 100, b"garbage " * 4])
+def test_a_damaged_first_page_costs_no_attempt(damage, damaged_at, tmp_path):
+    """It says where each table begins, and what its columns are."""
+    for at in range(0, PAGE_BYTES, PAGE_BYTES if len(damage) > 32 else 400):
+        path = damaged_at(tmp_path / str(at), at, damage)
+        assert salvage(path) == (IN_FILE, 0), at
+        assert len(kept(path)) == IN_FILE
+
+
+def test_where_the_attempts_cannot_be_found_nobody_says_how_many_are_lost(damaged_at, tmp_path):
+    path = damaged_at(tmp_path / "there", PAGE_BYTES, bytes(PAGE_BYTES))
+    assert summary(*salvage(path)).startswith("0 attempts saved, how many are lost cannot be told; run the job again")

@@ -126,6 +126,20 @@ def test_a_job_that_has_not_run_is_told_the_command_that_runs_it(arguments, job,
     assert local.stderr.endswith(f"`batchgen run --local {path}` runs it\n")
 
 
+def test_a_long_value_is_cut_within_its_quotes(job, refused):
+    path = job([{"id": "1", "budget": "much " * 40}], prompt="x", columns={"max_tokens": "budget"})
+    refused("plan", path, says=(f"not '{('much ' * 40)[:57]}…': row 1 (1)",))
+
+
+def test_a_job_that_has_run_on_the_built_in_model_alone_is_told_where_to_look(job, called):
+    path = job(products(3))
+    assert called("run", path, "--local", "--quiet").returncode == 0
+    assert called("status", path).stderr.endswith(
+        f"`batchgen run {path}` runs it; its run on the built-in model is seen with --local\n"
+    )
+    assert called("status", path, "--local").returncode == 0
+
+
 # the rows
 
 

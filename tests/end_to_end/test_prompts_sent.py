@@ -96,6 +96,27 @@ def test_a_prompt_that_names_no_column_is_warned_with_the_near_miss(written, sai
     assert "names no column" not in called("plan", job(rows, prompt=written, columns={"model": "name"})).stdout
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Write about {{ name }} for {id}.", "for {id} write {{ id }}"),
+        ("Write about {{ name }} for {First Name}.", 'for {First Name} write {{ row["First Name"] }}'),
+        ("Write about {{ name }} for ${id}.", "for ${id} write {{ id }}"),
+        ("Write about {{ name }} for %(id)s.", "for %(id)s write {{ id }}"),
+        ("Write about {{ name }} for {{ id }}, not {id}.", None),
+        ("Write about {{ name }} in <id> tags, [id] first.", None),
+        ('Write about {{ name }} as {"id": 5}.', None),
+        ("Write about {{ row }} for {id}.", None),
+    ],
+)
+def test_another_languages_mark_beside_a_column_is_warned(written, meant, job, called):
+    told = called("plan", job([{"id": "1", "name": "x", "First Name": "y"}], prompt=written))
+    warned = f"the prompt is sent with a column's name in place of its value: {meant}"
+    assert told.returncode == 0
+    assert (warned in " ".join(told.stdout.split())) == (meant is not None)
+    assert meant or "in place of its value" not in told.stdout
+
+
 def test_a_prompt_that_a_comment_cuts_off_is_warned(job, called):
     path = job([{"id": "1", "name": "x"}, {"id": "2", "name": "y"}])
     text = path.read_text(encoding="utf-8").replace("prompt: Write about {{ name }}.", "prompt: {}")

@@ -425,7 +425,7 @@ def test_a_strangers_file_in_the_place_of_a_merge(shards, job, is_here, output, 
 def test_what_is_not_every_shard_of_one_input_is_refused(shards, job):
     some = shards(3).write(rows(9)).run()
     one, two, three = some.files
-    assert "1 of 3 shards are missing: 2/3" in refused(some, [one, three])
+    assert "1 of 3 shards is missing: 2/3" in refused(some, [one, three])
     assert f"{two}: is shard 2/3, as {two} is" in refused(some, [one, two, two])
     other = job(rows(9), name="other", input={"shard": "2/4"})
     assert f"{other}: is one of 4 shards, and {one} one of 3" in refused(some, [one, other, three])

@@ -52,6 +52,14 @@ def test_rows_that_take_longer_than_all_others_leave_the_time_unknown():
     assert told([2 + row / 4 for row in range(ROWS)] + [500.0] * 2000, 79) > 300  # so few are done: not yet
 
 
+def test_the_last_rate_is_the_whole_runs():
+    """Of the last moment, in which one row ended, it would be one a second."""
+    stats, outlook = Stats(todo=148, ok=147), RemainingTime(None, None, 0.0)
+    outlook.rate(stats, 1.0)
+    stats.ok = 148
+    assert outlook.rate(stats, 2.0) == 74
+
+
 @pytest.mark.parametrize(
     ("amount", "said"),
     [(0, "$0.00"), (1234.5, "$1,234.50"), (0.01, "$0.01"), (0.00061, "$0.00061"), (1.54e-5, "$0.000015")],

@@ -9,7 +9,7 @@ import difflib
 import json
 import keyword
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,8 +22,9 @@ from batchgen.input.file_hints import column_hint, separator_hint
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False, "None": None}
 _WORDS = {*_CONSTANTS, "and", "or", "not", "is", "if", "else"}
+_CLEAR_MARKS = [r"\$\{{{name}\}}", r"(?<!\{{)\{{ ?{name} ?\}}(?!\}})", r"%\({name}\)[sdf]"]
 _OTHER_MARKS = [r"\$\{{?{name}\b\}}?", r"\{{ ?{name} ?\}}", r"<{name}>", r"%\({name}\)[sdf]", r"\[{name}\]"]
-"""How other languages insert a column into a text."""
+"""How other languages insert a column into a text. The clear ones hardly mean anything else."""
 _BLANKS = {"\t": "a tab", "\u00a0": "a no-break space", "\ufeff": "a byte order mark", "\u200b": "a zero-width space"}
 
 
@@ -153,9 +154,17 @@ def column_warning(text: str, names: Iterable[str], columns: Schema) -> str | No
     return f"the prompt names no column, so every row sends the same{hint}"
 
 
-def _meant(text: str, columns: Schema) -> Iterator[str]:
+def unread_warning(text: str, names: Iterable[str], columns: Schema) -> str | None:
+    """Returns a warning if the template has another language's mark in place of a column that it does not name, beside
+    others that it names."""
+    read = {*names}
+    meant = next(_meant(text, {name: dtype for name, dtype in columns.items() if name not in read}, _CLEAR_MARKS), None)
+    return f"the prompt is sent with a column's name in place of its value: {meant}" if read and meant else None
+
+
+def _meant(text: str, columns: Schema, marks: Sequence[str] = _OTHER_MARKS) -> Iterator[str]:
     for name in columns:
-        for mark in _OTHER_MARKS:
+        for mark in marks:
             if found := re.search(mark.format(name=re.escape(name)), text, re.IGNORECASE):
                 yield f"for {found[0]} write {{{{ {_in_template(name)} }}}}"
     if re.fullmatch(r"\s*[\w./~ -]+\.(txt|md|j2|jinja2?|prompt|tmpl|html)\s*", text):
