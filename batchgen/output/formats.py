@@ -67,6 +67,11 @@ def left_out(to: Destination) -> tuple[str, ...]:
     return LEFT_OUT.get(_suffix(to), ())
 
 
+def has_short_cells(to: Destination) -> bool:
+    """Returns whether a cell holds 32,767 characters at most, as Excel's do."""
+    return _suffix(to) == WORKBOOK
+
+
 def writer_for(to: Destination, draft: Draft, schema: pa.Schema) -> TableWriter:
     """Returns what writes results as the destination wants them."""
     from batchgen.output.parquet_writer import ParquetWriter  # noqa: PLC0415  it takes long, and a plan writes nothing

@@ -30,7 +30,7 @@ from batchgen.output.answer_sample import AnswerMeter, AnswerSample
 from batchgen.output.column_names import result_columns
 from batchgen.output.columns import ResultColumns
 from batchgen.output.destination import Destination
-from batchgen.output.formats import left_out, refuse_rows, writer_for
+from batchgen.output.formats import has_short_cells, left_out, refuse_rows, writer_for
 from batchgen.output.gate import GateStats, texts_in
 from batchgen.output.input_columns import arrow, json_columns, plain_type
 from batchgen.output.owner import METADATA_KEY
@@ -173,7 +173,7 @@ def publish(
     schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
     with to.draft() as draft, writer_for(to, draft, schema) as file:
         pieces = selection.pieces(_tables(answered, whole, done, stats), names)
-        file.write(map(_short, pieces) if "log_probs" in left_out(to) and "log_probs" not in names else pieces)
+        file.write(map(_short, pieces) if has_short_cells(to) and "log_probs" not in names else pieces)
         answered.refuse_changed(done.rows)
         with to.in_turn():
             done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
@@ -187,7 +187,7 @@ def publish(
 
 
 def _short(piece: Piece) -> Piece:
-    """Leaves out the further choices' log-probs, of a format that has log-probs only on request."""
+    """Leaves out the further choices' log-probs, which are longer than a cell may be."""
     at = piece.table.schema.get_field_index(MORE_CHOICES.name)
     if at < 0:
         return piece
