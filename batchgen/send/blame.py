@@ -43,7 +43,7 @@ class Blame:
         self._answered_at = now
         self._failing.clear()
         self._overloaded.clear()
-        self._refused.answered(task, sent_at)
+        self._refused.answered(task, sent_at, now)
 
     def failed(self, key: bytes) -> None:
         """Counts a row that has failed for good: it no longer speaks for the others."""

@@ -38,16 +38,18 @@ class RefusedRows:
 
     def __init__(self) -> None:
         self._share = 1.0  # of the rows that were refused when they were first sent, lately
-        self._answered = self._answered_later = self._set_aside = 0
-        self._left = 0  # to do
+        self._answered_later = self._set_aside = 0
+        self._rows_left = self._rows_answered = self._rows_set_aside = 0  # with those that share an answer
         self._asked = 0.0  # seconds that the service last asked to wait
-        self._granted_at = -math.inf  # when the latest request was sent that was answered
+        self._answered_at = -math.inf  # when the latest answer came
+        self._granted_at = -math.inf  # when its request was sent
         self._done_at = math.inf  # when the others were
         self._limit_until = -math.inf  # a refusal says something of a limit, once the others are done
 
-    def answered(self, task: Task, sent_at: float) -> None:
+    def answered(self, task: Task, sent_at: float, now: float) -> None:
         """Counts an answer. Once the others are done, it shows that a row that was set aside met a limit after all."""
-        self._answered += 1
+        self._rows_answered += task.rows
+        self._answered_at = now
         self._granted_at = max(self._granted_at, sent_at)
         if self._are_others_done:
             self._limit_until = sent_at + QUIET_SECONDS
@@ -59,7 +61,7 @@ class RefusedRows:
     def refused(self, task: Task, now: float, left: int, asked: float) -> None:
         """Counts a refusal. Once more says nothing of the row while nothing is granted. `left`: rows to do. `asked`:
         seconds that the service asks to wait."""
-        self._left, self._asked = left, asked
+        self._rows_left, self._asked = left, asked
         if task.refused_at is None:
             self._share += WEIGHT * (1 - self._share)
             prior = (1 + self._answered_later) / (1 + self._answered_later + self._set_aside)
@@ -83,10 +85,10 @@ class RefusedRows:
 
     def _are_last(self, task: Task) -> bool:
         """Returns whether few rows are left of many, beside those set aside, and nothing was granted for as long as
-        limits take."""
-        waited = 0.0 if task.refused_at is None else task.refused_at - self._granted_at
-        is_long = waited >= QUIET_SECONDS >= self._asked
-        return is_long and self._left - self._set_aside <= min(FEW_LEFT, LIMIT_SHARE * self._answered)
+        limits take, nor may be: what is in flight beside the row may have the only slot, for minutes."""
+        waited = 0.0 if task.refused_at is None else task.refused_at - self._answered_at
+        is_long = waited >= QUIET_SECONDS >= self._asked and task.beside == 1
+        return is_long and self._rows_left - self._rows_set_aside <= min(FEW_LEFT, LIMIT_SHARE * self._rows_answered)
 
     def is_no_limit(self, task: Task, now: float) -> bool:
         """Returns whether the refusal of the row says nothing of a limit, so that the others need not wait."""
@@ -103,6 +105,7 @@ class RefusedRows:
         next one: infinity while there are others; then `delay`, as for any row, and None after the last."""
         if not self._are_others_done:
             self._set_aside += 1
+            self._rows_set_aside += task.rows
             return math.inf
         task.last_tries += 1
         if task.last_tries >= LAST_TRIES:

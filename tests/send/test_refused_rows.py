@@ -17,6 +17,7 @@ from batchgen.api.outcome import Answer, Failure
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget
 from batchgen.send.refused_rows import QUIET_SECONDS
+from batchgen.send.stats import Stats
 from batchgen.send.task import Task
 
 TOO_MANY = Failure(Kind.BUSY, "429 slow down", 429)
@@ -25,12 +26,15 @@ OVERLOADED = Failure(Kind.TRANSIENT, "503 overloaded", 503)
 
 @dataclass
 class Night:
-    """Sends so many rows to a server that refuses some: `grants(row, now)`. An answer takes 0.2 to 1 s, a refusal 50 ms."""
+    """Sends so many rows to a server that refuses some: `grants(row, now)`. An answer takes so many seconds, a refusal
+    50 ms. `sharing`: rows that share each answer."""
 
     rows: int
     grants: Callable[[int, float], bool]
     refusal: Failure = TOO_MANY
     failed_before: Callable[[int], bool] = lambda _: False
+    takes: tuple[float, float] = (0.2, 1)
+    sharing: int = 1
     sent: int = 0
     answered_at: list[float] = field(default_factory=list)
     ended_at: float = 0.0
@@ -42,15 +46,15 @@ class Night:
             Task(n.to_bytes(16, "big"), n.to_bytes(4, "big"), "m", None, 0, 5, 50, (0.0, 0.0)) for n in range(self.rows)
         ]
         for number, task in enumerate(tasks):
-            task.failed_before = self.failed_before(number)
-        self.dispatcher: Dispatcher = dispatched(tasks, self._attempt, Budget())
-        self.stats = self.dispatcher.stats
+            task.failed_before, task.rows = self.failed_before(number), self.sharing
+        self.stats = Stats(todo=self.rows * self.sharing)
+        self.dispatcher: Dispatcher = dispatched(tasks, self._attempt, Budget(), self.stats)
 
     async def _attempt(self, body: bytes, _: str, **__: object) -> Answer | Failure:
         clock = asyncio.get_running_loop().time
         self.sent += 1
         is_granted = self.grants(int.from_bytes(body, "big"), clock())
-        await asyncio.sleep(self._chance.uniform(0.2, 1) if is_granted else 0.05)
+        await asyncio.sleep(self._chance.uniform(*self.takes) if is_granted else 0.05)
         self.ended_at = clock()
         if not is_granted:
             return self.refusal
@@ -198,6 +202,25 @@ def test_a_run_of_some_dozens_of_rows_ends_with_those_that_are_always_refused(ro
 def test_the_last_rows_that_a_limit_refuses_do_not_fail(grants, rows):
     night = Night(rows, grants())
     assert (night.stats.ok, night.dispatcher.stopped) == (rows, None)
+
+
+@pytest.mark.parametrize(("rows", "slots", "seconds"), [(22, 1, 90), (22, 1, 65), (30, 2, 180), (60, 2, 60)])
+def test_the_last_rows_do_not_fail_while_slow_answers_have_all_slots(rows, slots, seconds):
+    free_at = [0.0] * slots
+
+    def is_free(_: int, now: float) -> bool:
+        slot = min(range(slots), key=free_at.__getitem__)
+        is_granted = free_at[slot] <= now
+        free_at[slot] += (now + seconds - free_at[slot]) * is_granted
+        return is_granted
+
+    night = Night(rows, is_free, takes=(seconds, seconds))
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows, 0, None)
+
+
+def test_a_row_that_is_always_refused_ends_a_short_run_though_others_share_its_answer():
+    night = Night(20, lambda row, _: row != 7, sharing=5)
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (95, 5, None)
 
 
 def test_the_last_rows_do_not_fail_where_the_service_asks_for_longer_than_a_minute():
