@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from batchgen.errors import NotRunYet, UsageError
 from batchgen.job.endpoint import api_and_label
-from batchgen.job.job import LOCAL
+from batchgen.job.job import LOCAL, is_vendor
 from batchgen.runner.prepare import PreparedJob
 
 VARIABLE = "WRITER_BASE_URL"
@@ -74,10 +74,17 @@ def _named(setup: PreparedJob, identity: str, *others: str) -> str:
 
 def _remedy(setup: PreparedJob, stored_at: Sequence[str]) -> str:
     is_address = all("://" in api_and_label(one)[1] for one in stored_at)
-    if is_from_environment(setup) and is_address:
-        return f"set {VARIABLE} as it was for the run"
+    if not (is_from_environment(setup) and is_address):
+        return f"to use them, {_name_to_write(setup, stored_at)}"
+    set_it = f"set {VARIABLE} as it was for the run"
+    if not stored_at or is_vendor(setup.urls):  # the variable is missing
+        return set_it
+    return f"{set_it}, or, where the server has moved, {_name_to_write(setup, stored_at)}"
+
+
+def _name_to_write(setup: PreparedJob, stored_at: Sequence[str]) -> str:
     others = ", or another of these" if len(stored_at) > 1 else ""
-    return f"to use them, write `endpoint: {{{_keys(setup, stored_at[0])}}}`{others}, whatever its address is now"
+    return f"write `endpoint: {{{_keys(setup, stored_at[0])}}}`{others}, whatever its address is now"
 
 
 def _keys(setup: PreparedJob, identity: str) -> str:

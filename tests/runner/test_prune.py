@@ -129,6 +129,21 @@ def test_who_forgets_the_address_hears_of_it(command, job, called, service, comp
         assert "the stored answers are from" not in again.stdout + again.stderr
 
 
+def test_who_moves_the_server_that_the_variable_names_hears_which_name_keeps_the_answers(
+    job, called, service, complete
+):
+    with Service() as other:
+        elsewhere = {"WRITER_BASE_URL": other.url, "WRITER_API_KEY": other.key}
+        (warning,) = called("plan", complete, "--json", env=elsewhere).json["warnings"]
+        line = f'`endpoint: {{name: "{service.url}"}}`'
+        assert f"set WRITER_BASE_URL as it was for the run, or, where the server has moved, write {line}" in warning
+        job(ROWS, endpoint=yaml.safe_load(line.strip("`"))["endpoint"])
+        assert called("plan", complete, "--json", env=elsewhere).json["reused"] == 12
+    job(ROWS)
+    (warning,) = called("plan", complete, "--json", env=NOWHERE).json["warnings"]
+    assert warning.endswith("set WRITER_BASE_URL as it was for the run"), "who only forgot it shall set it"
+
+
 def test_a_first_run_hears_nothing_of_it(job, called):
     path = job(ROWS)
     assert called("plan", path, "--json").json["warnings"] == []
