@@ -23,9 +23,9 @@ FEW = 3
 LIMIT_SHARE = 0.25
 """There is a limit where more rows than this share are refused when they are first sent, or where more were answered
 after a refusal than this share of the number that was set aside."""
-FEW_LEFT = 10
-"""Rows at most, and LIMIT_SHARE of the answers at most, that may be refused for themselves where nothing else is known:
-they alone are left, and nothing was granted for QUIET_SECONDS. So it is in short runs."""
+FEW_LEFT, ALONE_SECONDS = 10, 120.0
+"""So many rows, and LIMIT_SHARE of the answers, at most: if they alone are left beside those set aside, and nothing is
+answered for so long, they are refused for themselves. In a short run nothing else tells."""
 LAST_TRIES = 3
 """How often a row that was set aside is tried when the others are done, and nothing is answered any more."""
 QUIET_SECONDS = 60.0
@@ -79,15 +79,15 @@ class RefusedRows:
         """Returns whether the row is refused for itself, as far as is known. One that failed in an earlier run is,
         unless others that are still to do are refused as well."""
         is_limit = self._granted_at > -math.inf and self._share > LIMIT_SHARE
-        if self.is_improbable(task) or self.are_most_their_own or self._are_last(task):
+        if self.is_improbable(task) or self.are_most_their_own or self._is_of_the_last(task):
             return True
         return task.failed_before and (self._are_others_done or not is_limit)
 
-    def _are_last(self, task: Task) -> bool:
-        """Returns whether few rows are left of many, beside those set aside, and nothing was granted for as long as
-        limits take, nor may be: what is in flight beside the row may have the only slot, for minutes."""
+    def _is_of_the_last(self, task: Task) -> bool:
+        """Returns whether the row is one of few that are left of many, and nothing is answered for longer than limits
+        take, nor may be: what is in flight beside the row may have the only slot, for minutes."""
         waited = 0.0 if task.refused_at is None else task.refused_at - self._answered_at
-        is_long = waited >= QUIET_SECONDS >= self._asked and task.beside == 1
+        is_long = waited >= ALONE_SECONDS >= self._asked and task.beside == 1
         return is_long and self._rows_left - self._rows_set_aside <= min(FEW_LEFT, LIMIT_SHARE * self._rows_answered)
 
     def is_no_limit(self, task: Task, now: float) -> bool:

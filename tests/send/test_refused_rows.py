@@ -16,7 +16,7 @@ from batchgen.api.failure_kinds import Kind
 from batchgen.api.outcome import Answer, Failure
 from batchgen.send.dispatcher import Dispatcher
 from batchgen.send.limits import Budget
-from batchgen.send.refused_rows import QUIET_SECONDS
+from batchgen.send.refused_rows import ALONE_SECONDS, QUIET_SECONDS
 from batchgen.send.stats import Stats
 from batchgen.send.task import Task
 
@@ -184,10 +184,10 @@ def test_few_rows_that_are_always_refused_are_found_in_a_short_run_too(every):
 
 @pytest.mark.parametrize(("rows", "bad"), [(5, 1), (10, 2), (20, 1), (20, 4), (40, 3), (60, 6)])
 def test_a_run_of_some_dozens_of_rows_ends_with_those_that_are_always_refused(rows, bad):
-    """Too few to tell how probable it is: they alone are left, and a minute brings no answer."""
+    """Too few to tell how probable it is: they alone are left, and two minutes bring no answer."""
     night = Night(rows, lambda row, _: row % (rows // bad) != 1)
     assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows - bad, bad, None)
-    assert night.ended_at <= 2.5 * QUIET_SECONDS
+    assert night.ended_at <= 2 * ALONE_SECONDS
 
 
 @pytest.mark.parametrize("rows", [21, 23, 30, 42])
