@@ -57,7 +57,7 @@ from batchgen.checkpoint.schema import (
     Start,
     insert,
 )
-from batchgen.checkpoint.sqlite import BUSY_TIMEOUT_MS, closed_on_error, is_empty, machine_refusals, placeholders
+from batchgen.checkpoint.sqlite import closed_on_error, is_empty, machine_refusals, placeholders, refuse_log, writable
 from batchgen.checkpoint.witness import Witness
 from batchgen.errors import MachineRefused
 from batchgen.storage import folders
@@ -97,13 +97,13 @@ class Checkpoint:
 
     def _open(self) -> apsw.Connection:
         folders.refuse_special(self.path)
+        refuse_log(self.path, self._salvage)
         try:  # before SQLite creates it with the umask's permissions
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
             folders.refuse_anothers(self.path)
             raise MachineRefused(f"{self.path}: cannot be opened ({error.strerror}): move it") from None
-        db = apsw.Connection(str(self.path))
-        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        db = writable(self.path)
         with closed_on_error(db):
             if is_empty(db):
                 self._create(db)

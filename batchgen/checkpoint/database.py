@@ -25,6 +25,7 @@ from batchgen.checkpoint.sqlite import (
     machine_refusals,
     open_readonly,
     query,
+    refuse_log,
 )
 from batchgen.errors import MachineRefused, NotRunYet
 from batchgen.storage import folders
@@ -44,6 +45,7 @@ class Database:
         self._salvage = salvage
         self._in_use = Lock()
         try:
+            refuse_log(path, salvage)
             if not path.exists():
                 raise NotRunYet(f"{path}: the job has not run yet")
             folders.refuse_special(path)

@@ -21,7 +21,7 @@ from batchgen.checkpoint.migrations import ROW_MIGRATIONS, Row, refuse_later
 from batchgen.checkpoint.reader import RECORD_SQL, parse_records
 from batchgen.checkpoint.replacement import finish_replacement, remove_beside, replace_damaged
 from batchgen.checkpoint.schema import SCHEMA, SCHEMA_VERSION, TABLES, Record, Run
-from batchgen.checkpoint.sqlite import open_readonly, query
+from batchgen.checkpoint.sqlite import is_log_alone, open_readonly, query
 from batchgen.checkpoint.state_files import StateFiles
 from batchgen.errors import BatchgenError, MachineRefused, UsageError
 from batchgen.storage import file_lock
@@ -41,10 +41,12 @@ PAGES_AT = 28
 def salvage(path: Path) -> tuple[int, int | None]:
     """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost): None if the damage hides
     how many there were. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
-    if not path.is_file():
+    if not path.is_file() and not is_log_alone(path):
         raise UsageError(f"{path}: no such file")
     with file_lock.exclusive(StateFiles(path).lock):
         finish_replacement(path)
+        if not path.exists():  # its log is there
+            path.touch(0o600)
         repaired = path.with_name(f".{path.name}.salvaged")
         _remove(repaired)  # of a salvage that was killed
         try:
@@ -65,9 +67,18 @@ def _remove(database: Path) -> None:
 def _repair(path: Path, repaired: Path) -> tuple[int, int | None]:
     """Writes what can be read to a new checkpoint. Returns (attempts saved, attempts lost)."""
     with _readable(path) as db, closing(Checkpoint(repaired)) as checkpoint:
-        found = _copy(path, db, path.stat().st_size // MIN_ROW_BYTES, checkpoint)
+        found = _copy(path, db, _size(path) // MIN_ROW_BYTES, checkpoint)
         checkpoint.move_log()
         return found
+
+
+def _size(path: Path) -> int:
+    """Returns how many bytes the file and its log have."""
+    return sum(one.stat().st_size for one in (path, _log_of(path)) if one.exists())
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 @contextmanager
@@ -103,7 +114,7 @@ def _columns(db: apsw.Connection, table: str) -> tuple[str, ...]:
 @contextmanager
 def _padded(path: Path) -> Iterator[Path]:
     """Yields the file; if its end is missing, a copy padded with zeros: SQLite reads nothing of a file that is too
-    short."""
+    short, and of an empty one removes the log."""
     page, pages, _ = _header(path)
     missing = page * pages - path.stat().st_size
     if missing <= 0:
@@ -141,7 +152,12 @@ def _new_file(path: Path, page: int, schema: int) -> bytes:
 
 
 def _header(path: Path) -> tuple[int, int, int]:
-    """Returns what the first page says: the size of a page, how many there are, and the schema."""
+    """Returns what the first page says: the size of a page, how many there are, and the schema. The log of an empty
+    file says how large pages are, and has the first one."""
+    if is_log_alone(path):
+        with _log_of(path).open("rb") as log:
+            page = int.from_bytes(log.read(12)[8:], "big")
+        return page if page in PAGE_SIZES else PAGE_BYTES, 1, 0
     with path.open("rb") as file:
         head = file.read(100)
     page = int.from_bytes(head[16:18], "big")
@@ -157,7 +173,7 @@ def _copied(path: Path) -> Iterator[Path]:
             copy = Path(stack.enter_context(TemporaryDirectory(dir=path.parent, prefix=".salvage-"))) / path.name
             shutil.copyfile(path, copy)
             with suppress(FileNotFoundError):
-                shutil.copyfile(path.with_name(f"{path.name}-wal"), copy.with_name(f"{copy.name}-wal"))
+                shutil.copyfile(_log_of(path), _log_of(copy))
         yield copy
 
 

@@ -19,6 +19,7 @@ Bindings = Sequence[Any] | Mapping[str, Any]
 BLOBS = ("key", "body")
 """Columns that hold bytes."""
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another process that holds the file
+LOG_HEADER_BYTES = 32
 DAMAGE_MESSAGES = ("malformed", "not a database", "no such")
 """Words in SQLite's messages for a damaged file."""
 
@@ -32,6 +33,13 @@ def open_readonly(path: Path, how: str) -> apsw.Connection:
     return db
 
 
+def writable(path: Path) -> apsw.Connection:
+    """Opens a file, or makes one."""
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return db
+
+
 def drop_empty_log(path: Path) -> None:
     """Removes the -wal and -shm of a reader, which must not remove them itself. SQLite does, where the last connection
     that may write is closed; a run at work keeps its own."""
@@ -39,6 +47,26 @@ def drop_empty_log(path: Path) -> None:
         if path.with_name(f"{path.name}-wal").stat().st_size == 0:
             with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)) as db:
                 db.execute("PRAGMA schema_version").fetchall()  # which opens the log
+
+
+def is_log_alone(path: Path) -> bool:
+    """Returns whether there is a log that holds something, and its database is empty or not there. SQLite removes such
+    a log when the database is opened, even by who only reads, and with it all that was never moved into the file."""
+    with suppress(FileNotFoundError):
+        is_left = path.with_name(f"{path.name}-wal").stat().st_size > LOG_HEADER_BYTES
+        return is_left and not (path.exists() and path.stat().st_size)
+    return False
+
+
+def refuse_log(path: Path, salvage: str | None = None) -> None:
+    """Raises MachineRefused for a log without its database. `salvage`: as in `machine_refusals`."""
+    if is_log_alone(path):
+        what = "is empty" if path.exists() else "is not there"
+        raise MachineRefused(
+            f"{path}: the checkpoint {what}, and its log, {path.name}-wal, holds attempts: put it back beside the log. "
+            f"Or save what is in the log: `{_command(path, salvage)}`; or move the log away to start anew (everything "
+            "is bought again)"
+        )
 
 
 def query(db: apsw.Connection, consume: Consume[T], sql: str, values: Bindings = ()) -> T:
@@ -99,11 +127,14 @@ def machine_refusals(path: Path, salvage: str | None = None) -> Iterator[None]:
 def _refusal(path: Path, error: apsw.Error | UnicodeDecodeError, salvage: str | None) -> MachineRefused:
     message = str(error)
     if isinstance(error, UnicodeDecodeError) or any(words in message for words in DAMAGE_MESSAGES):
-        salvage = salvage or shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])
         return MachineRefused(
-            f"{path}: the checkpoint is damaged ({message}). Save what can be read: `{salvage}`; or move it away to "
-            "start anew (everything is bought again)"
+            f"{path}: the checkpoint is damaged ({message}). Save what can be read: `{_command(path, salvage)}`; or "
+            "move it away to start anew (everything is bought again)"
         )
     return MachineRefused(
         f"{path}: cannot be written: {message}. What is committed is safe; run again when that is fixed"
     )
+
+
+def _command(path: Path, salvage: str | None) -> str:
+    return salvage or shlex.join([sys.executable, "-m", "batchgen.runner.salvage", str(path)])

@@ -116,6 +116,36 @@ def saved(damaged, tmp_path_factory) -> list[bytes]:
     return keys
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["an empty file", "no file"])
+def test_a_log_without_its_database_is_kept_and_salvaged(is_there, tmp_path):
+    """SQLite would remove it when the file is opened, even by who only reads."""
+    path = tmp_path / "job.sqlite"
+    if (pid := os.fork()) == 0:
+        checkpoint = Checkpoint(path)
+        checkpoint.add([record(n) for n in range(IN_LOG)])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    log = path.with_name("job.sqlite-wal")
+    held = log.read_bytes()
+    path.unlink()
+    if is_there:
+        path.touch(0o600)
+    for opened in (Reader, Checkpoint):
+        with pytest.raises(MachineRefused, match=r"and its log, job.sqlite-wal, holds"):
+            opened(path)
+        assert log.read_bytes() == held
+    assert salvage(path) == (IN_LOG, 0)
+    assert kept(path) == [record(n).key for n in range(IN_LOG)]
+    assert path.with_name("job.sqlite.damaged-wal").read_bytes() == held
+
+
+def test_what_is_no_log_of_ours_is_kept_by_a_salvage(tmp_path):
+    path = tmp_path / "job.sqlite"
+    path.with_name("job.sqlite-wal").write_bytes(bytes(5000))
+    assert salvage(path) == (0, None)
+    assert path.with_name("job.sqlite.damaged-wal").read_bytes() == bytes(5000)
+
+
 def killed_salvages(damaged: Path, folder: Path, links: str) -> list[Path]:
     """What a salvage leaves that is killed before its first step, its second, and so on."""
     source, left = copied(damaged, folder / "source").parent, folder / "left"
