@@ -1,3 +1,3 @@
 """The version of the package: one for each change of what is stored or seen (docs/upgrading.md)."""
 
-__version__ = "0.8.4"
+__version__ = "0.8.5"
