@@ -26,7 +26,9 @@ def check_key(key: str, source: str) -> str:
     """Returns the key without white space around it. Raises UsageError, which does not show it."""
     key = key.strip()
     if not key:
-        raise UsageError(f"{source}: no key: set it to the service's API key, or try the job with --local")
+        raise UsageError(
+            f"{source}: no key: set it to the service's API key, or try the job with --local (in Python, local=True)"
+        )
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise UsageError(f"{source}: the key holds a space or a character that no key has: copy it again")
     return key

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchgen.api.body import decompress
+from batchgen.api.failure_kinds import Kind
 from batchgen.api.outcome import Answer, Failure
 from batchgen.api.token_counts import token_counts
 from batchgen.api.types import RawCompletion
-from batchgen.job.checker import CheckedAnswer, Checker
+from batchgen.job.checker import CheckedAnswer, Checker, Unfit
 
 if TYPE_CHECKING:
     from batchgen.send.interfaces import Attempt
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 IN_VAIN = 24
 """After so many answers of which none has passed, the check may be one that no text can pass."""
+
+ADVICE = "If the check is wrong, stop the run and mend it: what is stored is checked anew, and not bought again"
+CUT_ADVICE = f"Stop the run and {Kind.CUT.policy.advice}: answers that are cut are billed, too"
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +52,18 @@ class _Checked:
         if unfit is None:
             self.has_passed = True
             return outcome
-        self._count(unfit.why)
+        self._count(unfit)
         return Failure(unfit.kind, unfit.why, 200, body=body, answer=outcome).after(outcome.resent, outcome.lost)
 
-    def _count(self, why: str) -> None:
+    def _count(self, unfit: Unfit) -> None:
         """Counts an answer that has failed the check. Warns once where none passes it: all of them are billed."""
         self.failed += not self.has_passed
         if self.failed == IN_VAIN and not self.has_passed:
             log.warning(
-                "warning: check: %d answers have come, and none passes it, the last one since %s. If the check is "
-                "wrong, stop the run and mend it: what is stored is checked anew, and not bought again",
+                "warning: check: %d answers have come, and none passes it, the last one since %s. %s",
                 IN_VAIN,
-                why,
+                unfit.why,
+                CUT_ADVICE if unfit.kind is Kind.CUT else ADVICE,
             )
 
 

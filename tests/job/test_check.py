@@ -96,6 +96,16 @@ def test_the_next_run_tries_again_unless_it_is_told_not_to(job, called, service)
     assert job.rows()[1]["attempts"] == 4
 
 
+def test_where_all_answers_are_cut_the_warning_says_what_lengthens_them(job, called, service):
+    """The check is not wrong: each answer is billed, and cut."""
+    cut = json.dumps({"choices": [{"text": "An article that", "finish_reason": "length"}], "model": "served"}).encode()
+    service.script = lambda *_: Raw(cut)
+    ended = called("run", job(rows(*map(str, range(30))), check={"complete": True}))
+    assert ended.stderr.count("none passes it, the last one since") == 1
+    assert "Stop the run and raise request.max_tokens, or the model's context" in ended.stderr
+    assert "If the check is wrong" not in ended.stderr
+
+
 def test_none_is_asked_for_again_where_the_job_says_so(job, called, service):
     service.script = Texts(never=[SHORT])
     assert called("run", job(rows("never"), check={"min_chars": 100, "retries": 0})).returncode == 1
