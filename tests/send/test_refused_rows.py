@@ -195,7 +195,6 @@ def test_a_run_of_some_dozens_of_rows_ends_with_those_that_are_always_refused(ro
     "grants",
     [
         pytest.param(lambda: Window(20), id="20 requests by the minute of the clock"),
-        pytest.param(lambda: Bucket(20), id="20 requests a minute"),
         pytest.param(lambda: Bucket(7, most=1), id="seven a minute, one at a time"),
     ],
 )
@@ -223,16 +222,18 @@ def test_a_row_that_is_always_refused_ends_a_short_run_though_others_share_its_a
     assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (95, 5, None)
 
 
-def test_the_last_rows_do_not_fail_where_the_service_asks_for_longer_than_a_minute():
-    night = Night(20, lambda row, _: row != 7, replace(TOO_MANY, retry_after=3600.0))
-    assert (night.stats.ok, night.stats.failed) == (19, 0)
-    assert night.dispatcher.stopped.startswith("the service asks to come back in 1 h"), night.dispatcher.stopped
+@pytest.mark.parametrize(("asked", "why"), [(3600.0, "the service asks to come back in 1 h"), (150.0, "refused for")])
+def test_the_last_rows_do_not_fail_where_the_service_asks_for_more_than_two_minutes(asked, why):
+    night = Night(8, lambda row, _: row != 7, replace(TOO_MANY, retry_after=asked))
+    assert (night.stats.ok, night.stats.failed) == (7, 0)
+    assert night.dispatcher.stopped.startswith(why), night.dispatcher.stopped
 
 
-def test_a_quota_that_leaves_out_many_rows_ends_the_run_and_fails_none():
-    granted = iter(range(60))
-    night = Night(100, lambda *_: next(granted, None) is not None)
-    assert (night.stats.ok, night.stats.failed) == (60, 0)
+@pytest.mark.parametrize(("rows", "quota"), [(100, 60), (12, 6), (1000, 900)])
+def test_a_quota_that_leaves_out_many_rows_ends_the_run_and_fails_none(rows, quota):
+    granted = iter(range(quota))
+    night = Night(rows, lambda *_: next(granted, None) is not None)
+    assert (night.stats.ok, night.stats.failed) == (quota, 0)
     assert night.dispatcher.stopped.startswith("refused for"), night.dispatcher.stopped
 
 
@@ -271,20 +272,19 @@ def test_a_limit_fails_no_row_and_is_not_flooded(grants, minutes, failed_before)
 
 
 @pytest.mark.parametrize(
-    ("rows", "every", "limit"),
+    ("rows", "every", "limit", "sharing"),
     [
-        pytest.param(1000, 200, lambda: Window(400), id="one in 200, 400 by the minute of the clock"),
-        pytest.param(1800, 100, lambda: Bucket(300), id="one in 100, 300 a minute, at once at first"),
-        pytest.param(360, 20, lambda: Window(60), id="one in 20, 60 by the minute of the clock"),
-        pytest.param(2400, 20, lambda: Bucket(400, most=20), id="one in 20, 400 a minute, 20 at once"),
+        pytest.param(1000, 200, lambda: Window(400), 1, id="one in 200, 400 by the minute of the clock"),
+        pytest.param(1800, 100, lambda: Bucket(300), 1, id="one in 100, 300 a minute, at once at first"),
+        pytest.param(360, 20, lambda: Window(60), 1, id="one in 20, 60 by the minute of the clock"),
+        pytest.param(360, 20, lambda: Window(60), 2, id="the same, two rows share each answer"),
     ],
 )
-def test_rows_that_are_always_refused_are_found_beside_a_limit_too(rows, every, limit):
-    """Though some good ones were set aside with them."""
+def test_rows_that_are_always_refused_are_found_beside_a_limit_too(rows, every, limit, sharing):
     granted, is_good = limit(), all_but(every)
-    night = Night(rows, lambda row, now: is_good(row, now) and granted(row, now))
-    bad = rows // every
-    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (rows - bad, bad, None)
+    night = Night(rows, lambda row, now: is_good(row, now) and granted(row, now), sharing=sharing)
+    bad = sharing * rows // every
+    assert (night.stats.ok, night.stats.failed, night.dispatcher.stopped) == (sharing * rows - bad, bad, None)
     assert night.sent <= 2 * rows
 
 
