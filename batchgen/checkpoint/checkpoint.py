@@ -280,7 +280,7 @@ class Checkpoint:
         return len(records)
 
     def put_row(self, table: str, row: Sequence[Any], *passed_over: type[apsw.Error]) -> None:
-        """Inserts a row into a table beside the schema, or one of another checkpoint into `runs`."""
+        """Inserts a row into a table beside the schema, or one into `runs`. `passed_over`: errors that leave it out."""
         with self._machine_refusals(), suppress(*passed_over):
             self._db.execute(f"INSERT INTO {table} VALUES ({placeholders(row)})", row)  # noqa: S608
 

@@ -34,6 +34,8 @@ RECORDS_PER_COMMIT = 500
 DAMAGES = apsw.SQLError, apsw.ConstraintError
 """Why a damaged row does not fit its table: it has other columns, or values of other types."""
 PAGE_SIZES = [1 << bits for bits in range(9, 17)]
+EARLIER_PAGE_BYTES, TABLE_PAGES = 4096, (b"\x05", b"\x0d")
+"""The size of a page in files of earlier versions; and the first byte of a page of a table, inner or leaf."""
 PAGES_AT = 28
 """Where a file's header says how many pages there are. What it says beside is `_header`'s."""
 
@@ -131,7 +133,7 @@ def _with_new_first_page(path: Path) -> Iterator[Path]:
     """Yields a copy that has the first page of a new file. Where the damaged page still says how large pages are, and
     which schema the file has, the new one says so, too."""
     page, _, schema = _header(path)
-    page = page if page in PAGE_SIZES else PAGE_BYTES
+    page = page if page in PAGE_SIZES else _likely_page_bytes(path)
     with _copied(path) as copy:
         pages = -(-copy.stat().st_size // page)
         with _refusing(path):
@@ -141,6 +143,13 @@ def _with_new_first_page(path: Path) -> Iterator[Path]:
                 file.write(first)
                 file.truncate(page * pages)
         yield copy
+
+
+def _likely_page_bytes(path: Path) -> int:
+    """Returns the size of a page by where the second one begins, which is the attempts'."""
+    with path.open("rb") as file:
+        file.seek(EARLIER_PAGE_BYTES)
+        return EARLIER_PAGE_BYTES if file.read(1) in TABLE_PAGES else PAGE_BYTES
 
 
 def _new_file(path: Path, page: int, schema: int) -> bytes:

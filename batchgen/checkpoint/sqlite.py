@@ -20,6 +20,7 @@ BLOBS = ("key", "body")
 """Columns that hold bytes."""
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another process that holds the file
 LOG_HEADER_BYTES = 32
+"""Of a write-ahead log, by SQLite's file format (4.1): what follows are pages."""
 DAMAGE_MESSAGES = ("malformed", "not a database", "no such")
 """Words in SQLite's messages for a damaged file."""
 

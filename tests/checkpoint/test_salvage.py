@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.durability import fill, small_disk, within
 from test_checkpoint import LARGE, made, record
+from test_migrations import DATA
 
 from batchgen.checkpoint.checkpoint import PAGE_BYTES, Checkpoint
 from batchgen.checkpoint.reader import Reader
@@ -271,6 +272,15 @@ def test_a_damaged_first_page_costs_no_attempt(damage, damaged_at, tmp_path):
         path = damaged_at(tmp_path / str(at), at, damage)
         assert salvage(path) == (IN_FILE, 0), at
         assert len(kept(path)) == IN_FILE
+
+
+@pytest.mark.parametrize("name", ["schema-2-4ac51c8", "schema-2-20ea67c"])
+@pytest.mark.parametrize("damage", [bytes(100), bytes(4096)], ids=["header", "page"])
+def test_so_it_is_with_a_file_of_an_earlier_version_whose_pages_are_smaller(name, damage, tmp_path):
+    """One of its twelve attempts is damaged (`data/README.md`)."""
+    path = tmp_path / "job.sqlite"
+    path.write_bytes(damage + (DATA / f"{name}.sqlite").read_bytes()[len(damage) :])
+    assert salvage(path) == (11, 1)
 
 
 def test_where_the_attempts_cannot_be_found_nobody_says_how_many_are_lost(damaged_at, tmp_path):
