@@ -173,7 +173,7 @@ def publish(
     schema = pa.schema([whole.field(name) for name in names]).with_metadata(whole.metadata)
     with to.draft() as draft, writer_for(to, draft, schema) as file:
         pieces = selection.pieces(_tables(answered, whole, done, stats), names)
-        file.write(map(_short, pieces) if has_short_cells(to) and "log_probs" not in names else pieces)
+        file.write(map(_without_log_probs, pieces) if has_short_cells(to) and "log_probs" not in names else pieces)
         answered.refuse_changed(done.rows)
         with to.in_turn():
             done.settle(to, stats.reasons(done.rows, done.failed, done.pending) if stats else [])
@@ -186,7 +186,7 @@ def publish(
     return done
 
 
-def _short(piece: Piece) -> Piece:
+def _without_log_probs(piece: Piece) -> Piece:
     """Leaves out the further choices' log-probs, which are longer than a cell may be."""
     at = piece.table.schema.get_field_index(MORE_CHOICES.name)
     if at < 0:
