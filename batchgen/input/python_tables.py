@@ -15,7 +15,7 @@ import polars as pl
 
 from batchgen.errors import UsageError
 from batchgen.input.texts import texts
-from batchgen.ui.humanize import first_line
+from batchgen.ui.humanize import first_line, quoted
 
 T = TypeVar("T")
 _REMEDY = "make it text, numbers or dates first"
@@ -78,7 +78,7 @@ def _from_dicts(rows: list[Any]) -> pl.DataFrame:
         raise UsageError("frame: a list should hold a dict for each row")
     names = list(dict.fromkeys(chain.from_iterable(rows)))
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise UsageError(f"frame: a dict has the key {wrong[0]!r:.60}: a column's name should be a text")
+        raise UsageError(f"frame: a dict has the key {quoted(wrong[0])}: a column's name should be a text")
     columns = ((name, [{name: row.get(name)} for row in rows]) for name in names)
     frame = _of_columns(partial(pl.DataFrame, infer_schema_length=None), rows, columns)
     for name, dtype in frame.schema.items():
@@ -89,7 +89,7 @@ def _from_dicts(rows: list[Any]) -> pl.DataFrame:
         for number, (value, kept) in enumerate(zip(given, held, strict=True), 1):
             if not _is_same(value, kept):
                 raise UsageError(
-                    f"frame: row {number:,}: column {name!r} holds {value!r:.60}, which would become {kept!r:.60} "
+                    f"frame: row {number:,}: column {name!r} holds {quoted(value)}, which would become {quoted(kept)} "
                     f"beside values of other kinds: {_REMEDY}"
                 )
         without = list(map(_without_nan, given, held))

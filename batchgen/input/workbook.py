@@ -22,7 +22,7 @@ from batchgen.errors import UsageError
 from batchgen.input.bounds import refuse_unfolding
 from batchgen.input.file_hints import identify
 from batchgen.storage.listing import File, size_of
-from batchgen.ui.humanize import first_line
+from batchgen.ui.humanize import first_line, quoted
 
 BLOCK = 1 << 20
 MAX_EMPTY, PER_CELL = 4_000_000, 50
@@ -119,7 +119,7 @@ class _SheetScanner:
         if given is not None:
             found = _CELL.fullmatch(given)
             if found is None:
-                raise UsageError(f"{self.where}: {given!r:.20} is not a cell")
+                raise UsageError(f"{self.where}: {quoted(given, 20)} is not a cell")
             self._row, self._column = int(found[2]), _number(found[1])
         else:
             self._column += 1

@@ -13,7 +13,7 @@ from batchgen.api.types import is_cut_off
 from batchgen.job.answer_columns import AnswerColumn, values_in, without_fence
 from batchgen.job.checks import Check, schema_validator
 from batchgen.job.job import Job
-from batchgen.ui.humanize import pluralize
+from batchgen.ui.humanize import pluralize, quoted
 
 SHOWN_PATTERN, SHOWN_MISTAKE = 80, 200
 """Characters of a pattern, and of what does not fit a schema, that a message shows."""
@@ -62,7 +62,7 @@ class Checker:
         for pattern, wanted in self._patterns:
             if pattern is not None:
                 found = pl.Series(texts, dtype=pl.String).str.contains(pattern)
-                unlike = f"the text {'does not match' if wanted else 'matches'} {pattern!r:.{SHOWN_PATTERN}}"
+                unlike = f"the text {'does not match' if wanted else 'matches'} {quoted(pattern, SHOWN_PATTERN)}"
                 reasons = [why or (None if hit is wanted else unlike) for why, hit in zip(reasons, found, strict=True)]
         if self._schema is not None:
             reasons = [why or self._by_schema(text) for why, text in zip(reasons, texts, strict=True)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-MAX_QUOTED_CHARS = 60
-
 
 def duration(seconds: float) -> str:
     """Formats seconds: `45 s`, `12 min`, `8 h 5 min`, `3 d 4 h`."""
@@ -43,10 +41,10 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def quoted(value: object) -> str:
-    """Quotes a value. The middle of a long one is left out of it, not its closing quote."""
+def quoted(value: object, most: int = 60) -> str:
+    """Quotes a value, in so many characters. A long one is cut, and keeps its closing quote."""
     text = repr(value)
-    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[: MAX_QUOTED_CHARS - 2]}…{text[-1]}"
+    return text if len(text) <= most else f"{text[: most - 2]}…{text[-1]}"
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -23,6 +23,7 @@ from batchgen.input.template.kinds import (
     unlike,
 )
 from batchgen.input.template.values import Clock, Duration, Moment, TemplateFault, nanoseconds_of, refuse_vast
+from batchgen.ui.humanize import quoted
 
 MAX_BITS = 100_000
 """The most bits of a whole number."""
@@ -76,7 +77,7 @@ def _filled(pattern: str, values: Any, growth: Growth) -> str:
     try:
         return formatted(growth, pattern, values if isinstance(values, tuple | Mapping) else (values,))
     except TypeError as error:
-        said = f"{pattern!r:.60} % ...: {error}"
+        said = f"{quoted(pattern)} % ...: {error}"
         raise TemplateFault(f"{said}; a text in place of a number: write | float behind it") from None
 
 
