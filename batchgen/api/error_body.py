@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -44,7 +45,7 @@ def read_error(body: bytes) -> ErrorBody:
     `errors`, OpenAI's `error` (an object; with some servers a text, or the body itself), FastAPI's `detail`, and the
     `text` beside an `error_code` of LMDeploy's balancer."""
     try:
-        value = msgspec.json.decode(body)
+        value = msgspec.json.decode(body.removeprefix(BOM_UTF8))
     except (ValueError, RecursionError):
         return ErrorBody()
     if not isinstance(value, dict):

@@ -7,6 +7,7 @@ line are all accepted. An event that is cut in the middle is not. Pure: reads fr
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -76,7 +77,7 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     earlier.
     """
     name, data = b"", list[bytes]()
-    lines = _LINE_END.split(body.removeprefix(b"\xef\xbb\xbf"))
+    lines = _LINE_END.split(body.removeprefix(BOM_UTF8))
     for line in (*lines, b""):
         if not line:
             if data and not _is_foreign(name, data):

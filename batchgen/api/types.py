@@ -7,6 +7,7 @@ read liberally: unknown fields are ignored, a text that was paid for is kept.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Annotated, Any
 
 import msgspec
@@ -118,7 +119,7 @@ def is_cut_off(finish_reason: str | None) -> bool:
 
 def is_json(body: bytes) -> bool:
     """Returns whether a body is JSON and not server-sent events, by how it begins."""
-    return body[:1] == b"{" or body.lstrip()[:1] in (b"{", b"")
+    return body[:1] == b"{" or body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"")
 
 
 def read_answer(body: bytes) -> RawCompletion:

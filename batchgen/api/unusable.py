@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -76,7 +77,7 @@ def unreadable(body: bytes, why: Exception | str) -> Failure:
 
 def _plain_text(body: bytes) -> str:
     """Returns the beginning of a body that is a text and nothing else; empty if it is JSON, a stream or bytes."""
-    if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b'"', b"") or _STREAM.search(body):
+    if body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[", b'"', b"") or _STREAM.search(body):
         return ""
     text = body[:300].decode(errors="replace").rstrip("\ufffd")
     return "" if "\ufffd" in text or "\0" in text else " ".join(text.split())

@@ -5,6 +5,7 @@ and never the run; the healthy row beside it has its text. Raw sockets: no serve
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
 import gzip
 import json
@@ -166,6 +167,7 @@ ANSWERS: dict[str, tuple[Answer, tuple[str, str]]] = {
     "NUL": (says(http(completion("a\x00b"))), text("a\x00b")),
     "UTF-16": (says(http(GOOD.decode().encode("utf-16"))), UNUSABLE),
     "blanks before": (says(http(b"\r\n\t  " + GOOD + b"\n")), text("good")),
+    "a byte order mark before": (says(http(codecs.BOM_UTF8 + GOOD)), text("good")),
     "blanks alone": (says(http(b" " * 100_000)), UNUSABLE),
     "an empty text": (says(http(completion(""))), text("")),
     "active text": (says(http(completion("\x1b[2J\u202e\x9b31m"))), text("\x1b[2J\u202e\x9b31m")),

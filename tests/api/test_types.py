@@ -96,6 +96,7 @@ ANSWERS = [
     ("the month's quota, in the details", 429, told("TooManyRequests", "x", "fail.model.quotaExceeded"), Kind.QUOTA),
     ("the month's quota, details null", 429, b'{"tpe":"fail.model.quotaExceeded","errors":null,"extras":null}', Kind.QUOTA),
     ("the month's quota, odd details", 429, b'{"tpe":"CompletionModelQuotaError","errors":["no more"]}', Kind.QUOTA),
+    ("a guardrail, after a byte order mark", 400, b'\xef\xbb\xbf{"tpe":"fail.guardrail.blocked"}', Kind.REFUSED),
     ("a guardrail, odd description", 400, b'{"tpe":"fail.guardrail.blocked","errors":[{"description":{"en":"x"}}]}', Kind.REFUSED),
     # everyone slows down
     ("too many a minute", 429, told("fail.tooManyRequests.perMinute", "slow down"), Kind.BUSY),
@@ -261,6 +262,7 @@ USABLE = [
     ("no model", b'{"choices":[{"text":"a"}]}'),
     ("a null model", b'{"choices":[{"text":"a"}],"model":null}'),
     ("white space around it", b'\r\n\t {"choices":[{"text":"a"}]} \n'),
+    ("a byte order mark before it", b'\xef\xbb\xbf{"choices":[{"text":"a"}]}'),
     ("log-probs without a list", b'{"choices":[{"text":"a","log_probs":{}}]}'),
     ("log-probs without a number", b'{"choices":[{"text":"a","log_probs":{"content":[{"token":"a","logprob":null}]}}]}'),
     ("unknown properties everywhere", b'{"id":1,"usage":{"n":[{}]},"choices":[{"text":"a","index":0,"log_probs":{"x":1,"content":[{"token":"a","logprob":-1,"top_logprobs":[{"token":"a","logprob":-1,"id":7}],"id":7}]}}]}'),
