@@ -44,7 +44,7 @@ def salvage(path: Path) -> tuple[int, int | None]:
     """Replaces a damaged checkpoint by a sound one. Returns (attempts saved, attempts lost): None if the damage hides
     how many there were. Raises UsageError if there is no file, AlreadyRunning, MachineRefused."""
     if not path.is_file() and not is_log_alone(path):
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: no such file: the job has not run yet, or its checkpoint was moved away")
     with file_lock.exclusive(StateFiles(path).lock):
         finish_replacement(path)
         if not path.exists():  # its log is there

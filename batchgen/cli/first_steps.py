@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from batchgen import __version__
-from batchgen.job.job_files import looks_like_job, names_of_jobs
+from batchgen.job.job_files import jobs_here
 
 SHOWN_JOBS = 8
 COMMAND_COLUMNS = 36
@@ -27,7 +27,7 @@ _OWN = (
 
 def text() -> str:
     """Returns one screen: the jobs in this folder, the commands to begin with, and where to read on."""
-    jobs = [name for name, file in names_of_jobs().items() if looks_like_job(file) and name.isprintable()]
+    jobs = jobs_here()
     parts = [f"batchgen {__version__}\n{_DESCRIPTION}"]
     if jobs:
         first = shlex.quote(jobs[0])

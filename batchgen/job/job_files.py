@@ -15,6 +15,8 @@ from batchgen.errors import UsageError
 SUFFIXES = (".yaml", ".yml")
 FOLDER = Path("jobs")
 """The folder where a job is also looked for by its name, relative to the working folder."""
+NAMED_JOBS = 5
+"""Names that a message lists."""
 _BEGINS = re.compile(rb"^(input|output|request) *:", re.MULTILINE)
 _TABLE = re.compile(r"\.(csv|tsv|tab|ndjson|jsonl|parquet|pq|xlsx|xlsm|arrow|feather|ipc)(\.gz|\.zst)?$", re.IGNORECASE)
 _HEAD_BYTES = 1 << 16
@@ -38,14 +40,28 @@ def find_job_file(given: str | Path) -> Path:
     return found[0] if found else path
 
 
-def similar_job_file(path: Path) -> Path | None:
-    """Returns the job file that was probably meant by a path that leads nowhere."""
-    if not path.name:
-        return None
+def job_file_hint(path: Path) -> str:
+    """Returns which job file was probably meant by a path that leads nowhere; else the names of some that are here, or
+    how one is made."""
+    if os.path.isfile(path):  # noqa: PTH113  as above; it may not be read
+        return ""
+    if (near := _similar_job_file(path)) is not None:
+        return f"; did you mean {near}?"
+    jobs = jobs_here()
+    more = ", and others" if len(jobs) > NAMED_JOBS else ""
+    return f"; the jobs here: {', '.join(jobs[:NAMED_JOBS])}{more}" if jobs else "; `batchgen init NAME` makes a job"
+
+
+def _similar_job_file(path: Path) -> Path | None:
     files = {file.name: file for folder in (FOLDER, path.parent) for file in _job_files(folder)}
     names = {**{file.stem: file for file in files.values()}, **files}
     near = difflib.get_close_matches(path.name, names, n=1)
     return names[near[0]] if near else None
+
+
+def jobs_here() -> list[str]:
+    """Returns the names that can be shown of what looks like a job, here and in `jobs`."""
+    return [name for name, file in names_of_jobs().items() if looks_like_job(file) and name.isprintable()]
 
 
 def names_of_jobs() -> dict[str, Path]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from batchgen.errors import UsageError
 from batchgen.job import error_messages, yaml
 from batchgen.job.job import Job
-from batchgen.job.job_files import find_job_file, is_table, similar_job_file
+from batchgen.job.job_files import find_job_file, is_table, job_file_hint
 from batchgen.job.named_file import not_utf_8
 
 _INPUT = "{}: is an input, and no job file: `batchgen init --input {}` writes a job for it"
@@ -39,9 +39,7 @@ def read_job(path: str | Path) -> Job:
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: {not_utf_8(error)}") from None
     except OSError as error:
-        near = similar_job_file(path)
-        hint = f"; did you mean {near}?" if near else ""
-        raise UsageError(f"{source}: cannot be read: {error.strerror}{hint}") from None
+        raise UsageError(f"{source}: cannot be read: {error.strerror}{job_file_hint(path)}") from None
     values, positions = yaml.parse(text, source)
     if isinstance(values, list) and path.suffix.lower() == ".json":
         raise UsageError(_INPUT.format(source, shlex.quote(source)))

@@ -65,8 +65,17 @@ def test_commands_take_the_name_and_name_the_file(job, batchgen, tmp_path):
     missing = batchgen("plan", "leters")
     assert missing.returncode == 2
     assert "leters: cannot be read: No such file or directory; did you mean jobs/letters.yaml?" in missing.stderr
+    assert "k: cannot be read: No such file or directory; the jobs here: letters" in batchgen("plan", "k").stderr
     path.write_text(path.read_text().replace("name }}", "nmae }}"))
     assert batchgen("plan", "letters").stderr.startswith("error: jobs/letters.yaml: prompt: line 1")
+
+
+def test_where_there_is_no_job_the_error_says_how_one_is_made(batchgen, tmp_path):
+    (tmp_path / "elsewhere").mkdir(exist_ok=True)
+    assert (
+        "letters: cannot be read: No such file or directory; `batchgen init NAME` makes a job"
+        in batchgen("run", "letters").stderr
+    )
 
 
 def test_what_is_read_from_a_pipe_is_no_name(tmp_path):
