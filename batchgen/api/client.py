@@ -101,11 +101,13 @@ class Client:
             else:
                 raise NeverSent from None
         except (aiohttp.ClientError, OSError) as error:
-            outcome = self._whole(chunks) or self._all_redacted(failure_of(error, sendings))
+            outcome = self._whole(chunks) or failure_of(error, sendings)
         finally:
             self._deadlines.end(task)
-        is_unsent = isinstance(outcome, Failure) and outcome.kind is Kind.UNSENT
-        resent = sendings.sent if is_unsent else sendings.sent - 1
+        resent = sendings.sent - 1
+        if isinstance(outcome, Failure):
+            outcome = self._all_redacted(outcome)
+            resent += outcome.kind is Kind.UNSENT
         if resent <= 0:
             return outcome
         self._resent.add(hash(body))
@@ -143,17 +145,14 @@ class Client:
             outcome = self._outcome_of_200(self._redacted(answer))
             if isinstance(outcome, Answer):
                 return outcome
-            return self._all_redacted(_as_encoded(outcome, headers.get("Content-Encoding")))
+            return _as_encoded(outcome, headers.get("Content-Encoding"))
         for redactor in self._redactors:
             answer = redactor.all(answer)  # before it is cut into lines and words
-        failure = classify(status, headers, answer, model, datetime.now(UTC), request)
-        return self._all_redacted(failure)
+        return classify(status, headers, answer, model, datetime.now(UTC), request)
 
     def _outcome_of_200(self, answer: bytes) -> Answer | Failure:
         outcome = self._dialect.judge(answer)
-        if isinstance(outcome, Answer):
-            return self._cut_off(answer) or outcome
-        return self._all_redacted(outcome)
+        return outcome if isinstance(outcome, Failure) else self._cut_off(answer) or outcome
 
     def _whole(self, chunks: list[bytes]) -> Answer | Failure | None:
         """Returns the answer, or the refusal that was billed, in what has come of a body, if that is whole by its own

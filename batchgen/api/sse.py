@@ -1,7 +1,7 @@
-"""Parses server-sent events, a whole body at a time.
+"""Parses server-sent events, a whole body at a time; only its end mark is found while it comes.
 
 The end of the service's stream is not documented: `[DONE]`, the end of the body, and a last event without its blank
-line are all accepted. An event that is cut in the middle is not. Pure: reads from no socket, and keeps nothing.
+line are all accepted. An event that is cut in the middle is not. Reads from no socket.
 """
 
 from __future__ import annotations
@@ -146,8 +146,3 @@ def is_done(body: bytes) -> bool:
         return DONE in body and read(body).is_done
     except (ValueError, RecursionError):
         return False
-
-
-def text(body: bytes) -> str:
-    """Returns the stream's text. Raises as `read` does."""
-    return read(body).text

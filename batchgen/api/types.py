@@ -129,4 +129,4 @@ def read_answer(body: bytes) -> RawCompletion:
     """
     if is_json(body):
         return decoded(_raw, body)
-    return RawCompletion(choices=[RawChoice(text=sse.text(body))])
+    return RawCompletion(choices=[RawChoice(text=sse.read(body).text)])

@@ -70,6 +70,7 @@ def main(args: Any = None) -> None:
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
         message = str(error).partition("\n")[0]
-        streams.fail(f"a library gave up ({type(error).__name__}: {message}); nothing that was finished is lost", 5)
+        said = f"a library gave up ({type(error).__name__}: {message}); nothing that was finished is lost"
+        streams.fail(said, MachineRefused.exit_code)
     finally:
         streams.flush_or_discard()

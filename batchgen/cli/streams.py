@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
-from batchgen.errors import OK, MachineRefused
+from batchgen.errors import OK, MachineRefused, UsageError
 from batchgen.ui.terminal import inert, screen
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def refuse_platform() -> None:
     if sys.platform not in ("linux", "darwin"):
-        fail(f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's", 2)
+        refused = f"batchgen runs on Linux and macOS, not on {sys.platform}: its locks and signals are POSIX's"
+        fail(refused, UsageError.exit_code)
 
 
 def open_standard_streams() -> None:

@@ -102,6 +102,10 @@ def is_csv(files: Sequence[File]) -> bool:
     return suffix_within(files[0].name) in _OF_CSV
 
 
+def is_workbook(files: Sequence[File]) -> bool:
+    return suffix_within(files[0].name) in _WORKBOOKS
+
+
 def format_of(spec: Input, files: Sequence[File]) -> Format:
     """Returns the reader of the files. Raises UsageError if their suffixes are unknown or differ, or if `spec` has a
     key that the format does not take."""

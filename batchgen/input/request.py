@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import polars as pl
@@ -264,5 +264,4 @@ def _adapter(name: str, dialect: Dialect) -> TypeAdapter[Any]:
     """Returns a validator of the field's type and range. It also parses a CSV cell's text."""
     if name == "logprobs":
         return TypeAdapter(bool if dialect.is_chat else Count)
-    field = Request.model_fields[name]
-    return TypeAdapter(Annotated[(field.annotation, *field.metadata, "a field")])  # type: ignore[arg-type]
+    return TypeAdapter(Request.model_fields[name].rebuild_annotation())

@@ -56,18 +56,13 @@ def columns_asked_for(
     asked: Literal[True, False] | Sequence[str] | Mapping[str, str], schema: Any
 ) -> list[AnswerColumn]:
     """Returns the columns that `output.columns` asks for. Raises ValueError where the schema does not have them."""
-    if asked is False or (asked is not True and not asked):
+    if not asked:
         return []
     if schema is None:
         raise ValueError("needs check.json_schema, whose properties become the columns")
     known = properties_of(schema)
-    named = (
-        {name: name for name in known}
-        if asked is True
-        else dict(asked)
-        if isinstance(asked, Mapping)
-        else {n: n for n in asked}
-    )
+    names = known if asked is True else asked
+    named = dict(asked) if isinstance(asked, Mapping) else {name: name for name in names}
     for name in named:
         if name not in known:
             near = get_close_matches(name, known, n=1)

@@ -34,7 +34,7 @@ def _elapsed(seconds: float) -> str:
 
 def heights(most: float, top: float) -> Axis:
     """Returns a vertical axis from 0 to `top`, with labels up to `most`."""
-    return Axis(0, top, [(at, figure(at)) for at in ticks(0, most, ROWS_OF_TICKS)])
+    return Axis(0, top, [(at, exact(at)) for at in ticks(0, most, ROWS_OF_TICKS)])
 
 
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
@@ -50,5 +50,6 @@ def _round() -> Iterator[float]:
             yield first * 10.0**power
 
 
-def figure(value: float) -> str:
+def exact(value: float) -> str:
+    """Formats a number with all its digits; those of ticks are few."""
     return f"{value:,.10g}".replace("-", "\u2212")

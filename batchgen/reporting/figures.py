@@ -24,8 +24,7 @@ MIN_PERIOD = 1.0
 @dataclass(frozen=True)
 class Figures:
     """One run in numbers. `is_rest`: it continued a stopped one, so its counts are not a whole run's. `kinds`: its
-    attempts. `seconds`: to its last attempt. `times`: `finished_at` and `latency` of one of each `every` answers.
-    Tokens are estimates, of answers."""
+    attempts. `seconds`: to its last attempt. `times`: `finished_at` and `latency` of one of each `every` answers."""
 
     run: Run
     is_rest: bool

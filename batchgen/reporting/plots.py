@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 
 import polars as pl
 
-from batchgen.reporting.axes import figure, heights, ticks, time_axis
+from batchgen.reporting.axes import exact, heights, ticks, time_axis
 from batchgen.reporting.in_flight import MAX_STEPS, InFlight
 from batchgen.reporting.svg import Axis, Drawing, Size
 from batchgen.reporting.timeline import Timeline
@@ -64,7 +64,7 @@ def over_time(time: Timeline, granted: float | None) -> Draw:
         drawing.steps(edges, rates, "good", filled=True)
         if is_near:
             drawing.level(limit)
-            drawing.note(f"dashed: {figure(limit)} granted")
+            drawing.note(f"dashed: {exact(limit)} granted")
         if len(time.refusals) > size.width / MARK_PIXELS:
             drawing.steps(edges, refused, "bad")
         else:
@@ -206,7 +206,7 @@ def histogram(values: pl.Series, marks: dict[str, float], what: str, show: Calla
     def draw(size: Size) -> Drawing:
         beyond = f"; the last bar is all from {show(bars.high)} up" if is_cut and size.is_wide else ""
         labels = ticks(bars.low, bars.end, 9 if size.is_wide else 4, whole=whole)
-        across = Axis(bars.low, bars.end, [(at, figure(at)) for at in labels])
+        across = Axis(bars.low, bars.end, [(at, exact(at)) for at in labels])
         drawing = Drawing(size, across, heights(most, most * (1.12 + 0.13 * len(marks))), what + beyond)
         drawing.bars(((start, start + BAR * bars.step, height) for start, _, height in bars.spans()), "good")
         drawing.slots(

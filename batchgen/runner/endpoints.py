@@ -19,8 +19,8 @@ log = logging.getLogger("batchgen")
 
 
 def other_endpoint(setup: PreparedJob, stored_at: Sequence[str]) -> str | None:
-    """Warns if the job has run, and never at this endpoint: none of its answers serves there. `stored_at`: the
-    endpoints of its runs."""
+    """Returns a warning if the job has run, and never at this endpoint: none of its answers serves there.
+    `stored_at`: the endpoints of its runs."""
     if not stored_at or setup.identity in stored_at:
         return None
     return f"{_where(setup, stored_at)}, and answers are reused at the same one only: {_remedy(setup, stored_at)}"

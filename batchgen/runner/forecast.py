@@ -215,7 +215,7 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
     """Returns the forecast, with so many prompts, where the results would go, and what to warn of. Sends nothing and
     leaves no trace. Raises BatchgenError as a run does."""
     job = setup.job
-    descriptors.raise_limit(setup.job.limits.most_in_flight)
+    descriptors.raise_limit(job.limits.most_in_flight)
     folders.refuse_in_the_way(job.state_folder)
     with earlier_runs(setup, rehearse=rehearse) as earlier:
         made = with_prompts(earlier.plan(setup, retry_failed=retry_failed), setup, prompts)
@@ -230,8 +230,8 @@ def forecast_of(setup: PreparedJob, *, retry_failed: bool, rehearse: bool, promp
         continues=date if date != today() else None,
         endpoint=setup.endpoint,
         plan=made,
-        limits=setup.job.limits,
-        until=setup.job.until,
+        limits=job.limits,
+        until=job.until,
         latency_s=earlier.latency,
         learned=earlier.learned,
         warnings=[

@@ -17,6 +17,7 @@ from pathlib import Path
 from batchgen.api.proxy import proxy_of
 from batchgen.errors import OK, AlreadyRunning, BatchgenError, Stopped, UsageError
 from batchgen.job.job import Job
+from batchgen.job.notify import EXIT_CODE
 from batchgen.runner import metrics
 from batchgen.runner.prepare import refuse_misplaced
 from batchgen.runner.signals import Signals
@@ -74,7 +75,7 @@ class Notifications:
     def _notify(self, address: str, job: Job, message: Mapping[str, object]) -> None:
         from batchgen.runner import webhook  # noqa: PLC0415  aiohttp takes long to import, and most runs notify nobody
 
-        where = address.replace("{exit_code}", str(message["exit_code"]))
+        where = address.replace(EXIT_CODE, str(message["exit_code"]))
         proxy = proxy_of(job.endpoint.proxy, job.endpoint.proxy_env, self.environ)
         failure = webhook.post(where, json.dumps(message).encode(), proxy)
         if failure is not None:

@@ -101,7 +101,7 @@ class ProgressBar:
             parts += [dollars(cost) if cost else "", _troubles(stats)]
             self._bar.set_description_str(self._title(stats), refresh=False)
             self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)
-            self._bar.update(stats.ok + stats.failed - self._bar.n)
+            self._bar.update(stats.done - self._bar.n)
 
     def close(self, stats: Stats) -> None:
         self.show(stats)
@@ -157,7 +157,6 @@ class LogLines:
         log.info("%s: %s to send%s", name, pluralize(stats.todo, "row"), most, extra={logs.FIELDS: numbers})
 
     def show(self, stats: Stats) -> None:
-        done = stats.todo - stats.left
         now = self._clock()
         rate, left = self._outlook.rate(stats, now), self._outlook.seconds(stats, now)
         run, in_all = self._spending()
@@ -165,7 +164,7 @@ class LogLines:
         log.info(
             "%s: %s of %s (%d %%), %.1f rows/s, %s%s",
             self._name,
-            f"{done:,}",
+            f"{stats.done:,}",
             pluralize(stats.todo, "row"),
             _percentage(stats),
             rate,
@@ -187,13 +186,13 @@ def _rest(stats: Stats, left: float | None) -> str:
 
 def _percentage(stats: Stats) -> int:
     """Returns how much is done, rounded down: 100 says that nothing is left."""
-    return 100 * (stats.todo - stats.left) // max(stats.todo, 1)
+    return 100 * stats.done // max(stats.todo, 1)
 
 
 def _numbers(stats: Stats, rate: float, left: float | None, used: Usage) -> dict[str, float | None]:
     """Returns a line's numbers for machines: rows, requests, what the run has used, rows a second, and the seconds left
     if known."""
-    counts = {"todo": stats.todo, "done": stats.ok + stats.failed, "ok": stats.ok, "failed": stats.failed}
+    counts = {"todo": stats.todo, "done": stats.done, "ok": stats.ok, "failed": stats.failed}
     counts |= {"sent": stats.sent, "in_flight": stats.in_flight, "retries": stats.repeated}
     usage = {"prompt_tokens": used.prompt_tokens, "answer_tokens": used.answer_tokens, "cost": used.cost}
     pace = {"rows_per_second": round(rate, 3), "seconds_left": None if left is None else round(left, 1)}

@@ -16,7 +16,7 @@ import polars as pl
 from batchgen.errors import UsageError
 from batchgen.input.bounds import Schema
 from batchgen.input.compression import suffix_within
-from batchgen.input.formats import is_csv
+from batchgen.input.formats import is_csv, is_workbook
 from batchgen.input.prompt_template import PromptError, Template
 from batchgen.input.source import Source
 from batchgen.input.texts import has_polars_text, texts
@@ -79,7 +79,7 @@ def _opened(path: str) -> Source:
     settings: dict[str, object] = {"path": path}
     if is_csv(found):
         settings |= csv_settings(path, found[0])
-    elif suffix_within(found[0].name) in (".xlsx", ".xlsm"):
+    elif is_workbook(found):
         from batchgen.input.excel_format import filled_sheets  # noqa: PLC0415  it takes long
 
         sheets = filled_sheets(found[0])

@@ -19,8 +19,7 @@ from batchgen import event_loop
 from batchgen.api.failure_kinds import Scope, kinds_of
 from batchgen.api.outcome import Answer
 from batchgen.checkpoint.schema import Record
-from batchgen.job.sections import Limits as LimitSettings
-from batchgen.job.sections import Until
+from batchgen.job.sections import Limits, Until
 from batchgen.runner.plan import Plan
 from batchgen.runner.prepare import PreparedJob
 from batchgen.runner.tasks import tasks
@@ -105,9 +104,7 @@ def _budget(until: Until, part: float) -> Budget:
     )
 
 
-def _enough(
-    rows: list[Task], granted: LimitSettings, setup: PreparedJob, played: Sequence[tuple[float, int]]
-) -> int | None:
+def _enough(rows: list[Task], granted: Limits, setup: PreparedJob, played: Sequence[tuple[float, int]]) -> int | None:
     """Finds, by bisection, the fewest requests in flight that end as early as any number would."""
     if not rows or (granted.requests_per_minute is None and granted.tokens_per_minute is None):
         return None
@@ -128,7 +125,7 @@ def _enough(
 
 
 def _play(
-    rows: list[Task], granted: LimitSettings, budget: Budget, setup: PreparedJob, played: Sequence[tuple[float, int]]
+    rows: list[Task], granted: Limits, budget: Budget, setup: PreparedJob, played: Sequence[tuple[float, int]]
 ) -> tuple[Stats, float, str | None]:
     """Simulates one run. Returns its stats, its seconds, and what stopped it."""
     chance = random.Random(0)

@@ -54,11 +54,10 @@ class RemainingTime:
         return self._has_stalled(now) and left * (last - then) < (now - last) * (done - before)
 
     def _observe(self, stats: Stats, now: float) -> None:
-        done = stats.todo - stats.left
-        if done > self._seen[-1][1]:
+        if stats.done > self._seen[-1][1]:
             if not self._seen[-1][1]:
                 self._seen.clear()
-            self._seen.append((now, done))
+            self._seen.append((now, stats.done))
         since = now - max(MIN_SECONDS, RECENT_SHARE * (now - self._began))
         while len(self._seen) > 2 and self._seen[1][0] <= since:  # noqa: PLR2004  a rate is between two
             self._seen.popleft()

@@ -71,8 +71,9 @@ def _shown(setup: PreparedJob, plan: Plan, floor: int, places: Sequence[int]) ->
     for batch in read_rows(setup.source, setup.requests, places):
         planned = _with_keys_of_answers(plan.rows, [row.at for row in batch])
         with _checkpoint(setup) as reader:
-            shown = [_row(setup, row, _Seen()) for row in batch] if reader is None else []
-            if reader is not None:
+            if reader is None:
+                shown = [_row(setup, row, _Seen()) for row in batch]
+            else:
                 shown = _looked_up(setup, batch, planned, plan.models, reader, floor)
         yield from shown
 

@@ -11,7 +11,7 @@ from batchgen.job.shard import row_name
 from batchgen.ui.humanize import dollars, moment, pluralize
 from batchgen.ui.panel import Panel, PanelLine, Renderable, Severity, TextBlock
 
-_TONES = {"ok": Severity.GOOD, "failed": Severity.BAD, "pending": Severity.WAIT}
+_SEVERITIES = {"ok": Severity.GOOD, "failed": Severity.BAD, "pending": Severity.WAIT}
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class ShownRow(Renderable):
 
     def panel(self) -> Panel:
         why = f": {self.error}" if self.error else "" if self.attempts else ": not sent yet"
-        name, tone = f"{self.job} {row_name(self.row, self.id)}", _TONES[self.status]
-        return Panel(name, self.status, why, self._lines(), tone, self._texts())
+        name, severity = f"{self.job} {row_name(self.row, self.id)}", _SEVERITIES[self.status]
+        return Panel(name, self.status, why, self._lines(), severity, self._texts())
 
     def _lines(self) -> list[PanelLine]:
         attempts = [f"{number}. {attempt.line()}" for number, attempt in enumerate(self.attempts, 1)]

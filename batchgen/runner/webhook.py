@@ -28,24 +28,24 @@ class _TransientError(Exception):
 
 
 def post(address: str, body: bytes, proxy: Proxy | None) -> str | None:
-    """Posts the body. Returns why it did not arrive; None if it did. Takes half a minute at most. Call it in a thread
-    without a running event loop."""
-    reasons: list[str] = []
+    """Posts the body. Returns why it did not arrive; None if it did. Takes half a minute at most."""
+    reason = event_loop.run(_deliver(address, body, proxy if address.startswith("https:") else None))
+    return f"{urlsplit(address).hostname}: {reason}" if reason else None
 
-    async def deliver() -> None:
-        again = retry_if_exception_type((OSError, aiohttp.ClientError, _TransientError))
-        tries = AsyncRetrying(stop=stop_after_attempt(TRIES), wait=wait_exponential(0.5), retry=again)
-        try:
-            async for one in tries:
-                with one:
-                    await _post(address, body, proxy if address.startswith("https:") else None)
-        except RetryError as error:
-            reasons.append(_reason(error.last_attempt.exception()))
-        except _PermanentError as error:
-            reasons.append(_reason(error))
 
-    event_loop.run(deliver())
-    return f"{urlsplit(address).hostname}: {reasons[0]}" if reasons else None
+async def _deliver(address: str, body: bytes, proxy: Proxy | None) -> str | None:
+    """Tries to post the body a few times. Returns why it did not arrive; None if it did."""
+    again = retry_if_exception_type((OSError, aiohttp.ClientError, _TransientError))
+    tries = AsyncRetrying(stop=stop_after_attempt(TRIES), wait=wait_exponential(0.5), retry=again)
+    try:
+        async for one in tries:
+            with one:
+                await _post(address, body, proxy)
+    except RetryError as error:
+        return _reason(error.last_attempt.exception())
+    except _PermanentError as error:
+        return _reason(error)
+    return None
 
 
 async def _post(address: str, body: bytes, proxy: Proxy | None) -> None:

@@ -40,8 +40,12 @@ class Stats:
     retries: Counter[Kind] = field(default_factory=Counter)
 
     @property
+    def done(self) -> int:
+        return self.ok + self.failed
+
+    @property
     def left(self) -> int:
-        return self.todo - self.ok - self.failed
+        return self.todo - self.done
 
     @property
     def repeated(self) -> int:

@@ -11,9 +11,6 @@ from batchgen.simulator.draw import Distribution
 
 START, END, RARE = "<|start|>", "<|end|>", "<|rare|>"
 """Special tokens: no text contains them. END may be among the top alternatives."""
-
-MAX_HISTORIES = 16384
-"""Histories whose distributions are remembered, whatever prompts hold."""
 _TOKEN = re.compile(r" ?\w+(?:['\u2019-]\w+)*| ?[^\w\s]|\s")
 CONTENT_WORD = re.compile(r" ?[^\W\d_][\w'\u2019-]{3,23}")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias
 
 from batchgen.simulator.draw import Distribution
-from batchgen.simulator.ngram import END, MAX_HISTORIES, RARE, NGram, tokenize
+from batchgen.simulator.ngram import END, RARE, NGram, tokenize
 
 Generation: TypeAlias = Generator[Distribution, str, None]
 """An answer that is being drawn. It yields the distribution of each next token, is sent the token that was drawn, and
@@ -23,6 +23,8 @@ BACKOFF_WEIGHTS = (0.02, 0.05, 0.05, 0.05)
 """Of stages: more orders and smaller weights than for free text, so that sentences come out whole."""
 FIRM = 0.99
 """The probability that a slot's value, or a label, goes on to its end once it has begun."""
+MAX_HISTORIES = 16384
+"""Histories whose distributions a stage remembers, whatever prompts hold."""
 SEPARATORS = {"-": " ", "--": "\n\n"}
 """What precedes a stage, by its mark in the text."""
 _SLOT = re.compile(r"( ?\{\w+\})")

@@ -171,7 +171,7 @@ def run(host: str, port: int, ready: Callable[[str], None], options: ServerOptio
 
 
 async def serve(
-    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], options: ServerOptions | None = None
+    host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None], options: ServerOptions
 ) -> None:
     """Serves until `stop` is set. `port`: 0 for any free one. `ready` gets the URL once connections are accepted.
 

@@ -54,10 +54,10 @@ def test_what_is_encoded_is_decoded(told, end, done, missing_ends, mark):
         body = body.removesuffix(end)
     if not parts:
         with pytest.raises(ValueError, match="without a single event"):
-            sse.text(mark + body)
+            sse.read(mark + body)
         return
     expected = "".join(value for value, _ in told)
-    assert sse.text(mark + body) == expected
+    assert sse.read(mark + body).text == expected
     assert read_answer(mark + body).choices[0].text == expected
 
 
@@ -69,7 +69,7 @@ def test_a_cut_stream_is_refused_or_ends_between_events(values, end, done, data)
     cut = data.draw(st.integers(0, len(body)))
     inside = any(start < cut < stop for start, stop in json_spans(parts, end))
     try:
-        text = sse.text(body[:cut])
+        text = sse.read(body[:cut]).text
     except ValueError:
         return
     assert not inside, "a value was made of half an event"
@@ -89,7 +89,7 @@ def json_spans(parts: list[list[bytes]], end: bytes) -> list[tuple[int, int]]:
 @settings(deadline=None)
 def test_any_bytes_are_text_or_refused(body):
     with contextlib.suppress(ValueError):
-        assert isinstance(sse.text(body), str)
+        assert isinstance(sse.read(body).text, str)
 
 
 GOOD = b'data: {"value": "a"}\n\n'
@@ -117,7 +117,7 @@ GOOD = b'data: {"value": "a"}\n\n'
 )  # fmt: skip
 def test_streams_that_carry_no_text(body):
     with pytest.raises(ValueError, match=r"."):
-        sse.text(body)
+        sse.read(body)
     assert_unusable(body)
 
 
@@ -189,7 +189,7 @@ def assert_unusable(body: bytes) -> Failure:
     ],
 )
 def test_streams_that_carry_a_text(body, text):
-    assert sse.text(body) == text
+    assert sse.read(body).text == text
 
 
 @given(st.lists(st.binary(max_size=20).filter(lambda data: not set(data) & set(b"\r\n")), max_size=5), LINE_ENDS)

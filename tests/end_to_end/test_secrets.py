@@ -173,16 +173,29 @@ def decorated(sent: str) -> bytes:
     return b"x" * 290 + sent.encode()
 
 
+def names(status: str, head: str) -> Answer:
+    """An answer with the key in a header that a message quotes."""
+
+    async def answer(asked: Asked, writer: Writer) -> None:
+        writer.write(http(b"", f"{head}{key_in(asked)}", status=status))
+
+    return answer
+
+
+def key_in(asked: Asked) -> str:
+    return asked.head.split(b"Bearer ")[1].split(b"\r\n")[0].decode()
+
+
 async def headed(asked: Asked, writer: Writer) -> None:
-    key = asked.head.split(b"Bearer ")[1].split(b"\r\n")[0].decode()
+    key = key_in(asked)
     heads = (f"Set-Cookie: {key}=1", f"Set-Cookie: {key},x=1", f"X-Echo: {key}", f"Retry-After: {key}")
     writer.write(http(key.encode(), *heads, status=f"500 {key}"))
 
 
 async def misheaded(asked: Asked, writer: Writer) -> None:
     """What the parser refuses, it may quote."""
-    key = asked.head.split(b"Bearer ")[1].split(b"\r\n")[0]
-    writer.write(b"HTTP/1.1 200 OK\r\nX" + key + b" : \x00" + key + b"\r\n\r\n")
+    key = key_in(asked)
+    writer.write(f"HTTP/1.1 200 OK\r\nX{key} : \x00{key}\r\n\r\n".encode())
 
 
 async def reset(_: Asked, writer: Writer) -> None:
@@ -202,6 +215,8 @@ ENDS: dict[str, tuple[Answer, int]] = {
     "answered, and the headers beside a long answer": (echoes("200 OK", lambda sent: beside(sent) + b" " * 5000), 0),
     "200 that is no answer": (echoes("200 OK", str.encode), 1),
     "200 that is an event, and none": (echoes("200 OK", lambda sent: b"data: " + json.dumps({"value": 1, "x": sent}).encode() + b"\n\n"), 1),
+    "200 with an encoding that is none": (names("200 OK", "Content-Encoding: "), 1),
+    "302": (names("302 Found", "Location: /login?key="), 4),
     "200 cut": (echoes("200 OK", lambda sent: beside(sent)[:-3], length=False), 1),
     "400": (echoes("400 Bad Request", described), 1),
     "400, escaped": (echoes("400 Bad Request", escaped), 1),

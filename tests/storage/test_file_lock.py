@@ -1,5 +1,6 @@
 """One run a job: real processes, real locks, real kills."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -92,14 +93,33 @@ def test_is_held(tmp_path):
 def test_those_who_ask_do_not_keep_a_run_from_starting(tmp_path):
     path = tmp_path / "lock"
     path.touch()
-    code = f"from pathlib import Path; from batchgen.storage import file_lock\nwhile True: file_lock.is_held(Path({str(path)!r}))"
-    with subprocess.Popen([sys.executable, "-c", code]) as asking:
+    code = f"""
+from pathlib import Path; from batchgen.storage import file_lock
+print("asking", flush=True)
+while True: file_lock.is_held(Path({str(path)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
         try:
-            for _ in range(200):
-                with file_lock.exclusive(path):
-                    pass
+            assert asking.stdout.readline() == "asking\n"
+            met = 0
+            while met < 10:
+                assert asking.poll() is None
+                if is_asked(path):
+                    met += 1
+                    with file_lock.exclusive(path):
+                        pass
         finally:
             asking.kill()
+
+
+def is_asked(path: Path) -> bool:
+    """Whether somebody has it for the moment of a question, and most likely still does."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_no_child_inherits_it(tmp_path):

@@ -166,12 +166,12 @@ def column(data: bytes) -> None:
 def events(data: bytes) -> None:
     """A text or a ValueError; a stream that is split between two events says in two parts what it says whole."""
     try:
-        whole = sse.text(data)
+        whole = sse.read(data).text
     except ValueError:
         return
     whole.encode()
     if b"\r" not in data.replace(b"\r\n", b""):
-        assert sse.text(data.replace(b"\r\n", b"\n")) == whole, "line ends"
+        assert sse.read(data.replace(b"\r\n", b"\n")).text == whole, "line ends"
     if b"[DONE]" in data or b"\r" in data:
         return
     for at in [found.end() for found in re.finditer(b"\n\n", data)]:
@@ -180,7 +180,7 @@ def events(data: bytes) -> None:
 
 def parts_of(data: bytes) -> str:
     """The text of a part, which may be none."""
-    return sse.text(data) if list(sse.events(data)) else ""
+    return sse.read(data).text if list(sse.events(data)) else ""
 
 
 def wait(data: bytes) -> None:

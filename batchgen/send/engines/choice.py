@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from batchgen.errors import UsageError
-from batchgen.send.engines import local as here
+from batchgen.send.engines import local
 
 
-def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
+def engine_of(name: str, address: str | None = None) -> local.EngineFactory:
     """Returns the factory of an engine. "local": this process. "ray": actors of a Ray cluster, at its address or one
     that is started. Raises UsageError if there is no such engine."""
     if name == "ray":
@@ -21,4 +21,4 @@ def engine_of(name: str, address: str | None = None) -> here.EngineFactory:
         raise UsageError(f"no such engine: {name}: there are local and ray")
     if address is not None:
         raise UsageError("--address is a Ray cluster's: it goes with --engine ray")
-    return here.engine
+    return local.engine

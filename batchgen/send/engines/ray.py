@@ -281,6 +281,3 @@ def engine(address: str | None) -> EngineFactory:
     """Returns a factory of the Ray engine. Raises UsageError for an invalid address."""
     checked = None if address is None else check_address(address)
     return lambda connection, settings: Actors(connection, settings.ray, checked)
-
-
-__all__ = ["Actors", "engine"]
